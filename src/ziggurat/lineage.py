@@ -1,0 +1,126 @@
+"""Where a model comes from: parent, data, code, seed, machine; written into every run's manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ziggurat import __version__
+from ziggurat.files import sha256_file
+
+WEIGHTS = ("*.safetensors", "*.bin")
+
+
+def data_entry(path: str | Path, count: int) -> dict[str, Any]:
+    """One data file as a manifest names it."""
+    return {"path": str(Path(path).resolve()), "sha256": sha256_file(path), "records": count}
+
+
+def base_manifest(
+    stage: str, *, parent: Path | None, data: list[dict[str, Any]], seed: int
+) -> dict[str, Any]:
+    """The lineage that every stage records before its first step."""
+    return {
+        "stage": stage,
+        "parent": None if parent is None else parent_entry(parent),
+        "data": data,
+        "seed": seed,
+        "code": code_version(),
+        "machine": machine(),
+    }
+
+
+def parent_entry(folder: Path) -> dict[str, Any]:
+    """The model a run starts from: its folder, the hash of its weights, and its own stage and parent, back to the first."""
+    folder = Path(folder).resolve()
+    entry: dict[str, Any] = {"path": str(folder)}
+    for place in (folder, folder / "model"):
+        weights = sorted(file for pattern in WEIGHTS for file in place.glob(pattern))
+        if weights:
+            entry["weights_sha256"] = {file.name: sha256_file(file) for file in weights}
+            break
+    for above in (folder, *folder.parents[:3]):  # a run, its model/, or checkpoints/step-n/policy inside it
+        manifest = above / "manifest.json"
+        if manifest.is_file():
+            known = json.loads(manifest.read_text(encoding="utf-8"))
+            entry |= {key: known.get(key) for key in ("stage", "seed", "data", "parent")}
+            break
+    return entry
+
+
+@cache
+def code_version() -> dict[str, Any]:
+    """Package version and, in a checkout, the commit and whether files differ from it."""
+    root = Path(__file__).resolve().parents[2]
+    version: dict[str, Any] = {"ziggurat": __version__, "commit": None, "dirty": None}
+    if (root / ".git").exists():
+        commit = _git(root, "rev-parse", "HEAD")
+        status = _git(root, "status", "--porcelain", "--untracked-files=no")
+        version |= {"commit": commit or None, "dirty": None if status is None else bool(status)}
+    return version
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def machine() -> dict[str, Any]:
+    """What the run's numbers were made on."""
+    return {
+        "system": platform.platform(),
+        "cpu": cpu_name(),
+        "cores": usable_cores(),
+        "memory_gib": round(_memory_bytes() / 2**30, 1),
+        "python": platform.python_version(),
+        **{name: installed_version(name) for name in ("torch", "numpy", "tokenizers")},
+    }
+
+
+def usable_cores() -> int:
+    """Cores this process may use: its affinity, cut by a container's quota (cgroup v2)."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        if quota != "max":
+            cores = min(cores, max(1, -(-int(quota) // int(period))))
+    except (OSError, ValueError):
+        pass
+    return cores
+
+
+def cpu_name() -> str:
+    """The processor as /proc/cpuinfo names it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.lower().startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _memory_bytes() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().total)
+
+
+def installed_version(package: str) -> str | None:
+    """A package's version without importing it."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,91 @@
+"""Where things are: run names to folders, and folders to the model inside them.
+
+A run is named `<ladder>/<stage>-<n>` under $ZIGGURAT_HOME/runs; `<ladder>/<stage>` means its highest n. Wherever a
+run may be named, so may the path of any run folder, checkpoint or Hugging Face model folder.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ziggurat.errors import RunError, did_you_mean
+from ziggurat.files import torn_reason
+from ziggurat.settings import ziggurat_home
+
+POLICY_FOLDERS = ("policy", "model")  # where a checkpoint keeps the model that people mean
+
+
+def runs_home() -> Path:
+    return ziggurat_home() / "runs"
+
+
+def stage_runs(ladder: str, stage: str) -> list[tuple[int, Path]]:
+    """The runs of one stage of a ladder as (n, folder), oldest first."""
+    found = []
+    for path in (runs_home() / ladder).glob(f"{stage}-*"):
+        number = path.name[len(stage) + 1 :]
+        if number.isdecimal() and path.is_dir():
+            found.append((int(number), path))
+    return sorted(found)
+
+
+def next_run_path(ladder: str, stage: str) -> Path:
+    """The folder for the next run of a stage: n is one more than the highest there is."""
+    if not re.fullmatch(r"[\w.-]+", ladder) or ladder.strip(".") == "":
+        raise RunError(f'"{ladder}" cannot name a ladder; use letters, digits, "-" and "_".')
+    numbers = [n for n, _ in stage_runs(ladder, stage)]
+    return runs_home() / ladder / f"{stage}-{max(numbers, default=0) + 1}"
+
+
+def all_runs() -> list[Path]:
+    """Every run folder under $ZIGGURAT_HOME/runs, by name."""
+    return sorted(path.parent for path in runs_home().glob("*/*/manifest.json"))
+
+
+def find_run(name: str) -> Path:
+    """The folder that a run's name or a path stands for."""
+    text = str(name)
+    if not text.startswith(("/", "./", "../", "~")):
+        inside = runs_home() / text
+        if text.count("/") >= 1 and inside.is_dir():
+            return inside
+        ladder, slash, stage = text.partition("/")
+        numbered = stage_runs(ladder, stage) if slash and stage else []
+        if numbered:
+            return numbered[-1][1]
+        if text and inside.is_dir() and not Path(text).is_dir():
+            known = ", ".join(f"{text}/{path.name}" for path in all_runs() if path.parent == inside)
+            raise RunError(f'"{text}" is a ladder; name one of its runs: {known or "it has none yet"}.')
+    path = Path(text).expanduser()
+    if text and path.is_dir():
+        return path
+    names = [f"{p.parent.name}/{p.name}" for p in all_runs()]
+    hint = did_you_mean(text, names) or (
+        " `ziggurat runs list` shows those there are."
+        if names
+        else f" There are no runs in {runs_home()} yet."
+    )
+    raise RunError(f'There is no run or folder "{text}".{hint}')
+
+
+def model_folder(name_or_path: str | Path) -> Path:
+    """The folder with config.json that a run, a checkpoint or a Hugging Face folder stands for."""
+    folder = find_run(str(name_or_path))
+    for checkpoint in (folder, folder.parent):
+        if checkpoint.parent.name == "checkpoints":
+            reason = torn_reason(checkpoint)
+            if reason:
+                raise RunError(
+                    f"{checkpoint} is a torn checkpoint ({reason}); use an earlier one or resume the run."
+                )
+    if (folder / "config.json").is_file():
+        return folder
+    for inner in POLICY_FOLDERS:
+        if (folder / inner / "config.json").is_file():
+            return folder / inner
+    if (folder / "manifest.json").is_file():
+        whole = [p for p in sorted((folder / "checkpoints").glob("step-*")) if torn_reason(p) is None]
+        way = f", or name its checkpoint {whole[-1]}" if whole else ""
+        raise RunError(f"{folder} is not finished and has no model yet; run it again with --resume{way}.")
+    raise RunError(f"{folder} holds no model (no config.json); name a run or a Hugging Face model folder.")

@@ -1,0 +1,406 @@
+"""Run folders: what an execution of a stage leaves behind, and how it survives being killed (DESIGN section 4).
+
+    runs/<ladder>/<stage>-<n>/
+      config.yaml    manifest.json    metrics.jsonl    report.json    lock
+      checkpoints/step-000120/...     COMPLETE is written last, and lists the files with their sizes
+      checkpoints/best                the name of the best one
+      model/                          the final weights
+
+One process at a time writes to a run: it holds an exclusive `flock` on `lock`, which the kernel releases however the
+process dies. Every file is replaced as a whole (written aside, fsynced, renamed); only metrics.jsonl grows, and a
+line cut short by a kill is cut off when the run is opened again. What is inside a checkpoint is the business of
+`training`. The lock does not protect from two machines on a network file system without flock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from ziggurat.console import err
+from ziggurat.errors import RunError
+from ziggurat.files import (
+    COMPLETE,
+    atomic_write_text,
+    fsync_folder,
+    fsync_tree,
+    mark_complete,
+    sha256_file,
+    torn_reason,
+)
+from ziggurat.lineage import base_manifest, data_entry
+from ziggurat.places import all_runs, find_run, model_folder, next_run_path, runs_home
+from ziggurat.settings import flatten, load_yaml, parse_yaml
+
+__all__ = [  # places, lineage and files are its parts; other rooms import all of it from here
+    "COMPLETE", "Run", "all_runs", "atomic_write_text", "base_manifest", "data_entry", "find_run", "model_folder",
+    "next_run_path", "remove_run", "runs_home", "sha256_file", "torn_reason", "utc_now",
+]  # fmt: skip
+
+STEP_DIGITS = 6
+DIFFERENCES_SHOWN = 3
+
+
+class Run:
+    """One run folder. `create` takes the lock and may write; `open` only reads."""
+
+    def __init__(self, path: Path, stage: str, lock: IO[str] | None = None) -> None:
+        self.path = path
+        self.stage = stage
+        self._lock = lock
+        self._metrics: IO[str] | None = None
+        self._opened_mark = time.monotonic()
+        self._wall_before_s = 0.0
+
+    # --- opening and closing ---------------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        *,
+        stage: str,
+        config_yaml: str,
+        manifest: dict[str, Any],
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> Run:
+        """Lock the folder and begin (or, with `resume`, continue) a run in it."""
+        path = Path(path)
+        path.mkdir(parents=True, exist_ok=True)
+        lock = _take_lock(path)
+        try:
+            begun = (path / "manifest.json").exists()
+            if begun and overwrite and not resume:
+                _empty(path)
+                begun = False
+            if begun and not resume:
+                raise RunError(
+                    f"{path} already holds a run; continue it with --resume or replace it with --overwrite."
+                )
+            if not begun and any(p.name not in ("lock", "config.yaml") for p in path.iterdir()):
+                raise RunError(f"{path} is not empty and not a run; name a new folder.")
+            run = cls(path, stage, lock)
+            if begun:
+                run._continue(config_yaml)
+            else:
+                if resume:
+                    err.print(f"{path}: nothing to resume yet, starting at step 0.")
+                atomic_write_text(path / "config.yaml", config_yaml)
+                run._write_manifest(
+                    {"stage": stage, "started_utc": utc_now(), "finished_utc": None, **manifest}
+                )
+            return run
+        except BaseException:
+            lock.close()
+            raise
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """A run to read from, whether or not somebody is writing to it."""
+        path = Path(path)
+        if not (path / "manifest.json").is_file():
+            raise RunError(f"{path} is not a run folder (it has no manifest.json); see `ziggurat runs list`.")
+        run = cls(path, "")
+        run.stage = str(run.manifest.get("stage", "?"))
+        return run
+
+    def _continue(self, config_yaml: str) -> None:
+        old, new = flatten(load_yaml(self.path / "config.yaml")), flatten(parse_yaml(config_yaml))
+        changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        if changed:
+            shown = ", ".join(
+                f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed[:DIFFERENCES_SHOWN]
+            )
+            more = f" and {len(changed) - DIFFERENCES_SHOWN} more" if len(changed) > DIFFERENCES_SHOWN else ""
+            raise RunError(
+                f"{self.path} was begun with another configuration ({shown}{more}); "
+                "resume with the same settings or start a new run."
+            )
+        was = self.manifest
+        if was.get("stage") != self.stage:
+            raise RunError(f"{self.path} is a {was.get('stage')} run, not {self.stage}; name another folder.")
+        self._wall_before_s = float(was.get("wall_s") or 0.0)
+        _cut_torn_line(self.path / "metrics.jsonl")
+
+    def close(self) -> None:
+        """Release the lock; may be called twice."""
+        if self._metrics:
+            self._metrics.close()
+            self._metrics = None
+        if self._lock:
+            try:
+                self.update_manifest(wall_s=self._wall_s())
+            finally:
+                self._lock.close()
+                self._lock = None
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # --- what it holds -----------------------------------------------------------------------------------------
+
+    @property
+    def model_path(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        try:
+            loaded = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{self.path / 'manifest.json'} cannot be read ({error}); the run is damaged."
+            ) from error
+        return dict(loaded)
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.manifest.get("finished_utc"))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration as it was frozen at the start."""
+        return load_yaml(self.path / "config.yaml")
+
+    @property
+    def report(self) -> dict[str, Any] | None:
+        path = self.path / "report.json"
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+    @property
+    def locked(self) -> bool:
+        """Whether a living process holds the run."""
+        if self._lock:
+            return True
+        if not (self.path / "lock").exists():
+            return False
+        try:
+            _take_lock(self.path).close()
+        except RunError:
+            return True
+        return False
+
+    def update_manifest(self, **fields: Any) -> None:
+        """Change fields of manifest.json in one atomic rewrite."""
+        self._write_manifest({**self.manifest, **fields})
+
+    def _write_manifest(self, manifest: dict[str, Any]) -> None:
+        self._must_write()
+        atomic_write_text(
+            self.path / "manifest.json",
+            json.dumps(manifest, indent=2, ensure_ascii=False, default=str) + "\n",
+        )
+
+    def finish(self, report: dict[str, Any]) -> None:
+        """Write report.json, mark the run finished, release the lock."""
+        self._must_write()
+        atomic_write_text(
+            self.path / "report.json", json.dumps(_plain(report), indent=2, ensure_ascii=False) + "\n"
+        )
+        self.update_manifest(finished_utc=utc_now())
+        self.close()
+
+    def _must_write(self) -> None:
+        if self._lock is None:
+            raise RuntimeError(f"{self.path} was opened for reading, or is closed")
+
+    def _wall_s(self) -> float:
+        return round(self._wall_before_s + time.monotonic() - self._opened_mark, 3)
+
+    # --- metrics -----------------------------------------------------------------------------------------------
+
+    def log_metrics(self, row: dict[str, Any]) -> None:
+        """Append one line; a number that is not finite becomes null."""
+        self._must_write()
+        if self._metrics is None:
+            self._metrics = open(self.path / "metrics.jsonl", "a", encoding="utf-8")
+        self._metrics.write(json.dumps(_plain(row), ensure_ascii=False) + "\n")
+        self._metrics.flush()
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All rows; a last line that is still being written is left out."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return []
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        return [json.loads(line) for line in lines[:-1] if line]
+
+    def truncate_metrics(self, last_step: int) -> None:
+        """Cut back to the checkpoint that is resumed: rows of later steps will be computed again."""
+        self._must_write()
+        if self._metrics:
+            self._metrics.close()
+            self._metrics = None
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return
+        _cut_torn_line(path)
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        atomic_write_text(
+            path, "".join(line for line in lines if json.loads(line).get("step", 0) <= last_step)
+        )
+
+    # --- checkpoints -------------------------------------------------------------------------------------------
+
+    def save_checkpoint(
+        self, step: int, write: Callable[[Path], None], *, keep_last: int = 2, best: bool = False
+    ) -> Path:
+        """Let `write` fill a folder, then make it a checkpoint at once; older ones are pruned."""
+        self._must_write()
+        target = self.checkpoints_path / f"step-{step:0{STEP_DIGITS}d}"
+        aside = self.checkpoints_path / f".{target.name}.tmp"
+        old = self.checkpoints_path / f".{target.name}.old"
+        for leftover in (aside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        aside.mkdir(parents=True)
+        try:
+            write(aside)
+            fsync_tree(aside)
+            mark_complete(aside, step)
+            if target.exists():
+                target.rename(old)
+            aside.rename(target)
+            fsync_folder(self.checkpoints_path)
+        finally:
+            for leftover in (aside, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+        if best:
+            atomic_write_text(self.checkpoints_path / "best", target.name + "\n")
+        self._prune(keep_last)
+        self.update_manifest(wall_s=self._wall_s())
+        return target
+
+    def checkpoints(self) -> list[Path]:
+        """Whole checkpoints, oldest first."""
+        return [path for path in self._checkpoint_folders() if torn_reason(path) is None]
+
+    def latest_checkpoint(self) -> Path | None:
+        """The newest whole checkpoint; torn ones are skipped, and said to be."""
+        for path in reversed(self._checkpoint_folders()):
+            reason = torn_reason(path)
+            if reason is None:
+                return path
+            err.print(f"{path}: skipped a torn checkpoint ({reason}).")
+        return None
+
+    def best_checkpoint(self) -> Path | None:
+        """The checkpoint last saved with `best=True`, if it is whole."""
+        try:
+            name = (self.checkpoints_path / "best").read_text(encoding="utf-8").strip()
+        except OSError:
+            return None
+        path = self.checkpoints_path / name
+        return path if name and torn_reason(path) is None else None
+
+    def _checkpoint_folders(self) -> list[Path]:
+        folders = [p for p in self.checkpoints_path.glob("step-*") if p.is_dir() and p.name[5:].isdigit()]
+        return sorted(folders, key=lambda p: int(p.name[5:]))
+
+    def _prune(self, keep_last: int) -> None:
+        whole = self.checkpoints()
+        keep = {*whole[-keep_last:], self.best_checkpoint()}
+        for path in self._checkpoint_folders():
+            if path not in keep:
+                with contextlib.suppress(FileNotFoundError):
+                    (
+                        path / COMPLETE
+                    ).unlink()  # first, so that half a removal is never taken for a checkpoint
+                shutil.rmtree(path, ignore_errors=True)
+        for path in self.checkpoints_path.glob(".step-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def save_model(self, write: Callable[[Path], None]) -> Path:
+        """Let `write` fill a folder, then make it `model/` at once."""
+        self._must_write()
+        aside = self.path / ".model.tmp"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        try:
+            write(aside)
+            fsync_tree(aside)
+            shutil.rmtree(self.model_path, ignore_errors=True)
+            aside.rename(self.model_path)
+            fsync_folder(self.path)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return self.model_path
+
+
+def remove_run(path: Path) -> None:
+    """Delete a run that nobody is writing to."""
+    run = Run.open(path)
+    with contextlib.closing(_take_lock(run.path)):
+        _empty(run.path)
+        shutil.rmtree(run.path)
+
+
+def utc_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _take_lock(path: Path) -> IO[str]:
+    lock = open(path / "lock", "a+", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise RunError(f"{path} is in use by process {holder}; wait for it or stop it.") from error
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
+def _empty(path: Path) -> None:
+    """Remove a run's contents but the lock we hold; the manifest goes last, so an interrupted removal is resumable."""
+    for item in sorted(path.iterdir(), key=lambda p: p.name == "manifest.json"):
+        if item.name == "lock":
+            continue
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item)
+        else:
+            item.unlink()
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Drop a last line that a kill left without its newline."""
+    if not path.exists():
+        return
+    with open(path, "rb+") as file:
+        data = file.read()
+        if data and not data.endswith(b"\n"):
+            file.truncate(data.rfind(b"\n") + 1)
+
+
+def _plain(value: Any) -> Any:
+    """JSON-able: numpy and torch scalars as numbers, non-finite numbers as null, paths as text."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
+        return _plain(value.tolist())
+    return str(value)

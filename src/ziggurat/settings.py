@@ -1,0 +1,285 @@
+"""Configuration: frozen pydantic models beside each component, resolved here from layers, every value with its source.
+
+    default < inherited < recipe < environment < --set
+
+`resolve` overlays the layers key by key (nested configs merge, everything else is replaced whole), refuses unknown
+keys with a suggestion, reports *all* problems at once, and remembers which layer each value came from; the result is
+written to a run's `config.yaml` as YAML with the source behind each line. Left out on purpose: interpolation,
+includes and Python in YAML.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails, PydanticUndefined
+
+from ziggurat.errors import ConfigError, did_you_mean
+
+SOURCE_COLUMN = 44  # where the `# source` comments of config.yaml begin
+
+
+class Config(BaseModel):
+    """Base of every configuration: frozen, extra keys forbidden, defaults validated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
+
+
+C = TypeVar("C", bound=Config)
+
+
+def ziggurat_home() -> Path:
+    """Where runs, releases and corpora live: $ZIGGURAT_HOME, or ~/.ziggurat."""
+    return Path(os.environ.get("ZIGGURAT_HOME") or "~/.ziggurat").expanduser()
+
+
+@dataclass(frozen=True)
+class Resolved(Generic[C]):
+    """A configuration and, for each dotted key, the layer that gave it."""
+
+    config: C
+    sources: dict[str, str]
+
+    def source(self, key: str) -> str:
+        """The layer that gave `key`, or the nearest part of it (a preset's name gives all the values in it)."""
+        while key:
+            if key in self.sources:
+                return self.sources[key]
+            key = key.rpartition(".")[0]
+        return "default"
+
+    def to_yaml(self) -> str:
+        """Every value, one a line, with `# source` behind it; `load_yaml` reads it back."""
+        return "".join(self._lines(self.config.model_dump(mode="json"), "", ""))
+
+    def _lines(self, values: Mapping[str, Any], prefix: str, indent: str) -> typing.Iterator[str]:
+        for name, value in values.items():
+            key = f"{prefix}{name}"
+            if isinstance(value, Mapping) and value:
+                yield f"{indent}{_scalar(name)}:\n"
+                yield from self._lines(value, f"{key}.", indent + "  ")
+            else:
+                text = f"{indent}{_scalar(name)}: {_scalar(value)}"
+                yield f"{text:<{SOURCE_COLUMN}}  # {self.source(key)}\n"
+
+
+def resolve(cls: type[C], *layers: tuple[str, Mapping[str, Any] | Config]) -> Resolved[C]:
+    """Overlay `(name, values)` layers on the defaults of `cls`; later ones win."""
+    values = _defaults(cls)
+    sources: dict[str, str] = {}
+    problems: list[str] = []
+    for name, layer in layers:
+        _overlay(cls, values, _as_mapping(layer), name, "", sources, problems)
+    try:
+        config = cls.model_validate(values)
+    except ValidationError as error:
+        problems += [_problem(cls, detail, sources) for detail in error.errors()]
+    if problems:
+        raise ConfigError(" ".join(dict.fromkeys(problems)))
+    return Resolved(config, sources)
+
+
+def parse_sets(assignments: Iterable[str]) -> dict[str, Any]:
+    """`["a.b=3", "c=x"]` -> `{"a": {"b": 3}, "c": "x"}`; values are read as YAML."""
+    result: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        parts = key.strip().split(".")
+        if not equals or not all(parts):
+            raise ConfigError(
+                f'--set {assignment!r} is not of the form key=value, such as "train.steps=100".'
+            )
+        try:
+            value = parse_yaml(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {key}: the value {text!r} is not valid YAML.") from error
+        node = result
+        for part in parts[:-1]:
+            inner = node.get(part)
+            if not isinstance(inner, dict):
+                inner = node[part] = {}
+            node = inner
+        node[parts[-1]] = value
+    return result
+
+
+def environment_sets(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """The "environment" layer: `ZIGGURAT_SET="train.steps=100 train.seed=3"`, written like --set."""
+    return parse_sets(shlex.split(environ.get("ZIGGURAT_SET", "")))
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML file holding one mapping (a recipe, or a run's config.yaml)."""
+    try:
+        loaded = parse_yaml(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; name an existing YAML file.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)}).") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(
+            f"{path}: expected settings of the form `key: value`, found {type(loaded).__name__}."
+        )
+    return loaded
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys: {"a": {"b": 3}} -> {"a.b": 3}."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+# --- overlaying ------------------------------------------------------------------------------------------------
+
+
+def _as_mapping(layer: Mapping[str, Any] | Config) -> Mapping[str, Any]:
+    return layer.model_dump() if isinstance(layer, Config) else layer
+
+
+def _nested(annotation: Any) -> tuple[type[Config] | None, bool]:
+    """The Config class that a field may hold, and whether it can hold nothing else."""
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return annotation, True
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        for argument in typing.get_args(annotation):
+            found, _ = _nested(argument)
+            if found:
+                return found, False
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _nested(typing.get_args(annotation)[0])
+    return None, False
+
+
+def _defaults(cls: type[Config]) -> dict[str, Any]:
+    """The default values of `cls` as plain nested dicts; required fields are absent unless they are configs."""
+    values: dict[str, Any] = {}
+    for name, field in cls.model_fields.items():
+        default = field.get_default(call_default_factory=True, validated_data={})
+        if isinstance(default, Config):
+            values[name] = default.model_dump()
+        elif default is not PydanticUndefined:
+            values[name] = default
+        else:
+            nested, only = _nested(field.annotation)
+            if nested and only:
+                values[name] = _defaults(nested)
+    return values
+
+
+def _overlay(
+    cls: type[Config],
+    values: dict[str, Any],
+    layer: Mapping[str, Any],
+    layer_name: str,
+    prefix: str,
+    sources: dict[str, str],
+    problems: list[str],
+) -> None:
+    for name, value in layer.items():
+        key = f"{prefix}{name}"
+        if name not in cls.model_fields:
+            hint = did_you_mean(str(name), cls.model_fields)
+            problems.append(f'Unknown setting "{key}" (from {layer_name}).{hint}')
+            continue
+        nested, _ = _nested(cls.model_fields[name].annotation)
+        if nested and isinstance(value, Mapping | Config):
+            if not isinstance(values.get(name), dict):
+                values[name] = _defaults(nested)
+                sources.pop(key, None)
+            _overlay(nested, values[name], _as_mapping(value), layer_name, f"{key}.", sources, problems)
+        else:
+            values[name] = value
+            for other in [s for s in sources if s.startswith(f"{key}.")]:
+                del sources[other]
+            sources[key] = layer_name
+
+
+def _problem(cls: type[Config], detail: ErrorDetails, sources: Mapping[str, str]) -> str:
+    """One sentence naming the setting, its value, where it came from, and what was expected."""
+    key, current = "", cls
+    for part in detail["loc"]:
+        field = current.model_fields.get(str(part)) if current else None
+        if field is None and isinstance(part, str) and key:
+            continue  # pydantic's tag for a member of a union
+        key = f"{key}.{part}" if key else str(part)
+        current = _nested(field.annotation)[0] if field else None  # type: ignore[assignment]
+    if detail["type"] == "missing":
+        return f'Setting "{key}" is required; give it with --set {key}=...'
+    value = detail["input"]
+    shown = "" if isinstance(value, Mapping) else f"={value!r}"
+    source = Resolved(None, dict(sources)).source(key)  # type: ignore[type-var]
+    message = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    if not key:
+        return f"{message}."
+    return f'Setting "{key}"{shown} (from {source}): {message[:1].lower()}{message[1:]}.'
+
+
+# --- YAML without its traps --------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-4 is a number, only true/false are booleans, and a key given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key!r} is given twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag.rpartition(":")[2] not in ("bool", "float", "timestamp")
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf|\.nan)$"),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """YAML text, read with the rules of `_Loader`."""
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+
+
+def _scalar(value: Any) -> str:
+    """`value` on one line of YAML; JSON is YAML, and its quotes survive newlines and `#`."""
+    bare = isinstance(value, str) and re.fullmatch(r"[A-Za-z_/][A-Za-z0-9_./-]*", value)
+    if bare and parse_yaml(value) == value:
+        return str(value)
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return ".inf" if value > 0 else "-.inf"
+    return json.dumps(value, ensure_ascii=False, default=str)
