@@ -1,0 +1,1 @@
+"""Data in: reading and recognising files, importing other formats, packing tokens into rows."""

@@ -1,0 +1,342 @@
+"""The tokenizer: text to ids and back, trained here or loaded from any Hugging Face folder.
+
+Byte-level BPE by the `tokenizers` library, with the splitting pattern of Qwen2 (single digits, good for Chinese,
+known to llama.cpp) and no normalizer: every text round-trips and there is no unknown token.
+
+One promise shapes this file: **text never becomes a special token**. `encode` runs on a twin of the tokenizer from
+which the special tokens were taken out, so `<|assistant|>` typed by a user is just those characters. Special tokens
+enter through the chat template (template.py), through `endoftext_id` in packing, and through
+`encode_with_specials`, which only the raw endpoints call.
+
+Left out: normalization (NFC would break the round trip), dropout, and training of anything but BPE.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tokenizers as hf
+from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
+
+from ziggurat.errors import ConfigError, ModelFolderError
+from ziggurat.files import atomic_write_text
+
+ENDOFTEXT = "<|endoftext|>"
+SPECIALS = (ENDOFTEXT, "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>")
+
+# Qwen2's pattern (Qwen/Qwen2-0.5B, tokenizer.json). Its NFC normalizer is left out: see the module docstring.
+SPLIT_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+SMALLEST_VOCABULARY = 256 + len(SPECIALS)  # every byte, and the specials
+
+# Names under which published models end a turn, tried in this order when a folder does not use ours.
+_END_OF_TURN = ("<|end|>", "<|im_end|>", "<|eot_id|>", "<|eot|>", "<end_of_turn>", "<|return|>")
+# Added tokens that are not "special" but mark structure (<tool_call>, [INST]) are guarded like special ones;
+# others, such as runs of spaces in code models, are ordinary text.
+_MARKER = re.compile(r"\s*[<\[|].*[>\]|]\s*", re.DOTALL)
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class Tokenizer:
+    """Text in, ids out, and the ids that have names. Construct by `train`, `characters` or `load`."""
+
+    def __init__(self, full: hf.Tokenizer, config: Mapping[str, Any] | None = None, chat_template: str | None = None):
+        full.no_padding()
+        full.no_truncation()
+        self._full = full
+        self.config: dict[str, Any] = dict(config or {})
+        self.chat_template = chat_template
+        self._added: dict[int, AddedToken] = dict(full.get_added_tokens_decoder())
+        self.guarded: dict[str, int] = {
+            token.content: id
+            for id, token in self._added.items()
+            if token.special or _MARKER.fullmatch(token.content)
+        }
+        self.special_ids = frozenset(id for id, token in self._added.items() if token.special)
+        self._plain = _without(full, self.guarded)
+        self._escape = _escaping(self._plain, self.guarded)
+
+    # ------------------------------------------------------------------ making
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int) -> Tokenizer:
+        """Byte-level BPE: start from the 256 bytes, merge the most frequent pair, until `vocab_size` is reached."""
+        if vocab_size < SMALLEST_VOCABULARY:
+            raise ConfigError(
+                f"vocabulary of {vocab_size} tokens is too small: 256 bytes and {len(SPECIALS)} special tokens "
+                f"need {SMALLEST_VOCABULARY}"
+            )
+        full = hf.Tokenizer(models.BPE())
+        full.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(SPLIT_PATTERN), behavior="isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        full.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=list(SPECIALS),
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        )
+        full.train_from_iterator((_clean(text) for text in texts), trainer)
+        return cls._own(full)
+
+    @classmethod
+    def characters(cls, text: str, *, byte_fallback: bool = True) -> Tokenizer:
+        """One token per character of `text`; other characters become their UTF-8 bytes, `<0xE8><0x8C><0x9D>`.
+
+        Without `byte_fallback` the vocabulary is 256 tokens smaller and a strange character is refused.
+        """
+        pieces = [*SPECIALS, *sorted(set(_clean(text)))]
+        if byte_fallback:
+            pieces += [f"<0x{byte:02X}>" for byte in range(256)]
+        full = hf.Tokenizer(
+            models.BPE(
+                vocab={piece: id for id, piece in enumerate(pieces)}, merges=[], byte_fallback=byte_fallback
+            )
+        )
+        full.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+        full.add_special_tokens([AddedToken(special, special=True, normalized=False) for special in SPECIALS])
+        return cls._own(full)
+
+    @classmethod
+    def _own(cls, full: hf.Tokenizer) -> Tokenizer:
+        from ziggurat.tokenizer.template import ZIGGURAT_JINJA
+
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": ENDOFTEXT,
+            "pad_token": "<|pad|>",
+            "clean_up_tokenization_spaces": False,
+        }
+        return cls(full, config, ZIGGURAT_JINJA)
+
+    # ------------------------------------------------------------------ disk
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        """Read `tokenizer.json` and, where they are, `tokenizer_config.json` and `chat_template.jinja`."""
+        folder = Path(folder)
+        path = folder if folder.is_file() else folder / "tokenizer.json"
+        if not path.is_file():
+            raise ModelFolderError(
+                f"{folder} has no tokenizer.json; give a run, a folder made by `ziggurat tokenizer train`, "
+                "or a Hugging Face folder with a fast tokenizer"
+            )
+        try:
+            full = hf.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise ModelFolderError(f"{path} is not a tokenizer that can be read: {error}") from None
+        config = _read_json(path.parent / "tokenizer_config.json")
+        jinja = path.parent / "chat_template.jinja"
+        template = jinja.read_text(encoding="utf-8") if jinja.is_file() else config.get("chat_template")
+        if isinstance(template, list):  # several named templates: [{"name": "default", "template": ...}, ...]
+            named = {entry["name"]: entry["template"] for entry in template}
+            template = named.get("default") or next(iter(named.values()), None)
+        return cls(full, config, template)
+
+    def save(self, folder: Path) -> None:
+        """Write the three files that transformers.AutoTokenizer, vLLM and llama.cpp's converter read."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(folder / "tokenizer.json", self._full.to_str(pretty=True))
+        config = dict(self.config)
+        if self.chat_template is not None:
+            config["chat_template"] = self.chat_template  # for readers older than chat_template.jinja
+            atomic_write_text(folder / "chat_template.jinja", self.chat_template)
+        atomic_write_text(
+            folder / "tokenizer_config.json", json.dumps(config, ensure_ascii=False, indent=2) + "\n"
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what decides the ids: equal fingerprints, equal ids for every text."""
+        state = json.loads(self._full.to_str())
+        return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+    # ------------------------------------------------------------------ text to ids
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of `text`, never a special token among them."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` for many texts at once, on all threads: several times faster than one by one."""
+        cleaned = [self._escape(_clean(text)) for text in texts]
+        ids: list[list[int]] = [
+            encoding.ids for encoding in self._plain.encode_batch_fast(cleaned, add_special_tokens=False)
+        ]
+        if not self._always_covers:
+            for text, row in zip(cleaned, ids, strict=True):
+                self._refuse_unknown(text, row)
+        return ids
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[int]]:
+        """`encode`, and for each token the character at which it begins."""
+        encoding = self._plain.encode(_clean(text), add_special_tokens=False)
+        return encoding.ids, [start for start, _ in encoding.offsets]
+
+    def encode_with_specials(self, text: str) -> list[int]:
+        """Like `encode`, but `<|endoftext|>` and its kin are parsed: for raw endpoints and trusted text only."""
+        ids: list[int] = self._full.encode(_clean(text), add_special_tokens=False).ids
+        return ids
+
+    # ------------------------------------------------------------------ ids to text
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
+        text: str = self._full.decode(list(ids), skip_special_tokens=skip_special)
+        return text
+
+    def token_bytes(self, id: int) -> bytes:
+        """The bytes one token stands for (a special token: its name); joined, they are the UTF-8 of the text."""
+        return self._bytes[id]
+
+    def piece(self, id: int) -> str:
+        """The token as people read it; bytes that are no whole character appear as `<0xE8>`."""
+        raw = self.token_bytes(id)
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return "".join(f"<0x{byte:02X}>" for byte in raw)
+
+    @cached_property
+    def _bytes(self) -> list[bytes]:
+        by_char = _byte_of_char() if _is_byte_level(self._full) else None
+        table = []
+        for id in range(self.vocab_size):
+            token = self._full.id_to_token(id)
+            if token is None:  # a hole in a foreign vocabulary
+                table.append(b"")
+            elif id in self._added:
+                table.append(token.encode())
+            elif by_char is not None:
+                table.append(bytes(by_char[char] for char in token))
+            elif re.fullmatch(r"<0x[0-9A-F]{2}>", token):
+                table.append(bytes([int(token[3:5], 16)]))
+            else:
+                table.append((token if self.is_own else token.replace("▁", " ")).encode())
+        return table
+
+    # ------------------------------------------------------------------ names
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """One more than the largest id: what the model's embedding needs."""
+        return max(self._full.get_vocab(with_added_tokens=True).values()) + 1
+
+    @cached_property
+    def is_own(self) -> bool:
+        return all(self._full.token_to_id(special) == id for id, special in enumerate(SPECIALS))
+
+    @cached_property
+    def endoftext_id(self) -> int:
+        """What separates documents."""
+        found = self.id_of(ENDOFTEXT)
+        found = found if found is not None else self._configured("eos_token")
+        if found is None:
+            raise ModelFolderError(
+                f'the tokenizer has neither {ENDOFTEXT} nor an "eos_token"; name one in tokenizer_config.json'
+            )
+        return found
+
+    @cached_property
+    def pad_id(self) -> int:
+        found = self.id_of("<|pad|>")
+        found = found if found is not None else self._configured("pad_token")
+        return found if found is not None else self.endoftext_id
+
+    @cached_property
+    def end_id(self) -> int | None:
+        """What ends an assistant's turn, where the tokenizer has such a token."""
+        named = [id for name in _END_OF_TURN if (id := self.id_of(name)) is not None]
+        return named[0] if named else self._configured("eos_token")
+
+    def id_of(self, token: str) -> int | None:
+        found: int | None = self._full.token_to_id(token)
+        return found
+
+    def special_text(self, name: str) -> str | None:
+        """The text of `eos_token`, `bos_token` ... as tokenizer_config.json names it (a string or an object)."""
+        value = self.config.get(name)
+        return value.get("content") if isinstance(value, dict) else value
+
+    def added_token(self, id: int) -> AddedToken:
+        return self._added[id]
+
+    def _configured(self, name: str) -> int | None:
+        text = self.special_text(name)
+        return self.id_of(text) if text else None
+
+    # ------------------------------------------------------------------ characters without bytes to fall back on
+
+    @cached_property
+    def _always_covers(self) -> bool:
+        model = self._full.model
+        return not isinstance(model, models.BPE) or model.byte_fallback or _is_byte_level(self._full) or bool(model.unk_token)
+
+    def _refuse_unknown(self, text: str, ids: list[int]) -> None:
+        if len(ids) == len(text):
+            return
+        strange = sorted({char for char in text if self.id_of(char) is None})
+        raise ConfigError(
+            f"the character vocabulary has no {strange[0]!r} (and {len(strange) - 1} more); "
+            "make it from all of your text, or with byte fallback"
+        )
+
+
+def _clean(text: str) -> str:
+    """Half a surrogate pair, which JSON can carry and UTF-8 cannot, becomes U+FFFD."""
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+
+
+def _without(full: hf.Tokenizer, guarded: Mapping[str, int]) -> hf.Tokenizer:
+    """The same tokenizer, blind to the guarded tokens."""
+    state = json.loads(full.to_str())
+    state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] not in guarded]
+    state["post_processor"] = None
+    return hf.Tokenizer.from_str(json.dumps(state))
+
+
+def _escaping(plain: hf.Tokenizer, guarded: Mapping[str, int]) -> Any:
+    """For vocabularies that could still reach a guarded token by themselves (Unigram can): break its name in two.
+
+    BPE cannot, because no merge leads there; for BPE this is the identity.
+    """
+    reached = [name for name, id in guarded.items() if id in plain.encode(name, add_special_tokens=False).ids]
+    if not reached:
+        return lambda text: text
+    pattern = re.compile("|".join(re.escape(name) for name in sorted(reached, key=len, reverse=True)))
+    return lambda text: pattern.sub(lambda match: match[0][0] + "\u200b" + match[0][1:], text)
+
+
+def _is_byte_level(full: hf.Tokenizer) -> bool:
+    state = json.loads(full.to_str())
+    return '"ByteLevel"' in json.dumps([state["pre_tokenizer"], state["decoder"]])
+
+
+def _byte_of_char() -> dict[str, int]:
+    """GPT-2's table: printable bytes stand for themselves, the others for characters from U+0100 on."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    table = {chr(byte): byte for byte in printable}
+    others = [byte for byte in range(256) if byte not in set(printable)]
+    return table | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelFolderError(f"{path} is not valid JSON: {error}") from None
+    return found if isinstance(found, dict) else {}
