@@ -1,0 +1,1 @@
+"""The model: tensors only, no text. Import from its modules; this package itself imports nothing."""

@@ -1,0 +1,58 @@
+"""A scalar beside every token: the reward model and the critic.
+
+Both are a Transformer body with one linear head. The critic reads it at every position; the reward model at the
+end-of-turn token alone (never the padding), shifted and scaled so that every reader sees the same units.
+Source: InstructGPT (arXiv:2203.02155), 3.5.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ziggurat.model.transformer import Linear, Transformer
+
+
+class ScalarModel(nn.Module):
+    """ids (B, T) -> scores (B, T), fp32. A fresh head is zero: the first score of everything is 0."""
+
+    def __init__(self, body: Transformer) -> None:
+        super().__init__()
+        self.body = body
+        self.head = Linear(body.config.d_model, 1, bias=False)
+        nn.init.zeros_(self.head.weight)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.scores(self.body.hidden(ids))
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """(..., C) -> (...), in fp32 whatever the body computes in."""
+        scores: Tensor = self.head(hidden.float())
+        return scores.squeeze(-1)
+
+
+class RewardModel(ScalarModel):
+    """A ScalarModel whose reward is (score at the end-of-turn token - reward_shift) * reward_scale."""
+
+    reward_shift: Tensor
+    reward_scale: Tensor
+
+    def __init__(self, body: Transformer, *, reward_shift: float = 0.0, reward_scale: float = 1.0) -> None:
+        super().__init__(body)
+        self.register_buffer("reward_shift", torch.tensor(reward_shift, dtype=torch.float64))
+        self.register_buffer("reward_scale", torch.tensor(reward_scale, dtype=torch.float64))
+
+    def raw(self, ids: Tensor, ends: Tensor) -> Tensor:
+        """ids (B, T), ends (B,) positions of the end-of-turn tokens -> unshifted scores (B,); what training reads."""
+        hidden = self.body.hidden(ids)  # (B, T, C)
+        return self.scores(hidden[torch.arange(len(ids), device=ids.device), ends])
+
+    def score(self, ids: Tensor, ends: Tensor) -> Tensor:
+        """The reward (B,) that every reader applies."""
+        raw = self.raw(ids, ends)
+        return (raw - self.reward_shift.to(raw.dtype)) * self.reward_scale.to(raw.dtype)
+
+    def calibrate(self, *, reward_shift: float, reward_scale: float) -> None:
+        """Set what `score` subtracts and multiplies by (both are saved with the model)."""
+        self.reward_shift.fill_(reward_shift)
+        self.reward_scale.fill_(reward_scale)

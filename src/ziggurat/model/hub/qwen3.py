@@ -1,0 +1,45 @@
+"""Qwen3, the family of our own presets: LLaMA's tensors, and RMS-normalised q and k."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ziggurat.model.config import ModelConfig
+from ziggurat.model.hub import llama
+from ziggurat.model.hub.family import Family, Source
+
+
+def reads(raw: Mapping[str, Any]) -> ModelConfig:
+    biased = raw.get("attention_bias", False)
+    windowed = {
+        **raw,
+        "use_sliding_window": raw.get("use_sliding_window", False),
+    }  # off unless asked for, in Qwen3
+    fields = llama.shared_fields({"head_dim": 128, **windowed}, tied=False)
+    return ModelConfig(**fields, qk_norm=True, qkv_bias=biased, out_bias=biased)
+
+
+def writes(config: ModelConfig) -> dict[str, Any] | None:
+    shared = llama.shared_json(config)
+    if shared is None or not config.qk_norm or config.mlp_bias or config.qkv_bias != config.out_bias:
+        return None
+    return {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "attention_bias": config.qkv_bias,
+        "use_sliding_window": False,
+        **shared,
+    }
+
+
+def sources(config: ModelConfig) -> dict[str, Source]:
+    table = llama.sources(config)
+    for layer in range(config.layers):
+        for part in "qk":
+            stored = Source((f"model.layers.{layer}.self_attn.{part}_norm.weight",))
+            table[f"blocks.{layer}.attention.{part}_norm.weight"] = stored
+    return table
+
+
+QWEN3 = Family(("qwen3",), "model.", reads, writes, sources)

@@ -1,0 +1,319 @@
+"""The one decoder-only Transformer.
+
+Differs from the textbook only where ModelConfig says so. q, k and v are rows of one matrix, gate and up of another
+(`muon_matrices` names the parts). Precision is explicit: parameters are fp32 masters; matrices and the residual stream
+are computed in `compute_dtype`; norms, softmax and rotation are accumulated in fp32 inside their kernels; logits leave
+as fp32. Left out: dropout (small models here see each token about once) and attention masks for padding (batches are
+padded on the right, so a causal model never sees it).
+
+Legend: B batch, T time, H query heads, K key/value heads, D head width, C model width, F MLP width, V vocabulary.
+Sources: GPT-2 (Radford et al., 2019), LLaMA (arXiv:2302.13971), Qwen3 (arXiv:2505.09388), RoFormer (arXiv:2104.09864).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ziggurat.model.config import Activation, ModelConfig
+
+
+class Cache(Protocol):
+    """Remembers keys and values of earlier tokens; the engine owns the real ones."""
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Store k, v (B, K, T, D) after what `layer` holds; return causal attention of q (B, H, T, D) over all of it."""
+        ...
+
+
+class Linear(nn.Linear):
+    """A linear map whose master weight is cast to the dtype of its input.
+
+    Without gradients (generation) the cast weight is kept until the master changes: an optimizer's in-place update
+    raises the tensor's version. Assigning through `.data` does not raise it: never do that to a live model.
+    """
+
+    _cast: tuple[int, int, Tensor] | None = (
+        None  # (version, address of the master, its copy in the compute dtype)
+    )
+
+    def reset_parameters(self) -> None:
+        """Nothing: `Transformer.init_weights` is the one place where weights are drawn."""
+
+    def weight_as(self, dtype: torch.dtype) -> Tensor:
+        weight = self.weight
+        if weight.dtype == dtype:
+            return weight
+        if torch.is_grad_enabled():
+            self._cast = None
+            return weight.to(dtype)
+        version = 0 if weight.is_inference() else weight._version
+        kept = self._cast
+        if kept is None or kept[0] != version or kept[1] != weight.data_ptr() or kept[2].dtype != dtype:
+            self._cast = kept = (version, weight.data_ptr(), weight.detach().to(dtype))
+        return kept[2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight_as(x.dtype), bias)
+
+
+class Embedding(nn.Embedding):
+    def reset_parameters(self) -> None:
+        """Nothing, as in Linear."""
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
+
+
+class LayerNorm(nn.Module):
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(width))
+        self.bias = nn.Parameter(torch.empty(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+
+
+def make_norm(config: ModelConfig, width: int) -> nn.Module:
+    return (RMSNorm if config.norm == "rmsnorm" else LayerNorm)(width, config.norm_eps)
+
+
+def rotary_table(config: ModelConfig) -> Tensor:
+    """(context, 2, D): cos and sin of position * theta^(-2i/D), both halves alike, sin's first half negated.
+
+    Rotation by halves: y = x * cos + roll(x, D/2) * sin, that is y[i] = x[i] cos - x[i+D/2] sin and
+    y[i+D/2] = x[i+D/2] cos + x[i] sin.
+    """
+    half = config.d_head // 2
+    frequency = config.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
+    angle = torch.arange(config.context, dtype=torch.float64)[:, None] * frequency  # (context, D/2)
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)), dim=1).float()
+
+
+def sinusoid_table(config: ModelConfig) -> Tensor:
+    """(context, C): sines in the even columns, cosines in the odd (Vaswani et al., arXiv:1706.03762, 3.5)."""
+    frequency = 10_000.0 ** (-torch.arange(0, config.d_model, 2, dtype=torch.float64) / config.d_model)
+    angle = torch.arange(config.context, dtype=torch.float64)[:, None] * frequency
+    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1).float()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+
+
+class Attention(nn.Module):
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.config, self.layer = config, layer
+        H, K, D = config.heads, config.kv_heads, config.d_head
+        self.qkv = Linear(config.d_model, (H + 2 * K) * D, bias=config.qkv_bias)  # rows: q, then k, then v
+        self.out = Linear(H * D, config.d_model, bias=config.out_bias)
+        if config.qk_norm:
+            self.q_norm, self.k_norm = RMSNorm(D, config.norm_eps), RMSNorm(D, config.norm_eps)
+
+    def forward(self, x: Tensor, rotary: Tensor | None, mask: Tensor | None, cache: Cache | None) -> Tensor:
+        B, T, _ = x.shape
+        H, K, D = self.config.heads, self.config.kv_heads, self.config.d_head
+        q, k, v = self.qkv(x).view(B, T, H + 2 * K, D).split((H, K, K), dim=2)  # (B, T, H or K, D)
+        if self.config.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if rotary is not None:
+            cos, sin = rotary.unbind(-2)  # (T, 1, D) or (B, T, 1, D)
+            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H or K, T, D)
+        if cache is not None:
+            y = cache.attend(self.layer, q, k, v)
+        else:
+            y = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=H != K
+            )
+        return self.out(y.transpose(1, 2).reshape(B, T, H * D))  # (B, T, C)
+
+
+def swiglu(x: Tensor) -> Tensor:
+    gate, up = x.chunk(2, dim=-1)
+    return F.silu(gate) * up
+
+
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "swiglu": swiglu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "relu2": lambda x: F.relu(x).square(),
+}
+
+
+class MLP(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        rows = 2 * config.d_ff if config.gated else config.d_ff
+        self.up = Linear(config.d_model, rows, bias=config.mlp_bias)  # rows: gate (if there is one), then up
+        self.activation: Activation = config.activation
+        self.down = Linear(config.d_ff, config.d_model, bias=config.mlp_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden: Tensor = self.down(ACTIVATIONS[self.activation](self.up(x)))
+        return hidden
+
+
+class Block(nn.Module):
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.pre = config.norm_placement == "pre"
+        self.norm1, self.norm2 = make_norm(config, config.d_model), make_norm(config, config.d_model)
+        self.attention, self.mlp = Attention(config, layer), MLP(config)
+
+    def forward(self, x: Tensor, rotary: Tensor | None, mask: Tensor | None, cache: Cache | None) -> Tensor:
+        if self.pre:
+            x = x + self.attention(self.norm1(x), rotary, mask, cache)
+            return x + self.mlp(self.norm2(x))
+        x = self.norm1(x + self.attention(x, rotary, mask, cache))
+        return self.norm2(x + self.mlp(x))
+
+
+class Transformer(nn.Module):
+    compute_dtype: torch.dtype = torch.float32
+
+    def __init__(self, config: ModelConfig, *, seed: int | None = 0) -> None:
+        """Weights are drawn from `seed`; None leaves them undrawn, for a loader that fills them all."""
+        super().__init__()
+        self.config = config
+        self.embedding = Embedding(config.vocab_size, config.d_model)
+        if config.positions == "learned":
+            self.position = Embedding(config.context, config.d_model)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.norm = make_norm(config, config.d_model) if config.norm_placement == "pre" else nn.Identity()
+        self.unembedding = Linear(config.d_model, config.vocab_size, bias=False)
+        if config.tied:
+            self.unembedding.weight = self.embedding.weight
+        table = {"rotary": rotary_table, "sinusoidal": sinusoid_table}.get(config.positions)
+        self.register_buffer("table", table(config) if table else None, persistent=False)
+        if seed is not None:
+            self.init_weights(seed)
+
+    def hidden(
+        self,
+        ids: Tensor,
+        *,
+        positions: Tensor | None = None,
+        cache: Cache | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
+        """ids (B, T) -> (B, T, C) after the last norm.
+
+        positions (B, T) default to 0..T-1; with a cache the caller must give them. segments (B, T): tokens attend
+        only to tokens of the same number (packed documents kept apart); without them attention is plainly causal.
+        """
+        x = self.embedding(ids)  # (B, T, C)
+        T = ids.shape[1]
+        if positions is None and T > self.config.context:
+            raise ValueError(f"{T} tokens do not fit the model's context of {self.config.context}")
+        where = slice(0, T) if positions is None else positions
+        rotary = None
+        if self.config.positions == "learned":
+            x = x + self.position.weight[where]
+        elif self.config.positions == "sinusoidal":
+            x = x + self.table[where]
+        elif self.config.positions == "rotary":
+            rotary = self.table[where].to(self.compute_dtype).unsqueeze(-3)  # (T, 1, 2, D) or (B, T, 1, 2, D)
+        mask = None if segments is None else segment_mask(segments)
+        x = x.to(self.compute_dtype)
+        for block in self.blocks:
+            x = block(x, rotary, mask, cache)
+        last: Tensor = self.norm(x)
+        return last
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., C) -> (..., V), fp32."""
+        logits: Tensor = self.unembedding(hidden)
+        return logits.float()
+
+    def forward(
+        self,
+        ids: Tensor,
+        *,
+        positions: Tensor | None = None,
+        cache: Cache | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
+        """ids (B, T) -> logits (B, T, V), fp32."""
+        return self.logits(self.hidden(ids, positions=positions, cache=cache, segments=segments))
+
+    def muon_matrices(self) -> dict[str, tuple[int, ...]]:
+        """The matrices of the blocks, by parameter name, each with the row counts of its parts.
+
+        `{"blocks.0.attention.qkv.weight": (256, 128, 128)}` says that q, k and v are 256, 128 and 128 rows of it; an
+        optimizer that orthogonalises may take each part apart (`weight.split(parts)`) or the whole.
+        """
+        c = self.config
+        parts = {
+            "attention.qkv.weight": (c.heads * c.d_head, c.kv_heads * c.d_head, c.kv_heads * c.d_head),
+            "attention.out.weight": (c.d_model,),
+            "mlp.up.weight": (c.d_ff, c.d_ff) if c.gated else (c.d_ff,),
+            "mlp.down.weight": (c.d_model,),
+        }
+        return {f"blocks.{layer}.{name}": rows for layer in range(c.layers) for name, rows in parts.items()}
+
+    @torch.no_grad()
+    def init_weights(self, seed: int) -> None:
+        """Draw every weight anew; the same seed gives the same model whatever was there before.
+
+        | parameter                               | value                                    |
+        |-----------------------------------------|------------------------------------------|
+        | embedding, position, untied unembedding | normal, std 0.02                         |
+        | attention.qkv, mlp.up                   | normal, std 1 / sqrt(columns)            |
+        | attention.out, mlp.down                 | normal, std 1 / sqrt(2 layers * columns) |
+        | gains of norms                          | 1                                        |
+        | biases                                  | 0                                        |
+
+        With a small tied embedding the first loss is ln V: the hidden state has unit mean square, so logits have
+        std 0.02 sqrt(C). The writers into the residual stream are damped by its 2 * layers additions (GPT-2, 2.3).
+        """
+        generator = torch.Generator().manual_seed(seed)
+        for name, parameter in self.named_parameters():
+            std = self.init_std(name, parameter)
+            if std is None:
+                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+            elif not parameter.is_meta:
+                parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
+
+    def init_std(self, name: str, parameter: Tensor) -> float | None:
+        """The standard deviation that the table of `init_weights` intends; None for gains and biases."""
+        if parameter.ndim < 2:
+            return None
+        if "embedding" in name or name.startswith("position"):
+            return 0.02
+        columns = parameter.shape[1]
+        writes = name.endswith(("attention.out.weight", "mlp.down.weight"))
+        return 1.0 / math.sqrt(columns * (2 * self.config.layers if writes else 1))
+
+
+def segment_mask(segments: Tensor) -> Tensor:
+    """(B, T) -> (B, 1, T, T), true where the key is not later and of the same segment."""
+    T = segments.shape[1]
+    causal = torch.ones(T, T, dtype=torch.bool, device=segments.device).tril()
+    return ((segments[:, :, None] == segments[:, None, :]) & causal)[:, None]
+
+
+def set_compute_dtype(model: nn.Module, dtype: torch.dtype) -> None:
+    """Compute every Transformer inside `model` in `dtype`; its parameters stay as they are."""
+    for module in model.modules():
+        if isinstance(module, Transformer):
+            module.compute_dtype = dtype
