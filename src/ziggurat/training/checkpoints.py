@@ -1,0 +1,161 @@
+"""Training state on disk: everything that a resumed run needs to end with the same bytes.
+
+    checkpoints/step-000120/
+      model/               (PPO: policy/ and critic/) weights in Hugging Face layout, fp32 masters
+      optimizer.safetensors  every tensor as <optimizer>.<state>.<parameter name>, by name and not by index
+      random.safetensors   torch's generators
+      state.json           step, data position, python's and numpy's random states, optimizer scalars
+
+Nothing here is pickled. The run folder (`Run.save_checkpoint`) makes the save atomic and marks it COMPLETE.
+Left out: sharded saves (torch.distributed.checkpoint will write those).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ziggurat.errors import RunError
+from ziggurat.model import hub
+from ziggurat.model.heads import ScalarModel
+from ziggurat.model.transformer import Transformer
+from ziggurat.training.optimizers import Optimizers
+
+
+def save_training_state(
+    folder: Path,
+    modules: Mapping[str, nn.Module],
+    optimizers: Mapping[str, Optimizers],
+    extra: dict[str, Any],
+    *,
+    randomness: dict[str, Any] | None = None,
+    tokenizer: Any = None,
+) -> None:
+    """Write modules, optimizers, random states (`randomness`, default: those of now) and `extra` (JSON-able)."""
+    for name, module in modules.items():
+        _save_module(module, folder / name, tokenizer)
+    tensors: dict[str, Tensor] = {}
+    scalars: dict[str, Any] = {}
+    for name, optimizer in optimizers.items():
+        _collect_optimizer(f"{name}.", optimizer, tensors, scalars)
+    save_file(tensors, folder / "optimizer.safetensors")
+    states = randomness or random_states()
+    save_file(states["torch"], folder / "random.safetensors")
+    document = {"extra": extra, "optimizer": scalars, "python": states["python"], "numpy": states["numpy"]}
+    (folder / "state.json").write_text(json.dumps(document, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load_training_state(
+    folder: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizers]
+) -> dict[str, Any]:
+    """Put everything back, random states included, into existing objects; returns `extra`."""
+    try:
+        document = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "optimizer.safetensors")
+        torch_states = load_file(folder / "random.safetensors")
+    except (OSError, ValueError) as error:
+        raise RunError(f"checkpoint {folder} cannot be read ({error}); delete it to resume from the one before") from error
+    for name, module in modules.items():
+        _load_module(module, folder / name)
+    for name, optimizer in optimizers.items():
+        _restore_optimizer(f"{name}.", optimizer, tensors, document["optimizer"], folder)
+    restore_random_states({"torch": torch_states, "python": document["python"], "numpy": document["numpy"]})
+    extra: dict[str, Any] = document["extra"]
+    return extra
+
+
+# --- weights -------------------------------------------------------------------------------------------------------
+
+
+def _save_module(module: nn.Module, folder: Path, tokenizer: Any) -> None:
+    if isinstance(module, ScalarModel):
+        hub.save_scalar(module, folder, tokenizer)
+    elif isinstance(module, Transformer):
+        hub.save_model(module, folder, tokenizer)
+    else:  # anything else is saved plainly, without a layout that others read
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous() for k, v in module.state_dict().items()}, folder / "module.safetensors")
+
+
+def _load_module(module: nn.Module, folder: Path) -> None:
+    if isinstance(module, ScalarModel):
+        weights = hub.load_scalar(folder).state_dict()
+    elif isinstance(module, Transformer):
+        weights = hub.load_model(folder).state_dict()
+    else:
+        weights = load_file(folder / "module.safetensors")
+    module.load_state_dict(weights)
+
+
+# --- optimizers ----------------------------------------------------------------------------------------------------
+
+
+def _collect_optimizer(prefix: str, optimizer: Optimizers, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
+    for member_name, member in optimizer.members.items():
+        for param, state in member.state.items():
+            for key, value in state.items():
+                name = f"{prefix}{member_name}.{key}.{optimizer.names[param]}"
+                if isinstance(value, Tensor):
+                    tensors[name] = value.detach().contiguous()
+                else:
+                    scalars[name] = value
+
+
+def _restore_optimizer(
+    prefix: str, optimizer: Optimizers, tensors: dict[str, Tensor], scalars: dict[str, Any], folder: Path
+) -> None:
+    params = {name: param for param, name in optimizer.names.items()}
+    for member_name, member in optimizer.members.items():
+        start = f"{prefix}{member_name}."
+        for name, value in [*tensors.items(), *scalars.items()]:
+            if not name.startswith(start):
+                continue
+            key, _, param_name = name.removeprefix(start).partition(".")
+            param = params.get(param_name)
+            if param is None:
+                raise RunError(f"checkpoint {folder} has optimizer state of {param_name}, which this model does not train")
+            # AdamW keeps its step count on the CPU or beside the parameter; everything else lives with the parameter
+            keep = isinstance(value, Tensor) and value.ndim > 0
+            member.state[param][key] = value.to(param.device) if keep else value
+
+
+# --- random states -------------------------------------------------------------------------------------------------
+
+
+def random_states() -> dict[str, Any]:
+    """Global states of torch, python and numpy, as of now."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"cuda{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+    version, numbers, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    return {
+        "torch": states,
+        "python": [version, list(numbers), gauss],
+        "numpy": [kind, np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],
+    }
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    torch.set_rng_state(states["torch"]["cpu"])
+    if torch.cuda.is_available() and "cuda0" in states["torch"]:
+        torch.cuda.set_rng_state_all([states["torch"][f"cuda{i}"] for i in range(len(states["torch"]) - 1)])
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    kind, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch, numpy and python alike."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)

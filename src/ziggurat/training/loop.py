@@ -1,0 +1,322 @@
+"""The loop of every stage that minimises a loss: pretrain, sft, reward (PPO has its own day, and borrows the parts).
+
+A stage hands in batches and a loss that returns (sum, count). Gradients of the sums are added over the micro-batches
+and divided once by the step's total count, so in how many pieces a step is computed cannot change its result, and a
+step that counts nothing (comparisons all tied) moves nothing instead of dividing 0 by 0. A non-finite loss or gradient
+is refused before the weights move. `elapsed_s` counts optimisation only: evaluating, sampling and saving stand outside.
+
+Left out: more than one device (DESIGN 8: FSDP2 will be applied from outside).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ziggurat.console import ProgressLine, err, human_count, human_time
+from ziggurat.errors import ConfigError, TrainingError
+from ziggurat.model.transformer import set_compute_dtype
+from ziggurat.runs import Run
+from ziggurat.training.checkpoints import (
+    load_training_state,
+    random_states,
+    save_training_state,
+    seed_everything,
+)
+from ziggurat.training.config import TrainConfig
+from ziggurat.training.interrupt import Interrupt
+from ziggurat.training.optimizers import Optimizers, build_optimizer, gradient_norm, scale_gradients
+from ziggurat.training.precision import choose_dtype
+from ziggurat.training.schedules import describe_schedule, lr_factor
+
+
+class Batches(Protocol):
+    """An endless source of batches whose position is a small JSON-able dict."""
+
+    def next(self) -> Any: ...
+    def state(self) -> dict[str, Any]: ...
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+LossFn = Callable[[nn.Module, Any], tuple[Tensor, Tensor | float]]
+"""(model, micro-batch) -> (sum of losses, how many they are)."""
+
+SplitFn = Callable[[Any, int], list[Any]]
+"""(batch, n) -> at most n micro-batches; they may be unequal."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished call of `train` has to say; the rest is in metrics.jsonl."""
+
+    steps: int
+    loss: float | None
+    """Of the last step; None where it counted nothing."""
+    counted: int
+    """Tokens (or whatever the stage counts) over all steps."""
+    elapsed_s: float
+    """Optimisation time, over all resumptions."""
+    evaluation: dict[str, float]
+    """The last evaluation."""
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """One optimizer step: mean loss (None where nothing counted), norm of the gradient before clipping, the count."""
+
+    loss: float | None
+    grad_norm: float
+    count: int
+
+
+def optimizer_step(
+    model: nn.Module, optimizer: Optimizers, pieces: list[Any], loss: LossFn, *, grad_clip: float, step: int
+) -> StepOutcome:
+    """Gradients of all pieces, divided by their total count, clipped, refused if not finite, then applied."""
+    optimizer.zero_grad()
+    total: Tensor | float = 0.0
+    count = 0.0
+    for piece in pieces:
+        piece_sum, piece_count = loss(model, piece)
+        if piece_sum.requires_grad:
+            piece_sum.backward()  # type: ignore[no-untyped-call]
+        total = total + piece_sum.detach().float()
+        count += float(piece_count)
+    if count == 0:
+        return StepOutcome(None, 0.0, 0)
+    parameters = optimizer.parameters
+    # the one place where the CPU waits for the device
+    total_value, norm = float(total), float(gradient_norm(parameters)) / count
+    mean = total_value / count
+    if not (math.isfinite(mean) and math.isfinite(norm)):
+        optimizer.zero_grad()
+        what = f"loss is {mean}" if not math.isfinite(mean) else f"norm of the gradient is {norm}"
+        raise TrainingError(
+            f"step {step}: the {what}, so the step was refused and the weights are those of step {step - 1}; "
+            "lower the learning rate, lengthen the warm-up or look at this step's data."
+        )
+    clip = grad_clip / norm if grad_clip and norm > grad_clip else 1.0
+    scale_gradients(parameters, clip / count)
+    optimizer.step()
+    return StepOutcome(mean, norm, round(count))
+
+
+def train(
+    run: Run,
+    model: nn.Module,
+    batches: Batches,
+    loss: LossFn,
+    config: TrainConfig,
+    *,
+    split: SplitFn | None = None,
+    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+    sample: Callable[[nn.Module], str] | None = None,
+    resume: bool = False,
+    stage_label: str = "",
+    unit: str = "tokens",
+    best_by: str | None = None,
+    tokenizer: Any = None,
+) -> TrainResult:
+    """Take `config.steps` optimizer steps, leaving metrics and checkpoints in `run`.
+
+    `unit` names what the loss counts, in the fields and the progress line. `best_by` names a field of the evaluation
+    (lower is better) whose best checkpoint is kept. `tokenizer` is saved beside the weights of each checkpoint.
+    """
+    if config.micro_batches > 1 and split is None:
+        raise ConfigError(f"micro_batches is {config.micro_batches}, but this stage cannot split a batch; set it to 1.")
+    return _Training(
+        run, model, batches, loss, config, split, evaluate, sample, stage_label or run.stage, unit, best_by, tokenizer
+    ).go(resume)
+
+
+class _Training:
+    """The state of one call of `train`."""
+
+    def __init__(
+        self,
+        run: Run,
+        model: nn.Module,
+        batches: Batches,
+        loss: LossFn,
+        config: TrainConfig,
+        split: SplitFn | None,
+        evaluate: Callable[[nn.Module], dict[str, float]] | None,
+        sample: Callable[[nn.Module], str] | None,
+        label: str,
+        unit: str,
+        best_by: str | None,
+        tokenizer: Any,
+    ) -> None:
+        self.run, self.model, self.batches, self.loss, self.config = run, model, batches, loss, config
+        self.split, self.evaluate, self.sample = split, evaluate, sample
+        self.label, self.unit, self.best_by, self.tokenizer = label, unit, best_by, tokenizer
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.dtype, self.dtype_reason = choose_dtype(config.dtype)
+        set_compute_dtype(model, self.dtype)
+        self.optimizer = build_optimizer(model, config)
+        self.step = 0  # optimizer steps done
+        self.counted = 0
+        self.elapsed_s = 0.0
+        self.best: float | None = None
+        self.last_loss: float | None = None
+        self.evaluation: dict[str, float] = {}
+        self.saved_step = -1
+
+    def go(self, resume: bool) -> TrainResult:
+        config = self.config
+        seed_everything(config.seed)
+        checkpoint = self.run.latest_checkpoint() if resume else None
+        if checkpoint:
+            self.restore(checkpoint)
+        self.run.truncate_metrics(self.step)
+        self.announce(checkpoint)
+        self.model.train()
+        started_step, started_mark = self.step, time.perf_counter()
+        with Interrupt() as interrupt, ProgressLine(self.label) as progress:
+            while self.step < config.steps:
+                row = self.one_step()
+                last = self.step == config.steps
+
+                # evaluate?
+                improved = False
+                if self.evaluate and (last or self.due(config.eval_every_steps)):
+                    row |= self.evaluation_fields()
+                    improved = self.improves()
+                if last or self.due(config.log_every_steps):
+                    self.run.log_metrics(row)
+                left_s = (time.perf_counter() - started_mark) / (self.step - started_step) * (config.steps - self.step)
+                progress.update(self.status(row, left_s), force=last)
+
+                # a sample of the model's own words?
+                if self.sample and (last or self.due(config.sample_every_steps)):
+                    self.model.eval()
+                    progress.note(f"step {self.step:,} says: {self.sample(self.model)}")
+                    self.model.train()
+
+                # save?
+                if last or improved or interrupt.asked or self.due(config.checkpoint_every_steps):
+                    self.save(best=improved)
+
+                # stop?
+                if interrupt.asked and not last:
+                    progress.note(f"stopped after step {self.step:,}; --resume continues from there")
+                    raise KeyboardInterrupt
+        return TrainResult(self.step, self.last_loss, self.counted, self.elapsed_s, self.evaluation)
+
+    def due(self, every: int) -> bool:
+        return every > 0 and self.step % every == 0
+
+    def one_step(self) -> dict[str, Any]:
+        """One fenced and timed optimizer step; returns its row of metrics."""
+        config = self.config
+        before = self.batches.state(), random_states()
+        t0 = time.perf_counter()
+        self.optimizer.set_lr_factor(
+            lr_factor(self.step, config.steps, config.warmup_steps, config.schedule, config.final_lr_factor)
+        )
+        batch = self.batches.next()
+        pieces = self.split(batch, config.micro_batches) if self.split and config.micro_batches > 1 else [batch]
+        try:
+            outcome = optimizer_step(
+                self.model, self.optimizer, pieces, self.loss, grad_clip=config.grad_clip, step=self.step + 1
+            )
+        except TrainingError:
+            if self.step:
+                self.save(before=before)  # the last good state
+            raise
+        step_s = time.perf_counter() - t0
+        self.step += 1
+        self.counted += outcome.count
+        self.elapsed_s += step_s
+        self.last_loss = outcome.loss
+        return {
+            "step": self.step,
+            "loss": outcome.loss,
+            "lr_matrix": self.optimizer.lr_matrix,
+            "lr_adam": self.optimizer.lr_adam,
+            "grad_norm": outcome.grad_norm,
+            self.unit: outcome.count,
+            f"{self.unit}_per_s": round(outcome.count / step_s, 1),
+            "elapsed_s": round(self.elapsed_s, 4),
+        }
+
+    def evaluation_fields(self) -> dict[str, float]:
+        assert self.evaluate
+        self.model.eval()
+        with torch.no_grad():
+            self.evaluation = self.evaluate(self.model)
+        self.model.train()
+        return self.evaluation
+
+    def improves(self) -> bool:
+        if self.best_by is None:
+            return False
+        value = self.evaluation[self.best_by]
+        if self.best is not None and value >= self.best:
+            return False
+        self.best = value
+        return True
+
+    def save(self, *, best: bool = False, before: tuple[dict[str, Any], dict[str, Any]] | None = None) -> None:
+        """A checkpoint of this step; `before` holds data position and random states if those have moved on since."""
+        if self.saved_step == self.step:
+            return
+        position, randomness = before or (self.batches.state(), random_states())
+        extra = {
+            "step": self.step,
+            "counted": self.counted,
+            "elapsed_s": self.elapsed_s,
+            "best": self.best,
+            "last_loss": self.last_loss,
+            "evaluation": self.evaluation,
+            "batches": position,
+        }
+
+        def write(folder: Path) -> None:
+            save_training_state(
+                folder,
+                {"model": self.model},
+                {"model": self.optimizer},
+                extra,
+                randomness=randomness,
+                tokenizer=self.tokenizer,
+            )
+
+        self.run.save_checkpoint(self.step, write, best=best)
+        self.saved_step = self.step
+
+    def restore(self, checkpoint: Path) -> None:
+        extra = load_training_state(checkpoint, {"model": self.model}, {"model": self.optimizer})
+        self.step = self.saved_step = int(extra["step"])
+        self.counted, self.elapsed_s = int(extra["counted"]), float(extra["elapsed_s"])
+        self.best, self.last_loss, self.evaluation = extra["best"], extra["last_loss"], extra["evaluation"]
+        self.batches.restore(extra["batches"])
+
+    def announce(self, checkpoint: Path | None) -> None:
+        """Everything derived, before the first step."""
+        c = self.config
+        where = f"resuming {checkpoint.name} of " if checkpoint else ""
+        pieces = f" in {c.micro_batches} micro-batches" if c.micro_batches > 1 else ""
+        clip = f"gradient clipped at {c.grad_clip:g}" if c.grad_clip else "gradient not clipped"
+        schedule = describe_schedule(c.steps, c.warmup_steps, c.schedule, c.final_lr_factor)
+        dtype = {torch.float32: "fp32", torch.bfloat16: "bf16"}[self.dtype]
+        err.print(f"{self.label}: {where}{c.steps:,} steps{pieces}, seed {c.seed}, {torch.get_num_threads()} threads")
+        err.print(f"  {self.optimizer.describe()}; {clip}")
+        err.print(f"  learning rates: {schedule}")
+        err.print(f"  compute in {dtype} because {self.dtype_reason}; weights, losses and optimizer in fp32")
+
+    def status(self, row: dict[str, Any], left_s: float) -> str:
+        loss = "—" if row["loss"] is None else f"{row['loss']:.4f}"
+        values = "".join(f" · {k} {v:.4f}" for k, v in self.evaluation.items()) if self.evaluation else ""
+        return (
+            f"step {self.step:,}/{self.config.steps:,} · loss {loss} · lr {row['lr_matrix']:.2g}/{row['lr_adam']:.2g}"
+            f" · {human_count(row[f'{self.unit}_per_s'])} {self.unit}/s{values} · {human_time(left_s)} left"
+        )

@@ -1,0 +1,114 @@
+"""Which parameter is updated by which optimizer, and what both need around a step.
+
+Muon takes the weight matrices of the blocks (a Transformer names them itself, with the parts of its fused weights);
+AdamW takes embeddings, unembedding, gains, biases and scalar heads. Frozen parameters are left alone. Decay touches
+matrices only. The pair behaves as one optimizer whose learning rates follow one schedule factor.
+
+Left out: parameter groups per layer, and any optimizer that nobody here has measured to be better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ziggurat.model.transformer import Transformer
+from ziggurat.training.config import TrainConfig
+from ziggurat.training.muon import Muon
+from ziggurat.training.precision import choose_dtype
+
+
+class Optimizers:
+    """Muon and AdamW (or AdamW alone) in step. `lr_matrix` and `lr_adam` are the rates now in force."""
+
+    def __init__(self, members: dict[str, torch.optim.Optimizer], names: dict[nn.Parameter, str]) -> None:
+        self.members = members
+        self.names = names
+        """Parameter names, so that checkpoints call every piece of state by its parameter."""
+        self._peaks = {name: [float(group["lr"]) for group in o.param_groups] for name, o in members.items()}
+
+    @property
+    def lr_adam(self) -> float:
+        return float(self.members["adamw"].param_groups[0]["lr"])
+
+    @property
+    def lr_matrix(self) -> float:
+        return float(self.members["muon"].param_groups[0]["lr"]) if "muon" in self.members else self.lr_adam
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return [p for o in self.members.values() for group in o.param_groups for p in group["params"]]
+
+    def set_lr_factor(self, factor: float) -> None:
+        """Every rate becomes its peak times `factor`."""
+        for name, optimizer in self.members.items():
+            for group, peak in zip(optimizer.param_groups, self._peaks[name], strict=True):
+                group["lr"] = peak * factor
+
+    def step(self) -> None:
+        for optimizer in self.members.values():
+            optimizer.step()
+
+    def zero_grad(self) -> None:
+        for optimizer in self.members.values():
+            optimizer.zero_grad(set_to_none=True)
+
+    def describe(self) -> str:
+        """One clause for people: which optimizer updates what at which peak rate."""
+        clauses = []
+        for name, optimizer in self.members.items():
+            params = [p for group in optimizer.param_groups for p in group["params"]]
+            count = sum(p.numel() for p in params)
+            title = {"muon": "Muon", "adamw": "AdamW"}[name]
+            clauses.append(f"{title} lr {self._peaks[name][0]:g} for {len(params)} tensors ({count:,} parameters)")
+        return ", ".join(clauses)
+
+
+def muon_rows(model: nn.Module) -> dict[nn.Parameter, tuple[int, ...]]:
+    """The trainable block matrices of every Transformer inside `model`, with the row counts of their parts."""
+    rows: dict[nn.Parameter, tuple[int, ...]] = {}
+    for module in model.modules():
+        if isinstance(module, Transformer):
+            params = dict(module.named_parameters())
+            rows |= {params[name]: parts for name, parts in module.muon_matrices().items()}
+    return {p: parts for p, parts in rows.items() if p.requires_grad}
+
+
+def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizers:
+    """The optimizers of one model. A module without a Transformer inside has no block matrices: AdamW takes it all."""
+    names = {p: name for name, p in model.named_parameters() if p.requires_grad}
+    rows = muon_rows(model) if config.optimizer == "muon" else {}
+    rest = [p for p in names if p not in rows]
+    members: dict[str, torch.optim.Optimizer] = {}
+    if rows:
+        members["muon"] = Muon(
+            [p for p in names if p in rows],
+            lr=config.lr_matrix,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            steps=config.newton_schulz_steps,
+            dtype=choose_dtype("auto")[0],
+            rows=rows,
+        )
+    groups = [
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    members["adamw"] = torch.optim.AdamW(groups or [{"params": []}], lr=config.lr_adam, betas=config.betas, fused=True)
+    return Optimizers(members, names)
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Norm of the whole gradient; a tensor, so that asking for it does not wait for the device."""
+    grads = [p.grad for p in parameters if p.grad is not None]
+    return torch.nn.utils.get_total_norm(grads) if grads else torch.zeros(())
+
+
+def scale_gradients(parameters: Iterable[nn.Parameter], factor: float) -> None:
+    """Multiply every gradient in place."""
+    grads = [p.grad for p in parameters if p.grad is not None]
+    if grads and factor != 1.0:
+        torch._foreach_mul_(grads, factor)
