@@ -46,7 +46,7 @@ class ModelConfig(Config):
     activation: Activation = "swiglu"
     """swiglu has two matrices in (gate, up); the others one. relu2 is the square of relu."""
     positions: Positions = "rotary"
-    """rotary turns q and k by halves (dimension i pairs with i + D/2); learned and sinusoidal are added to the input."""
+    """rotary turns q and k by halves (i pairs with i + D/2); learned and sinusoidal are added to the input."""
     rope_theta: float = Field(default=10_000.0, gt=0)
     """Base of the rotary wavelengths; read only if positions are rotary."""
     qk_norm: bool = True

@@ -27,7 +27,7 @@ class Cache(Protocol):
     """Remembers keys and values of earlier tokens; the engine owns the real ones."""
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Store k, v (B, K, T, D) after what `layer` holds; return causal attention of q (B, H, T, D) over all of it."""
+        """Store k, v (B, K, T, D) behind what `layer` holds; return causal attention of q (B, H, T, D) over it all."""
         ...
 
 
@@ -38,9 +38,8 @@ class Linear(nn.Linear):
     raises the tensor's version. Assigning through `.data` does not raise it: never do that to a live model.
     """
 
-    _cast: tuple[int, int, Tensor] | None = (
-        None  # (version, address of the master, its copy in the compute dtype)
-    )
+    _cast: tuple[int, int, Tensor] | None = None
+    """(version and address of the master weight, its copy in the compute dtype)"""
 
     def reset_parameters(self) -> None:
         """Nothing: `Transformer.init_weights` is the one place where weights are drawn."""
@@ -223,7 +222,7 @@ class Transformer(nn.Module):
         """
         x = self.embedding(ids)  # (B, T, C)
         T = ids.shape[1]
-        if positions is None and T > self.config.context:
+        if positions is None and self.config.context < T:
             raise ValueError(f"{T} tokens do not fit the model's context of {self.config.context}")
         where = slice(0, T) if positions is None else positions
         rotary = None

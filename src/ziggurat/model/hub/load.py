@@ -34,7 +34,7 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> Transform
 
     To train, load fp32 masters and `set_compute_dtype` to bf16; to serve, load bf16 and no cast is ever paid.
     """
-    raw, config, family = _read_config(folder)
+    _, config, family = _read_config(folder)
     stored = StoredTensors(folder, family)
     if "score.weight" in stored.names:
         raise ModelFolderError(
@@ -176,7 +176,7 @@ def _opened(path: Path) -> Iterator[Any]:
 def _fill(
     model: Transformer, stored: StoredTensors, family: Family, *, headless: bool = False
 ) -> Transformer:
-    """Copy every parameter from `stored`; headless models may lack an untied unembedding, which then is the embedding."""
+    """Copy every parameter from `stored`; a headless one may lack its untied unembedding: the embedding stands in."""
     parameters = dict(model.named_parameters())
     for ours, source in family.sources(model.config).items():
         if headless and ours == "unembedding.weight" and source.names[0] not in stored.names:

@@ -113,7 +113,7 @@ def _write(
         _replace(folder / "config.json", lambda path: path.write_text(_json(raw)))
     except (OSError, SafetensorError) as error:
         raise ModelFolderError(
-            f"{folder}: the model cannot be written ({error}); check the disk's free space and your permission to write."
+            f"{folder}: the model cannot be written ({error}); check free space and write permission."
         ) from error
 
 

@@ -1,0 +1,69 @@
+"""What a model weighs and costs, from its config alone: every speed figure and budget elsewhere calls these.
+
+Left out: biases, norms and rotation in the FLOPs (under 1 % of any model here).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ziggurat.model.config import ModelConfig
+
+
+def parameters(config: ModelConfig) -> dict[str, int]:
+    """Number of parameters by group; a tied unembedding counts once, under `embedding`.
+
+    A test asserts that the groups add up to what the model really holds.
+    """
+    c = config
+    q_width, kv_width = c.heads * c.d_head, c.kv_heads * c.d_head
+    qkv_rows, up_rows = q_width + 2 * kv_width, c.d_ff * (2 if c.gated else 1)
+    per_norm = c.d_model * (2 if c.norm == "layernorm" else 1)
+    norms = c.layers * (2 * per_norm + (2 * c.d_head if c.qk_norm else 0))
+    biases = c.qkv_bias * qkv_rows + c.out_bias * c.d_model + c.mlp_bias * (up_rows + c.d_model)
+    return {
+        "embedding": c.vocab_size * c.d_model,
+        "position": c.context * c.d_model if c.positions == "learned" else 0,
+        "attention": c.layers * c.d_model * (qkv_rows + q_width),
+        "mlp": c.layers * c.d_model * (up_rows + c.d_ff),
+        "norm": norms + (per_norm if c.norm_placement == "pre" else 0),
+        "bias": c.layers * biases,
+        "unembedding": 0 if c.tied else c.vocab_size * c.d_model,
+    }
+
+
+def total_parameters(config: ModelConfig) -> int:
+    return sum(parameters(config).values())
+
+
+def matrix_parameters(config: ModelConfig) -> int:
+    """Parameters that every token is multiplied by: blocks and unembedding, not the embedding's look-up."""
+    groups = parameters(config)
+    return groups["attention"] + groups["mlp"] + config.vocab_size * config.d_model
+
+
+def forward_flops_per_token(config: ModelConfig, T: int) -> float:
+    """FLOPs (a multiply-add is 2) of one token's forward pass, mean over a causal sequence of T tokens.
+
+    Token t (from 1) attends to t keys: 2 d_head for the score and 2 d_head for the value, per head and layer.
+    """
+    mean_keys = (T + 1) / 2
+    attention = 4 * config.layers * config.heads * config.d_head * mean_keys
+    return 2 * matrix_parameters(config) + attention
+
+
+def flops_per_token(config: ModelConfig, T: int) -> float:
+    """FLOPs of training on one token: forward, and backward at twice its cost (6 N, PaLM, arXiv:2204.02311, B)."""
+    return 3 * forward_flops_per_token(config, T)
+
+
+def cache_bytes_per_token(config: ModelConfig, dtype: torch.dtype) -> int:
+    """Bytes of keys and values that generation keeps for each token."""
+    return 2 * config.layers * config.kv_heads * config.d_head * dtype.itemsize
+
+
+def training_days(
+    parameters: float, tokens: float, devices: int, peak_flops: float, utilisation: float
+) -> float:
+    """6 N D / (devices * what each achieves), in days; LLaMA-65B's 21 days are the test."""
+    return 6 * parameters * tokens / (devices * peak_flops * utilisation) / 86_400
