@@ -1,0 +1,62 @@
+# Two commands on a fresh clone:  make demo  and  make test.  Python 3.11+ and make are all they need.
+#
+#   make demo DEMO_ARGS="--budget 2m --no-serve"    options go on to `ziggurat ladder`
+#   ZIGGURAT_TORCH_INDEX=https://download.pytorch.org/whl/cpu make demo    a CPU-only torch (0.2 GB instead of 3)
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fix setup setup-dev clean
+
+help:  ## What can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed  ## Set up, climb the whole ladder on the embedded town, serve the chat page
+	@$(BIN)/ziggurat ladder $(DEMO_ARGS)
+
+test: $(VENV)/.installed-dev  ## Set up, run the tests (ARGS="tests/test_runs.py -k torn" chooses)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev  ## Formatting, lint, types, and who may import whom
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fix: $(VENV)/.installed-dev  ## Let the tools mend what they can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+setup: $(VENV)/.installed  ## Only set up
+setup-dev: $(VENV)/.installed-dev  ## Only set up, with what the tests need
+
+clean:  ## Remove the virtual environment and the caches (never your runs)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# Set-up is done once; a stamp newer than the two files it depends on says that it was.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(call install,.)
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt
+	@$(call install,.[dev])
+	@touch $@ $(VENV)/.installed
+
+define install
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+  || { echo "Ziggurat needs Python 3.11 or newer, this is $$($(PYTHON) -V 2>&1); try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }; \
+$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+  || { echo "This Python cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }; \
+echo "Setting up $(VENV) (once). pip will download the packages pinned in constraints.txt that are not there yet:"; \
+if [ -n "$$ZIGGURAT_TORCH_INDEX" ]; \
+then echo "  about 0.4 GB in all; torch also from $$ZIGGURAT_TORCH_INDEX"; \
+else echo "  about 0.4 GB where torch is CPU-only, up to 3.5 GB on Linux where it brings CUDA;"; \
+  echo "  for a CPU-only torch: ZIGGURAT_TORCH_INDEX=https://download.pytorch.org/whl/cpu make $(MAKECMDGOALS)"; fi; \
+[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || exit 2; \
+$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+  $${ZIGGURAT_TORCH_INDEX:+--extra-index-url "$$ZIGGURAT_TORCH_INDEX"} -e '$(1)' \
+  || { echo "Set-up failed; nothing else was changed. Mend what pip says above and run make again." >&2; exit 2; }
+endef

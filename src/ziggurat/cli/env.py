@@ -1,0 +1,72 @@
+"""`ziggurat env`: what a bug report needs, and, with --measure, how fast this machine is."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from ziggurat import __version__
+from ziggurat.console import human_time, out, table
+from ziggurat.lineage import code_version, installed_version, machine
+from ziggurat.settings import ziggurat_home
+
+PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "typer", "fastapi", "uvicorn", "transformers")
+
+
+def env(
+    measure: Annotated[bool, typer.Option("--measure", help="Time this machine (a few seconds).")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Print versions, hardware, and the number format that training will use here, with the reason.
+
+    \b
+    ziggurat env
+    ziggurat env --measure
+    ziggurat env --json
+    """
+    facts = gather()
+    if measure:
+        facts["measured"] = measured()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    rows = [(key.replace("_", " "), value) for key, value in facts.items() if not isinstance(value, dict)]
+    rows += list(facts["packages"].items())
+    for key, value in (facts.get("measured") or {}).items():
+        rows.append((key, human_time(value) if key.endswith("_s") and "per" not in key else f"{value:,.1f}"))
+    out.print(table(None, ["", ""], rows))
+
+
+def gather() -> dict[str, Any]:
+    """Everything that needs no timing."""
+    import torch
+
+    from ziggurat.training.precision import choose_dtype
+
+    here = machine()
+    dtype, reason = choose_dtype("auto")
+    code = code_version()
+    return {
+        "ziggurat": __version__,
+        "commit": f"{code['commit']}{' (changed)' if code['dirty'] else ''}" if code["commit"] else None,
+        "python": here["python"],
+        "system": here["system"],
+        "cpu": here["cpu"],
+        "cores": here["cores"],
+        "memory_gib": here["memory_gib"],
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "torch_threads": torch.get_num_threads(),
+        "dtype": f"{str(dtype).removeprefix('torch.')} ({reason})",
+        "home": str(ziggurat_home()),
+        "packages": {name: installed_version(name) for name in PACKAGES},
+    }
+
+
+def measured() -> dict[str, float]:
+    """Matrix products in both precisions and memory bandwidth, as the budget planner sees them."""
+    from ziggurat.training.precision import measure_machine
+
+    speed = measure_machine()
+    return {"gflops_fp32": speed.gflops_fp32, "gflops_bf16": speed.gflops_bf16, "gb_per_s": speed.gb_per_s}

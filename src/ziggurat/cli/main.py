@@ -1,0 +1,184 @@
+"""The `ziggurat` command: a table of commands, each imported only when it is called.
+
+Convention. `COMMANDS` maps a command to "module:attribute" and one line of help.
+
+- A *group* (`ziggurat tokenizer train`) is a `typer.Typer` called `app` in its module.
+- A *single command* (`ziggurat ppo`) is a plain function with typer annotations; its docstring is the help, opening
+  with what it does and then real examples in a block that starts with `\\b`.
+- A command returns None, or an int as its exit code. It does not catch errors: a `ZigguratError` becomes one sentence
+  on stderr and its exit code *here*, Ctrl-C becomes 130, a full disk one sentence and 2. Bugs keep their traceback.
+- No module under `cli/` imports torch, or anything that does, before its command runs.
+
+The overview (`ziggurat --help`) is printed from the table, so that it appears at once and one broken room hides no
+other command.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
+
+from ziggurat import __version__
+from ziggurat.errors import UsageError, ZigguratError, did_you_mean
+
+if TYPE_CHECKING:
+    import typer
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+class Entry(NamedTuple):
+    target: str  # "module:attribute"
+    help: str
+
+
+SECTIONS: dict[str, dict[str, Entry]] = {
+    "The whole ladder": {
+        "ladder": Entry("ziggurat.cli.ladder:ladder", "Climb all four stages on the embedded town, report, and chat."),
+        "town": Entry("ziggurat.cli.town:app", "Write the embedded little world's files."),
+    },
+    "The stages": {
+        "pretrain": Entry("ziggurat.cli.stages:pretrain", "Stage 1: learn to continue raw text."),
+        "sft": Entry("ziggurat.cli.stages:sft", "Stage 2: learn to answer, from demonstrations."),
+        "sample": Entry("ziggurat.cli.stages:sample", "Let a model write completions that people can rank."),
+        "reward": Entry("ziggurat.cli.stages:reward", "Stage 3: learn what people prefer, from comparisons."),
+        "ppo": Entry("ziggurat.cli.stages:ppo", "Stage 4: improve the policy against the reward model."),
+        "align": Entry("ziggurat.cli.stages:align", "Repeat stages 3 and 4 in rounds."),
+    },
+    "Using a model": {
+        "chat": Entry("ziggurat.cli.chat:chat", "Talk to a model in the terminal."),
+        "generate": Entry("ziggurat.cli.chat:generate", "Complete a text or answer prompts."),
+        "serve": Entry("ziggurat.cli.chat:serve", "Serve the chat page and an OpenAI-compatible API on this machine."),
+        "eval": Entry("ziggurat.cli.evaluate:evaluate", "Measure a model on held-out data."),
+    },
+    "Looking and keeping": {
+        "tokenizer": Entry("ziggurat.cli.tokenizer:app", "Train, show and compare tokenizers."),
+        "data": Entry("ziggurat.cli.data:app", "Check, show and convert data files."),
+        "runs": Entry("ziggurat.cli.runs:app", "List, show and remove runs."),
+        "env": Entry("ziggurat.cli.env:env", "Versions and hardware, for bug reports; --measure times this machine."),
+    },
+}
+COMMANDS: dict[str, Entry] = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The console script."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; every error becomes its sentence here."""
+    try:
+        return _dispatch(arguments)
+    except ZigguratError as error:
+        return _say(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _say("Interrupted.", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` closed it; nothing to add
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" while writing {error.filename}" if error.filename else ""
+        return _say(f"The disk is full{where}; free some space and run the same command with --resume.", 2)
+
+
+def overview() -> str:
+    """What `ziggurat --help` prints."""
+    width = max(map(len, COMMANDS))
+    lines = ["Usage: ziggurat COMMAND [ARGUMENTS]", "", "A whole ChatGPT that you own: from corpus to conversation.", ""]
+    for title, section in SECTIONS.items():
+        lines.append(f"{title}:")
+        lines += [f"  {name:<{width}}  {entry.help}" for name, entry in section.items()]
+        lines.append("")
+    lines += [
+        "Examples:",
+        "  ziggurat ladder --budget 10m     all four stages on the embedded town, then the report",
+        "  ziggurat chat town/ppo           talk to the newest model of the last stage",
+        "  ziggurat ppo --help              what a command takes, with examples",
+        "",
+        "Runs are kept in $ZIGGURAT_HOME (default ~/.ziggurat). Nothing is downloaded at run time.",
+    ]
+    return "\n".join(lines)
+
+
+def load(name: str) -> Callable[..., Any]:
+    """Import one command and build its parser: a callable taking `args`, `prog_name` and `standalone_mode`."""
+    import typer.main
+
+    module_name, _, attribute = COMMANDS[name].target.partition(":")
+    try:
+        target = getattr(importlib.import_module(module_name), attribute)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if missing.partition(".")[0] == "ziggurat":
+            raise UsageError(f'"ziggurat {name}" is not part of this installation ({missing} is missing).') from error
+        raise UsageError(
+            f'"ziggurat {name}" needs the Python package "{missing}"; install Ziggurat again, or that package.'
+        ) from error
+    app: typer.Typer
+    if isinstance(target, typer.Typer):
+        app = target
+        app.callback()(_group_callback(app))  # stays a group, even one with a single command
+    else:
+        app = typer.Typer()
+        app.command(name)(target)
+    app._add_completion = False
+    app.rich_markup_mode = None  # plain help, the same in a pipe
+    return cast(Callable[..., Any], typer.main.get_command(app).main)
+
+
+def _group_callback(app: typer.Typer) -> Callable[..., Any]:
+    if app.registered_callback and app.registered_callback.callback:
+        return app.registered_callback.callback
+
+    def group() -> None:
+        pass
+
+    group.__doc__ = app.info.help if isinstance(app.info.help, str) else None
+    return group
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        print(overview())
+        return 0
+    if arguments[0] in ("--version", "-V"):
+        print(f"ziggurat {__version__}")
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        hint = did_you_mean(name, COMMANDS) or " `ziggurat --help` lists them."
+        raise UsageError(f'There is no command "{name}".{hint}')
+    command = load(name)
+    from typer import Abort, TyperException  # after load, which pays for the import
+
+    try:
+        result = command(args=list(arguments[1:]), prog_name=f"ziggurat {name}", standalone_mode=False)
+    except TyperException as error:  # the parser's own: an unknown option, a missing argument
+        message = error.format_message().strip()
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(message)
+            return 0
+        raise UsageError(f"{message} `ziggurat {name} --help` shows what it takes.") from error
+    except Abort as error:  # end of input at a question
+        raise KeyboardInterrupt from error
+    code = result if isinstance(result, int) else 0
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    return code
+
+
+def _say(sentence: str, code: int) -> int:
+    sys.stdout.flush()
+    print(f"Error: {sentence}" if code != INTERRUPTED else sentence, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""`ziggurat runs`: what the runs under $ZIGGURAT_HOME are, which are going on, and how to be rid of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from ziggurat.console import human_time, out, table
+from ziggurat.errors import UsageError
+from ziggurat.runs import Run, all_runs, find_run, remove_run, runs_home
+
+app = typer.Typer(help="List, show and remove runs.", no_args_is_help=True)
+
+METRICS_SHOWN = 12  # fields of the last metrics row in `show`
+
+
+@app.command("list")
+def list_runs(
+    ladder: Annotated[str | None, typer.Argument(help="Only the runs of this ladder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of a table.")] = False,
+) -> None:
+    """List runs with their state, steps and wall time.
+
+    \b
+    ziggurat runs list
+    ziggurat runs list town
+    ziggurat runs list --json
+    """
+    found = [summary(Run.open(path)) for path in all_runs() if ladder in (None, path.parent.name)]
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    if not found:
+        out.print(f"No runs{f' of {ladder}' if ladder else ''} in {runs_home()} yet; `ziggurat ladder` makes some.")
+        return
+    rows = [
+        (r["name"], r["stage"], r["state"], r["steps"], human_time(r["wall_s"]), r["started_utc"]) for r in found
+    ]
+    out.print(table(None, ["run", "stage", "state", "steps", "time", "started"], rows, right=("steps", "time")))
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="A run such as town/ppo-2, town/ppo (its latest), or a path.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show one run: where its model comes from, its settings with their sources, its last metrics.
+
+    \b
+    ziggurat runs show town/ppo
+    ziggurat runs show town/sft-1 --json
+    ziggurat runs show ./my/run
+    """
+    opened = Run.open(find_run(run))
+    facts = summary(opened) | {
+        "path": str(opened.path),
+        "checkpoints": [path.name for path in opened.checkpoints()],
+        "manifest": opened.manifest,
+        "last_metrics": (opened.read_metrics() or [None])[-1],
+        "report": opened.report,
+    }
+    if as_json:
+        typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
+        return
+    manifest = facts["manifest"]
+    rows = [(key, facts[key]) for key in ("path", "stage", "state", "steps", "started_utc")]
+    rows += [("time", human_time(facts["wall_s"])), ("checkpoints", ", ".join(facts["checkpoints"]) or "none")]
+    rows += [("from", " <- ".join(ancestors(manifest)) or "nothing"), ("seed", manifest.get("seed"))]
+    rows += [("data", f"{d['path']} ({d['records']} records)") for d in manifest.get("data") or []]
+    out.print(table(facts["name"], ["", ""], rows))
+    out.print("\nSettings:")
+    out.print((opened.path / "config.yaml").read_text(encoding="utf-8").rstrip())
+    if facts["last_metrics"]:
+        last = list(facts["last_metrics"].items())[:METRICS_SHOWN]
+        out.print("\nLast metrics: " + ", ".join(f"{key} {value}" for key, value in last))
+
+
+@app.command()
+def rm(
+    runs: Annotated[list[str], typer.Argument(help="Runs such as town/ppo-2; the number must be given.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove runs for good, with their models and checkpoints. A run that is going on is refused.
+
+    \b
+    ziggurat runs rm town/ppo-2
+    ziggurat runs rm town/ppo-1 town/ppo-2 --yes
+    """
+    paths = [find_run(name) for name in runs]
+    for name, path in zip(runs, paths, strict=True):
+        Run.open(path)  # only run folders are ever removed
+        if path.name not in (name.rpartition("/")[2], name.rstrip("/").rpartition("/")[2]):
+            raise UsageError(f'"{name}" could mean several runs; name one, such as {path.parent.name}/{path.name}.')
+    if not yes and not typer.confirm(f"Remove {', '.join(str(path) for path in paths)}?", err=True):
+        raise typer.Exit(1)
+    for path in paths:
+        remove_run(path)
+        out.print(f"Removed {path}.")
+
+
+@app.command()
+def path(run: Annotated[str | None, typer.Argument(help="A run; without it, the folder of all runs.")] = None) -> None:
+    """Print where runs are kept, or where one is.
+
+    \b
+    ziggurat runs path
+    ls $(ziggurat runs path town/ppo)
+    """
+    typer.echo(find_run(run) if run else runs_home())
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """One row of the list."""
+    manifest = run.manifest
+    metrics = run.read_metrics()
+    state = "finished" if manifest.get("finished_utc") else "running" if run.locked else "interrupted"
+    return {
+        "name": f"{run.path.parent.name}/{run.path.name}",
+        "stage": run.stage,
+        "state": state,
+        "steps": metrics[-1].get("step") if metrics else 0,
+        "wall_s": float(manifest.get("wall_s") or 0.0),
+        "started_utc": manifest.get("started_utc"),
+    }
+
+
+def ancestors(manifest: dict[str, Any]) -> list[str]:
+    """The folders a run's model descends from, nearest first."""
+    chain = []
+    parent = manifest.get("parent")
+    while isinstance(parent, dict):
+        chain.append(str(parent.get("path")))
+        parent = parent.get("parent")
+    return chain
