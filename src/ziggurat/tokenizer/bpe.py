@@ -62,6 +62,11 @@ class Tokenizer:
         }
         self.special_ids = frozenset(id for id, token in self._added.items() if token.special)
         self._plain = _without(full, self.guarded)
+        self._moved = {
+            moved: id
+            for id, token in self._added.items()
+            if token.content not in self.guarded and (moved := self._plain.token_to_id(token.content)) != id
+        }
         self._escape = _escaping(self._plain, self.guarded)
 
     # ------------------------------------------------------------------ making
@@ -173,9 +178,8 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` for many texts at once, on all threads: several times faster than one by one."""
         cleaned = [self._escape(_clean(text)) for text in texts]
-        ids: list[list[int]] = [
-            encoding.ids for encoding in self._plain.encode_batch_fast(cleaned, add_special_tokens=False)
-        ]
+        encodings = self._plain.encode_batch_fast(cleaned, add_special_tokens=False)
+        ids: list[list[int]] = [self._replaced(encoding.ids) for encoding in encodings]
         if not self._always_covers:
             for text, row in zip(cleaned, ids, strict=True):
                 self._refuse_unknown(text, row)
@@ -183,8 +187,12 @@ class Tokenizer:
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[int]]:
         """`encode`, and for each token the character at which it begins."""
-        encoding = self._plain.encode(_clean(text), add_special_tokens=False)
-        return encoding.ids, [start for start, _ in encoding.offsets]
+        encoding = self._plain.encode(self._escape(_clean(text)), add_special_tokens=False)
+        return self._replaced(encoding.ids), [start for start, _ in encoding.offsets]
+
+    def _replaced(self, ids: list[int]) -> list[int]:
+        """Added tokens that are ordinary text (runs of spaces) may have other ids in the blind twin."""
+        return [self._moved.get(id, id) for id in ids] if self._moved else ids
 
     def encode_with_specials(self, text: str) -> list[int]:
         """Like `encode`, but `<|endoftext|>` and its kin are parsed: for raw endpoints and trusted text only."""
@@ -282,7 +290,9 @@ class Tokenizer:
     @cached_property
     def _always_covers(self) -> bool:
         model = self._full.model
-        return not isinstance(model, models.BPE) or model.byte_fallback or _is_byte_level(self._full) or bool(model.unk_token)
+        if not isinstance(model, models.BPE) or _is_byte_level(self._full):
+            return True
+        return bool(model.byte_fallback or model.unk_token)
 
     def _refuse_unknown(self, text: str, ids: list[int]) -> None:
         if len(ids) == len(text):

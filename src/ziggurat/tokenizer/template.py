@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -44,7 +44,9 @@ ZIGGURAT_JINJA = (
     "{%- for tool in tools -%}{{- '<|tool|>' + (tool | tojson) -}}{%- endfor -%}"
     "{%- endif -%}"
     "{%- for call in message.tool_calls or [] -%}"
-    "{{- '<|tool|>' + ((call.function or call) | tojson) -}}"
+    "{%- set call = call.function or call -%}"
+    "{{- '<|tool|>{\"name\": ' + (call.name | tojson) + ', \"arguments\": ' -}}"
+    "{{- (call.arguments if call.arguments is string else call.arguments | tojson) + '}' -}}"
     "{%- endfor -%}"
     "{{- '<|end|>' -}}"
     "{%- endfor -%}"
@@ -55,7 +57,9 @@ ZIGGURAT_JINJA = (
 PLAIN_JINJA = (
     "{%- for message in messages -%}"
     "{{- message.role | capitalize + ': ' + (message.content or '') -}}"
-    "{%- for call in message.tool_calls or [] -%}{{- '\nCall: ' + ((call.function or call) | tojson) -}}{%- endfor -%}"
+    "{%- for call in message.tool_calls or [] -%}"
+    "{{- '\nCall: ' + ((call.function or call) | tojson) -}}"
+    "{%- endfor -%}"
     "{%- if message.role == 'assistant' -%}{{- eos_token -}}{%- endif -%}{{- '\n\n' -}}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- 'Assistant: ' -}}{%- endif -%}"
@@ -148,10 +152,13 @@ class ChatTemplate:
 
     # ------------------------------------------------------------------ Jinja
 
-    def _render_text(self, messages: list[dict[str, Any]], generate: bool, tools: Any) -> str:
+    def _render_text(
+        self, messages: list[dict[str, Any]], generate: bool, tools: Any = None, contents: _Contents | None = None
+    ) -> str:
         try:
             return self._template.render(
                 messages=messages,
+                _contents=contents,
                 tools=tools or None,
                 add_generation_prompt=generate,
                 bos_token=self.tokenizer.special_text("bos_token") or "",
@@ -167,21 +174,21 @@ class ChatTemplate:
     def _generation_prompt(self) -> str:
         """What the template puts before an answer, such as `<|assistant|>`."""
         user = [{"role": "user", "content": "u"}]
-        with_prompt, without = self._render_text(user, True, None), self._render_text(user, False, None)
+        with_prompt, without = self._render_text(user, True), self._render_text(user, False)
         return with_prompt[len(without) :] if with_prompt.startswith(without) else ""
 
     @cached_property
     def _trims(self) -> bool:
         """Whether the template strips contents, as LLaMA's and Gemma's do."""
-        return " u " not in self._render_text([{"role": "user", "content": " u "}], True, None)
+        return " u " not in self._render_text([{"role": "user", "content": " u "}], True)
 
     # ------------------------------------------------------------------ conversation -> runs
 
     def _runs(self, messages: Sequence[Message], generate: bool, tools: Any) -> list[_Run]:
-        contents = _Contents(trim=self._trims)
+        contents = _Contents(self._split, trim=self._trims)
         rows = [contents.hide(number, message) for number, message in enumerate(messages)]
-        hidden_tools = contents.hide_unsafe(tools, self._split) if tools else None
-        rendered = self._render_text(rows, generate, hidden_tools)
+        hidden_tools = contents.hide_unsafe(tools) if tools else None
+        rendered = self._render_text(rows, generate, hidden_tools, contents)
         trained = {
             number
             for number, message in enumerate(messages)
@@ -264,7 +271,8 @@ class ChatTemplate:
 class _Contents:
     """Hides contents behind placeholders and finds them again in the rendered text."""
 
-    def __init__(self, *, trim: bool):
+    def __init__(self, special: re.Pattern[str], *, trim: bool):
+        self.special = special
         self.trim = trim
         self.contents: list[_Content] = []
 
@@ -285,14 +293,14 @@ class _Contents:
             row["name"] = self._new(row["name"], number)
         return row
 
-    def hide_unsafe(self, value: Any, special: re.Pattern[str]) -> Any:
+    def hide_unsafe(self, value: Any) -> Any:
         """Tools stay readable for the template, save strings that hold the name of a special token."""
         if isinstance(value, str):
-            return self._new(value, -1) if special.search(value) or _OPEN in value else value
+            return self._new(value, -1) if self._is_unsafe(value) else value
         if isinstance(value, dict):
-            return _Tracked({key: self.hide_unsafe(item, special) for key, item in value.items()}, self, -1)
+            return {key: self.hide_unsafe(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
-            return [self.hide_unsafe(item, special) for item in value]
+            return [self.hide_unsafe(item) for item in value]
         return value
 
     def parse(self, rendered: str) -> list[str | _Content]:
@@ -315,14 +323,23 @@ class _Contents:
             return [self.reveal(item) for item in value]
         return value
 
-    def dump(self, value: Any, number: int, **options: Any) -> str:
-        return self._new(json.dumps(self.reveal(value), **options), number)
+    def dump(self, value: Any, options: dict[str, Any]) -> str:
+        """JSON of a value with its contents revealed; hidden in turn, as words of the message they came from."""
+        written = json.dumps(value, **options | {"ensure_ascii": False})
+        first = _PLACEHOLDER.search(written)
+        revealed = json.dumps(self.reveal(value), **options)
+        if first is not None:
+            return self._new(revealed, self.contents[int(first[1])].message)
+        return self._new(revealed, -1) if self._is_unsafe(revealed) else revealed
+
+    def _is_unsafe(self, text: str) -> bool:
+        return _OPEN in text or self.special.search(text) is not None
 
     def _deep(self, value: Any, number: int, key: str = "") -> Any:
         if isinstance(value, str):
             return value if key == "type" and value == "function" else self._new(value, number)
         if isinstance(value, dict):
-            return _Tracked({k: self._deep(item, number, k) for k, item in value.items()}, self, number)
+            return {k: self._deep(item, number, k) for k, item in value.items()}
         if isinstance(value, list | tuple):
             return [self._deep(item, number) for item in value]
         return value
@@ -332,32 +349,19 @@ class _Contents:
         return f"{_OPEN}{len(self.contents) - 1}{_CLOSE}"
 
 
-class _Tracked(dict[str, Any]):
-    """A dictionary inside a hidden message, so that `tojson` knows whose words it writes."""
-
-    def __init__(self, items: dict[str, Any], contents: _Contents, number: int):
-        super().__init__(items)
-        self.contents = contents
-        self.number = number
-
-
+@jinja2.pass_context
 def _to_json(
+    context: jinja2.runtime.Context,
     value: Any,
     ensure_ascii: bool = False,
     indent: int | None = None,
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """transformers' `tojson` (no HTML escapes), with the result hidden like any other content."""
+    """transformers' `tojson` (no HTML escapes); what it writes of hidden contents stays hidden."""
     options = {"ensure_ascii": ensure_ascii, "indent": indent, "separators": separators, "sort_keys": sort_keys}
-    owner = value if isinstance(value, _Tracked) else next(_tracked_within(value), None)
-    return owner.contents.dump(value, owner.number, **options) if owner is not None else json.dumps(value, **options)
-
-
-def _tracked_within(value: Any) -> Iterator[_Tracked]:
-    for item in value if isinstance(value, list | tuple) else []:
-        if isinstance(item, _Tracked):
-            yield item
+    contents = context.get("_contents")
+    return contents.dump(value, options) if isinstance(contents, _Contents) else json.dumps(value, **options)
 
 
 def _special_pattern(tokenizer: Tokenizer) -> re.Pattern[str]:
@@ -370,5 +374,5 @@ def _special_pattern(tokenizer: Tokenizer) -> re.Pattern[str]:
     return re.compile("|".join(parts)) if parts else re.compile(r"(?!)")
 
 
-def _raise(message: str) -> Callable[..., Any]:
+def _raise(message: str) -> None:
     raise jinja2.TemplateError(message)
