@@ -1,0 +1,69 @@
+"""ShareGPT: `{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}`
+
+With `tools` (JSON in a string) and turns `function_call` and `observation`; with `chosen` and `rejected` a
+comparison; with `label` a rating. Source: the ShareGPT dumps, in the form that LLaMA-Factory documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ziggurat.corpus.formats.common import (
+    Context,
+    Format,
+    Unusable,
+    as_completion,
+    await_answer,
+    calls_of,
+    comparison,
+    demonstration,
+    role_of,
+    text_of,
+)
+from ziggurat.corpus.rows import Row
+from ziggurat.records import Comparison, Demonstration, Message, Rating
+
+
+def _message(turn: Any) -> Message:
+    if not isinstance(turn, dict) or "from" not in turn:
+        raise Unusable("a turn without a speaker")
+    role, value = role_of(turn["from"]), turn.get("value")
+    if turn["from"] == "function_call":
+        return Message(role=role, content="", tool_calls=calls_of(value))
+    return Message(role=role, content=text_of(value))
+
+
+def _messages(row: Row) -> list[Message]:
+    system = [Message(role="system", content=row["system"])] if row.get("system") else []
+    return [*system, *(_message(turn) for turn in row["conversations"])]
+
+
+def _demonstrations(row: Row, context: Context) -> Iterator[Demonstration]:
+    yield demonstration(_messages(row), context, row.get("tools"))
+
+
+def _comparisons(row: Row, context: Context) -> Iterator[Comparison]:
+    answers = [as_completion([_message(row[name])]) for name in ("chosen", "rejected")]
+    yield comparison(_messages(row), answers, [1, 2], context)
+
+
+def _ratings(row: Row, context: Context) -> Iterator[Rating]:
+    *prompt, answer = _messages(row)
+    yield Rating(
+        prompt=await_answer(prompt, context), completion=as_completion([answer]), label=bool(row["label"])
+    )
+
+
+def _is_sharegpt(row: Row) -> bool:
+    turns = row.get("conversations")
+    return isinstance(turns, list) and all(isinstance(turn, dict) and "from" in turn for turn in turns)
+
+
+SHAREGPT_COMPARISON = Format(
+    "sharegpt comparison", lambda row: _is_sharegpt(row) and {"chosen", "rejected"} <= set(row), comparisons=_comparisons
+)
+SHAREGPT_RATING = Format(
+    "sharegpt rating", lambda row: _is_sharegpt(row) and isinstance(row.get("label"), bool | int), ratings=_ratings
+)
+SHAREGPT = Format("sharegpt", _is_sharegpt, demonstrations=_demonstrations)
