@@ -37,7 +37,7 @@ def base_manifest(
 
 
 def parent_entry(folder: Path) -> dict[str, Any]:
-    """The model a run starts from: its folder, the hash of its weights, and its own stage and parent, back to the first."""
+    """The model a run starts from: its folder, its weights' hash, and its own lineage, back to the first."""
     folder = Path(folder).resolve()
     entry: dict[str, Any] = {"path": str(folder)}
     for place in (folder, folder / "model"):

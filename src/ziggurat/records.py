@@ -8,8 +8,10 @@ aside. Files of other shapes are sniffed and imported by `corpus`, not here.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,7 +217,7 @@ def open_text(path: Path) -> IO[bytes]:
         if path.suffix == ".zst":
             import zstandard
 
-            return cast(IO[bytes], zstandard.open(path, "rb"))
+            return io.BufferedReader(zstandard.open(path, "rb"))  # its own reader cannot be iterated
         return open(path, "rb")
     except FileNotFoundError as error:
         raise DataError("no such file; check the path.", path=path) from error
@@ -236,7 +238,7 @@ def _rows(path: Path) -> Iterator[tuple[int, str | bytes | dict[str, Any]]]:
                     raw = raw.removeprefix(b"\xef\xbb\xbf")
                 if raw.strip():
                     yield line, raw
-        except (EOFError, OSError, _zstd_error()) as error:
+        except (EOFError, OSError, zlib.error, _zstd_error()) as error:
             if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile) and error.errno:
                 raise
             raise DataError(

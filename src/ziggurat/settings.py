@@ -278,7 +278,7 @@ def parse_yaml(text: str) -> Any:
 def _scalar(value: Any) -> str:
     """`value` on one line of YAML; JSON is YAML, and its quotes survive newlines and `#`."""
     bare = isinstance(value, str) and re.fullmatch(r"[A-Za-z_/][A-Za-z0-9_./-]*", value)
-    if bare and parse_yaml(value) == value:
+    if bare and yaml.safe_load(value) == value:  # by the usual rules, for other readers
         return str(value)
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
         return ".inf" if value > 0 else "-.inf"

@@ -12,7 +12,17 @@ from ziggurat.console import human_time, out, table
 from ziggurat.lineage import code_version, installed_version, machine
 from ziggurat.settings import ziggurat_home
 
-PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "typer", "fastapi", "uvicorn", "transformers")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "tokenizers",
+    "safetensors",
+    "pydantic",
+    "typer",
+    "fastapi",
+    "uvicorn",
+    "transformers",
+)
 
 
 def env(

@@ -38,7 +38,9 @@ class Entry(NamedTuple):
 
 SECTIONS: dict[str, dict[str, Entry]] = {
     "The whole ladder": {
-        "ladder": Entry("ziggurat.cli.ladder:ladder", "Climb all four stages on the embedded town, report, and chat."),
+        "ladder": Entry(
+            "ziggurat.cli.ladder:ladder", "Climb all four stages on the embedded town, report, and chat."
+        ),
         "town": Entry("ziggurat.cli.town:app", "Write the embedded little world's files."),
     },
     "The stages": {
@@ -52,14 +54,18 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Using a model": {
         "chat": Entry("ziggurat.cli.chat:chat", "Talk to a model in the terminal."),
         "generate": Entry("ziggurat.cli.chat:generate", "Complete a text or answer prompts."),
-        "serve": Entry("ziggurat.cli.chat:serve", "Serve the chat page and an OpenAI-compatible API on this machine."),
+        "serve": Entry(
+            "ziggurat.cli.chat:serve", "Serve the chat page and an OpenAI-compatible API on this machine."
+        ),
         "eval": Entry("ziggurat.cli.evaluate:evaluate", "Measure a model on held-out data."),
     },
     "Looking and keeping": {
         "tokenizer": Entry("ziggurat.cli.tokenizer:app", "Train, show and compare tokenizers."),
         "data": Entry("ziggurat.cli.data:app", "Check, show and convert data files."),
         "runs": Entry("ziggurat.cli.runs:app", "List, show and remove runs."),
-        "env": Entry("ziggurat.cli.env:env", "Versions and hardware, for bug reports; --measure times this machine."),
+        "env": Entry(
+            "ziggurat.cli.env:env", "Versions and hardware, for bug reports; --measure times this machine."
+        ),
     },
 }
 COMMANDS: dict[str, Entry] = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
@@ -73,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; every error becomes its sentence here."""
     try:
-        return _dispatch(arguments)
+        code = _dispatch(arguments)
+        sys.stdout.flush()  # here, where a closed pipe is still ours to answer
+        return code
     except ZigguratError as error:
         return _say(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -91,7 +99,12 @@ def run(arguments: Sequence[str]) -> int:
 def overview() -> str:
     """What `ziggurat --help` prints."""
     width = max(map(len, COMMANDS))
-    lines = ["Usage: ziggurat COMMAND [ARGUMENTS]", "", "A whole ChatGPT that you own: from corpus to conversation.", ""]
+    lines = [
+        "Usage: ziggurat COMMAND [ARGUMENTS]",
+        "",
+        "A whole ChatGPT that you own: from corpus to conversation.",
+        "",
+    ]
     for title, section in SECTIONS.items():
         lines.append(f"{title}:")
         lines += [f"  {name:<{width}}  {entry.help}" for name, entry in section.items()]
@@ -117,7 +130,9 @@ def load(name: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if missing.partition(".")[0] == "ziggurat":
-            raise UsageError(f'"ziggurat {name}" is not part of this installation ({missing} is missing).') from error
+            raise UsageError(
+                f'"ziggurat {name}" is not part of this installation ({missing} is missing).'
+            ) from error
         raise UsageError(
             f'"ziggurat {name}" needs the Python package "{missing}"; install Ziggurat again, or that package.'
         ) from error
@@ -165,7 +180,7 @@ def _dispatch(arguments: Sequence[str]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(message)
             return 0
-        raise UsageError(f"{message} `ziggurat {name} --help` shows what it takes.") from error
+        raise UsageError(f"{message.rstrip('.')}; `ziggurat {name} --help` shows what it takes.") from error
     except Abort as error:  # end of input at a question
         raise KeyboardInterrupt from error
     code = result if isinstance(result, int) else 0

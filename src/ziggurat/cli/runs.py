@@ -33,12 +33,17 @@ def list_runs(
         typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
         return
     if not found:
-        out.print(f"No runs{f' of {ladder}' if ladder else ''} in {runs_home()} yet; `ziggurat ladder` makes some.")
+        out.print(
+            f"No runs{f' of {ladder}' if ladder else ''} in {runs_home()} yet; `ziggurat ladder` makes some."
+        )
         return
     rows = [
-        (r["name"], r["stage"], r["state"], r["steps"], human_time(r["wall_s"]), r["started_utc"]) for r in found
+        (r["name"], r["stage"], r["state"], r["steps"], human_time(r["wall_s"]), r["started_utc"])
+        for r in found
     ]
-    out.print(table(None, ["run", "stage", "state", "steps", "time", "started"], rows, right=("steps", "time")))
+    out.print(
+        table(None, ["run", "stage", "state", "steps", "time", "started"], rows, right=("steps", "time"))
+    )
 
 
 @app.command()
@@ -54,11 +59,12 @@ def show(
     ziggurat runs show ./my/run
     """
     opened = Run.open(find_run(run))
+    metrics = opened.read_metrics()
     facts = summary(opened) | {
         "path": str(opened.path),
         "checkpoints": [path.name for path in opened.checkpoints()],
         "manifest": opened.manifest,
-        "last_metrics": (opened.read_metrics() or [None])[-1],
+        "last_metrics": metrics[-1] if metrics else None,
         "report": opened.report,
     }
     if as_json:
@@ -66,7 +72,10 @@ def show(
         return
     manifest = facts["manifest"]
     rows = [(key, facts[key]) for key in ("path", "stage", "state", "steps", "started_utc")]
-    rows += [("time", human_time(facts["wall_s"])), ("checkpoints", ", ".join(facts["checkpoints"]) or "none")]
+    rows += [
+        ("time", human_time(facts["wall_s"])),
+        ("checkpoints", ", ".join(facts["checkpoints"]) or "none"),
+    ]
     rows += [("from", " <- ".join(ancestors(manifest)) or "nothing"), ("seed", manifest.get("seed"))]
     rows += [("data", f"{d['path']} ({d['records']} records)") for d in manifest.get("data") or []]
     out.print(table(facts["name"], ["", ""], rows))
@@ -91,8 +100,10 @@ def rm(
     paths = [find_run(name) for name in runs]
     for name, path in zip(runs, paths, strict=True):
         Run.open(path)  # only run folders are ever removed
-        if path.name not in (name.rpartition("/")[2], name.rstrip("/").rpartition("/")[2]):
-            raise UsageError(f'"{name}" could mean several runs; name one, such as {path.parent.name}/{path.name}.')
+        if path.name != name.rstrip("/").rpartition("/")[2]:
+            raise UsageError(
+                f'"{name}" could mean several runs; name one, such as {path.parent.name}/{path.name}.'
+            )
     if not yes and not typer.confirm(f"Remove {', '.join(str(path) for path in paths)}?", err=True):
         raise typer.Exit(1)
     for path in paths:
@@ -101,7 +112,9 @@ def rm(
 
 
 @app.command()
-def path(run: Annotated[str | None, typer.Argument(help="A run; without it, the folder of all runs.")] = None) -> None:
+def path(
+    run: Annotated[str | None, typer.Argument(help="A run; without it, the folder of all runs.")] = None,
+) -> None:
     """Print where runs are kept, or where one is.
 
     \b

@@ -1,0 +1,61 @@
+"""The files around the code agree with one another."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, list[str]]:
+    loaded = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return {"run": loaded["dependencies"], **loaded["optional-dependencies"]}
+
+
+def names(project: dict[str, list[str]]) -> set[str]:
+    return {canonical(re.split(r"[<>=!~\[; ]", line)[0]) for lines in project.values() for line in lines}
+
+
+def test_every_dependency_is_pinned_exactly(project: dict[str, list[str]]) -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    assert names(project) <= pins.keys()
+    assert pins["torch"] == "2.13.0"
+    assert not [version for version in pins.values() if "+" in version], (
+        "a local version is on no other index"
+    )
+
+
+def test_every_dependency_has_a_row_with_its_reason(project: dict[str, list[str]]) -> None:
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    assert not [name for name in names(project) if not re.search(rf"\b{re.escape(name)}\b", page)]
+
+
+def test_make_says_what_it_can_do() -> None:
+    done = subprocess.run(
+        ["make", "--silent", "-C", str(ROOT), "help"], capture_output=True, text=True, check=True
+    )
+    for target in ("demo", "test", "lint", "fix"):
+        assert f"make {target} " in done.stdout
+
+
+def test_an_old_python_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """A stand-in that answers as Python 3.9 would: the version test fails, -V prints."""
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo "Python 3.9.2" && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    arguments = ["make", "--silent", "-C", str(ROOT), "setup", f"PYTHON={old}", f"VENV={tmp_path}/venv"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Ziggurat needs Python 3.11 or newer, this is Python 3.9.2" in done.stderr
+    assert not (tmp_path / "venv").exists()
