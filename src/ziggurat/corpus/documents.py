@@ -7,6 +7,7 @@ language; PDF needs the extra `documents`. Left out here: cleaning, filtering, d
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,7 @@ def _without_front_matter(text: str) -> str:
 
 def _pdf_text(path: Path) -> str:
     try:
-        import pypdf
+        pypdf: Any = importlib.import_module("pypdf")
     except ImportError:
         raise DataError('reading PDF needs an extra: pip install "ziggurat[documents]".', path=path) from None
     try:
@@ -145,7 +146,7 @@ def _pdf_text(path: Path) -> str:
         raise DataError(f"is a PDF that cannot be read ({error}).", path=path) from None
     text = "\n\n".join(page.strip() for page in pages if page.strip())
     if not text:
-        raise DataError("is a PDF without text (scanned pages?); run text recognition on it first.", path=path)
+        raise DataError(
+            "is a PDF without text (scanned pages?); run text recognition on it first.", path=path
+        )
     return text
-
-

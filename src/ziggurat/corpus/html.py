@@ -26,7 +26,7 @@ class _Reader(HTMLParser):
         self._in_title = False
         self._pre = 0
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
         self._in_title = tag == "title"
         if tag in _UNSEEN:
             self._unseen.append(tag)

@@ -56,25 +56,23 @@ class Imported(Generic[R]):
 
 def load_demonstrations(path: str | Path, *, skip_bad_rows: bool = False) -> Imported[Demonstration]:
     """Conversations to imitate; of comparisons the best completion, of ratings the liked ones."""
-    imported = _load(Path(path), Demonstration, ("demonstrations", "comparisons", "ratings"), skip_bad_rows)
+    imported = _load(Path(path), ("demonstrations", "comparisons", "ratings"), skip_bad_rows)
     return _converted(imported, Demonstration, _as_demonstration)
 
 
 def load_comparisons(path: str | Path, *, skip_bad_rows: bool = False) -> Imported[Comparison]:
     """Ranked completions."""
-    return _converted(_load(Path(path), Comparison, ("comparisons",), skip_bad_rows), Comparison, lambda _: None)
+    return _converted(_load(Path(path), ("comparisons",), skip_bad_rows), Comparison, lambda _: None)
 
 
 def load_ratings(path: str | Path, *, skip_bad_rows: bool = False) -> Imported[Rating]:
     """Thumbs up and down."""
-    return _converted(_load(Path(path), Rating, ("ratings",), skip_bad_rows), Rating, lambda _: None)
+    return _converted(_load(Path(path), ("ratings",), skip_bad_rows), Rating, lambda _: None)
 
 
 def load_prompts(path: str | Path, *, skip_bad_rows: bool = False) -> Imported[Prompt]:
     """Questions without answers; of other records the conversation up to the last question."""
-    imported = _load(
-        Path(path), Prompt, ("prompts", "demonstrations", "comparisons", "ratings"), skip_bad_rows
-    )
+    imported = _load(Path(path), ("prompts", "demonstrations", "comparisons", "ratings"), skip_bad_rows)
     native = bool(imported.records) and isinstance(imported.records[0], Prompt)
     prompts = _converted(imported, Prompt, _as_prompt)
     return prompts if native else _unique(prompts)
@@ -83,7 +81,7 @@ def load_prompts(path: str | Path, *, skip_bad_rows: bool = False) -> Imported[P
 # ---------------------------------------------------------------------- reading
 
 
-def _load(path: Path, kind: type[Record], accepted: tuple[str, ...], skip_bad_rows: bool) -> Imported[Record]:
+def _load(path: Path, accepted: tuple[str, ...], skip_bad_rows: bool) -> Imported[Record]:
     sniffed = sniff(path)
     given = _gives(sniffed)
     wanted = next((name for name in accepted if name in given), None)
@@ -124,7 +122,9 @@ def _import(path: Path, format: Format, wanted: str) -> Imported[Record]:
             context.dropped[str(reason)] += 1
         except ValidationError as error:
             detail = error.errors()[0]
-            context.dropped[f"unexpected {'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}"] += 1
+            context.dropped[
+                f"unexpected {'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}"
+            ] += 1
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             context.dropped[f"a row of unexpected shape ({type(error).__name__}: {error})"] += 1
     if not records:
@@ -156,7 +156,9 @@ def _converted(
 
 def _as_demonstration(record: Record) -> tuple[Demonstration, str] | None:
     if isinstance(record, Comparison):
-        return Demonstration(messages=best_of(record), source=record.source), "the best completion taken as the answer"
+        return Demonstration(
+            messages=best_of(record), source=record.source
+        ), "the best completion taken as the answer"
     if isinstance(record, Rating) and record.label:
         messages = [*record.prompt, *as_messages(record.completion)]
         return Demonstration(messages=messages), "a liked completion taken as the answer"

@@ -63,7 +63,8 @@ def segments(ids: NDArray[Any], endoftext: int) -> Ids:
     An `<|endoftext|>` belongs to the document that it ends:  a b . c d  ->  0 0 0 1 1
     """
     ends = (ids == endoftext).astype(np.int32)
-    return (np.cumsum(ends, axis=-1) - ends).astype(np.int32)
+    numbers: Ids = np.cumsum(ends, axis=-1, dtype=np.int32) - ends
+    return numbers
 
 
 class RowBatches:
@@ -106,7 +107,9 @@ class RowBatches:
         expected = {"rows": len(self.rows), "seed": self.seed}
         found = {key: state[key] for key in expected}
         if found != expected:
-            raise DataError(f"the data is not what the checkpoint was made with: it had {found}, here is {expected}")
+            raise DataError(
+                f"the data is not what the checkpoint was made with: it had {found}, here is {expected}"
+            )
         self.epoch, self.position = state["epoch"], state["position"]
         self._order = self._shuffled(self.epoch)
 

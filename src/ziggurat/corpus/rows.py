@@ -71,7 +71,9 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
     with open_text(path) as file:
         number = 0
         try:
-            for number, raw in enumerate(file, 1):  # bytes part at \n only: U+2028 may stand inside a JSON string
+            for number, raw in enumerate(
+                file, 1
+            ):  # bytes part at \n only: U+2028 may stand inside a JSON string
                 if raw.strip():
                     yield number, json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
         except UnicodeDecodeError:
@@ -94,7 +96,11 @@ def _array(path: Path) -> Iterator[tuple[int, Any]]:
             return
         raise _broken(path, error.lineno, error) from None
     if isinstance(found, dict):  # {"data": [...]}: the one list of objects inside, else a single record
-        lists = [value for value in found.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
+        lists = [
+            value
+            for value in found.values()
+            if isinstance(value, list) and value and isinstance(value[0], dict)
+        ]
         is_record = bool({"messages", "conversations", "prompt", "text"} & set(found))
         found = lists[0] if len(lists) == 1 and not is_record else [found]
     if not isinstance(found, list):

@@ -79,7 +79,9 @@ def sniff(path: Path) -> Sniffed:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(part, str) for part in value))
+    return isinstance(value, str) or (
+        isinstance(value, list) and all(isinstance(part, str) for part in value)
+    )
 
 
 def _is_native(row: Row, kind: type[Record]) -> bool:
@@ -91,7 +93,9 @@ def _is_native(row: Row, kind: type[Record]) -> bool:
         telling = {"prompt", "completion", "label"} <= keys and isinstance(row["prompt"], list)
     elif kind is Demonstration:
         turns = row.get("messages")
-        telling = is_messages(turns) and "label" not in keys and all(_fits(turn, Message) for turn in turns or [])
+        telling = (
+            is_messages(turns) and "label" not in keys and all(_fits(turn, Message) for turn in turns or [])
+        )
     elif kind is Prompt:
         telling = is_messages(row.get("prompt")) and not {"chosen", "rejected", "completion"} & keys
     else:

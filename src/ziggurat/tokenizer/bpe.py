@@ -26,6 +26,8 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trai
 
 from ziggurat.errors import ConfigError, ModelFolderError
 from ziggurat.files import atomic_write_text
+from ziggurat.tokenizer.jinja import ZIGGURAT_JINJA
+from ziggurat.tokenizer.twin import bytes_of_tokens, escaping, is_byte_level, without
 
 ENDOFTEXT = "<|endoftext|>"
 SPECIALS = (ENDOFTEXT, "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>")
@@ -48,7 +50,9 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 class Tokenizer:
     """Text in, ids out, and the ids that have names. Construct by `train`, `characters` or `load`."""
 
-    def __init__(self, full: hf.Tokenizer, config: Mapping[str, Any] | None = None, chat_template: str | None = None):
+    def __init__(
+        self, full: hf.Tokenizer, config: Mapping[str, Any] | None = None, chat_template: str | None = None
+    ):
         full.no_padding()
         full.no_truncation()
         self._full = full
@@ -61,13 +65,13 @@ class Tokenizer:
             if token.special or _MARKER.fullmatch(token.content)
         }
         self.special_ids = frozenset(id for id, token in self._added.items() if token.special)
-        self._plain = _without(full, self.guarded)
+        self._plain = without(full, self.guarded)
         self._moved = {
             moved: id
             for id, token in self._added.items()
             if token.content not in self.guarded and (moved := self._plain.token_to_id(token.content)) != id
         }
-        self._escape = _escaping(self._plain, self.guarded)
+        self._escape = escaping(self._plain, self.guarded)
 
     # ------------------------------------------------------------------ making
 
@@ -116,8 +120,6 @@ class Tokenizer:
 
     @classmethod
     def _own(cls, full: hf.Tokenizer) -> Tokenizer:
-        from ziggurat.tokenizer.template import ZIGGURAT_JINJA
-
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "eos_token": ENDOFTEXT,
@@ -219,21 +221,7 @@ class Tokenizer:
 
     @cached_property
     def _bytes(self) -> list[bytes]:
-        by_char = _byte_of_char() if _is_byte_level(self._full) else None
-        table = []
-        for id in range(self.vocab_size):
-            token = self._full.id_to_token(id)
-            if token is None:  # a hole in a foreign vocabulary
-                table.append(b"")
-            elif id in self._added:
-                table.append(token.encode())
-            elif by_char is not None:
-                table.append(bytes(by_char[char] for char in token))
-            elif re.fullmatch(r"<0x[0-9A-F]{2}>", token):
-                table.append(bytes([int(token[3:5], 16)]))
-            else:
-                table.append((token if self.is_own else token.replace("▁", " ")).encode())
-        return table
+        return bytes_of_tokens(self._full, self.vocab_size, self._added, metaspace=not self.is_own)
 
     # ------------------------------------------------------------------ names
 
@@ -290,7 +278,7 @@ class Tokenizer:
     @cached_property
     def _always_covers(self) -> bool:
         model = self._full.model
-        if not isinstance(model, models.BPE) or _is_byte_level(self._full):
+        if not isinstance(model, models.BPE) or is_byte_level(self._full):
             return True
         return bool(model.byte_fallback or model.unk_token)
 
@@ -307,39 +295,6 @@ class Tokenizer:
 def _clean(text: str) -> str:
     """Half a surrogate pair, which JSON can carry and UTF-8 cannot, becomes U+FFFD."""
     return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
-
-
-def _without(full: hf.Tokenizer, guarded: Mapping[str, int]) -> hf.Tokenizer:
-    """The same tokenizer, blind to the guarded tokens."""
-    state = json.loads(full.to_str())
-    state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] not in guarded]
-    state["post_processor"] = None
-    return hf.Tokenizer.from_str(json.dumps(state))
-
-
-def _escaping(plain: hf.Tokenizer, guarded: Mapping[str, int]) -> Any:
-    """For vocabularies that could still reach a guarded token by themselves (Unigram can): break its name in two.
-
-    BPE cannot, because no merge leads there; for BPE this is the identity.
-    """
-    reached = [name for name, id in guarded.items() if id in plain.encode(name, add_special_tokens=False).ids]
-    if not reached:
-        return lambda text: text
-    pattern = re.compile("|".join(re.escape(name) for name in sorted(reached, key=len, reverse=True)))
-    return lambda text: pattern.sub(lambda match: match[0][0] + "\u200b" + match[0][1:], text)
-
-
-def _is_byte_level(full: hf.Tokenizer) -> bool:
-    state = json.loads(full.to_str())
-    return '"ByteLevel"' in json.dumps([state["pre_tokenizer"], state["decoder"]])
-
-
-def _byte_of_char() -> dict[str, int]:
-    """GPT-2's table: printable bytes stand for themselves, the others for characters from U+0100 on."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    table = {chr(byte): byte for byte in printable}
-    others = [byte for byte in range(256) if byte not in set(printable)]
-    return table | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -18,7 +18,6 @@ placeholder, not the content. Trimming, which is common, is recognised and done.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,41 +31,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from ziggurat.errors import DataError, ModelFolderError
 from ziggurat.records import Message
 from ziggurat.tokenizer.bpe import Tokenizer
-
-# A tool call follows <|tool|> inside the assistant's turn; a turn that begins with <|tool|> is the tool's answer.
-ZIGGURAT_JINJA = (
-    "{%- for message in messages -%}"
-    "{%- if loop.first and tools and message.role != 'system' -%}"
-    "{{- '<|system|>' -}}{%- for tool in tools -%}{{- '<|tool|>' + (tool | tojson) -}}{%- endfor -%}{{- '<|end|>' -}}"
-    "{%- endif -%}"
-    "{{- '<|' + message.role + '|>' + (message.content or '') -}}"
-    "{%- if loop.first and tools and message.role == 'system' -%}"
-    "{%- for tool in tools -%}{{- '<|tool|>' + (tool | tojson) -}}{%- endfor -%}"
-    "{%- endif -%}"
-    "{%- for call in message.tool_calls or [] -%}"
-    "{%- set call = call.function or call -%}"
-    "{{- '<|tool|>{\"name\": ' + (call.name | tojson) + ', \"arguments\": ' -}}"
-    "{{- (call.arguments if call.arguments is string else call.arguments | tojson) + '}' -}}"
-    "{%- endfor -%}"
-    "{{- '<|end|>' -}}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
-)
-
-# For base models that come without a template and without tokens of their own for turns (GPT-2).
-PLAIN_JINJA = (
-    "{%- for message in messages -%}"
-    "{{- message.role | capitalize + ': ' + (message.content or '') -}}"
-    "{%- for call in message.tool_calls or [] -%}"
-    "{{- '\nCall: ' + ((call.function or call) | tojson) -}}"
-    "{%- endfor -%}"
-    "{%- if message.role == 'assistant' -%}{{- eos_token -}}{%- endif -%}{{- '\n\n' -}}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- 'Assistant: ' -}}{%- endif -%}"
-)
-
-_OPEN, _CLOSE = "\ue000", "\ue001"  # private-use characters: around the number of a placeholder
-_PLACEHOLDER = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
+from ziggurat.tokenizer.contents import CONTENTS, Content, Contents, to_json
+from ziggurat.tokenizer.jinja import PLAIN_JINJA
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +41,6 @@ class Rendered:
 
     ids: list[int]
     mask: list[bool]
-
-
-@dataclass(slots=True)
-class _Content:
-    text: str
-    message: int  # which message it came from; -1: the tools
 
 
 @dataclass(slots=True)
@@ -100,14 +60,15 @@ class ChatTemplate:
     def __init__(self, tokenizer: Tokenizer, jinja: str | None = None):
         self.tokenizer = tokenizer
         chosen = jinja or tokenizer.chat_template
-        self.is_plain = chosen is None  # callers say so aloud: "no template of its own, uses User:/Assistant: lines"
+        # Callers say so aloud: "this model has no chat template; it is written to as User: and Assistant:".
+        self.is_plain = chosen is None
         self.jinja = chosen or PLAIN_JINJA
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
         environment.globals["raise_exception"] = _raise
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-        environment.filters["tojson"] = _to_json
+        environment.filters["tojson"] = to_json
         try:
             self._template = environment.from_string(self.jinja)
         except jinja2.TemplateError as error:
@@ -143,7 +104,9 @@ class ChatTemplate:
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end an answer: what follows one in this template, the end of turn, the end of a document."""
-        probe = self._runs([Message(role="user", content="u"), Message(role="assistant", content="a")], False, None)
+        probe = self._runs(
+            [Message(role="user", content="u"), Message(role="assistant", content="a")], False, None
+        )
         after = [run.special for run in probe if run.special is not None and all(run.flags)]
         ends = {self.tokenizer.endoftext_id, *after}
         if not self.is_plain and self.tokenizer.end_id is not None:
@@ -153,12 +116,16 @@ class ChatTemplate:
     # ------------------------------------------------------------------ Jinja
 
     def _render_text(
-        self, messages: list[dict[str, Any]], generate: bool, tools: Any = None, contents: _Contents | None = None
+        self,
+        messages: list[dict[str, Any]],
+        generate: bool,
+        tools: Any = None,
+        contents: Contents | None = None,
     ) -> str:
         try:
             return self._template.render(
                 messages=messages,
-                _contents=contents,
+                **{CONTENTS: contents},
                 tools=tools or None,
                 add_generation_prompt=generate,
                 bos_token=self.tokenizer.special_text("bos_token") or "",
@@ -185,7 +152,7 @@ class ChatTemplate:
     # ------------------------------------------------------------------ conversation -> runs
 
     def _runs(self, messages: Sequence[Message], generate: bool, tools: Any) -> list[_Run]:
-        contents = _Contents(self._split, trim=self._trims)
+        contents = Contents(self._split, trim=self._trims)
         rows = [contents.hide(number, message) for number, message in enumerate(messages)]
         hidden_tools = contents.hide_unsafe(tools) if tools else None
         rendered = self._render_text(rows, generate, hidden_tools, contents)
@@ -196,18 +163,18 @@ class ChatTemplate:
         }
         return list(self._spans(contents.parse(rendered), trained))
 
-    def _spans(self, parts: list[str | _Content], trained: set[int]) -> Iterator[_Run]:
-        """Flags each stretch as trained or not; then cuts template text at its special tokens and joins the rest."""
-        last_of = {part.message: at for at, part in enumerate(parts) if isinstance(part, _Content)}
+    def _spans(self, parts: list[str | Content], trained: set[int]) -> Iterator[_Run]:
+        """Flags each character as trained or not; cuts template text at special tokens and joins the rest."""
+        last_of = {part.message: at for at, part in enumerate(parts) if isinstance(part, Content)}
         first_of: dict[int, int] = {}
         for at, part in enumerate(parts):
-            if isinstance(part, _Content):
+            if isinstance(part, Content):
                 first_of.setdefault(part.message, at)
         starts = {first_of[n] for n in trained if n in first_of}
         ends = {last_of[n] for n in trained if n in last_of}
         text, flags, inside, closing = "", list[bool](), False, False
         for at, part in enumerate(parts):
-            if isinstance(part, _Content):
+            if isinstance(part, Content):
                 inside = inside or at in starts
                 text, flags = text + part.text, flags + [inside] * len(part.text)
                 closing = at in ends
@@ -218,7 +185,7 @@ class ChatTemplate:
                 if special is None:
                     text += piece
                     flags += [inside or (start + n >= opens_at) for n in range(len(piece))]
-                    # Text between the last word and the token that ends the turn (a space, a bracket) is the turn's.
+                    # Text between the last word and the token that ends the turn (a space) belongs to the turn.
                     if closing and self._ends_with_special(part, start):
                         flags[-len(piece) :] = [True] * len(piece)
                     continue
@@ -266,102 +233,6 @@ class ChatTemplate:
                 ids += some
                 mask += run.flags[:1] * len(some)
         return Rendered(ids, mask)
-
-
-class _Contents:
-    """Hides contents behind placeholders and finds them again in the rendered text."""
-
-    def __init__(self, special: re.Pattern[str], *, trim: bool):
-        self.special = special
-        self.trim = trim
-        self.contents: list[_Content] = []
-
-    def hide(self, number: int, message: Message) -> dict[str, Any]:
-        row = message.model_dump(exclude_none=True, exclude={"weight"})
-        content = row.get("content")
-        if isinstance(content, list):  # parts, as the OpenAI API has them
-            content = "".join(part.get("text", "") for part in content)
-        if content:
-            row["content"] = self._new(content.strip() if self.trim else content, number)
-        elif "tool_calls" in row:
-            row["content"] = ""
-        else:
-            row["content"] = self._new("", number)
-        if row.get("tool_calls"):
-            row["tool_calls"] = self._deep(row["tool_calls"], number)
-        if row.get("name"):
-            row["name"] = self._new(row["name"], number)
-        return row
-
-    def hide_unsafe(self, value: Any) -> Any:
-        """Tools stay readable for the template, save strings that hold the name of a special token."""
-        if isinstance(value, str):
-            return self._new(value, -1) if self._is_unsafe(value) else value
-        if isinstance(value, dict):
-            return {key: self.hide_unsafe(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self.hide_unsafe(item) for item in value]
-        return value
-
-    def parse(self, rendered: str) -> list[str | _Content]:
-        """`["<|user|>", content 0, "<|end|>"]`"""
-        pieces = _PLACEHOLDER.split(rendered)
-        parts: list[str | _Content] = []
-        for at, piece in enumerate(pieces):
-            if at % 2:
-                parts.append(self.contents[int(piece)])
-            elif piece:
-                parts.append(piece)
-        return parts
-
-    def reveal(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return _PLACEHOLDER.sub(lambda match: self.contents[int(match[1])].text, value)
-        if isinstance(value, dict):
-            return {key: self.reveal(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self.reveal(item) for item in value]
-        return value
-
-    def dump(self, value: Any, options: dict[str, Any]) -> str:
-        """JSON of a value with its contents revealed; hidden in turn, as words of the message they came from."""
-        written = json.dumps(value, **options | {"ensure_ascii": False})
-        first = _PLACEHOLDER.search(written)
-        revealed = json.dumps(self.reveal(value), **options)
-        if first is not None:
-            return self._new(revealed, self.contents[int(first[1])].message)
-        return self._new(revealed, -1) if self._is_unsafe(revealed) else revealed
-
-    def _is_unsafe(self, text: str) -> bool:
-        return _OPEN in text or self.special.search(text) is not None
-
-    def _deep(self, value: Any, number: int, key: str = "") -> Any:
-        if isinstance(value, str):
-            return value if key == "type" and value == "function" else self._new(value, number)
-        if isinstance(value, dict):
-            return {k: self._deep(item, number, k) for k, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._deep(item, number) for item in value]
-        return value
-
-    def _new(self, text: str, number: int) -> str:
-        self.contents.append(_Content(text, number))
-        return f"{_OPEN}{len(self.contents) - 1}{_CLOSE}"
-
-
-@jinja2.pass_context
-def _to_json(
-    context: jinja2.runtime.Context,
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """transformers' `tojson` (no HTML escapes); what it writes of hidden contents stays hidden."""
-    options = {"ensure_ascii": ensure_ascii, "indent": indent, "separators": separators, "sort_keys": sort_keys}
-    contents = context.get("_contents")
-    return contents.dump(value, options) if isinstance(contents, _Contents) else json.dumps(value, **options)
 
 
 def _special_pattern(tokenizer: Tokenizer) -> re.Pattern[str]:

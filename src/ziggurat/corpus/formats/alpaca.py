@@ -41,7 +41,9 @@ def _instances(row: Row, context: Context) -> Iterator[Demonstration]:
 
 ALPACA = Format("alpaca", lambda row: {"instruction", "output"} <= set(row), demonstrations=_demonstrations)
 ALPACA_PREFERENCE = Format(
-    "alpaca preference", lambda row: {"instruction", "chosen", "rejected"} <= set(row), comparisons=_comparisons
+    "alpaca preference",
+    lambda row: {"instruction", "chosen", "rejected"} <= set(row),
+    comparisons=_comparisons,
 )
 SELF_INSTRUCT = Format(
     "self-instruct tasks",

@@ -7,6 +7,7 @@ counted and shown. A reason is a short sentence, the same for all rows it befall
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -82,7 +83,9 @@ class Format:
     comparisons: Callable[[Row, Context], Iterator[Comparison]] | None = None
     ratings: Callable[[Row, Context], Iterator[Rating]] | None = None
     prompts: Callable[[Row, Context], Iterator[Prompt]] | None = None
-    gather: Callable[[Iterable[tuple[int, Row]]], Iterator[tuple[int, Row]]] | None = None  # several lines, one row
+    gather: Callable[[Iterable[tuple[int, Row]]], Iterator[tuple[int, Row]]] | None = (
+        None  # several lines, one row
+    )
 
     def gives(self) -> list[str]:
         kinds = ("demonstrations", "comparisons", "ratings", "prompts")
@@ -105,7 +108,9 @@ def text_of(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return value
-    if isinstance(value, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in value):
+    if isinstance(value, list) and all(
+        isinstance(part, dict) and part.get("type") == "text" for part in value
+    ):
         return "".join(str(part.get("text", "")) for part in value)
     if isinstance(value, list):
         raise Unusable("content with parts that are not text (images, sound)")
@@ -124,10 +129,10 @@ def call_of(value: Any) -> dict[str, Any]:
         raise Unusable("a tool call without a name")
     arguments = function.get("arguments", function.get("parameters", {}))
     if isinstance(arguments, str):
-        try:
+        with contextlib.suppress(
+            ValueError
+        ):  # some real files hold broken arguments; the text is kept as it is
             arguments = json.loads(arguments)
-        except ValueError:
-            pass  # some real files hold broken arguments; the text is kept as it is
     call = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
     return {"id": value["id"], **call} if isinstance(value.get("id"), str) else call
 
@@ -204,7 +209,9 @@ def comparison(
 ) -> Comparison:
     """Best first in the file or not: ranks are renumbered from 1, ties kept."""
     pairs = [
-        (rank, completion) for rank, completion in zip(ranks, completions, strict=True) if not _nothing(completion)
+        (rank, completion)
+        for rank, completion in zip(ranks, completions, strict=True)
+        if not _nothing(completion)
     ]
     if len(pairs) < len(completions):
         context.mended["an empty completion left out"] += 1
@@ -221,7 +228,7 @@ def comparison(
         context.mended["ranks renumbered from 1"] += 1
     return Comparison(
         id=id or context.id,
-        prompt=await_answer(prompt, context),
+        prompt=await_answer(prompt),
         completions=[completion for _, completion in pairs],
         ranks=renumbered,
         labeller=context.labeller,
@@ -229,7 +236,7 @@ def comparison(
     )
 
 
-def await_answer(messages: list[Message], context: Context) -> list[Message]:
+def await_answer(messages: list[Message]) -> list[Message]:
     prompt = join_turns(messages)
     if not prompt or prompt[-1].role not in ("user", "tool"):
         raise Unusable("a prompt that does not end on the user")

@@ -1,4 +1,4 @@
-"""HH-RLHF transcripts: `{"chosen": "\\n\\nHuman: Hi\\n\\nAssistant: Hello", "rejected": "\\n\\nHuman: Hi\\n\\nAssistant: Go"}`
+"""HH-RLHF transcripts: `{"chosen": "\\n\\nHuman: Hi\\n\\nAssistant: Hello", "rejected": "\\n\\nHuman: Hi ..."}`
 
 The two share their beginning; what they share up to the last turn of the human is the prompt. Source:
 anthropics/hh-rlhf (arXiv:2204.05862).

@@ -14,11 +14,11 @@ def _comparisons(row: Row, context: Context) -> Iterator[Comparison]:
     yield Comparison.model_validate({"id": context.id, "labeller": context.labeller, **row})
 
 
-def _ratings(row: Row, context: Context) -> Iterator[Rating]:
+def _ratings(row: Row, _: Context) -> Iterator[Rating]:
     yield Rating.model_validate(row)
 
 
-def _prompts(row: Row, context: Context) -> Iterator[Prompt]:
+def _prompts(row: Row, _: Context) -> Iterator[Prompt]:
     yield Prompt.model_validate(row)
 
 
@@ -26,7 +26,9 @@ NATIVE_COMPARISON = Format(
     "comparison", lambda row: {"prompt", "completions", "ranks"} <= set(row), comparisons=_comparisons
 )
 NATIVE_RATING = Format(
-    "rating", lambda row: is_messages(row.get("prompt")) and {"completion", "label"} <= set(row), ratings=_ratings
+    "rating",
+    lambda row: is_messages(row.get("prompt")) and {"completion", "label"} <= set(row),
+    ratings=_ratings,
 )
 NATIVE_PROMPT = Format(
     "prompt", lambda row: is_messages(row.get("prompt")) and set(row) <= {"prompt", "meta"}, prompts=_prompts

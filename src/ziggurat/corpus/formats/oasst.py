@@ -52,7 +52,8 @@ def _demonstrations(row: Row, context: Context) -> Iterator[Demonstration]:
         if not path or id(path[-1]) in trained:
             continue  # a question nobody answered, or a path that is the beginning of another
         messages = [
-            _message(node).model_copy(update={"weight": 0}) if id(node) in trained else _message(node) for node in path
+            _message(node).model_copy(update={"weight": 0}) if id(node) in trained else _message(node)
+            for node in path
         ]
         trained.update(id(node) for node in path if node.get("role") == "assistant")
         yield demonstration(messages, context)
@@ -74,7 +75,9 @@ def _comparisons(row: Row, context: Context) -> Iterator[Comparison]:
         texts = [text_of(answer["text"]) for answer in ranked]
         ranks = [int(answer["rank"]) for answer in ranked]
         try:
-            yield comparison(prompt, list(texts), ranks, context, id=str(path[-1].get("message_id") or context.id))
+            yield comparison(
+                prompt, list(texts), ranks, context, id=str(path[-1].get("message_id") or context.id)
+            )
         except Unusable as reason:
             context.dropped[str(reason)] += 1
     if not found:

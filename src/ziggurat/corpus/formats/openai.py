@@ -60,9 +60,7 @@ def _demonstrations(row: Row, context: Context) -> Iterator[Demonstration]:
 
 def _ratings(row: Row, context: Context) -> Iterator[Rating]:
     *prompt, answer = join_turns(_turns(row))
-    yield Rating(
-        prompt=await_answer(prompt, context), completion=as_completion([answer]), label=bool(row["label"])
-    )
+    yield Rating(prompt=await_answer(prompt), completion=as_completion([answer]), label=bool(row["label"]))
 
 
 def _is_openai(row: Row) -> bool:

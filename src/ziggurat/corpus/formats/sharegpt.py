@@ -50,9 +50,7 @@ def _comparisons(row: Row, context: Context) -> Iterator[Comparison]:
 
 def _ratings(row: Row, context: Context) -> Iterator[Rating]:
     *prompt, answer = _messages(row)
-    yield Rating(
-        prompt=await_answer(prompt, context), completion=as_completion([answer]), label=bool(row["label"])
-    )
+    yield Rating(prompt=await_answer(prompt), completion=as_completion([answer]), label=bool(row["label"]))
 
 
 def _is_sharegpt(row: Row) -> bool:
@@ -61,9 +59,13 @@ def _is_sharegpt(row: Row) -> bool:
 
 
 SHAREGPT_COMPARISON = Format(
-    "sharegpt comparison", lambda row: _is_sharegpt(row) and {"chosen", "rejected"} <= set(row), comparisons=_comparisons
+    "sharegpt comparison",
+    lambda row: _is_sharegpt(row) and {"chosen", "rejected"} <= set(row),
+    comparisons=_comparisons,
 )
 SHAREGPT_RATING = Format(
-    "sharegpt rating", lambda row: _is_sharegpt(row) and isinstance(row.get("label"), bool | int), ratings=_ratings
+    "sharegpt rating",
+    lambda row: _is_sharegpt(row) and isinstance(row.get("label"), bool | int),
+    ratings=_ratings,
 )
 SHAREGPT = Format("sharegpt", _is_sharegpt, demonstrations=_demonstrations)

@@ -57,7 +57,7 @@ def _comparisons(row: Row, context: Context) -> Iterator[Comparison]:
 
 
 def _ratings(row: Row, context: Context) -> Iterator[Rating]:
-    prompt = await_answer(_prompt(row["prompt"]), context)
+    prompt = await_answer(_prompt(row["prompt"]))
     yield Rating(prompt=prompt, completion=_completion(row["completion"]), label=bool(row["label"]))
 
 
@@ -67,7 +67,7 @@ def _demonstrations(row: Row, context: Context) -> Iterator[Demonstration]:
 
 
 def _prompts(row: Row, context: Context) -> Iterator[Prompt]:
-    yield Prompt(prompt=await_answer(_prompt(row["prompt"]), context))
+    yield Prompt(prompt=await_answer(_prompt(row["prompt"])))
 
 
 def _is_said(value: Any) -> bool:
