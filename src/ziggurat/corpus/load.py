@@ -83,7 +83,7 @@ def load_prompts(path: str | Path, *, skip_bad_rows: bool = False) -> Imported[P
 
 def _load(path: Path, accepted: tuple[str, ...], skip_bad_rows: bool) -> Imported[Record]:
     sniffed = sniff(path)
-    given = _gives(sniffed)
+    given = gives(sniffed)
     wanted = next((name for name in accepted if name in given), None)
     if wanted is None:
         has = f"{' and '.join(given)} ({sniffed.name})" if given else "raw text"
@@ -100,7 +100,8 @@ def _load(path: Path, accepted: tuple[str, ...], skip_bad_rows: bool) -> Importe
     return _import(path, sniffed.format, wanted)
 
 
-def _gives(sniffed: Sniffed) -> list[str]:
+def gives(sniffed: Sniffed) -> list[str]:
+    """The kinds of record in a file; none: raw text."""
     if sniffed.native is not None:
         return [name for name, kind in KINDS.items() if kind is sniffed.native]
     return sniffed.format.gives() if sniffed.format is not None else []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ziggurat.corpus.formats.common import Context, Format, comparison, demonstration, text_of
+from ziggurat.corpus.formats.common import Context, Format, Unusable, comparison, demonstration, text_of
 from ziggurat.corpus.rows import Row
 from ziggurat.records import Comparison, Demonstration, Message
 
@@ -36,7 +36,10 @@ def _comparisons(row: Row, context: Context) -> Iterator[Comparison]:
 def _instances(row: Row, context: Context) -> Iterator[Demonstration]:
     for instance in row["instances"]:
         answer = Message(role="assistant", content=text_of(instance["output"]))
-        yield demonstration([*_prompt(row, text_of(instance.get("input"))), answer], context)
+        try:
+            yield demonstration([*_prompt(row, text_of(instance.get("input"))), answer], context)
+        except Unusable as reason:
+            context.dropped[str(reason)] += 1
 
 
 ALPACA = Format("alpaca", lambda row: {"instruction", "output"} <= set(row), demonstrations=_demonstrations)

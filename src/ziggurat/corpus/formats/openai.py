@@ -58,7 +58,7 @@ def _demonstrations(row: Row, context: Context) -> Iterator[Demonstration]:
     yield demonstration(_turns(row), context, row.get("tools") or row.get("functions"))
 
 
-def _ratings(row: Row, context: Context) -> Iterator[Rating]:
+def _ratings(row: Row, _: Context) -> Iterator[Rating]:
     *prompt, answer = join_turns(_turns(row))
     yield Rating(prompt=await_answer(prompt), completion=as_completion([answer]), label=bool(row["label"]))
 

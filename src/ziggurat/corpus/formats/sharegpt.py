@@ -48,7 +48,7 @@ def _comparisons(row: Row, context: Context) -> Iterator[Comparison]:
     yield comparison(_messages(row), answers, [1, 2], context)
 
 
-def _ratings(row: Row, context: Context) -> Iterator[Rating]:
+def _ratings(row: Row, _: Context) -> Iterator[Rating]:
     *prompt, answer = _messages(row)
     yield Rating(prompt=await_answer(prompt), completion=as_completion([answer]), label=bool(row["label"]))
 

@@ -56,7 +56,7 @@ def _comparisons(row: Row, context: Context) -> Iterator[Comparison]:
     yield comparison(_prompt(row["prompt"]), [_completion(chosen), _completion(rejected)], [1, 2], context)
 
 
-def _ratings(row: Row, context: Context) -> Iterator[Rating]:
+def _ratings(row: Row, _: Context) -> Iterator[Rating]:
     prompt = await_answer(_prompt(row["prompt"]))
     yield Rating(prompt=prompt, completion=_completion(row["completion"]), label=bool(row["label"]))
 
@@ -66,7 +66,7 @@ def _demonstrations(row: Row, context: Context) -> Iterator[Demonstration]:
     yield demonstration([*_prompt(row["prompt"]), *answer], context, row.get("tools"))
 
 
-def _prompts(row: Row, context: Context) -> Iterator[Prompt]:
+def _prompts(row: Row, _: Context) -> Iterator[Prompt]:
     yield Prompt(prompt=await_answer(_prompt(row["prompt"])))
 
 

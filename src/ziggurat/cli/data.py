@@ -1,0 +1,140 @@
+"""`ziggurat data`: what is in a file, whether it is sound, and how its conversations look to the model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from ziggurat.console import err, out
+
+if TYPE_CHECKING:
+    from ziggurat.records import Message
+    from ziggurat.tokenizer.template import ChatTemplate
+
+app = typer.Typer(help="Check, show and convert data files.", no_args_is_help=True)
+
+_TRAINED, _SPECIAL, _SEEN = "bold green", "magenta", "default"
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Data files of any format, or folders of text.")],
+    skip_bad_rows: Annotated[
+        bool, typer.Option(help="Count bad rows instead of stopping at the first.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead.")] = False,
+) -> None:
+    """Recognise each file, read it to its end, and count records and reasons.
+
+    Every file is read as each kind of record it can give, so this is what the stages would see.
+
+    \b
+    ziggurat data check alpaca_en_demo.json
+    ziggurat data check corpus/ demonstrations.jsonl votes.jsonl.gz
+    ziggurat data check scraped.jsonl --skip-bad-rows --json
+    """
+    from ziggurat.corpus.check import check_file
+    from ziggurat.errors import DataError
+
+    found, wrong = [], []
+    for file in files:
+        try:
+            found.append(check_file(file, skip_bad_rows=skip_bad_rows))
+        except DataError as error:
+            wrong.append(error)
+            continue
+        if not as_json:
+            for kind in found[-1]["kinds"]:
+                out.print(f"{file}: {kind['summary']}", soft_wrap=True)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+    for earlier in wrong[:-1]:
+        err.print(f"Error: {earlier}", soft_wrap=True)
+    if wrong:
+        raise wrong[-1]
+
+
+@app.command()
+def show(
+    file: Annotated[Path, typer.Argument(help="A data file of any format.")],
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="Which record, counted from 1.")] = 1,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Use the tokenizer and template of this run or folder."),
+    ] = None,
+    ids: Annotated[bool, typer.Option(help="Print the ids as well.")] = False,
+) -> None:
+    """Show one record as the model sees it: trained tokens green, special tokens magenta.
+
+    Without --model the conversation is shown in our own template, cut into characters.
+
+    \b
+    ziggurat data show demonstrations.jsonl
+    ziggurat data show dpo_en_demo.json --number 7
+    ziggurat data show chats.jsonl --model town/sft --ids
+    """
+    from ziggurat.corpus.check import nth_record
+    from ziggurat.records import Document
+
+    record = nth_record(file, number)
+    if isinstance(record, Document):
+        out.print(Text(record.text), soft_wrap=True)
+        return
+    template = _template(model, json.dumps(record.to_json(), ensure_ascii=False))
+    for title, messages, tools in _conversations(record):
+        if title:
+            out.print(Text(title, style="bold"))
+        _print(template, messages, tools, ids)
+
+
+def _conversations(record: Any) -> list[tuple[str, list[Message], Any]]:
+    """What there is to render of a record: one conversation, or one per completion."""
+    from ziggurat.corpus.formats.common import as_messages
+    from ziggurat.records import Comparison, Demonstration, Rating
+
+    if isinstance(record, Demonstration):
+        return [("", record.messages, record.tools)]
+    if isinstance(record, Comparison):
+        ranked = sorted(zip(record.ranks, record.completions, strict=True), key=lambda pair: pair[0])
+        return [(f"rank {rank}", [*record.prompt, *as_messages(given)], None) for rank, given in ranked]
+    if isinstance(record, Rating):
+        title = "liked" if record.label else "not liked"
+        return [(title, [*record.prompt, *as_messages(record.completion)], None)]
+    return [("prompt", record.prompt, (record.meta or {}).get("tools"))]
+
+
+def _template(model: str | None, text: str) -> ChatTemplate:
+    from ziggurat.runs import model_folder
+    from ziggurat.tokenizer.bpe import Tokenizer
+    from ziggurat.tokenizer.template import ChatTemplate
+
+    if model is None:
+        return ChatTemplate(Tokenizer.characters(text))
+    folder = Path(model)
+    template = ChatTemplate(
+        Tokenizer.load(folder if (folder / "tokenizer.json").is_file() else model_folder(model))
+    )
+    if template.is_plain:
+        err.print(f"{model} has no chat template of its own; it is written to as User: and Assistant:.")
+    return template
+
+
+def _print(template: ChatTemplate, messages: list[Message], tools: Any, ids: bool) -> None:
+    tokenizer = template.tokenizer
+    rendered = template.render(messages, tools=tools, add_generation_prompt=messages[-1].role != "assistant")
+    coloured, waiting, style = Text(), b"", _SEEN
+    for id, trained in zip(rendered.ids, rendered.mask, strict=True):
+        own = _TRAINED if trained else _SPECIAL if id in tokenizer.special_ids else _SEEN
+        if own != style:
+            coloured.append(waiting.decode("utf-8", "replace"), style=style)
+            waiting, style = b"", own
+        waiting += tokenizer.token_bytes(id)
+    coloured.append(waiting.decode("utf-8", "replace"), style=style)
+    out.print(coloured, soft_wrap=True)
+    if ids:
+        out.print(" ".join(map(str, rendered.ids)), soft_wrap=True)
+    err.print(f"{len(rendered.ids):,} tokens, {sum(rendered.mask):,} of them trained (green)")
