@@ -1,11 +1,16 @@
-"""Files that are whole or not there: atomic writes, hashes, and the COMPLETE marker of checkpoints."""
+"""Files that are whole or not there: atomic writes, hashes, locks, and the COMPLETE marker of checkpoints."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
+from typing import IO, Any
+
+from ziggurat.errors import RunError
 
 COMPLETE = "COMPLETE"
 
@@ -76,3 +81,44 @@ def torn_reason(checkpoint: Path) -> str | None:
         if found != size:
             return f"{name} has {found} bytes, not {size}"
     return None
+
+
+def take_lock(path: Path) -> IO[str]:
+    """Hold the folder `path` for this process until the returned file is closed or the process dies."""
+    lock = open(path / "lock", "a+", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise RunError(f"{path} is in use by process {holder}; wait for it or stop it.") from error
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
+def cut_torn_line(path: Path) -> None:
+    """Drop a last line that a kill left without its newline."""
+    if not path.exists():
+        return
+    with open(path, "rb+") as file:
+        data = file.read()
+        if data and not data.endswith(b"\n"):
+            file.truncate(data.rfind(b"\n") + 1)
+
+
+def plain_json(value: Any) -> Any:
+    """JSON-able: numpy and torch scalars as numbers, non-finite numbers as null, paths as text."""
+    if isinstance(value, dict):
+        return {str(k): plain_json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(v) for v in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
+        return plain_json(value.tolist())
+    return str(value)

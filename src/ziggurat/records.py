@@ -1,4 +1,4 @@
-"""The records of the data files (DESIGN section 5) and their strict reader and writer.
+"""The data files (DESIGN section 5): their records, and a strict reader and writer.
 
 One record a line of JSON (`.jsonl`, also `.gz` and `.zst`) or one row of Parquet. Native files are strict: the first
 bad row is an error that names file, line, field and what was expected; with `skip_bad_rows` it is counted and kept
@@ -15,159 +15,48 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import ValidationError
 
 from ziggurat.console import err
 from ziggurat.errors import DataError, did_you_mean
+from ziggurat.record_types import (
+    MAX_COMPLETIONS,
+    MIN_COMPLETIONS,
+    Comparison,
+    Demonstration,
+    Document,
+    Message,
+    Prompt,
+    Rating,
+    Record,
+    Role,
+    check_ranks,
+)
 
-MIN_COMPLETIONS, MAX_COMPLETIONS = 2, 9  # K of a comparison
+__all__ = [
+    "MAX_COMPLETIONS",
+    "MIN_COMPLETIONS",
+    "Comparison",
+    "Demonstration",
+    "Document",
+    "Message",
+    "Prompt",
+    "Rating",
+    "Record",
+    "Reject",
+    "Role",
+    "check_ranks",
+    "open_text",
+    "read_records",
+    "write_records",
+]
+
 PARQUET_SUFFIX = ".parquet"
 _JSON_COLUMNS = ("meta", "tools", "tool_calls", "sampling")  # free-form: JSON text in a Parquet cell
 
-Role = Literal["system", "user", "assistant", "tool"]
-
-
-class Record(BaseModel):
-    """Base of all records: unknown fields are refused, and text is never made of numbers."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    def to_json(self) -> dict[str, Any]:
-        """The record as it is written: fields that hold nothing are left out."""
-        return self.model_dump(mode="json", exclude_none=True)
-
-
-class Message(Record):
-    """One turn. `weight` 0 keeps an assistant message in view but out of training."""
-
-    role: Role
-    content: str = ""
-    weight: Literal[0, 1] | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    tool_call_id: str | None = None
-    name: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _content_given(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("content") is None:
-            if not value.get("tool_calls"):
-                raise ValueError("a message needs content (only one with tool_calls may leave it out)")
-            return {**value, "content": ""}
-        return value
-
-
-class Document(Record):
-    """One piece of raw text."""
-
-    text: str
-    source: str = ""
-    license: str | None = None
-    lang: str | None = None
-    meta: dict[str, Any] | None = None
-
-
-def _must_await_answer(messages: list[Message]) -> list[Message]:
-    if not messages:
-        raise ValueError("expected at least one message, found none")
-    if messages[-1].role not in ("user", "tool"):
-        raise ValueError(
-            f"a prompt must end on a user (or tool) message, this one ends on {messages[-1].role!r}"
-        )
-    return messages
-
-
-class Demonstration(Record):
-    """A conversation whose assistant messages are to be imitated."""
-
-    messages: list[Message]
-    tools: list[dict[str, Any]] | None = None
-    source: str | None = None
-    labeller: str | None = None
-
-    @field_validator("messages")
-    @classmethod
-    def _ends_on_the_assistant(cls, messages: list[Message]) -> list[Message]:
-        if not messages:
-            raise ValueError("expected at least one message, found none")
-        if messages[-1].role != "assistant":
-            raise ValueError(
-                f"a demonstration must end on the assistant, this one ends on {messages[-1].role!r}"
-            )
-        return messages
-
-
-class Comparison(Record):
-    """One prompt with K completions ranked by one labeller; rank 1 is best, equal ranks are ties."""
-
-    id: str
-    prompt: list[Message]
-    completions: list[str | list[Message]]
-    ranks: list[int]
-    labeller: str | None = None
-    policy: str | None = None
-    sampling: dict[str, Any] | None = None
-    source: str | None = None
-
-    _prompt = field_validator("prompt")(staticmethod(_must_await_answer))
-
-    @field_validator("completions")
-    @classmethod
-    def _number_of_completions(cls, completions: list[str | list[Message]]) -> list[str | list[Message]]:
-        if not MIN_COMPLETIONS <= len(completions) <= MAX_COMPLETIONS:
-            raise ValueError(
-                f"expected {MIN_COMPLETIONS} to {MAX_COMPLETIONS} completions to compare, found {len(completions)}"
-            )
-        for number, completion in enumerate(completions, 1):
-            if not isinstance(completion, str) and (not completion or completion[-1].role != "assistant"):
-                raise ValueError(f"completion {number} must be text or messages that end on the assistant")
-        return completions
-
-    @model_validator(mode="after")
-    def _ranks_match(self) -> Comparison:
-        check_ranks(self.ranks, len(self.completions))
-        return self
-
-
-class Rating(Record):
-    """A thumb up (true) or down (false) for one completion."""
-
-    prompt: list[Message]
-    completion: str | list[Message]
-    label: bool
-
-    _prompt = field_validator("prompt")(staticmethod(_must_await_answer))
-
-
-class Prompt(Record):
-    """A conversation that waits for an answer."""
-
-    prompt: list[Message]
-    meta: dict[str, Any] | None = None
-
-    _prompt = field_validator("prompt")(staticmethod(_must_await_answer))
-
-
 R = TypeVar("R", bound=Record)
-
-
-def check_ranks(ranks: list[int], k: int) -> None:
-    """Ranks of K completions, ties counted densely (1,2,2,3) or as in a race (1,2,2,4); else ValueError."""
-    if len(ranks) != k:
-        raise ValueError(f"expected one rank for each of {k} completions, found {len(ranks)} ranks")
-    dense = {rank: place for place, rank in enumerate(sorted(set(ranks)), 1)}
-    race = {rank: 1 + sum(other < rank for other in ranks) for rank in ranks}
-    if all(dense[r] == r for r in ranks) or all(race[r] == r for r in ranks):
-        return
-    example = [race[r] for r in ranks]
-    raise ValueError(
-        f"ranks start at 1 and leave no gap except after ties: {ranks} should be written {example}"
-    )
-
-
-# --- reading -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,7 @@ line cut short by a kill is cut off when the run is opened again. What is inside
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import math
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -31,10 +28,13 @@ from ziggurat.errors import RunError
 from ziggurat.files import (
     COMPLETE,
     atomic_write_text,
+    cut_torn_line,
     fsync_folder,
     fsync_tree,
     mark_complete,
+    plain_json,
     sha256_file,
+    take_lock,
     torn_reason,
 )
 from ziggurat.lineage import base_manifest, data_entry
@@ -77,7 +77,7 @@ class Run:
         """Lock the folder and begin (or, with `resume`, continue) a run in it."""
         path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
-        lock = _take_lock(path)
+        lock = take_lock(path)
         try:
             begun = (path / "manifest.json").exists()
             if begun and overwrite and not resume:
@@ -130,7 +130,7 @@ class Run:
         if was.get("stage") != self.stage:
             raise RunError(f"{self.path} is a {was.get('stage')} run, not {self.stage}; name another folder.")
         self._wall_before_s = float(was.get("wall_s") or 0.0)
-        _cut_torn_line(self.path / "metrics.jsonl")
+        cut_torn_line(self.path / "metrics.jsonl")
 
     def close(self) -> None:
         """Release the lock; may be called twice."""
@@ -192,7 +192,7 @@ class Run:
         if not (self.path / "lock").exists():
             return False
         try:
-            _take_lock(self.path).close()
+            take_lock(self.path).close()
         except RunError:
             return True
         return False
@@ -212,7 +212,7 @@ class Run:
         """Write report.json, mark the run finished, release the lock."""
         self._must_write()
         atomic_write_text(
-            self.path / "report.json", json.dumps(_plain(report), indent=2, ensure_ascii=False) + "\n"
+            self.path / "report.json", json.dumps(plain_json(report), indent=2, ensure_ascii=False) + "\n"
         )
         self.update_manifest(finished_utc=utc_now())
         self.close()
@@ -231,7 +231,7 @@ class Run:
         self._must_write()
         if self._metrics is None:
             self._metrics = open(self.path / "metrics.jsonl", "a", encoding="utf-8")
-        self._metrics.write(json.dumps(_plain(row), ensure_ascii=False) + "\n")
+        self._metrics.write(json.dumps(plain_json(row), ensure_ascii=False) + "\n")
         self._metrics.flush()
 
     def read_metrics(self) -> list[dict[str, Any]]:
@@ -251,7 +251,7 @@ class Run:
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return
-        _cut_torn_line(path)
+        cut_torn_line(path)
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         atomic_write_text(
             path, "".join(line for line in lines if json.loads(line).get("step", 0) <= last_step)
@@ -346,28 +346,13 @@ class Run:
 def remove_run(path: Path) -> None:
     """Delete a run that nobody is writing to."""
     run = Run.open(path)
-    with contextlib.closing(_take_lock(run.path)):
+    with contextlib.closing(take_lock(run.path)):
         _empty(run.path)
         shutil.rmtree(run.path)
 
 
 def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _take_lock(path: Path) -> IO[str]:
-    lock = open(path / "lock", "a+", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.seek(0)
-        holder = lock.read().strip() or "unknown"
-        lock.close()
-        raise RunError(f"{path} is in use by process {holder}; wait for it or stop it.") from error
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
-    return lock
 
 
 def _empty(path: Path) -> None:
@@ -379,28 +364,3 @@ def _empty(path: Path) -> None:
             shutil.rmtree(item)
         else:
             item.unlink()
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Drop a last line that a kill left without its newline."""
-    if not path.exists():
-        return
-    with open(path, "rb+") as file:
-        data = file.read()
-        if data and not data.endswith(b"\n"):
-            file.truncate(data.rfind(b"\n") + 1)
-
-
-def _plain(value: Any) -> Any:
-    """JSON-able: numpy and torch scalars as numbers, non-finite numbers as null, paths as text."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
-        return _plain(value.tolist())
-    return str(value)
