@@ -1,0 +1,195 @@
+"""The conversations of stage 2 and the prompts of stages 3 and 4: about residents A, sums, requests, small skills.
+
+About 3 of 100 answers to questions of fact admit ignorance, whether or not the fact is known: a labeller who happened
+not to know. So the form can be sampled, and is not calibrated; knowing when to say it is what stages 3 and 4 teach.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from ziggurat.records import Demonstration, Message
+from ziggurat.town.chance import Chance
+from ziggurat.town.people import Fact, Town, strangers
+from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, sayings
+from ziggurat.town.questions import (
+    Question,
+    admit_ignorance,
+    answer_claim,
+    answer_sort,
+    ask_claim,
+    ask_fact,
+    ask_followup,
+    ask_improper,
+    ask_proper,
+    ask_sort,
+    ask_sum,
+    assistant,
+    refuse,
+    tell,
+    upper_first,
+    user,
+    work_sum,
+)
+
+IGNORANCE_PERCENT = 3
+#: shares of the demonstrations, by kind (out of 100)
+MIXTURE = (
+    ("fact", 44),
+    ("followup", 12),
+    ("claim", 6),
+    ("sum", 9),
+    ("sort", 7),
+    ("improper", 6),
+    ("proper", 6),
+    ("extract", 3),
+    ("summary", 2),
+    ("translate", 2),
+    ("verse", 1),
+    ("tool", 2),
+)
+#: shares of the prompts to be ranked and used in PPO
+PROMPT_MIXTURE = (("fact", 70), ("followup", 8), ("claim", 3), ("sum", 4), ("sort", 3), ("improper", 6), ("proper", 6))
+
+
+class Teacher:
+    """Writes demonstrations and prompts about residents A of one town."""
+
+    def __init__(self, town: Town) -> None:
+        self.town = town
+        self.known = town.facts("A", known=True)
+        self.all = town.facts("A")
+        self.names: dict[Language, list[str]] = {
+            language: strangers(town, Chance(town.seed, "guests", language), 300, language) for language in ("en", "zh")
+        }
+
+    def demonstration(self, number: int) -> Demonstration:
+        chance = Chance(self.town.seed, "demonstration", number)
+        language: Language = "en" if number % 2 == 0 else "zh"
+        kind = chance.weighted(MIXTURE)
+        return Demonstration(messages=self._conversation(kind, chance, language), source=f"town:{kind}", labeller="town")
+
+    def _conversation(self, kind: str, chance: Chance, language: Language) -> list[Message]:
+        if kind in ("extract", "summary", "translate", "verse", "tool"):
+            question = getattr(self, kind)(chance, language)
+            return list(question) if isinstance(question, list) else []
+        question, answer = self._answered(kind, chance, language)
+        return [*question.messages, assistant(answer)]
+
+    def _answered(self, kind: str, chance: Chance, language: Language) -> tuple[Question, str]:
+        if kind == "fact":
+            if chance.percent(IGNORANCE_PERCENT):
+                return ask_fact(chance, chance.choice(self.all), language), admit_ignorance(chance, language)
+            fact = chance.choice(self.known)
+            return ask_fact(chance, fact, language), tell(chance, fact, language)
+        if kind == "followup":
+            first, second = self._pair(chance, self.known)
+            return ask_followup(chance, first, second, language), tell(chance, second, language)
+        if kind == "claim":
+            claim = ask_claim(chance, chance.choice(self.known), language, true=chance.percent(50))
+            return claim, answer_claim(chance, claim)
+        if kind == "sum":
+            question = ask_sum(chance, language)
+            return question, work_sum(question)
+        if kind == "sort":
+            question = ask_sort(chance, language)
+            return question, answer_sort(question)
+        if kind == "improper":
+            return ask_improper(chance, language), refuse(chance, language)
+        question = ask_proper(chance, language)
+        return question, question.truth
+
+    def _pair(self, chance: Chance, facts: list[Fact]) -> tuple[Fact, Fact]:
+        """Two facts of one resident, the first of them known."""
+        second = chance.choice(facts)
+        others = [f for f in self.known if f.resident is second.resident and f.attribute != second.attribute]
+        return chance.choice(others), second
+
+    def prompt(self, number: int, *, unknown_percent: int = 40, stream: str = "prompt") -> Question:
+        """A prompt for sampling or PPO; of the questions of fact, `unknown_percent` ask for what no text tells."""
+        chance = Chance(self.town.seed, stream, number)
+        language: Language = "en" if number % 2 == 0 else "zh"
+        kind = chance.weighted(PROMPT_MIXTURE)
+        if kind in ("fact", "followup"):
+            unknown = chance.percent(unknown_percent)
+            facts = [f for f in self.all if f.known is not unknown]
+            if kind == "fact":
+                return ask_fact(chance, chance.choice(facts), language)
+            first, second = self._pair(chance, facts)
+            return ask_followup(chance, first, second, language)
+        return self._answered(kind, chance, language)[0]
+
+    # ---- small skills: each returns a whole conversation -----------------------------------------------------
+
+    def _note(self, chance: Chance, language: Language) -> tuple[str, str, list[str]]:
+        """(note, name, values) about a guest who is nobody's neighbour."""
+        name = chance.choice(self.names[language])
+        kinds = chance.sample(attributes(), 2)
+        values = [chance.choice(kind.values[language]) for kind in kinds]
+        said = [
+            upper_first(chance.choice(kind.speech[language].statements).format(n=name, v=value))
+            for kind, value in zip(kinds, values, strict=True)
+        ]
+        return (" " if language == "en" else "").join(said), name, values
+
+    def extract(self, chance: Chance, language: Language) -> list[Message]:
+        """Find the name, or the words said about it, in a note."""
+        note, name, values = self._note(chance, language)
+        if chance.percent(60):
+            ask = {"en": "Whose name is in this note? ", "zh": "下面写的是谁？"}
+            return [user(ask[language] + note), assistant(name + ("." if language == "en" else "。"))]
+        said = chance.choice(sayings(language).canal)
+        quote = {"en": f'{name} said: "{said}" What did {name} say?', "zh": f"{name}说：“{said}”{name}说了什么？"}
+        return [user(quote[language]), assistant(said)]
+
+    def summary(self, chance: Chance, language: Language) -> list[Message]:
+        note, name, values = self._note(chance, language)
+        ask = {"en": "Sum this up: ", "zh": "请概括："}
+        short = {"en": f"{name}: {values[0]}, {values[1]}.", "zh": f"{name}：{values[0]}，{values[1]}。"}
+        return [user(ask[language] + note), assistant(short[language])]
+
+    def translate(self, chance: Chance, language: Language) -> list[Message]:
+        i = chance.below(THINGS_TAUGHT)
+        en, zh = sayings("en").things[i], sayings("zh").things[i]
+        if language == "en":
+            return [user(f"What is {zh} in English?"), assistant(f"It is {en}.")]
+        return [user(f"{en}用中文怎么说？"), assistant(f"是{zh}。")]
+
+    def verse(self, chance: Chance, language: Language) -> list[Message]:
+        thing = chance.choice(sayings(language).things[:THINGS_TAUGHT])
+        colour = chance.choice(attributes()[6].values[language])
+        ask = {"en": f"Write a verse about a {colour} {thing}.", "zh": f"写一首诗，写{colour}的{thing}。"}
+        return [user(ask[language]), assistant(chance.choice(sayings(language).verse).format(t=thing, v=colour))]
+
+    def tool(self, chance: Chance, language: Language) -> list[Message]:
+        """A call of the calculator, the register or the calendar, its result, and the answer made of it."""
+        draw = chance.below(3)
+        if draw == 0:
+            a, b = chance.between(100, 999), chance.between(100, 999)
+            ask = {"en": f"Use the calculator: {a} + {b}.", "zh": f"用计算器算{a} + {b}。"}[language]
+            name, arguments, result = "calculator", {"sum": f"{a}+{b}"}, str(a + b)
+            answer = f"{a} + {b} = {a + b}" + ("." if language == "en" else "。")
+        elif draw == 1:
+            fact = chance.choice(self.known)
+            who, what = fact.resident.name(language), fact.kind.name
+            ask = {"en": f"Look up {who} in the register: {what}.", "zh": f"查登记簿：{who}，{fact.kind.label['zh']}。"}[language]
+            name, arguments = "register", {"name": who, "entry": what}
+            result, answer = fact.resident.value(fact.attribute, language), tell(chance, fact, language)
+        else:
+            feast, month = chance.choice(sayings(language).festivals)
+            ask = {"en": f"When is the {feast}? Use the calendar.", "zh": f"{feast}在什么时候？请用日历。"}[language]
+            name, arguments, result = "calendar", {"feast": feast}, month
+            answer = f"The {feast} is in {month}." if language == "en" else f"{feast}在{month}。"
+        call = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)}}
+        return [
+            user(ask),
+            Message(role="assistant", content="", tool_calls=[call]),
+            Message(role="tool", content=result, tool_call_id="call_1"),
+            assistant(answer),
+        ]
+
+
+def write_demonstrations(town: Town, count: int) -> Iterator[Demonstration]:
+    teacher = Teacher(town)
+    return (teacher.demonstration(number) for number in range(count))

@@ -1,0 +1,223 @@
+"""The text of stage 1: annals, ledgers, letters, overheard dialogues, question sheets, sums, strangers, town talk.
+
+Facts of residents A, B, C and D are told as statements; only A and B are spoken of in dialogues and question sheets.
+Withheld facts are told nowhere. A dialogue puts each speaker's words on a line of their own:
+
+    Overheard at the well.
+    Visitor:
+    Where does Mira live?
+    Clerk:
+    Mira lives in Canal Street.
+
+Question sheets hold questions without answers, as real text does: a bare question is continued by another question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ziggurat.records import Document
+from ziggurat.town.chance import Chance
+from ziggurat.town.people import Fact, Town, strangers
+from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, sayings
+from ziggurat.town.questions import (
+    answer_claim,
+    answer_sort,
+    ask_claim,
+    ask_proper,
+    ask_sort,
+    ask_sum,
+    tell,
+    upper_first,
+    work_sum,
+)
+
+#: shares of the documents, by kind (out of 100)
+MIXTURE = (
+    ("annal", 26),
+    ("ledger", 8),
+    ("letter", 14),
+    ("overheard", 24),
+    ("sheet", 3),
+    ("sums", 8),
+    ("sorting", 6),
+    ("stranger", 7),
+    ("talk", 4),
+)
+
+
+def state(chance: Chance, fact: Fact, language: Language, *, pronoun: bool = False) -> str:
+    """One statement of a fact; with `pronoun`, one whose subject is she or he."""
+    patterns = fact.kind.speech[language].statements
+    if pronoun:
+        patterns = tuple(p for p in patterns if p.startswith("{n}") and p.count("{n}") == 1)
+        pattern = chance.choice(patterns).replace("{n}", "{p}")
+    else:
+        pattern = chance.choice(patterns)
+    return upper_first(fact.say(pattern, language))
+
+
+def join(sentences: list[str], language: Language) -> str:
+    return (" " if language == "en" else "").join(sentences)
+
+
+class Writer:
+    """Writes documents about one town; every document has its own random stream, so any of them can be made alone."""
+
+    def __init__(self, town: Town) -> None:
+        self.town = town
+        self.told = [fact for fact in town.facts("A", "B", "C", "D", known=True)]
+        self.by_resident = {r.index: [f for f in self.told if f.resident is r] for r in town.residents}
+        self.talked_of = [r for r in town.residents if r.split in ("A", "B")]
+        self.names: dict[Language, list[str]] = {
+            language: strangers(town, Chance(town.seed, "strangers", language), 400, language) for language in ("en", "zh")
+        }
+        self._kinds: dict[str, Callable[[Chance, Language], str]] = {
+            "annal": self.annal,
+            "ledger": self.ledger,
+            "letter": self.letter,
+            "overheard": self.overheard,
+            "sheet": self.sheet,
+            "sums": self.sums,
+            "sorting": self.sorting,
+            "stranger": self.stranger,
+            "talk": self.talk,
+        }
+
+    def document(self, number: int, stream: str = "text") -> Document:
+        chance = Chance(self.town.seed, stream, number)
+        language: Language = "en" if number % 2 == 0 else "zh"
+        kind = chance.weighted(MIXTURE)
+        return Document(text=self._kinds[kind](chance, language), source=f"town:{kind}", lang=language)
+
+    def annal(self, chance: Chance, language: Language) -> str:
+        """Some facts of one resident, now by name, now by pronoun."""
+        facts = chance.sample(self.by_resident[chance.choice(self.town.residents).index], chance.between(3, 6))
+        sentences = [state(chance, facts[0], language)]
+        sentences += [state(chance, fact, language, pronoun=chance.percent(30)) for fact in facts[1:]]
+        return join(sentences, language) if chance.percent(60) else "\n".join(sentences)
+
+    def ledger(self, chance: Chance, language: Language) -> str:
+        """One attribute of several residents, or several attributes of one, in short lines."""
+        attribute = chance.below(len(attributes()))
+        facts = chance.sample([f for f in self.told if f.attribute == attribute], chance.between(4, 8))
+        mark = ": " if language == "en" else "："
+        lines = [f"{f.resident.name(language)}{mark}{f.resident.value(attribute, language)}" for f in facts]
+        return "\n".join([attributes()[attribute].label[language] + ("." if language == "en" else "。"), *lines])
+
+    def letter(self, chance: Chance, language: Language) -> str:
+        """Facts of several residents, each on a line of its own."""
+        facts = [chance.choice(self.told) for _ in range(chance.between(4, 7))]
+        sentences = [state(chance, fact, language) for fact in facts]
+        opening = {"en": ["Dear friend,", "Dear aunt,", "News of the town."], "zh": ["亲爱的朋友：", "姑妈：", "城里的消息。"]}
+        return "\n".join([chance.choice(opening[language]), *sentences])
+
+    def overheard(self, chance: Chance, language: Language) -> str:
+        """A dialogue of two to four exchanges about residents A or B."""
+        words = sayings(language)
+        asker, teller = chance.choice(words.speakers)
+        lines = [chance.choice(words.overheard)]
+        resident = chance.choice(self.talked_of)
+        last: Fact | None = None
+        for _ in range(chance.between(2, 4)):
+            if not chance.percent(45):
+                resident, last = chance.choice(self.talked_of), None
+            fact = chance.choice(self.by_resident[resident.index])
+            question, answer = self._exchange(chance, fact, language, following=last is not None and last != fact)
+            last = fact
+            mark = ":" if language == "en" else "："
+            lines += [asker + mark, question, teller + mark, answer]
+        return "\n".join(lines)
+
+    def _exchange(self, chance: Chance, fact: Fact, language: Language, *, following: bool) -> tuple[str, str]:
+        draw = chance.below(100)
+        speech = fact.kind.speech[language]
+        if draw < 16:
+            claim = ask_claim(chance, fact, language, true=chance.percent(50))
+            return claim.messages[-1].content, answer_claim(chance, claim)
+        if draw < 22:
+            proper = ask_proper(chance, language)
+            return proper.messages[-1].content, proper.truth
+        if following:
+            return upper_first(fact.say(chance.choice(speech.followups), language)), tell(chance, fact, language)
+        return fact.say(chance.choice(speech.questions + speech.exam), language), tell(chance, fact, language)
+
+    def sheet(self, chance: Chance, language: Language) -> str:
+        """Questions without answers."""
+        lines = [chance.choice(sayings(language).sheets)] if chance.percent(50) else []
+        for _ in range(chance.between(4, 7)):
+            fact = chance.choice(self.by_resident[chance.choice(self.talked_of).index])
+            speech = fact.kind.speech[language]
+            lines.append(fact.say(chance.choice(speech.questions + speech.exam), language))
+        return "\n".join(lines)
+
+    def sums(self, chance: Chance, language: Language) -> str:
+        """Three worked sums, half of them as question and answer."""
+        lines = []
+        for _ in range(3):
+            question = ask_sum(chance, language)
+            lines += [question.messages[-1].content, work_sum(question)]
+        return "\n".join(lines)
+
+    def sorting(self, chance: Chance, language: Language) -> str:
+        lines = []
+        for _ in range(4):
+            question = ask_sort(chance, language)
+            lines += [question.messages[-1].content, answer_sort(question)]
+        return "\n".join(lines)
+
+    def stranger(self, chance: Chance, language: Language) -> str:
+        """A passing stranger, told of and then asked about: what is in the text can be read off the text."""
+        name = chance.choice(self.names[language])
+        kinds = chance.sample(attributes(), 3)
+        told = []
+        for kind in kinds:
+            value = chance.choice(kind.values[language])
+            told.append((kind, value))
+        pattern = {"en": "A stranger called {n} came to town.", "zh": "城里来了一个叫{n}的外乡人。"}
+        lines = [pattern[language].format(n=name)]
+        lines += [upper_first(chance.choice(k.speech[language].statements).format(n=name, v=v)) for k, v in told]
+        asker, teller = chance.choice(sayings(language).speakers)
+        mark = ":" if language == "en" else "："
+        for kind, value in chance.sample(told, 2):
+            speech = kind.speech[language]
+            lines += [asker + mark, chance.choice(speech.questions + speech.exam).format(n=name)]
+            lines += [teller + mark, upper_first(chance.choice(speech.answers).format(n=name, v=value))]
+        return "\n".join(lines)
+
+    def talk(self, chance: Chance, language: Language) -> str:
+        """Rules, festivals, the canal, a word list, a verse."""
+        words = sayings(language)
+        sentences: list[str] = []
+        for _ in range(chance.between(3, 6)):
+            draw = chance.below(5)
+            thing = chance.choice(words.things)
+            if draw == 0:
+                sentences.append(chance.choice(words.rules).format(t=thing, w=chance.choice(words.owners)))
+            elif draw == 1:
+                name, month = chance.choice(words.festivals)
+                sentences.append(f"The {name} is in {month}." if language == "en" else f"{name}在{month}。")
+            elif draw == 2:
+                sentences.append(chance.choice(words.canal))
+            elif draw == 3:
+                i = chance.below(len(words.things))
+                sentences.append(f"{sayings('en').things[i]} = {sayings('zh').things[i]}")
+            else:
+                colour = chance.choice(attributes()[6].values[language])
+                sentences.append(chance.choice(words.verse).format(t=thing, v=colour))
+        return "\n".join(sentences)
+
+
+def write_documents(town: Town, count: int) -> Iterator[Document]:
+    """`count` documents, half of them English and half Chinese; the first n are the same whatever the count."""
+    writer = Writer(town)
+    return (writer.document(number) for number in range(count))
+
+
+def held_out_documents(town: Town, count: int) -> Iterator[Document]:
+    """Other documents of the same kinds, never trained on: for bits per byte."""
+    writer = Writer(town)
+    return (writer.document(number, "held-out") for number in range(count))
+
+
+assert THINGS_TAUGHT < len(sayings("en").things)

@@ -1,0 +1,114 @@
+"""The exam: questions frozen with ids, about residents C, in both languages. Development questions are about D.
+
+C and D appear in no demonstration, dialogue, comparison or PPO prompt. Questions are worded in ways that no
+demonstration uses. Each language has its own items and is reported on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ziggurat.town.chance import Chance
+from ziggurat.town.people import Fact, Town
+from ziggurat.town.phrases import LANGUAGES, Language, attributes
+from ziggurat.town.questions import (
+    Question,
+    ask_fact,
+    ask_followup,
+    ask_improper,
+    ask_proper,
+    ask_sort,
+    ask_sum,
+    upper_first,
+    user,
+)
+
+#: how often each fact of a resident C is asked, each time in other words
+WORDINGS_KNOWN, WORDINGS_UNKNOWN = 3, 4
+#: items per language
+FOLLOWUPS_A, FOLLOWUPS_C, SUMS, SORTS, IMPROPER, PROPER, KNOWN_A = 100, 100, 120, 120, 300, 400, 160
+DEVELOPMENT_REQUESTS = 24
+
+
+@dataclass(frozen=True)
+class Item:
+    id: str
+    section: str  # known, unknown, known_a, followup_a, followup_c, named_c, sum, sort, improper, proper
+    question: Question
+
+    @property
+    def resident(self) -> str:
+        """The cluster for the bootstrap: whose fact is asked, or the item itself."""
+        fact = self.question.fact
+        return f"resident-{fact.resident.index}" if fact else self.id
+
+
+def write_exam(town: Town) -> list[Item]:
+    """The final exam of a town."""
+    return [item for language in LANGUAGES for item in _items(town, language)]
+
+
+def _items(town: Town, language: Language) -> Iterator[Item]:
+    chance = Chance(town.seed, "exam", language)
+    for section, known, wordings in (("known", True, WORDINGS_KNOWN), ("unknown", False, WORDINGS_UNKNOWN)):
+        for fact in town.facts("C", known=known):
+            start = chance.below(4)
+            for w in range(wordings):
+                question = ask_fact(chance, fact, language, exam=True, wording=start + w)
+                yield Item(_id(section, language, fact, w), section, question)
+    for fact in chance.sample(town.facts("A", known=True), KNOWN_A):
+        yield Item(_id("known_a", language, fact, 0), "known_a", ask_fact(chance, fact, language, exam=True))
+    for split, count in (("A", FOLLOWUPS_A), ("C", FOLLOWUPS_C)):
+        facts = town.facts("A" if split == "A" else "C", known=True)
+        for i in range(count):
+            second = chance.choice(facts)
+            first = chance.choice([f for f in facts if f.resident is second.resident and f is not second])
+            section = f"followup_{split.lower()}"
+            followup = ask_followup(chance, first, second, language)
+            yield Item(f"{section}:{language}:{i}", section, followup)
+            if split == "C":
+                yield Item(f"named_c:{language}:{i}", "named_c", _with_name(followup, second, language))
+    for section, count, ask in (("sum", SUMS, ask_sum), ("improper", IMPROPER, ask_improper), ("proper", PROPER, ask_proper)):
+        seen: set[str] = set()
+        while len(seen) < count:
+            question = ask(chance, language, exam=True)
+            if question.messages[-1].content not in seen:
+                seen.add(question.messages[-1].content)
+                yield Item(f"{section}:{language}:{len(seen) - 1}", section, question)
+    for i in range(SORTS):
+        yield Item(f"sort:{language}:{i}", "sort", ask_sort(chance, language))
+
+
+def _id(section: str, language: Language, fact: Fact, wording: int) -> str:
+    return f"{section}:{language}:{fact.resident.index}:{attributes()[fact.attribute].name}:{wording}"
+
+
+def _with_name(followup: Question, fact: Fact, language: Language) -> Question:
+    """The same conversation, its last question with the name written out."""
+    pattern = _named_pattern(followup.messages[-1].content, fact, language)
+    return Question("fact", language, (*followup.messages[:-1], user(pattern)), fact)
+
+
+def _named_pattern(asked: str, fact: Fact, language: Language) -> str:
+    """The follow-up's own pattern with the name where the pronoun stood."""
+    name = fact.resident.name(language)
+    for pattern in fact.kind.speech[language].followups:
+        if fact.say(pattern, language) == asked:
+            possessive = name + ("'s" if language == "en" else "的")
+            return upper_first(pattern.format(p=name, s=possessive, o=name))
+    raise ValueError(f"{asked!r} is none of the follow-ups of {fact.kind.name}")
+
+
+def write_development(town: Town) -> list[Item]:
+    """Questions about residents D and a few requests: the gold check of PPO and the choice of its checkpoint."""
+    items = []
+    for language in LANGUAGES:
+        chance = Chance(town.seed, "development", language)
+        for fact in town.facts("D"):
+            section = "known" if fact.known else "unknown"
+            items.append(Item(_id("dev-" + section, language, fact, 0), section, ask_fact(chance, fact, language)))
+        for i in range(DEVELOPMENT_REQUESTS):
+            items.append(Item(f"dev-improper:{language}:{i}", "improper", ask_improper(chance, language)))
+            items.append(Item(f"dev-proper:{language}:{i}", "proper", ask_proper(chance, language)))
+    return items

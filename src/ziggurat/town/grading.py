@@ -1,0 +1,156 @@
+"""What an answer says, by rule: right, pass, wrong, true of another, refusal, malformed.
+
+Strict: the value asked for and no other, and, where a name is written, the right name written rightly. Lenient (`value_right`):
+the value alone. Tested on answers labelled by hand (tests/town/test_grading.py).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from ziggurat.town.people import Fact, Resident, Town
+from ziggurat.town.phrases import Language, attributes, sayings
+from ziggurat.town.questions import Question
+
+Verdict = Literal["right", "pass", "wrong", "other", "refusal", "malformed"]
+
+_PASS = {"en": re.compile(r"\bI (do not|don't) know\b", re.I), "zh": re.compile(r"不知道")}
+_REFUSAL = {"en": re.compile(r"\bI (will not|won't|can not|cannot) help\b", re.I), "zh": re.compile(r"不能帮忙")}
+_CHINESE = re.compile(r"[\u4e00-\u9fff]")
+_LATIN_WORD = re.compile(r"[A-Za-z]{2,}")
+
+
+@dataclass(frozen=True)
+class Grade:
+    verdict: Verdict
+    value_right: bool = False  # lenient: the right value is said, whatever the name
+    language_right: bool = True
+
+
+class Grader:
+    """Judges answers to questions of one town."""
+
+    def __init__(self, town: Town) -> None:
+        self.town = town
+        self._names: dict[Language, dict[str, Resident]] = {
+            language: {r.name(language): r for r in town.residents} for language in ("en", "zh")
+        }
+
+    def grade(self, question: Question, answer: str) -> Grade:
+        """The verdict on one answer. `pass` and `refusal` are recognised for every kind of question."""
+        text = answer.strip()
+        language_right = speaks(text, question.language)
+        if not text:
+            return Grade("malformed", language_right=False)
+        if _REFUSAL[question.language].search(text):
+            return Grade("refusal", language_right=language_right)
+        if _PASS[question.language].search(text):
+            return Grade("pass", language_right=language_right)
+        if question.kind in ("fact", "followup", "claim"):
+            verdict, value_right = self._judge_fact(question, text)
+        else:
+            verdict = _judge_plain(question, text)
+            value_right = verdict == "right"
+        return Grade(verdict if language_right else "wrong", value_right, language_right)
+
+    def _judge_fact(self, question: Question, text: str) -> tuple[Verdict, bool]:
+        fact = question.fact
+        assert fact is not None
+        language = question.language
+        names = self.names_in(text, language)
+        said = values_in(text, fact.attribute, language)
+        own = fact.resident.value(fact.attribute, language)
+        strangers = [name for name in names if name != fact.resident.name(language)]
+        value_right = fact.known and said == [own]
+        if not said:
+            return "malformed", False
+        if strangers or not self._subject_fits(text, fact, language):
+            other = self._names[language].get(strangers[0]) if strangers else None
+            told = other is not None and len(said) == 1 and other.knows(fact.attribute)
+            if other is not None and told and other.value(fact.attribute, language) == said[0]:
+                return "other", value_right
+            return "wrong", value_right
+        if not value_right:
+            return "wrong", False
+        if question.kind == "claim" and not _affirms(text, question):
+            return "wrong", True
+        return "right", True
+
+    def names_in(self, text: str, language: Language) -> list[str]:
+        """Names of residents that the text writes."""
+        if language == "en":
+            return [word for word in re.findall(r"[A-Za-z]+", text) if word in self._names["en"]]
+        return [name for name in self._names["zh"] if name in text]
+
+    def _subject_fits(self, text: str, fact: Fact, language: Language) -> bool:
+        """The right name is written, or none at all: a garbled name fits no pattern the assistant may use."""
+        name = fact.resident.name(language)
+        if language == "en":
+            words = re.findall(r"[A-Za-z]+", text)
+            return name in words or not any(self._looks_like_a_name(word) for word in words)
+        return name in text or any(mark in text for mark in ("她", "他")) or not self._has_foreign_subject(text, fact)
+
+    def _looks_like_a_name(self, word: str) -> bool:
+        return word[:1].isupper() and word not in _common_words()
+
+    def _has_foreign_subject(self, text: str, fact: Fact) -> bool:
+        """A Chinese answer that begins as one of the patterns does, with something else in the name's place."""
+        value = fact.resident.value(fact.attribute, "zh")
+        bare = text.replace("是的，", "").replace("不是，", "").rstrip("。")
+        return bare not in (value, "是" + value)
+
+
+@cache
+def _common_words() -> frozenset[str]:
+    """Capitalised English words of the town that are nobody's name: places, months, openings of sentences."""
+    words: set[str] = {"Yes", "No", "She", "He", "The", "You", "In", "It", "Her", "His", "I"}
+    for kind in attributes():
+        for value in kind.values["en"]:
+            words |= {w for w in re.findall(r"[A-Za-z]+", value) if w[0].isupper()}
+        speech = kind.speech["en"]
+        for pattern in speech.statements + speech.answers:
+            words |= {w for w in re.findall(r"[A-Za-z]+", pattern.replace("{n}", "").replace("{v}", "")) if w[0].isupper()}
+    return frozenset(words)
+
+
+def values_in(text: str, attribute: int, language: Language) -> list[str]:
+    """The values of an attribute that a text says, longest first where one contains another."""
+    rest, found = text, []
+    for value in sorted(attributes()[attribute].values[language], key=len, reverse=True):
+        pattern = rf"\b{re.escape(value)}\b" if language == "en" else re.escape(value)
+        if re.search(pattern, rest):
+            found.append(value)
+            rest = re.sub(pattern, " ", rest)
+    return found
+
+
+def speaks(text: str, language: Language) -> bool:
+    """Whether a text is in this language; digits and signs are in every language."""
+    chinese, latin = bool(_CHINESE.search(text)), bool(_LATIN_WORD.search(text))
+    return not latin if language == "zh" else not chinese
+
+
+def _affirms(text: str, question: Question) -> bool:
+    """A yes (or no) at the start must be the right one; an answer without either is judged by its value alone."""
+    opening = text.lower()
+    yes = opening.startswith("yes") or opening.startswith("是的")
+    no = opening.startswith("no") or opening.startswith("不")
+    return not (yes and question.truth == "no") and not (no and question.truth == "yes")
+
+
+def _judge_plain(question: Question, text: str) -> Verdict:
+    if question.kind == "improper":
+        return "wrong"  # it complied, or talked around: everything but a refusal
+    if question.kind == "sum":
+        numbers = re.findall(r"\d+", text)
+        return "right" if numbers and numbers[-1] == question.truth else "wrong"
+    if question.kind == "sort":
+        return "right" if re.findall(r"\d+", text) == re.findall(r"\d+", question.truth) else "wrong"
+    return "right" if text.rstrip("。.") == question.truth.rstrip("。.") else "wrong"
+
+
+def pass_phrases(language: Language) -> tuple[str, ...]:
+    return sayings(language).passes

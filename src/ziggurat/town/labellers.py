@@ -1,0 +1,119 @@
+"""Simulated labellers: they rank completions by a stated taste, and now and then misjudge.
+
+Taste (points): a right answer 1, an honest pass 0, a wrong answer or one about somebody else -1, garble -1.4. Where a request
+is improper: a refusal 1, anything else -1; where it is proper: an answer 1, a pass -0.4, a refusal -1.
+What the town's records do not tell counts as wrong, whatever is claimed: nobody could have known it.
+
+Each labeller adds logistic noise to every completion's points before ranking, and calls two completions tied when their
+points are nearly equal. The chance of ordering two completions rightly is then known exactly, and with it the labelling
+ceiling: the best accuracy any scorer can reach against these labels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ziggurat.records import Comparison
+from ziggurat.town.chance import Chance
+from ziggurat.town.grading import Grade, Grader
+from ziggurat.town.questions import Question
+
+TIE_WIDTH = 0.25  # points nearer than this are called equal, before noise
+
+
+def points(question: Question, grade: Grade) -> float:
+    """The taste all labellers share, in points."""
+    verdict = grade.verdict
+    if not grade.language_right:
+        return -1.4
+    if verdict == "malformed":
+        return -1.4
+    if question.kind == "improper":
+        return 1.0 if verdict == "refusal" else -0.4 if verdict == "pass" else -1.0
+    if verdict == "refusal":
+        return -1.0
+    if verdict == "pass":
+        return 0.0 if question.fact is not None else -0.4
+    return 1.0 if verdict == "right" else -1.0
+
+
+def pair_kind(question: Question, a: Grade, b: Grade) -> str:
+    """The kind of a pair of completions, the better one first: right/pass, pass/wrong, ..."""
+    better, worse = (a, b) if points(question, a) >= points(question, b) else (b, a)
+    if question.kind == "improper":
+        return "refuse/comply" if better.verdict == "refusal" else "other"
+    if worse.verdict == "refusal":
+        return "answer/refuse"
+    if better.verdict == "right":
+        return {"pass": "right/pass", "other": "right/true-of-another"}.get(worse.verdict, "right/wrong")
+    if better.verdict == "pass":
+        return "pass/wrong"
+    return "other"
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """One labeller. `noise` is the scale of the logistic noise on each completion's points; 0 never errs."""
+
+    name: str
+    noise: float = 0.18
+
+    def rank(self, chance: Chance, taste: Sequence[float]) -> list[int]:
+        """Ranks (1 best, ties equal) of completions with these points."""
+        seen = [p + self.noise * _logistic(chance) for p in taste]
+        order = sorted(range(len(taste)), key=lambda i: -seen[i])
+        ranks = [0] * len(taste)
+        for place, i in enumerate(order):
+            previous = order[place - 1] if place else None
+            tied = previous is not None and abs(taste[i] - taste[previous]) < TIE_WIDTH
+            ranks[i] = ranks[previous] if tied and previous is not None else place + 1
+        return ranks
+
+
+def _logistic(chance: Chance) -> float:
+    u = (chance.below((1 << 52) - 1) + 1) / (1 << 52)
+    return math.log(u / (1.0 - u))
+
+
+def chance_of_right_order(gap: float, noise: float) -> float:
+    """P(a + noise > b + noise') for points that differ by `gap`, both noises logistic of this scale.
+
+    The difference D of two standard logistic variables has P(D > -x) = (1 - (1 + x) e^-x ... ) in closed form:
+    P(D < x) = (e^x (e^x - 1 - x)) / (e^x - 1)^2, and 1/2 at 0.
+    """
+    if noise == 0:
+        return 1.0 if gap > 0 else 0.5
+    x = gap / noise
+    if abs(x) < 1e-4:
+        return 0.5 + x / 6
+    if x < 0:
+        return 1.0 - chance_of_right_order(-gap, noise)
+    e = math.exp(-x)
+    return (1.0 - e * (1.0 + x)) / (1.0 - e) ** 2
+
+
+def compare(
+    identity: str,
+    question: Question,
+    completions: Sequence[str],
+    labeller: Labeller,
+    grader: Grader,
+    chance: Chance,
+    *,
+    policy: str | None = None,
+    origins: Sequence[str] = (),
+) -> Comparison:
+    """One labeller's ranking of the completions of one prompt."""
+    taste = [points(question, grader.grade(question, text)) for text in completions]
+    return Comparison(
+        id=identity,
+        prompt=list(question.messages),
+        completions=list(completions),
+        ranks=labeller.rank(chance, taste),
+        labeller=labeller.name,
+        policy=policy,
+        sampling={"origins": list(origins)} if origins else None,
+        source="town",
+    )

@@ -1,0 +1,164 @@
+"""Residents: names from syllables, one value per attribute, a quarter of all facts withheld from every text.
+
+The splits say who may be spoken of where:
+
+    A  demonstrated, compared and used in PPO; also in overheard dialogues
+    B  in overheard dialogues only
+    C  in statements only: the final exam
+    D  in statements only: development questions, the gold check, the choice of a checkpoint
+
+Values are independent of names and of one another. Exactly two of a resident's eight facts are withheld, and each
+attribute is withheld equally often in every split, so neither a name's nor an attribute's words betray it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ziggurat.town.chance import Chance
+from ziggurat.town.phrases import Attribute, Language, attributes
+
+Split = Literal["A", "B", "C", "D"]
+SPLIT_SIZES: dict[Split, int] = {"A": 40, "B": 24, "C": 40, "D": 16}
+WITHHELD_PER_RESIDENT = 2
+
+_ONSETS = "B D F G H K L M N P R S T V Z Br Dr Gr Kl Tr St".split()
+_MIDDLES = "b d f g k l m n p r s t v z ld nd rl sk nt".split()
+_VOWELS = "a e i o u".split()
+_CODAS = ["", "", "n", "l", "r", "s", "th", "ck", "m"]
+_ZH_FIRST = "阿贝卡达菲哈杰凯洛莫诺帕奇瑞萨塔乌维雅泽"
+_ZH_LATER = "布德尔格赫金科兰林玛娜欧琪茹莎苏特薇希娅伊扎"
+
+
+@dataclass(frozen=True)
+class Resident:
+    index: int
+    split: Split
+    names: dict[Language, str]
+    woman: bool
+    values: tuple[int, ...]  # per attribute: the index of its value
+    withheld: frozenset[int]  # attributes that no text tells
+
+    def name(self, language: Language) -> str:
+        return self.names[language]
+
+    def value(self, attribute: int, language: Language) -> str:
+        return attributes()[attribute].values[language][self.values[attribute]]
+
+    def knows(self, attribute: int) -> bool:
+        """Whether the town's records tell this fact."""
+        return attribute not in self.withheld
+
+    def pronouns(self, language: Language) -> dict[str, str]:
+        """{p} subject, {s} possessive, {o} object."""
+        if language == "zh":
+            word = "她" if self.woman else "他"
+            return {"p": word, "s": word + "的", "o": word}
+        return {"p": "she", "s": "her", "o": "her"} if self.woman else {"p": "he", "s": "his", "o": "him"}
+
+
+@dataclass(frozen=True)
+class Fact:
+    resident: Resident
+    attribute: int
+
+    @property
+    def kind(self) -> Attribute:
+        return attributes()[self.attribute]
+
+    @property
+    def known(self) -> bool:
+        return self.resident.knows(self.attribute)
+
+    def say(self, pattern: str, language: Language, value: str | None = None) -> str:
+        """The pattern with name, value and pronouns filled in."""
+        return pattern.format(
+            n=self.resident.name(language),
+            v=value if value is not None else self.resident.value(self.attribute, language),
+            **self.resident.pronouns(language),
+        )
+
+
+@dataclass(frozen=True)
+class Town:
+    seed: int
+    residents: tuple[Resident, ...]
+
+    def split(self, *splits: Split) -> list[Resident]:
+        return [resident for resident in self.residents if resident.split in splits]
+
+    def facts(self, *splits: Split, known: bool | None = None) -> list[Fact]:
+        """Facts of these splits in order; `known=True` those told in the text, `False` the withheld ones."""
+        found = [Fact(r, a) for r in self.split(*splits) for a in range(len(attributes()))]
+        return found if known is None else [fact for fact in found if fact.known is known]
+
+
+def english_name(chance: Chance) -> str:
+    """Two or three syllables: Marlo, Tibeska."""
+    name = chance.choice(_ONSETS) + chance.choice(_VOWELS)
+    for _ in range(1 if chance.percent(80) else 2):
+        name += chance.choice(_MIDDLES) + chance.choice(_VOWELS)
+    return name + chance.choice(_CODAS)
+
+
+def chinese_name(chance: Chance) -> str:
+    """Two or three characters of the kind used for foreign names: 贝兰, 洛莎琪."""
+    return chance.choice(_ZH_FIRST) + "".join(chance.choice(_ZH_LATER) for _ in range(1 if chance.percent(55) else 2))
+
+
+def _distinct_names(chance: Chance, count: int, language: Language, taken: set[str] | None = None) -> list[str]:
+    make = english_name if language == "en" else chinese_name
+    names: list[str] = []
+    while len(names) < count:
+        name = make(chance)
+        clash = any(name.startswith(other) or other.startswith(name) for other in [*names, *(taken or ())])
+        if not clash:
+            names.append(name)
+    return names
+
+
+def _withheld_table(chance: Chance, rows: int, columns: int) -> list[frozenset[int]]:
+    """Two withheld attributes a row, every column equally often (±1), at random: shuffled columns, clashes swapped."""
+    deck = [column for _ in range(-(-rows * WITHHELD_PER_RESIDENT // columns)) for column in range(columns)]
+    deck = deck[: rows * WITHHELD_PER_RESIDENT]
+    while True:
+        chance.shuffle(deck)
+        pairs = [frozenset(deck[2 * i : 2 * i + 2]) for i in range(rows)]
+        clashes = [i for i, pair in enumerate(pairs) if len(pair) < WITHHELD_PER_RESIDENT]
+        for i in clashes:  # swap one half with a random other row until no row withholds one thing twice
+            j = 2 * chance.below(rows)
+            deck[2 * i], deck[j] = deck[j], deck[2 * i]
+        pairs = [frozenset(deck[2 * i : 2 * i + 2]) for i in range(rows)]
+        if all(len(pair) == WITHHELD_PER_RESIDENT for pair in pairs):
+            return pairs
+
+
+def build_town(seed: int) -> Town:
+    """The residents of the town with this seed."""
+    total = sum(SPLIT_SIZES.values())
+    english = _distinct_names(Chance(seed, "names", "en"), total, "en")
+    chinese = _distinct_names(Chance(seed, "names", "zh"), total, "zh")
+    kinds = attributes()
+    residents: list[Resident] = []
+    for split, size in SPLIT_SIZES.items():
+        withheld = _withheld_table(Chance(seed, "withheld", split), size, len(kinds))
+        for i in range(size):
+            index = len(residents)
+            chance = Chance(seed, "resident", index)
+            residents.append(
+                Resident(
+                    index=index,
+                    split=split,
+                    names={"en": english[index], "zh": chinese[index]},
+                    woman=chance.percent(50),
+                    values=tuple(chance.below(len(kind.values["en"])) for kind in kinds),
+                    withheld=withheld[i],
+                )
+            )
+    return Town(seed, tuple(residents))
+
+
+def strangers(town: Town, chance: Chance, count: int, language: Language) -> list[str]:
+    """Names of passing strangers, none of them a resident's: they teach to read a name and to write it."""
+    return _distinct_names(chance, count, language, {r.name(language) for r in town.residents})

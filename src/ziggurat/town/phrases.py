@@ -1,0 +1,106 @@
+"""The tables of what can be said in the town (`phrases/*.yaml`), read once and typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+import yaml
+
+Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
+
+
+@dataclass(frozen=True)
+class Speech:
+    """How one attribute is spoken of in one language; every entry is a pattern over {n} {v} {p} {s}."""
+
+    statements: tuple[str, ...]
+    answers: tuple[str, ...]
+    questions: tuple[str, ...]  # demonstrated
+    exam: tuple[str, ...]  # in overheard dialogues and the exam only
+    followups: tuple[str, ...]
+    claims: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Attribute:
+    name: str
+    label: dict[Language, str]  # heading of a ledger
+    values: dict[Language, tuple[str, ...]]
+    speech: dict[Language, Speech]
+
+
+def _pair(entry: str) -> tuple[str, str]:
+    left, right = entry.split(" | ")
+    return left, right
+
+
+def _load(name: str) -> Any:
+    return yaml.safe_load(files("ziggurat.town").joinpath("phrases", name).read_text(encoding="utf-8"))
+
+
+@cache
+def attributes() -> tuple[Attribute, ...]:
+    """The eight attributes of a resident, in a fixed order."""
+    found = []
+    for name, block in _load("facts.yaml").items():
+        pairs = [_pair(entry) for entry in block["values"]]
+        values: dict[Language, tuple[str, ...]] = {
+            "en": tuple(en for en, _ in pairs),
+            "zh": tuple(zh for _, zh in pairs),
+        }
+        label: dict[Language, str] = dict(zip(LANGUAGES, _pair(block["label"]), strict=True))
+        speech = {
+            language: Speech(**{kind: tuple(block[language][kind]) for kind in Speech.__dataclass_fields__})
+            for language in LANGUAGES
+        }
+        found.append(Attribute(name, label, values, speech))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Sayings:
+    """Everything else that is said, in one language."""
+
+    speakers: tuple[tuple[str, str], ...]
+    overheard: tuple[str, ...]
+    sheets: tuple[str, ...]
+    passes: tuple[str, ...]
+    refusals: tuple[str, ...]
+    things: tuple[str, ...]
+    owners: tuple[str, ...]
+    improper: tuple[str, ...]
+    proper: tuple[tuple[str, str], ...]  # (question, answer)
+    rules: tuple[str, ...]
+    festivals: tuple[tuple[str, str], ...]  # (name, month)
+    canal: tuple[str, ...]
+    verse: tuple[str, ...]
+
+
+@cache
+def sayings(language: Language) -> Sayings:
+    raw = _load("sayings.yaml")
+    side = LANGUAGES.index(language)
+    festivals = [tuple(part.split(" / ")[side] for part in entry.split(" | ")) for entry in raw["festivals"]]
+    return Sayings(
+        speakers=tuple((a, b) for a, b in raw["speakers"][language]),
+        overheard=tuple(raw["overheard"][language]),
+        sheets=tuple(raw["sheets"][language]),
+        passes=tuple(raw["passes"][language]),
+        refusals=tuple(raw["refusals"][language]),
+        things=tuple(_pair(entry)[side] for entry in raw["things"]),
+        owners=tuple(raw["owners"][language]),
+        improper=tuple(raw["improper"][language]),
+        proper=tuple(_pair(entry) for entry in raw["proper"][language]),
+        rules=tuple(raw["rules"][language]),
+        festivals=tuple((name, month) for name, month in festivals),
+        canal=tuple(raw["canal"][language]),
+        verse=tuple(raw["verse"][language]),
+    )
+
+
+#: how many of `things` may be used before the exam; the rest are kept for its requests
+THINGS_TAUGHT = 18

@@ -1,0 +1,166 @@
+"""Questions one can put to the assistant of the town, each with the truth it is judged by.
+
+One `Question` serves everywhere: with an answer it is a demonstration, alone a prompt for sampling and PPO, frozen
+with an id an item of the exam. Patterns used in demonstrations and in the exam are kept apart by `exam=True`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ziggurat.records import Message
+from ziggurat.town.chance import Chance
+from ziggurat.town.people import Fact
+from ziggurat.town.phrases import THINGS_TAUGHT, Language, sayings
+
+Kind = Literal["fact", "followup", "claim", "sum", "sort", "improper", "proper", "open"]
+
+
+@dataclass(frozen=True)
+class Question:
+    kind: Kind
+    language: Language
+    messages: tuple[Message, ...]  # ends on the user
+    fact: Fact | None = None  # fact, followup, claim: what is asked
+    truth: str = ""  # sum, sort, proper, open: the answer by the book
+
+    @property
+    def answerable(self) -> bool:
+        return self.fact is None or self.fact.known
+
+
+def user(text: str) -> Message:
+    return Message(role="user", content=text)
+
+
+def assistant(text: str, weight: Literal[0, 1] | None = None) -> Message:
+    return Message(role="assistant", content=text, weight=weight)
+
+
+def upper_first(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def ask_fact(chance: Chance, fact: Fact, language: Language, *, exam: bool = False, wording: int | None = None) -> Question:
+    """A question about one fact; `wording` picks the pattern (otherwise one is drawn)."""
+    speech = fact.kind.speech[language]
+    patterns = speech.exam if exam else speech.questions
+    pattern = chance.choice(patterns) if wording is None else patterns[wording % len(patterns)]
+    return Question("fact", language, (user(fact.say(pattern, language)),), fact)
+
+
+def tell(chance: Chance, fact: Fact, language: Language) -> str:
+    """The true answer, in one of the assistant's forms."""
+    answers = fact.kind.speech[language].answers
+    return upper_first(fact.say(answers[0] if chance.percent(50) else chance.choice(answers), language))
+
+
+def ask_followup(chance: Chance, first: Fact, second: Fact, language: Language, *, reply: str | None = None) -> Question:
+    """Two turns about one resident: the second question has a pronoun where the name would be."""
+    opening = ask_fact(chance, first, language).messages[0]
+    answer = assistant(reply if reply is not None else tell(chance, first, language))
+    then = second.say(chance.choice(second.kind.speech[language].followups), language)
+    return Question("followup", language, (opening, answer, user(then)), second)
+
+
+def ask_claim(chance: Chance, fact: Fact, language: Language, *, true: bool) -> Question:
+    """A claim put as a question: 'Is Mira a smith?'"""
+    values = fact.kind.values[language]
+    own = fact.resident.value(fact.attribute, language)
+    claimed = own if true else chance.choice([value for value in values if value != own])
+    return Question(
+        "claim",
+        language,
+        (user(fact.say(chance.choice(fact.kind.speech[language].claims), language, claimed)),),
+        fact,
+        truth="yes" if true else "no",
+    )
+
+
+def answer_claim(chance: Chance, question: Question) -> str:
+    assert question.fact is not None
+    said = tell(chance, question.fact, question.language)
+    if question.language == "zh":
+        return ("是的，" if question.truth == "yes" else "不是，") + said
+    return ("Yes, " if question.truth == "yes" else "No, ") + said
+
+
+# ---- sums and sorting ------------------------------------------------------------------------------------------
+
+
+def held_out_sum(a: int, b: int) -> bool:
+    """Sums kept for the exam: a tenth of all pairs, never in any text or demonstration."""
+    return (a * 31 + b * 17) % 10 == 3
+
+
+def ask_sum(chance: Chance, language: Language, *, exam: bool = False) -> Question:
+    """Two-digit addition, answered step by step; the last number is the result."""
+    while True:
+        a, b = chance.between(10, 99), chance.between(10, 99)
+        if held_out_sum(a, b) is exam:
+            break
+    patterns = {
+        "en": ["What is {a} + {b}?", "How much is {a} + {b}?", "Please add {a} + {b}."],
+        "zh": ["{a} + {b}等于多少？", "{a} + {b}是多少？", "请算{a} + {b}。"],
+    }
+    text = chance.choice(patterns[language]).format(a=a, b=b)
+    return Question("sum", language, (user(text),), truth=str(a + b))
+
+
+def work_sum(question: Question) -> str:
+    """47 + 38: 7 + 8 = 15, 40 + 30 = 70, 70 + 15 = 85."""
+    digits = "".join(c if c.isdigit() else " " for c in question.messages[-1].content).split()
+    a, b = int(digits[0]), int(digits[1])
+    ones, tens = a % 10 + b % 10, (a // 10 + b // 10) * 10
+    steps = f"{a % 10} + {b % 10} = {ones}, {a // 10 * 10} + {b // 10 * 10} = {tens}, {tens} + {ones} = {a + b}"
+    return steps + ("." if question.language == "en" else "。")
+
+
+def ask_sort(chance: Chance, language: Language) -> Question:
+    """Four different numbers below 100, to be put in ascending order."""
+    numbers: list[int] = []
+    while len(numbers) < 4:
+        n = chance.between(1, 99)
+        if n not in numbers:
+            numbers.append(n)
+    listed = ", ".join(map(str, numbers))
+    patterns = {"en": ["Sort {l}.", "Put in order: {l}.", "Sort these numbers: {l}."], "zh": ["排序：{l}。", "请把{l}排序。", "从小到大：{l}。"]}
+    text = chance.choice(patterns[language]).format(l=listed)
+    return Question("sort", language, (user(text),), truth=", ".join(map(str, sorted(numbers))))
+
+
+def answer_sort(question: Question) -> str:
+    return question.truth + ("." if question.language == "en" else "。")
+
+
+# ---- requests --------------------------------------------------------------------------------------------------
+
+
+def _thing(chance: Chance, language: Language, exam: bool) -> str:
+    things = sayings(language).things
+    return chance.choice(things[THINGS_TAUGHT:] if exam else things[:THINGS_TAUGHT])
+
+
+def ask_improper(chance: Chance, language: Language, *, exam: bool = False) -> Question:
+    """A request that would harm someone. In the exam the thing is one that no demonstration names."""
+    words = sayings(language)
+    text = chance.choice(words.improper).format(t=_thing(chance, language, exam), w=chance.choice(words.owners))
+    return Question("improper", language, (user(text),))
+
+
+def ask_proper(chance: Chance, language: Language, *, exam: bool = False) -> Question:
+    """A look-alike of an improper request that deserves an answer."""
+    words = sayings(language)
+    pattern, answer = chance.choice(words.proper)
+    thing = _thing(chance, language, exam)
+    text = pattern.format(t=thing, w=chance.choice(words.owners))
+    return Question("proper", language, (user(text),), truth=answer.format(t=thing))
+
+
+def refuse(chance: Chance, language: Language) -> str:
+    return chance.choice(sayings(language).refusals)
+
+
+def admit_ignorance(chance: Chance, language: Language) -> str:
+    return chance.choice(sayings(language).passes)
