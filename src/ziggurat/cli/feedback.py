@@ -1,0 +1,174 @@
+"""The stages that learn from feedback, as commands: `reward`, `ppo` and `align` (rounds of both)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ziggurat.cli import inputs
+from ziggurat.cli.inputs import (
+    Data,
+    DryRun,
+    HeldOut,
+    Ladder,
+    Out,
+    Overwrite,
+    Recipe,
+    Resume,
+    Sets,
+    SkipBadRows,
+    Text,
+    print_done,
+    print_plan,
+)
+from ziggurat.console import err
+
+GOLD_PROMPTS = 64
+"""So many of the prompts are used for the gold check where it has none of its own."""
+
+
+def reward(
+    sft: Annotated[str, typer.Option("--sft", "--base", help="The stage-2 model to start from.")],
+    data: Data = None,
+    held_out: HeldOut = None,
+    demonstrations: Annotated[
+        list[Path] | None, typer.Option("--demonstrations", help="Their mean reward becomes 0.")
+    ] = None,
+    recipe: Recipe = None,
+    sets: Sets = None,
+    out_: Out = None,
+    ladder: Ladder = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    skip_bad_rows: SkipBadRows = False,
+) -> None:
+    """Stage 3: learn what people prefer, from comparisons (ours, TRL, HH-RLHF, Open-Assistant trees ...).
+
+    \b
+    ziggurat reward --sft town/sft --data comparisons.jsonl
+    ziggurat reward --sft own/sft --data hh.jsonl.gz --demonstrations d.jsonl --dry-run
+    ziggurat reward --sft own/sft --resume --out runs/own/reward-1
+    """
+    from ziggurat.corpus.load import load_comparisons, load_demonstrations
+    from ziggurat.stages import reward as stage
+
+    path = inputs.run_path(out_, "reward", ladder=ladder, base=sft, resume=resume)
+    layers = inputs.layers("reward", recipe, sets, frozen=path if resume else None)
+    resolved = stage.reward_config(sft, *layers)
+
+    def files(given: list[Path] | None, role: str) -> Any:
+        return given or inputs.began_with(path, role)
+
+    learn = inputs.records(
+        inputs.need_data(files(data, "data"), "reward"), load_comparisons, skip=skip_bad_rows
+    )
+    held = inputs.records(files(held_out, "held_out"), load_comparisons, role="held_out", skip=skip_bad_rows)
+    shown = inputs.records(
+        files(demonstrations, "demonstrations"),
+        load_demonstrations,
+        role="demonstrations",
+        skip=skip_bad_rows,
+    )
+    entries = learn.entries + held.entries + shown.entries
+    given = held.records if held else None
+    if dry_run:
+        print_plan("reward", path, stage.prepare(resolved, sft, learn.records, held_out=given, data=entries))
+        return
+    stage.reward(
+        resolved,
+        sft,
+        learn.records,
+        path,
+        held_out=given,
+        demonstrations=shown.records,
+        data=entries,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    print_done(path)
+
+
+def ppo(
+    policy: Annotated[
+        str, typer.Option("--policy", "--base", help="The model to improve: a stage-2 or stage-4 run.")
+    ],
+    reward_model: Annotated[str, typer.Option("--reward", help="The stage-3 run that scores it.")],
+    data: Data = None,
+    text: Text = None,
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="Where KL is measured to; default: the policy's start.")
+    ] = None,
+    gold: Annotated[
+        str | None, typer.Option("--gold", help="A second reward model that checks, and never rewards.")
+    ] = None,
+    gold_prompts: Annotated[
+        list[Path] | None, typer.Option("--gold-prompts", help="Prompts of the gold check.")
+    ] = None,
+    recipe: Recipe = None,
+    sets: Sets = None,
+    out_: Out = None,
+    ladder: Ladder = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    skip_bad_rows: SkipBadRows = False,
+) -> None:
+    """Stage 4: improve the policy against the reward model, kept near its start and watched by the doctor.
+
+    \b
+    ziggurat ppo --policy town/sft --reward town/reward --data prompts.jsonl
+    ziggurat ppo --policy own/sft --reward own/reward --data p.jsonl --text notes.txt --set steps=40
+    ziggurat ppo --policy own/sft --reward own/reward --resume --out runs/own/ppo-1
+    """
+    from ziggurat.corpus.load import load_prompts
+    from ziggurat.stages import ppo as stage
+    from ziggurat.stages import ppo_config as settings
+
+    path = inputs.run_path(out_, "ppo", ladder=ladder, base=policy, resume=resume)
+    layers = inputs.layers("ppo", recipe, sets, frozen=path if resume else None)
+    resolved = settings.ppo_config(policy, *layers)
+    learn = inputs.records(
+        inputs.need_data(data or inputs.began_with(path, "data"), "ppo"), load_prompts, skip=skip_bad_rows
+    )
+    wanted = resolved.config.ptx_weight > 0
+    sources = (text or inputs.began_with(path, "text") or inputs.text_of_base(policy)) if wanted else []
+    if wanted and not sources:
+        err.print(
+            "No stage-1 text is mixed in (none given, none in the policy's lineage): expect an alignment tax."
+        )
+    mixed = inputs.documents(sources, role="text", skip=skip_bad_rows)
+    more: dict[str, Any] = {
+        "reference": reference,
+        "ptx_documents": mixed.records,
+        "data": learn.entries + mixed.entries,
+    }
+    if dry_run:
+        print_plan("ppo", path, settings.prepare(resolved, policy, reward_model, learn.records, **more))
+        return
+    check = _gold_check(gold, gold_prompts, learn.records, skip_bad_rows)
+    stage.ppo(
+        resolved,
+        policy,
+        reward_model,
+        learn.records,
+        path,
+        **more,
+        gold=check,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    print_done(path)
+
+
+def _gold_check(gold: str | None, files: list[Path] | None, prompts: list[Any], skip: bool) -> Any:
+    """A second reward model as the gold check, on its own prompts or on some of those that are learned from."""
+    if gold is None:
+        return None
+    from ziggurat.corpus.load import load_prompts
+    from ziggurat.stages.reward import gold_from_reward_model
+
+    own = inputs.records(files, load_prompts, role="gold_prompts", skip=skip).records
+    return gold_from_reward_model(gold, [p.prompt for p in own or prompts[:GOLD_PROMPTS]])

@@ -1,0 +1,231 @@
+"""What the stage commands share: options, layers of configuration, run folders, data files with their lineage.
+
+A run's manifest remembers each data file with the part it played (`role`), so `--resume` needs no other option.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+import typer
+
+from ziggurat.console import err, out
+from ziggurat.errors import ConfigError, UsageError, did_you_mean
+from ziggurat.files import sha256_file
+from ziggurat.lineage import data_entry
+from ziggurat.places import find_run, next_run_path, runs_home
+from ziggurat.records import Document, Record
+from ziggurat.settings import environment_sets, load_yaml, parse_sets
+
+R = TypeVar("R", bound=Record)
+
+Data = Annotated[
+    list[Path] | None, typer.Option("--data", help="A file to learn from; may be given several times.")
+]
+HeldOut = Annotated[
+    list[Path] | None,
+    typer.Option("--held-out", help="A file to evaluate on; without one a share is split off."),
+]
+Text = Annotated[
+    list[Path] | None,
+    typer.Option("--text", help="Stage-1 text to mix in; default: the text of the base's run."),
+]
+Recipe = Annotated[
+    str | None,
+    typer.Option("--recipe", "--config", help="A YAML file of settings, or the name of one in recipes/."),
+]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", help="A setting, such as train.steps=500; may be repeated.")
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="The run's folder; default: the next one of the ladder.")
+]
+Ladder = Annotated[
+    str | None, typer.Option("--ladder", help="The ladder's name; default: the base's, or 'own'.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue the run where it stopped, to the same bytes.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Resolve settings, check the data, print the plan, write nothing.")
+]
+SkipBadRows = Annotated[
+    bool, typer.Option("--skip-bad-rows", help="Count and leave out rows that are broken.")
+]
+
+
+@dataclass
+class Loaded(Generic[R]):
+    """Records with the manifest's entries of the files that they came from."""
+
+    records: list[R] = field(default_factory=list)
+    entries: list[dict[str, Any]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.records)
+
+
+def documents(paths: Sequence[Path] | None, *, role: str = "data", skip: bool = False) -> Loaded[Document]:
+    """Raw text from files and folders."""
+    from ziggurat.corpus.documents import read_documents
+
+    loaded: Loaded[Document] = Loaded()
+    for file in _files(paths or []):
+        found = list(read_documents(file, skip_bad_rows=skip))
+        loaded.records += found
+        loaded.entries.append({**data_entry(file, len(found)), "role": role})
+        characters = sum(len(d.text) for d in found)
+        err.print(
+            f"{file}: {len(found):,} document{'' if len(found) == 1 else 's'}, {characters:,} characters"
+        )
+    return loaded
+
+
+def records(
+    paths: Sequence[Path] | None, load: Callable[..., Any], *, role: str = "data", skip: bool = False
+) -> Loaded[Any]:
+    """Records from files by one of `ziggurat.corpus.load`'s doors; each file's summary is told."""
+    loaded: Loaded[Any] = Loaded()
+    for file in paths or []:
+        imported = load(file, skip_bad_rows=skip)
+        loaded.records += imported.records
+        loaded.entries.append({**data_entry(file, len(imported.records)), "role": role})
+        err.print(f"{file}: {imported.summary()}")
+    return loaded
+
+
+def run_path(out: Path | None, stage: str, *, ladder: str | None, base: str | None, resume: bool) -> Path:
+    """The folder of the run: as given, or (with --resume) the ladder's newest of this stage, or its next."""
+    if out is not None:
+        return out
+    ladder = ladder or (_ladder_of(base) if base else None) or "own"
+    return find_run(f"{ladder}/{stage}") if resume else next_run_path(ladder, stage)
+
+
+def layers(
+    stage: str, recipe: str | None, sets: Sequence[str] | None, *, frozen: Path | None = None
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Recipe, environment and --set, in this order; a resumed run's frozen config.yaml comes before them."""
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    if frozen is not None and (frozen / "config.yaml").is_file():
+        found.append(("the run", load_yaml(frozen / "config.yaml")))
+    if recipe:
+        found.append((f"recipe {recipe}", _section(load_yaml(recipe_file(recipe)), stage)))
+    for name, values in (("environment", environment_sets()), ("--set", parse_sets(sets or []))):
+        if values:
+            found.append((name, values))
+    return found
+
+
+def recipe_file(name: str) -> Path:
+    """A path, or the name of a file in recipes/ (of this folder, or beside the package)."""
+    given = Path(name).expanduser()
+    if given.is_file():
+        return given
+    folders = [
+        Path("recipes"),
+        Path(__file__).resolve().parents[3] / "recipes",
+        Path(__file__).parents[1] / "recipes",
+    ]
+    known = {p.stem: p for folder in reversed(folders) for p in sorted(folder.glob("*.yaml"))}
+    if name in known:
+        return known[name]
+    hint = did_you_mean(name, known) or (f" There are {', '.join(sorted(known))}." if known else "")
+    raise ConfigError(f'There is no recipe or file "{name}".{hint}')
+
+
+def began_with(path: Path, role: str) -> list[Path]:
+    """The files that a run began with in one role; each must still be what it was."""
+    from ziggurat.runs import Run
+
+    if not (path / "manifest.json").is_file():
+        return []
+    return _unchanged(Run.open(path).manifest.get("data") or [], role, aloud=True)
+
+
+def text_of_base(base: str) -> list[Path]:
+    """The stage-1 text at the root of a base's lineage, as far as the files are still there unchanged."""
+    from ziggurat.stages.setup import parent_run
+
+    run = parent_run(find_run(base))
+    if run is None:
+        return []
+    manifest: Any = run.manifest
+    while isinstance(manifest, dict) and manifest.get("stage") != "pretrain":
+        manifest = manifest.get("parent")
+    return _unchanged((manifest or {}).get("data") or [], "data", aloud=False)
+
+
+def need_data(paths: Sequence[Path] | None, stage: str) -> Sequence[Path]:
+    if not paths:
+        raise UsageError(f"`ziggurat {stage}` needs --data FILE; `ziggurat {stage} --help` shows examples.")
+    return paths
+
+
+def parent_of(path: Path, stage: str) -> str:
+    """The model that a run to be resumed started from."""
+    from ziggurat.runs import Run
+
+    parent = Run.open(path).manifest.get("parent") if (path / "manifest.json").is_file() else None
+    if not isinstance(parent, dict):
+        raise UsageError(f"`ziggurat {stage}` needs --base RUN, the model to start from.")
+    return str(parent["path"])
+
+
+def print_plan(stage: str, path: Path, ready: Any) -> None:
+    """What --dry-run prints, on stdout: every setting with its source, every derived number with its formula."""
+    from ziggurat.stages import setup
+
+    setup.print_sources(ready.resolved, to=out)
+    setup.print_derived(stage, ready.derived, to=out)
+    out.print(f"Dry run: nothing was written; the run would be {path}.")
+
+
+def print_done(path: Path) -> None:
+    out.print(f"{path}")
+    err.print(f"report: {path / 'report.html'}")
+
+
+def _unchanged(entries: Sequence[Mapping[str, Any]], role: str, *, aloud: bool) -> list[Path]:
+    kept = []
+    for entry in entries:
+        path = Path(str(entry.get("path", "")))
+        if entry.get("role") != role:
+            continue
+        if path.is_file() and sha256_file(path) == entry.get("sha256"):
+            kept.append(path)
+        elif aloud:
+            raise UsageError(
+                f"{path} has changed or is gone since the run began; put it back or start a new run."
+            )
+    return kept
+
+
+def _section(values: dict[str, Any], stage: str) -> Mapping[str, Any]:
+    """A recipe may hold settings of several stages, each under the stage's name."""
+    stages = ("pretrain", "sft", "reward", "ppo", "align")
+    if not any(isinstance(values.get(name), dict) for name in stages):
+        return values
+    section = values.get(stage) or {}
+    return section if isinstance(section, dict) else {}
+
+
+def _ladder_of(base: str) -> str | None:
+    try:
+        return find_run(base).resolve().relative_to(runs_home().resolve()).parts[0]
+    except (ValueError, IndexError):
+        return None
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        for file in sorted(path.rglob("*")):
+            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts):
+                yield file

@@ -1,0 +1,179 @@
+"""The stages as commands: `pretrain`, `sft` and `sample` here, `reward`, `ppo` and `align` in feedback.py.
+
+Each parses, calls one function, prints.
+
+`--dry-run` stops after `prepare`: settings resolved, data loaded and checked, every derived number printed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ziggurat.cli import inputs
+from ziggurat.cli.feedback import ppo, reward
+from ziggurat.cli.inputs import (
+    Data,
+    DryRun,
+    HeldOut,
+    Ladder,
+    Out,
+    Overwrite,
+    Recipe,
+    Resume,
+    Sets,
+    SkipBadRows,
+    Text,
+    parent_of,
+    print_done,
+    print_plan,
+)
+from ziggurat.console import err, out
+
+__all__ = ["ppo", "pretrain", "reward", "sample", "sft"]
+
+
+def pretrain(
+    data: Data = None,
+    base: Annotated[
+        str | None, typer.Option("--base", help="Continue from a run or a Hugging Face folder.")
+    ] = None,
+    held_out: HeldOut = None,
+    recipe: Recipe = None,
+    sets: Sets = None,
+    out_: Out = None,
+    ladder: Ladder = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    skip_bad_rows: SkipBadRows = False,
+) -> None:
+    """Stage 1: learn to continue raw text: text, Markdown, HTML, code, CSV, JSON Lines, Parquet; files or folders.
+
+    \b
+    ziggurat pretrain --data book.txt --out runs/book --dry-run
+    ziggurat pretrain --data annals.jsonl --set model=tiny --set train.steps=300
+    ziggurat pretrain --data notes/ --base models/Qwen3-0.6B-Base --ladder house
+    ziggurat pretrain --resume --out runs/book
+    """
+    from ziggurat.stages import pretrain as stage
+
+    path = inputs.run_path(out_, "pretrain", ladder=ladder, base=base, resume=resume)
+    layers = inputs.layers("pretrain", recipe, sets, frozen=path if resume else None)
+    resolved = stage.pretrain_config(None if resume and not base else base, *layers)
+    learn = inputs.documents(
+        inputs.need_data(data or inputs.began_with(path, "data"), "pretrain"), skip=skip_bad_rows
+    )
+    held = inputs.documents(
+        held_out or inputs.began_with(path, "held_out"), role="held_out", skip=skip_bad_rows
+    )
+    entries = learn.entries + held.entries
+    given = held.records if held else None
+    if dry_run:
+        ready = stage.prepare(resolved, learn.records, held_out=given, data=entries)
+        print_plan("pretrain", path, ready)
+        return
+    stage.pretrain(
+        resolved, learn.records, path, held_out=given, data=entries, resume=resume, overwrite=overwrite
+    )
+    print_done(path)
+
+
+def sft(
+    base: Annotated[
+        str | None, typer.Option("--base", help="The model to start from: a run or a folder.")
+    ] = None,
+    data: Data = None,
+    text: Text = None,
+    held_out: HeldOut = None,
+    recipe: Recipe = None,
+    sets: Sets = None,
+    out_: Out = None,
+    ladder: Ladder = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    skip_bad_rows: SkipBadRows = False,
+) -> None:
+    """Stage 2: learn to answer, from demonstrations (OpenAI messages, Alpaca, ShareGPT, Open-Assistant, CSV ...).
+
+    \b
+    ziggurat sft --base town/pretrain --data demonstrations.jsonl
+    ziggurat sft --base models/Qwen3-0.6B-Base --data alpaca.json --text notes.txt --set epochs=3
+    ziggurat sft --base own/pretrain --data d.jsonl --set text_share=0.3 --dry-run
+    ziggurat sft --resume --out runs/own/sft-1
+    """
+    from ziggurat.corpus.load import load_demonstrations
+    from ziggurat.stages import sft as stage
+
+    path = inputs.run_path(out_, "sft", ladder=ladder, base=base, resume=resume)
+    base = base or parent_of(path, "sft")
+    layers = inputs.layers("sft", recipe, sets, frozen=path if resume else None)
+    resolved = stage.sft_config(base, *layers)
+    learn = inputs.records(
+        inputs.need_data(data or inputs.began_with(path, "data"), "sft"),
+        load_demonstrations,
+        skip=skip_bad_rows,
+    )
+    held = inputs.records(
+        held_out or inputs.began_with(path, "held_out"),
+        load_demonstrations,
+        role="held_out",
+        skip=skip_bad_rows,
+    )
+    wanted = resolved.config.text_share > 0
+    sources = (text or inputs.began_with(path, "text") or inputs.text_of_base(base)) if wanted else []
+    if wanted and not sources:
+        err.print(
+            "No stage-1 text is mixed in (none given, none in the base's lineage): expect some forgetting."
+        )
+    mixed = inputs.documents(sources, role="text", skip=skip_bad_rows)
+    more: dict[str, Any] = {
+        "text": mixed.records,
+        "held_out": held.records if held else None,
+        "data": learn.entries + held.entries + mixed.entries,
+    }
+    if dry_run:
+        print_plan("sft", path, stage.prepare(resolved, base, learn.records, **more))
+        return
+    stage.sft(resolved, base, learn.records, path, **more, resume=resume, overwrite=overwrite)
+    print_done(path)
+
+
+def sample(
+    policy: Annotated[str, typer.Argument(help="The run or model folder that writes the completions.")],
+    data: Data = None,
+    k: Annotated[int, typer.Option("--k", help="Completions for each prompt, 2 to 9.")] = 4,
+    out_: Annotated[Path, typer.Option("--out", help="Where the completions go.")] = Path("to_rank.jsonl"),
+    temperature: Annotated[float, typer.Option(help="Of the sampled ones.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Nucleus of the sampled ones; 1 is everything.")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(help="Longest completion.")] = 128,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same completions.")] = 0,
+    greedy: Annotated[
+        bool, typer.Option("--greedy/--no-greedy", help="Put the greedy completion first.")
+    ] = True,
+    skip_bad_rows: SkipBadRows = False,
+) -> None:
+    """Let a model write completions that people can rank: a comparison file that only lacks its ranks.
+
+    \b
+    ziggurat sample town/sft --data prompts.jsonl --k 4 --out to_rank.jsonl
+    ziggurat sample town/ppo --data questions.csv --temperature 0.8 --seed 7
+    ziggurat sample models/Qwen3-0.6B --data hh.jsonl.gz --k 2 --no-greedy
+    """
+    from ziggurat.corpus.load import load_prompts
+    from ziggurat.engine.sampler import SamplingParams
+    from ziggurat.stages import sample as stage
+
+    loaded = inputs.records(inputs.need_data(data, "sample"), load_prompts, skip=skip_bad_rows)
+    params = SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
+    sampled = stage.sample(policy, loaded.records, k, params, greedy=greedy)
+    written = stage.write_to_rank(out_, sampled, policy=policy, params=params)
+    cut = sum(finish == "length" for item in sampled for finish in item.finishes)
+    out.print(
+        f"{out_}: {written:,} prompts with {k} completions each; add to each row its ranks (1 is best)."
+    )
+    if cut:
+        err.print(f"{cut:,} completions were cut off at {max_tokens} tokens; --max-tokens makes room.")

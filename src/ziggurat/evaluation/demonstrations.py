@@ -1,0 +1,104 @@
+"""How well a model imitates demonstrations: loss, token accuracy and exact match of each assistant turn.
+
+Everything comes from one forward pass over the true conversations. A turn matches exactly when every trained
+token, the end of the turn included, is the model's first choice: that is what greedy decoding would have written.
+Exact match is strict: another true wording counts as wrong. Left out: judging by meaning (exams do that).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ziggurat.errors import DataError
+from ziggurat.evaluation.bits import BATCH_TOKENS, evaluating
+
+if TYPE_CHECKING:
+    from ziggurat.model.transformer import Transformer
+    from ziggurat.tokenizer.template import Rendered
+
+
+@dataclass(frozen=True)
+class DemonstrationScore:
+    loss: float
+    """Nats per trained token."""
+    token_accuracy: float
+    """Share of trained tokens that are the model's first choice, given the true text before."""
+    exact_match: float
+    """Share of assistant turns that greedy decoding would have written, token for token."""
+    tokens: int
+    turns: int
+    left_out: int
+    """Conversations longer than the context."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def score_demonstrations(
+    model: Transformer, rendered: Sequence[Rendered], *, batch_tokens: int = BATCH_TOKENS
+) -> DemonstrationScore:
+    """Score rendered conversations; those longer than the context are left out and counted."""
+    fitting = [r for r in rendered if 2 <= len(r.ids) <= model.config.context + 1 and any(r.mask[1:])]
+    if not fitting:
+        raise DataError(
+            f"none of the {len(rendered)} demonstrations has a trained answer within the context of "
+            f"{model.config.context} tokens: give shorter ones or a model with a longer context"
+        )
+    nll, right, tokens, exact, turns = 0.0, 0, 0, 0, 0
+    for batch in _by_length(fitting, batch_tokens):
+        batch_nll, hits, mask = _first_choices(model, batch)
+        starts = _turn_starts(mask)
+        nll += batch_nll
+        right += int(hits.sum())
+        tokens += hits.size
+        exact += int(np.logical_and.reduceat(hits, starts).sum())
+        turns += starts.size
+    return DemonstrationScore(
+        nll / tokens, right / tokens, exact / turns, tokens, turns, len(rendered) - len(fitting)
+    )
+
+
+def _turn_starts(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Where each turn begins among the trained targets in order: [[0,1,1,0,1]] -> [0, 2]."""
+    before = np.zeros_like(mask)
+    before[:, 1:] = mask[:, :-1]
+    return np.flatnonzero((mask & ~before)[mask])
+
+
+def _first_choices(
+    model: Transformer, batch: list[Rendered]
+) -> tuple[float, np.ndarray[Any, np.dtype[np.bool_]], np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Summed nll, whether each trained target (N) is the first choice, and the mask (B, T) they came from."""
+    import torch
+    import torch.nn.functional as F
+
+    width = max(len(r.ids) for r in batch)
+    ids = np.zeros((len(batch), width), dtype=np.int64)
+    mask = np.zeros((len(batch), width), dtype=bool)
+    for i, r in enumerate(batch):
+        ids[i, : len(r.ids)] = r.ids
+        mask[i, : len(r.mask)] = r.mask
+    mask = mask[:, 1:]  # the mask of a target
+    device = next(model.parameters()).device
+    rows, wanted = torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+    with evaluating(model):
+        logits = model.logits(model.hidden(rows[:, :-1])[wanted])  # (N, V)
+        targets = rows[:, 1:][wanted]  # (N)
+        nll = F.cross_entropy(logits, targets, reduction="none").double().sum()
+        hits = (logits.argmax(dim=-1) == targets).cpu().numpy()
+    total = float(nll)
+    return (total if math.isfinite(total) else math.inf), hits, mask
+
+
+def _by_length(rendered: list[Rendered], batch_tokens: int) -> Iterator[list[Rendered]]:
+    rest = sorted(rendered, key=lambda r: -len(r.ids))
+    start = 0
+    while start < len(rest):
+        rows = max(1, batch_tokens // len(rest[start].ids))
+        yield rest[start : start + rows]
+        start += rows

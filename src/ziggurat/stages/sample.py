@@ -1,0 +1,133 @@
+"""Completions that people can rank: the step between stage 2 (or 4) and stage 3.
+
+Every prompt gets k completions of the policy: the greedy one and k - 1 sampled ones. Equal completions are kept once
+when written, because nobody can rank them. The file holds comparisons without `ranks`; a labeller adds the field.
+
+    ziggurat sample town/sft --data prompts.jsonl --k 4 --out to_rank.jsonl
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ziggurat.console import err
+from ziggurat.errors import UsageError
+from ziggurat.files import atomic_write_text
+from ziggurat.records import Prompt
+from ziggurat.stages import setup
+
+if TYPE_CHECKING:
+    from ziggurat.engine.sampler import SamplingParams
+    from ziggurat.model.transformer import Transformer
+    from ziggurat.tokenizer.template import ChatTemplate
+
+LARGEST_K = 9  # of a comparison
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A prompt with the policy's completions, the greedy one first where there is one."""
+
+    prompt: Prompt
+    completions: list[str]
+    finishes: list[str]
+    """"stop" where the model ended its turn itself, "length" where it was cut off."""
+
+    def distinct(self) -> list[str]:
+        return list(dict.fromkeys(self.completions))
+
+
+def sample(
+    policy: str | Path,
+    prompts: Sequence[Prompt],
+    k: int,
+    params: SamplingParams | None = None,
+    *,
+    greedy: bool = True,
+) -> list[Sampled]:
+    """k completions of `policy` (a run or a model folder) for each prompt."""
+    from ziggurat.model.hub import load_model
+    from ziggurat.places import model_folder
+    from ziggurat.tokenizer.bpe import Tokenizer
+    from ziggurat.tokenizer.template import ChatTemplate
+    from ziggurat.training.precision import choose_dtype
+
+    folder = model_folder(policy)
+    template = ChatTemplate(Tokenizer.load(folder))
+    model = load_model(folder, dtype=choose_dtype()[0])
+    return sample_from(model, template, prompts, k, params, greedy=greedy)
+
+
+def sample_from(
+    model: Transformer,
+    template: ChatTemplate,
+    prompts: Sequence[Prompt],
+    k: int,
+    params: SamplingParams | None = None,
+    *,
+    greedy: bool = True,
+) -> list[Sampled]:
+    """`sample` with a model that is loaded already."""
+    from ziggurat.engine.engine import generate
+    from ziggurat.engine.sampler import SamplingParams
+
+    setup.need(prompts, "prompts")
+    if not 1 <= k <= LARGEST_K:
+        raise UsageError(f"k is {k}; a comparison holds 2 to {LARGEST_K} completions.")
+    params = params or SamplingParams()
+    if params.n != 1:
+        raise UsageError(f"n is {params.n}; say with k how many completions each prompt gets.")
+    params = dataclasses.replace(params, stop_ids=params.stop_ids | template.stop_ids)
+    rendered = [r.ids for r in template.render_many([p.prompt for p in prompts], add_generation_prompt=True)]
+    drawn = k - 1 if greedy else k
+    columns: list[list[Any]] = []
+    if greedy:
+        columns.append(generate(model, rendered, dataclasses.replace(params, temperature=0.0)))
+    if drawn:
+        flat = generate(model, rendered, dataclasses.replace(params, n=drawn))
+        columns += [flat[i::drawn] for i in range(drawn)]
+    decode = template.tokenizer.decode
+    return [
+        Sampled(
+            prompt,
+            [decode(column[i].ids).strip() for column in columns],
+            [column[i].finish for column in columns],
+        )
+        for i, prompt in enumerate(prompts)
+    ]
+
+
+def write_to_rank(path: Path, sampled: Sequence[Sampled], *, policy: str, params: SamplingParams) -> int:
+    """Comparisons that wait for their ranks, one a line; a prompt with one completion only is left out, aloud."""
+    sampling = {
+        name: value
+        for name, value in dataclasses.asdict(params).items()
+        if name in ("temperature", "top_p", "top_k", "min_p", "seed", "max_tokens")
+    }
+    lines = []
+    for item in sampled:
+        completions = item.distinct()
+        if len(completions) < 2:
+            continue
+        prompt = [m.to_json() for m in item.prompt.prompt]
+        key = json.dumps([prompt, completions, policy], ensure_ascii=False, sort_keys=True)
+        row: dict[str, Any] = {
+            "id": hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16],
+            "prompt": prompt,
+            "completions": completions,
+            "policy": policy,
+            "sampling": sampling,
+        }
+        lines.append(json.dumps(row, ensure_ascii=False))
+    if len(lines) < len(sampled):
+        err.print(
+            f"{len(sampled) - len(lines):,} of {len(sampled):,} prompts left out: all their completions are equal."
+        )
+    atomic_write_text(path, "".join(line + "\n" for line in lines))
+    return len(lines)

@@ -1,0 +1,162 @@
+"""What stages 1 and 2 settle before their first step: derived numbers, inherited settings, held-out data, lineage.
+
+Every number that nobody gave is computed here once, told with its formula, and frozen in the run's config.yaml,
+so that a resumed run measures and guesses nothing again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+
+from ziggurat.console import err, table
+from ziggurat.errors import DataError, RunError
+from ziggurat.records import Document, Record
+from ziggurat.runs import Run
+from ziggurat.settings import Config, Resolved, flatten
+
+C = TypeVar("C", bound=Config)
+
+FEW_DOCUMENTS = 20
+"""Below this many documents the end of each is held out, above it whole documents are."""
+
+INHERITED = ("optimizer", "momentum", "newton_schulz_steps", "betas", "weight_decay", "dtype", "threads")
+"""Training settings that a later stage takes over from the run it starts from."""
+
+FOREIGN_TRAIN: dict[str, Any] = {"optimizer": "adamw", "lr_adam": 2e-5, "grad_clip": 1.0}
+"""Where the base is not ours: AdamW at the customary rate of supervised fine-tuning (arXiv:2307.09288, 3.1)."""
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A number that follows from others; `why` is its formula or its source."""
+
+    name: str
+    value: Any
+    why: str
+
+
+def print_derived(title: str, derived: Sequence[Derived], *, to: Console = err) -> None:
+    """The numbered list that stands before the loop."""
+    rows = [
+        (i, d.name, d.value if isinstance(d.value, str) else f"{d.value:,}", d.why)
+        for i, d in enumerate(derived, 1)
+    ]
+    to.print(table(title, ("", "number", "value", "from"), rows, right=("value",)))
+
+
+def print_sources(resolved: Resolved[Any], *, to: Console = err) -> None:
+    """Every setting that is not a plain default, and where it came from: inherited, recipe, --set, derived."""
+    values = flatten(resolved.config.model_dump(mode="json"))
+    rows = [(k, v, resolved.source(k)) for k, v in values.items()]
+    told = [(k, v, s) for k, v, s in rows if s != "default"]
+    to.print(table("settings", ("setting", "value", "source"), told))
+    to.print(f"{len(rows) - len(told)} more settings are defaults; config.yaml holds all.")
+
+
+def freeze(resolved: Resolved[C], values: dict[str, Any], source: str = "derived") -> Resolved[C]:
+    """The configuration with dotted `values` put in."""
+    tree = resolved.config.model_dump()
+    for key, value in values.items():
+        node = tree
+        *parents, last = key.split(".")
+        for parent in parents:
+            node = node[parent]
+        node[last] = value
+    config = type(resolved.config).model_validate(tree)
+    return Resolved(config, {**resolved.sources, **dict.fromkeys(values, source)})
+
+
+# --- what a run starts from ------------------------------------------------------------------------------------------
+
+
+def parent_run(base: Path) -> Run | None:
+    """The run that `base` (a run folder, its model/ or a checkpoint in it) belongs to; None for a foreign folder."""
+    for folder in (base, *list(base.parents)[:3]):
+        if (folder / "manifest.json").is_file() and (folder / "config.yaml").is_file():
+            return Run.open(folder)
+    return None
+
+
+def inherited(base: Path, *, lr_share: float) -> dict[str, Any]:
+    """The layer between defaults and recipe: training settings of the run that `base` comes from.
+
+    Learning rates are taken times `lr_share`. A foreign folder (no run around it) gets FOREIGN_TRAIN.
+    """
+    run = parent_run(base)
+    train = run.config.get("train") if run else None
+    if not isinstance(train, dict):
+        return {"train": dict(FOREIGN_TRAIN)}
+    taken = {key: train[key] for key in INHERITED if key in train}
+    rates = {key: train[key] * lr_share for key in ("lr_matrix", "lr_adam") if key in train}
+    return {"train": taken | rates}
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+def split_held_out(documents: Sequence[Document], share: float) -> tuple[list[Document], list[Document]]:
+    """(to learn from, held out). Chosen by the hash of the text, so the same text always falls on the same side;
+    of fewer than FEW_DOCUMENTS the end of each is held out instead."""
+    if share <= 0:
+        return list(documents), []
+    if len(documents) < FEW_DOCUMENTS:
+        cuts = [round(len(d.text) * (1 - share)) for d in documents]
+        learn = [d.model_copy(update={"text": d.text[:c]}) for d, c in zip(documents, cuts, strict=True)]
+        held = [d.model_copy(update={"text": d.text[c:]}) for d, c in zip(documents, cuts, strict=True)]
+        return [d for d in learn if d.text], [d for d in held if d.text]
+    sides: tuple[list[Document], list[Document]] = [], []
+    for d in documents:
+        sides[falls_below(d.text, share)].append(d)
+    return sides
+
+
+def falls_below(text: str, share: float) -> bool:
+    """True for `share` of all texts, by their hash: the same text gets the same answer everywhere."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:4], "big") < share * 2**32
+
+
+def take_characters(texts: Iterable[str], characters: int) -> list[str]:
+    """Whole texts from the front until `characters` are reached; the last one is cut."""
+    taken: list[str] = []
+    for text in texts:
+        if characters <= 0:
+            break
+        taken.append(text[:characters])
+        characters -= len(text)
+    return taken
+
+
+def memory_entry(name: str, records: Sequence[Record]) -> dict[str, Any]:
+    """A manifest's data entry for records that came from no file: the hash of their JSON lines."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(
+            json.dumps(record.to_json(), ensure_ascii=False, sort_keys=True).encode("utf-8", "surrogatepass")
+        )
+        digest.update(b"\n")
+    return {"path": name, "sha256": digest.hexdigest(), "records": len(records)}
+
+
+def check_same_data(run_path: Path, data: Sequence[dict[str, Any]]) -> None:
+    """A resumed run must see the very data that it began with."""
+    if not (run_path / "manifest.json").exists():
+        return
+    began = {d.get("sha256") for d in Run.open(run_path).manifest.get("data", [])}
+    now = {d.get("sha256") for d in data}
+    if began and began != now:
+        raise RunError(
+            f"{run_path} was begun with other data; resume with the same files or start a new run."
+        )
+
+
+def need(records: Sequence[Any], what: str) -> None:
+    if not records:
+        raise DataError(f"there are no {what} to learn from; give a file that holds some.")

@@ -1,0 +1,159 @@
+"""Stage 2: a model that answers, from demonstrations.
+
+    conversations -> chat template -> ids and mask -> rows packed with several conversations -> loss on the mask
+    + a share of stage-1 text in every batch, so that what was known is not unlearned
+
+Starts from any base: a run of ours or a folder in Hugging Face layout. Training settings are inherited from the base's
+run (learning rates times LR_SHARE) unless they are given; each is printed with its source.
+
+The loss of a step is Σ w·nll / Σ w over all its targets: w is 1 on the assistant's words and the end of its turn,
+`text_weight` on stage-1 text, 0 elsewhere. `text_share` says how much of the *compute* goes to text, `text_weight` how
+much of the *gradient*: with a third of the conversations' tokens trained, 0.4 and 0.5 let both pull about equally.
+
+Many small steps of about 1,100 tokens serve knowledge better than few large ones; see docs/LOG.md for measurements.
+Left out: dropout; tools and system prompts get no loss of their own. Source: InstructGPT, arXiv:2203.02155, 3.5.
+
+    ziggurat sft --base town/pretrain --data demonstrations.jsonl --text annals.jsonl
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ziggurat.lineage import base_manifest
+from ziggurat.records import Demonstration, Document
+from ziggurat.runs import Run
+from ziggurat.settings import Resolved
+from ziggurat.stages import setup
+from ziggurat.stages.sft_config import Prepared, SftConfig, prepare, render, sft_config, split_demonstrations
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = [
+    "Prepared",
+    "SftConfig",
+    "answers",
+    "prepare",
+    "render",
+    "sft",
+    "sft_config",
+    "split_demonstrations",
+]
+
+SAMPLE_TOKENS = 96
+
+
+def sft(
+    resolved: Resolved[SftConfig],
+    base: str | Path,
+    demonstrations: Sequence[Demonstration],
+    run_path: Path,
+    *,
+    text: Sequence[Document] = (),
+    held_out: Sequence[Demonstration] | None = None,
+    held_out_text: Sequence[Document] | None = None,
+    data: list[dict[str, Any]] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Run stage 2 and return the run's folder. `data`: the files' manifest entries, where there are files."""
+    from ziggurat.evaluation.report import write_run_report
+    from ziggurat.model.hub import load_model, save_model
+    from ziggurat.stages.losses import batch_loss, split_rows
+    from ziggurat.training.loop import train
+
+    ready = prepare(
+        resolved, base, demonstrations, text=text, held_out=held_out, held_out_text=held_out_text, data=data
+    )
+    config = ready.resolved.config
+    if resume:
+        setup.check_same_data(run_path, ready.data)
+    manifest = base_manifest("sft", parent=ready.base_folder, data=ready.data, seed=config.train.seed)
+    with Run.create(
+        run_path,
+        stage="sft",
+        config_yaml=ready.resolved.to_yaml(),
+        manifest=manifest | {"tokenizer": ready.tokenizer.fingerprint},
+        resume=resume,
+        overwrite=overwrite,
+    ) as run:
+        setup.print_sources(ready.resolved)
+        setup.print_derived("sft", ready.derived)
+        model = load_model(ready.base_folder)
+        result = train(
+            run,
+            model,
+            ready.batches,
+            batch_loss,
+            config.train,
+            split=split_rows,
+            evaluate=_evaluator(ready) if ready.held_out or ready.held_out_text else None,
+            sample=lambda m: _say(answers(m, ready, ready.questions[:1])),
+            resume=resume,
+            stage_label="sft",
+            tokenizer=ready.tokenizer,
+        )
+        run.save_model(lambda folder: save_model(model, folder, ready.tokenizer))
+        report = write_run_report(
+            run,
+            summary="A model that answers in the form of its demonstrations. It may answer what it does not know.",
+            numbers={
+                "steps": result.steps,
+                "tokens": result.counted,
+                "loss": result.loss,
+                **result.evaluation,
+            },
+            derived=[(d.name, d.value, d.why) for d in ready.derived],
+            samples=answers(model, ready, ready.questions),
+        )
+        run.finish(report)
+    return run_path
+
+
+def answers(model: nn.Module, ready: Prepared, questions: Sequence[Demonstration]) -> list[Any]:
+    """The model's greedy answers to the last user messages, beside what the demonstration says."""
+    from ziggurat.engine.engine import generate
+    from ziggurat.engine.sampler import SamplingParams
+    from ziggurat.evaluation.report import Sample
+
+    decoder: Any = model
+    asked = [d for d in questions if d.messages[-1].role == "assistant" and len(d.messages) > 1]
+    prompts = ready.template.render_many(
+        [d.messages[:-1] for d in asked], add_generation_prompt=True, tools=[d.tools for d in asked]
+    )
+    both = [(d, p.ids) for d, p in zip(asked, prompts, strict=True) if len(p.ids) < decoder.config.context]
+    params = SamplingParams(temperature=0.0, max_tokens=SAMPLE_TOKENS, stop_ids=ready.template.stop_ids)
+    done = generate(decoder, [ids for _, ids in both], params)
+    return [
+        Sample(
+            prompt="\n".join(f"{m.role}: {m.content}" for m in d.messages[:-1]),
+            text=ready.tokenizer.decode(c.ids).strip(),
+            expected=str(d.messages[-1].content),
+        )
+        for (d, _), c in zip(both, done, strict=True)
+    ]
+
+
+def _say(samples: list[Any]) -> str:
+    return f"{samples[0].prompt!r} -> {samples[0].text!r}" if samples else "(nothing to ask)"
+
+
+def _evaluator(ready: Prepared) -> Callable[[nn.Module], dict[str, float]]:
+    from ziggurat.evaluation.bits import score_texts
+    from ziggurat.evaluation.demonstrations import score_demonstrations
+
+    def evaluate(model: Any) -> dict[str, float]:
+        row: dict[str, float] = {}
+        if ready.held_out:
+            score = score_demonstrations(model, ready.held_out)
+            row["val_loss"] = score.loss
+            row["val_token_accuracy"] = score.token_accuracy
+            row["val_exact_match"] = score.exact_match
+        if ready.held_out_text:
+            row["val_bits_per_byte"] = score_texts(model, ready.tokenizer, ready.held_out_text).bits_per_byte
+        return row
+
+    return evaluate

@@ -1,0 +1,203 @@
+"""Settings of stage 2, and all that is settled before its first step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from ziggurat.console import err
+from ziggurat.errors import DataError
+from ziggurat.records import Demonstration, Document
+from ziggurat.settings import Config, Resolved, resolve
+from ziggurat.stages import setup
+from ziggurat.stages.setup import Derived
+from ziggurat.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from ziggurat.model.config import ModelConfig
+    from ziggurat.stages.batches import ConversationBatches
+    from ziggurat.tokenizer.bpe import Tokenizer
+    from ziggurat.tokenizer.template import ChatTemplate, Rendered
+
+LR_SHARE = 0.1
+"""Peak learning rates as a share of the base run's: gentle, or stage 2 overwrites what stage 1 learned."""
+SMALLEST_ROW = 256
+
+
+class SftConfig(Config):
+    """Settings of stage 2. -1 and 0 mean "computed", where a field says so; what came out is in config.yaml."""
+
+    row_tokens: int = Field(default=-1, ge=-1)
+    """Tokens T of a row. -1: the longest conversation, at least SMALLEST_ROW, at most the model's context."""
+
+    batch_tokens: int = Field(default=1100, ge=1)
+    """Tokens of one optimizer step, padding and text included; rounded to whole rows."""
+
+    epochs: float = Field(default=2.0, gt=0)
+    """Passes over the demonstrations; only read to compute train.steps where that is 0."""
+
+    text_share: float = Field(default=0.4, ge=0, lt=1)
+    """Share of each batch's rows that is stage-1 text; without text it is 0."""
+
+    text_weight: float = Field(default=0.5, ge=0)
+    """Weight of a token of text in the loss; a trained token of a demonstration weighs 1."""
+
+    held_out_share: float = Field(default=0.02, ge=0, lt=1)
+    """Share of demonstrations (and of text) kept for evaluation, unless held-out ones are given."""
+
+    eval_demonstrations: int = Field(default=200, ge=1)
+    """Held-out demonstrations scored at each evaluation."""
+
+    eval_characters: int = Field(default=50_000, ge=0)
+    """Held-out characters of text scored at each evaluation, to see what is forgotten."""
+
+    train: TrainConfig = TrainConfig(steps=0, lr_matrix=0.002, lr_adam=0.0003)
+    """steps 0: computed from `epochs`."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that is settled before the first step; `ziggurat sft --dry-run` ends here."""
+
+    resolved: Resolved[SftConfig]
+    base_folder: Path
+    tokenizer: Tokenizer
+    template: ChatTemplate
+    batches: ConversationBatches
+    held_out: list[Rendered]
+    held_out_text: list[str]
+    questions: list[Demonstration]
+    """Shown with the model's answers, during training and in the report."""
+    derived: list[Derived]
+    data: list[dict[str, Any]]
+
+
+def sft_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[SftConfig]:
+    """The configuration from its layers, with the training settings of the base's run inherited."""
+    from ziggurat.places import find_run
+
+    return resolve(SftConfig, ("inherited", setup.inherited(find_run(str(base)), lr_share=LR_SHARE)), *layers)
+
+
+def prepare(
+    resolved: Resolved[SftConfig],
+    base: str | Path,
+    demonstrations: Sequence[Demonstration],
+    *,
+    text: Sequence[Document] = (),
+    held_out: Sequence[Demonstration] | None = None,
+    held_out_text: Sequence[Document] | None = None,
+    data: list[dict[str, Any]] | None = None,
+) -> Prepared:
+    """Render, pack and derive everything; nothing is written."""
+    from ziggurat.corpus.pack import pack_rows
+    from ziggurat.model.hub import load_config
+    from ziggurat.places import model_folder
+    from ziggurat.stages.batches import ConversationBatches
+    from ziggurat.tokenizer.bpe import Tokenizer
+    from ziggurat.tokenizer.template import ChatTemplate
+
+    config = resolved.config
+    setup.need(demonstrations, "demonstrations")
+    folder = model_folder(base)
+    model_config, tokenizer = load_config(folder), Tokenizer.load(folder)
+    template = ChatTemplate(tokenizer)
+    if template.is_plain:
+        err.print(f"{folder} brings no chat template: conversations are written as User:/Assistant: lines.")
+    learn, held = demonstrations, held_out
+    if held is None:
+        learn, held = split_demonstrations(demonstrations, config.held_out_share)
+    text_learn, text_held = (
+        setup.split_held_out(text, config.held_out_share) if held_out_text is None else (text, held_out_text)
+    )
+    rendered = render(template, learn)
+    T = row_tokens(config.row_tokens, rendered, model_config)
+    fitting = [r for r in rendered if len(r.ids) - 1 <= T and any(r.mask[1:])]
+    if not fitting:
+        raise DataError(
+            f"none of the {len(rendered):,} demonstrations fits a row of {T} tokens; give shorter conversations, "
+            f"a larger row_tokens or a base with a longer context than {model_config.context}."
+        )
+    if len(fitting) < len(rendered):
+        err.print(
+            f"{len(rendered) - len(fitting):,} of {len(rendered):,} demonstrations left out: longer than {T} tokens."
+        )
+    rows = None
+    if text_learn and config.text_share > 0:
+        rows = pack_rows(tokenizer.encode_batch([d.text for d in text_learn]), T, tokenizer.endoftext_id)
+    batches = ConversationBatches(
+        fitting,
+        T,
+        max(1, round(config.batch_tokens / T)),
+        config.train.seed,
+        text_rows=rows,
+        text_share=config.text_share,
+        text_weight=config.text_weight,
+    )
+    one_epoch = batches.rows_per_epoch / (batches.batch_rows * (1 - batches.text_share))
+    steps = config.train.steps or max(1, math.ceil(one_epoch * config.epochs))
+    trained = sum(sum(r.mask[1:]) for r in fitting)
+    total = sum(len(r.ids) - 1 for r in fitting)
+    settled = {"row_tokens": T} | ({} if config.train.steps else {"train.steps": steps})
+    derived = [
+        Derived(
+            "demonstrations", len(fitting), f"{total:,} tokens, of which {trained / total:.0%} are trained"
+        ),
+        Derived("held-out demonstrations", len(held), "given" if held_out is not None else "held_out_share"),
+        Derived("row tokens", T, "row_tokens" if config.row_tokens > 0 else "the longest conversation"),
+        Derived("rows per epoch", batches.rows_per_epoch, f"packed first fit, {batches.filled:.0%} full"),
+        Derived("rows per step", batches.batch_rows, f"batch_tokens {config.batch_tokens:,} / {T}"),
+        Derived(
+            "share of text rows", f"{batches.text_share:g}", "text_share" if rows is not None else "no text"
+        ),
+        Derived(
+            "steps", steps, "train.steps" if config.train.steps else f"{config.epochs:g} × {one_epoch:,.0f}"
+        ),
+        Derived("epochs", f"{steps / one_epoch:.2f}", "steps / steps of an epoch"),
+    ]
+    entries = data or [setup.memory_entry("demonstrations", list(demonstrations))]
+    if data is None and text:
+        entries.append(setup.memory_entry("text", list(text)))
+    return Prepared(
+        resolved=setup.freeze(resolved, settled),
+        base_folder=folder,
+        tokenizer=tokenizer,
+        template=template,
+        batches=batches,
+        held_out=render(template, held[: config.eval_demonstrations]),
+        held_out_text=setup.take_characters((d.text for d in text_held), config.eval_characters),
+        questions=list((held or learn)[:6]),
+        derived=derived,
+        data=entries,
+    )
+
+
+def render(template: ChatTemplate, demonstrations: Sequence[Demonstration]) -> list[Rendered]:
+    """Every conversation as ids and mask, encoded in one batch."""
+    return template.render_many([d.messages for d in demonstrations], tools=[d.tools for d in demonstrations])
+
+
+def row_tokens(wanted: int, rendered: Sequence[Rendered], model_config: ModelConfig) -> int:
+    """T: as wanted, or the longest conversation rounded up to 32, within SMALLEST_ROW and the context."""
+    if wanted > 0:
+        return min(wanted, model_config.context)
+    longest = max(len(r.ids) - 1 for r in rendered)
+    return min(model_config.context, max(SMALLEST_ROW, -(-longest // 32) * 32))
+
+
+def split_demonstrations(
+    demonstrations: Sequence[Demonstration], share: float
+) -> tuple[list[Demonstration], list[Demonstration]]:
+    """(to learn from, held out), by the hash of the first user message: the same question never falls on both sides."""
+    if share <= 0 or len(demonstrations) < setup.FEW_DOCUMENTS:
+        return list(demonstrations), []
+    sides: tuple[list[Demonstration], list[Demonstration]] = [], []
+    for d in demonstrations:
+        question = next((str(m.content) for m in d.messages if m.role == "user"), "")
+        sides[setup.falls_below(question, share)].append(d)
+    return sides if sides[0] else (list(demonstrations), [])
