@@ -48,8 +48,13 @@ class _Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._in_title:
             self.title += data
+        elif self._pre and not self._unseen:
+            self.pieces.append(data)
         elif not self._unseen:
-            self.pieces.append(data if self._pre else re.sub(r"\s+", " ", data))
+            text = re.sub(r"\s+", " ", data)
+            at_start = not self.pieces or self.pieces[-1].endswith(("\n", " "))
+            if piece := text.lstrip() if at_start else text:
+                self.pieces.append(piece)
 
     def _break(self, tag: str) -> None:
         if tag in _BLOCKS and not self._unseen:
@@ -65,5 +70,5 @@ def html_text(page: str) -> tuple[str, str]:
     reader = _Reader()
     reader.feed(page)
     reader.close()
-    text = re.sub(r"[ \t]*\n[ ]*", "\n", "".join(reader.pieces))
+    text = re.sub(r"[ \t]+\n", "\n", "".join(reader.pieces))
     return reader.title.strip(), re.sub(r"\n{3,}", "\n\n", text).strip()

@@ -44,21 +44,28 @@ def _paths(node: Row, before: list[Row]) -> Iterator[list[Row]]:
 
 
 def _demonstrations(row: Row, context: Context) -> Iterator[Demonstration]:
+    paths = [_to_last_answer(path, context) for path in _paths(row["prompt"], [])]
+    inner = {id(node) for path in paths for node in path[:-1]}
     trained: set[int] = set()
-    for path in _paths(row["prompt"], []):
-        while path and path[-1].get("role") != "assistant":
-            path.pop()
-            context.mended["a last turn of the user left out"] += 1
-        if not path or id(path[-1]) in trained:
+    for path in paths:
+        if not path or id(path[-1]) in trained | inner:
             continue  # a question nobody answered, or a path that is the beginning of another
-        messages = [
-            _message(node).model_copy(update={"weight": 0}) if id(node) in trained else _message(node)
-            for node in path
-        ]
+        messages = [_message(node) for node in path]
+        for node, message in zip(path, messages, strict=True):
+            if id(node) in trained:
+                message.weight = 0
         trained.update(id(node) for node in path if node.get("role") == "assistant")
         yield demonstration(messages, context)
     if not trained:
         raise Unusable("no answer by the assistant")
+
+
+def _to_last_answer(path: list[Row], context: Context) -> list[Row]:
+    end = len(path)
+    while end and path[end - 1].get("role") != "assistant":
+        end -= 1
+        context.mended["a last turn of the user left out"] += 1
+    return path[:end]
 
 
 def _comparisons(row: Row, context: Context) -> Iterator[Comparison]:
