@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ziggurat.model.config import Activation, ModelConfig
+from ziggurat.model.kernels import causal_attention, normed_heads, rms_norm, rotate, swiglu
 
 
 class Cache(Protocol):
@@ -74,7 +75,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.empty(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
+        return rms_norm(x, self.weight, self.eps)
 
 
 class LayerNorm(nn.Module):
@@ -112,10 +113,6 @@ def sinusoid_table(config: ModelConfig) -> Tensor:
     return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1).float()
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
-
-
 class Attention(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -129,25 +126,24 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rotary: Tensor | None, mask: Tensor | None, cache: Cache | None) -> Tensor:
         B, T, _ = x.shape
         H, K, D = self.config.heads, self.config.kv_heads, self.config.d_head
-        q, k, v = self.qkv(x).view(B, T, H + 2 * K, D).split((H, K, K), dim=2)  # (B, T, H or K, D)
-        if self.config.qk_norm:
-            q, k = self.q_norm(q), self.k_norm(k)
-        if rotary is not None:
-            cos, sin = rotary.unbind(-2)  # (T, 1, D) or (B, T, 1, D)
-            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H or K, T, D)
+        qkv = self.qkv(x)  # (B, T, (H + 2K) D)
+        if self.config.qk_norm and rotary is not None:
+            gains = torch.cat((self.q_norm.weight.expand(H, D), self.k_norm.weight.expand(K, D)))
+            q, k, v = normed_heads(qkv, gains, rotary, K, self.config.norm_eps)
+        else:
+            q, k, v = qkv.view(B, T, H + 2 * K, D).split((H, K, K), dim=2)  # (B, T, H or K, D)
+            if self.config.qk_norm:
+                q, k = self.q_norm(q), self.k_norm(k)
+            if rotary is not None:
+                q, k = rotate(q, rotary), rotate(k, rotary)
+            q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H or K, T, D)
         if cache is not None:
             y = cache.attend(self.layer, q, k, v)
+        elif mask is None:
+            y = causal_attention(q, k, v)
         else:
-            y = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=H != K
-            )
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=H != K)
         return self.out(y.transpose(1, 2).reshape(B, T, H * D))  # (B, T, C)
-
-
-def swiglu(x: Tensor) -> Tensor:
-    gate, up = x.chunk(2, dim=-1)
-    return F.silu(gate) * up
 
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {

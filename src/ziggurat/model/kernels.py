@@ -1,0 +1,213 @@
+"""The operations between the matrix products, with backward passes written by hand for the CPU.
+
+On a CPU, torch computes RMSNorm, rotation and attention's gradient as dozens of passes over memory; together they cost
+more than all matrix products of a small model. Each function here has two bodies with one signature: `slow_*`, the
+plain torch that defines the meaning (used on other devices, where torch's own kernels are fused), and an
+`autograd.Function` with as few passes as we found. Tests hold them equal, and hold the gradients to finite differences.
+
+Row statistics are accumulated in fp32; products are rounded to the dtype of the activations.
+Measured: see docs/model.md. Left out: double backward.
+
+Legend: B batch, T time, H query heads, K key/value heads, D head width, C width, F MLP width, N = B * T.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+LONGEST_KEPT_SCORES = 1024
+"""Up to this many tokens attention keeps its (T, T) weights for the backward pass; beyond, torch's flash attention."""
+
+
+# RMSNorm: y = x r g, with r = 1 / sqrt(mean(x^2) + eps).
+# With u = dy x: dg = sum over rows of u r; dx = r (dy g) - x r^3 / C sum over columns of u g.
+
+
+def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
+    """(..., C) -> (..., C); gain (C,) in any dtype."""
+    if not x.is_cpu:
+        return slow_rms_norm(x, gain, eps)
+    y: Tensor = _RMSNorm.apply(x, gain, eps)
+    return y
+
+
+def slow_rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
+    return F.rms_norm(x, (x.shape[-1],), gain.to(x.dtype), eps)
+
+
+def inverse_rms(x: Tensor, eps: float) -> Tensor:
+    """(..., C) -> (..., 1), at least fp32."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=dtype)
+    return norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float) -> Tensor:
+        r = inverse_rms(x, eps).to(x.dtype)
+        ctx.save_for_backward(x, gain, r)
+        return (x * r).mul_(gain.to(x.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, gain, r = ctx.saved_tensors
+        C = x.shape[-1]
+        g = gain.to(x.dtype)
+        u = (dy * x).view(-1, C)  # (N, C)
+        dgain = r.reshape(1, -1) @ u  # (1, C)
+        along = (u @ g[:, None]).view(r.shape)  # (..., 1)
+        dx = (dy * g).mul_(r).addcmul_(x, along * r**3, value=-1 / C)
+        return dx, dgain[0].to(gain.dtype), None
+
+
+# Heads: qkv -> q, k, v per head, q and k RMS-normalised with gains and rotated.
+# With xhat = x r and the halves of sin signed (-, +): z = xhat (g cos) + roll(xhat) (roll(g) sin). Backward: a = R^T dz =
+# dz cos + roll(dz sin); then as RMSNorm with dy = a.
+
+
+def normed_heads(qkv: Tensor, gains: Tensor, rotary: Tensor, K: int, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """qkv (B, T, (H + 2K) D), gains (H + K, D), rotary (T, 1, 2, D) or (B, T, 1, 2, D) -> q, k, v (B, H or K, T, D)."""
+    if not qkv.is_cpu:
+        return slow_normed_heads(qkv, gains, rotary, K, eps)
+    q, k, v = _NormedHeads.apply(qkv, gains, rotary, K, eps)
+    return q, k, v
+
+
+def slow_normed_heads(
+    qkv: Tensor, gains: Tensor, rotary: Tensor, K: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    HK, D = gains.shape
+    x, v = qkv.unflatten(-1, (HK + K, D)).split((HK, K), dim=2)
+    z = rotate(F.rms_norm(x, (D,), None, eps) * gains.to(x.dtype), rotary)
+    q, k = z.split((HK - K, K), dim=2)
+    return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+
+
+def rotate(x: Tensor, rotary: Tensor) -> Tensor:
+    """x (B, T, H, D) turned by halves: x cos + roll(x, D/2) sin, where sin's first half is negated in the table."""
+    cos, sin = rotary.unbind(-2)
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+
+
+class _NormedHeads(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, qkv: Tensor, gains: Tensor, rotary: Tensor, K: int, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        B, T, _ = qkv.shape
+        HK, D = gains.shape
+        x, v = qkv.view(B, T, HK + K, D).split_with_sizes((HK, K), dim=2)
+        r = inverse_rms(x, eps).to(x.dtype)  # (B, T, H + K, 1)
+        cos, sin = rotary.unbind(-2)
+        g = gains.to(x.dtype)
+        xhat = x * r
+        turned = xhat.roll(D // 2, -1).mul_(sin * g.roll(D // 2, -1))
+        z = x.new_empty(B, HK, T, D)
+        torch.addcmul(turned, xhat, cos * g, out=z.transpose(1, 2))
+        ctx.save_for_backward(xhat, r, gains, rotary)
+        q, k = z.split_with_sizes((HK - K, K), dim=1)
+        return q, k, v.transpose(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        xhat, r, gains, rotary = ctx.saved_tensors
+        B, T, HK, D = xhat.shape
+        K = dk.shape[1]
+        g = gains.to(xhat.dtype)
+        cos, sin = rotary.unbind(-2)
+        dz = torch.cat((dq.transpose(1, 2), dk.transpose(1, 2)), dim=2)  # (B, T, H + K, D)
+        a = torch.addcmul((dz * sin).roll(D // 2, -1), dz, cos)
+        u = a * xhat
+        dgains = u.view(B * T, HK * D).sum(0, dtype=gains.dtype).view(HK, D)
+        along = (u * g).sum(-1, keepdim=True)
+        a.mul_(g).addcmul_(xhat, along, value=-1 / D)
+        dqkv = torch.empty(B, T, HK + K, D, dtype=xhat.dtype)
+        torch.mul(a, r, out=dqkv[:, :, :HK])
+        dqkv[:, :, HK:] = dv.transpose(1, 2)
+        return dqkv.view(B, T, -1), dgains, None, None, None
+
+
+# Causal attention. With p = softmax(s): ds = p (dp - sum(dp p)), the rest are matrix products. The G = H / K query heads
+# that read one key head are laid behind one another, so that grouped queries are one product too.
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """q (B, H, T, D), k and v (B, K, T, D) -> (B, H, T, D)."""
+    T = q.shape[2]
+    differentiates = torch.is_grad_enabled() and q.requires_grad
+    if not q.is_cpu or not differentiates or T > LONGEST_KEPT_SCORES:
+        return slow_causal_attention(q, k, v)
+    y: Tensor = _CausalAttention.apply(q, k, v)
+    return y
+
+
+def slow_causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+
+
+class _CausalAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        B, H, T, D = q.shape
+        K = k.shape[1]
+        q, k, v = q.reshape(B * K, -1, D), k.reshape(B * K, T, D), v.reshape(B * K, T, D)  # (BK, GT, D), (BK, T, D)
+        later = torch.full((T, T), -torch.inf, dtype=q.dtype).triu_(1).repeat(H // K, 1)  # (GT, T)
+        p = torch.baddbmm(later, q, k.transpose(1, 2), alpha=D**-0.5).softmax(-1)  # (BK, GT, T)
+        ctx.save_for_backward(q, k, v, p)
+        return (p @ v).view(B, H, T, D)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v, p = ctx.saved_tensors
+        B, H, T, D = dy.shape
+        dy = dy.reshape(q.shape)
+        dv = p.transpose(1, 2) @ dy
+        ds = torch._softmax_backward_data(dy @ v.transpose(1, 2), p, -1, p.dtype)
+        dq = (ds @ k).mul_(D**-0.5)
+        dk = (ds.transpose(1, 2) @ q).mul_(D**-0.5)
+        return dq.view(B, H, T, D), dk.view(B, -1, T, D), dv.view(B, -1, T, D)
+
+
+# SwiGLU: silu(gate) up.
+
+
+def swiglu(x: Tensor) -> Tensor:
+    """(..., 2F), gate then up -> (..., F)."""
+    if not x.is_cpu:
+        return slow_swiglu(x)
+    y: Tensor = _SwiGLU.apply(x)
+    return y
+
+
+def slow_swiglu(x: Tensor) -> Tensor:
+    gate, up = x.chunk(2, dim=-1)
+    return F.silu(gate) * up
+
+
+class _SwiGLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        gate, up = x.chunk(2, dim=-1)
+        activated = F.silu(gate)
+        ctx.save_for_backward(x, activated)
+        return activated * up
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> Tensor:
+        x, activated = ctx.saved_tensors
+        gate, up = x.chunk(2, dim=-1)
+        dx = torch.empty_like(x)
+        dgate, dup = dx.chunk(2, dim=-1)
+        torch.ops.aten.silu_backward.grad_input(dy * up, gate, grad_input=dgate)
+        torch.mul(dy, activated, out=dup)
+        return dx
