@@ -1,0 +1,205 @@
+"""From logits to the next token: greedy, temperature, min-p, top-k, top-p, each row of a batch by its own rules.
+
+Randomness is counted, not streamed: the number that decides token i of a request is a hash of (seed, i), so a
+request draws the same tokens alone and in a batch, whatever its neighbours do. One uniform number per token is
+enough: it is looked up in the cumulated distribution (inverse transform), which is far cheaper than noise for each of
+V logits. It has 24 bits, so what is less likely than 6e-8 is never drawn.
+
+Order of the rules: temperature, min-p, top-k, top-p of what is left. The log-probability returned is always that of
+the tempered, full-vocabulary distribution, before any rule cut it: that is what PPO's ratio and KL need.
+
+Left out: penalties and logit bias. Sources: top-k, Fan et al. 2018 (arXiv:1805.04833); top-p, Holtzman et al. 2020
+(arXiv:1904.09751); min-p (arXiv:2407.01082); the hash is splitmix64 (Steele et al. 2014).
+
+Legend: B batch, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ziggurat.errors import UsageError
+
+Uint64s = npt.NDArray[np.uint64]
+_GOLDEN = 0x9E3779B97F4A7C15
+_WORD = (1 << 64) - 1
+NUCLEUS_CANDIDATES = 128
+"""Top-p first looks among so many most likely tokens, and sorts the vocabulary only if their mass is too small."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    """How one request wants its tokens chosen."""
+
+    temperature: float = 1.0
+    """Logits are divided by it; 0 is greedy."""
+    top_k: int = 0
+    """Only the k most likely tokens; 0 is all."""
+    top_p: float = 1.0
+    """Only the smallest set of most likely tokens with at least this mass; 1 is all."""
+    min_p: float = 0.0
+    """Only tokens at least this fraction as likely as the most likely one; 0 is all."""
+    seed: int | None = None
+    """Decides every draw; None: another one each time."""
+    max_tokens: int = 128
+    """Completion tokens at most; the context may end it earlier."""
+    min_tokens: int = 0
+    """No stop id before so many tokens."""
+    stop_ids: frozenset[int] = frozenset()
+    """Tokens that end the completion; the one that did is its last token."""
+    n: int = 1
+    """Completions of the prompt."""
+    logprobs: int = 0
+    """Report so many most likely alternatives for each token."""
+    beam: int = 0
+    """Beam width; 0 is sampling. With a beam, the rules above but stop and length are not read."""
+    length_penalty: float = 0.0
+    """Beam only: scores are divided by ((5 + length) / 6) ** this (GNMT, arXiv:1609.08144); 0 favours short ones."""
+
+    def __post_init__(self) -> None:
+        limits: list[tuple[bool, str]] = [
+            (self.temperature >= 0, f"temperature is {self.temperature}; it must be 0 (greedy) or more"),
+            (self.top_k >= 0, f"top_k is {self.top_k}; it must be 0 (all) or more"),
+            (0 <= self.top_p <= 1, f"top_p is {self.top_p}; it must be between 0 and 1"),
+            (0 <= self.min_p <= 1, f"min_p is {self.min_p}; it must be between 0 and 1"),
+            (self.max_tokens >= 1, f"max_tokens is {self.max_tokens}; it must be 1 or more"),
+            (self.min_tokens >= 0, f"min_tokens is {self.min_tokens}; it must be 0 or more"),
+            (self.n >= 1, f"n is {self.n}; it must be 1 or more"),
+            (self.logprobs >= 0, f"logprobs is {self.logprobs}; it must be 0 or more"),
+            (self.beam >= 0, f"beam is {self.beam}; it must be 0 (no beam) or more"),
+        ]
+        problems = [message for holds, message in limits if not holds]
+        if problems:
+            raise UsageError("; ".join(problems) + ".")
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0 or self.top_k == 1
+
+
+# --- counted randomness -------------------------------------------------------------------------------------------
+
+
+def _scramble(words: Uint64s) -> Uint64s:
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
+
+
+def derive_key(seed: int | None, *path: int) -> int:
+    """A 64-bit key for (seed, request, choice, ...); without a seed, one that nobody has seen before."""
+    key = secrets.randbits(64) if seed is None else seed & _WORD
+    for number in path:
+        word = np.array([(key + (number + 1) * _GOLDEN) & _WORD], dtype=np.uint64)
+        key = int(_scramble(word)[0])
+    return key
+
+
+def uniforms(keys: Uint64s, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """keys (B,), counts (B,) -> one number in [0, 1) for token `counts[i]` of the request that owns `keys[i]`."""
+    words = _scramble(keys + (counts.astype(np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN))
+    return (words >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+
+
+# --- drawing ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of every row, as columns (B,)."""
+
+    temperature: npt.NDArray[np.float32]
+    top_k: npt.NDArray[np.int64]
+    top_p: npt.NDArray[np.float32]
+    min_p: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, params: list[SamplingParams]) -> Rules:
+        return cls(
+            np.array([p.temperature for p in params], dtype=np.float32),
+            np.array([p.top_k for p in params], dtype=np.int64),
+            np.array([p.top_p for p in params], dtype=np.float32),
+            np.array([p.min_p for p in params], dtype=np.float32),
+        )
+
+
+def tempered_logprobs(logits: Tensor, temperature: npt.NDArray[np.float32]) -> Tensor:
+    """logits (B, V) -> log-probabilities (B, V); greedy rows (temperature 0) at temperature 1."""
+    divisor = np.where(temperature > 0, temperature, np.float32(1.0))
+    if (divisor != 1.0).any():
+        logits = logits / torch.from_numpy(divisor).to(logits.device)[:, None]
+    return torch.log_softmax(logits, dim=-1)
+
+
+def draw(logprobs: Tensor, rules: Rules, uniform: npt.NDArray[np.float32]) -> Tensor:
+    """logprobs (B, V), -inf where forbidden, uniform (B,) -> ids (B,). A row need not add up to 1."""
+    greedy = (rules.temperature == 0) | (rules.top_k == 1)
+    if greedy.all():
+        return logprobs.argmax(-1)
+    u = torch.from_numpy(uniform).to(logprobs.device)
+    cut = ~greedy & ((rules.top_k > 0) | (rules.top_p < 1))
+    if (rules.min_p[~greedy] > 0).any():
+        logprobs = _apply_min_p(logprobs, rules.min_p)
+    if cut.all():
+        return _draw_cut(logprobs, rules.top_k, rules.top_p, u)
+    ids = _draw_full(logprobs, u)
+    if cut.any():
+        rows = torch.from_numpy(np.flatnonzero(cut)).to(logprobs.device)
+        ids[rows] = _draw_cut(logprobs[rows], rules.top_k[cut], rules.top_p[cut], u[rows])
+    if greedy.any():
+        rows = torch.from_numpy(np.flatnonzero(greedy)).to(logprobs.device)
+        ids[rows] = logprobs[rows].argmax(-1)
+    return ids
+
+
+def _apply_min_p(logprobs: Tensor, min_p: npt.NDArray[np.float32]) -> Tensor:
+    with np.errstate(divide="ignore"):
+        below_best = torch.from_numpy(np.log(min_p)).to(logprobs.device)
+    floor = logprobs.amax(-1, keepdim=True) + below_best[:, None]
+    return logprobs.masked_fill(logprobs < floor, float("-inf"))
+
+
+def _pick(probabilities: Tensor, u: Tensor) -> Tensor:
+    """probabilities (B, N) of any sum, u (B,) in [0, 1) -> index (B,), never one of probability 0."""
+    cumulated = probabilities.cumsum(-1)  # accumulated in fp64 on CPU, stored in fp32
+    total = cumulated[:, -1]
+    threshold = torch.minimum(
+        u * total, torch.nextafter(total, torch.zeros_like(total))
+    )  # u * total may round to total
+    return torch.searchsorted(cumulated, threshold[:, None], right=True).squeeze(-1)
+
+
+def _draw_full(logprobs: Tensor, u: Tensor) -> Tensor:
+    return _pick(logprobs.exp(), u)
+
+
+def _draw_cut(
+    logprobs: Tensor, top_k: npt.NDArray[np.int64], top_p: npt.NDArray[np.float32], u: Tensor
+) -> Tensor:
+    """Rows with a top-k or a top-p, drawn among their most likely tokens."""
+    V = logprobs.shape[-1]
+    k = np.where(top_k > 0, np.minimum(top_k, V), V)
+    kept_mass = torch.from_numpy(top_p).to(logprobs.device)[:, None]
+    k_column = torch.from_numpy(k).to(logprobs.device)[:, None]
+    candidates = min(int(k.max()), max(NUCLEUS_CANDIDATES, int(k[k < V].max(initial=0))))
+    while True:
+        values, ids = logprobs.topk(candidates, dim=-1)  # (B, N), most likely first
+        p = values.exp()
+        p = p * (torch.arange(candidates, device=p.device) < k_column)
+        cumulated = p.cumsum(-1)
+        # What a row's mass is: of its k best if they are all here, of everything otherwise.
+        total = torch.where(k_column <= candidates, cumulated[:, -1:], logprobs.exp().sum(-1, keepdim=True))
+        enough = (k_column <= candidates) | (cumulated[:, -1:] >= kept_mass * total)
+        if candidates == V or bool(enough.all()):
+            break
+        candidates = V
+    before = cumulated - p
+    keep = before < kept_mass * total
+    keep[:, 0] = True
+    return ids.gather(-1, _pick(p * keep, u)[:, None]).squeeze(-1)
