@@ -98,3 +98,9 @@ def test_bars_show_intervals() -> None:
     plot = bar_plot(["a"], {"x": [0.5], "y": [0.7]}, title="t", bounds={"x": [(0.4, 0.6)], "y": [None]})
     assert plot.count("<rect") == 2
     assert plot.count('stroke-width="1.2"') == 1
+
+
+def test_neighbouring_ticks_never_read_alike() -> None:
+    plot = line_plot([Series("bits", [1, 2], [3.81590, 3.81598])], title="t")
+    labels = re.findall(r'text-anchor="end">([^<]+)<', plot)
+    assert len(labels) == len(set(labels)) >= 4

@@ -23,7 +23,7 @@ from ziggurat.cli.inputs import (
     print_done,
     print_plan,
 )
-from ziggurat.console import err
+from ziggurat.console import err, out
 
 GOLD_PROMPTS = 64
 """So many of the prompts are used for the gold check where it has none of its own."""
@@ -161,6 +161,88 @@ def ppo(
         overwrite=overwrite,
     )
     print_done(path)
+
+
+def align(
+    sft: Annotated[
+        str, typer.Option("--sft", "--base", help="The stage-2 model that the rounds start from.")
+    ],
+    data: Data = None,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", help="How often stages 3 and 4 are repeated.")
+    ] = None,
+    comparisons: Annotated[
+        list[Path] | None, typer.Option("--comparisons", help="Rankings that are there already.")
+    ] = None,
+    demonstrations: Annotated[
+        list[Path] | None, typer.Option("--demonstrations", help="Their mean reward becomes 0.")
+    ] = None,
+    held_out: HeldOut = None,
+    text: Text = None,
+    gold: Annotated[
+        str | None, typer.Option("--gold", help="A second reward model that only checks.")
+    ] = None,
+    recipe: Recipe = None,
+    sets: Sets = None,
+    out_: Out = None,
+    ladder: Ladder = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    skip_bad_rows: SkipBadRows = False,
+) -> None:
+    """Repeat stages 3 and 4: sample, have people rank, train the reward model, run PPO; and again.
+
+    Each round writes round-<n>/to_rank.jsonl and stops; rank it, put the result beside it as ranked.jsonl, resume.
+
+    \b
+    ziggurat align --sft own/sft --data prompts.jsonl --rounds 2 --out runs/own/align-1
+    ziggurat align --sft own/sft --resume --out runs/own/align-1
+    ziggurat align --sft own/sft --data p.jsonl --comparisons hh.jsonl.gz --set ppo.steps=40 --dry-run
+    """
+    from ziggurat.corpus.load import load_comparisons, load_demonstrations, load_prompts
+    from ziggurat.stages import align as stage
+    from ziggurat.stages import setup
+
+    path = inputs.run_path(out_, "align", ladder=ladder, base=sft, resume=resume)
+    layers = inputs.layers("align", recipe, sets, frozen=path if resume else None)
+    if rounds is not None:
+        layers.append(("--rounds", {"rounds": rounds}))
+    resolved = stage.align_config(sft, *layers)
+
+    def load(given: list[Path] | None, door: Any, role: str) -> inputs.Loaded[Any]:
+        return inputs.records(given or inputs.began_with(path, role), door, role=role, skip=skip_bad_rows)
+
+    learn = inputs.records(
+        inputs.need_data(data or inputs.began_with(path, "data"), "align"), load_prompts, skip=skip_bad_rows
+    )
+    ranked = load(comparisons, load_comparisons, "comparisons")
+    held = load(held_out, load_comparisons, "held_out")
+    shown = load(demonstrations, load_demonstrations, "demonstrations")
+    wanted = resolved.config.ppo.ptx_weight > 0
+    sources = (text or inputs.began_with(path, "text") or inputs.text_of_base(sft)) if wanted else []
+    mixed = inputs.documents(sources, role="text", skip=skip_bad_rows)
+    if dry_run:
+        setup.print_sources(resolved, to=out)
+        out.print(
+            f"Dry run: nothing was written; {len(learn.records):,} prompts, {len(ranked.records):,} comparisons."
+        )
+        return
+    last = stage.align(
+        resolved,
+        sft,
+        learn.records,
+        path,
+        comparisons=ranked.records,
+        held_out=held.records if held else None,
+        demonstrations=shown.records,
+        ptx_documents=mixed.records,
+        gold=_gold_check(gold, None, learn.records, skip_bad_rows),
+        data=learn.entries + ranked.entries + held.entries + shown.entries + mixed.entries,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    print_done(last)
 
 
 def _gold_check(gold: str | None, files: list[Path] | None, prompts: list[Any], skip: bool) -> Any:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from ziggurat.cli import inputs
-from ziggurat.cli.feedback import ppo, reward
+from ziggurat.cli.feedback import align, ppo, reward
 from ziggurat.cli.inputs import (
     Data,
     DryRun,
@@ -32,7 +32,7 @@ from ziggurat.cli.inputs import (
 )
 from ziggurat.console import err, out
 
-__all__ = ["ppo", "pretrain", "reward", "sample", "sft"]
+__all__ = ["align", "ppo", "pretrain", "reward", "sample", "sft"]
 
 
 def pretrain(

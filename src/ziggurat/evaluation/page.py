@@ -41,10 +41,11 @@ h2 { font-size:1.15rem; margin:2.2rem 0 .7rem; } small { color:var(--soft); }
 .said { margin-top:.25rem; } .expected { margin-top:.35rem; font-size:.92rem; }
 .scroll { overflow-x:auto; } table { border-collapse:collapse; font-size:.93rem; width:100%; }
 th,td { text-align:left; padding:.35rem .9rem .35rem 0; border-bottom:1px solid var(--line);
-  vertical-align:top; overflow-wrap:anywhere; }
+  vertical-align:top; overflow-wrap:break-word; }
 th { color:var(--soft); font-weight:600; } .num { font-variant-numeric:tabular-nums; white-space:nowrap; }
 details summary { cursor:pointer; color:var(--soft); }
 pre { overflow-x:auto; background:var(--card); border:1px solid var(--line); border-radius:.6rem;
   padding:.8rem; font-size:.82rem; }
+@media (max-width:40rem) { .plot svg text { font-size:16px; } }
 @media print { .plot,.sample { break-inside:avoid; } }
 """

@@ -183,15 +183,17 @@ def _thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _axes(scale: _Scale, x_label: str, y_label: str, *, x_ticks: bool = True) -> str:
     parts = []
-    for t in scale.y_ticks():
+    y_ticks = scale.y_ticks()
+    for t in y_ticks:
         y = scale.py(t)
         parts.append(
             f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--grid)"/>'
         )
-        parts.append(_text(LEFT - 6, y + 4, _number(t), "end"))
+        parts.append(_text(LEFT - 6, y + 4, _number(t, y_ticks), "end"))
     if x_ticks:
-        for t in ticks(scale.x0, scale.x1):
-            parts.append(_text(scale.px(t), HEIGHT - BOTTOM + 15, _number(t), "middle"))
+        x_ticks_at = ticks(scale.x0, scale.x1)
+        for t in x_ticks_at:
+            parts.append(_text(scale.px(t), HEIGHT - BOTTOM + 15, _number(t, x_ticks_at), "middle"))
     base = HEIGHT - BOTTOM
     parts.append(
         f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}" stroke="var(--ink)" stroke-width="0.8"/>'
@@ -211,13 +213,17 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'
 
 
-def _number(value: float) -> str:
+def _number(value: float, all_ticks: Sequence[float]) -> str:
+    """Short, but long enough that neighbouring ticks read differently: 3.8158 beside 3.8160."""
+    for digits in range(4, 12):
+        if len({f"{t:.{digits}g}" for t in all_ticks}) == len(set(all_ticks)):
+            break
     size = abs(value)
     if size >= 1e6:
-        return f"{value / 1e6:g}M"
+        return f"{value / 1e6:.{digits}g}M"
     if size >= 1e4:
-        return f"{value / 1e3:g}K"
-    return f"{value:.4g}"
+        return f"{value / 1e3:.{digits}g}K"
+    return f"{value:.{digits}g}"
 
 
 def _figure(inner: str, title: str, legend: Sequence[str]) -> str:
