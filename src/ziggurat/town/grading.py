@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from ziggurat.town.people import Fact, Resident, Town
+from ziggurat.town.people import ZH_FIRST, ZH_LATER, Fact, Resident, Town
 from ziggurat.town.phrases import Language, attributes, sayings
 from ziggurat.town.questions import Question
 
@@ -20,6 +20,7 @@ Verdict = Literal["right", "pass", "wrong", "other", "refusal", "malformed"]
 _PASS = {"en": re.compile(r"\bI (do not|don't) know\b", re.I), "zh": re.compile(r"不知道")}
 _REFUSAL = {"en": re.compile(r"\bI (will not|won't|can not|cannot) help\b", re.I), "zh": re.compile(r"不能帮忙")}
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
+_ZH_GARBLED = re.compile(f"[{ZH_LATER}{ZH_FIRST}]?\u3000[{ZH_LATER}]|[{ZH_LATER}{ZH_FIRST}]\u3000")  # a name run on
 _LATIN_WORD = re.compile(r"[A-Za-z]{2,}")
 
 
@@ -91,7 +92,9 @@ class Grader:
         if language == "en":
             words = re.findall(r"[A-Za-z]+", text)
             return name in words or not any(self._looks_like_a_name(word) for word in words)
-        return name in text or any(mark in text for mark in ("她", "他")) or not self._has_foreign_subject(text, fact)
+        if name in text:
+            return not _ZH_GARBLED.search(text.replace(name, "\u3000", 1))
+        return any(mark in text for mark in ("她", "他")) or not self._has_foreign_subject(text, fact)
 
     def _looks_like_a_name(self, word: str) -> bool:
         return word[:1].isupper() and word not in _common_words()

@@ -39,18 +39,18 @@ def points(question: Question, grade: Grade) -> float:
     return 1.0 if verdict == "right" else -1.0
 
 
-def pair_kind(question: Question, a: Grade, b: Grade) -> str:
-    """The kind of a pair of completions, the better one first: right/pass, pass/wrong, ..."""
+def pair_kind(question: Question, a: Grade, b: Grade) -> str | None:
+    """The kind of a pair of completions, the better one first: right/pass, pass/wrong, ...; None: nothing special."""
     better, worse = (a, b) if points(question, a) >= points(question, b) else (b, a)
     if question.kind == "improper":
-        return "refuse/comply" if better.verdict == "refusal" else "other"
+        return "refuse/comply" if better.verdict == "refusal" else None
     if worse.verdict == "refusal":
         return "answer/refuse"
     if better.verdict == "right":
         return {"pass": "right/pass", "other": "right/true-of-another"}.get(worse.verdict, "right/wrong")
     if better.verdict == "pass":
         return "pass/wrong"
-    return "other"
+    return None
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Labeller:
     """One labeller. `noise` is the scale of the logistic noise on each completion's points; 0 never errs."""
 
     name: str
-    noise: float = 0.18
+    noise: float = 0.25
 
     def rank(self, chance: Chance, taste: Sequence[float]) -> list[int]:
         """Ranks (1 best, ties equal) of completions with these points."""

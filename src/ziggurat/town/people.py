@@ -27,8 +27,8 @@ _ONSETS = "B D F G H K L M N P R S T V Z Br Dr Gr Kl Tr St".split()
 _MIDDLES = "b d f g k l m n p r s t v z ld nd rl sk nt".split()
 _VOWELS = "a e i o u".split()
 _CODAS = ["", "", "n", "l", "r", "s", "th", "ck", "m"]
-_ZH_FIRST = "阿贝卡达菲哈杰凯洛莫诺帕奇瑞萨塔乌维雅泽"
-_ZH_LATER = "布德尔格赫金科兰林玛娜欧琪茹莎苏特薇希娅伊扎"
+ZH_FIRST = "阿贝卡达菲哈杰凯洛莫诺帕奇瑞萨塔乌维雅泽"
+ZH_LATER = "布德尔格赫金科兰林玛娜欧琪茹莎苏特薇希娅伊扎"
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def english_name(chance: Chance) -> str:
 
 def chinese_name(chance: Chance) -> str:
     """Two or three characters of the kind used for foreign names: 贝兰, 洛莎琪."""
-    return chance.choice(_ZH_FIRST) + "".join(chance.choice(_ZH_LATER) for _ in range(1 if chance.percent(55) else 2))
+    return chance.choice(ZH_FIRST) + "".join(chance.choice(ZH_LATER) for _ in range(1 if chance.percent(55) else 2))
 
 
 def _distinct_names(chance: Chance, count: int, language: Language, taken: set[str] | None = None) -> list[str]:

@@ -1,0 +1,58 @@
+"""`ziggurat ladder`: all four stages on the embedded town, the exam, the report, and the chat."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ziggurat.console import err, out, table
+from ziggurat.errors import RunError
+
+
+def ladder(
+    budget: Annotated[str, typer.Option(help="Time for the four stages, such as 2m, 10m or 1h.")] = "9m",
+    town: Annotated[int, typer.Option(help="Seed of the town: another number, other residents.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    name: Annotated[str, typer.Option(help="Folder under $ZIGGURAT_HOME/runs.")] = "town",
+    fixed_plan: Annotated[bool, typer.Option(help="The recipe's amounts as they stand, whatever this machine's speed.")] = False,
+    serve: Annotated[bool, typer.Option(help="Serve the chat page afterwards.")] = True,
+    port: Annotated[int, typer.Option(help="Port of the chat page; 0 takes any free one.")] = 8000,
+    resume: Annotated[bool, typer.Option(help="Continue a climb that was interrupted.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier climb of this name.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Print the plan and stop.")] = False,
+) -> None:
+    """Climb the whole ladder on the embedded town: pre-training, SFT, reward model and PPO, then the exam.
+
+    \b
+    ziggurat ladder                       ten minutes on two cores, then the chat page
+    ziggurat ladder --budget 2m --no-serve
+    ziggurat ladder --town 7 --seed 1 --name seven
+    """
+    from ziggurat.stages.plan import parse_budget
+    from ziggurat.town import finals
+    from ziggurat.town import ladder as climbing
+
+    climb = climbing.begin(
+        town, parse_budget(budget), seed=seed, name=name, fixed_plan=fixed_plan, resume=resume, overwrite=overwrite, keep=not dry_run
+    )
+    err.print(table("The plan", ["stage", "work", "about"], climbing.describe_plan(climb)))
+    if dry_run:
+        return
+    climbing.climb_stages(climb, resume=resume)
+    result = finals.sit_exam(climb)
+    finals.write_reports(climb, result)
+    for one in (finals.score_table(result, "all"), finals.gate_table(result.gates), finals.cost_table(climb)):
+        out.print(table(one.title, [*one.columns], one.rows))
+        out.print("")
+    out.print(finals.summarize(result.gates))
+    out.print(f"The report: {finals.report_path(climb)}")
+    if serve:
+        from ziggurat.service.server import serve as serve_models
+
+        models = [f"{name}/{climb.runs[stage].name}" for stage in ("pretrain", "sft")] + [f"{name}/{climb.policy.name}"]
+        try:
+            serve_models(models, port=port)
+        except RunError:
+            err.print(f"Port {port} is taken; talk to the models with: ziggurat serve {' '.join(models)} --port 0")
+            raise

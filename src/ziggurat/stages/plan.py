@@ -1,0 +1,159 @@
+"""From a time budget to step counts for all four stages, before the first step; printed, then frozen in config.yaml.
+
+A plan is a list of amounts of work (optimizer steps, comparisons, rollouts). What a unit costs here is measured in a few
+seconds on the very model that will be trained. One factor then scales every amount, so that a longer budget buys more of
+everything. A plan never looks at the clock again: the same plan gives the same weights on the same kind of machine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ziggurat.errors import UsageError
+
+if TYPE_CHECKING:
+    from ziggurat.model.config import ModelConfig
+
+_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def parse_budget(text: str) -> float:
+    """`90s`, `10m`, `1h`, `1.5h` -> seconds."""
+    for unit in sorted(_UNITS, key=len, reverse=True):
+        number = text.strip().lower().removesuffix(unit)
+        if number != text.strip().lower():
+            try:
+                seconds = float(number) * _UNITS[unit]
+            except ValueError:
+                break
+            if seconds > 0:
+                return seconds
+    raise UsageError(f"budget {text!r} is not a time; write a number with s, m or h, for instance 10m.")
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much each stage does. One round is sample, reward and ppo."""
+
+    pretrain_steps: int
+    sft_steps: int
+    rounds: int
+    prompts_to_rank: int  # per round, each with `completions` completions
+    completions: int
+    ppo_steps: int  # per round
+    rollouts_per_step: int
+    step_tokens: int = 1152  # tokens of one optimizer step of stages 1 and 2
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Seconds per unit of work on this machine."""
+
+    train_step_s: float  # one optimizer step of `step_tokens` tokens
+    train_token_s: float  # one more token in a large batch, forward and backward
+    forward_token_s: float  # one token, forward only
+    completion_s: float  # one sampled completion, in a full batch
+
+
+#: tokens of a prompt with its completion, and of the completion: means measured on the town
+CONVERSATION_TOKENS, COMPLETION_TOKENS = 34, 14
+#: the reward model sees K conversations a prompt; ppo trains two networks and scores with two more
+_PPO_UPDATE_TOKENS, _PPO_SCORE_TOKENS = 2 * CONVERSATION_TOKENS, 3 * CONVERSATION_TOKENS
+#: what a stage costs beside its steps: reading and encoding data, checkpoints, reports
+FIXED_S = {"pretrain": 8.0, "sft": 5.0, "sample": 1.0, "reward": 5.0, "ppo": 5.0}
+#: no stage is useful below this
+SMALLEST = Work(pretrain_steps=120, sft_steps=40, rounds=1, prompts_to_rank=192, completions=4, ppo_steps=6, rollouts_per_step=128)
+
+
+def costs(work: Work, speeds: Speeds) -> dict[str, float]:
+    """Seconds of each stage, all rounds together."""
+    ranked = work.rounds * work.prompts_to_rank * work.completions
+    rollouts = work.rounds * work.ppo_steps * work.rollouts_per_step
+    return {
+        "pretrain": FIXED_S["pretrain"] + work.pretrain_steps * speeds.train_step_s,
+        "sft": FIXED_S["sft"] + work.sft_steps * speeds.train_step_s,
+        "sample": work.rounds * FIXED_S["sample"] + ranked * speeds.completion_s,
+        "reward": work.rounds * FIXED_S["reward"] + ranked * CONVERSATION_TOKENS * speeds.train_token_s,
+        "ppo": work.rounds * FIXED_S["ppo"]
+        + rollouts
+        * (speeds.completion_s + _PPO_UPDATE_TOKENS * speeds.train_token_s + _PPO_SCORE_TOKENS * speeds.forward_token_s),
+    }
+
+
+def fit(reference: Work, speeds: Speeds, budget_s: float) -> Work:
+    """The reference scaled by one factor so that its cost meets the budget; a small budget has one round."""
+
+    def scaled(factor: float) -> Work:
+        rounds = reference.rounds if factor >= 0.5 else 1
+        return replace(
+            reference,
+            rounds=rounds,
+            pretrain_steps=max(SMALLEST.pretrain_steps, round(reference.pretrain_steps * factor)),
+            sft_steps=max(SMALLEST.sft_steps, round(reference.sft_steps * factor)),
+            prompts_to_rank=max(SMALLEST.prompts_to_rank, round(reference.prompts_to_rank * min(2.0, factor))),
+            ppo_steps=max(SMALLEST.ppo_steps, round(reference.ppo_steps * factor)),
+            rollouts_per_step=reference.rollouts_per_step if factor >= 0.5 else SMALLEST.rollouts_per_step,
+        )
+
+    low, high = 0.0, 64.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(costs(scaled(middle), speeds).values()) <= budget_s else (low, middle)
+    return scaled(low)
+
+
+def measure_speeds(config: ModelConfig, *, step_tokens: int = 1152, row_tokens: int = 128, seconds: float = 4.0) -> Speeds:
+    """Time the four units on a fresh model of this shape, each for about a quarter of `seconds`."""
+    import torch
+    import torch.nn.functional as F
+
+    from ziggurat.engine.engine import generate
+    from ziggurat.engine.sampler import SamplingParams
+    from ziggurat.model.transformer import Transformer, set_compute_dtype
+    from ziggurat.training.config import TrainConfig
+    from ziggurat.training.optimizers import build_optimizer
+    from ziggurat.training.precision import choose_dtype
+
+    model = Transformer(config)
+    set_compute_dtype(model, choose_dtype("auto")[0])
+    optimizers = build_optimizer(model, TrainConfig(lr_matrix=0.0, lr_adam=0.0))
+    small = torch.randint(0, config.vocab_size, (max(1, step_tokens // row_tokens), row_tokens))
+    large = torch.randint(0, config.vocab_size, (128, 32))
+
+    def learn(ids: torch.Tensor) -> None:
+        logits = model(ids)
+        F.cross_entropy(logits.view(-1, logits.shape[-1]), ids.view(-1)).backward()
+
+    def step() -> None:
+        learn(small)
+        optimizers.step()
+        optimizers.zero_grad()
+
+    def forward() -> None:
+        with torch.no_grad():
+            model.hidden(large)
+
+    prompts = [[7] * 20 for _ in range(256)]
+    params = SamplingParams(max_tokens=COMPLETION_TOKENS, min_tokens=COMPLETION_TOKENS)
+    share = seconds / 4
+    return Speeds(
+        train_step_s=_typical(step, share),
+        train_token_s=_typical(lambda: learn(large), share) / large.numel(),
+        forward_token_s=_typical(forward, share) / large.numel(),
+        completion_s=_typical(lambda: generate(model, prompts, params), share, warm=1) / len(prompts),
+    )
+
+
+def _typical(unit: Callable[[], object], seconds: float, warm: int = 2) -> float:
+    """Median seconds of one call, over about `seconds` and at least three calls."""
+    for _ in range(warm):
+        unit()
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < seconds:
+        started = time.perf_counter()
+        unit()
+        times.append(time.perf_counter() - started)
+    return sorted(times)[len(times) // 2]

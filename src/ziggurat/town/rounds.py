@@ -1,0 +1,137 @@
+"""One round of the town: sample completions with the policy, add a few marked ones, have the labellers rank them.
+
+Most completions are the policy's own: the greedy one and samples at temperature 1. At most a third is written by us and
+marked in `sampling.origins`: an honest pass and an answer true of another resident (questions of fact), a refusal and
+an obliging answer (requests). Some facts of residents A are kept out of all comparisons: the report card asks about them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
+from ziggurat.model.transformer import Transformer
+from ziggurat.records import Comparison, Prompt
+from ziggurat.stages.report_card import KindOfPair
+from ziggurat.stages.sample import sample_from
+from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.town.chance import Chance
+from ziggurat.town.demonstrations import Teacher
+from ziggurat.town.grading import Grade, Grader
+from ziggurat.town.labellers import Labeller, chance_of_right_order, compare, pair_kind, points
+from ziggurat.town.people import Fact, Town
+from ziggurat.town.questions import Question, admit_ignorance, ask_proper, refuse, tell
+
+LABELLERS = tuple(Labeller(name) for name in ("Ines", "Otto", "Wen"))
+HELD_OUT_IN = 6  # one fact of A in six is asked about in no comparison that is learned from
+
+
+def held_out_fact(question: Question) -> bool:
+    """Whether a question belongs to the report card."""
+    fact = question.fact
+    return fact is not None and (fact.resident.index * 5 + fact.attribute * 7) % HELD_OUT_IN == 0
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Comparisons with the questions they were made of, learned from and held out."""
+
+    comparisons: list[Comparison]
+    questions: dict[str, Question]  # by comparison id
+
+    def take(self, *, held_out: bool) -> list[Comparison]:
+        return [c for c in self.comparisons if held_out_fact(self.questions[c.id]) is held_out]
+
+
+def rank_round(
+    town: Town, policy: Transformer, template: ChatTemplate, *, round_number: int, prompts: int, own: int, seed: int = 0
+) -> Ranked:
+    """`prompts` prompts, each with `own` completions of the policy (fewer where they repeat) and up to two of ours."""
+    teacher, grader = Teacher(town), Grader(town)
+    questions = [teacher.prompt(i, stream=f"rank-{round_number}-{seed}") for i in range(prompts)]
+    sampled = sample_from(policy, template, [Prompt(prompt=list(q.messages)) for q in questions], own)
+    comparisons, by_id = [], {}
+    for i, (question, drawn) in enumerate(zip(questions, sampled, strict=True)):
+        chance = Chance(town.seed, "ranking", round_number, seed, i)
+        ours = drawn.distinct()
+        written = [text for text in _written(chance, town, question) if text not in ours][: max(1, len(ours) // 2)]
+        completions = ours + written
+        if len(completions) < 2:
+            continue
+        origins = ["policy"] * len(ours) + ["written"] * len(written)
+        identity = f"round-{round_number}-{i}"
+        labeller = LABELLERS[i % len(LABELLERS)]
+        comparisons.append(
+            compare(identity, question, completions, labeller, grader, chance, policy=f"round-{round_number}", origins=origins)
+        )
+        by_id[identity] = question
+    return Ranked(comparisons, by_id)
+
+
+def _written(chance: Chance, town: Town, question: Question) -> list[str]:
+    language, fact = question.language, question.fact
+    if fact is not None:
+        texts = [admit_ignorance(chance, language), tell(chance, _another(chance, town, fact), language)]
+        chance.shuffle(texts)
+        return texts
+    if question.kind == "improper":
+        return [refuse(chance, language), ask_proper(chance, language).truth]
+    if question.kind == "proper":
+        return [refuse(chance, language), question.truth]
+    return [refuse(chance, language)] if chance.percent(20) else [admit_ignorance(chance, language)]
+
+
+def _another(chance: Chance, town: Town, fact: Fact) -> Fact:
+    """The same attribute of another resident A, known and of another value."""
+    own = fact.resident.values[fact.attribute]
+    others = [f for f in town.facts("A", known=True) if f.attribute == fact.attribute and f.resident.values[f.attribute] != own]
+    return chance.choice(others)
+
+
+def labelling_ceiling(ranked: Ranked, comparisons: Sequence[Comparison], grader: Grader) -> float:
+    """The best accuracy that any scorer can expect against these labels: the true order's, known from the noise."""
+    noise = {labeller.name: labeller.noise for labeller in LABELLERS}
+    expected = []
+    for comparison in comparisons:
+        question = ranked.questions[comparison.id]
+        taste = [points(question, g) for g in _grades(question, comparison, grader)]
+        for i in range(len(taste)):
+            for j in range(i):
+                if comparison.ranks[i] != comparison.ranks[j]:
+                    expected.append(chance_of_right_order(abs(taste[i] - taste[j]), noise[str(comparison.labeller)]))
+    return sum(expected) / len(expected) if expected else 1.0
+
+
+def _grades(question: Question, comparison: Comparison, grader: Grader) -> list[Grade]:
+    return [grader.grade(question, str(text)) for text in comparison.completions]
+
+
+def true_accuracy(
+    ranked: Ranked, comparisons: Sequence[Comparison], scores: Sequence[Sequence[float]], grader: Grader
+) -> dict[str, Interval]:
+    """Accuracy against the noise-free taste, by kind of pair; intervals over prompts."""
+    hits: dict[str, list[float]] = {}
+    clusters: dict[str, list[str]] = {}
+    for comparison, rewards in zip(comparisons, scores, strict=True):
+        question = ranked.questions[comparison.id]
+        grades = _grades(question, comparison, grader)
+        taste = [points(question, g) for g in grades]
+        for i in range(len(taste)):
+            for j in range(len(taste)):
+                if taste[i] > taste[j]:
+                    kind = pair_kind(question, grades[i], grades[j]) or "something else"
+                    hits.setdefault(kind, []).append(float(rewards[i] > rewards[j]))
+                    clusters.setdefault(kind, []).append(comparison.id)
+    return {kind: cluster_bootstrap(hits[kind], clusters[kind]) for kind in sorted(hits)}
+
+
+def kind_of_pair(ranked: Ranked, grader: Grader) -> KindOfPair:
+    """For the report card: the kind of a pair of a comparison, by what its completions truly are."""
+
+    def kind(comparison: Comparison, better: int, worse: int) -> str | None:
+        question = ranked.questions[comparison.id]
+        a, b = (grader.grade(question, str(comparison.completions[k])) for k in (better, worse))
+        return pair_kind(question, a, b)
+
+    return kind
