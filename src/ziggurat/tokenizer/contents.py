@@ -50,6 +50,8 @@ class Contents:
             row["tool_calls"] = self._deep(row["tool_calls"], number)
         if row.get("name"):
             row["name"] = self._new(row["name"], number)
+        if "tool_call_id" in row:
+            row["tool_call_id"] = self._key(row["tool_call_id"], number)
         return row
 
     def hide_unsafe(self, value: Any) -> Any:
@@ -57,7 +59,7 @@ class Contents:
         if isinstance(value, str):
             return self._new(value, -1) if self._is_unsafe(value) else value
         if isinstance(value, dict):
-            return {key: self.hide_unsafe(item) for key, item in value.items()}
+            return {self._key(key, -1): self.hide_unsafe(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self.hide_unsafe(item) for item in value]
         return value
@@ -77,7 +79,7 @@ class Contents:
         if isinstance(value, str):
             return _PLACEHOLDER.sub(lambda match: self.contents[int(match[1])].text, value)
         if isinstance(value, dict):
-            return {key: self.reveal(item) for key, item in value.items()}
+            return {self.reveal(key): self.reveal(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self.reveal(item) for item in value]
         return value
@@ -87,18 +89,23 @@ class Contents:
         written = json.dumps(value, **options | {"ensure_ascii": False})
         first = _PLACEHOLDER.search(written)
         revealed = json.dumps(self.reveal(value), **options)
-        if first is not None:
-            return self._new(revealed, self.contents[int(first[1])].message)
-        return self._new(revealed, -1) if self._is_unsafe(revealed) else revealed
+        return revealed if first is None else self._new(revealed, self.contents[int(first[1])].message)
+
+    def _key(self, key: Any, number: int) -> Any:
+        """Keys are the template's to look up; only one that holds the name of a special token is hidden."""
+        return self._new(key, number) if isinstance(key, str) and self._is_unsafe(key) else key
 
     def _is_unsafe(self, text: str) -> bool:
         return _OPEN in text or self.special.search(text) is not None
 
     def _deep(self, value: Any, number: int, key: str = "") -> Any:
         if isinstance(value, str):
-            return value if key == "type" and value == "function" else self._new(value, number)
+            readable = key in ("type", "id") and not self._is_unsafe(
+                value
+            )  # templates compare and measure these
+            return value if readable else self._new(value, number)
         if isinstance(value, dict):
-            return {k: self._deep(item, number, k) for k, item in value.items()}
+            return {self._key(k, number): self._deep(item, number, k) for k, item in value.items()}
         if isinstance(value, list | tuple):
             return [self._deep(item, number) for item in value]
         return value
