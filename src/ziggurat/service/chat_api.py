@@ -1,0 +1,77 @@
+"""The chat page's own API: which models there are, and one streamed answer.
+
+`POST /api/chat` answers with Server-Sent Events, one JSON object each:
+
+    data: {"text": "Mira is"}                    text to append, as it appears
+    : waiting                                    (a comment, while the model is busy with somebody else)
+    data: {"done": {"finish_reason": "stop", "usage": {...}, "seed": 7, "tokens_per_s": 180.2, ...}}
+    data: {"error": {"message": "...", ...}}     instead of done, if the model failed half-way
+
+A stream that ends with neither was cut on its way; the page says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from ziggurat.service.bodies import ChatBody, read_body, to_messages, to_params
+from ziggurat.service.limits import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE
+from ziggurat.service.shelf import Shelf
+from ziggurat.service.streams import Tally, TicketStream, event, stream, timings
+
+
+def chat_routes(shelf: Shelf) -> APIRouter:
+    routes = APIRouter(prefix="/api")
+    limits = shelf.limits
+
+    @routes.get("/models")
+    async def models() -> dict[str, Any]:
+        return {
+            "models": [served.card.model_dump() for served in shelf],
+            "examples": [example.model_dump() for example in shelf.examples],
+            "defaults": {
+                "temperature": DEFAULT_TEMPERATURE,
+                "max_tokens": min(DEFAULT_MAX_TOKENS, limits.max_tokens),
+            },
+            "limits": {
+                "max_tokens": limits.max_tokens,
+                "max_messages": limits.max_messages,
+                "max_message_chars": limits.max_message_chars,
+            },
+        }
+
+    @routes.post("/chat", response_model=None)
+    async def chat(request: Request) -> TicketStream:
+        body = await read_body(request, ChatBody, limits)
+        served = shelf[body.model]
+        messages = to_messages(body.messages, limits)
+        params = to_params(
+            temperature=body.temperature,
+            top_p=body.top_p,
+            max_tokens=body.max_tokens,
+            seed=body.seed,
+            limits=limits,
+        )
+        ticket = served.worker.submit(messages, params)
+
+        def done(tally: Tally) -> list[bytes]:
+            summary = {
+                "finish_reason": tally.finish,
+                "usage": tally.usage(),
+                "seed": params.seed,
+                **timings(ticket, tally),
+            }
+            return [event({"done": summary})]
+
+        return await stream(
+            request,
+            ticket,
+            head=[],
+            piece=lambda text: {"text": text},
+            tail=done,
+            keepalive_s=limits.keepalive_s,
+        )
+
+    return routes

@@ -1,0 +1,102 @@
+"""What stands before every request: who may speak to this server, and the headers every answer carries.
+
+The server has no login yet, so a page from elsewhere must not be able to drive it through the visitor's browser:
+
+    DNS rebinding      a foreign name resolved to 127.0.0.1      the Host header must be a name we know
+    cross-site calls   a foreign page posting to us              the Origin must be our own; there is no CORS
+
+It does not protect from other programs or other users of this machine.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ziggurat.service.problems import error_body
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def host_name(authority: str) -> str:
+    """`localhost:8000` -> `localhost`, `[::1]:8000` -> `::1`; "" for what is no authority at all."""
+    if any(character in authority for character in "/?#@\\ "):
+        return ""
+    try:
+        return (urlsplit(f"//{authority}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+class Guard:
+    """ASGI middleware: Host and Origin checks, `x-request-id`, and the security headers.
+
+    `exposed` says that the server listens beyond loopback: then any IP address literal is a good Host as well
+    (rebinding needs a name), and further names come through `allowed_hosts`.
+    """
+
+    def __init__(self, app: ASGIApp, *, allowed_hosts: Iterable[str] = (), exposed: bool = False) -> None:
+        self.app = app
+        self.names = LOOPBACK_NAMES | {name.lower() for name in allowed_hosts}
+        self.exposed = exposed
+
+    def refusal(self, headers: Headers) -> str | None:
+        """Why this request must not pass, or None."""
+        authority = headers.get("host", "")
+        host = host_name(authority)
+        if not (host in self.names or (self.exposed and _is_address(host))):
+            return f"Host {authority!r} is not a name of this server; open it as http://localhost, or allow the name."
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != authority.lower():
+            return f"This server does not answer pages from {origin}."
+        return None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                out = MutableHeaders(scope=message)
+                out["x-request-id"] = request_id
+                out.setdefault("x-content-type-options", "nosniff")
+                out.setdefault("referrer-policy", "no-referrer")
+                out.setdefault("cross-origin-resource-policy", "same-origin")
+                out.setdefault("cache-control", "no-store")
+            await send(message)
+
+        if reason := self.refusal(headers):
+            await JSONResponse(error_body(403, reason, code="host_not_allowed"), 403)(
+                scope, receive, send_marked
+            )
+            return
+        await self.app(scope, receive, send_marked)

@@ -1,0 +1,203 @@
+"""The server: one page, two APIs, any number of models, on this machine.
+
+    create_app(models)     the ASGI application, for tests and for other servers
+    serve(names)           load runs, listen, say where; returns on Ctrl-C
+
+It listens on loopback. There is no login, so listening further needs `expose=True`, said aloud.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.responses import HTMLResponse
+
+from ziggurat import __version__
+from ziggurat.console import err, out
+from ziggurat.errors import UsageError
+from ziggurat.places import find_run
+from ziggurat.service import library, problems
+from ziggurat.service.chat_api import chat_routes
+from ziggurat.service.guard import Guard, is_loopback
+from ziggurat.service.limits import Limits
+from ziggurat.service.openai_api import openai_routes
+from ziggurat.service.shelf import Example, ModelCard, Shelf
+from ziggurat.service.worker import ChatLike
+
+DEFAULT_PORT = 8000
+PORTS_TO_TRY = 20
+"""If nobody asked for a port in particular and 8000 is taken, the next ones are tried: a demo must not end on that."""
+
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound unasked
+
+SHUTDOWN_S = 2
+"""How long open streams may finish after Ctrl-C."""
+
+
+def create_app(
+    models: Mapping[str, ChatLike],
+    *,
+    cards: Mapping[str, ModelCard] | None = None,
+    examples: Sequence[Example] = (),
+    limits: Limits | None = None,
+    allowed_hosts: Iterable[str] = (),
+    exposed: bool = False,
+) -> FastAPI:
+    """The application over models that are already loaded."""
+    limits = limits or Limits()
+    shelf = Shelf(models, cards or {}, examples, limits)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        shelf.close()
+
+    # No /docs and /redoc: those pages load their scripts from the network. /openapi.json stays.
+    # No telemetry: FastAPI would send traces where an environment variable points; nothing leaves this machine.
+    app = FastAPI(
+        title="Ziggurat",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    problems.install(app)
+    app.include_router(chat_routes(shelf))
+    app.include_router(openai_routes(shelf, limits))
+    app.add_middleware(Guard, allowed_hosts=tuple(allowed_hosts), exposed=exposed)
+    page, policy = chat_page()
+
+    @app.get("/", include_in_schema=False)
+    async def chat() -> HTMLResponse:
+        return HTMLResponse(page, headers={"content-security-policy": policy, "cache-control": "no-cache"})
+
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        queues = {s.card.name: {"busy": s.worker.busy, "waiting": s.worker.waiting} for s in shelf}
+        return {"status": "ok", "version": __version__, "models": queues}
+
+    return app
+
+
+def chat_page() -> tuple[str, str]:
+    """The page, and the policy that lets its own script and style run and nothing else, by their hashes."""
+    page = (files("ziggurat.service") / "page" / "chat.html").read_text(encoding="utf-8")
+
+    def hashes(tag: str) -> str:
+        found = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in found)
+        return " ".join(f"'sha256-{digest}'" for digest in digests)
+
+    policy = (
+        f"default-src 'none'; script-src {hashes('script')}; style-src {hashes('style')}; connect-src 'self'; "
+        "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return page, policy
+
+
+def listen(host: str, port: int | None) -> socket.socket:
+    """A bound socket, before any model is loaded: a taken port should cost no waiting."""
+    candidates = range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TO_TRY) if port is None else (port,)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    reason = ""
+    for candidate in candidates:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, candidate))
+        except OSError as error:
+            listener.close()
+            reason = error.strerror or str(error)
+            continue
+        if port is None and candidate != DEFAULT_PORT:
+            err.print(f"Port {DEFAULT_PORT} is taken ({reason}); using {candidate}.")
+        return listener
+    where = f"port {port}" if port is not None else f"any port from {candidates[0]} to {candidates[-1]}"
+    raise UsageError(
+        f"Cannot listen on {host}, {where}: {reason}; choose another with --port (0 finds a free one)."
+    )
+
+
+def address_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    if host in EVERYWHERE:
+        host = socket.gethostname()
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, saying when it can be reached."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._ready()
+
+
+def run_app(app: FastAPI, listener: socket.socket, ready: Callable[[str], None]) -> None:
+    """Serve an application on a bound socket until Ctrl-C or SIGTERM."""
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=SHUTDOWN_S, server_header=False
+    )
+    try:
+        _Server(config, lambda: ready(address_of(listener))).run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        listener.close()
+
+
+def serve(
+    names: list[str],
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    expose: bool = False,
+    allowed_hosts: Sequence[str] = (),
+    examples: Sequence[Example] | None = None,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Load the named runs, listen, and serve until Ctrl-C. `port` None: 8000 or the next free one; 0: any free one."""
+    if not names:
+        raise UsageError("Name at least one run to serve, for instance `ziggurat serve town/ppo`.")
+    if not is_loopback(host) and not expose:
+        raise UsageError(
+            f"{host} can be reached from other machines and there is no login; add --expose if that is what you want."
+        )
+    listener = listen(host, port)
+    try:
+        runs = list(dict.fromkeys(library.expand(names)))
+        loaded = {}
+        for name in runs:
+            card, chat = library.load(name)
+            loaded[card.name] = (card, chat)
+            err.print(f"Loaded {card.name}.")
+        if examples is None:
+            examples = library.examples_beside([find_run(name) for name in runs])
+    except BaseException:
+        listener.close()
+        raise
+    if not is_loopback(host):
+        err.print(f"Listening on {host} without a login: everybody who reaches this port can use the models.")
+    app = create_app(
+        {name: chat for name, (_, chat) in loaded.items()},
+        cards={name: card for name, (card, _) in loaded.items()},
+        examples=examples,
+        allowed_hosts=(host, socket.gethostname(), *allowed_hosts),
+        exposed=not is_loopback(host),
+    )
+    run_app(app, listener, ready or (lambda address: out.print(f"Chat at {address}  (Ctrl-C ends it)")))

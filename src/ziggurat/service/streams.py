@@ -1,0 +1,167 @@
+"""From a ticket to the wire: Server-Sent Events, and the one promise that no request outlives its client.
+
+Before the first byte of a stream the first delta is awaited (for at most one keep-alive period), so that a prompt that
+does not fit is answered with 400 and not with a stream that begins with 200 and ends in tears.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from ziggurat.service.problems import ApiError, describe
+from ziggurat.service.worker import DeltaLike, Ticket
+
+KEEPALIVE = b": waiting\n\n"
+
+
+def event(data: dict[str, Any]) -> bytes:
+    """One SSE event. JSON never holds a bare newline, so one `data:` line is enough."""
+    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+@dataclass
+class Tally:
+    """What is known once an answer is whole."""
+
+    finish: str = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def add(self, delta: DeltaLike) -> None:
+        if delta.finish is not None:
+            self.finish = delta.finish
+        if delta.usage is not None:
+            self.prompt_tokens = delta.usage.prompt_tokens
+            self.completion_tokens = delta.usage.completion_tokens
+
+    def usage(self) -> dict[str, int]:
+        total = self.prompt_tokens + self.completion_tokens
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": total,
+        }
+
+
+def timings(ticket: Ticket, tally: Tally) -> dict[str, float]:
+    """Seconds waited and worked. Speed is completion tokens over the model's whole time, prompt included."""
+    elapsed_s = max(ticket.t_finished - ticket.t_started, 1e-9)
+    return {
+        "waited_s": round(ticket.t_started - ticket.t_submitted, 4),
+        "first_token_s": round(max(ticket.t_first - ticket.t_started, 0.0), 4),
+        "elapsed_s": round(elapsed_s, 4),
+        "tokens_per_s": round(tally.completion_tokens / elapsed_s, 1),
+    }
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _race(ticket: Ticket, gone: asyncio.Task[None], timeout_s: float) -> tuple[bool, DeltaLike | None]:
+    """(True, delta or None at the end), or (False, None) if nothing came in time."""
+    arrival = asyncio.ensure_future(ticket.next())
+    try:
+        await asyncio.wait({arrival, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if arrival.done():
+            return True, arrival.result()
+        if gone.done():
+            raise ApiError(499, "The client went away before its answer began.")
+        return False, None
+    finally:
+        if not arrival.done():
+            arrival.cancel()
+
+
+class TicketStream(StreamingResponse):
+    """An event stream whose ticket is cancelled on every way out: finished, failed, or the client gone."""
+
+    def __init__(self, content: AsyncIterator[bytes], ticket: Ticket) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(content, media_type="text/event-stream", headers=headers)
+        self.ticket = ticket
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.ticket.cancel()
+
+
+async def stream(
+    request: Request,
+    ticket: Ticket,
+    *,
+    head: list[dict[str, Any]],
+    piece: Callable[[str], dict[str, Any]],
+    tail: Callable[[Tally], list[bytes]],
+    keepalive_s: float,
+) -> TicketStream:
+    """Stream a ticket: `head` events, one `piece` event per bit of text, then `tail`; an error ends it early."""
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        arrived, first = await _race(ticket, gone, keepalive_s)
+    except BaseException:
+        ticket.cancel()
+        raise
+    finally:
+        gone.cancel()  # from here on StreamingResponse itself watches for the disconnect
+
+    async def events() -> AsyncIterator[bytes]:
+        for data in head:
+            yield event(data)
+        tally = Tally()
+        have, delta = arrived, first
+        try:
+            while True:
+                if not have:
+                    yield KEEPALIVE
+                elif delta is None:
+                    break
+                else:
+                    tally.add(delta)
+                    if delta.text:
+                        yield event(piece(delta.text))
+                have, delta = await _next_within(ticket, keepalive_s)
+        except Exception as error:
+            yield event(describe(error)[1])
+            return
+        for last in tail(tally):
+            yield last
+
+    return TicketStream(events(), ticket)
+
+
+async def _next_within(ticket: Ticket, timeout_s: float) -> tuple[bool, DeltaLike | None]:
+    try:
+        return True, await asyncio.wait_for(ticket.next(), timeout_s)
+    except TimeoutError:
+        return False, None
+
+
+async def gather(request: Request, ticket: Ticket) -> tuple[str, Tally]:
+    """The whole answer at once; cancelled if the client hangs up while it is being written."""
+    gone = asyncio.ensure_future(_disconnected(request))
+    tally = Tally()
+    parts: list[str] = []
+    try:
+        while True:
+            have, delta = await _race(ticket, gone, 3600.0)
+            if not have:
+                continue
+            if delta is None:
+                return "".join(parts), tally
+            tally.add(delta)
+            parts.append(delta.text)
+    finally:
+        gone.cancel()
+        ticket.cancel()

@@ -1,0 +1,170 @@
+"""Who may reach the server, under which name, and how it starts and ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+
+import httpx
+import pytest
+from tests.service.conftest import Serving
+from tests.service.fakes import FakeChat, echo
+
+from ziggurat.errors import UsageError
+from ziggurat.service import server
+from ziggurat.service.guard import host_name, is_loopback
+from ziggurat.service.server import create_app, listen, serve
+from ziggurat.service.worker import ModelWorker
+
+
+def app(**settings: object) -> object:
+    return create_app({"m": FakeChat(echo)}, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST:1", "localhost."])
+def test_loopback_names_are_answered(serving: Serving, host: str) -> None:
+    with serving(app()) as address:
+        assert httpx.get(f"{address}/health", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "a@localhost", ""],
+)
+def test_other_names_are_refused_against_dns_rebinding(serving: Serving, host: str) -> None:
+    with serving(app()) as address:
+        for path in ("/", "/api/models", "/v1/models", "/health"):
+            response = httpx.get(f"{address}{path}", headers={"host": host})
+            assert response.status_code == 403
+            assert response.json()["error"]["code"] == "host_not_allowed"
+
+
+def test_an_exposed_server_answers_to_addresses_and_to_the_names_it_was_given(serving: Serving) -> None:
+    with serving(app(exposed=True, allowed_hosts=["tower.lan"])) as address:
+        told = {
+            host: httpx.get(f"{address}/health", headers={"host": host}).status_code
+            for host in ("10.0.0.1:8000", "tower.lan", "evil.example")
+        }
+    assert told == {"10.0.0.1:8000": 200, "tower.lan": 200, "evil.example": 403}
+
+
+def test_a_page_from_elsewhere_is_refused_and_gets_no_cors(serving: Serving) -> None:
+    with serving(app()) as address:
+        own = httpx.get(f"{address}/api/models", headers={"origin": address})
+        foreign = httpx.get(f"{address}/api/models", headers={"origin": "http://evil.example"})
+        opaque = httpx.get(f"{address}/api/models", headers={"origin": "null"})
+        asked = httpx.options(f"{address}/api/chat", headers={"origin": "http://evil.example"})
+    assert [r.status_code for r in (own, foreign, opaque, asked)] == [200, 403, 403, 403]
+    assert not any(name.startswith("access-control") for r in (own, foreign, asked) for name in r.headers)
+
+
+def test_every_answer_carries_the_security_headers_and_a_request_id(serving: Serving) -> None:
+    with serving(app()) as address:
+        page = httpx.get(address)
+        error = httpx.get(f"{address}/nowhere", headers={"x-request-id": "mine-1"})
+        odd = httpx.get(f"{address}/health", headers={"x-request-id": "two words"})
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert page.headers["x-content-type-options"] == error.headers["x-content-type-options"] == "nosniff"
+    assert error.headers["x-request-id"] == "mine-1"
+    assert odd.headers["x-request-id"].startswith("req_")
+
+
+def test_the_page_loads_nothing_from_elsewhere_and_never_inserts_html() -> None:
+    page, _ = server.chat_page()
+    assert not re.findall(r"""(?:src|href)=["'](?!#|data:)""", page)
+    assert not re.findall(r"\.innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", page)
+    assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", page)
+
+
+def test_every_word_of_the_page_exists_in_both_languages() -> None:
+    """Keys by regular expression, since the page has no build: both blocks list the same ones, and none is unknown."""
+    page, _ = server.chat_page()
+    english, chinese = re.search(
+        r"\n  en: \{\n(.*?)\n  \},\n  zh: \{\n(.*?)\n  \},\n\};", page, re.DOTALL
+    ).groups()  # type: ignore[union-attr]
+
+    def keys(block: str) -> set[str]:
+        without_text = re.sub(r'"[^"]*"|`[^`]*`', '""', block)
+        return set(re.findall(r"(\w+): ?(?:\"|\{|\w+ =>|\(\w+, \w+\) =>)", without_text))
+
+    assert keys(english) == keys(chinese)
+    used = set(re.findall(r"""data-t(?:itle)?="(\w+)"|\bt\("(\w+)"\)""", page))
+    assert {a or b for a, b in used} <= keys(english)
+
+
+@pytest.mark.parametrize(
+    ("authority", "name"),
+    [("localhost:80", "localhost"), ("[::1]:80", "::1"), ("A.b.", "a.b"), ("[", ""), ("a/b", "")],
+)
+def test_host_names_are_read_from_authorities(authority: str, name: str) -> None:
+    assert host_name(authority) == name
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"), [("127.0.0.9", True), ("::1", True), ("0.0.0.0", False), ("lan", False)]
+)
+def test_loopback_is_told_from_the_rest(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
+
+
+def test_listening_beyond_loopback_needs_to_be_said() -> None:
+    with pytest.raises(UsageError, match="--expose"):
+        serve(["town/ppo"], host="0.0.0.0")
+
+
+def test_a_taken_port_is_an_error_when_asked_for_and_passed_over_when_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with listen("127.0.0.1", 0) as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match="--port"):
+            listen("127.0.0.1", port)
+        monkeypatch.setattr(server, "DEFAULT_PORT", port)
+        with listen("127.0.0.1", None) as other:
+            assert port < other.getsockname()[1] < port + server.PORTS_TO_TRY
+
+
+def test_a_server_says_where_it_is_and_ends_quietly_on_ctrl_c() -> None:
+    code = """
+        from tests.service.fakes import FakeChat, echo
+        from ziggurat.service.server import create_app, listen, run_app
+        run_app(create_app({"m": FakeChat(echo)}), listen("127.0.0.1", 0), lambda where: print(where, flush=True))
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p) + os.pathsep + os.getcwd()},
+    )
+    assert process.stdout is not None
+    address = process.stdout.readline().strip()
+    assert httpx.get(f"{address}/health").json()["status"] == "ok"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_a_worker_may_be_closed_twice_and_then_refuses(serving: Serving) -> None:
+    worker = ModelWorker("m", FakeChat(echo), max_waiting=1)
+    worker.close()
+    worker.close()
+    with pytest.raises(Exception, match="shutting down"):
+        worker.submit([], None)  # type: ignore[arg-type]
+
+
+def test_a_bound_socket_is_given_back_when_a_run_is_not_found() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(Exception, match="no/run"):
+        serve(["no/run-1"], port=port)
+    listen("127.0.0.1", port).close()
