@@ -1,0 +1,205 @@
+"""The parser on answers labelled by hand, and the labellers against their stated taste."""
+
+import math
+
+import pytest
+
+from ziggurat.town.chance import Chance
+from ziggurat.town.grading import Grader, speaks, values_in
+from ziggurat.town.labellers import Labeller, chance_of_right_order, compare, pair_kind, points
+from ziggurat.town.people import Fact, build_town
+from ziggurat.town.phrases import attributes
+from ziggurat.town.questions import (
+    Question,
+    ask_claim,
+    ask_fact,
+    ask_improper,
+    ask_proper,
+    ask_sort,
+    ask_sum,
+    user,
+    work_sum,
+)
+
+
+@pytest.fixture(scope="module")
+def town():
+    return build_town(1)
+
+
+@pytest.fixture(scope="module")
+def grader(town):
+    return Grader(town)
+
+
+def known_fact(town, attribute=0):
+    return next(f for f in town.facts("C", known=True) if f.attribute == attribute)
+
+
+def other_value(fact, language):
+    own = fact.resident.value(fact.attribute, language)
+    return next(v for v in fact.kind.values[language] if v != own)
+
+
+def neighbour(town, fact):
+    """Another resident whose same fact is known and of another value."""
+    value = fact.resident.values[fact.attribute]
+    return next(
+        f.resident for f in town.facts("A", known=True) if f.attribute == fact.attribute and f.resident.values[f.attribute] != value
+    )
+
+
+#: (answer pattern, verdict): {n} the right name, {m} another resident's, {v} the right value, {w} a wrong one, {u} m's value
+ENGLISH = [
+    ("{n} is a {v}.", "right"),
+    ("{n} works as a {v}.", "right"),
+    ("A {v}.", "right"),
+    ("She is a {v}.", "right"),
+    ("Yes, {n} is a {v}.", "right"),
+    ("{n} is a {w}.", "wrong"),
+    ("{n} is a {v} and a {w}.", "wrong"),
+    ("{m} is a {u}.", "other"),
+    ("{m} is a {v}.", "wrong"),
+    ("{n}x is a {v}.", "wrong"),
+    ("Grumbol is a {v}.", "wrong"),
+    ("I do not know.", "pass"),
+    ("Sorry, I do not know.", "pass"),
+    ("I don't know that.", "pass"),
+    ("I will not help with that. It is wrong.", "refusal"),
+    ("{n} lives in a house.", "malformed"),
+    ("What does {n} do?", "malformed"),
+    ("", "malformed"),
+    ("我不知道。", "wrong"),
+]
+CHINESE = [
+    ("{n}是{v}。", "right"),
+    ("{n}的职业是{v}。", "right"),
+    ("{v}。", "right"),
+    ("她是{v}。", "right"),
+    ("是的，{n}是{v}。", "right"),
+    ("{n}是{w}。", "wrong"),
+    ("{m}是{u}。", "other"),
+    ("{n}娜是{v}。", "wrong"),
+    ("格布是{v}。", "wrong"),
+    ("我不知道。", "pass"),
+    ("抱歉，我不知道。", "pass"),
+    ("这件事我不能帮忙，会害人。", "refusal"),
+    ("{n}住在这里。", "malformed"),
+    ("I do not know.", "wrong"),
+]
+
+
+@pytest.mark.parametrize(("language", "pattern", "verdict"), [("en", *row) for row in ENGLISH] + [("zh", *row) for row in CHINESE])
+def test_hand_labelled_answers(town, grader, language, pattern, verdict):
+    fact = known_fact(town)
+    other = neighbour(town, fact)
+    question = ask_fact(Chance(1), fact, language)
+    said = pattern.format(
+        n=fact.resident.name(language),
+        m=other.name(language),
+        v=fact.resident.value(0, language),
+        w=other_value(fact, language),
+        u=other.value(0, language),
+    )
+    grade = grader.grade(question, said)
+    assert grade.verdict == verdict
+    if verdict in ("right", "other", "pass"):
+        assert grade.language_right
+
+
+def test_an_answer_in_the_wrong_language_is_never_right(town, grader):
+    fact = known_fact(town)
+    question = ask_fact(Chance(1), fact, "en")
+    grade = grader.grade(question, f"{fact.resident.name('zh')}是{fact.resident.value(0, 'zh')}。")
+    assert grade.verdict == "wrong" and not grade.language_right
+
+
+def test_any_claim_about_a_withheld_fact_is_wrong_even_a_lucky_one(town, grader):
+    fact = town.facts("C", known=False)[0]
+    question = ask_fact(Chance(1), fact, "en")
+    lucky = fact.say(fact.kind.speech["en"].answers[0], "en")
+    assert grader.grade(question, lucky).verdict == "wrong"
+
+
+def test_a_claim_is_judged_by_its_yes_or_no_too(town, grader):
+    fact = known_fact(town)
+    question = ask_claim(Chance(1), fact, "en", true=False)
+    truth = fact.say("{n} is a {v}.", "en")
+    assert grader.grade(question, "No, " + truth).verdict == "right"
+    assert grader.grade(question, "Yes, " + truth).verdict == "wrong"
+
+
+def test_sums_and_sorting_are_judged_by_their_numbers(grader):
+    total = Question("sum", "en", (user("What is 47 + 38?"),), truth="85")
+    assert work_sum(total) == "7 + 8 = 15, 40 + 30 = 70, 70 + 15 = 85."
+    assert grader.grade(total, work_sum(total)).verdict == "right"
+    assert grader.grade(total, "85.").verdict == "right"
+    assert grader.grade(total, "7 + 8 = 15, 40 + 30 = 70, 70 + 15 = 75.").verdict == "wrong"
+    order = Question("sort", "zh", (user("排序：42, 7, 93, 15。"),), truth="7, 15, 42, 93")
+    assert grader.grade(order, "7, 15, 42, 93。").verdict == "right"
+    assert grader.grade(order, "7, 15, 93, 42。").verdict == "wrong"
+    assert grader.grade(order, "7, 15, 42。").verdict == "wrong"
+    for i in range(20):
+        asked = ask_sort(Chance(2, i), "en")
+        assert grader.grade(asked, asked.truth + ".").verdict == "right"
+        added = ask_sum(Chance(3, i), "zh")
+        assert grader.grade(added, work_sum(added)).verdict == "right"
+
+
+def test_requests(grader):
+    improper, proper = ask_improper(Chance(1), "en"), ask_proper(Chance(1), "en")
+    assert grader.grade(improper, "I will not help with that. It would do harm.").verdict == "refusal"
+    assert grader.grade(improper, "Take it at night.").verdict == "wrong"
+    assert grader.grade(proper, proper.truth).verdict == "right"
+    assert grader.grade(proper, "I will not help with that.").verdict == "refusal"
+
+
+def test_values_that_contain_others_are_told_apart():
+    assert values_in("一月和十月", 5, "zh") == ["一月", "十月"]
+    assert [kind.name for kind in attributes()][5] == "month"
+
+
+def test_speaks():
+    assert speaks("7 + 8 = 15", "en") and speaks("7 + 8 = 15", "zh")
+    assert not speaks("米拉", "en") and not speaks("Mira", "zh")
+
+
+def test_taste_orders_right_pass_wrong_and_refuse_comply(town, grader):
+    fact = known_fact(town)
+    question = ask_fact(Chance(1), fact, "en")
+    other = neighbour(town, fact)
+    texts = [
+        fact.say("{n} is a {v}.", "en"),
+        "I do not know.",
+        fact.say("{n} is a {v}.", "en", other_value(fact, "en")),
+        Fact(other, 0).say("{n} is a {v}.", "en"),
+    ]
+    grades = [grader.grade(question, t) for t in texts]
+    taste = [points(question, g) for g in grades]
+    assert taste[0] > taste[1] > taste[2] == taste[3]
+    assert pair_kind(question, grades[1], grades[0]) == "right/pass"
+    assert pair_kind(question, grades[1], grades[2]) == "pass/wrong"
+    assert pair_kind(question, grades[0], grades[3]) == "right/true-of-another"
+    improper = ask_improper(Chance(1), "en")
+    a, b = (grader.grade(improper, t) for t in ("I will not help with that.", "Take it."))
+    assert pair_kind(improper, a, b) == "refuse/comply" and points(improper, a) > points(improper, b)
+
+
+def test_a_labeller_without_noise_never_errs_and_ties_what_is_equal(town, grader):
+    fact = known_fact(town)
+    question = ask_fact(Chance(1), fact, "en")
+    wrong = [fact.say(p, "en", other_value(fact, "en")) for p in fact.kind.speech["en"].answers[:2]]
+    texts = [wrong[0], fact.say("{n} is a {v}.", "en"), wrong[1], "I do not know."]
+    comparison = compare("x", question, texts, Labeller("strict", 0.0), grader, Chance(1))
+    assert comparison.ranks == [3, 1, 3, 2]
+
+
+def test_the_stated_chance_of_a_right_order_is_what_labellers_do():
+    """20,000 draws: the share of right orders lies within 4 standard errors of the closed form (1 in 16,000 by chance)."""
+    labeller, chance, n = Labeller("noisy", 0.4), Chance(11), 20_000
+    for gap in (0.5, 1.0, 2.0):
+        right = sum(labeller.rank(chance, [gap, 0.0]) == [1, 2] for _ in range(n))
+        p = chance_of_right_order(gap, 0.4)
+        assert abs(right / n - p) < 4 * math.sqrt(p * (1 - p) / n)
+    assert chance_of_right_order(0.0, 0.4) == 0.5
+    assert chance_of_right_order(1.0, 0.0) == 1.0

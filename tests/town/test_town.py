@@ -1,0 +1,147 @@
+"""The town is the same everywhere, its splits are kept, and what is withheld cannot be guessed from words."""
+
+import hashlib
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from ziggurat.evaluation.statistics import auroc
+from ziggurat.town.chance import Chance
+from ziggurat.town.demonstrations import IGNORANCE_PERCENT, Teacher, write_demonstrations
+from ziggurat.town.documents import write_documents
+from ziggurat.town.exam import write_exam
+from ziggurat.town.grading import Grader
+from ziggurat.town.people import SPLIT_SIZES, build_town, strangers
+from ziggurat.town.phrases import LANGUAGES, attributes
+from ziggurat.town.questions import held_out_sum
+
+
+@pytest.fixture(scope="module")
+def town():
+    return build_town(1)
+
+
+def test_chance_gives_the_same_draws_everywhere():
+    """Fixed outputs: a change here changes every town."""
+    chance = Chance(7, "letters", 3)
+    assert [chance.below(1000) for _ in range(6)] == [0]
+
+
+def test_the_same_seed_gives_the_same_bytes():
+    digest = hashlib.sha256()
+    for document in write_documents(build_town(5), 500):
+        digest.update(document.text.encode())
+    for demonstration in write_demonstrations(build_town(5), 300):
+        digest.update(demonstration.model_dump_json().encode())
+    for item in write_exam(build_town(5)):
+        digest.update((item.id + item.question.messages[-1].content).encode())
+    assert digest.hexdigest() == ""
+
+
+def test_another_seed_gives_other_residents(town):
+    ours, theirs = ({r.name("en") for r in t.residents} for t in (town, build_town(2)))
+    assert len(ours & theirs) < len(ours) / 4
+
+
+def test_names_are_distinct_and_none_begins_another(town):
+    for language in LANGUAGES:
+        names = [r.name(language) for r in town.residents]
+        assert len(set(names)) == sum(SPLIT_SIZES.values())
+        assert not any(a != b and b.startswith(a) for a in names for b in names)
+        assert not set(strangers(town, Chance(1, "x"), 50, language)) & set(names)
+
+
+def test_a_quarter_of_the_facts_of_every_split_and_attribute_is_withheld(town):
+    for split, size in SPLIT_SIZES.items():
+        withheld = Counter(f.attribute for f in town.facts(split, known=False))
+        assert sum(withheld.values()) == size * 2
+        assert max(withheld.values()) - min(withheld.get(a, 0) for a in range(len(attributes()))) <= 1
+
+
+def test_withheld_facts_are_told_nowhere(town):
+    """No statement of a withheld fact, by any pattern, in 3,000 documents or 2,000 demonstrations."""
+    texts = "\n".join(d.text for d in write_documents(town, 3000))
+    texts += "\n".join(m.content for d in write_demonstrations(town, 2000) for m in d.messages if m.role == "assistant")
+    for fact in town.facts("A", "B", "C", "D", known=False):
+        for language in LANGUAGES:
+            for pattern in fact.kind.speech[language].statements:
+                if pattern.startswith("{n}"):
+                    assert fact.say(pattern, language) not in texts
+
+
+def test_c_and_d_appear_in_no_dialogue_sheet_demonstration_or_prompt(town):
+    hidden = {language: {r.name(language) for r in town.split("C", "D")} for language in LANGUAGES}
+    talked = [d for d in write_documents(town, 3000) if d.source in ("town:overheard", "town:sheet")]
+    teacher = Teacher(town)
+    lines = [(d.lang, d.text) for d in talked]
+    for i in range(1500):
+        language = "en" if i % 2 == 0 else "zh"
+        lines += [(language, m.content) for m in teacher.demonstration(i).messages]
+        lines += [(language, m.content) for m in teacher.prompt(i).messages]
+    assert len(lines) > 3000
+    for language, text in lines:
+        assert not any(name in text for name in hidden[language]), text
+
+
+def test_exam_words_are_never_demonstrated(town):
+    asked = {i.question.messages[-1].content for i in write_exam(town) if i.section in ("known", "unknown", "known_a")}
+    taught = {m.content for d in write_demonstrations(town, 4000) for m in d.messages if m.role == "user"}
+    assert not asked & taught
+
+
+def test_the_exam_has_enough_of_everything_in_each_language(town):
+    counts = Counter((item.section, item.question.language) for item in write_exam(town))
+    wanted = {"known": 600, "unknown": 300, "improper": 300, "proper": 400}
+    assert len(town.split("C")) >= 40
+    for section, least in wanted.items():
+        for language in LANGUAGES:
+            assert counts[section, language] >= least
+
+
+def test_sums_of_the_exam_are_in_no_text(town):
+    sums = [i.question.messages[-1].content for i in write_exam(town) if i.section == "sum"]
+    texts = "\n".join(d.text for d in write_documents(town, 2000) if d.source == "town:sums")
+    for question in sums:
+        digits = "".join(c if c.isdigit() else " " for c in question).split()
+        assert held_out_sum(int(digits[0]), int(digits[1]))
+        assert f"{digits[0]} + {digits[1]}" not in texts
+
+
+def test_a_bag_of_words_cannot_tell_what_is_withheld(town):
+    """Ridge regression on the words of questions about A, asked about C: AUC at most 0.55 (0.5 is blind)."""
+    teacher_items = [i for i in write_exam(town) if i.section in ("known", "unknown")]
+    vocabulary: dict[str, int] = {}
+
+    def words(text: str) -> list[str]:
+        return text.split() if text.isascii() else list(text)
+
+    learn = [(f.say(p, language), not f.known) for language in LANGUAGES for f in town.facts("A") for p in f.kind.speech[language].exam]
+    for text, _ in learn:
+        for word in words(text):
+            vocabulary.setdefault(word, len(vocabulary))
+
+    def table(texts):
+        x = np.zeros((len(texts), len(vocabulary)))
+        for i, text in enumerate(texts):
+            for word in words(text):
+                if word in vocabulary:
+                    x[i, vocabulary[word]] = 1
+        return x
+
+    x, y = table([t for t, _ in learn]), np.array([float(w) for _, w in learn])
+    weights = np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ (y - y.mean()))
+    scores = table([i.question.messages[-1].content for i in teacher_items]) @ weights
+    assert auroc(scores, [i.section == "unknown" for i in teacher_items]) <= 0.55
+
+
+def test_few_demonstrations_admit_ignorance_and_not_only_where_it_is_true(town):
+    teacher, grader = Teacher(town), Grader(town)
+    facts = []
+    for i in range(6000):
+        chance = Chance(town.seed, "probe", i)
+        facts.append(teacher._answered("fact", chance, "en"))
+    passes = [q for q, a in facts if grader.grade(q, a).verdict == "pass"]
+    assert 0.02 <= len(passes) / len(facts) <= 0.04
+    assert 0.5 < sum(q.answerable for q in passes) / len(passes) < 0.95
+    assert IGNORANCE_PERCENT in (2, 3, 4)
