@@ -8,7 +8,7 @@ plain torch that defines the meaning (used on other devices, where torch's own k
 Row statistics are accumulated in fp32; products are rounded to the dtype of the activations.
 Measured: see docs/model.md. Left out: double backward.
 
-Legend: B batch, T time, H query heads, K key/value heads, D head width, C width, F MLP width, N = B * T.
+Legend: B batch, T time, H query heads, K key/value heads, D head width, C width, V vocabulary, N = B * T.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from torch.autograd.function import once_differentiable
 
 LONGEST_KEPT_SCORES = 1024
 """Up to this many tokens attention keeps its (T, T) weights for the backward pass; beyond, torch's flash attention."""
+ROWS_TIMES_VOCABULARY = 1 << 18
+"""fp32 logits made at a time (1 MiB, half of a core's second-level cache)."""
 
 
 # RMSNorm: y = x r g, with r = 1 / sqrt(mean(x^2) + eps).
@@ -104,7 +106,8 @@ class _NormedHeads(torch.autograd.Function):
         B, T, _ = qkv.shape
         HK, D = gains.shape
         x, v = qkv.view(B, T, HK + K, D).split_with_sizes((HK, K), dim=2)
-        r = inverse_rms(x, eps).to(x.dtype)  # (B, T, H + K, 1)
+        square = _head_sums(x * x, torch.ones_like(gains))
+        r = square.div_(D).add_(eps).rsqrt_()  # (B, T, H + K, 1)
         cos, sin = rotary.unbind(-2)
         g = gains.to(x.dtype)
         xhat = x * r
@@ -126,8 +129,8 @@ class _NormedHeads(torch.autograd.Function):
         dz = torch.cat((dq.transpose(1, 2), dk.transpose(1, 2)), dim=2)  # (B, T, H + K, D)
         a = torch.addcmul((dz * sin).roll(D // 2, -1), dz, cos)
         u = a * xhat
-        dgains = u.view(B * T, HK * D).sum(0, dtype=gains.dtype).view(HK, D)
-        along = (u * g).sum(-1, keepdim=True)
+        dgains = (u.new_ones(1, B * T) @ u.view(B * T, HK * D)).to(gains.dtype).view(HK, D)
+        along = _head_sums(u, g)
         a.mul_(g).addcmul_(xhat, along, value=-1 / D)
         dqkv = torch.empty(B, T, HK + K, D, dtype=xhat.dtype)
         torch.mul(a, r, out=dqkv[:, :, :HK])
@@ -135,38 +138,58 @@ class _NormedHeads(torch.autograd.Function):
         return dqkv.view(B, T, -1), dgains, None, None, None
 
 
+def _head_sums(x: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums within heads, x (B, T, H, D), weights (H, D) -> (B, T, H, 1), as one matrix product.
+
+    Its matrix (H D, H) is block diagonal: column h holds the weights of head h in the rows of head h. The products
+    with its zeros are cheaper than a reduction over short rows.
+    """
+    B, T, H, D = x.shape
+    return (x.reshape(B * T, H * D) @ torch.block_diag(*weights.to(x.dtype)).T).view(B, T, H, 1)
+
+
 # Causal attention. With p = softmax(s): ds = p (dp - sum(dp p)), the rest are matrix products. The G = H / K query heads
 # that read one key head are laid behind one another, so that grouped queries are one product too.
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """q (B, H, T, D), k and v (B, K, T, D) -> (B, H, T, D)."""
-    T = q.shape[2]
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """q (B, H, T, D), k and v (B, K, T, D) -> (B, H, T, D); bias (B, 1, T, T) from `causal_bias`, or plainly causal."""
     differentiates = torch.is_grad_enabled() and q.requires_grad
-    if not q.is_cpu or not differentiates or T > LONGEST_KEPT_SCORES:
-        return slow_causal_attention(q, k, v)
-    y: Tensor = _CausalAttention.apply(q, k, v)
+    if not q.is_cpu or not differentiates or q.shape[2] > LONGEST_KEPT_SCORES:
+        return slow_causal_attention(q, k, v, bias)
+    y: Tensor = _CausalAttention.apply(q, k, v, bias)
     return y
 
 
-def slow_causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+def slow_causal_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    grouped = q.shape[1] != k.shape[1]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=bias is None, enable_gqa=grouped)
+
+
+def causal_bias(segments: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, T) -> (B, 1, T, T): 0 where the key is not later and of the same segment, elsewhere minus infinity."""
+    T = segments.shape[1]
+    seen = (segments[:, :, None] == segments[:, None, :]).tril_()
+    return torch.zeros(len(segments), T, T, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)[:, None]
 
 
 class _CausalAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
         B, H, T, D = q.shape
-        K = k.shape[1]
-        q, k, v = q.reshape(B * K, -1, D), k.reshape(B * K, T, D), v.reshape(B * K, T, D)  # (BK, GT, D), (BK, T, D)
-        later = torch.full((T, T), -torch.inf, dtype=q.dtype).triu_(1).repeat(H // K, 1)  # (GT, T)
-        p = torch.baddbmm(later, q, k.transpose(1, 2), alpha=D**-0.5).softmax(-1)  # (BK, GT, T)
+        K, G = k.shape[1], H // k.shape[1]
+        q, k, v = q.reshape(B * K, G * T, D), k.reshape(B * K, T, D), v.reshape(B * K, T, D)
+        if bias is None:
+            bias = q.new_full((T, T), -torch.inf).triu_(1).repeat(G, 1)  # (GT, T)
+        else:
+            bias = bias[:, :, None].expand(B, K, G, T, T).reshape(B * K, G * T, T)
+        p = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=D**-0.5).softmax(-1)  # (BK, GT, T)
         ctx.save_for_backward(q, k, v, p)
         return (p @ v).view(B, H, T, D)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         q, k, v, p = ctx.saved_tensors
         B, H, T, D = dy.shape
         dy = dy.reshape(q.shape)
@@ -174,40 +197,48 @@ class _CausalAttention(torch.autograd.Function):
         ds = torch._softmax_backward_data(dy @ v.transpose(1, 2), p, -1, p.dtype)
         dq = (ds @ k).mul_(D**-0.5)
         dk = (ds.transpose(1, 2) @ q).mul_(D**-0.5)
-        return dq.view(B, H, T, D), dk.view(B, -1, T, D), dv.view(B, -1, T, D)
+        return dq.view(B, H, T, D), dk.view(B, -1, T, D), dv.view(B, -1, T, D), None
 
 
-# SwiGLU: silu(gate) up.
+# Next-token loss: -log p(target) from hidden states. d = p - onehot(target) is kept in the activations' dtype, made a
+# few rows at a time while their fp32 logits are in the processor's cache. With g the gradient of each row's loss:
+# dhidden = g (d W); dW = d^T (g hidden), so nothing of size (N, V) is touched twice.
 
 
-def swiglu(x: Tensor) -> Tensor:
-    """(..., 2F), gate then up -> (..., F)."""
-    if not x.is_cpu:
-        return slow_swiglu(x)
-    y: Tensor = _SwiGLU.apply(x)
-    return y
+def token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """hidden (N, C), weight (V, C) of the same dtype, targets (N) -> (N) in at least fp32."""
+    if not hidden.is_cpu:
+        return slow_token_nll(hidden, weight, targets)
+    nll: Tensor = _TokenNLL.apply(hidden, weight, targets)
+    return nll
 
 
-def slow_swiglu(x: Tensor) -> Tensor:
-    gate, up = x.chunk(2, dim=-1)
-    return F.silu(gate) * up
+def slow_token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    logits = F.linear(hidden, weight)
+    return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="none")
 
 
-class _SwiGLU(torch.autograd.Function):
+class _TokenNLL(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        gate, up = x.chunk(2, dim=-1)
-        activated = F.silu(gate)
-        ctx.save_for_backward(x, activated)
-        return activated * up
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        N, V = len(hidden), len(weight)
+        exact = torch.promote_types(hidden.dtype, torch.float32)
+        rows, keeps = max(64, ROWS_TIMES_VOCABULARY // V), any(ctx.needs_input_grad)
+        nll = torch.empty(N, dtype=exact)
+        d = torch.empty(N, V, dtype=hidden.dtype) if keeps else hidden.new_empty(0)
+        for i in range(0, N, rows):
+            target = targets[i : i + rows, None]
+            log_p = F.linear(hidden[i : i + rows], weight).log_softmax(-1, dtype=exact)  # (rows, V)
+            nll[i : i + rows] = -log_p.gather(1, target)[:, 0]
+            if keeps:
+                p = log_p.exp_()
+                d[i : i + rows] = p.scatter_add_(1, target, p.new_full(target.shape, -1.0))
+        ctx.save_for_backward(hidden, weight, d)
+        return nll
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> Tensor:
-        x, activated = ctx.saved_tensors
-        gate, up = x.chunk(2, dim=-1)
-        dx = torch.empty_like(x)
-        dgate, dup = dx.chunk(2, dim=-1)
-        torch.ops.aten.silu_backward.grad_input(dy * up, gate, grad_input=dgate)
-        torch.mul(dy, activated, out=dup)
-        return dx
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None]:
+        hidden, weight, d = ctx.saved_tensors
+        g = g[:, None].to(hidden.dtype)
+        return (d @ weight).mul_(g), d.T @ (hidden * g), None

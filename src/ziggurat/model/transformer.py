@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ziggurat.model.config import Activation, ModelConfig
-from ziggurat.model.kernels import causal_attention, normed_heads, rms_norm, rotate, swiglu
+from ziggurat.model.kernels import causal_attention, causal_bias, normed_heads, rms_norm, rotate, token_nll
 
 
 class Cache(Protocol):
@@ -123,7 +123,7 @@ class Attention(nn.Module):
         if config.qk_norm:
             self.q_norm, self.k_norm = RMSNorm(D, config.norm_eps), RMSNorm(D, config.norm_eps)
 
-    def forward(self, x: Tensor, rotary: Tensor | None, mask: Tensor | None, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, rotary: Tensor | None, bias: Tensor | None, cache: Cache | None) -> Tensor:
         B, T, _ = x.shape
         H, K, D = self.config.heads, self.config.kv_heads, self.config.d_head
         qkv = self.qkv(x)  # (B, T, (H + 2K) D)
@@ -139,11 +139,14 @@ class Attention(nn.Module):
             q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H or K, T, D)
         if cache is not None:
             y = cache.attend(self.layer, q, k, v)
-        elif mask is None:
-            y = causal_attention(q, k, v)
         else:
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=H != K)
+            y = causal_attention(q, k, v, bias)
         return self.out(y.transpose(1, 2).reshape(B, T, H * D))  # (B, T, C)
+
+
+def swiglu(x: Tensor) -> Tensor:
+    gate, up = x.chunk(2, dim=-1)
+    return F.silu(gate) * up
 
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
@@ -175,11 +178,11 @@ class Block(nn.Module):
         self.norm1, self.norm2 = make_norm(config, config.d_model), make_norm(config, config.d_model)
         self.attention, self.mlp = Attention(config, layer), MLP(config)
 
-    def forward(self, x: Tensor, rotary: Tensor | None, mask: Tensor | None, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, rotary: Tensor | None, bias: Tensor | None, cache: Cache | None) -> Tensor:
         if self.pre:
-            x = x + self.attention(self.norm1(x), rotary, mask, cache)
+            x = x + self.attention(self.norm1(x), rotary, bias, cache)
             return x + self.mlp(self.norm2(x))
-        x = self.norm1(x + self.attention(x, rotary, mask, cache))
+        x = self.norm1(x + self.attention(x, rotary, bias, cache))
         return self.norm2(x + self.mlp(x))
 
 
@@ -228,10 +231,10 @@ class Transformer(nn.Module):
             x = x + self.table[where]
         elif self.config.positions == "rotary":
             rotary = self.table[where].to(self.compute_dtype).unsqueeze(-3)  # (T, 1, 2, D) or (B, T, 1, 2, D)
-        mask = None if segments is None else segment_mask(segments)
+        bias = None if segments is None else causal_bias(segments, self.compute_dtype)
         x = x.to(self.compute_dtype)
         for block in self.blocks:
-            x = block(x, rotary, mask, cache)
+            x = block(x, rotary, bias, cache)
         last: Tensor = self.norm(x)
         return last
 
@@ -239,6 +242,10 @@ class Transformer(nn.Module):
         """(..., C) -> (..., V), fp32."""
         logits: Tensor = self.unembedding(hidden)
         return logits.float()
+
+    def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """-log p of each target: hidden (N, C), targets (N) -> (N), fp32; the logits are never held whole."""
+        return token_nll(hidden, self.unembedding.weight_as(hidden.dtype), targets)
 
     def forward(
         self,
@@ -298,13 +305,6 @@ class Transformer(nn.Module):
         columns = parameter.shape[1]
         writes = name.endswith(("attention.out.weight", "mlp.down.weight"))
         return 1.0 / math.sqrt(columns * (2 * self.config.layers if writes else 1))
-
-
-def segment_mask(segments: Tensor) -> Tensor:
-    """(B, T) -> (B, 1, T, T), true where the key is not later and of the same segment."""
-    T = segments.shape[1]
-    causal = torch.ones(T, T, dtype=torch.bool, device=segments.device).tril()
-    return ((segments[:, :, None] == segments[:, None, :]) & causal)[:, None]
 
 
 def set_compute_dtype(model: nn.Module, dtype: torch.dtype) -> None:
