@@ -62,7 +62,8 @@ def load_training_state(
         tensors = load_file(folder / "optimizer.safetensors")
         torch_states = load_file(folder / "random.safetensors")
     except (OSError, ValueError) as error:
-        raise RunError(f"checkpoint {folder} cannot be read ({error}); delete it to resume from the one before") from error
+        message = f"checkpoint {folder} cannot be read ({error}); delete it to resume from the one before."
+        raise RunError(message) from error
     for name, module in modules.items():
         _load_module(module, folder / name)
     for name, optimizer in optimizers.items():
@@ -98,11 +99,13 @@ def _load_module(module: nn.Module, folder: Path) -> None:
 # --- optimizers ----------------------------------------------------------------------------------------------------
 
 
-def _collect_optimizer(prefix: str, optimizer: Optimizers, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
+def _collect_optimizer(
+    prefix: str, optimizer: Optimizers, tensors: dict[str, Tensor], scalars: dict[str, Any]
+) -> None:
     for member_name, member in optimizer.members.items():
-        for param, state in member.state.items():
-            for key, value in state.items():
-                name = f"{prefix}{member_name}.{key}.{optimizer.names[param]}"
+        for param, param_name in optimizer.names.items():
+            for key, value in (member.state[param] if param in member.state else {}).items():
+                name = f"{prefix}{member_name}.{key}.{param_name}"
                 if isinstance(value, Tensor):
                     tensors[name] = value.detach().contiguous()
                 else:
@@ -121,7 +124,10 @@ def _restore_optimizer(
             key, _, param_name = name.removeprefix(start).partition(".")
             param = params.get(param_name)
             if param is None:
-                raise RunError(f"checkpoint {folder} has optimizer state of {param_name}, which this model does not train")
+                raise RunError(
+                    f"checkpoint {folder} has optimizer state of {param_name}, which this model does not train; "
+                    "resume with the configuration that wrote it."
+                )
             # AdamW keeps its step count on the CPU or beside the parameter; everything else lives with the parameter
             keep = isinstance(value, Tensor) and value.ndim > 0
             member.state[param][key] = value.to(param.device) if keep else value

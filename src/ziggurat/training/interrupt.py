@@ -28,11 +28,13 @@ class Interrupt:
             self._previous = {s: signal.signal(s, self._remember) for s in SIGNALS}
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         for s, handler in self._previous.items():
             signal.signal(s, handler)  # type: ignore[arg-type]
 
-    def _remember(self, number: int, frame: FrameType | None) -> None:
+    def _remember(self, _number: int, _frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +32,7 @@ from ziggurat.training.checkpoints import (
 )
 from ziggurat.training.config import TrainConfig
 from ziggurat.training.interrupt import Interrupt
+from ziggurat.training.memory import keep_freed_memory
 from ziggurat.training.optimizers import Optimizers, build_optimizer, gradient_norm, scale_gradients
 from ziggurat.training.precision import choose_dtype
 from ziggurat.training.schedules import describe_schedule, lr_factor
@@ -130,45 +131,56 @@ def train(
     (lower is better) whose best checkpoint is kept. `tokenizer` is saved beside the weights of each checkpoint.
     """
     if config.micro_batches > 1 and split is None:
-        raise ConfigError(f"micro_batches is {config.micro_batches}, but this stage cannot split a batch; set it to 1.")
+        raise ConfigError(
+            f"micro_batches is {config.micro_batches}, but this stage cannot split a batch; set it to 1."
+        )
     return _Training(
-        run, model, batches, loss, config, split, evaluate, sample, stage_label or run.stage, unit, best_by, tokenizer
+        run,
+        model,
+        batches,
+        loss,
+        config,
+        split,
+        evaluate,
+        sample,
+        stage_label or run.stage,
+        unit,
+        best_by,
+        tokenizer,
     ).go(resume)
 
 
+@dataclass
 class _Training:
     """The state of one call of `train`."""
 
-    def __init__(
-        self,
-        run: Run,
-        model: nn.Module,
-        batches: Batches,
-        loss: LossFn,
-        config: TrainConfig,
-        split: SplitFn | None,
-        evaluate: Callable[[nn.Module], dict[str, float]] | None,
-        sample: Callable[[nn.Module], str] | None,
-        label: str,
-        unit: str,
-        best_by: str | None,
-        tokenizer: Any,
-    ) -> None:
-        self.run, self.model, self.batches, self.loss, self.config = run, model, batches, loss, config
-        self.split, self.evaluate, self.sample = split, evaluate, sample
-        self.label, self.unit, self.best_by, self.tokenizer = label, unit, best_by, tokenizer
-        if config.threads:
-            torch.set_num_threads(config.threads)
-        self.dtype, self.dtype_reason = choose_dtype(config.dtype)
-        set_compute_dtype(model, self.dtype)
-        self.optimizer = build_optimizer(model, config)
-        self.step = 0  # optimizer steps done
-        self.counted = 0
-        self.elapsed_s = 0.0
-        self.best: float | None = None
-        self.last_loss: float | None = None
-        self.evaluation: dict[str, float] = {}
-        self.saved_step = -1
+    run: Run
+    model: nn.Module
+    batches: Batches
+    loss: LossFn
+    config: TrainConfig
+    split: SplitFn | None
+    evaluate: Callable[[nn.Module], dict[str, float]] | None
+    sample: Callable[[nn.Module], str] | None
+    label: str
+    unit: str
+    best_by: str | None
+    tokenizer: Any
+    step: int = 0  # optimizer steps done
+    counted: int = 0
+    elapsed_s: float = 0.0
+    best: float | None = None
+    last_loss: float | None = None
+    evaluation: dict[str, float] = field(default_factory=dict)
+    saved_step: int = -1
+
+    def __post_init__(self) -> None:
+        keep_freed_memory()
+        if self.config.threads:
+            torch.set_num_threads(self.config.threads)
+        self.dtype, self.dtype_reason = choose_dtype(self.config.dtype)
+        set_compute_dtype(self.model, self.dtype)
+        self.optimizer = build_optimizer(self.model, self.config)
 
     def go(self, resume: bool) -> TrainResult:
         config = self.config
@@ -192,7 +204,11 @@ class _Training:
                     improved = self.improves()
                 if last or self.due(config.log_every_steps):
                     self.run.log_metrics(row)
-                left_s = (time.perf_counter() - started_mark) / (self.step - started_step) * (config.steps - self.step)
+                left_s = (
+                    (time.perf_counter() - started_mark)
+                    / (self.step - started_step)
+                    * (config.steps - self.step)
+                )
                 progress.update(self.status(row, left_s), force=last)
 
                 # a sample of the model's own words?
@@ -223,7 +239,9 @@ class _Training:
             lr_factor(self.step, config.steps, config.warmup_steps, config.schedule, config.final_lr_factor)
         )
         batch = self.batches.next()
-        pieces = self.split(batch, config.micro_batches) if self.split and config.micro_batches > 1 else [batch]
+        pieces = (
+            self.split(batch, config.micro_batches) if self.split and config.micro_batches > 1 else [batch]
+        )
         try:
             outcome = optimizer_step(
                 self.model, self.optimizer, pieces, self.loss, grad_clip=config.grad_clip, step=self.step + 1
@@ -265,7 +283,9 @@ class _Training:
         self.best = value
         return True
 
-    def save(self, *, best: bool = False, before: tuple[dict[str, Any], dict[str, Any]] | None = None) -> None:
+    def save(
+        self, *, best: bool = False, before: tuple[dict[str, Any], dict[str, Any]] | None = None
+    ) -> None:
         """A checkpoint of this step; `before` holds data position and random states if those have moved on since."""
         if self.saved_step == self.step:
             return
@@ -308,7 +328,9 @@ class _Training:
         clip = f"gradient clipped at {c.grad_clip:g}" if c.grad_clip else "gradient not clipped"
         schedule = describe_schedule(c.steps, c.warmup_steps, c.schedule, c.final_lr_factor)
         dtype = {torch.float32: "fp32", torch.bfloat16: "bf16"}[self.dtype]
-        err.print(f"{self.label}: {where}{c.steps:,} steps{pieces}, seed {c.seed}, {torch.get_num_threads()} threads")
+        err.print(
+            f"{self.label}: {where}{c.steps:,} steps{pieces}, seed {c.seed}, {torch.get_num_threads()} threads"
+        )
         err.print(f"  {self.optimizer.describe()}; {clip}")
         err.print(f"  learning rates: {schedule}")
         err.print(f"  compute in {dtype} because {self.dtype_reason}; weights, losses and optimizer in fp32")

@@ -24,23 +24,35 @@ import torch
 from torch import Tensor, nn
 
 NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+TINY = (
+    1e-24  # under the squared scale: a zero gradient stays zero, and nothing that bf16 can square is touched
+)
 
 
-def newton_schulz(x: Tensor, steps: int = 5) -> Tensor:
-    """Orthogonalise a batch (N, R, C) of matrices with R <= C, in x's own precision. Overwrites x."""
+def newton_schulz(x: Tensor, steps: int) -> Tensor:
+    """The nearest (half-)orthogonal matrices, roughly, to a batch x (N, R, C), in x's own precision."""
     a, b, c = NS_COEFFICIENTS
-    norm = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=torch.float32)
-    x.div_((norm + 1e-7).to(x.dtype))
-    for _ in range(steps):
-        gram = torch.bmm(x, x.mT)  # (N, R, R)
+    tall = x.shape[1] > x.shape[2]
+    for step in range(steps):
+        gram = torch.bmm(x.mT, x) if tall else torch.bmm(x, x.mT)  # (N, S, S), S the shorter side
+        if step == 0:  # sigma_max^2 <= |gram|: bring every singular value to 1 or below, and no further
+            square = (
+                torch.linalg.vector_norm(gram.flatten(1), dim=1, dtype=torch.float32)[:, None, None] + TINY
+            )
+            gram.div_(square)
         poly = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)  # b A + c A^2
-        poly.diagonal(dim1=1, dim2=2).add_(a)  # so that one product, not a product and a sum, ends the round
-        x = torch.bmm(poly, x)  # (N, R, C)
+        poly.diagonal(dim1=1, dim2=2).add_(a)  # one product with x ends the round, no sum of large matrices
+        if step == 0:
+            poly.div_(square.sqrt())
+        x = torch.bmm(x, poly) if tall else torch.bmm(poly, x)  # (N, R, C)
     return x
 
 
 class Muon(torch.optim.Optimizer):
-    """Updates 2-D parameters only. `rows` splits a fused weight into the row blocks that are matrices of their own."""
+    """Updates 2-D parameters only. `rows` splits a fused weight into the row blocks that are matrices of their own.
+
+    `step` works in the gradients themselves and leaves rubbish in them.
+    """
 
     def __init__(
         self,
@@ -53,7 +65,12 @@ class Muon(torch.optim.Optimizer):
         dtype: torch.dtype = torch.bfloat16,
         rows: dict[nn.Parameter, tuple[int, ...]] | None = None,
     ) -> None:
-        defaults: dict[str, Any] = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": steps}
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "steps": steps,
+        }
         super().__init__(list(params), defaults)
         self._dtype = dtype
         self._rows = rows or {}
@@ -62,44 +79,40 @@ class Muon(torch.optim.Optimizer):
                 if p.ndim != 2:
                     raise ValueError(f"Muon updates matrices only, this parameter has shape {tuple(p.shape)}")
 
-    def _parts(self, param: nn.Parameter, tensor: Tensor) -> list[Tensor]:
-        """The matrices of one parameter (or of its gradient or momentum), as views."""
-        rows = self._rows.get(param)
-        return list(tensor.split(rows)) if rows else [tensor]
-
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         assert closure is None, "Muon takes no closure"
         for group in self.param_groups:
-            buckets: dict[tuple[Any, ...], list[tuple[Tensor, Tensor, Tensor]]] = {}
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(p)
-                pieces = zip(
-                    self._parts(p, p), self._parts(p, p.grad), self._parts(p, state["momentum"]), strict=True
-                )
-                for weight, grad, momentum in pieces:
-                    shape = (min(weight.shape), max(weight.shape), weight.device)
-                    buckets.setdefault(shape, []).append((weight, grad, momentum))
-            for (short, long, device), bucket in buckets.items():
-                batch = torch.empty(len(bucket), short, long, dtype=self._dtype, device=device)
-                _update_bucket(bucket, batch, group)
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            grads = [p.grad for p in params]
+            momenta = [self._momentum(p) for p in params]
+            torch._foreach_lerp_(momenta, grads, 1.0 - group["momentum"])
+            torch._foreach_lerp_(grads, momenta, group["momentum"])  # now Nesterov's look ahead
+            if group["weight_decay"]:
+                torch._foreach_mul_(params, 1.0 - group["lr"] * group["weight_decay"])
+            for pairs in self._buckets(params, grads):
+                batch = torch.stack([look_ahead.to(self._dtype) for _, look_ahead in pairs])  # (N, R, C)
+                _, rows, columns = batch.shape
+                scale = group["lr"] * max(1.0, rows / columns) ** 0.5
+                for (weight, _), update in zip(pairs, newton_schulz(batch, group["steps"]), strict=True):
+                    weight.add_(update, alpha=-scale)
 
+    def _momentum(self, p: nn.Parameter) -> Tensor:
+        state = self.state[p]
+        if not state:
+            state["momentum"] = torch.zeros_like(p)
+        momentum: Tensor = state["momentum"]
+        return momentum
 
-def _update_bucket(bucket: list[tuple[Tensor, Tensor, Tensor]], batch: Tensor, group: dict[str, Any]) -> None:
-    """One step for the matrices of one shape, tall ones laid down; `batch` (N, short, long) is room to work in."""
-    lr, mu, decay = group["lr"], group["momentum"], group["weight_decay"]
-    for slot, (weight, grad, momentum) in zip(batch, bucket, strict=True):
-        momentum.lerp_(grad, 1.0 - mu)
-        look_ahead = torch.lerp(grad, momentum, mu)
-        slot.copy_(look_ahead if weight.shape[0] <= weight.shape[1] else look_ahead.T)
-    batch = newton_schulz(batch, group["steps"])
-    for update, (weight, _, _) in zip(batch, bucket, strict=True):
-        rows, columns = weight.shape
-        if decay:
-            weight.mul_(1.0 - lr * decay)
-        scale = lr * max(1.0, rows / columns) ** 0.5
-        weight.add_(update if rows <= columns else update.T, alpha=-scale)
+    def _buckets(
+        self, params: list[nn.Parameter], updates: list[Tensor]
+    ) -> list[list[tuple[Tensor, Tensor]]]:
+        """(weight, update) of every matrix, as views, those of one shape together."""
+        buckets: dict[tuple[torch.Size, torch.device], list[tuple[Tensor, Tensor]]] = {}
+        for p, update in zip(params, updates, strict=True):
+            rows = self._rows.get(p, (p.shape[0],))
+            for pair in zip(torch.split(p, rows), torch.split(update, rows), strict=True):
+                buckets.setdefault((pair[0].shape, p.device), []).append(pair)
+        return list(buckets.values())

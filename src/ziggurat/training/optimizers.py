@@ -62,7 +62,9 @@ class Optimizers:
             params = [p for group in optimizer.param_groups for p in group["params"]]
             count = sum(p.numel() for p in params)
             title = {"muon": "Muon", "adamw": "AdamW"}[name]
-            clauses.append(f"{title} lr {self._peaks[name][0]:g} for {len(params)} tensors ({count:,} parameters)")
+            clauses.append(
+                f"{title} lr {self._peaks[name][0]:g} for {len(params)} tensors ({count:,} parameters)"
+            )
         return ", ".join(clauses)
 
 
@@ -97,7 +99,9 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizers:
         {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    members["adamw"] = torch.optim.AdamW(groups or [{"params": []}], lr=config.lr_adam, betas=config.betas, fused=True)
+    members["adamw"] = torch.optim.AdamW(
+        groups or [{"params": []}], lr=config.lr_adam, betas=config.betas, fused=True
+    )
     return Optimizers(members, names)
 
 

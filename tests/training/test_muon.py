@@ -1,0 +1,110 @@
+"""Muon beside torch's own Muon and beside the singular value decomposition."""
+
+import pytest
+import torch
+from tests.training.tiny import TINY, tiny_model
+from torch import nn
+
+from ziggurat.training.config import TrainConfig
+from ziggurat.training.muon import Muon, newton_schulz
+from ziggurat.training.optimizers import build_optimizer, muon_rows
+
+
+def polar_factor(x: torch.Tensor) -> torch.Tensor:
+    u, _, v = torch.linalg.svd(x, full_matrices=False)
+    return u @ v
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (16, 48), (48, 16)])
+def test_newton_schulz_lands_near_the_polar_factor(shape: tuple[int, int]) -> None:
+    """Its singular vectors are exact; its singular values lie in [0.6, 1.25] if the input's are not tiny."""
+    torch.manual_seed(0)
+    x = torch.randn(3, *shape)
+    u, s, v = torch.linalg.svd(x, full_matrices=False)
+    x = u @ torch.diag_embed(s.clamp(min=0.05 * s.max().item())) @ v
+    y = newton_schulz(x.clone(), 5)
+    values = torch.linalg.svdvals(y)
+    assert values.min() > 0.6
+    assert values.max() < 1.25
+    inner = (y * polar_factor(x)).flatten(1).sum(1) / (y.flatten(1).norm(dim=1) * min(shape) ** 0.5)
+    assert (inner > 0.97).all()
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e8])
+def test_newton_schulz_does_not_care_for_scale(scale: float) -> None:
+    x = torch.randn(2, 8, 12, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(newton_schulz(x * scale, 5), newton_schulz(x.clone(), 5), rtol=1e-3, atol=1e-4)
+
+
+def test_zero_gradient_stays_zero() -> None:
+    assert torch.equal(newton_schulz(torch.zeros(1, 4, 6, dtype=torch.bfloat16), 5), torch.zeros(1, 4, 6))
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (32, 96), (96, 32)])
+def test_agrees_with_torch_muon(shape: tuple[int, int]) -> None:
+    """Five steps with the same gradients; both iterate in bf16 and scale their input differently: 5 % of the way."""
+    torch.manual_seed(0)
+    start = torch.randn(shape)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    a = Muon([ours], lr=0.02, weight_decay=0.1, steps=8)
+    b = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, momentum=0.95, ns_steps=8)
+    for step in range(5):
+        grad = torch.randn(shape, generator=torch.Generator().manual_seed(step))
+        ours.grad, theirs.grad = grad.clone(), grad.clone()
+        a.step()
+        b.step()
+    way = (theirs - start).norm()
+    assert (ours - theirs).norm() < 0.12 * way
+    assert (ours - start).norm() / way == pytest.approx(1.0, abs=0.05)
+
+
+def test_parts_of_a_fused_weight_move_as_if_they_were_alone() -> None:
+    torch.manual_seed(0)
+    q, k = torch.randn(8, 12), torch.randn(4, 12)
+    fused = nn.Parameter(torch.zeros(12, 12))
+    apart = [nn.Parameter(torch.zeros(8, 12)), nn.Parameter(torch.zeros(4, 12))]
+    fused.grad = torch.cat((q, k))
+    apart[0].grad, apart[1].grad = q.clone(), k.clone()
+    Muon([fused], lr=0.1, rows={fused: (8, 4)}, dtype=torch.float32).step()
+    Muon(apart, lr=0.1, dtype=torch.float32).step()
+    torch.testing.assert_close(fused.detach(), torch.cat([p.detach() for p in apart]))
+
+
+def test_refuses_a_vector() -> None:
+    with pytest.raises(ValueError, match="matrices only"):
+        Muon([nn.Parameter(torch.zeros(3))], lr=0.1)
+
+
+def test_block_matrices_go_to_muon_and_the_rest_to_adamw() -> None:
+    model = tiny_model()
+    optimizer = build_optimizer(model, TrainConfig())
+    muon = {optimizer.names[p] for group in optimizer.members["muon"].param_groups for p in group["params"]}
+    assert muon == set(model.muon_matrices())
+    assert len(muon) == 4 * TINY.layers
+    assert len(optimizer.parameters) == len(list(model.parameters()))
+
+
+def test_frozen_parameters_are_left_alone() -> None:
+    model = tiny_model()
+    for p in model.blocks[0].parameters():
+        p.requires_grad_(False)
+    optimizer = build_optimizer(model, TrainConfig())
+    assert len(muon_rows(model)) == 4 * (TINY.layers - 1)
+    assert all(p.requires_grad for p in optimizer.parameters)
+
+
+def test_generation_after_a_step_uses_the_new_weights() -> None:
+    """The model keeps cast weights between generations until a master's version rises: our update must raise it."""
+    model = tiny_model()
+    model.compute_dtype = torch.bfloat16
+    ids = torch.arange(6)[None]
+    with torch.no_grad():
+        model(ids)
+    optimizer = build_optimizer(model, TrainConfig(lr_matrix=1.0, lr_adam=0.0))
+    model(ids).square().sum().backward()
+    optimizer.step()
+    fresh = tiny_model()
+    fresh.load_state_dict(model.state_dict())
+    fresh.compute_dtype = torch.bfloat16
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids), fresh(ids), rtol=0, atol=0)
