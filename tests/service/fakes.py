@@ -35,9 +35,19 @@ class FakeChat:
         self.requests: list[tuple[list[Message], SamplingParams]] = []
         self.gate: threading.Semaphore | None = None
         self.closed = 0
+        self.context_messages = 1_000
+        self.stops: list[str] = []
         self.told = 0
 
-    def stream(self, messages: Sequence[Message], params: SamplingParams) -> Iterator[FakeDelta]:
+    def fit(self, messages: Sequence[Message], reserve: int) -> tuple[list[Message], int]:
+        """Keeps the last `context_messages` messages."""
+        kept = list(messages)[-self.context_messages :]
+        return kept, len(messages) - len(kept)
+
+    def stream(
+        self, messages: Sequence[Message], params: SamplingParams, *, stop: Sequence[str] = ()
+    ) -> Iterator[FakeDelta]:
+        self.stops = list(stop)
         self.requests.append((list(messages), params))
         pieces = self.answer(messages, params)
         kept = pieces[: params.max_tokens]

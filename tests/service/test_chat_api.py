@@ -18,7 +18,13 @@ from ziggurat.service.server import create_app
 from ziggurat.service.shelf import Example, ModelCard
 
 LIMITS = Limits(
-    max_body_bytes=4_000, max_messages=5, max_message_chars=500, max_tokens=64, max_waiting=2, keepalive_s=0.2
+    max_body_bytes=4_000,
+    max_messages=5,
+    max_message_chars=500,
+    max_tokens=64,
+    max_running=1,
+    max_waiting=2,
+    keepalive_s=0.2,
 )
 
 
@@ -198,7 +204,7 @@ def test_hanging_up_while_waiting_leaves_the_line(address: str, chat: FakeChat) 
     health = f"{address}/health"
     first = threading.Thread(target=ask, args=(address,))
     first.start()
-    wait_until(lambda: httpx.get(health).json()["models"]["town/ppo-1"]["busy"])
+    wait_until(lambda: httpx.get(health).json()["models"]["town/ppo-1"]["running"])
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{address}/v1/chat/completions", json=body(), timeout=0.5)
     wait_until(lambda: httpx.get(health).json()["models"]["town/ppo-1"]["waiting"] == 0)
@@ -212,7 +218,7 @@ def test_the_line_is_bounded_and_a_full_one_answers_503(address: str, chat: Fake
     waiting = f"{address}/health"
     threads = [threading.Thread(target=ask, args=(address,)) for _ in range(3)]  # one runs, two wait
     threads[0].start()
-    wait_until(lambda: httpx.get(waiting).json()["models"]["town/ppo-1"]["busy"])
+    wait_until(lambda: httpx.get(waiting).json()["models"]["town/ppo-1"]["running"])
     for thread in threads[1:]:
         thread.start()
     wait_until(lambda: httpx.get(waiting).json()["models"]["town/ppo-1"]["waiting"] == 2)
@@ -234,6 +240,29 @@ def test_a_waiting_request_is_kept_alive_by_comments(address: str, chat: FakeCha
         assert next(lines) == ": waiting"
         chat.gate.release()
         assert any("at last" in line for line in lines)
+
+
+def test_answers_of_one_model_are_written_side_by_side(serving: Serving) -> None:
+    """The second begins before the first has ended: the engine may compute both in one step."""
+    chat = FakeChat(saying("a ", "b ", "c ", "d"), delay_s=0.05)
+    with serving(create_app({"town/ppo-1": chat}, limits=Limits(max_running=2))) as address:
+        threads = [threading.Thread(target=ask, args=(address,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(chat.requests) == 2)
+        assert chat.closed == 0
+        for thread in threads:
+            thread.join(10)
+    assert chat.closed == 2
+
+
+def test_a_conversation_that_outgrew_the_context_loses_its_oldest_turns_aloud(
+    address: str, chat: FakeChat
+) -> None:
+    chat.context_messages = 1
+    said = [{"role": r, "content": c} for r, c in [("user", "a"), ("assistant", "b"), ("user", "c")]]
+    assert ask(address, messages=said)[-1]["done"]["dropped_messages"] == 2
+    assert [m.content for m in chat.requests[0][0]] == ["c"]
 
 
 def test_two_models_answer_beside_each_other(serving: Serving) -> None:

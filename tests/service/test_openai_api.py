@@ -71,10 +71,12 @@ def test_text_parts_and_the_developer_role_are_read(address: str, chat: FakeChat
         messages=[{"role": "developer", "content": "be kind"}, {"role": "user", "content": parts}],
         max_completion_tokens=9,
         user="ignored",
+        stop="###",
     )
     messages, params = chat.requests[0]
     assert [(m.role, m.content) for m in messages] == [("system", "be kind"), ("user", "a b")]
     assert params.max_tokens == 9
+    assert chat.stops == ["###"]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def test_text_parts_and_the_developer_role_are_read(address: str, chat: FakeChat
     [
         ({"n": 2}, "n is 2"),
         ({"tools": [{"type": "function"}]}, "tools is not supported"),
-        ({"stop": ["x"]}, "stop is not supported"),
+        ({"stop": [""]}, "stop"),
         ({"logprobs": True}, "logprobs is not supported"),
         ({"stream_options": {}}, "stream_options needs stream"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "only text parts"),

@@ -15,11 +15,12 @@ import pytest
 from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, echo
 
+from ziggurat.engine.sampler import SamplingParams
 from ziggurat.errors import UsageError
 from ziggurat.service import server
 from ziggurat.service.guard import host_name, is_loopback
 from ziggurat.service.server import create_app, listen, serve
-from ziggurat.service.worker import ModelWorker
+from ziggurat.service.worker import Ask, ModelWorker
 
 
 def app(**settings: object) -> object:
@@ -154,11 +155,11 @@ def test_a_server_says_where_it_is_and_ends_quietly_on_ctrl_c() -> None:
 
 
 def test_a_worker_may_be_closed_twice_and_then_refuses(serving: Serving) -> None:
-    worker = ModelWorker("m", FakeChat(echo), max_waiting=1)
+    worker = ModelWorker("m", FakeChat(echo), max_running=1, max_waiting=1)
     worker.close()
     worker.close()
     with pytest.raises(Exception, match="shutting down"):
-        worker.submit([], None)  # type: ignore[arg-type]
+        worker.submit(Ask(messages=[], params=SamplingParams()))
 
 
 def test_a_bound_socket_is_given_back_when_a_run_is_not_found() -> None:

@@ -7,7 +7,8 @@
     data: {"done": {"finish_reason": "stop", "usage": {...}, "seed": 7, "tokens_per_s": 180.2, ...}}
     data: {"error": {"message": "...", ...}}     instead of done, if the model failed half-way
 
-A stream that ends with neither was cut on its way; the page says so.
+A stream that ends with neither was cut on its way; the page says so. A conversation that has outgrown the model's
+context loses its oldest turns, and `dropped_messages` says how many; the OpenAI half refuses it instead.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ziggurat.service.bodies import ChatBody, read_body, to_messages, to_params
 from ziggurat.service.limits import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE
 from ziggurat.service.shelf import Shelf
 from ziggurat.service.streams import Tally, TicketStream, event, stream, timings
+from ziggurat.service.worker import Ask
 
 
 def chat_routes(shelf: Shelf) -> APIRouter:
@@ -54,13 +56,14 @@ def chat_routes(shelf: Shelf) -> APIRouter:
             seed=body.seed,
             limits=limits,
         )
-        ticket = served.worker.submit(messages, params)
+        ticket = served.worker.submit(Ask(messages=messages, params=params, fit=True))
 
         def done(tally: Tally) -> list[bytes]:
             summary = {
                 "finish_reason": tally.finish,
                 "usage": tally.usage(),
                 "seed": params.seed,
+                "dropped_messages": ticket.dropped,
                 **timings(ticket, tally),
             }
             return [event({"done": summary})]

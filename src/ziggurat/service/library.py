@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
-from safetensors import safe_open
 
 from ziggurat.errors import DataError
-from ziggurat.places import find_run, model_folder, runs_home, stage_runs
+from ziggurat.places import find_run, runs_home, stage_runs
 from ziggurat.service.shelf import Example, ModelCard
 
 if TYPE_CHECKING:
@@ -55,32 +53,16 @@ def load(name: str) -> tuple[ModelCard, Chat]:
 
     chat = Chat.load(str(folder))
     manifest = _read_json(folder / "manifest.json")
-    weights = model_folder(name)
     shown = run_name(folder)
     card = ModelCard(
         name=shown if not shown.startswith("/") else folder.name,
         stage=str(manifest.get("stage", "")),
         run=shown,
-        parameters=_parameters(weights),
-        context=_context(weights),
+        parameters=chat.parameters,
+        context=chat.context,
         is_base=chat.is_base,
     )
     return card, chat
-
-
-def _parameters(folder: Path) -> int | None:
-    """Counted from the files' headers, without reading a weight; a tied matrix is stored, and counted, once."""
-    total = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(str(path), framework="numpy") as tensors:
-            total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-    return total or None
-
-
-def _context(folder: Path) -> int | None:
-    config = _read_json(folder / "config.json")
-    length = config.get("max_position_embeddings") or config.get("n_positions")
-    return int(length) if length else None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The part of OpenAI's API that a chat client needs: `/v1/models` and `/v1/chat/completions`, streamed or whole.
 
 Fields that are read: model, messages (content as a string or as text parts), temperature, top_p, max_tokens or
-max_completion_tokens, seed, stream, stream_options.include_usage. Fields that would change the answer and are not
+max_completion_tokens, seed, stop, stream, stream_options.include_usage. Fields that would change the answer and are not
 built yet are refused by name rather than ignored; every other field is left unread.
 """
 
@@ -12,7 +12,7 @@ import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from starlette.responses import JSONResponse, Response
 
 from ziggurat.service.bodies import (
@@ -29,9 +29,16 @@ from ziggurat.service.bodies import (
 from ziggurat.service.limits import Limits
 from ziggurat.service.shelf import Served, Shelf
 from ziggurat.service.streams import Tally, event, gather, stream
+from ziggurat.service.worker import Ask
 
-NOT_BUILT = ("tools", "functions", "response_format", "logit_bias", "logprobs", "top_logprobs", "stop")
+NOT_BUILT = ("tools", "functions", "response_format", "logit_bias", "logprobs", "top_logprobs")
 """Refused with 400 unless empty: silence would be a wrong answer."""
+
+
+MAX_STOPS = 32
+"""OpenAI takes 4; evaluation harnesses send more."""
+
+StopString = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class OpenAITurn(Turn):
@@ -74,8 +81,13 @@ class CompletionBody(BaseModel):
     max_completion_tokens: MaxTokens | None = None
     seed: Seed | None = None
     n: Annotated[int, Field(ge=1)] | None = None
+    stop: StopString | Annotated[list[StopString], Field(max_length=MAX_STOPS)] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
+
+    @property
+    def stops(self) -> list[str]:
+        return [self.stop] if isinstance(self.stop, str) else list(self.stop or ())
 
     @model_validator(mode="after")
     def _only_what_is_built(self) -> CompletionBody:
@@ -117,7 +129,7 @@ def openai_routes(shelf: Shelf, limits: Limits) -> APIRouter:
             seed=body.seed,
             limits=limits,
         )
-        ticket = served.worker.submit(messages, params)
+        ticket = served.worker.submit(Ask(messages=messages, params=params, stop=body.stops))
         common = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": body.model}
         if not body.stream:
             text, tally = await gather(request, ticket)

@@ -83,7 +83,7 @@ def create_app(
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
-        queues = {s.card.name: {"busy": s.worker.busy, "waiting": s.worker.waiting} for s in shelf}
+        queues = {s.card.name: {"running": s.worker.running, "waiting": s.worker.waiting} for s in shelf}
         return {"status": "ok", "version": __version__, "models": queues}
 
     return app

@@ -59,7 +59,7 @@ class Shelf:
         self._served = {
             name: Served(
                 cards.get(name) or ModelCard(name=name, is_base=chat.is_base),
-                ModelWorker(name, chat, max_waiting=limits.max_waiting),
+                ModelWorker(name, chat, max_running=limits.max_running, max_waiting=limits.max_waiting),
             )
             for name, chat in models.items()
         }

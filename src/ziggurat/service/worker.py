@@ -1,8 +1,9 @@
 """One thread per model: requests wait in a bounded line, deltas come back to the event loop one by one.
 
-The event loop never runs a model, and the model's thread never builds JSON or writes a log. Requests to one model
-are served in order, one after another; different models run beside each other. A request that is cancelled while it
-waits leaves the line at once; one that is running is closed before its next delta, which frees its engine slot.
+The event loop never runs a model, and the model's thread never builds JSON or writes a log. The thread goes round the
+answers that are running and takes one delta of each; the engine below computes them as one batch, so a round costs one
+step. Different models run beside each other. A request that is cancelled while it waits leaves the line at once; one
+that is running is closed before its next delta, which frees its engine slot.
 
     unopened --submit()--> open --close()--> closed        (close() may be called twice; submit() after it is refused)
 """
@@ -14,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ziggurat.errors import BusyError
@@ -39,15 +41,31 @@ class ChatLike(Protocol):
 
     @property
     def is_base(self) -> bool: ...
-    def stream(self, messages: Sequence[Message], params: SamplingParams) -> Iterator[DeltaLike]: ...
+    def fit(self, messages: Sequence[Message], reserve: int) -> tuple[list[Message], int]: ...
+    def stream(
+        self, messages: Sequence[Message], params: SamplingParams, *, stop: Sequence[str] = ()
+    ) -> Iterator[DeltaLike]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """What is asked of a model."""
+
+    messages: Sequence[Message]
+    params: SamplingParams
+    stop: Sequence[str] = ()
+    fit: bool = (
+        False  # drop the oldest turns of a conversation that outgrew the context, instead of refusing it
+    )
 
 
 class Ticket:
     """One request on its way through a model's thread. Its async half belongs to the event loop that made it."""
 
-    def __init__(self, worker: ModelWorker, messages: Sequence[Message], params: SamplingParams) -> None:
-        self.worker, self.messages, self.params = worker, messages, params
+    def __init__(self, worker: ModelWorker, ask: Ask) -> None:
+        self.worker, self.ask = worker, ask
         self.cancelled = False
+        self.dropped = 0  # messages that no longer fitted
         self.t_submitted = self.t_started = self.t_first = self.t_finished = time.perf_counter()
         self._loop = asyncio.get_running_loop()
         self._arrived: asyncio.Queue[DeltaLike | BaseException | None] = asyncio.Queue()
@@ -71,26 +89,37 @@ class Ticket:
             self.cancelled = True
 
 
+@dataclass
+class _Running:
+    """A ticket whose answer is being written."""
+
+    ticket: Ticket
+    deltas: Iterator[DeltaLike]
+    begun: bool = False
+
+
 class ModelWorker:
     """The thread of one model and the line before it."""
 
-    def __init__(self, name: str, chat: ChatLike, *, max_waiting: int) -> None:
-        self.name, self.chat, self.max_waiting = name, chat, max_waiting
+    def __init__(self, name: str, chat: ChatLike, *, max_running: int, max_waiting: int) -> None:
+        self.name, self.chat = name, chat
+        self.max_running, self.max_waiting = max_running, max_waiting
         self._line: deque[Ticket] = deque()
+        self._running: list[_Running] = []  # touched by the thread only; its length may be read anywhere
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._running: Ticket | None = None
         self._closed = False
 
-    def submit(self, messages: Sequence[Message], params: SamplingParams) -> Ticket:
+    def submit(self, ask: Ask) -> Ticket:
         with self._changed:
             if self._closed:
                 raise BusyError(f"The server is shutting down; {self.name} takes no new request.")
             if len(self._line) >= self.max_waiting:
+                waiting = len(self._line)
                 raise BusyError(
-                    f"{self.name} is busy: {len(self._line)} requests already wait; try again in a moment."
+                    f"{self.name} is busy: {waiting} requests already wait; try again in a moment."
                 )
-            ticket = Ticket(self, messages, params)
+            ticket = Ticket(self, ask)
             self._line.append(ticket)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=f"model:{self.name}", daemon=True)
@@ -106,61 +135,80 @@ class ModelWorker:
 
     @property
     def waiting(self) -> int:
-        """Requests in the line, the running one not counted."""
-        with self._changed:
-            return len(self._line)
+        """Requests in the line, the running ones not counted."""
+        return len(self._line)
 
     @property
-    def busy(self) -> bool:
-        with self._changed:
-            return self._running is not None
+    def running(self) -> int:
+        return len(self._running)
 
     def close(self, timeout_s: float = 5.0) -> None:
         with self._changed:
             self._closed = True
             dropped = list(self._line)
             self._line.clear()
-            if self._running is not None:
-                self._running.cancelled = True
             self._changed.notify_all()
         for ticket in dropped:
             ticket.put(BusyError("The server is shutting down; this request was not begun."))
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
 
+    # --- on the model's thread ----------------------------------------------------------------------------------
+
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._running = None
-                while not self._line and not self._closed:
+                while not (self._line or self._running or self._closed):
                     self._changed.wait()
                 if self._closed:
-                    return
-                ticket = self._running = self._line.popleft()
-            self._serve(ticket)
+                    break
+                room = self.max_running - len(self._running)
+                admitted = [self._line.popleft() for _ in range(min(room, len(self._line)))]
+            for ticket in admitted:
+                self._begin(ticket)
+            for running in list(self._running):
+                self._advance(running)
+        for running in list(self._running):
+            self._end(running, BusyError("The server is shutting down; this answer was not finished."))
 
-    def _serve(self, ticket: Ticket) -> None:
+    def _begin(self, ticket: Ticket) -> None:
         ticket.t_started = time.perf_counter()
-        outcome: BaseException | None = None
+        ask = ticket.ask
         try:
-            deltas = self.chat.stream(ticket.messages, ticket.params)
-            try:
-                self._forward(ticket, deltas)
-            finally:
-                close = getattr(deltas, "close", None)
-                if close is not None:
-                    close()
+            messages: Sequence[Message] = ask.messages
+            if ask.fit:
+                messages, ticket.dropped = self.chat.fit(messages, ask.params.max_tokens)
+            deltas = self.chat.stream(messages, ask.params, stop=ask.stop)
         except Exception as error:
-            outcome = error
-        ticket.t_finished = time.perf_counter()
-        ticket.put(outcome)
+            ticket.put(error)
+        else:
+            self._running.append(_Running(ticket, deltas))
 
-    @staticmethod
-    def _forward(ticket: Ticket, deltas: Iterator[DeltaLike]) -> None:
-        first = True
-        for delta in deltas:
-            if ticket.cancelled:
-                return
-            if first:
-                ticket.t_first, first = time.perf_counter(), False
-            ticket.put(delta)
+    def _advance(self, running: _Running) -> None:
+        """Take one delta of one answer."""
+        ticket = running.ticket
+        if ticket.cancelled:
+            self._end(running, None)
+            return
+        try:
+            delta = next(running.deltas, None)
+        except Exception as error:
+            self._end(running, error)
+            return
+        if delta is None:
+            self._end(running, None)
+            return
+        if not running.begun:
+            ticket.t_first, running.begun = time.perf_counter(), True
+        ticket.t_finished = time.perf_counter()
+        ticket.put(delta)
+
+    def _end(self, running: _Running, outcome: BaseException | None) -> None:
+        self._running.remove(running)
+        try:
+            close = getattr(running.deltas, "close", None)
+            if close is not None:
+                close()
+        except Exception as error:  # closing failed: the client hears of it, the thread lives on
+            outcome = outcome or error
+        running.ticket.put(outcome)
