@@ -30,7 +30,7 @@ def test_newton_schulz_lands_near_the_polar_factor(shape: tuple[int, int]) -> No
     assert (inner > 0.97).all()
 
 
-@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e8])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e8])
 def test_newton_schulz_does_not_care_for_scale(scale: float) -> None:
     x = torch.randn(2, 8, 12, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(newton_schulz(x * scale, 5), newton_schulz(x.clone(), 5), rtol=1e-3, atol=1e-4)
@@ -42,20 +42,19 @@ def test_zero_gradient_stays_zero() -> None:
 
 @pytest.mark.parametrize("shape", [(32, 32), (32, 96), (96, 32)])
 def test_agrees_with_torch_muon(shape: tuple[int, int]) -> None:
-    """Five steps with the same gradients; both iterate in bf16 and scale their input differently: 5 % of the way."""
+    """Five steps with the same gradients; both iterate in bf16, rounding at other places: 3 % of the way."""
     torch.manual_seed(0)
     start = torch.randn(shape)
     ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
-    a = Muon([ours], lr=0.02, weight_decay=0.1, steps=8)
-    b = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, momentum=0.95, ns_steps=8)
+    a = Muon([ours], lr=0.02, weight_decay=0.1, steps=5)
+    b = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, momentum=0.95, ns_steps=5)
     for step in range(5):
         grad = torch.randn(shape, generator=torch.Generator().manual_seed(step))
         ours.grad, theirs.grad = grad.clone(), grad.clone()
         a.step()
         b.step()
     way = (theirs - start).norm()
-    assert (ours - theirs).norm() < 0.12 * way
-    assert (ours - start).norm() / way == pytest.approx(1.0, abs=0.05)
+    assert float((ours - theirs).detach().norm() / way.detach()) < 0.03
 
 
 def test_parts_of_a_fused_weight_move_as_if_they_were_alone() -> None:

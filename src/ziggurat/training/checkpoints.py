@@ -104,7 +104,8 @@ def _collect_optimizer(
 ) -> None:
     for member_name, member in optimizer.members.items():
         for param, param_name in optimizer.names.items():
-            for key, value in (member.state[param] if param in member.state else {}).items():
+            state: dict[str, Any] = member.state.get(param, {})
+            for key, value in state.items():
                 name = f"{prefix}{member_name}.{key}.{param_name}"
                 if isinstance(value, Tensor):
                     tensors[name] = value.detach().contiguous()

@@ -8,8 +8,8 @@
 coefficients are chosen to be steep at zero: they land in about [0.7, 1.2], not at 1, and that is enough.
 
 What differs from `torch.optim.Muon` (the test holds both equal): matrices of one shape go through Newton-Schulz
-together (a wide one and the transpose of a tall one count as one shape), the iteration runs on the smaller side, its
-three products are batched, and a fused weight (q, k and v stacked in one matrix) is orthogonalised in its parts.
+together, a tall one is multiplied from the right instead of being transposed, a product with aI + bA + cA^2 replaces
+a product and a sum, and a fused weight (q, k and v stacked in one matrix) is orthogonalised in its parts.
 
 Sources: Keller Jordan, "Muon: an optimizer for hidden layers" (kellerjordan.github.io/posts/muon), for the algorithm
 and the coefficients; measurements in docs/training.md.
@@ -24,26 +24,19 @@ import torch
 from torch import Tensor, nn
 
 NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-TINY = (
-    1e-24  # under the squared scale: a zero gradient stays zero, and nothing that bf16 can square is touched
-)
+EPS = 1e-7  # under the norm: a gradient of zero stays zero
 
 
 def newton_schulz(x: Tensor, steps: int) -> Tensor:
     """The nearest (half-)orthogonal matrices, roughly, to a batch x (N, R, C), in x's own precision."""
     a, b, c = NS_COEFFICIENTS
     tall = x.shape[1] > x.shape[2]
-    for step in range(steps):
+    norm = torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float32)[:, None, None]  # (N, 1, 1)
+    x = x / norm.add_(EPS).to(x.dtype)  # brings every singular value to 1 or below
+    for _ in range(steps):
         gram = torch.bmm(x.mT, x) if tall else torch.bmm(x, x.mT)  # (N, S, S), S the shorter side
-        if step == 0:  # sigma_max^2 <= |gram|: bring every singular value to 1 or below, and no further
-            square = (
-                torch.linalg.vector_norm(gram.flatten(1), dim=1, dtype=torch.float32)[:, None, None] + TINY
-            )
-            gram.div_(square)
         poly = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)  # b A + c A^2
         poly.diagonal(dim1=1, dim2=2).add_(a)  # one product with x ends the round, no sum of large matrices
-        if step == 0:
-            poly.div_(square.sqrt())
         x = torch.bmm(x, poly) if tall else torch.bmm(poly, x)  # (N, R, C)
     return x
 
@@ -112,7 +105,7 @@ class Muon(torch.optim.Optimizer):
         """(weight, update) of every matrix, as views, those of one shape together."""
         buckets: dict[tuple[torch.Size, torch.device], list[tuple[Tensor, Tensor]]] = {}
         for p, update in zip(params, updates, strict=True):
-            rows = self._rows.get(p, (p.shape[0],))
+            rows = list(self._rows.get(p, (p.shape[0],)))
             for pair in zip(torch.split(p, rows), torch.split(update, rows), strict=True):
                 buckets.setdefault((pair[0].shape, p.device), []).append(pair)
         return list(buckets.values())
