@@ -74,7 +74,9 @@ class _RMSNorm(torch.autograd.Function):
 # dz cos + roll(dz sin); then as RMSNorm with dy = a.
 
 
-def normed_heads(qkv: Tensor, gains: Tensor, rotary: Tensor, K: int, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def normed_heads(
+    qkv: Tensor, gains: Tensor, rotary: Tensor, K: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """qkv (B, T, (H + 2K) D), gains (H + K, D), rotary (T, 1, 2, D) or (B, T, 1, 2, D) -> q, k, v (B, H or K, T, D)."""
     if not qkv.is_cpu:
         return slow_normed_heads(qkv, gains, rotary, K, eps)
@@ -145,7 +147,8 @@ def _head_sums(x: Tensor, weights: Tensor) -> Tensor:
     with its zeros are cheaper than a reduction over short rows.
     """
     B, T, H, D = x.shape
-    return (x.reshape(B * T, H * D) @ torch.block_diag(*weights.to(x.dtype)).T).view(B, T, H, 1)
+    blocks = weights.to(x.dtype)[:, :, None] * torch.eye(H, dtype=x.dtype)[:, None]  # (H, D, H)
+    return (x.reshape(B * T, H * D) @ blocks.view(H * D, H)).view(B, T, H, 1)
 
 
 # Causal attention. With p = softmax(s): ds = p (dp - sum(dp p)), the rest are matrix products. The G = H / K query heads
@@ -170,7 +173,9 @@ def causal_bias(segments: Tensor, dtype: torch.dtype) -> Tensor:
     """(B, T) -> (B, 1, T, T): 0 where the key is not later and of the same segment, elsewhere minus infinity."""
     T = segments.shape[1]
     seen = (segments[:, :, None] == segments[:, None, :]).tril_()
-    return torch.zeros(len(segments), T, T, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)[:, None]
+    return torch.zeros(len(segments), T, T, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)[
+        :, None
+    ]
 
 
 class _CausalAttention(torch.autograd.Function):
@@ -215,7 +220,9 @@ def token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 
 def slow_token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     logits = F.linear(hidden, weight)
-    return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="none")
+    return F.cross_entropy(
+        logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="none"
+    )
 
 
 class _TokenNLL(torch.autograd.Function):
