@@ -258,10 +258,14 @@ def test_masks_and_stop_rules_follow_each_completion_on_its_own(model: Transform
     assert [e.token for e in events[free]] == slow_greedy(model, [4, 5], 9)
 
 
-def test_damaged_weights_are_named_and_leave_an_engine_that_works(model: Transformer) -> None:
+@pytest.mark.parametrize("params", [GREEDY, SamplingParams(seed=0), SamplingParams(seed=0, top_p=0.5)])
+def test_damaged_weights_are_named_and_leave_an_engine_that_works(
+    model: Transformer, params: SamplingParams
+) -> None:
+    """Sampling from NaN used to draw token V, which does not exist, and die of that instead."""
     engine = Engine(model, max_slots=2)
     good = {k: v.clone() for k, v in model.state_dict().items()}
-    engine.submit([1, 2, 3], GREEDY)
+    engine.submit([1, 2, 3], params)
     with torch.no_grad():
         model.norm.weight.fill_(float("nan"))
     with pytest.raises(ZigguratError, match="not finite"):

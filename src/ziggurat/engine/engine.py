@@ -4,9 +4,9 @@ Its step is three lines: admit waiting requests into free slots, compute one tok
 for what finished. A prompt is prefilled but for its last token, which takes the same path as any generated one; so a
 step has one shape whatever arrives. Equal prompts admitted together are computed once.
 
-It is not thread-safe: whoever owns it calls it from one thread (`worker.py` is such an owner). It reads live weights:
-what an optimizer changed is what the next step uses; `set_weights` names the version, and sequences in flight go on
-over the keys and values they already have.
+It is not thread-safe: whoever owns it calls it from one thread (`shared.py` lets several take turns). It reads live
+weights: what an optimizer changed is what the next step uses; `set_weights` names the version, and sequences in
+flight go on over the keys and values they already have.
 
 Left out, for a later issue: pages and prefix reuse, prefill in chunks, preemption, penalties.
 """

@@ -172,7 +172,10 @@ def _pick(probabilities: Tensor, u: Tensor) -> Tensor:
     threshold = torch.minimum(
         u * total, torch.nextafter(total, torch.zeros_like(total))
     )  # u * total may round to total
-    return torch.searchsorted(cumulated, threshold[:, None], right=True).squeeze(-1)
+    index = torch.searchsorted(cumulated, threshold[:, None], right=True).squeeze(-1)
+    return index.clamp_(
+        max=probabilities.shape[-1] - 1
+    )  # NaN is beyond every number; the engine will name it
 
 
 def _draw_full(logprobs: Tensor, u: Tensor) -> Tensor:

@@ -1,0 +1,235 @@
+"""Using a model: `chat` in the terminal, `generate` for one prompt or a file of them, `serve` for the browser.
+
+The conversation itself is in terminal.py.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ziggurat.console import err, out
+from ziggurat.errors import UsageError
+
+if TYPE_CHECKING:
+    from ziggurat.dialogue.chat import Answer, Chat, Delta
+    from ziggurat.engine.sampler import SamplingParams
+    from ziggurat.records import Message
+
+DEFAULT_TEMPERATURE = 0.7
+"""Lively, yet seldom off the point; 0 gives the model's one most likely answer."""
+
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run (town/ppo, town/sft-1), or a model folder.")
+]
+Temperature = Annotated[float, typer.Option("--temperature", "-t", help="0 is greedy.")]
+TopK = Annotated[int, typer.Option("--top-k", help="Only the k most likely tokens; 0 is all.")]
+TopP = Annotated[float, typer.Option("--top-p", help="Only the most likely tokens with this mass.")]
+MinP = Annotated[float, typer.Option("--min-p", help="Only tokens this fraction as likely as the best.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="The same seed, the same words.")]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Tokens of an answer at most.")]
+System = Annotated[str | None, typer.Option("--system", help="A system message to begin with.")]
+Stop = Annotated[list[str] | None, typer.Option("--stop", help="End where this text would appear.")]
+
+
+def chat(
+    run: RunName,
+    temperature: Temperature = DEFAULT_TEMPERATURE,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
+    min_p: MinP = 0.0,
+    seed: Seed = None,
+    max_tokens: MaxTokens = 256,
+    system: System = None,
+    plain: Annotated[bool, typer.Option("--plain", help="No colours, no counts.")] = False,
+) -> None:
+    """Talk to a model in the terminal. A pipe may talk too: each line of it is one turn.
+
+    \b
+    ziggurat chat town/ppo
+    ziggurat chat town/pretrain-1 --temperature 0      # a base model only continues your text
+    echo "Who keeps the bakery?" | ziggurat chat town/sft
+    """
+    params = _params(temperature, top_k, top_p, min_p, seed, max_tokens)
+    from ziggurat.cli.terminal import converse
+
+    converse(_load(run), params, system=system, plain=plain)
+
+
+def generate(
+    run: RunName,
+    prompt: Annotated[
+        list[str] | None, typer.Argument(help="Prompts; without any, standard input is one prompt.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Prompts from a file of records, instead of arguments.")
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Continue the text itself, without the chat template.")
+    ] = False,
+    n: Annotated[int, typer.Option("--n", "-n", help="Completions of each prompt.")] = 1,
+    beam: Annotated[int, typer.Option("--beam", help="Beam search of this width instead of sampling.")] = 0,
+    length_penalty: Annotated[
+        float, typer.Option("--length-penalty", help="Beam search: above 0, longer completions gain.")
+    ] = 0.0,
+    temperature: Temperature = DEFAULT_TEMPERATURE,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
+    min_p: MinP = 0.0,
+    seed: Seed = None,
+    max_tokens: MaxTokens = 256,
+    system: System = None,
+    stop: Stop = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per completion.")] = False,
+) -> None:
+    """Complete a text (a base model, or --raw) or answer prompts (every other model).
+
+    \b
+    ziggurat generate town/pretrain "The canal was dug" --temperature 0
+    ziggurat generate town/ppo "Who keeps the bakery?" -n 4 --seed 1 --json
+    ziggurat generate town/sft --file prompts.jsonl --json > answers.jsonl
+    """
+    params = _params(temperature, top_k, top_p, min_p, seed, max_tokens, n, beam, length_penalty)
+    conversations = _conversations(prompt or [], file, system)
+    model = _load(run)
+    raw = raw or model.is_base
+    texts = ["\n".join(message.content for message in messages) for messages in conversations]
+    if len(conversations) * n == 1 and not beam and not as_json and sys.stdout.isatty():
+        _print_stream(model, conversations[0], texts[0], params, raw=raw, stop=stop or [])
+        return
+    if raw:
+        answers = model.continue_many(texts, params, stop=stop or [])
+    else:
+        answers = model.answer_many(conversations, params, stop=stop or [])
+    for i, answer in enumerate(answers):
+        out.out(_as_json(conversations[i // n], texts[i // n], answer, raw) if as_json else answer.text)
+
+
+def serve(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Runs, model folders, or a whole ladder.")
+    ],
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen at; others than loopback need --expose.")
+    ] = ("127.0.0.1"),
+    port: Annotated[
+        int | None, typer.Option("--port", help="Default: 8000, or the next free one.", min=0, max=65535)
+    ] = None,
+    expose: Annotated[
+        bool,
+        typer.Option("--expose", help="Allow an address that other machines can reach; there is no login."),
+    ] = False,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option("--allowed-host", help="A further name this server is reached by.")
+    ] = None,
+    browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Serve the chat page and an OpenAI-compatible API on this machine, until Ctrl-C.
+
+    \b
+    ziggurat serve town                                # the latest run of each stage, side by side
+    ziggurat serve town/pretrain town/sft town/ppo-2 --port 8080 --open
+    ziggurat serve models/Qwen3-0.6B
+    """
+    from ziggurat.service.server import serve as serve_runs
+
+    def ready(address: str) -> None:
+        out.print(f"Chat at {address}  (Ctrl-C ends it)")
+        if browser:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    serve_runs(runs, host=host, port=port, expose=expose, allowed_hosts=allowed_host or (), ready=ready)
+
+
+# --- parts of the commands ------------------------------------------------------------------------------------------
+
+
+def _params(
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    min_p: float,
+    seed: int | None,
+    max_tokens: int,
+    n: int = 1,
+    beam: int = 0,
+    length_penalty: float = 0.0,
+) -> SamplingParams:
+    from ziggurat.engine.sampler import SamplingParams
+
+    return SamplingParams(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=seed,
+        max_tokens=max_tokens,
+        n=n,
+        beam=beam,
+        length_penalty=length_penalty,
+    )
+
+
+def _load(run: str) -> Chat:
+    from ziggurat.dialogue.chat import Chat
+
+    model = Chat.load(run)
+    if model.template.is_plain and not model.is_base:
+        err.print(f"{run} has no chat template; it is written to as User: and Assistant:.")
+    return model
+
+
+def _conversations(prompts: Sequence[str], file: Path | None, system: str | None) -> list[list[Message]]:
+    from ziggurat.records import Message
+
+    if file and prompts:
+        raise UsageError("Give prompts or --file, not both.")
+    if file:
+        from ziggurat.corpus.load import load_prompts
+
+        imported = load_prompts(file)
+        for reason, count in imported.dropped.items():
+            err.print(f"{file}: left out {count} ({reason}).")
+        questions = [list(record.prompt) for record in imported.records]
+    else:
+        texts = list(prompts) or [sys.stdin.read()]
+        if not any(text.strip() for text in texts):
+            raise UsageError("There is no prompt; give one as an argument, on standard input or with --file.")
+        questions = [[Message(role="user", content=text)] for text in texts]
+    if system is None:
+        return questions
+    return [[Message(role="system", content=system), *messages] for messages in questions]
+
+
+def _print_stream(
+    model: Chat, messages: list[Message], text: str, params: SamplingParams, *, raw: bool, stop: list[str]
+) -> None:
+    from ziggurat.cli.terminal import printable
+
+    deltas: Iterator[Delta]
+    deltas = model.stream_text(text, params, stop=stop) if raw else model.stream(messages, params, stop=stop)
+    for delta in deltas:
+        sys.stdout.write(printable(delta.text))
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+def _as_json(messages: list[Message], text: str, answer: Answer, raw: bool) -> str:
+    prompt = text if raw else [message.to_json() for message in messages]
+    return json.dumps(
+        {
+            "prompt": prompt,
+            "completion": answer.text,
+            "finish": answer.finish,
+            "prompt_tokens": answer.usage.prompt_tokens,
+            "completion_tokens": answer.usage.completion_tokens,
+        },
+        ensure_ascii=False,
+    )

@@ -1,0 +1,1 @@
+"""Text in, text out: the chat template and the engine joined, decoding as tokens arrive, stop strings."""

@@ -1,0 +1,238 @@
+"""Talking to a model: messages in, text out, streamed or whole, one conversation or thousands.
+
+A model that never saw a conversation (`is_base`) gets the text of the messages and continues it; every other gets
+its chat template. Text in a message can never become a special token (see tokenizer/template.py).
+
+A `Chat` may be used from several threads at once: their requests run as one batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ziggurat.dialogue.decode import IncrementalDecoder
+from ziggurat.dialogue.stops import StopAtStrings, StopStrings
+from ziggurat.engine.engine import Engine, Finish, generate
+from ziggurat.engine.sampler import SamplingParams
+from ziggurat.engine.shared import SharedEngine
+from ziggurat.errors import ModelFolderError, UsageError
+from ziggurat.model.hub.load import load_model
+from ziggurat.model.transformer import Transformer
+from ziggurat.records import Message
+from ziggurat.runs import model_folder
+from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.training.precision import choose_dtype
+
+ARENA_BYTES = 1 << 30
+"""Room for keys and values of concurrent requests; with a long context fewer of them fit, at least one."""
+MAX_SLOTS = 64
+
+
+@dataclass(frozen=True)
+class Usage:
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of text as it appears; the last one carries the reason it ended, and the counts."""
+
+    text: str
+    finish: Finish | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer."""
+
+    text: str
+    finish: Finish
+    usage: Usage
+
+
+class Chat:
+    """A model with its tokenizer and its template."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        *,
+        template: ChatTemplate | None = None,
+        is_base: bool | None = None,
+        name: str = "",
+    ) -> None:
+        if tokenizer.vocab_size > model.config.vocab_size:
+            raise ModelFolderError(
+                f"{name or 'the model'} has {model.config.vocab_size:,} tokens and its tokenizer "
+                f"{tokenizer.vocab_size:,}; they do not belong together, use the tokenizer it was trained with."
+            )
+        self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
+        self.template = template or ChatTemplate(tokenizer)
+        self.is_base = self.template.is_plain if is_base is None else is_base
+        self._shared: SharedEngine | None = None
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Chat:
+        """A run by its name, a run folder, a checkpoint, or a Hugging Face folder."""
+        folder = model_folder(name_or_path)
+        tokenizer = Tokenizer.load(folder)
+        template = ChatTemplate(tokenizer)
+        model = load_model(folder, dtype=choose_dtype()[0])
+        return cls(
+            model,
+            tokenizer,
+            template=template,
+            is_base=never_chatted(folder, template),
+            name=str(name_or_path),
+        )
+
+    @property
+    def context(self) -> int:
+        """Tokens that fit, prompt and answer together."""
+        return self.model.config.context
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    # --- prompts ------------------------------------------------------------------------------------------------
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """What the model will be given for a conversation that awaits an answer."""
+        return self._prompts([messages])[0]
+
+    def _prompts(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
+        if any(not messages for messages in conversations):
+            raise UsageError("the conversation is empty; give at least one message.")
+        if self.is_base:
+            return self._raw_prompts(["\n".join(m.content for m in messages) for messages in conversations])
+        rendered = self.template.render_many(conversations, add_generation_prompt=True)
+        return [row.ids for row in rendered]
+
+    def _raw_prompts(self, texts: Sequence[str]) -> list[list[int]]:
+        """A text to be continued begins as a document does in pre-training: after the end of another."""
+        return [[self.tokenizer.endoftext_id, *ids] for ids in self.tokenizer.encode_batch(texts)]
+
+    def fit(self, messages: Sequence[Message], reserve: int) -> tuple[list[Message], int]:
+        """Drop the oldest turns (never a leading system message) until `reserve` tokens are free for the answer.
+
+        Returns what is left and how many messages were dropped. The last question is never dropped.
+        """
+        kept = list(messages)
+        first = 1 if kept and kept[0].role == "system" else 0
+        reserve = min(reserve, self.context // 2)
+        while len(self.prompt_ids(kept)) + reserve > self.context:
+            following = [i for i in range(first + 1, len(kept)) if kept[i].role == "user"]
+            if not following:
+                break
+            del kept[first : following[0]]
+        return kept, len(messages) - len(kept)
+
+    # --- answers ------------------------------------------------------------------------------------------------
+
+    def stream(
+        self, messages: Sequence[Message], params: SamplingParams, *, stop: Sequence[str] = ()
+    ) -> Iterator[Delta]:
+        """The answer, piece by piece. Closing the iterator frees the model for others at once."""
+        return self._stream(self.prompt_ids(messages), self._with_stops(params), stop)
+
+    def complete(
+        self, messages: Sequence[Message], params: SamplingParams, *, stop: Sequence[str] = ()
+    ) -> str:
+        return self.answer_many([messages], params, stop=stop)[0].text
+
+    def complete_many(
+        self, conversations: Sequence[Sequence[Message]], params: SamplingParams, *, stop: Sequence[str] = ()
+    ) -> list[str]:
+        return [answer.text for answer in self.answer_many(conversations, params, stop=stop)]
+
+    def answer_many(
+        self, conversations: Sequence[Sequence[Message]], params: SamplingParams, *, stop: Sequence[str] = ()
+    ) -> list[Answer]:
+        """Answers with their reasons and counts, computed as one batch; `params.n` for each conversation."""
+        return self._generate(self._prompts(conversations), self._with_stops(params), stop)
+
+    def stream_text(self, text: str, params: SamplingParams, *, stop: Sequence[str] = ()) -> Iterator[Delta]:
+        """Continue raw text, piece by piece, whatever stage the model is of."""
+        return self._stream(self._raw_prompts([text])[0], self._with_stops(params), stop)
+
+    def continue_text(self, text: str, params: SamplingParams, *, stop: Sequence[str] = ()) -> str:
+        """Continue raw text, whatever stage the model is of; returns what was added."""
+        return self.continue_many([text], params, stop=stop)[0].text
+
+    def continue_many(
+        self, texts: Sequence[str], params: SamplingParams, *, stop: Sequence[str] = ()
+    ) -> list[Answer]:
+        return self._generate(self._raw_prompts(texts), self._with_stops(params), stop)
+
+    def _with_stops(self, params: SamplingParams) -> SamplingParams:
+        ends = {self.tokenizer.endoftext_id} if self.is_base else self.template.stop_ids
+        return dataclasses.replace(params, stop_ids=params.stop_ids | ends)
+
+    def _stream(self, ids: list[int], params: SamplingParams, stop: Sequence[str]) -> Iterator[Delta]:
+        if params.n != 1 or params.beam:
+            raise UsageError(
+                "only one sampled answer can be streamed; ask for several, or for a beam, at once."
+            )
+        decoder, stops = IncrementalDecoder(self.tokenizer), StopStrings(stop)
+        rule = StopAtStrings(self.tokenizer, stop) if stop else None
+        for event in self._engine().stream(ids, params, stop_rule=rule):
+            text = stops.push("" if event.finish == "cancelled" else decoder.push(event.token))
+            if event.finish is None:
+                if text:
+                    yield Delta(text)
+                continue
+            text += stops.push(decoder.flush()) + stops.flush()
+            yield Delta(text, event.finish, Usage(len(ids), event.index + 1))
+
+    def _generate(
+        self, prompts: list[list[int]], params: SamplingParams, stop: Sequence[str]
+    ) -> list[Answer]:
+        rules = [StopAtStrings(self.tokenizer, stop) for _ in prompts] if stop else None
+        completions = generate(self.model, prompts, params, stop_rules=rules)
+        answers = []
+        for i, completion in enumerate(completions):
+            text = StopStrings(stop)
+            shown = text.push(self.tokenizer.decode(completion.ids)) + text.flush()
+            usage = Usage(len(prompts[i // params.n]), len(completion.ids))
+            answers.append(Answer(shown, completion.finish, usage))
+        return answers
+
+    def _engine(self) -> SharedEngine:
+        if self._shared is None:
+            c = self.model.config
+            slot_bytes = 2 * c.layers * c.kv_heads * c.d_head * c.context * self.model.compute_dtype.itemsize
+            slots = max(1, min(MAX_SLOTS, ARENA_BYTES // slot_bytes))
+            self._shared = SharedEngine(Engine(self.model, max_slots=slots))
+        return self._shared
+
+
+def never_chatted(folder: Path, template: ChatTemplate) -> bool:
+    """Whether no stage in the lineage of the model in `folder` taught it conversations.
+
+    Where the lineage ends in a model from elsewhere (or there is none), a chat template says that it knows them.
+    """
+    entry: dict[str, Any] | None = None
+    for place in (folder, *folder.parents[:3]):  # a run, its model/, or checkpoints/step-n/policy inside it
+        if (place / "manifest.json").is_file():
+            entry = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+            break
+    if entry is None:
+        return template.is_plain
+    while entry:
+        stage = entry.get("stage")
+        if stage is None:
+            return template.is_plain
+        if stage != "pretrain":
+            return False
+        entry = entry.get("parent")
+    return True
