@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from ziggurat.console import err, out, table
-from ziggurat.errors import RunError
 
 
 def ladder(
@@ -17,7 +16,7 @@ def ladder(
     name: Annotated[str, typer.Option(help="Folder under $ZIGGURAT_HOME/runs.")] = "town",
     fixed_plan: Annotated[bool, typer.Option(help="The recipe's amounts as they stand, whatever this machine's speed.")] = False,
     serve: Annotated[bool, typer.Option(help="Serve the chat page afterwards.")] = True,
-    port: Annotated[int, typer.Option(help="Port of the chat page; 0 takes any free one.")] = 8000,
+    port: Annotated[int | None, typer.Option(help="Port of the chat page; by default 8000 or the next free one.")] = None,
     resume: Annotated[bool, typer.Option(help="Continue a climb that was interrupted.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier climb of this name.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Print the plan and stop.")] = False,
@@ -51,8 +50,4 @@ def ladder(
         from ziggurat.service.server import serve as serve_models
 
         models = [f"{name}/{climb.runs[stage].name}" for stage in ("pretrain", "sft")] + [f"{name}/{climb.policy.name}"]
-        try:
-            serve_models(models, port=port)
-        except RunError:
-            err.print(f"Port {port} is taken; talk to the models with: ziggurat serve {' '.join(models)} --port 0")
-            raise
+        serve_models(models, port=port)
