@@ -24,6 +24,13 @@ LONGEST_KEPT_SCORES = 1024
 """Up to this many tokens attention keeps its (T, T) weights for the backward pass; beyond, torch's flash attention."""
 ROWS_TIMES_VOCABULARY = 1 << 18
 """fp32 logits made at a time (1 MiB, half of a core's second-level cache)."""
+LEAST_WITHOUT_GRADIENTS = 1 << 18
+"""Numbers in a tensor from which the hand-written forward passes win (measured at width 256, one core)."""
+
+
+def by_hand(x: Tensor) -> bool:
+    """Whether the passes saved outweigh the calls: in training always, in generation from about 1,000 tokens on."""
+    return x.is_cpu and (torch.is_grad_enabled() or x.numel() >= LEAST_WITHOUT_GRADIENTS)
 
 
 # RMSNorm: y = x r g, with r = 1 / sqrt(mean(x^2) + eps).
@@ -32,7 +39,7 @@ ROWS_TIMES_VOCABULARY = 1 << 18
 
 def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     """(..., C) -> (..., C); gain (C,) in any dtype."""
-    if not x.is_cpu:
+    if not by_hand(x):
         return slow_rms_norm(x, gain, eps)
     y: Tensor = _RMSNorm.apply(x, gain, eps)
     return y
@@ -70,15 +77,15 @@ class _RMSNorm(torch.autograd.Function):
 
 
 # Heads: qkv -> q, k, v per head, q and k RMS-normalised with gains and rotated.
-# With xhat = x r and the halves of sin signed (-, +): z = xhat (g cos) + roll(xhat) (roll(g) sin). Backward: a = R^T dz =
-# dz cos + roll(dz sin); then as RMSNorm with dy = a.
+# With xhat = x r and the halves of sin signed (-, +): z = xhat (g cos) + roll(xhat) (roll(g) sin).
+# Backward: a = R^T dz = dz cos + roll(dz sin); then as RMSNorm with dy = a.
 
 
 def normed_heads(
     qkv: Tensor, gains: Tensor, rotary: Tensor, K: int, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """qkv (B, T, (H + 2K) D), gains (H + K, D), rotary (T, 1, 2, D) or (B, T, 1, 2, D) -> q, k, v (B, H or K, T, D)."""
-    if not qkv.is_cpu:
+    if not by_hand(qkv):
         return slow_normed_heads(qkv, gains, rotary, K, eps)
     q, k, v = _NormedHeads.apply(qkv, gains, rotary, K, eps)
     return q, k, v
@@ -151,14 +158,13 @@ def _head_sums(x: Tensor, weights: Tensor) -> Tensor:
     return (x.reshape(B * T, H * D) @ blocks.view(H * D, H)).view(B, T, H, 1)
 
 
-# Causal attention. With p = softmax(s): ds = p (dp - sum(dp p)), the rest are matrix products. The G = H / K query heads
-# that read one key head are laid behind one another, so that grouped queries are one product too.
+# Causal attention. With p = softmax(s): ds = p (dp - sum(dp p)), the rest are matrix products.
+# The G = H / K query heads that read one key head are laid behind one another, so that they are one product too.
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """q (B, H, T, D), k and v (B, K, T, D) -> (B, H, T, D); bias (B, 1, T, T) from `causal_bias`, or plainly causal."""
-    differentiates = torch.is_grad_enabled() and q.requires_grad
-    if not q.is_cpu or not differentiates or q.shape[2] > LONGEST_KEPT_SCORES:
+    if not (by_hand(q) and q.requires_grad and q.shape[2] <= LONGEST_KEPT_SCORES):
         return slow_causal_attention(q, k, v, bias)
     y: Tensor = _CausalAttention.apply(q, k, v, bias)
     return y

@@ -140,10 +140,7 @@ class Attention(nn.Module):
             if rotary is not None:
                 q, k = rotate(q, rotary), rotate(k, rotary)
             q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H or K, T, D)
-        if cache is not None:
-            y = cache.attend(self.layer, q, k, v)
-        else:
-            y = causal_attention(q, k, v, bias)
+        y = causal_attention(q, k, v, bias) if cache is None else cache.attend(self.layer, q, k, v)
         return self.out(y.transpose(1, 2).reshape(B, T, H * D))  # (B, T, C)
 
 
