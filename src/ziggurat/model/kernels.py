@@ -24,13 +24,16 @@ LONGEST_KEPT_SCORES = 1024
 """Up to this many tokens attention keeps its (T, T) weights for the backward pass; beyond, torch's flash attention."""
 ROWS_TIMES_VOCABULARY = 1 << 18
 """fp32 logits made at a time (1 MiB, half of a core's second-level cache)."""
-LEAST_WITHOUT_GRADIENTS = 1 << 18
-"""Numbers in a tensor from which the hand-written forward passes win (measured at width 256, one core)."""
+
+
+def _apply(function: type[torch.autograd.Function], *inputs: Any) -> Any:
+    return function.apply(*inputs)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
 def by_hand(x: Tensor) -> bool:
-    """Whether the passes saved outweigh the calls: in training always, in generation from about 1,000 tokens on."""
-    return x.is_cpu and (torch.is_grad_enabled() or x.numel() >= LEAST_WITHOUT_GRADIENTS)
+    """In training. Without gradients there is less to save, and one path for every batch size keeps a completion
+    independent of its neighbours in the batch."""
+    return x.is_cpu and torch.is_grad_enabled()
 
 
 # RMSNorm: y = x r g, with r = 1 / sqrt(mean(x^2) + eps).
@@ -41,12 +44,13 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     """(..., C) -> (..., C); gain (C,) in any dtype."""
     if not by_hand(x):
         return slow_rms_norm(x, gain, eps)
-    y: Tensor = _RMSNorm.apply(x, gain, eps)
+    y: Tensor = _apply(_RMSNorm, x, gain, eps)
     return y
 
 
 def slow_rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
-    return F.rms_norm(x, (x.shape[-1],), gain.to(x.dtype), eps)
+    y: Tensor = F.rms_norm(x, (x.shape[-1],), gain.to(x.dtype), eps)
+    return y
 
 
 def inverse_rms(x: Tensor, eps: float) -> Tensor:
@@ -87,7 +91,7 @@ def normed_heads(
     """qkv (B, T, (H + 2K) D), gains (H + K, D), rotary (T, 1, 2, D) or (B, T, 1, 2, D) -> q, k, v (B, H or K, T, D)."""
     if not by_hand(qkv):
         return slow_normed_heads(qkv, gains, rotary, K, eps)
-    q, k, v = _NormedHeads.apply(qkv, gains, rotary, K, eps)
+    q, k, v = _apply(_NormedHeads, qkv, gains, rotary, K, eps)
     return q, k, v
 
 
@@ -95,9 +99,9 @@ def slow_normed_heads(
     qkv: Tensor, gains: Tensor, rotary: Tensor, K: int, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     HK, D = gains.shape
-    x, v = qkv.unflatten(-1, (HK + K, D)).split((HK, K), dim=2)
+    x, v = qkv.view(*qkv.shape[:-1], HK + K, D).split_with_sizes((HK, K), dim=2)
     z = rotate(F.rms_norm(x, (D,), None, eps) * gains.to(x.dtype), rotary)
-    q, k = z.split((HK - K, K), dim=2)
+    q, k = z.split_with_sizes((HK - K, K), dim=2)
     return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
 
@@ -166,7 +170,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None
     """q (B, H, T, D), k and v (B, K, T, D) -> (B, H, T, D); bias (B, 1, T, T) from `causal_bias`, or plainly causal."""
     if not (by_hand(q) and q.requires_grad and q.shape[2] <= LONGEST_KEPT_SCORES):
         return slow_causal_attention(q, k, v, bias)
-    y: Tensor = _CausalAttention.apply(q, k, v, bias)
+    y: Tensor = _apply(_CausalAttention, q, k, v, bias)
     return y
 
 
@@ -220,7 +224,8 @@ def token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """hidden (N, C), weight (V, C) of the same dtype, targets (N) -> (N) in at least fp32."""
     if not hidden.is_cpu:
         return slow_token_nll(hidden, weight, targets)
-    nll: Tensor = _TokenNLL.apply(hidden, weight, targets)
+    learns = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    nll: Tensor = _apply(_TokenNLL, hidden, weight, targets, learns)
     return nll
 
 
@@ -233,17 +238,17 @@ def slow_token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 
 class _TokenNLL(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, learns: bool) -> Tensor:
         N, V = len(hidden), len(weight)
         exact = torch.promote_types(hidden.dtype, torch.float32)
-        rows, keeps = max(64, ROWS_TIMES_VOCABULARY // V), any(ctx.needs_input_grad)
+        rows = max(64, ROWS_TIMES_VOCABULARY // V)
         nll = torch.empty(N, dtype=exact)
-        d = torch.empty(N, V, dtype=hidden.dtype) if keeps else hidden.new_empty(0)
+        d = torch.empty(N, V, dtype=hidden.dtype) if learns else hidden.new_empty(0)
         for i in range(0, N, rows):
             target = targets[i : i + rows, None]
             log_p = F.linear(hidden[i : i + rows], weight).log_softmax(-1, dtype=exact)  # (rows, V)
             nll[i : i + rows] = -log_p.gather(1, target)[:, 0]
-            if keeps:
+            if learns:
                 p = log_p.exp_()
                 d[i : i + rows] = p.scatter_add_(1, target, p.new_full(target.shape, -1.0))
         ctx.save_for_backward(hidden, weight, d)
@@ -251,7 +256,7 @@ class _TokenNLL(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None, None]:
         hidden, weight, d = ctx.saved_tensors
         g = g[:, None].to(hidden.dtype)
-        return (d @ weight).mul_(g), d.T @ (hidden * g), None
+        return (d @ weight).mul_(g), d.T @ (hidden * g), None, None

@@ -134,14 +134,15 @@ class Attention(nn.Module):
             gains = torch.cat((self.q_norm.weight.expand(H, D), self.k_norm.weight.expand(K, D)))
             q, k, v = normed_heads(qkv, gains, rotary, K, self.config.norm_eps)
         else:
-            q, k, v = qkv.view(B, T, H + 2 * K, D).split((H, K, K), dim=2)  # (B, T, H or K, D)
+            q, k, v = qkv.view(B, T, H + 2 * K, D).split_with_sizes((H, K, K), dim=2)  # (B, T, H or K, D)
             if self.config.qk_norm:
                 q, k = self.q_norm(q), self.k_norm(k)
             if rotary is not None:
                 q, k = rotate(q, rotary), rotate(k, rotary)
             q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H or K, T, D)
         y = causal_attention(q, k, v, bias) if cache is None else cache.attend(self.layer, q, k, v)
-        return self.out(y.transpose(1, 2).reshape(B, T, H * D))  # (B, T, C)
+        mixed: Tensor = self.out(y.transpose(1, 2).reshape(B, T, H * D))  # (B, T, C)
+        return mixed
 
 
 def swiglu(x: Tensor) -> Tensor:
@@ -181,13 +182,16 @@ class Block(nn.Module):
     def forward(self, x: Tensor, rotary: Tensor | None, bias: Tensor | None, cache: Cache | None) -> Tensor:
         if self.pre:
             x = x + self.attention(self.norm1(x), rotary, bias, cache)
-            return x + self.mlp(self.norm2(x))
-        x = self.norm1(x + self.attention(x, rotary, bias, cache))
-        return self.norm2(x + self.mlp(x))
+            x = x + self.mlp(self.norm2(x))
+        else:
+            x = self.norm1(x + self.attention(x, rotary, bias, cache))
+            x = self.norm2(x + self.mlp(x))
+        return x
 
 
 class Transformer(nn.Module):
     compute_dtype: torch.dtype = torch.float32
+    table: Tensor  # of positions: rotary_table or sinusoid_table; not a weight, not saved
 
     def __init__(self, config: ModelConfig, *, seed: int | None = 0) -> None:
         """Weights are drawn from `seed`; None leaves them undrawn, for a loader that fills them all."""

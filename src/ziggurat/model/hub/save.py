@@ -77,7 +77,7 @@ def stored_tensors(model: Transformer, family: Family) -> dict[str, Tensor]:
     stored = {}
     for ours, source in family.sources(model.config).items():
         whole = parameters.pop(ours)
-        pieces = whole.split(rows_of(model, ours)) if len(source.names) > 1 else (whole,)
+        pieces = whole.split_with_sizes(rows_of(model, ours)) if len(source.names) > 1 else (whole,)
         for name, piece in zip(source.names, pieces, strict=True):
             stored[name] = (piece.T if source.transposed else piece).contiguous()
     assert not parameters, f"no stored name for {sorted(parameters)}"
