@@ -1,0 +1,302 @@
+"""One PPO step apart from its sampling: what the four networks say of the rollouts, then the updates.
+
+`assess` reads the rollouts without gradients and fills the step's tables; `update` takes the optimizer steps. The
+mathematics are pure functions in `advantages.py` and `ppo_losses.py`; the calendar is in `ppo.py`.
+
+What it leaves out: any choice about beta, learning rates or when to stop.
+Legend: R rollouts, L longest completion, N actions of a microbatch, T width of a microbatch, C, V as in the model.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ziggurat.console import err
+from ziggurat.errors import ModelFolderError, TrainingError
+from ziggurat.model.heads import RewardModel
+from ziggurat.model.hub import load_model, load_scalar
+from ziggurat.model.transformer import Transformer, set_compute_dtype
+from ziggurat.stages.advantages import gae, masked_whiten, token_rewards
+from ziggurat.stages.losses import next_token_loss
+from ziggurat.stages.ppo_config import Prepared
+from ziggurat.stages.ppo_losses import clipped_policy_loss, clipped_value_loss, entropy, exact_kl, token_logp
+from ziggurat.stages.rollouts import Microbatch, Rollout
+from ziggurat.training.optimizers import Optimizers, gradient_norm, scale_gradients
+from ziggurat.training.precision import choose_dtype
+
+
+@dataclass
+class Networks:
+    """The four of PPO: trained, frozen start, scorer, value estimate."""
+
+    policy: Transformer
+    reference: Transformer
+    reward: RewardModel
+    critic: RewardModel
+    """Begins as a copy of the reward model, and keeps its shift and scale, so values and rewards share a unit."""
+
+
+@dataclass
+class Experience:
+    """The tables of one step, (R, L) unless said otherwise; one rollout of 3 tokens, ended, beta 0.1:
+
+    mask        1     1     1     0
+    old_logp   -0.2  -0.5  -0.1   0      the policy's, tempered, as the trainer computes it
+    ref_logp   -0.3  -0.5  -0.4   0      the reference's
+    rewards    -0.01  0    -0.03+r 0     -beta (old_logp - ref_logp), and the score r (R,) on the last token
+    values      V0    V1    V2    0      of the states before each token
+    """
+
+    mask: Tensor
+    old_logp: Tensor
+    ref_logp: Tensor
+    engine_logp: Tensor
+    kl: Tensor
+    """Exact: over the whole vocabulary, in each state visited."""
+    entropy: Tensor
+    values: Tensor
+    scores: Tensor
+    """(R,) the reward model's, or the truncation reward."""
+    ended: Tensor
+    """(R,) bool."""
+    rewards: Tensor
+    advantages: Tensor
+    """Whitened over the whole step."""
+    returns: Tensor
+    """Values plus the advantages before whitening: the critic's targets."""
+
+
+@dataclass
+class UpdateStats:
+    """Means over the optimizer steps of one PPO step (norms before clipping)."""
+
+    policy_loss: float = 0.0
+    value_loss: float = 0.0
+    ptx_loss: float | None = None
+    clip_fraction: float = 0.0
+    value_clip_fraction: float = 0.0
+    grad_norm: float = 0.0
+    critic_grad_norm: float = 0.0
+    first_ratio_gap: float = 0.0
+    """Largest |ratio - 1| of the first minibatch: 0, unless old log-probabilities are wrong."""
+
+
+@dataclass(frozen=True)
+class UpdateSettings:
+    epochs: int
+    clip: float
+    value_clip: float
+    temperature: float
+    grad_clip: float
+    ptx_weight: float
+    train_policy: bool
+    seed: str
+    step: int
+
+
+def load_networks(ready: Prepared) -> Networks:
+    """Policy, reference, reward model, and a critic that begins as the reward model; all compute in one dtype."""
+    scorer, critic = load_scalar(ready.reward_folder), load_scalar(ready.reward_folder)
+    if not isinstance(scorer, RewardModel) or not isinstance(critic, RewardModel):
+        raise ModelFolderError(
+            f"{ready.reward_folder} is a critic, not a reward model; name a run of stage 3."
+        )
+    nets = Networks(load_model(ready.policy_folder), load_model(ready.reference_folder), scorer, critic)
+    dtype, reason = choose_dtype(ready.resolved.config.dtype)
+    for module in (nets.policy, nets.reference, nets.reward, nets.critic):
+        set_compute_dtype(module, dtype)
+    err.print(f"ppo: computing in {str(dtype).removeprefix('torch.')} because {reason}")
+    return nets
+
+
+def critic_values(critic: RewardModel, micro: Microbatch) -> Tensor:
+    """Values (N,) of the states, in units of the reward."""
+    raw = critic.scores(micro.states(critic.body.hidden(micro.ids)))  # (N,)
+    return (raw - critic.reward_shift.to(raw.dtype)) * critic.reward_scale.to(raw.dtype)
+
+
+def action_logits(model: Transformer, micro: Microbatch, temperature: float) -> Tensor:
+    """Tempered logits (N, V) of the actions' states only: none are made for prompts and padding."""
+    return model.logits(micro.states(model.hidden(micro.ids))) / temperature
+
+
+@torch.no_grad()
+def assess(
+    nets: Networks,
+    rollouts: Sequence[Rollout],
+    minibatches: Sequence[Sequence[Microbatch]],
+    *,
+    temperature: float,
+    truncation_reward: float,
+    beta: float,
+    gamma: float,
+    lam: float,
+) -> Experience:
+    """Fill the step's tables. The most expensive rows are the (N, V) ones; they live one microbatch long."""
+    device = nets.policy.embedding.weight.device
+    shape = (len(rollouts), max(len(one.completion) for one in rollouts))
+    mask, engine_logp, ended = _tables(rollouts, shape, device)
+    old_logp, ref_logp, kl, ent, values = (torch.zeros(shape, device=device) for _ in range(5))
+    scores = torch.zeros(shape[0], device=device)
+    for micro in (micro for group in minibatches for micro in group):
+        with (
+            torch.enable_grad()
+        ):  # the very kernels of the update, which differ in bf16: so the first ratio is exactly 1
+            logits = action_logits(nets.policy, micro, temperature).detach()  # (N, V)
+        micro.put(old_logp, token_logp(logits, micro.actions))
+        logp = logits.log_softmax(dim=-1)
+        reference = action_logits(nets.reference, micro, temperature).log_softmax(dim=-1)  # (N, V)
+        micro.put(ref_logp, reference.gather(1, micro.actions[:, None])[:, 0])
+        micro.put(kl, exact_kl(logp, reference))
+        micro.put(ent, entropy(logp))
+        micro.put(values, critic_values(nets.critic, micro))
+        scores[micro.rows] = nets.reward.score(micro.ids, micro.ends)
+    scores = torch.where(ended, scores, torch.full_like(scores, truncation_reward))
+    rewards = token_rewards(old_logp - ref_logp, scores, mask, beta=beta)
+    advantages = gae(rewards, values, mask, gamma=gamma, lam=lam)
+    return Experience(
+        mask=mask,
+        old_logp=old_logp,
+        ref_logp=ref_logp,
+        engine_logp=engine_logp,
+        kl=kl,
+        entropy=ent,
+        values=values,
+        scores=scores,
+        ended=ended,
+        rewards=rewards,
+        advantages=masked_whiten(advantages, mask),
+        returns=advantages + values,
+    )
+
+
+def update(
+    nets: Networks,
+    policy_optimizer: Optimizers,
+    critic_optimizer: Optimizers,
+    minibatches: Sequence[Sequence[Microbatch]],
+    experience: Experience,
+    settings: UpdateSettings,
+    ptx_rows: Callable[[], Tensor] | None = None,
+) -> UpdateStats:
+    """`epochs` passes over the minibatches, each an optimizer step of policy and critic.
+
+    Both gradients are computed before either model moves, so that a non-finite one leaves both as they were.
+    """
+    stats = UpdateStats()
+    taken = 0
+    for epoch in range(settings.epochs):
+        order = list(range(len(minibatches)))
+        random.Random(f"{settings.seed} epoch {epoch}").shuffle(order)
+        for group in (minibatches[i] for i in order):
+            policy_optimizer.zero_grad()
+            critic_optimizer.zero_grad()
+            if settings.train_policy:
+                _policy_gradient(nets.policy, group, experience, settings, stats, first=taken == 0)
+                if ptx_rows is not None:
+                    _ptx_gradient(nets.policy, ptx_rows(), settings.ptx_weight, stats)
+            _critic_gradient(nets.critic, group, experience, settings, stats)
+            norms = _clip(settings, policy_optimizer, critic_optimizer)
+            stats.grad_norm += norms[0]
+            stats.critic_grad_norm += norms[1]
+            if settings.train_policy:
+                policy_optimizer.step()
+            critic_optimizer.step()
+            taken += 1
+    policy_optimizer.zero_grad()
+    critic_optimizer.zero_grad()
+    return _means(stats, taken)
+
+
+def _policy_gradient(
+    policy: Transformer,
+    group: Sequence[Microbatch],
+    experience: Experience,
+    settings: UpdateSettings,
+    stats: UpdateStats,
+    *,
+    first: bool,
+) -> None:
+    count = sum(len(micro.actions) for micro in group)
+    for micro in group:
+        logp = token_logp(action_logits(policy, micro, settings.temperature), micro.actions)  # (N,)
+        old = micro.take(experience.old_logp)
+        loss, clipped = clipped_policy_loss(logp, old, micro.take(experience.advantages), settings.clip)
+        (loss / count).backward()  # type: ignore[no-untyped-call]
+        stats.policy_loss += float(loss.detach()) / count
+        stats.clip_fraction += float(clipped) / count
+        if first:
+            gap = (logp.detach() - old).exp().sub(1.0).abs().max()
+            stats.first_ratio_gap = max(stats.first_ratio_gap, float(gap))
+
+
+def _ptx_gradient(policy: Transformer, rows: Tensor, weight: float, stats: UpdateStats) -> None:
+    """Pre-training rows (n, T+1): weight · mean next-token loss, against the alignment tax (PPO-ptx)."""
+    loss, count = next_token_loss(policy, rows[:, :-1], rows[:, 1:])
+    (weight * loss / count).backward()  # type: ignore[no-untyped-call]
+    stats.ptx_loss = (stats.ptx_loss or 0.0) + float(loss.detach()) / count
+
+
+def _critic_gradient(
+    critic: RewardModel,
+    group: Sequence[Microbatch],
+    experience: Experience,
+    settings: UpdateSettings,
+    stats: UpdateStats,
+) -> None:
+    count = sum(len(micro.actions) for micro in group)
+    for micro in group:
+        values = critic_values(critic, micro)
+        old, returns = micro.take(experience.values), micro.take(experience.returns)
+        loss, clipped = clipped_value_loss(values, old, returns, settings.value_clip)
+        (loss / count).backward()  # type: ignore[no-untyped-call]
+        stats.value_loss += float(loss.detach()) / count
+        stats.value_clip_fraction += float(clipped) / count
+
+
+def _clip(settings: UpdateSettings, *optimizers: Optimizers) -> list[float]:
+    """Norms of the gradients, refused when not finite, then scaled down to at most `grad_clip`."""
+    norms = [float(gradient_norm(optimizer.parameters)) for optimizer in optimizers]
+    for name, norm in zip(("policy", "critic"), norms, strict=True):
+        if not math.isfinite(norm):
+            raise TrainingError(
+                f"step {settings.step}: the {name}'s gradient is not finite ({norm}); nothing was changed by this "
+                "optimizer step. Resume from the last checkpoint with a lower learning rate."
+            )
+    for optimizer, norm in zip(optimizers, norms, strict=True):
+        if settings.grad_clip and norm > settings.grad_clip:
+            scale_gradients(optimizer.parameters, settings.grad_clip / norm)
+    return norms
+
+
+def _means(stats: UpdateStats, taken: int) -> UpdateStats:
+    for name in (
+        "policy_loss",
+        "value_loss",
+        "clip_fraction",
+        "value_clip_fraction",
+        "grad_norm",
+        "critic_grad_norm",
+    ):
+        setattr(stats, name, getattr(stats, name) / max(1, taken))
+    if stats.ptx_loss is not None:
+        stats.ptx_loss /= max(1, taken)
+    return stats
+
+
+def _tables(
+    rollouts: Sequence[Rollout], shape: tuple[int, int], device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    mask = torch.zeros(shape, dtype=torch.bool)
+    engine_logp = torch.zeros(shape)
+    for row, one in enumerate(rollouts):
+        mask[row, : len(one.completion)] = True
+        engine_logp[row, : len(one.completion)] = torch.tensor(one.engine_logp)
+    ended = torch.tensor([one.ended for one in rollouts])
+    return mask.to(device), engine_logp.to(device), ended.to(device)

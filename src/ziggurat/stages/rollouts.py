@@ -1,0 +1,233 @@
+"""Rollouts: completions made for learning, cut into microbatches, and the table of numbers that PPO keeps of them.
+
+What it leaves out: what the numbers are for (`ppo_update.py`) and how tokens are drawn (the engine). Every prompt is
+rendered by the chat template, so a rollout is token for token what the served model would say.
+
+One rollout with a prompt of three tokens and a completion of two, in a microbatch of width T = 6 and a table of
+width L = 3; `state` is where the hidden vector that chose the token sits:
+
+    position        0   1   2   3       4        5
+    ids             p   p   p   a    <|end|>  <|pad|>
+    state                   ^   ^                        columns 2, 3: they chose a, <|end|>
+    table           old_logp[r] = [logp(a), logp(<|end|>), 0]      mask[r] = [1, 1, 0]
+    score                           read at position 4
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from ziggurat.engine.engine import generate
+from ziggurat.engine.sampler import SamplingParams
+from ziggurat.errors import ContextError
+from ziggurat.model.transformer import Transformer
+from ziggurat.records import Message
+from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.template import ChatTemplate
+
+BUSY_TOKENS = 384
+"""Microbatches below this many tokens waste more on overhead than padding costs (2 cores, bf16, width 256)."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One completion; `completion` holds the end-of-turn token if (and only if) it `ended`."""
+
+    prompt: list[int]
+    completion: list[int]
+    engine_logp: list[float]
+    ended: bool
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.completion)
+
+
+@dataclass(frozen=True)
+class Microbatch:
+    """Some rollouts of a step, of similar length, right-padded; N actions (completion tokens) in all."""
+
+    ids: Tensor
+    """(B, T) prompt and completion."""
+    ends: Tensor
+    """(B,) position of the last token, where the reward model reads."""
+    rows: Tensor
+    """(B,) the rollouts' rows in the step's tables."""
+    state_row: Tensor
+    """(N,) row in `ids` of each action's state."""
+    state_column: Tensor
+    """(N,) column in `ids` of each action's state: one before the action's own."""
+    actions: Tensor
+    """(N,) the chosen token ids."""
+    table_row: Tensor
+    """(N,) row of each action in the step's tables."""
+    table_column: Tensor
+    """(N,) column of each action in the step's tables: 0 is the first token of the completion."""
+
+    def states(self, hidden: Tensor) -> Tensor:
+        """(B, T, C) -> (N, C): only what chose an action, so that no logits are made for prompts and padding."""
+        return hidden[self.state_row, self.state_column]
+
+    def take(self, table: Tensor) -> Tensor:
+        """(R, L) -> (N,)."""
+        return table[self.table_row, self.table_column]
+
+    def put(self, table: Tensor, values: Tensor) -> None:
+        """(N,) into (R, L)."""
+        table[self.table_row, self.table_column] = values.to(table.dtype)
+
+    def to(self, device: torch.device) -> Microbatch:
+        return Microbatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+def render_prompts(
+    prompts: Sequence[Sequence[Message]], template: ChatTemplate, context: int
+) -> list[list[int]]:
+    """Prompt ids up to where the assistant speaks; each must leave room for at least one token."""
+    rendered = []
+    for number, messages in enumerate(prompts, start=1):
+        ids = template.render(messages, add_generation_prompt=True).ids
+        if len(ids) >= context:
+            raise ContextError(
+                f"prompt {number} has {len(ids):,} tokens, the model's context is {context:,}; shorten or drop it"
+            )
+        rendered.append(ids)
+    return rendered
+
+
+def roll_out(
+    model: Transformer,
+    prompts: Sequence[list[int]],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    stop_ids: frozenset[int],
+    seed: int,
+) -> list[Rollout]:
+    """One completion of every prompt, in order, from the full (tempered) distribution: top-p 1, top-k off."""
+    room = model.config.context - max(map(len, prompts))
+    params = SamplingParams(
+        temperature=temperature,
+        seed=seed,
+        max_tokens=min(max_new_tokens, room),
+        stop_ids=stop_ids,
+        logprobs=0,
+    )
+    made = generate(model, list(prompts), params)
+    return [
+        Rollout(prompt, list(one.ids), list(one.logprobs), one.finish == "stop")
+        for prompt, one in zip(prompts, made, strict=True)
+    ]
+
+
+def cut_minibatches(
+    rollouts: Sequence[Rollout],
+    minibatches: int,
+    microbatch_tokens: int,
+    pad_id: int,
+    seed: str,
+    device: torch.device,
+) -> list[list[Microbatch]]:
+    """Rollouts dealt at random into minibatches (optimizer steps), each cut by length into microbatches.
+
+    The cut is made once a step and used for old log-probabilities and for every epoch: the same rows together give
+    the same rounding, which is why the first ratio is exactly 1, in bf16 too.
+    """
+    order = list(range(len(rollouts)))
+    random.Random(f"{seed} minibatches").shuffle(order)
+    groups = [order[i::minibatches] for i in range(min(minibatches, len(order)))]
+    return [
+        [micro.to(device) for micro in _by_length(rollouts, group, microbatch_tokens, pad_id)]
+        for group in groups
+    ]
+
+
+def _by_length(
+    rollouts: Sequence[Rollout], rows: list[int], microbatch_tokens: int, pad_id: int
+) -> list[Microbatch]:
+    """Longest first; a microbatch is full at `microbatch_tokens`, or when the next row would be padded by a quarter
+    and there are enough tokens to keep the cores busy."""
+    groups: list[list[int]] = []
+    for row in sorted(rows, key=lambda r: (-len(rollouts[r]), r)):
+        width = len(rollouts[groups[-1][0]]) if groups else 0
+        area = width * len(groups[-1]) if groups else 0
+        padded = 4 * len(rollouts[row]) < 3 * width and area >= BUSY_TOKENS
+        if not groups or padded or area + width > microbatch_tokens:
+            groups.append([])
+        groups[-1].append(row)
+    return [_microbatch(rollouts, group, pad_id) for group in groups]
+
+
+def _microbatch(rollouts: Sequence[Rollout], rows: list[int], pad_id: int) -> Microbatch:
+    chosen = [rollouts[r] for r in rows]
+    ids = torch.full((len(rows), max(map(len, chosen))), pad_id, dtype=torch.long)
+    state_row: list[int] = []
+    state_column: list[int] = []
+    table_row: list[int] = []
+    table_column: list[int] = []
+    for i, (row, one) in enumerate(zip(rows, chosen, strict=True)):
+        ids[i, : len(one)] = torch.tensor(one.prompt + one.completion)
+        length = len(one.completion)
+        state_row += [i] * length
+        state_column += range(len(one.prompt) - 1, len(one.prompt) - 1 + length)
+        table_row += [row] * length
+        table_column += range(length)
+    at_row, at_column = torch.tensor(state_row), torch.tensor(state_column)
+    return Microbatch(
+        ids=ids,
+        ends=torch.tensor([len(one) - 1 for one in chosen]),
+        rows=torch.tensor(rows),
+        state_row=at_row,
+        state_column=at_column,
+        actions=ids[at_row, at_column + 1],
+        table_row=torch.tensor(table_row),
+        table_column=torch.tensor(table_column),
+    )
+
+
+class PromptOrder:
+    """Which prompts a step rolls out: shuffled passes over all of them, a pure function of (seed, step)."""
+
+    def __init__(self, count: int, per_step: int, seed: int) -> None:
+        self.count, self.per_step, self.seed = count, per_step, seed
+
+    def at(self, step: int) -> list[int]:
+        first = step * self.per_step
+        return [self._pass(i // self.count)[i % self.count] for i in range(first, first + self.per_step)]
+
+    def _pass(self, number: int) -> list[int]:
+        if getattr(self, "_kept", (-1, []))[0] != number:
+            order = list(range(self.count))
+            random.Random(f"{self.seed} prompts {number}").shuffle(order)
+            self._kept: tuple[int, list[int]] = (number, order)
+        return self._kept[1]
+
+
+class PolicySampler:
+    """Text in, text out with the live weights: what a gold check is handed. Greedy unless told otherwise."""
+
+    def __init__(
+        self, model: Transformer, tokenizer: Tokenizer, template: ChatTemplate, max_new_tokens: int
+    ) -> None:
+        self.model, self.tokenizer, self.template = model, tokenizer, template
+        self.max_new_tokens = max_new_tokens
+
+    def complete_many(
+        self, conversations: Sequence[Sequence[Message]], params: SamplingParams | None = None
+    ) -> list[str]:
+        """The assistant's next message in each conversation."""
+        if not conversations:
+            return []
+        prompts = render_prompts(conversations, self.template, self.model.config.context)
+        room = self.model.config.context - max(map(len, prompts))
+        params = params or SamplingParams(
+            temperature=0.0, max_tokens=min(self.max_new_tokens, room), stop_ids=self.template.stop_ids
+        )
+        return [self.tokenizer.decode(one.ids) for one in generate(self.model, prompts, params)]
+
+    def complete(self, messages: Sequence[Message], params: SamplingParams | None = None) -> str:
+        return self.complete_many([messages], params)[0]

@@ -1,0 +1,107 @@
+"""A world of four letters, small enough to climb stages 3 and 4 in seconds.
+
+The stage-2 model answers any question with 1 to 4 random letters of "abcd"; the labellers like the letter b.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import torch
+
+from ziggurat.model.config import ModelConfig
+from ziggurat.model.hub import save_model
+from ziggurat.model.transformer import Transformer
+from ziggurat.records import Comparison, Demonstration, Document, Message, Prompt
+from ziggurat.stages.losses import next_token_loss
+from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.template import ChatTemplate
+
+LETTERS = "abcd"
+QUESTIONS = [f"{x}{y}?" for x in "xyz" for y in "0123456789"]
+
+
+def tokenizer() -> Tokenizer:
+    return Tokenizer.characters("abcdxyz0123456789?", byte_fallback=False)
+
+
+def user(text: str) -> list[Message]:
+    return [Message(role="user", content=text)]
+
+
+def answer(chance: random.Random) -> str:
+    return "".join(chance.choice(LETTERS) for _ in range(chance.randint(1, 4)))
+
+
+def demonstrations(count: int, seed: int = 0) -> list[Demonstration]:
+    chance = random.Random(seed)
+    return [
+        Demonstration(
+            messages=[*user(chance.choice(QUESTIONS)), Message(role="assistant", content=answer(chance))]
+        )
+        for _ in range(count)
+    ]
+
+
+def likes(text: str) -> float:
+    """The labellers' taste: the share of b."""
+    return text.count("b") / max(1, len(text))
+
+
+def comparisons(count: int, seed: int = 1) -> list[Comparison]:
+    chance = random.Random(seed)
+    made = []
+    for number in range(count):
+        completions = [answer(chance) for _ in range(4)]
+        worth = [-likes(one) for one in completions]
+        ranks = [1 + sum(other < mine for other in worth) for mine in worth]
+        made.append(
+            Comparison(
+                id=str(number),
+                prompt=user(chance.choice(QUESTIONS)),
+                completions=list(completions),
+                ranks=ranks,
+            )
+        )
+    return made
+
+
+def prompts() -> list[Prompt]:
+    return [Prompt(prompt=user(text)) for text in QUESTIONS]
+
+
+def documents() -> list[Document]:
+    chance = random.Random(5)
+    return [Document(text="".join(chance.choice("xyz0123456789") for _ in range(40))) for _ in range(20)]
+
+
+def make_policy(folder: Path, *, steps: int = 80, seed: int = 0) -> Path:
+    """Train the stage-2 model and save it as a Hugging Face folder."""
+    words = tokenizer()
+    config = ModelConfig(
+        layers=2, d_model=32, heads=2, kv_heads=2, d_head=16, d_ff=64, vocab_size=words.vocab_size, context=32
+    )
+    model = Transformer(config)
+    model.init_weights(seed)
+    rendered = ChatTemplate(words).render_many([one.messages for one in demonstrations(steps * 32, seed)])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for step in range(steps):
+        batch = rendered[step * 32 : step * 32 + 32]
+        T = max(len(one.ids) for one in batch)
+        ids = torch.tensor([one.ids + [words.pad_id] * (T - len(one.ids)) for one in batch])
+        weight = torch.tensor([list(map(float, one.mask)) + [0.0] * (T - len(one.mask)) for one in batch])
+        loss, count = next_token_loss(model, ids[:, :-1], ids[:, 1:], weight[:, 1:])
+        optimizer.zero_grad()
+        (loss / count).backward()
+        optimizer.step()
+    save_model(model, folder, words)
+    return folder
+
+
+def kind(comparison: Comparison, better: int, worse: int) -> str:
+    """Pairs with a clear winner, and close ones."""
+    texts = [comparison.completions[better], comparison.completions[worse]]
+    assert isinstance(texts[0], str)
+    assert isinstance(texts[1], str)
+    return "clear" if likes(texts[0]) - likes(texts[1]) > 0.3 else "close"

@@ -1,0 +1,87 @@
+"""Rounds: a callable ranks, or people do with files; each round trains on its own policy's completions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import alphabet
+import pytest
+
+from ziggurat.errors import UsageError
+from ziggurat.records import Comparison, Message, read_records, write_records
+from ziggurat.runs import Run
+from ziggurat.stages.align import align, align_config
+
+SMALL: dict[str, Any] = {
+    "rounds": 2,
+    "k": 4,
+    "max_new_tokens": 6,
+    "reward": {
+        "batch_comparisons": 4,
+        "epochs": 4.0,
+        "scale_samples": 32,
+        "min_accuracy": 0.0,
+        "min_kind_accuracy": 0.0,
+        "train": {"lr_adam": 3e-3, "dtype": "fp32", "threads": 1},
+    },
+    "ppo": {
+        "steps": 5,
+        "rollouts_per_step": 32,
+        "max_new_tokens": 6,
+        "critic_warmup_steps": 1,
+        "check_every_steps": 5,
+        "policy": {"lr_adam": 3e-3},
+        "critic": {"lr_adam": 3e-3},
+        "dtype": "fp32",
+        "kl_target": 0.0,
+        "allow_weak_reward_model": True,
+        "stop_when_fatal": False,
+    },
+}
+
+
+def rank(prompt: Sequence[Message], completions: list[str]) -> Comparison | None:
+    worth = [-alphabet.likes(text) for text in completions]
+    ranks = [1 + sum(other < mine for other in worth) for mine in worth]
+    name = f"{prompt[-1].content} {completions}"
+    return Comparison(
+        id=name, prompt=list(prompt), completions=list(completions), ranks=ranks, labeller="rule"
+    )
+
+
+@pytest.mark.slow
+def test_two_rounds_rank_the_policy_of_each_round(letters_sft: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, str, str]] = []
+    last = align(
+        align_config(letters_sft, ("test", SMALL)),
+        letters_sft,
+        alphabet.prompts(),
+        tmp_path / "align-1",
+        rank=rank,
+        on_round=lambda n, r, p: told.append((n, r.name, p.name)),
+    )
+    assert last == tmp_path / "ppo-2"
+    assert told == [(1, "reward-1", "ppo-1"), (2, "reward-2", "ppo-2")]
+    rounds = (Run.open(tmp_path / "align-1").report or {})["rounds"]
+    made = [len(list(read_records(tmp_path / f"align-1/round-{n}/ranked.jsonl", Comparison))) for n in (1, 2)]
+    assert [one["comparisons"] for one in rounds] == [made[0], made[0] + made[1]]
+    parents = [Run.open(tmp_path / f"ppo-{n}").manifest["parent"]["path"] for n in (1, 2)]
+    assert parents[0] == str(letters_sft.resolve())
+    assert parents[1] == str((tmp_path / "ppo-1/model").resolve())
+    assert Run.open(tmp_path / "ppo-2").manifest["reference"]["path"] == str(letters_sft.resolve())
+
+
+@pytest.mark.slow
+def test_people_rank_with_files_and_resume(letters_sft: Path, tmp_path: Path) -> None:
+    config = align_config(letters_sft, ("test", SMALL), ("--set", {"rounds": 1, "ppo": {"steps": 1}}))
+    out = tmp_path / "align-1"
+    with pytest.raises(UsageError, match=r"round 1: \d+ prompts with completions wait in .*to_rank\.jsonl"):
+        align(config, letters_sft, alphabet.prompts(), out)
+    import json
+
+    waiting = [json.loads(line) for line in (out / "round-1/to_rank.jsonl").read_text().splitlines()]
+    ranked = [rank([Message(**m) for m in row["prompt"]], row["completions"]) for row in waiting]
+    write_records(out / "round-1/ranked.jsonl", [one for one in ranked if one is not None])
+    assert align(config, letters_sft, alphabet.prompts(), out, resume=True) == tmp_path / "ppo-1"

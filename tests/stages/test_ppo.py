@@ -1,0 +1,202 @@
+"""Stage 4 on the world of four letters: it learns to emit b, keeps its promises on metrics, and is stopped in time."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from pathlib import Path
+from typing import Any
+
+import alphabet
+import pytest
+
+from ziggurat.errors import ModelFolderError, RunError, TrainingError
+from ziggurat.model.hub import load_model
+from ziggurat.runs import Run
+from ziggurat.stages.ppo import PolicySampler, ppo, ppo_config
+from ziggurat.stages.ppo_config import prepare
+
+SMALL: dict[str, Any] = {
+    "steps": 16,
+    "rollouts_per_step": 64,
+    "max_new_tokens": 6,
+    "minibatches": 2,
+    "critic_warmup_steps": 2,
+    "kl_target": 0.0,
+    "threads": 1,
+    "stop_when_fatal": False,  # a world of four letters in which only b is liked cannot stay diverse
+    "dtype": "fp32",
+    "policy": {"lr_adam": 3e-3},
+    "critic": {"lr_adam": 3e-3},
+    "check_every_steps": 4,
+    "ptx_rows": 1,
+    "ptx_row_tokens": 16,
+    "ptx_weight": 0.05,
+}
+
+
+def taste(sampler: PolicySampler) -> float:
+    """The gold check: the share of b in greedy answers, which no reward model has a part in."""
+    answers = sampler.complete_many([one.prompt for one in alphabet.prompts()])
+    return statistics.fmean(alphabet.likes(text) for text in answers)
+
+
+def run_ppo(sft: Path, reward: Path, out: Path, settings: dict[str, Any] | None = None, **more: Any) -> Run:
+    config = ppo_config(sft, ("test", SMALL), ("--set", settings or {}))
+    more.setdefault("ptx_documents", alphabet.documents())
+    return Run.open(ppo(config, sft, reward, alphabet.prompts(), out, **more))
+
+
+@pytest.fixture(scope="module")
+def learned(letters_sft: Path, letters_reward: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_ppo(letters_sft, letters_reward, tmp_path_factory.mktemp("ppo") / "ppo-1", gold=taste)
+
+
+def test_it_learns_to_emit_b(learned: Run, letters_sft: Path) -> None:
+    """The stage-2 model writes b in a quarter of its letters; the reward model likes it, the gold check sees it."""
+    rows = learned.read_metrics()
+    assert rows[-1]["reward"] > rows[0]["reward"] + 0.5
+    words = alphabet.tokenizer()
+    from ziggurat.tokenizer.template import ChatTemplate
+
+    after = taste(PolicySampler(load_model(learned.model_path), words, ChatTemplate(words), 6))
+    before = taste(PolicySampler(load_model(letters_sft), words, ChatTemplate(words), 6))
+    assert after > max(0.6, before)
+
+
+def test_row_0_is_the_policy_it_started_from(learned: Run) -> None:
+    rows = learned.read_metrics()
+    assert [row["step"] for row in rows] == list(range(17))
+    assert rows[0]["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert all(row["kl"] >= 0 for row in rows)
+    assert rows[-1]["kl"] > rows[0]["kl"]
+
+
+def test_the_critic_warms_up_while_the_policy_stands_still(learned: Run) -> None:
+    rows = learned.read_metrics()
+    assert [row["policy_trained"] for row in rows[:4]] == [False, False, True, True]
+    assert rows[2]["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert rows[1]["critic_grad_norm"] > 0 == rows[1]["grad_norm"]
+
+
+def test_every_row_has_the_promised_fields(learned: Run) -> None:
+    row = learned.read_metrics()[5]
+    for name in [
+        "grad_norm",
+        "entropy",
+        "clip_fraction",
+        "explained_variance",
+        "kl",
+        "reward",
+        "reward_kl",
+        "reward_total",
+        "length",
+        "share_ended",
+        "beta",
+        "value_loss",
+        "policy_loss",
+        "ptx_loss",
+        "engine_gap",
+        "first_ratio_gap",
+        "elapsed_s",
+    ]:
+        assert isinstance(row[name], float), name
+    assert row["first_ratio_gap"] == 0.0
+    assert (
+        row["engine_gap_max"] < 1e-3
+    )  # fp32: the engine's cache and the trainer's batches differ by rounding
+    assert row["reward_total"] == pytest.approx(row["reward"] + row["reward_kl"], abs=1e-5)
+
+
+def test_the_best_checkpoint_by_gold_becomes_the_model(learned: Run) -> None:
+    report = learned.report
+    assert report is not None
+    golds = {row["step"]: row["gold"] for row in learned.read_metrics() if "gold" in row}
+    assert sorted(golds) == [0, 4, 8, 12, 16]
+    chosen = report["numbers"]["chosen_step"]
+    assert golds[chosen] == max(golds.values())
+    weights = "model.safetensors"
+    best = learned.checkpoints_path / f"step-{chosen:06d}" / "policy" / weights
+    assert (learned.model_path / weights).read_bytes() == best.read_bytes()
+    assert report["samples"]
+
+
+def test_a_fatal_diagnosis_stops_at_the_best_point(
+    letters_sft: Path, letters_reward: Path, tmp_path: Path
+) -> None:
+    """Limits so tight that ordinary learning is 'mode collapse': the run ends early and keeps an earlier policy."""
+    run = run_ppo(
+        letters_sft,
+        letters_reward,
+        tmp_path / "ppo-1",
+        {"doctor": {"distinct_factor": 0.9}, "steps": 30, "stop_when_fatal": True},
+    )
+    report = run.report
+    assert report is not None
+    assert report["numbers"]["stopped_by_doctor"] == "mode collapse"
+    assert report["numbers"]["chosen_step"] < report["numbers"]["steps"] < 30
+    assert report["diagnoses"][0]["cure"]
+
+
+def test_muon_epochs_and_no_documents(letters_sft: Path, letters_reward: Path, tmp_path: Path) -> None:
+    settings = {"steps": 2, "epochs": 2, "critic_warmup_steps": 0, "policy": {"optimizer": "muon"}}
+    run = run_ppo(letters_sft, letters_reward, tmp_path / "ppo-1", settings, ptx_documents=[])
+    rows = run.read_metrics()
+    assert rows[0]["ptx_loss"] is None
+    assert rows[1]["kl"] > 0
+
+
+def test_a_reward_model_that_failed_its_card_is_refused(
+    letters_sft: Path, letters_reward: Path, tmp_path: Path
+) -> None:
+    failed = tmp_path / "reward-1"
+    shutil.copytree(letters_reward, failed)
+    text = (failed / "report.json").read_text().replace('"passed": true', '"passed": false')
+    (failed / "report.json").write_text(text)
+    with pytest.raises(RunError, match="weak reward model"):
+        prepare(ppo_config(letters_sft, ("test", SMALL)), letters_sft, failed, alphabet.prompts())
+    allowed = ppo_config(letters_sft, ("test", SMALL), ("--set", {"allow_weak_reward_model": True}))
+    prepare(allowed, letters_sft, failed, alphabet.prompts())
+
+
+def test_a_reward_model_with_another_tokenizer_is_refused(
+    letters_sft: Path, letters_reward: Path, tmp_path: Path
+) -> None:
+    from ziggurat.tokenizer.bpe import Tokenizer
+
+    other = tmp_path / "other"
+    shutil.copytree(letters_reward / "model", other)
+    Tokenizer.characters("abc", byte_fallback=False).save(other)
+    with pytest.raises(ModelFolderError, match="another tokenizer"):
+        prepare(ppo_config(letters_sft, ("test", SMALL)), letters_sft, other, alphabet.prompts())
+
+
+def test_a_non_finite_gradient_moves_nothing(
+    letters_sft: Path, letters_reward: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Returns that are not numbers are refused by step, before the policy (whose gradient is fine) moves either."""
+    from ziggurat.stages import ppo as module
+
+    whole = module.assess
+
+    def broken(*arguments: Any, **named: Any) -> Any:
+        experience = whole(*arguments, **named)
+        experience.returns.fill_(float("nan"))
+        return experience
+
+    monkeypatch.setattr(module, "assess", broken)
+    before = module.update
+    seen: list[Any] = []
+
+    def watched(nets: Any, *arguments: Any) -> Any:
+        weights = [p.clone() for p in (*nets.policy.parameters(), *nets.critic.parameters())]
+        try:
+            return before(nets, *arguments)
+        finally:
+            after = (*nets.policy.parameters(), *nets.critic.parameters())
+            seen.append(all(bool((a == b).all()) for a, b in zip(weights, after, strict=True)))
+
+    monkeypatch.setattr(module, "update", watched)
+    with pytest.raises(TrainingError, match="step 0: the critic's gradient is not finite"):
+        run_ppo(letters_sft, letters_reward, tmp_path / "ppo-1", {"critic_warmup_steps": 0})
+    assert seen == [True]

@@ -1,0 +1,168 @@
+"""Stage 3 on the world of four letters: what it learns, its units, its report card, and what it refuses."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import alphabet
+import pytest
+import torch
+
+from ziggurat.errors import ContextError, DataError
+from ziggurat.model.heads import RewardModel
+from ziggurat.model.hub import load_model, load_scalar
+from ziggurat.records import Comparison, Message
+from ziggurat.runs import Run
+from ziggurat.stages.comparison_batches import (
+    ComparisonBatches,
+    Ranked,
+    collate,
+    render_comparisons,
+    render_scored,
+    split_batch,
+)
+from ziggurat.stages.report_card import score_rows
+from ziggurat.stages.reward import (
+    gold_from_reward_model,
+    prepare,
+    ranking_loss,
+    reward_config,
+    split_comparisons,
+)
+from ziggurat.tokenizer.template import ChatTemplate
+
+CPU = torch.device("cpu")
+TEMPLATE = ChatTemplate(alphabet.tokenizer())
+
+
+def trained(letters_reward: Path) -> RewardModel:
+    model = load_scalar(letters_reward / "model")
+    assert isinstance(model, RewardModel)
+    return model
+
+
+def test_it_learned_the_labellers_taste(letters_reward: Path) -> None:
+    """Rankings follow the share of b without noise, so 90 % of unseen pairs is little to ask; chance is 50 %."""
+    card = (Run.open(letters_reward).report or {})["card"]
+    assert card["passed"], card["reasons"]
+    assert card["pairs"]["value"] > 0.9
+    assert set(card["kinds"]) == {"clear", "close"}
+    assert card["kinds"]["clear"]["value"] >= card["kinds"]["close"]["value"]
+    assert card["best_of_n"][3]["wins"] > card["best_of_n"][0]["wins"] + 0.2
+
+
+def test_demonstrations_average_zero(letters_reward: Path) -> None:
+    """The fixture's own demonstrations: exactly the calibration's, so the mean is 0 up to rounding."""
+    model = trained(letters_reward)
+    shown = [one.messages for one in alphabet.demonstrations(60, seed=9)]
+    rewards = score_rows(model, render_scored(shown, TEMPLATE, 32, "demonstration"), 1)
+    assert statistics.fmean(rewards) == pytest.approx(0.0, abs=1e-4)
+
+
+def test_samples_of_the_stage_2_model_have_deviation_one(letters_reward: Path, letters_sft: Path) -> None:
+    """Fresh samples (another seed): 1 within sampling error, which is about 1/sqrt(2*512) = 0.03; odds of 5 sigma."""
+    from ziggurat.stages.rollouts import render_prompts, roll_out
+
+    prompts = render_prompts([one.prompt for one in alphabet.prompts()] * 17, TEMPLATE, 32)
+    made = roll_out(
+        load_model(letters_sft),
+        prompts,
+        max_new_tokens=20,
+        temperature=1.0,
+        stop_ids=TEMPLATE.stop_ids,
+        seed=77,
+    )
+    rewards = score_rows(
+        trained(letters_reward), [one.prompt + one.completion for one in made if one.ended], 1
+    )
+    assert statistics.pstdev(rewards) == pytest.approx(1.0, abs=0.25)
+
+
+def test_padding_does_not_change_a_score(letters_reward: Path) -> None:
+    model = trained(letters_reward)
+    (one,) = render_comparisons(
+        [Comparison(id="1", prompt=alphabet.user("x1?"), completions=["b", "abcd"], ranks=[1, 2])],
+        TEMPLATE,
+        32,
+    )
+    batch = collate([one], 1, CPU)
+    alone = [model.score(torch.tensor([row]), torch.tensor([len(row) - 1])).item() for row in one.rows]
+    assert model.score(batch.ids, batch.ends).tolist() == pytest.approx(alone, abs=1e-5)
+
+
+def test_a_completion_as_messages_is_the_same_as_text() -> None:
+    text = Comparison(id="1", prompt=alphabet.user("x1?"), completions=["ab", "c"], ranks=[1, 2])
+    messages = Comparison(
+        id="1",
+        prompt=alphabet.user("x1?"),
+        completions=[[Message(role="assistant", content="ab")], [Message(role="assistant", content="c")]],
+        ranks=[1, 2],
+    )
+    assert render_comparisons([text], TEMPLATE, 32) == render_comparisons([messages], TEMPLATE, 32)
+
+
+def test_scores_are_read_at_the_end_of_turn() -> None:
+    (one,) = render_comparisons(
+        [Comparison(id="1", prompt=alphabet.user("x1?"), completions=["ab", "c"], ranks=[1, 2])], TEMPLATE, 32
+    )
+    end = alphabet.tokenizer().end_id
+    assert [row[-1] for row in one.rows] == [end, end]
+
+
+def test_splitting_a_batch_changes_nothing(letters_sft: Path) -> None:
+    """Sums and counts of the pieces add up to those of the whole, all-tied comparisons among them."""
+    model = RewardModel(load_model(letters_sft))
+    torch.nn.init.normal_(model.head.weight)
+    ranked = render_comparisons(alphabet.comparisons(10), TEMPLATE, 32)
+    ranked[3] = Ranked(ranked[3].rows, [1] * 4)
+    whole = collate(ranked, 1, CPU)
+    total, count = ranking_loss(model, whole)
+    parts = [ranking_loss(model, piece) for piece in split_batch(whole, 3)]
+    assert len(parts) == 3
+    assert sum(n for _, n in parts) == count == sum(len(set(one.ranks)) > 1 for one in ranked)
+    assert count < 10
+    assert sum(loss.item() for loss, _ in parts) == pytest.approx(total.item(), rel=1e-5)
+
+
+def test_batches_hold_whole_comparisons_and_resume_where_they_were() -> None:
+    ranked = render_comparisons(alphabet.comparisons(23), TEMPLATE, 32)
+    batches = ComparisonBatches(ranked, 5, 1, seed=4, device=CPU)
+    seen = [batches.next() for _ in range(batches.batches_per_epoch)]
+    assert sorted(len(one.ranks) for one in seen) == [3, 5, 5, 5, 5]
+    assert sum(one.ids.shape[0] for one in seen) == 23 * 4
+    state = batches.state()
+    ahead = batches.next()
+    again = ComparisonBatches(ranked, 5, 1, seed=4, device=CPU)
+    again.restore(state)
+    assert torch.equal(again.next().ids, ahead.ids)
+
+
+def test_one_prompt_never_falls_on_both_sides() -> None:
+    learn, held = split_comparisons(alphabet.comparisons(300), 0.3)
+    assert held
+    assert not {repr(one.prompt) for one in learn} & {repr(one.prompt) for one in held}
+
+
+def test_only_ties_are_refused(letters_sft: Path) -> None:
+    tied = [one.model_copy(update={"ranks": [1] * 4}) for one in alphabet.comparisons(30)]
+    with pytest.raises(DataError, match="tied throughout"):
+        prepare(reward_config(letters_sft), letters_sft, tied)
+
+
+def test_a_completion_that_does_not_fit_is_named(letters_sft: Path) -> None:
+    long = Comparison(id="1", prompt=alphabet.user("x1?"), completions=["a", "b" * 60], ranks=[1, 2])
+    with pytest.raises(ContextError, match=r"completion 2 has 67 tokens, the model's context is 32"):
+        prepare(reward_config(letters_sft), letters_sft, [long])
+
+
+def test_a_reward_model_can_be_the_gold_check(letters_reward: Path) -> None:
+    class Says:
+        def __init__(self, text: str) -> None:
+            self.text = text
+
+        def complete_many(self, conversations: list[list[Message]]) -> list[str]:
+            return [self.text] * len(conversations)
+
+    gold = gold_from_reward_model(letters_reward, [one.prompt for one in alphabet.prompts()])
+    assert gold(Says("bbb")) > gold(Says("acd"))
