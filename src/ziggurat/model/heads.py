@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ziggurat.model.transformer import Linear, Transformer
+from ziggurat.model.layers import Linear
+from ziggurat.model.transformer import Transformer
 
 
 class ScalarModel(nn.Module):

@@ -57,7 +57,8 @@ def inverse_rms(x: Tensor, eps: float) -> Tensor:
     """(..., C) -> (..., 1), at least fp32."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=dtype)
-    return norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    r: Tensor = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return r
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -73,7 +74,7 @@ class _RMSNorm(torch.autograd.Function):
         x, gain, r = ctx.saved_tensors
         C = x.shape[-1]
         g = gain.to(x.dtype)
-        u = (dy * x).view(-1, C)  # (N, C)
+        u = (dy * x).reshape(-1, C)  # (N, C)
         dgain = r.reshape(1, -1) @ u  # (1, C)
         along = (u @ g[:, None]).view(r.shape)  # (..., 1)
         dx = (dy * g).mul_(r).addcmul_(x, along * r**3, value=-1 / C)
@@ -142,7 +143,7 @@ class _NormedHeads(torch.autograd.Function):
         dz = torch.cat((dq.transpose(1, 2), dk.transpose(1, 2)), dim=2)  # (B, T, H + K, D)
         a = torch.addcmul((dz * sin).roll(D // 2, -1), dz, cos)
         u = a * xhat
-        dgains = (u.new_ones(1, B * T) @ u.view(B * T, HK * D)).to(gains.dtype).view(HK, D)
+        dgains = (u.new_ones(1, B * T) @ u.reshape(B * T, HK * D)).to(gains.dtype).view(HK, D)
         along = _head_sums(u, g)
         a.mul_(g).addcmul_(xhat, along, value=-1 / D)
         dqkv = torch.empty(B, T, HK + K, D, dtype=xhat.dtype)

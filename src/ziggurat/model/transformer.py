@@ -13,15 +13,22 @@ Sources: GPT-2 (Radford et al., 2019), LLaMA (arXiv:2302.13971), Qwen3 (arXiv:25
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ziggurat.model.config import Activation, ModelConfig
-from ziggurat.model.kernels import causal_attention, causal_bias, normed_heads, rms_norm, rotate, token_nll
+from ziggurat.model.kernels import causal_attention, causal_bias, normed_heads, rotate, token_nll
+from ziggurat.model.layers import (
+    ACTIVATIONS,
+    Embedding,
+    Linear,
+    RMSNorm,
+    make_norm,
+    rotary_table,
+    sinusoid_table,
+)
 
 
 class Cache(Protocol):
@@ -30,90 +37,6 @@ class Cache(Protocol):
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Store k, v (B, K, T, D) behind what `layer` holds; return causal attention of q (B, H, T, D) over it all."""
         ...
-
-
-class Linear(nn.Linear):
-    """A linear map whose master weight is cast to the dtype of its input.
-
-    Without gradients (generation) the cast weight is kept until the master changes: an optimizer's in-place update
-    raises the tensor's version. Assigning through `.data` does not raise it: never do that to a live model.
-    """
-
-    _cast: tuple[int, int, Tensor] | None = None
-    """(version and address of the master weight, its copy in the compute dtype)"""
-
-    def reset_parameters(self) -> None:
-        """Nothing: `Transformer.init_weights` is the one place where weights are drawn."""
-
-    def weight_as(self, dtype: torch.dtype) -> Tensor:
-        weight = self.weight
-        if weight.dtype == dtype:
-            return weight
-        if torch.is_grad_enabled():
-            self._cast = None
-            return weight.to(dtype)
-        version = 0 if weight.is_inference() else weight._version
-        kept = self._cast
-        if kept is None or kept[0] != version or kept[1] != weight.data_ptr() or kept[2].dtype != dtype:
-            self._cast = kept = (version, weight.data_ptr(), weight.detach().to(dtype))
-        return kept[2]
-
-    def forward(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        rows = x.reshape(
-            -1, x.shape[-1]
-        )  # at T = 1 torch may take (B, T, C) for B products of one row: 20 times slower
-        return F.linear(rows, self.weight_as(x.dtype), bias).view(*x.shape[:-1], -1)
-
-
-class Embedding(nn.Embedding):
-    def reset_parameters(self) -> None:
-        """Nothing, as in Linear."""
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, width: int, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.empty(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return rms_norm(x, self.weight, self.eps)
-
-
-class LayerNorm(nn.Module):
-    def __init__(self, width: int, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.empty(width))
-        self.bias = nn.Parameter(torch.empty(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
-
-
-def make_norm(config: ModelConfig, width: int) -> nn.Module:
-    return (RMSNorm if config.norm == "rmsnorm" else LayerNorm)(width, config.norm_eps)
-
-
-def rotary_table(config: ModelConfig) -> Tensor:
-    """(context, 2, D): cos and sin of position * theta^(-2i/D), both halves alike, sin's first half negated.
-
-    Rotation by halves: y = x * cos + roll(x, D/2) * sin, that is y[i] = x[i] cos - x[i+D/2] sin and
-    y[i+D/2] = x[i+D/2] cos + x[i] sin.
-    """
-    half = config.d_head // 2
-    frequency = config.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
-    angle = torch.arange(config.context, dtype=torch.float64)[:, None] * frequency  # (context, D/2)
-    cos, sin = angle.cos(), angle.sin()
-    return torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)), dim=1).float()
-
-
-def sinusoid_table(config: ModelConfig) -> Tensor:
-    """(context, C): sines in the even columns, cosines in the odd (Vaswani et al., arXiv:1706.03762, 3.5)."""
-    frequency = 10_000.0 ** (-torch.arange(0, config.d_model, 2, dtype=torch.float64) / config.d_model)
-    angle = torch.arange(config.context, dtype=torch.float64)[:, None] * frequency
-    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1).float()
 
 
 class Attention(nn.Module):
@@ -143,20 +66,6 @@ class Attention(nn.Module):
         y = causal_attention(q, k, v, bias) if cache is None else cache.attend(self.layer, q, k, v)
         mixed: Tensor = self.out(y.transpose(1, 2).reshape(B, T, H * D))  # (B, T, C)
         return mixed
-
-
-def swiglu(x: Tensor) -> Tensor:
-    gate, up = x.chunk(2, dim=-1)
-    return F.silu(gate) * up
-
-
-ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
-    "swiglu": swiglu,
-    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "gelu": F.gelu,
-    "relu": F.relu,
-    "relu2": lambda x: F.relu(x).square(),
-}
 
 
 class MLP(nn.Module):

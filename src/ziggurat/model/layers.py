@@ -1,0 +1,113 @@
+"""The leaves of the Transformer: linear map, embedding, norms, position tables, activations.
+
+Parameters are masters in their own dtype (fp32 in training); each leaf computes in the dtype of what comes in. Weights
+are not drawn here: `Transformer.init_weights` is the one place for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ziggurat.model.config import Activation, ModelConfig
+from ziggurat.model.kernels import rms_norm
+
+
+class Linear(nn.Linear):
+    """A linear map whose master weight is cast to the dtype of its input.
+
+    Without gradients (generation) the cast weight is kept until the master changes: an optimizer's in-place update
+    raises the tensor's version. Assigning through `.data` does not raise it: never do that to a live model.
+    """
+
+    _cast: tuple[Tensor, int, Tensor] | None = None
+    """The master weight, its version, and its copy in the compute dtype."""
+
+    def reset_parameters(self) -> None:
+        """Nothing: `Transformer.init_weights` is the one place where weights are drawn."""
+
+    def weight_as(self, dtype: torch.dtype) -> Tensor:
+        weight = self.weight
+        if weight.dtype == dtype:
+            return weight
+        if torch.is_grad_enabled():
+            self._cast = None
+            return weight.to(dtype)
+        version = 0 if weight.is_inference() else weight._version
+        kept = self._cast
+        if kept is None or kept[0] is not weight or kept[1] != version or kept[2].dtype != dtype:
+            self._cast = kept = (weight, version, weight.detach().to(dtype))
+        return kept[2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        # At T = 1 torch may take (B, T, C) for B products of one row, 20 times slower; rows it cannot mistake.
+        rows = x.reshape(x.numel() // x.shape[-1], x.shape[-1])
+        return F.linear(rows, self.weight_as(x.dtype), bias).view(*x.shape[:-1], self.out_features)
+
+
+class Embedding(nn.Embedding):
+    def reset_parameters(self) -> None:
+        """Nothing, as in Linear."""
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, self.eps)
+
+
+class LayerNorm(nn.Module):
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(width))
+        self.bias = nn.Parameter(torch.empty(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+
+
+def make_norm(config: ModelConfig, width: int) -> nn.Module:
+    return (RMSNorm if config.norm == "rmsnorm" else LayerNorm)(width, config.norm_eps)
+
+
+def rotary_table(config: ModelConfig) -> Tensor:
+    """(context, 2, D): cos and sin of position * theta^(-2i/D), both halves alike, sin's first half negated.
+
+    Rotation by halves: y = x * cos + roll(x, D/2) * sin, that is y[i] = x[i] cos - x[i+D/2] sin and
+    y[i+D/2] = x[i+D/2] cos + x[i] sin.
+    """
+    half = config.d_head // 2
+    frequency = config.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
+    angle = torch.arange(config.context, dtype=torch.float64)[:, None] * frequency  # (context, D/2)
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)), dim=1).float()
+
+
+def sinusoid_table(config: ModelConfig) -> Tensor:
+    """(context, C): sines in the even columns, cosines in the odd (Vaswani et al., arXiv:1706.03762, 3.5)."""
+    frequency = 10_000.0 ** (-torch.arange(0, config.d_model, 2, dtype=torch.float64) / config.d_model)
+    angle = torch.arange(config.context, dtype=torch.float64)[:, None] * frequency
+    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1).float()
+
+
+def swiglu(x: Tensor) -> Tensor:
+    gate, up = x.chunk(2, dim=-1)
+    return F.silu(gate) * up
+
+
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "swiglu": swiglu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "relu2": lambda x: F.relu(x).square(),
+}
