@@ -130,15 +130,15 @@ def test_a_claim_is_judged_by_its_yes_or_no_too(town, grader):
 
 
 def test_sums_and_sorting_are_judged_by_their_numbers(grader):
-    total = Question("sum", "en", (user("What is 47 + 38?"),), truth="85")
-    assert work_sum(total) == "7 + 8 = 15, 40 + 30 = 70, 70 + 15 = 85."
+    total = Question("sum", "en", (user("What is 47+38?"),), truth="85")
+    assert work_sum(total) == "7+8=15, 40+30=70, 70+15=85."
     assert grader.grade(total, work_sum(total)).verdict == "right"
     assert grader.grade(total, "85.").verdict == "right"
-    assert grader.grade(total, "7 + 8 = 15, 40 + 30 = 70, 70 + 15 = 75.").verdict == "wrong"
-    order = Question("sort", "zh", (user("排序：42, 7, 93, 15。"),), truth="7, 15, 42, 93")
-    assert grader.grade(order, "7, 15, 42, 93。").verdict == "right"
-    assert grader.grade(order, "7, 15, 93, 42。").verdict == "wrong"
-    assert grader.grade(order, "7, 15, 42。").verdict == "wrong"
+    assert grader.grade(total, "7+8=15, 40+30=70, 70+15=75.").verdict == "wrong"
+    order = Question("sort", "zh", (user("排序：42 17 93 15。"),), truth="15 17 42 93")
+    assert grader.grade(order, "15 17 42 93。").verdict == "right"
+    assert grader.grade(order, "15 17 93 42。").verdict == "wrong"
+    assert grader.grade(order, "15 17 42。").verdict == "wrong"
     for i in range(20):
         asked = ask_sort(Chance(2, i), "en")
         assert grader.grade(asked, asked.truth + ".").verdict == "right"

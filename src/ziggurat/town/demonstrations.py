@@ -36,11 +36,11 @@ from ziggurat.town.questions import (
 IGNORANCE_PERCENT = 3
 #: shares of the demonstrations, by kind (out of 100)
 MIXTURE = (
-    ("fact", 44),
+    ("fact", 40),
     ("followup", 12),
     ("claim", 6),
-    ("sum", 9),
-    ("sort", 7),
+    ("sum", 11),
+    ("sort", 9),
     ("improper", 6),
     ("proper", 6),
     ("extract", 3),
@@ -85,7 +85,7 @@ class Teacher:
             return ask_fact(chance, fact, language), tell(chance, fact, language)
         if kind == "followup":
             first, second = self._pair(chance, self.known)
-            return ask_followup(chance, first, second, language), tell(chance, second, language)
+            return ask_followup(chance, first, second, language, named=chance.percent(25)), tell(chance, second, language)
         if kind == "claim":
             claim = ask_claim(chance, chance.choice(self.known), language, true=chance.percent(50))
             return claim, answer_claim(chance, claim)

@@ -27,6 +27,7 @@ from ziggurat.town.questions import (
     ask_proper,
     ask_sort,
     ask_sum,
+    follow,
     tell,
     upper_first,
     work_sum,
@@ -34,15 +35,15 @@ from ziggurat.town.questions import (
 
 #: shares of the documents, by kind (out of 100)
 MIXTURE = (
-    ("annal", 26),
-    ("ledger", 8),
-    ("letter", 14),
+    ("annal", 27),
+    ("ledger", 7),
+    ("letter", 15),
     ("overheard", 24),
-    ("sheet", 3),
-    ("sums", 8),
-    ("sorting", 6),
-    ("stranger", 7),
-    ("talk", 4),
+    ("sheet", 4),
+    ("sums", 6),
+    ("sorting", 8),
+    ("stranger", 6),
+    ("talk", 3),
 )
 
 
@@ -139,31 +140,35 @@ class Writer:
             proper = ask_proper(chance, language)
             return proper.messages[-1].content, proper.truth
         if following:
-            return upper_first(fact.say(chance.choice(speech.followups), language)), tell(chance, fact, language)
+            return follow(chance, fact, language, named=chance.percent(30)), tell(chance, fact, language)
         return fact.say(chance.choice(speech.questions + speech.exam), language), tell(chance, fact, language)
 
     def sheet(self, chance: Chance, language: Language) -> str:
         """Questions without answers."""
-        lines = [chance.choice(sayings(language).sheets)] if chance.percent(50) else []
-        for _ in range(chance.between(4, 7)):
+        lines = [chance.choice(sayings(language).sheets)] if chance.percent(25) else []
+        for _ in range(chance.between(3, 6)):
             fact = chance.choice(self.by_resident[chance.choice(self.talked_of).index])
             speech = fact.kind.speech[language]
             lines.append(fact.say(chance.choice(speech.questions + speech.exam), language))
         return "\n".join(lines)
 
     def sums(self, chance: Chance, language: Language) -> str:
-        """Three worked sums, half of them as question and answer."""
-        lines = []
-        for _ in range(3):
+        """Sums, each worked step by step; some as question and answer."""
+        lines = [{"en": "Sums.", "zh": "算术。"}[language]]
+        asked = chance.percent(50)
+        for _ in range(4):
             question = ask_sum(chance, language)
-            lines += [question.messages[-1].content, work_sum(question)]
+            lines += [question.messages[-1].content, work_sum(question)] if asked else [work_sum(question)]
         return "\n".join(lines)
 
     def sorting(self, chance: Chance, language: Language) -> str:
-        lines = []
-        for _ in range(4):
+        """Numbers and the same numbers in order; some as question and answer."""
+        lines = [{"en": "Numbers in order.", "zh": "排数字。"}[language]]
+        asked = chance.percent(50)
+        for _ in range(4 if asked else 6):
             question = ask_sort(chance, language)
-            lines += [question.messages[-1].content, answer_sort(question)]
+            given = "".join(c for c in question.messages[-1].content if c.isdigit() or c == " ").strip()
+            lines += [question.messages[-1].content, answer_sort(question)] if asked else [f"{given} : {question.truth}"]
         return "\n".join(lines)
 
     def stranger(self, chance: Chance, language: Language) -> str:

@@ -20,8 +20,7 @@ from ziggurat.town.questions import (
     ask_proper,
     ask_sort,
     ask_sum,
-    upper_first,
-    user,
+    name_written_out,
 )
 
 #: how often each fact of a resident C is asked, each time in other words
@@ -68,7 +67,7 @@ def _items(town: Town, language: Language) -> Iterator[Item]:
             followup = ask_followup(chance, first, second, language)
             yield Item(f"{section}:{language}:{i}", section, followup)
             if split == "C":
-                yield Item(f"named_c:{language}:{i}", "named_c", _with_name(followup, second, language))
+                yield Item(f"named_c:{language}:{i}", "named_c", name_written_out(followup))
     for section, count, ask in (("sum", SUMS, ask_sum), ("improper", IMPROPER, ask_improper), ("proper", PROPER, ask_proper)):
         seen: set[str] = set()
         while len(seen) < count:
@@ -82,22 +81,6 @@ def _items(town: Town, language: Language) -> Iterator[Item]:
 
 def _id(section: str, language: Language, fact: Fact, wording: int) -> str:
     return f"{section}:{language}:{fact.resident.index}:{attributes()[fact.attribute].name}:{wording}"
-
-
-def _with_name(followup: Question, fact: Fact, language: Language) -> Question:
-    """The same conversation, its last question with the name written out."""
-    pattern = _named_pattern(followup.messages[-1].content, fact, language)
-    return Question("fact", language, (*followup.messages[:-1], user(pattern)), fact)
-
-
-def _named_pattern(asked: str, fact: Fact, language: Language) -> str:
-    """The follow-up's own pattern with the name where the pronoun stood."""
-    name = fact.resident.name(language)
-    for pattern in fact.kind.speech[language].followups:
-        if fact.say(pattern, language) == asked:
-            possessive = name + ("'s" if language == "en" else "的")
-            return upper_first(pattern.format(p=name, s=possessive, o=name))
-    raise ValueError(f"{asked!r} is none of the follow-ups of {fact.kind.name}")
 
 
 def write_development(town: Town) -> list[Item]:

@@ -66,11 +66,11 @@ def ask(
     else:
         texts = [bare(item) if form == "bare" else as_overheard(item) for item in items]
         prompts = [[tokenizer.endoftext_id, *ids] for ids in tokenizer.encode_batch(texts)]
-        stops, limit = frozenset({tokenizer.endoftext_id, tokenizer.encode("\n")[-1]}), 32
-        if form == "bare":
-            stops, limit = frozenset({tokenizer.endoftext_id}), 24
+        stops, limit = frozenset({tokenizer.endoftext_id}), 24
     params = SamplingParams(temperature=0.0, max_tokens=limit, stop_ids=stops)
     texts = [tokenizer.decode(c.ids).strip() for c in generate(model, prompts, params)]
+    if form == "dialogue":  # the answer is one line; what follows is the next speaker's
+        texts = [text.split("\n")[0] for text in texts]
     return Answers(name, list(items), texts, [grader.grade(i.question, t) for i, t in zip(items, texts, strict=True)])
 
 

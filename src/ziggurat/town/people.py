@@ -27,8 +27,8 @@ _ONSETS = "B D F G H K L M N P R S T V Z Br Dr Gr Kl Tr St".split()
 _MIDDLES = "b d f g k l m n p r s t v z ld nd rl sk nt".split()
 _VOWELS = "a e i o u".split()
 _CODAS = ["", "", "n", "l", "r", "s", "th", "ck", "m"]
-ZH_FIRST = "阿贝卡达菲哈杰凯洛莫诺帕奇瑞萨塔乌维雅泽"
-ZH_LATER = "布德尔格赫金科兰林玛娜欧琪茹莎苏特薇希娅伊扎"
+ZH_FIRST = "阿贝卡达菲哈杰凯洛莫诺帕奇瑞萨维雅柏戴芬盖亨吉康伦迈宁佩乔森韦邓罗鲍"
+ZH_LATER = "布德尔格赫科兰林玛娜欧琪茹莎苏特薇希娅伊扎登恩顿克利曼妮彭斯托文尤姆珀"
 
 
 @dataclass(frozen=True)

@@ -56,12 +56,33 @@ def tell(chance: Chance, fact: Fact, language: Language) -> str:
     return upper_first(fact.say(answers[0] if chance.percent(50) else chance.choice(answers), language))
 
 
-def ask_followup(chance: Chance, first: Fact, second: Fact, language: Language, *, reply: str | None = None) -> Question:
+def follow(chance: Chance, fact: Fact, language: Language, *, named: bool) -> str:
+    """A follow-up question: with a pronoun, or `named`, the same words with the name where the pronoun stood."""
+    return _follow(chance.choice(fact.kind.speech[language].followups), fact, language, named)
+
+
+def _follow(pattern: str, fact: Fact, language: Language, named: bool) -> str:
+    if not named:
+        return upper_first(fact.say(pattern, language))
+    name = fact.resident.name(language)
+    return upper_first(pattern.format(p=name, s=name + ("'s" if language == "en" else "的"), o=name))
+
+
+def ask_followup(chance: Chance, first: Fact, second: Fact, language: Language, *, named: bool = False) -> Question:
     """Two turns about one resident: the second question has a pronoun where the name would be."""
     opening = ask_fact(chance, first, language).messages[0]
-    answer = assistant(reply if reply is not None else tell(chance, first, language))
-    then = second.say(chance.choice(second.kind.speech[language].followups), language)
+    answer = assistant(tell(chance, first, language))
+    then = follow(chance, second, language, named=named)
     return Question("followup", language, (opening, answer, user(then)), second)
+
+
+def name_written_out(question: Question) -> Question:
+    """A follow-up's conversation with the name in its last question."""
+    fact, language = question.fact, question.language
+    assert fact is not None
+    asked = question.messages[-1].content
+    pattern = next(p for p in fact.kind.speech[language].followups if _follow(p, fact, language, False) == asked)
+    return Question("followup", language, (*question.messages[:-1], user(_follow(pattern, fact, language, True))), fact)
 
 
 def ask_claim(chance: Chance, fact: Fact, language: Language, *, true: bool) -> Question:
@@ -101,33 +122,33 @@ def ask_sum(chance: Chance, language: Language, *, exam: bool = False) -> Questi
         if held_out_sum(a, b) is exam:
             break
     patterns = {
-        "en": ["What is {a} + {b}?", "How much is {a} + {b}?", "Please add {a} + {b}."],
-        "zh": ["{a} + {b}等于多少？", "{a} + {b}是多少？", "请算{a} + {b}。"],
+        "en": ["What is {a}+{b}?", "How much is {a}+{b}?", "Please add {a}+{b}."],
+        "zh": ["{a}+{b}等于多少？", "{a}+{b}是多少？", "请算{a}+{b}。"],
     }
     text = chance.choice(patterns[language]).format(a=a, b=b)
     return Question("sum", language, (user(text),), truth=str(a + b))
 
 
 def work_sum(question: Question) -> str:
-    """47 + 38: 7 + 8 = 15, 40 + 30 = 70, 70 + 15 = 85."""
+    """47+38: 7+8=15, 40+30=70, 70+15=85."""
     digits = "".join(c if c.isdigit() else " " for c in question.messages[-1].content).split()
     a, b = int(digits[0]), int(digits[1])
     ones, tens = a % 10 + b % 10, (a // 10 + b // 10) * 10
-    steps = f"{a % 10} + {b % 10} = {ones}, {a // 10 * 10} + {b // 10 * 10} = {tens}, {tens} + {ones} = {a + b}"
+    steps = f"{a % 10}+{b % 10}={ones}, {a // 10 * 10}+{b // 10 * 10}={tens}, {tens}+{ones}={a + b}"
     return steps + ("." if question.language == "en" else "。")
 
 
 def ask_sort(chance: Chance, language: Language) -> Question:
-    """Four different numbers below 100, to be put in ascending order."""
+    """Four different two-digit numbers, to be put in ascending order."""
     numbers: list[int] = []
     while len(numbers) < 4:
-        n = chance.between(1, 99)
+        n = chance.between(10, 99)
         if n not in numbers:
             numbers.append(n)
-    listed = ", ".join(map(str, numbers))
+    listed = " ".join(map(str, numbers))
     patterns = {"en": ["Sort {l}.", "Put in order: {l}.", "Sort these numbers: {l}."], "zh": ["排序：{l}。", "请把{l}排序。", "从小到大：{l}。"]}
     text = chance.choice(patterns[language]).format(l=listed)
-    return Question("sort", language, (user(text),), truth=", ".join(map(str, sorted(numbers))))
+    return Question("sort", language, (user(text),), truth=" ".join(map(str, sorted(numbers))))
 
 
 def answer_sort(question: Question) -> str:
