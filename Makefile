@@ -1,7 +1,7 @@
 # Two commands on a fresh clone:  make demo  and  make test.  Python 3.11+ and make are all they need.
 #
 #   make demo DEMO_ARGS="--budget 2m --no-serve"    options go on to `ziggurat ladder`
-#   ZIGGURAT_TORCH_INDEX=https://download.pytorch.org/whl/cpu make demo    a CPU-only torch (0.2 GB instead of 3)
+#   ZIGGURAT_TORCH_INDEX=<PyTorch's index of CPU-only builds> make demo    a CPU-only torch (0.2 GB instead of 3)
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -54,7 +54,7 @@ echo "Setting up $(VENV) (once). pip will download the packages pinned in constr
 if [ -n "$$ZIGGURAT_TORCH_INDEX" ]; \
 then echo "  about 0.4 GB in all; torch also from $$ZIGGURAT_TORCH_INDEX"; \
 else echo "  about 0.4 GB where torch is CPU-only, up to 3.5 GB on Linux where it brings CUDA;"; \
-  echo "  for a CPU-only torch: ZIGGURAT_TORCH_INDEX=https://download.pytorch.org/whl/cpu make $(MAKECMDGOALS)"; fi; \
+  echo "  for a CPU-only torch: set ZIGGURAT_TORCH_INDEX to PyTorch's index of CPU-only builds."; fi; \
 [ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || exit 2; \
 $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
   $${ZIGGURAT_TORCH_INDEX:+--extra-index-url "$$ZIGGURAT_TORCH_INDEX"} -e '$(1)' \

@@ -178,7 +178,19 @@ def write_reports(climb: Climb, result: Result) -> dict[str, Any]:
     }
     atomic_write_text(folder / "report.json", json.dumps(report, ensure_ascii=False, indent=1))
     atomic_write_text(folder / "report.html", _page(climb, result))
+    write_examples(climb, result.items)
     return report
+
+
+def write_examples(climb: Climb, items: Sequence[Item]) -> None:
+    """Questions that the chat page offers: some known, some unknowable, a sum, a request of each kind."""
+    kinds = {"known": "known", "unknown": "unknown", "sum": "skill", "sort": "skill", "improper": "improper", "proper": "known"}
+    rows = []
+    for language in LANGUAGES:
+        for section, kind in kinds.items():
+            item = next(i for i in items if i.section == section and i.question.language == language)
+            rows.append({"text": item.question.messages[-1].content, "lang": language, "kind": kind})
+    atomic_write_text(climb.folder / "examples.json", json.dumps(rows, ensure_ascii=False, indent=1))
 
 
 def _page(climb: Climb, result: Result) -> str:

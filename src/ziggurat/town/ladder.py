@@ -122,7 +122,7 @@ def begin(
         return Climb(build_town(plan["town"]), folder, Work(**plan["work"]), plan["seed"], plan["recipe"])
     if folder.exists() and any(folder.iterdir()) and keep:
         if not overwrite:
-            raise RunError(f"{folder} holds an earlier climb; continue it with --resume, replace it with --overwrite, or choose --name.")
+            raise RunError(f"{folder} holds an earlier climb; talk to it with `ziggurat serve {name}`, continue it with --resume, replace it with --overwrite, or give another --name.")
         shutil.rmtree(folder)
     config = ModelConfig(**recipe["model"], vocab_size=recipe["vocabulary"])
     speeds = measure_speeds(config, step_tokens=recipe["pretrain"]["batch_tokens"])
