@@ -16,9 +16,9 @@ import ziggurat.model.layers as layers
 import ziggurat.model.transformer as transformer
 from ziggurat.model import kernels
 from ziggurat.model.accounting import flops_per_token
-from ziggurat.model.memory import keep_freed_memory
 from ziggurat.model.presets import preset
 from ziggurat.model.transformer import Transformer, set_compute_dtype
+from ziggurat.training.memory import keep_freed_memory
 
 HOMES = {
     "rms_norm": layers,
