@@ -42,6 +42,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             "ziggurat.cli.ladder:ladder", "Climb all four stages on the embedded town, report, and chat."
         ),
         "town": Entry("ziggurat.cli.town:app", "Write the embedded little world's files."),
+        "poet": Entry("ziggurat.cli.poet:poet", "Climb all four stages on Chinese verse, report, and chat."),
     },
     "The stages": {
         "pretrain": Entry("ziggurat.cli.stages:pretrain", "Stage 1: learn to continue raw text."),

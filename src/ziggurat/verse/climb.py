@@ -1,0 +1,343 @@
+"""Climbs the four stages on verse: the files, the plan, the stages in rounds. The exam and report are report.py's.
+
+    runs/poet/data/   documents, held-out poems, demonstrations, comparisons of each round; tokenizer/
+    runs/poet/pretrain-1, sft-1, reward-1, ppo-1, reward-2, ppo-2
+
+The stages are the same functions that the commands call. The gold check chooses PPO's checkpoints and rewards nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ziggurat.console import err, human_time
+from ziggurat.errors import RunError
+from ziggurat.evaluation.statistics import Interval
+from ziggurat.files import atomic_write_text, sha256_file
+from ziggurat.model.config import ModelConfig
+from ziggurat.model.heads import RewardModel
+from ziggurat.model.hub import load_model, load_scalar
+from ziggurat.model.transformer import Transformer
+from ziggurat.places import model_folder, runs_home
+from ziggurat.records import Comparison, Demonstration, Document, Prompt, write_records
+from ziggurat.runs import Run
+from ziggurat.settings import parse_yaml
+from ziggurat.stages import ppo as stage4
+from ziggurat.stages import pretrain as stage1
+from ziggurat.stages import reward as stage3
+from ziggurat.stages import sft as stage2
+from ziggurat.stages.comparison_batches import render_comparisons
+from ziggurat.stages.plan import Speeds, Work, measure_speeds
+from ziggurat.stages.report_card import score_comparisons
+from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.training.precision import choose_dtype
+from ziggurat.verse import rounds
+from ziggurat.verse.demonstrations import ALSO_WRITTEN, Teacher, write_demonstrations
+from ziggurat.verse.exam import gold_check
+from ziggurat.verse.plan import plan, stage_costs
+from ziggurat.verse.poems import (
+    Library,
+    character_tokenizer,
+    documents,
+    held_out_documents,
+    known_lines,
+    read_poems,
+)
+from ziggurat.verse.prosody import need_pypinyin
+
+ALTERED = 2  # of the completions of a comparison
+PPO_PROMPTS = 12_000
+SHIFT_DEMONSTRATIONS = 512
+
+
+def load_recipe() -> dict[str, Any]:
+    """The settings of verse (`recipe.yaml`)."""
+    recipe: dict[str, Any] = parse_yaml(
+        files("ziggurat.verse").joinpath("recipe.yaml").read_text(encoding="utf-8")
+    )
+    return recipe
+
+
+def reference_work(recipe: Mapping[str, Any]) -> Work:
+    return Work(**recipe["work"], step_tokens=recipe["pretrain"]["batch_tokens"])
+
+
+@dataclass
+class Climb:
+    """What a climb has made so far."""
+
+    library: Library
+    folder: Path
+    work: Work
+    seed: int
+    recipe: dict[str, Any]
+    speeds: Speeds | None = None
+    runs: dict[str, Path] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    learned: list[Comparison] = field(
+        default_factory=list
+    )  # of all rounds so far, the report card's left out
+    card: dict[str, Any] = field(default_factory=dict)
+    true_kinds: dict[str, Interval] = field(default_factory=dict)
+
+    @contextmanager
+    def clock(self, stage: str) -> Iterator[None]:
+        """Adds the seconds inside to the stage's."""
+        t0 = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - t0
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        return Teacher(self.library, self.seed)
+
+    @cached_property
+    def books(self) -> frozenset[str]:
+        """Every line that was there to be learned, read by stage 1 or not."""
+        return known_lines(self.library.learned)
+
+    @property
+    def policy(self) -> Path:
+        """The newest model that answers."""
+        return next(self.runs[name] for name in reversed(list(self.runs)) if name.startswith(("ppo", "sft")))
+
+
+@dataclass(frozen=True)
+class Files:
+    """The records that stages 1 and 2 read."""
+
+    documents: list[Document]
+    held_out: list[Document]
+    demonstrations: list[Demonstration]
+    tokenizer: Path
+
+
+def begin(
+    data: Path,
+    budget_s: float,
+    *,
+    seed: int = 0,
+    name: str = "poet",
+    recipe: dict[str, Any] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    keep: bool = True,
+) -> Climb:
+    """The poems and the plan, frozen in the ladder's folder (`keep`); nothing is trained.
+
+    A resumed climb reads its plan back, so that what it does never depends on how fast the machine is today.
+    """
+    need_pypinyin()
+    folder = runs_home() / name
+    plan_file = folder / "plan.json"
+    if resume:
+        return _continue(data, folder, plan_file)
+    if keep:
+        _make_room(folder, overwrite)
+    t0 = time.perf_counter()
+    library = read_poems(data)
+    read_s = time.perf_counter() - t0
+    for reason, count in library.left_out.items():
+        err.print(f"{count:,} poems left out: {reason}.")
+    recipe = recipe or load_recipe()
+    config = ModelConfig(**recipe["model"], vocab_size=recipe["characters"] + 300)
+    speeds = measure_speeds(config, step_tokens=recipe["pretrain"]["batch_tokens"])
+    work = plan(reference_work(recipe), speeds, budget_s)
+    climb = Climb(library, folder, work, seed, recipe, speeds, seconds={"files": read_s})
+    if keep:
+        folder.mkdir(parents=True, exist_ok=True)
+        frozen = {"data_sha256": sha256_file(data), "seed": seed, "work": asdict(work), "recipe": recipe}
+        atomic_write_text(plan_file, json.dumps({**frozen, "speeds": asdict(speeds)}, indent=1))
+    return climb
+
+
+def _continue(data: Path, folder: Path, plan_file: Path) -> Climb:
+    if not plan_file.is_file():
+        raise RunError(f"{folder} has no climb to resume; start one without --resume.")
+    frozen = json.loads(plan_file.read_text(encoding="utf-8"))
+    if sha256_file(data) != frozen["data_sha256"]:
+        raise RunError(f"{folder} was begun with another file than {data}; resume with the same one.")
+    return Climb(read_poems(data), folder, Work(**frozen["work"]), frozen["seed"], frozen["recipe"])
+
+
+def _make_room(folder: Path, overwrite: bool) -> None:
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not overwrite:
+        raise RunError(
+            f"{folder} holds an earlier climb; continue it with --resume, replace it with --overwrite, "
+            "or choose --name."
+        )
+    shutil.rmtree(folder)
+
+
+def describe_plan(climb: Climb) -> list[tuple[str, str, str]]:
+    """(stage, what it does, seconds) of the plan, for people."""
+    work = climb.work
+    cost = stage_costs(work, climb.speeds) if climb.speeds else {}
+    amounts = {
+        "pretrain": f"{work.pretrain_steps:,} steps of {work.step_tokens:,} tokens",
+        "sft": f"{work.sft_steps:,} steps of {work.step_tokens:,} tokens",
+        "sample": f"{work.rounds} x {work.prompts_to_rank:,} tasks x {work.completions} poems",
+        "reward": f"{work.rounds} x one pass over the comparisons",
+        "ppo": f"{work.rounds} x {work.ppo_steps} steps of {work.rollouts_per_step} rollouts",
+    }
+    return [
+        (stage, what, human_time(cost[stage]) if stage in cost else "") for stage, what in amounts.items()
+    ]
+
+
+def climb_stages(climb: Climb, *, resume: bool = False) -> None:
+    """Stages 1 and 2, then rounds of 3 and 4."""
+    made = write_files(climb)
+    pretrain(climb, made, resume)
+    sft(climb, made, resume)
+    for number in range(1, climb.work.rounds + 1):
+        ranked = rank(climb, number)
+        reward(climb, number, ranked, made, resume)
+        ppo(climb, number, made, resume)
+
+
+def write_files(climb: Climb) -> Files:
+    """Documents, demonstrations and the tokenizer, as files and as records."""
+    recipe, data = climb.recipe, climb.folder / "data"
+    with climb.clock("files"):
+        made = Files(
+            documents(
+                climb.library,
+                eight_line_poems=recipe["eight_line_poems"],
+                feet=recipe["rhyme_feet"],
+                seed=climb.seed,
+            ),
+            held_out_documents(climb.library, recipe["held_out_documents"]),
+            list(write_demonstrations(climb.teacher, recipe["demonstrations"])),
+            data / "tokenizer",
+        )
+        data.mkdir(parents=True, exist_ok=True)
+        write_records(data / "documents.jsonl.gz", made.documents)
+        write_records(data / "held-out.jsonl", made.held_out)
+        write_records(data / "demonstrations.jsonl", made.demonstrations)
+        tokenizer = character_tokenizer(climb.library.learned, recipe["characters"], also=ALSO_WRITTEN)
+        tokenizer.save(made.tokenizer)
+    return made
+
+
+def _settings(climb: Climb, stage: str, steps: int | None = None, **more: Any) -> tuple[str, dict[str, Any]]:
+    """The recipe's layer of a stage, with the planned number of steps and the seed."""
+    layer = {**climb.recipe[stage], **more}
+    train = {**layer["train"], "seed": climb.seed, "checkpoint_every_steps": max(200, (steps or 0) // 3)}
+    if steps is not None:
+        train |= {"steps": steps, "warmup_steps": min(train.get("warmup_steps", 0), steps // 4)}
+    return "recipe", {**layer, "train": train}
+
+
+def pretrain(climb: Climb, made: Files, resume: bool) -> None:
+    more = {"tokenizer": str(made.tokenizer), "shape": climb.recipe["model"]}
+    with climb.clock("pretrain"):
+        resolved = stage1.pretrain_config(
+            None, _settings(climb, "pretrain", climb.work.pretrain_steps, **more)
+        )
+        climb.runs["pretrain"] = stage1.pretrain(
+            resolved, made.documents, climb.folder / "pretrain-1", held_out=made.held_out, resume=resume
+        )
+
+
+def sft(climb: Climb, made: Files, resume: bool) -> None:
+    with climb.clock("sft"):
+        base = climb.runs["pretrain"]
+        climb.runs["sft"] = stage2.sft(
+            stage2.sft_config(base, _settings(climb, "sft", climb.work.sft_steps)),
+            base,
+            made.demonstrations,
+            climb.folder / "sft-1",
+            text=made.documents,
+            held_out_text=made.held_out,
+            resume=resume,
+        )
+
+
+def rank(climb: Climb, number: int) -> rounds.Ranked:
+    """Poems of the newest policy, ranked by the labellers; written as comparisons."""
+    with climb.clock("sample"):
+        policy = load_policy(climb.policy)
+        ranked = rounds.rank_round(
+            climb.teacher,
+            climb.books,
+            policy.model,
+            policy.template,
+            round_number=number,
+            prompts=climb.work.prompts_to_rank,
+            own=climb.work.completions - ALTERED,
+            seed=climb.seed,
+        )
+        write_records(climb.folder / "data" / f"comparisons-{number}.jsonl", ranked.comparisons)
+    return ranked
+
+
+def reward(climb: Climb, number: int, ranked: rounds.Ranked, made: Files, resume: bool) -> None:
+    climb.learned += ranked.take(held_out=False)
+    held = ranked.take(held_out=True)
+    with climb.clock("reward"):
+        run = stage3.reward(
+            stage3.reward_config(climb.runs["sft"], _settings(climb, "reward")),
+            climb.runs["sft"],
+            climb.learned,
+            climb.folder / f"reward-{number}",
+            held_out=held,
+            demonstrations=made.demonstrations[:SHIFT_DEMONSTRATIONS],
+            kind_of_pair=rounds.kind_of_pair(ranked),
+            labelling_ceiling=rounds.labelling_ceiling(ranked, held),
+            resume=resume,
+        )
+        climb.runs[f"reward-{number}"] = run
+        climb.card = (Run.open(run).report or {})["card"]
+        climb.true_kinds = _true_kinds(run, ranked, held)
+
+
+def _true_kinds(run: Path, ranked: rounds.Ranked, held: list[Comparison]) -> dict[str, Interval]:
+    folder = model_folder(run)
+    model, tokenizer = load_scalar(folder, dtype=choose_dtype("auto")[0]), Tokenizer.load(folder)
+    assert isinstance(model, RewardModel)
+    scored = render_comparisons(held, ChatTemplate(tokenizer), model.body.config.context)
+    return rounds.true_accuracy(ranked, held, score_comparisons(model, scored, tokenizer.pad_id))
+
+
+def ppo(climb: Climb, number: int, made: Files, resume: bool) -> None:
+    tasks = [climb.teacher.task(i, f"ppo-{climb.seed}-{number}") for i in range(PPO_PROMPTS)]
+    amounts = {"steps": climb.work.ppo_steps, "rollouts_per_step": climb.work.rollouts_per_step}
+    with climb.clock("ppo"):
+        resolved = stage4.ppo_config(
+            climb.policy, ("recipe", {**climb.recipe["ppo"], **amounts, "seed": climb.seed})
+        )
+        climb.runs[f"ppo-{number}"] = stage4.ppo(
+            resolved,
+            climb.policy,
+            climb.runs[f"reward-{number}"],
+            [Prompt(prompt=task.messages) for task in tasks],
+            climb.folder / f"ppo-{number}",
+            reference=climb.runs["sft"],
+            ptx_documents=made.documents,
+            gold=gold_check(climb.library, climb.books, climb.seed),
+            resume=resume,
+        )
+
+
+@dataclass(frozen=True)
+class Policy:
+    model: Transformer
+    template: ChatTemplate
+
+
+def load_policy(run: Path) -> Policy:
+    folder = model_folder(run)
+    return Policy(load_model(folder, dtype=choose_dtype("auto")[0]), ChatTemplate(Tokenizer.load(folder)))

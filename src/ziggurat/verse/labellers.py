@@ -1,0 +1,165 @@
+"""Simulated labellers who know rhyme: what they like is stated here, how surely they say it is adjustable.
+
+Their taste, in points (a completion's points are a sum):
+
+    not in the form that was asked for              -1.5 to -2, and nothing else is looked at
+    even lines that rhyme with their fellows        +1 if all do, in part for eight lines
+    two lines that end with the same character      -1, and the rhyme counts for nothing
+    a line they know by heart from a book           -0.75
+    a line said twice                               -0.75
+    a given first character that is missing         -0.5 each (acrostics)
+    an ending they are tired of                     -0.4 each
+    a rhyme group they are tired of                 -0.4
+
+They grow tired of what a round brings too often: a character that ends more than TIRED_OF_ENDING of its lines, a
+group in which more than TIRED_OF_GROUP of its rhyming poems rhyme. So a policy that found one safe rhyme is not liked
+for long. That is a taste and not the gold check: it is graded, noisy, and knows the round; the gold check is a rule
+about one poem, and the exam's bounds on variety are known to no labeller.
+
+Each labeller adds Gaussian noise to every completion's points (Thurstone's model), and calls completions tied whose
+points are nearly equal. So the chance of ordering two rightly is known, and with it the labelling ceiling.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ziggurat.records import Comparison
+from ziggurat.verse.demonstrations import Task, wrong_heads
+from ziggurat.verse.prosody import (
+    Form,
+    endings,
+    group_shares,
+    is_han,
+    repeats_an_ending,
+    rhyme_groups,
+    rhyme_of,
+    split_lines,
+    well_formed,
+)
+
+TIE_WIDTH = 0.2  # points nearer than this are called equal, before noise
+TIRED_OF_ENDING = 0.025  # of lines; the commonest ending of real poems makes 0.009
+TIRED_OF_GROUP = 0.35  # of rhyming poems; the commonest group of real poems makes 0.24
+MIN_LINES_TO_TIRE = 200  # before so many lines nobody is tired of anything
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the labellers have read: books, and this round's completions."""
+
+    books: frozenset[str] = frozenset()
+    tired_endings: frozenset[str] = frozenset()
+    tired_groups: frozenset[str] = frozenset()
+
+
+def read_round(books: frozenset[str], texts: Iterable[str]) -> Memory:
+    """The memory after reading a round's completions through."""
+    poems = [split_lines(text) for text in texts]
+    counted = Counter(character for lines in poems for character in endings(lines))
+    if counted.total() < MIN_LINES_TO_TIRE:
+        return Memory(books)
+    tired = frozenset(c for c, n in counted.items() if n > TIRED_OF_ENDING * counted.total())
+    groups = frozenset(g for g, share in group_shares(poems).items() if share > TIRED_OF_GROUP)
+    return Memory(books, tired, groups)
+
+
+def points(task: Task, text: str, memory: Memory) -> float:
+    """The taste all labellers share."""
+    lines = split_lines(text)
+    if not well_formed(lines, task.form):
+        return -1.5 - 0.5 * misshapen_share(lines, task.form)
+    worth = -1.0 if repeats_an_ending(lines) else rhyming_share(lines)
+    worth -= 0.75 * any(line in memory.books for line in lines)
+    worth -= 0.75 * (len(set(lines)) < len(lines))
+    worth -= 0.5 * wrong_heads(task, lines)
+    worth -= 0.4 * sum(character in memory.tired_endings for character in endings(lines))
+    worth -= 0.4 * (rhyme_of(lines) in memory.tired_groups)
+    return worth
+
+
+def misshapen_share(lines: Sequence[str], form: Form) -> float:
+    """Of the lines that are there or should be, how many are missing, too many, or of the wrong length."""
+    right = sum(len(line) == form.characters and is_han(line) for line in lines[: form.lines])
+    return 1.0 - right / max(form.lines, len(lines))
+
+
+def rhyming_share(lines: Sequence[str]) -> float:
+    """How many of the even lines rhyme with the largest set of fellows: 2 of 2 is 1, 3 of 4 is 2/3, none is 0."""
+    feet = endings(lines)[1::2]
+    counted = Counter(group for character in feet for group in sorted(rhyme_groups(character)))
+    most = max(counted.values(), default=1)
+    return (most - 1) / max(1, len(feet) - 1)
+
+
+def pair_kind(task: Task, a: str, b: str, memory: Memory) -> str | None:
+    """The kind of a pair of completions, the better one first; None: nothing special."""
+    better, worse = (a, b) if points(task, a, memory) >= points(task, b, memory) else (b, a)
+    good, bad = split_lines(better), split_lines(worse)
+    if not well_formed(bad, task.form):
+        return "formed/misshapen" if well_formed(good, task.form) else None
+    if repeats_an_ending(good):
+        return None
+    if repeats_an_ending(bad):
+        return "clean/same character again"
+    if wrong_heads(task, bad) > wrong_heads(task, good):
+        return "acrostic kept/broken"
+    return "rhymed/unrhymed" if rhyming_share(good) > rhyming_share(bad) else None
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """One labeller. `noise` is the standard deviation of what is added to each completion's points; 0 never errs."""
+
+    name: str
+    noise: float = 0.3
+
+    def rank(self, chance: random.Random, taste: Sequence[float]) -> list[int]:
+        """Ranks (1 best, ties equal) of completions with these points."""
+        seen = [worth + self.noise * chance.gauss(0.0, 1.0) for worth in taste]
+        order = sorted(range(len(taste)), key=lambda i: -seen[i])
+        ranks = [0] * len(taste)
+        for place, i in enumerate(order):
+            before = order[place - 1] if place else None
+            tied = before is not None and abs(taste[i] - taste[before]) < TIE_WIDTH
+            ranks[i] = ranks[before] if tied and before is not None else place + 1
+        return ranks
+
+
+LABELLERS = tuple(Labeller(name) for name in ("Mei", "Lin", "Qiao"))
+
+
+def chance_of_right_order(gap: float, noise: float) -> float:
+    """P(a + noise > b + noise') for points that differ by `gap`: Phi(gap / (noise sqrt 2)), in terms of erf."""
+    if noise == 0:
+        return 1.0 if gap > 0 else 0.5
+    return 0.5 * (1.0 + math.erf(gap / (2.0 * noise)))
+
+
+def compare(
+    identity: str,
+    task: Task,
+    completions: Sequence[str],
+    labeller: Labeller,
+    memory: Memory,
+    chance: random.Random,
+    *,
+    policy: str | None = None,
+    origins: Sequence[str] = (),
+) -> Comparison:
+    """One labeller's ranking of the completions of one task."""
+    taste = [points(task, text, memory) for text in completions]
+    return Comparison(
+        id=identity,
+        prompt=task.messages,
+        completions=list(completions),
+        ranks=labeller.rank(chance, taste),
+        labeller=labeller.name,
+        policy=policy,
+        sampling={"origins": list(origins)} if origins else None,
+        source="verse",
+    )

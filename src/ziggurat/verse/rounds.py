@@ -1,0 +1,169 @@
+"""One round of verse: sample completions with the policy, add a mended and a spoiled one, have the labellers rank them.
+
+Most completions are the policy's own: the greedy one and samples at temperature 1. Two more are the policy's as well
+but for one character: the last of an even line is replaced, once by one that rhymes with its fellow, and once by one
+that does not or (one time in four) by its fellow itself. Both replacements are drawn from the endings of real poems, so
+that nothing but the rhyme tells them apart and a replaced character is no sign of quality. They are marked in
+`sampling.origins`. Without them hardly any pair of an early round differs in its rhyme alone. Where none of a policy's
+poems has the form that was asked for, a poem from the books is altered instead.
+
+Titles whose hash falls below HELD_OUT_SHARE are in no comparison that is learned from: the report card asks about them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ziggurat.engine.sampler import SamplingParams
+from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
+from ziggurat.model.transformer import Transformer
+from ziggurat.records import Comparison, Prompt
+from ziggurat.stages.report_card import KindOfPair
+from ziggurat.stages.sample import sample_from
+from ziggurat.stages.setup import falls_below
+from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.verse.demonstrations import Task, Teacher
+from ziggurat.verse.labellers import (
+    LABELLERS,
+    Memory,
+    chance_of_right_order,
+    compare,
+    pair_kind,
+    points,
+    read_round,
+)
+from ziggurat.verse.prosody import rhyme_groups, split_lines, well_formed, write_lines
+
+HELD_OUT_SHARE = 0.1
+MAX_POEM_TOKENS = 72  # 七律: 56 characters, 8 marks, 3 line breaks, the end of the turn
+BROKEN = "\ufffd"  # half a character, which cannot be encoded again as it was sampled; the labellers see nothing there
+SEARCHED_ENDINGS = 200  # draws in which an ending of a group must turn up
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Comparisons with the tasks they were made of and the memory they were judged with."""
+
+    comparisons: list[Comparison]
+    tasks: dict[str, Task]  # by comparison id
+    memory: Memory
+
+    def take(self, *, held_out: bool) -> list[Comparison]:
+        return [
+            c
+            for c in self.comparisons
+            if falls_below(self.tasks[c.id].title or self.tasks[c.id].head, HELD_OUT_SHARE) is held_out
+        ]
+
+
+def rank_round(
+    teacher: Teacher,
+    books: frozenset[str],
+    policy: Transformer,
+    template: ChatTemplate,
+    *,
+    round_number: int,
+    prompts: int,
+    own: int,
+    seed: int = 0,
+) -> Ranked:
+    """`prompts` tasks, each with `own` poems of the policy (fewer where they repeat) and up to two altered ones."""
+    tasks = [teacher.task(i, f"rank-{seed}-{round_number}") for i in range(prompts)]
+    params = SamplingParams(max_tokens=MAX_POEM_TOKENS, seed=seed * 1000 + round_number)
+    sampled = sample_from(policy, template, [Prompt(prompt=t.messages) for t in tasks], own, params)
+    memory = read_round(books, (text for drawn in sampled for text in drawn.completions))
+    usual = teacher.usual_endings()
+    comparisons, by_id = [], {}
+    for i, (task, drawn) in enumerate(zip(tasks, sampled, strict=True)):
+        chance = random.Random(f"{seed} verse ranking {round_number} {i}")
+        texts = list(dict.fromkeys(text.replace(BROKEN, "") for text in drawn.completions))
+        formed = [text for text in texts if well_formed(split_lines(text), task.form)]
+        whole = chance.choice(formed) if formed else teacher.poem(task, chance).text
+        altered = [text for text in alter(whole, usual, chance) if text not in texts]
+        origins = ["policy"] * len(texts) + ["altered"] * len(altered)
+        if len(origins) < 2:
+            continue
+        identity = f"verse-{round_number}-{i}"
+        comparisons.append(
+            compare(
+                identity,
+                task,
+                texts + altered,
+                LABELLERS[i % len(LABELLERS)],
+                memory,
+                chance,
+                policy=f"round-{round_number}",
+                origins=origins,
+            )
+        )
+        by_id[identity] = task
+    return Ranked(comparisons, by_id, memory)
+
+
+def alter(text: str, usual: Sequence[str], chance: random.Random) -> list[str]:
+    """The well-formed poem with the ending of one even line mended, and spoiled."""
+    lines = split_lines(text)
+    even = list(range(1, len(lines), 2))
+    chance.shuffle(even)
+    place, fellow = even[0], even[1]
+    wanted = rhyme_groups(lines[fellow][-1])
+    taken = {line[-1] for line in lines}
+    drawn = [c for c in chance.choices(usual, k=SEARCHED_ENDINGS) if c not in taken]
+    mended = next((c for c in drawn if rhyme_groups(c) & wanted), None)
+    spoiled = lines[fellow][-1] if chance.random() < 0.25 else None
+    spoiled = spoiled or next((c for c in drawn if not rhyme_groups(c) & wanted), None)
+
+    def ending(character: str) -> str:
+        changed = list(lines)
+        changed[place] = lines[place][:-1] + character
+        return write_lines(changed)
+
+    return [ending(character) for character in (mended, spoiled) if character]
+
+
+def labelling_ceiling(ranked: Ranked, comparisons: Sequence[Comparison]) -> float:
+    """The best accuracy that any scorer can expect against these labels: the true order's, known from the noise."""
+    noise = {labeller.name: labeller.noise for labeller in LABELLERS}
+    expected = []
+    for comparison in comparisons:
+        taste = _taste(ranked, comparison)
+        for i in range(len(taste)):
+            for j in range(i):
+                if comparison.ranks[i] != comparison.ranks[j]:
+                    gap = abs(taste[i] - taste[j])
+                    expected.append(chance_of_right_order(gap, noise[str(comparison.labeller)]))
+    return sum(expected) / len(expected) if expected else 1.0
+
+
+def true_accuracy(
+    ranked: Ranked, comparisons: Sequence[Comparison], scores: Sequence[Sequence[float]]
+) -> dict[str, Interval]:
+    """Accuracy against the noise-free taste, by kind of pair; intervals over prompts."""
+    hits: dict[str, list[float]] = {}
+    clusters: dict[str, list[str]] = {}
+    for comparison, rewards in zip(comparisons, scores, strict=True):
+        task, texts, taste = ranked.tasks[comparison.id], comparison.completions, _taste(ranked, comparison)
+        for i in range(len(taste)):
+            for j in range(len(taste)):
+                if taste[i] > taste[j]:
+                    kind = pair_kind(task, str(texts[i]), str(texts[j]), ranked.memory) or "something else"
+                    hits.setdefault(kind, []).append(float(rewards[i] > rewards[j]))
+                    clusters.setdefault(kind, []).append(comparison.id)
+    return {kind: cluster_bootstrap(hits[kind], clusters[kind]) for kind in sorted(hits)}
+
+
+def kind_of_pair(ranked: Ranked) -> KindOfPair:
+    """For the report card: the kind of a pair of a comparison, by what its completions truly are."""
+
+    def kind(comparison: Comparison, better: int, worse: int) -> str | None:
+        a, b = (str(comparison.completions[k]) for k in (better, worse))
+        return pair_kind(ranked.tasks[comparison.id], a, b, ranked.memory)
+
+    return kind
+
+
+def _taste(ranked: Ranked, comparison: Comparison) -> list[float]:
+    task = ranked.tasks[comparison.id]
+    return [points(task, str(text), ranked.memory) for text in comparison.completions]
