@@ -16,7 +16,6 @@ from ziggurat.verse import report
 from ziggurat.verse.demonstrations import title_task
 from ziggurat.verse.exam import Sheaf, figures, good_share
 from ziggurat.verse.plan import RESERVED_S, plan, stage_costs
-from ziggurat.verse.poems import read_poems
 from ziggurat.verse.prosody import FORMS
 
 SPEEDS = Speeds(train_step_s=0.1, train_token_s=1e-4, forward_token_s=3e-5, completion_s=2e-3)
@@ -77,7 +76,9 @@ def test_gates_name_what_failed() -> None:
     assert "commonest ending" in report.summarize(gates)
 
 
-def test_the_ladder_climbs_all_four_stages_on_a_sample(poems_file: Path) -> None:
+def test_the_ladder_climbs_all_four_stages_on_a_sample_and_resumes(
+    poems_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Too small to learn anything; what each stage leaves behind is what is tested."""
     folder = runs_home() / "poet"
     work = Work(
@@ -90,10 +91,17 @@ def test_the_ladder_climbs_all_four_stages_on_a_sample(poems_file: Path) -> None
         rollouts_per_step=8,
         step_tokens=512,
     )
-    recipe = tiny_recipe()
-    climb = climbing.Climb(read_poems(poems_file), folder, work, 0, recipe)
+    monkeypatch.setattr(climbing, "measure_speeds", lambda *_, **__: SPEEDS)
+    monkeypatch.setattr(climbing, "plan", lambda *_: work)
+    climb = climbing.begin(poems_file, 60.0, recipe=tiny_recipe())
     climbing.climb_stages(climb)
     assert list(climb.runs) == ["pretrain", "sft", "reward-1", "ppo-1", "reward-2", "ppo-2"]
+    weights = (folder / "ppo-2" / "model" / "model.safetensors").read_bytes()
+    (folder / "ppo-2" / "report.json").unlink()
+    again = climbing.begin(poems_file, 60.0, resume=True)
+    assert again.work == work
+    climbing.climb_stages(again, resume=True)
+    assert (folder / "ppo-2" / "model" / "model.safetensors").read_bytes() == weights
     result = report.sit_exam(climb)
     report.write_reports(climb, result)
     written = json.loads((folder / "exam" / "report.json").read_text(encoding="utf-8"))

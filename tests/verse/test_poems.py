@@ -38,7 +38,7 @@ def test_documents_tell_form_title_and_lines_and_some_feet(library: Library) -> 
     assert len(made) == quatrains + 50
     feet = [d.text for d in made if d.text.startswith("韵脚\n")]
     assert len(feet) == 30
-    assert all(len(text) == len("韵脚\n") + 4 for text in feet)
+    assert all(len(text) == len("韵脚\n") + 11 for text in feet)
     poem = library.of("五绝")[0]
     assert f"五绝\n{poem.title}\n{poem.text}" in {d.text for d in made}
 

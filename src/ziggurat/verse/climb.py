@@ -58,6 +58,7 @@ from ziggurat.verse.prosody import need_pypinyin
 ALTERED = 2  # of the completions of a comparison
 PPO_PROMPTS = 12_000
 SHIFT_DEMONSTRATIONS = 512
+TEXT_DOCUMENTS = 20_000  # mixed into stage 2: more than it reads
 
 
 def load_recipe() -> dict[str, Any]:
@@ -146,14 +147,13 @@ def begin(
         _make_room(folder, overwrite)
     t0 = time.perf_counter()
     library = read_poems(data)
-    read_s = time.perf_counter() - t0
     for reason, count in library.left_out.items():
         err.print(f"{count:,} poems left out: {reason}.")
     recipe = recipe or load_recipe()
     config = ModelConfig(**recipe["model"], vocab_size=recipe["characters"] + 300)
     speeds = measure_speeds(config, step_tokens=recipe["pretrain"]["batch_tokens"])
     work = plan(reference_work(recipe), speeds, budget_s)
-    climb = Climb(library, folder, work, seed, recipe, speeds, seconds={"files": read_s})
+    climb = Climb(library, folder, work, seed, recipe, speeds, seconds={"files": time.perf_counter() - t0})
     if keep:
         folder.mkdir(parents=True, exist_ok=True)
         frozen = {"data_sha256": sha256_file(data), "seed": seed, "work": asdict(work), "recipe": recipe}
@@ -260,7 +260,7 @@ def sft(climb: Climb, made: Files, resume: bool) -> None:
             base,
             made.demonstrations,
             climb.folder / "sft-1",
-            text=made.documents,
+            text=made.documents[:TEXT_DOCUMENTS],
             held_out_text=made.held_out,
             resume=resume,
         )

@@ -104,6 +104,13 @@ def figures(sheaf: Sheaf, books: frozenset[str]) -> Figures:
     )
 
 
+def real_sheaf(library: Library) -> Sheaf:
+    """Held-out quatrains as if they were answers, for the column beside the models'."""
+    by_form = [library.of(name, held_out=True)[: EXAM_QUATRAINS // 2] for name in QUATRAINS]
+    poems = [poem for pair in zip(*by_form, strict=False) for poem in pair]
+    return Sheaf([title_task(p.form, p.title) for p in poems], [p.text for p in poems])
+
+
 def real_rhyme_rate(library: Library) -> Interval:
     """How often the real quatrains of the file rhyme by the same rule, both forms weighing the same, as in the exam."""
     values, weights = [], []

@@ -8,8 +8,15 @@ their lines, so the same poem always falls on the same side. Stage 1 reads
     白日依山尽，黄河入海流。
     欲穷千里目，更上一层楼。
 
-and, of eight-line poems, also their rhyme feet alone ("韵脚" and the last characters of the even lines, as the poet
-set them): few tokens that show which characters real poets let rhyme. No rule and no reading enters them.
+and, of other eight-line poems, their rhyme feet alone: each couplet is cut to its last character, pointed as in the
+poem, so that where the next foot looks for the last one is the same place. Few tokens show which characters real poets
+let rhyme; no rule and no reading enters them.
+
+    韵脚
+    秋。
+    流。
+    舟。
+    留。
 
 Left out: poems with titles longer than TITLE_LIMIT, which spend the context on where the poet was that day.
 """
@@ -95,7 +102,7 @@ def _poem(path: Path, line: int, row: dict[str, Any]) -> Poem:
     if not isinstance(lines, list) or not all(isinstance(one, str) for one in lines):
         raise DataError("expected a list of texts.", path=path, line=line, field="lines")
     author, dynasty = str(row.get("author") or ""), str(row.get("dynasty") or "")
-    return Poem(known, title.strip(), tuple(lines), author, dynasty)
+    return Poem(known, " ".join(title.split()), tuple(lines), author, dynasty)
 
 
 def document(poem: Poem) -> Document:
@@ -108,7 +115,7 @@ def heading(form: Form, title: str) -> str:
 
 
 def feet_document(poem: Poem) -> Document:
-    feet = "".join(endings(poem.lines)[1::2])
+    feet = "\n".join(f"{character}。" for character in endings(poem.lines)[1::2])
     return Document(text=f"{FEET_HEADING}\n{feet}", license=LICENSE, lang="zh")
 
 

@@ -49,7 +49,9 @@ class Result:
     others: dict[str, dict[str, Figures]]
     """By model: acrostics, eight-line poems."""
     real: Interval
-    """Rhyme rate of real quatrains by the same rule."""
+    """Rhyme rate of all real quatrains by the same rule."""
+    held_out: Figures
+    """Real quatrains that were held out, by the same rules."""
     bits: dict[str, float]
     """Bits per character of held-out poems."""
     gates: list[Gate]
@@ -79,10 +81,11 @@ def sit_exam(climb: Climb) -> Result:
             "eight lines": _part(climb, sheaves, lambda t: not t.form.quatrain),
         }
         real = exam.real_rhyme_rate(climb.library)
+        held_out = exam.figures(exam.real_sheaf(climb.library), climb.books)
     quatrains = parts["quatrains"]
     others = {name: {part: parts[part][name] for part in ("acrostics", "eight lines")} for name in MODELS}
     gates = judge(quatrains["ppo"], real, bits, sum(climb.seconds.values()))
-    return Result(sheaves, quatrains, others, real, bits, gates)
+    return Result(sheaves, quatrains, others, real, held_out, bits, gates)
 
 
 def _part(climb: Climb, sheaves: dict[str, Sheaf], wanted: Callable[[Task], bool]) -> dict[str, Figures]:
@@ -142,7 +145,7 @@ def score_table(result: Result) -> Table:
         "distinct-2": lambda f: f"{f.distinct_2:.2f}",
     }
     for name, tell in told.items():
-        real = result.real.percent() if name == "rhyme" else ""
+        real = result.real.percent() if name == "rhyme" else tell(result.held_out)
         rows.append([name, *(tell(figures) for figures in models.values()), real])
     rows.append(["bits per character, held out", *(f"{result.bits[name]:.3f}" for name in MODELS), ""])
     for part in ("eight lines", "acrostics"):
@@ -197,6 +200,7 @@ def write_reports(climb: Climb, result: Result) -> dict[str, Any]:
         "runs": {name: path.name for name, path in climb.runs.items()},
         "bits_per_character": result.bits,
         "real_rhyme_rate": result.real.to_dict(),
+        "real_held_out": asdict(result.held_out),
         "quatrains": {name: asdict(figures) for name, figures in result.quatrains.items()},
         "others": {n: {part: asdict(f) for part, f in row.items()} for n, row in result.others.items()},
         "reward_card": climb.card,
