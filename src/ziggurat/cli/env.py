@@ -75,8 +75,11 @@ def gather() -> dict[str, Any]:
 
 
 def measured() -> dict[str, float]:
-    """Matrix products in both precisions and memory bandwidth, as the budget planner sees them."""
+    """Matrix products in both precisions, memory bandwidth, and what the ladder's reference plan would take here."""
+    from ziggurat.town.ladder import reference_cost
     from ziggurat.training.precision import measure_machine
 
     speed = measure_machine()
-    return {"gflops_fp32": speed.gflops_fp32, "gflops_bf16": speed.gflops_bf16, "gb_per_s": speed.gb_per_s}
+    found = {"gflops_fp32": speed.gflops_fp32, "gflops_bf16": speed.gflops_bf16, "gb_per_s": speed.gb_per_s}
+    seconds, tokens_per_s = reference_cost()
+    return {**found, "training_tokens_per_s": tokens_per_s, "ladder_fixed_plan_s": seconds}

@@ -1,6 +1,6 @@
-"""The text of stage 1: annals, ledgers, letters, overheard dialogues, question sheets, sums, strangers, town talk.
+"""The text of stage 1: annals, ledgers, letters, overheard dialogues, sheets, sums, strangers, town talk.
 
-Facts of residents A, B, C and D are told as statements; only A and B are spoken of in dialogues and question sheets.
+Facts of residents A, B, C and D are told as statements; only A and B are spoken of in dialogues and on sheets.
 Withheld facts are told nowhere. A dialogue puts each speaker's words on a line of their own:
 
     Overheard at the well.
@@ -35,16 +35,19 @@ from ziggurat.town.questions import (
 
 #: shares of the documents, by kind (out of 100)
 MIXTURE = (
-    ("annal", 27),
-    ("ledger", 7),
-    ("letter", 15),
-    ("overheard", 24),
+    ("annal", 26),
+    ("ledger", 6),
+    ("letter", 14),
+    ("overheard", 19),
+    ("verdicts", 9),
     ("sheet", 4),
-    ("sums", 6),
-    ("sorting", 8),
-    ("stranger", 6),
+    ("sums", 7),
+    ("sorting", 7),
+    ("stranger", 5),
     ("talk", 3),
 )
+
+VERDICTS: dict[Language, tuple[str, str]] = {"en": (" False.", " True."), "zh": ("错。", "对。")}  # false, true
 
 
 def state(chance: Chance, fact: Fact, language: Language, *, pronoun: bool = False) -> str:
@@ -78,6 +81,7 @@ class Writer:
             "ledger": self.ledger,
             "letter": self.letter,
             "overheard": self.overheard,
+            "verdicts": self.verdicts,
             "sheet": self.sheet,
             "sums": self.sums,
             "sorting": self.sorting,
@@ -87,7 +91,7 @@ class Writer:
 
     def document(self, number: int, stream: str = "text") -> Document:
         chance = Chance(self.town.seed, stream, number)
-        language: Language = "en" if number % 2 == 0 else "zh"
+        language: Language = "en" if number % 9 < 4 else "zh"  # Chinese documents are a little shorter
         kind = chance.weighted(MIXTURE)
         return Document(text=self._kinds[kind](chance, language), source=f"town:{kind}", lang=language)
 
@@ -142,6 +146,18 @@ class Writer:
         if following:
             return follow(chance, fact, language, named=chance.percent(30)), tell(chance, fact, language)
         return fact.say(chance.choice(speech.questions + speech.exam), language), tell(chance, fact, language)
+
+    def verdicts(self, chance: Chance, language: Language) -> str:
+        """A school sheet, filled in: statements about residents A and B, half of them false, each with its verdict."""
+        lines = [{"en": "True or false.", "zh": "对还是错。"}[language]]
+        for _ in range(chance.between(5, 8)):
+            fact = chance.choice(self.by_resident[chance.choice(self.talked_of).index])
+            own = fact.resident.value(fact.attribute, language)
+            true = chance.percent(50)
+            value = own if true else chance.choice([v for v in fact.kind.values[language] if v != own])
+            said = upper_first(fact.say(chance.choice(fact.kind.speech[language].answers), language, value))
+            lines.append(said + VERDICTS[language][true])
+        return "\n".join(lines)
 
     def sheet(self, chance: Chance, language: Language) -> str:
         """Questions without answers."""

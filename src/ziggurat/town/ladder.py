@@ -64,6 +64,18 @@ def reference_work(recipe: Mapping[str, Any]) -> Work:
     return Work(**recipe["work"], step_tokens=recipe["pretrain"]["batch_tokens"])
 
 
+def reference_cost() -> tuple[float, float]:
+    """(seconds that the recipe's plan would take here, tokens trained per second in stage 1), measured now."""
+    recipe = load_recipe()
+    speeds = measure_speeds(model_config(recipe), step_tokens=recipe["pretrain"]["batch_tokens"])
+    work = reference_work(recipe)
+    return sum(costs(work, speeds).values()), work.step_tokens / speeds.train_step_s
+
+
+def model_config(recipe: Mapping[str, Any]) -> ModelConfig:
+    return ModelConfig(**recipe["model"], vocab_size=recipe["vocabulary"])
+
+
 @dataclass
 class Climb:
     """What a climb has made so far."""
@@ -124,8 +136,7 @@ def begin(
         if not overwrite:
             raise RunError(f"{folder} holds an earlier climb; talk to it with `ziggurat serve {name}`, continue it with --resume, replace it with --overwrite, or give another --name.")
         shutil.rmtree(folder)
-    config = ModelConfig(**recipe["model"], vocab_size=recipe["vocabulary"])
-    speeds = measure_speeds(config, step_tokens=recipe["pretrain"]["batch_tokens"])
+    speeds = measure_speeds(model_config(recipe), step_tokens=recipe["pretrain"]["batch_tokens"])
     reference = reference_work(recipe)
     climb = Climb(
         build_town(town_seed), folder, reference if fixed_plan else fit(reference, speeds, budget_s), seed, recipe, speeds

@@ -1,0 +1,91 @@
+"""Does the ladder pass its gates on seeds that nobody tuned it on? A fixed plan, several towns, several trainings.
+
+    python benchmarks/ladder_seeds.py --towns 11 12 13 14 15 --seeds 0 1
+    python benchmarks/ladder_seeds.py --table                  only print the table of what was measured so far
+
+Every climb is appended to benchmarks/ladder_seeds.jsonl (climbs that are there already are skipped, so it can be
+continued), and benchmarks/ladder_seeds.md is written anew: each gate with its pass count, its worst and its median margin.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS, TABLE = HERE / "ladder_seeds.jsonl", HERE / "ladder_seeds.md"
+
+
+def climb(town: int, seed: int) -> dict[str, Any]:
+    """One climb in a folder of its own; returns what is kept of its report."""
+    with tempfile.TemporaryDirectory() as home:
+        command = [sys.executable, "-m", "ziggurat", "ladder", "--fixed-plan", "--no-serve"]
+        command += ["--town", str(town), "--seed", str(seed)]
+        subprocess.run(command, check=True, env={**os.environ, "ZIGGURAT_HOME": home})
+        report = json.loads((Path(home) / "runs/town/exam/report.json").read_text(encoding="utf-8"))
+    kept = {key: report[key] for key in ("work", "seconds", "peak_memory_bytes", "passed", "summary", "gates")}
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    return {"town": town, "seed": seed, "machine": machine, "commit": commit(), **kept}
+
+
+def commit() -> str:
+    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+
+
+def results() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()] if RESULTS.exists() else []
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    lines = ["# The ladder's gates over seeds", "", f"{len(rows)} climbs, fixed plan; `python benchmarks/ladder_seeds.py`.", ""]
+    lines += ["| town | seed | commit | gates passed | four stages, s | exam, s | peak GiB |", "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        passed = sum(gate["passed"] for gate in row["gates"])
+        stages = sum(s for stage, s in row["seconds"].items() if stage != "exam")
+        memory = row["peak_memory_bytes"] / 2**30
+        lines.append(
+            f"| {row['town']} | {row['seed']} | {row['commit']} | {passed}/{len(row['gates'])} | {stages:.0f} "
+            f"| {row['seconds']['exam']:.0f} | {memory:.2f} |"
+        )
+    lines += ["", "| stage | gate | | target | passed | worst margin | median margin |", "|---|---|---|---|---|---|---|"]
+    gates: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        for gate in row["gates"]:
+            gates.setdefault((gate["stage"], gate["name"], gate["scope"]), []).append(gate)
+    for (stage, name, scope), found in gates.items():
+        margins = [gate["margin"] for gate in found]
+        passed = sum(gate["passed"] for gate in found)
+        lines.append(
+            f"| {stage} | {name} | {scope} | {found[0]['target']} | {passed}/{len(found)} "
+            f"| {min(margins):+.3f} | {statistics.median(margins):+.3f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--towns", type=int, nargs="+", default=[11, 12, 13, 14, 15])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    for town in [] if options.table else options.towns:
+        for seed in options.seeds:
+            if any(row["town"] == town and row["seed"] == seed for row in results()):
+                continue
+            row = climb(town, seed)
+            with RESULTS.open("a", encoding="utf-8") as out:
+                out.write(json.dumps(row) + "\n")
+            TABLE.write_text(table(results()), encoding="utf-8")
+    print(table(results()))
+
+
+if __name__ == "__main__":
+    main()
