@@ -4,7 +4,7 @@
     python benchmarks/ladder_seeds.py --table                  only print the table of what was measured so far
 
 Every climb is appended to benchmarks/ladder_seeds.jsonl (climbs that are there already are skipped, so it can be
-continued), and benchmarks/ladder_seeds.md is written anew: each gate with its pass count, its worst and its median margin.
+continued), and benchmarks/ladder_seeds.md is written anew: each gate with its pass count, worst and median margin.
 """
 
 from __future__ import annotations
@@ -31,22 +31,38 @@ def climb(town: int, seed: int) -> dict[str, Any]:
         command += ["--town", str(town), "--seed", str(seed)]
         subprocess.run(command, check=True, env={**os.environ, "ZIGGURAT_HOME": home})
         report = json.loads((Path(home) / "runs/town/exam/report.json").read_text(encoding="utf-8"))
-    kept = {key: report[key] for key in ("work", "seconds", "peak_memory_bytes", "passed", "summary", "gates")}
+    kept = {
+        key: report[key] for key in ("work", "seconds", "peak_memory_bytes", "passed", "summary", "gates")
+    }
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     return {"town": town, "seed": seed, "machine": machine, "commit": commit(), **kept}
 
 
 def commit() -> str:
-    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
 
 
 def results() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()] if RESULTS.exists() else []
+    return (
+        [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
+        if RESULTS.exists()
+        else []
+    )
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    lines = ["# The ladder's gates over seeds", "", f"{len(rows)} climbs, fixed plan; `python benchmarks/ladder_seeds.py`.", ""]
-    lines += ["| town | seed | commit | gates passed | four stages, s | exam, s | peak GiB |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "# The ladder's gates over seeds",
+        "",
+        f"{len(rows)} climbs, fixed plan; `python benchmarks/ladder_seeds.py`.",
+        "",
+    ]
+    lines += [
+        "| town | seed | commit | gates passed | four stages, s | exam, s | peak GiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in rows:
         passed = sum(gate["passed"] for gate in row["gates"])
         stages = sum(s for stage, s in row["seconds"].items() if stage != "exam")
@@ -55,7 +71,11 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"| {row['town']} | {row['seed']} | {row['commit']} | {passed}/{len(row['gates'])} | {stages:.0f} "
             f"| {row['seconds']['exam']:.0f} | {memory:.2f} |"
         )
-    lines += ["", "| stage | gate | | target | passed | worst margin | median margin |", "|---|---|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| stage | gate | | target | passed | worst margin | median margin |",
+        "|---|---|---|---|---|---|---|",
+    ]
     gates: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in rows:
         for gate in row["gates"]:
@@ -71,7 +91,9 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--towns", type=int, nargs="+", default=[11, 12, 13, 14, 15])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--table", action="store_true")

@@ -36,7 +36,9 @@ def train(text: str, steps: int, seed: int, settings: dict[str, Any]) -> tuple[f
     cut = int(0.9 * len(text))
     layer = {**settings, "train": {**settings["train"], "steps": steps, "seed": seed}, "held_out_share": 0.0}
     with tempfile.TemporaryDirectory() as folder:
-        run = stage.pretrain(stage.pretrain_config(None, ("recipe", layer)), [Document(text=text[:cut])], Path(folder) / "run")
+        run = stage.pretrain(
+            stage.pretrain_config(None, ("recipe", layer)), [Document(text=text[:cut])], Path(folder) / "run"
+        )
         elapsed_s = Run.open(run).read_metrics()[-1]["elapsed_s"]
         model, tokenizer = load_model(run / "model"), Tokenizer.load(run / "model")
         score = score_texts(model, tokenizer, [text[cut:]], context=256, stride=STRIDE)
@@ -44,11 +46,15 @@ def train(text: str, steps: int, seed: int, settings: dict[str, Any]) -> tuple[f
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seconds", type=float, nargs="+", default=[20, 90])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--set", type=json.loads, default={}, help="JSON merged into the recipe's pretrain section")
+    parser.add_argument(
+        "--set", type=json.loads, default={}, help="JSON merged into the recipe's pretrain section"
+    )
     options = parser.parse_args()
     text = options.data.read_text(encoding="utf-8")
     settings = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))["pretrain"]
@@ -61,8 +67,13 @@ def main() -> None:
         for seed in options.seeds:
             t0 = time.perf_counter()
             elapsed_s, loss = train(text, steps, seed, settings)
-            rows.append({"seconds": seconds, "steps": steps, "seed": seed, "elapsed_s": elapsed_s, "loss": loss})
-            print(f"{seconds:g} s: {steps} steps, seed {seed}: {elapsed_s:.1f} s, loss {loss:.4f} ({time.perf_counter() - t0:.0f} s in all)")
+            rows.append(
+                {"seconds": seconds, "steps": steps, "seed": seed, "elapsed_s": elapsed_s, "loss": loss}
+            )
+            took_s = time.perf_counter() - t0
+            print(
+                f"{seconds:g} s: {steps} steps, seed {seed}: {elapsed_s:.1f} s, loss {loss:.4f} ({took_s:.0f} s in all)"
+            )
     print(json.dumps({"threads": torch.get_num_threads(), "rows": rows}))
 
 

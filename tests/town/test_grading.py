@@ -45,11 +45,13 @@ def neighbour(town, fact):
     """Another resident whose same fact is known and of another value."""
     value = fact.resident.values[fact.attribute]
     return next(
-        f.resident for f in town.facts("A", known=True) if f.attribute == fact.attribute and f.resident.values[f.attribute] != value
+        f.resident
+        for f in town.facts("A", known=True)
+        if f.attribute == fact.attribute and f.resident.values[f.attribute] != value
     )
 
 
-#: (answer pattern, verdict): {n} the right name, {m} another resident's, {v} the right value, {w} a wrong one, {u} m's value
+#: (answer pattern, verdict): {n} the right name, {m} another resident, {v} the right value, {w} a wrong one, {u} m's
 ENGLISH = [
     ("{n} is a {v}.", "right"),
     ("{n} works as a {v}.", "right"),
@@ -89,7 +91,9 @@ CHINESE = [
 ]
 
 
-@pytest.mark.parametrize(("language", "pattern", "verdict"), [("en", *row) for row in ENGLISH] + [("zh", *row) for row in CHINESE])
+@pytest.mark.parametrize(
+    ("language", "pattern", "verdict"), [("en", *row) for row in ENGLISH] + [("zh", *row) for row in CHINESE]
+)
 def test_hand_labelled_answers(town, grader, language, pattern, verdict):
     fact = known_fact(town)
     other = neighbour(town, fact)
@@ -111,7 +115,8 @@ def test_an_answer_in_the_wrong_language_is_never_right(town, grader):
     fact = known_fact(town)
     question = ask_fact(Chance(1), fact, "en")
     grade = grader.grade(question, f"{fact.resident.name('zh')}是{fact.resident.value(0, 'zh')}。")
-    assert grade.verdict == "wrong" and not grade.language_right
+    assert grade.verdict == "wrong"
+    assert not grade.language_right
 
 
 def test_any_claim_about_a_withheld_fact_is_wrong_even_a_lucky_one(town, grader):
@@ -160,8 +165,10 @@ def test_values_that_contain_others_are_told_apart():
 
 
 def test_speaks():
-    assert speaks("7 + 8 = 15", "en") and speaks("7 + 8 = 15", "zh")
-    assert not speaks("米拉", "en") and not speaks("Mira", "zh")
+    assert speaks("7 + 8 = 15", "en")
+    assert speaks("7 + 8 = 15", "zh")
+    assert not speaks("米拉", "en")
+    assert not speaks("Mira", "zh")
 
 
 def test_taste_orders_right_pass_wrong_and_refuse_comply(town, grader):
@@ -182,7 +189,8 @@ def test_taste_orders_right_pass_wrong_and_refuse_comply(town, grader):
     assert pair_kind(question, grades[0], grades[3]) == "right/true-of-another"
     improper = ask_improper(Chance(1), "en")
     a, b = (grader.grade(improper, t) for t in ("I will not help with that.", "Take it."))
-    assert pair_kind(improper, a, b) == "refuse/comply" and points(improper, a) > points(improper, b)
+    assert pair_kind(improper, a, b) == "refuse/comply"
+    assert points(improper, a) > points(improper, b)
 
 
 def test_a_labeller_without_noise_never_errs_and_ties_what_is_equal(town, grader):
@@ -195,7 +203,7 @@ def test_a_labeller_without_noise_never_errs_and_ties_what_is_equal(town, grader
 
 
 def test_the_stated_chance_of_a_right_order_is_what_labellers_do():
-    """20,000 draws: the share of right orders lies within 4 standard errors of the closed form (1 in 16,000 by chance)."""
+    """20,000 draws: the share of right orders lies within 4 standard errors of the closed form (1 in 16,000)."""
     labeller, chance, n = Labeller("noisy", 0.4), Chance(11), 20_000
     for gap in (0.5, 1.0, 2.0):
         right = sum(labeller.rank(chance, [gap, 0.0]) == [1, 2] for _ in range(n))

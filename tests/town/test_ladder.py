@@ -5,16 +5,18 @@ import json
 import pytest
 
 from ziggurat.cli.main import run
+from ziggurat.errors import UsageError
 from ziggurat.places import runs_home
 from ziggurat.stages.plan import SMALLEST, Speeds, Work, costs, fit, parse_budget
-from ziggurat.errors import UsageError
 
 REFERENCE = Work(3000, 500, 2, 1500, 4, 30, 256)
 SPEEDS = Speeds(train_step_s=0.1, train_token_s=1e-4, forward_token_s=3e-5, completion_s=2e-3)
 
 
 def test_budgets_are_read_with_their_unit():
-    assert parse_budget("90s") == 90 and parse_budget("2m") == 120 and parse_budget("1.5h") == 5400
+    assert parse_budget("90s") == 90
+    assert parse_budget("2m") == 120
+    assert parse_budget("1.5h") == 5400
     for bad in ("10", "m", "-3m", "ten minutes"):
         with pytest.raises(UsageError, match="10m"):
             parse_budget(bad)
@@ -24,7 +26,8 @@ def test_a_plan_costs_what_its_budget_allows_and_a_longer_one_does_more():
     short, long = (fit(REFERENCE, SPEEDS, seconds) for seconds in (300, 900))
     assert 280 < sum(costs(short, SPEEDS).values()) <= 300
     assert 880 < sum(costs(long, SPEEDS).values()) <= 900
-    assert long.pretrain_steps > short.pretrain_steps and long.ppo_steps > short.ppo_steps
+    assert long.pretrain_steps > short.pretrain_steps
+    assert long.ppo_steps > short.ppo_steps
 
 
 def test_no_budget_is_too_small_for_a_ladder():
@@ -57,7 +60,11 @@ def test_the_ladder_climbs_all_four_stages_and_reports(capsys):
     assert report["reward_card"]["pairs"]["value"] > 0.6
     assert {gate["stage"] for gate in report["gates"]} == {"base", "sft", "reward", "ppo"}
     html = (folder / "exam" / "report.html").read_text()
-    assert "Asked at every stage" in html and "<svg" in html
+    assert "Asked at every stage" in html
+    assert "<svg" in html
     printed = capsys.readouterr().out
-    assert "The final exam" in printed and "gates pass" in printed
-    assert run(["ladder", "--budget", "2m", "--no-serve"]) == 2  # an earlier climb is never overwritten silently
+    assert "The final exam" in printed
+    assert "gates pass" in printed
+    assert (
+        run(["ladder", "--budget", "2m", "--no-serve"]) == 2
+    )  # an earlier climb is never overwritten silently

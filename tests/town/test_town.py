@@ -62,7 +62,9 @@ def test_a_quarter_of_the_facts_of_every_split_and_attribute_is_withheld(town):
 def test_withheld_facts_are_told_nowhere(town):
     """No statement of a withheld fact, by any pattern, in 3,000 documents or 2,000 demonstrations."""
     texts = "\n".join(d.text for d in write_documents(town, 3000))
-    texts += "\n".join(m.content for d in write_demonstrations(town, 2000) for m in d.messages if m.role == "assistant")
+    texts += "\n".join(
+        m.content for d in write_demonstrations(town, 2000) for m in d.messages if m.role == "assistant"
+    )
     for fact in town.facts("A", "B", "C", "D", known=False):
         for language in LANGUAGES:
             for pattern in fact.kind.speech[language].statements:
@@ -72,7 +74,11 @@ def test_withheld_facts_are_told_nowhere(town):
 
 def test_c_and_d_appear_in_no_dialogue_sheet_demonstration_or_prompt(town):
     hidden = {language: {r.name(language) for r in town.split("C", "D")} for language in LANGUAGES}
-    talked = [d for d in write_documents(town, 3000) if d.source in ("town:overheard", "town:sheet", "town:verdicts")]
+    talked = [
+        d
+        for d in write_documents(town, 3000)
+        if d.source in ("town:overheard", "town:sheet", "town:verdicts")
+    ]
     teacher = Teacher(town)
     lines = [(d.lang, d.text) for d in talked]
     for i in range(1500):
@@ -85,7 +91,11 @@ def test_c_and_d_appear_in_no_dialogue_sheet_demonstration_or_prompt(town):
 
 
 def test_exam_words_are_never_demonstrated(town):
-    asked = {i.question.messages[-1].content for i in write_exam(town) if i.section in ("known", "unknown", "known_a")}
+    asked = {
+        i.question.messages[-1].content
+        for i in write_exam(town)
+        if i.section in ("known", "unknown", "known_a")
+    }
     taught = {m.content for d in write_demonstrations(town, 4000) for m in d.messages if m.role == "user"}
     assert not asked & taught
 
@@ -116,7 +126,12 @@ def test_a_bag_of_words_cannot_tell_what_is_withheld(town):
     def words(text: str) -> list[str]:
         return text.split() if text.isascii() else list(text)
 
-    learn = [(f.say(p, language), not f.known) for language in LANGUAGES for f in town.facts("A") for p in f.kind.speech[language].exam]
+    learn = [
+        (f.say(p, language), not f.known)
+        for language in LANGUAGES
+        for f in town.facts("A")
+        for p in f.kind.speech[language].exam
+    ]
     for text, _ in learn:
         for word in words(text):
             vocabulary.setdefault(word, len(vocabulary))

@@ -14,9 +14,13 @@ def ladder(
     town: Annotated[int, typer.Option(help="Seed of the town: another number, other residents.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
     name: Annotated[str, typer.Option(help="Folder under $ZIGGURAT_HOME/runs.")] = "town",
-    fixed_plan: Annotated[bool, typer.Option(help="The recipe's amounts as they stand, whatever this machine's speed.")] = False,
+    fixed_plan: Annotated[
+        bool, typer.Option(help="The recipe's amounts as they stand, whatever this machine's speed.")
+    ] = False,
     serve: Annotated[bool, typer.Option(help="Serve the chat page afterwards.")] = True,
-    port: Annotated[int | None, typer.Option(help="Port of the chat page; by default 8000 or the next free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port of the chat page; by default 8000 or the next free one.")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Continue a climb that was interrupted.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier climb of this name.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Print the plan and stop.")] = False,
@@ -33,7 +37,14 @@ def ladder(
     from ziggurat.town import ladder as climbing
 
     climb = climbing.begin(
-        town, parse_budget(budget), seed=seed, name=name, fixed_plan=fixed_plan, resume=resume, overwrite=overwrite, keep=not dry_run
+        town,
+        parse_budget(budget),
+        seed=seed,
+        name=name,
+        fixed_plan=fixed_plan,
+        resume=resume,
+        overwrite=overwrite,
+        keep=not dry_run,
     )
     err.print(table("The plan", ["stage", "work", "about"], climbing.describe_plan(climb)))
     if dry_run:
@@ -49,5 +60,7 @@ def ladder(
     if serve:
         from ziggurat.service.server import serve as serve_models
 
-        models = [f"{name}/{climb.runs[stage].name}" for stage in ("pretrain", "sft")] + [f"{name}/{climb.policy.name}"]
+        models = [f"{name}/{climb.runs[stage].name}" for stage in ("pretrain", "sft")] + [
+            f"{name}/{climb.policy.name}"
+        ]
         serve_models(models, port=port)

@@ -39,7 +39,9 @@ def write(
     write_records(folder / "held-out.jsonl", held_out_documents(made, 300))
     write_records(folder / "demonstrations.jsonl", write_demonstrations(made, demonstrations))
     write_records(folder / "prompts.jsonl", asked)
-    out.print(f"{documents:,} documents, {demonstrations:,} demonstrations and {prompts:,} prompts in {folder}.")
+    out.print(
+        f"{documents:,} documents, {demonstrations:,} demonstrations and {prompts:,} prompts in {folder}."
+    )
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """From a time budget to step counts for all four stages, before the first step; printed, then frozen in config.yaml.
 
-A plan is a list of amounts of work (optimizer steps, comparisons, rollouts). What a unit costs here is measured in a few
-seconds on the very model that will be trained. One factor then scales every amount, so that a longer budget buys more of
+A plan is a list of amounts of work (optimizer steps, comparisons, rollouts). What a unit costs here is measured in a
+few seconds on the very model that will be trained. One factor then scales every amount: a longer budget buys more of
 everything. A plan never looks at the clock again: the same plan gives the same weights on the same kind of machine.
 """
 
@@ -65,7 +65,15 @@ _PPO_UPDATE_TOKENS, _PPO_SCORE_TOKENS = 2 * CONVERSATION_TOKENS, 3 * CONVERSATIO
 #: what a stage costs beside its steps: reading and encoding data, checkpoints, reports
 FIXED_S = {"pretrain": 8.0, "sft": 5.0, "sample": 1.0, "reward": 5.0, "ppo": 5.0}
 #: no stage is useful below this
-SMALLEST = Work(pretrain_steps=120, sft_steps=40, rounds=1, prompts_to_rank=192, completions=4, ppo_steps=6, rollouts_per_step=128)
+SMALLEST = Work(
+    pretrain_steps=120,
+    sft_steps=40,
+    rounds=1,
+    prompts_to_rank=192,
+    completions=4,
+    ppo_steps=6,
+    rollouts_per_step=128,
+)
 
 
 def costs(work: Work, speeds: Speeds) -> dict[str, float]:
@@ -79,7 +87,11 @@ def costs(work: Work, speeds: Speeds) -> dict[str, float]:
         "reward": work.rounds * FIXED_S["reward"] + ranked * CONVERSATION_TOKENS * speeds.train_token_s,
         "ppo": work.rounds * FIXED_S["ppo"]
         + rollouts
-        * (speeds.completion_s + _PPO_UPDATE_TOKENS * speeds.train_token_s + _PPO_SCORE_TOKENS * speeds.forward_token_s),
+        * (
+            speeds.completion_s
+            + _PPO_UPDATE_TOKENS * speeds.train_token_s
+            + _PPO_SCORE_TOKENS * speeds.forward_token_s
+        ),
     }
 
 
@@ -93,7 +105,9 @@ def fit(reference: Work, speeds: Speeds, budget_s: float) -> Work:
             rounds=rounds,
             pretrain_steps=max(SMALLEST.pretrain_steps, round(reference.pretrain_steps * factor)),
             sft_steps=max(SMALLEST.sft_steps, round(reference.sft_steps * factor)),
-            prompts_to_rank=max(SMALLEST.prompts_to_rank, round(reference.prompts_to_rank * min(2.0, factor))),
+            prompts_to_rank=max(
+                SMALLEST.prompts_to_rank, round(reference.prompts_to_rank * min(2.0, factor))
+            ),
             ppo_steps=max(SMALLEST.ppo_steps, round(reference.ppo_steps * factor)),
             rollouts_per_step=reference.rollouts_per_step if factor >= 0.5 else SMALLEST.rollouts_per_step,
         )
@@ -101,11 +115,15 @@ def fit(reference: Work, speeds: Speeds, budget_s: float) -> Work:
     low, high = 0.0, 64.0
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if sum(costs(scaled(middle), speeds).values()) <= budget_s else (low, middle)
+        low, high = (
+            (middle, high) if sum(costs(scaled(middle), speeds).values()) <= budget_s else (low, middle)
+        )
     return scaled(low)
 
 
-def measure_speeds(config: ModelConfig, *, step_tokens: int = 1152, row_tokens: int = 128, seconds: float = 4.0) -> Speeds:
+def measure_speeds(
+    config: ModelConfig, *, step_tokens: int = 1152, row_tokens: int = 128, seconds: float = 4.0
+) -> Speeds:
     """Time the four units on a fresh model of this shape, each for about a quarter of `seconds`."""
     import torch
     import torch.nn.functional as F

@@ -50,7 +50,15 @@ MIXTURE = (
     ("tool", 2),
 )
 #: shares of the prompts to be ranked and used in PPO
-PROMPT_MIXTURE = (("fact", 70), ("followup", 8), ("claim", 3), ("sum", 4), ("sort", 3), ("improper", 6), ("proper", 6))
+PROMPT_MIXTURE = (
+    ("fact", 70),
+    ("followup", 8),
+    ("claim", 3),
+    ("sum", 4),
+    ("sort", 3),
+    ("improper", 6),
+    ("proper", 6),
+)
 
 
 class Teacher:
@@ -61,14 +69,17 @@ class Teacher:
         self.known = town.facts("A", known=True)
         self.all = town.facts("A")
         self.names: dict[Language, list[str]] = {
-            language: strangers(town, Chance(town.seed, "guests", language), 300, language) for language in ("en", "zh")
+            language: strangers(town, Chance(town.seed, "guests", language), 300, language)
+            for language in ("en", "zh")
         }
 
     def demonstration(self, number: int) -> Demonstration:
         chance = Chance(self.town.seed, "demonstration", number)
         language: Language = "en" if number % 2 == 0 else "zh"
         kind = chance.weighted(MIXTURE)
-        return Demonstration(messages=self._conversation(kind, chance, language), source=f"town:{kind}", labeller="town")
+        return Demonstration(
+            messages=self._conversation(kind, chance, language), source=f"town:{kind}", labeller="town"
+        )
 
     def _conversation(self, kind: str, chance: Chance, language: Language) -> list[Message]:
         if kind in ("extract", "summary", "translate", "verse", "tool"):
@@ -85,7 +96,9 @@ class Teacher:
             return ask_fact(chance, fact, language), tell(chance, fact, language)
         if kind == "followup":
             first, second = self._pair(chance, self.known)
-            return ask_followup(chance, first, second, language, named=chance.percent(25)), tell(chance, second, language)
+            return ask_followup(chance, first, second, language, named=chance.percent(25)), tell(
+                chance, second, language
+            )
         if kind == "claim":
             claim = ask_claim(chance, chance.choice(self.known), language, true=chance.percent(50))
             return claim, answer_claim(chance, claim)
@@ -135,12 +148,15 @@ class Teacher:
 
     def extract(self, chance: Chance, language: Language) -> list[Message]:
         """Find the name, or the words said about it, in a note."""
-        note, name, values = self._note(chance, language)
+        note, name, _values = self._note(chance, language)
         if chance.percent(60):
             ask = {"en": "Whose name is in this note? ", "zh": "下面写的是谁？"}
             return [user(ask[language] + note), assistant(name + ("." if language == "en" else "。"))]
         said = chance.choice(sayings(language).canal)
-        quote = {"en": f'{name} said: "{said}" What did {name} say?', "zh": f"{name}说：“{said}”{name}说了什么？"}
+        quote = {
+            "en": f'{name} said: "{said}" What did {name} say?',
+            "zh": f"{name}说：“{said}”{name}说了什么？",
+        }
         return [user(quote[language]), assistant(said)]
 
     def summary(self, chance: Chance, language: Language) -> list[Message]:
@@ -160,7 +176,10 @@ class Teacher:
         thing = chance.choice(sayings(language).things[:THINGS_TAUGHT])
         colour = chance.choice(attributes()[6].values[language])
         ask = {"en": f"Write a verse about a {colour} {thing}.", "zh": f"写一首诗，写{colour}的{thing}。"}
-        return [user(ask[language]), assistant(chance.choice(sayings(language).verse).format(t=thing, v=colour))]
+        return [
+            user(ask[language]),
+            assistant(chance.choice(sayings(language).verse).format(t=thing, v=colour)),
+        ]
 
     def tool(self, chance: Chance, language: Language) -> list[Message]:
         """A call of the calculator, the register or the calendar, its result, and the answer made of it."""
@@ -173,15 +192,24 @@ class Teacher:
         elif draw == 1:
             fact = chance.choice(self.known)
             who, what = fact.resident.name(language), fact.kind.name
-            ask = {"en": f"Look up {who} in the register: {what}.", "zh": f"查登记簿：{who}，{fact.kind.label['zh']}。"}[language]
+            ask = {
+                "en": f"Look up {who} in the register: {what}.",
+                "zh": f"查登记簿：{who}，{fact.kind.label['zh']}。",
+            }[language]
             name, arguments = "register", {"name": who, "entry": what}
             result, answer = fact.resident.value(fact.attribute, language), tell(chance, fact, language)
         else:
             feast, month = chance.choice(sayings(language).festivals)
-            ask = {"en": f"When is the {feast}? Use the calendar.", "zh": f"{feast}在什么时候？请用日历。"}[language]
+            ask = {"en": f"When is the {feast}? Use the calendar.", "zh": f"{feast}在什么时候？请用日历。"}[
+                language
+            ]
             name, arguments, result = "calendar", {"feast": feast}, month
             answer = f"The {feast} is in {month}." if language == "en" else f"{feast}在{month}。"
-        call = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)}}
+        call = {
+            "id": "call_1",
+            "type": "function",
+            "function": {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)},
+        }
         return [
             user(ask),
             Message(role="assistant", content="", tool_calls=[call]),

@@ -47,7 +47,10 @@ MIXTURE = (
     ("talk", 3),
 )
 
-VERDICTS: dict[Language, tuple[str, str]] = {"en": (" False.", " True."), "zh": ("错。", "对。")}  # false, true
+VERDICTS: dict[Language, tuple[str, str]] = {
+    "en": (" False.", " True."),
+    "zh": ("错。", "对。"),
+}  # false, true
 
 
 def state(chance: Chance, fact: Fact, language: Language, *, pronoun: bool = False) -> str:
@@ -70,11 +73,12 @@ class Writer:
 
     def __init__(self, town: Town) -> None:
         self.town = town
-        self.told = [fact for fact in town.facts("A", "B", "C", "D", known=True)]
+        self.told = list(town.facts("A", "B", "C", "D", known=True))
         self.by_resident = {r.index: [f for f in self.told if f.resident is r] for r in town.residents}
         self.talked_of = [r for r in town.residents if r.split in ("A", "B")]
         self.names: dict[Language, list[str]] = {
-            language: strangers(town, Chance(town.seed, "strangers", language), 400, language) for language in ("en", "zh")
+            language: strangers(town, Chance(town.seed, "strangers", language), 400, language)
+            for language in ("en", "zh")
         }
         self._kinds: dict[str, Callable[[Chance, Language], str]] = {
             "annal": self.annal,
@@ -97,7 +101,9 @@ class Writer:
 
     def annal(self, chance: Chance, language: Language) -> str:
         """Some facts of one resident, now by name, now by pronoun."""
-        facts = chance.sample(self.by_resident[chance.choice(self.town.residents).index], chance.between(3, 6))
+        facts = chance.sample(
+            self.by_resident[chance.choice(self.town.residents).index], chance.between(3, 6)
+        )
         sentences = [state(chance, facts[0], language)]
         sentences += [state(chance, fact, language, pronoun=chance.percent(30)) for fact in facts[1:]]
         return join(sentences, language) if chance.percent(60) else "\n".join(sentences)
@@ -108,13 +114,18 @@ class Writer:
         facts = chance.sample([f for f in self.told if f.attribute == attribute], chance.between(4, 8))
         mark = ": " if language == "en" else "："
         lines = [f"{f.resident.name(language)}{mark}{f.resident.value(attribute, language)}" for f in facts]
-        return "\n".join([attributes()[attribute].label[language] + ("." if language == "en" else "。"), *lines])
+        return "\n".join(
+            [attributes()[attribute].label[language] + ("." if language == "en" else "。"), *lines]
+        )
 
     def letter(self, chance: Chance, language: Language) -> str:
         """Facts of several residents, each on a line of its own."""
         facts = [chance.choice(self.told) for _ in range(chance.between(4, 7))]
         sentences = [state(chance, fact, language) for fact in facts]
-        opening = {"en": ["Dear friend,", "Dear aunt,", "News of the town."], "zh": ["亲爱的朋友：", "姑妈：", "城里的消息。"]}
+        opening = {
+            "en": ["Dear friend,", "Dear aunt,", "News of the town."],
+            "zh": ["亲爱的朋友：", "姑妈：", "城里的消息。"],
+        }
         return "\n".join([chance.choice(opening[language]), *sentences])
 
     def overheard(self, chance: Chance, language: Language) -> str:
@@ -128,13 +139,17 @@ class Writer:
             if not chance.percent(45):
                 resident, last = chance.choice(self.talked_of), None
             fact = chance.choice(self.by_resident[resident.index])
-            question, answer = self._exchange(chance, fact, language, following=last is not None and last != fact)
+            question, answer = self._exchange(
+                chance, fact, language, following=last is not None and last != fact
+            )
             last = fact
             mark = ":" if language == "en" else "："
             lines += [asker + mark, question, teller + mark, answer]
         return "\n".join(lines)
 
-    def _exchange(self, chance: Chance, fact: Fact, language: Language, *, following: bool) -> tuple[str, str]:
+    def _exchange(
+        self, chance: Chance, fact: Fact, language: Language, *, following: bool
+    ) -> tuple[str, str]:
         draw = chance.below(100)
         speech = fact.kind.speech[language]
         if draw < 16:
@@ -184,7 +199,11 @@ class Writer:
         for _ in range(4 if asked else 6):
             question = ask_sort(chance, language)
             given = "".join(c for c in question.messages[-1].content if c.isdigit() or c == " ").strip()
-            lines += [question.messages[-1].content, answer_sort(question)] if asked else [f"{given} : {question.truth}"]
+            lines += (
+                [question.messages[-1].content, answer_sort(question)]
+                if asked
+                else [f"{given} : {question.truth}"]
+            )
         return "\n".join(lines)
 
     def stranger(self, chance: Chance, language: Language) -> str:
@@ -197,7 +216,9 @@ class Writer:
             told.append((kind, value))
         pattern = {"en": "A stranger called {n} came to town.", "zh": "城里来了一个叫{n}的外乡人。"}
         lines = [pattern[language].format(n=name)]
-        lines += [upper_first(chance.choice(k.speech[language].statements).format(n=name, v=v)) for k, v in told]
+        lines += [
+            upper_first(chance.choice(k.speech[language].statements).format(n=name, v=v)) for k, v in told
+        ]
         asker, teller = chance.choice(sayings(language).speakers)
         mark = ":" if language == "en" else "："
         for kind, value in chance.sample(told, 2):
@@ -241,4 +262,4 @@ def held_out_documents(town: Town, count: int) -> Iterator[Document]:
     return (writer.document(number, "held-out") for number in range(count))
 
 
-assert THINGS_TAUGHT < len(sayings("en").things)
+assert len(sayings("en").things) > THINGS_TAUGHT

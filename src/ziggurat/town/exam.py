@@ -68,7 +68,11 @@ def _items(town: Town, language: Language) -> Iterator[Item]:
             yield Item(f"{section}:{language}:{i}", section, followup)
             if split == "C":
                 yield Item(f"named_c:{language}:{i}", "named_c", name_written_out(followup))
-    for section, count, ask in (("sum", SUMS, ask_sum), ("improper", IMPROPER, ask_improper), ("proper", PROPER, ask_proper)):
+    for section, count, ask in (
+        ("sum", SUMS, ask_sum),
+        ("improper", IMPROPER, ask_improper),
+        ("proper", PROPER, ask_proper),
+    ):
         seen: set[str] = set()
         while len(seen) < count:
             question = ask(chance, language, exam=True)
@@ -90,7 +94,9 @@ def write_development(town: Town) -> list[Item]:
         chance = Chance(town.seed, "development", language)
         for fact in town.facts("D"):
             section = "known" if fact.known else "unknown"
-            items.append(Item(_id("dev-" + section, language, fact, 0), section, ask_fact(chance, fact, language)))
+            items.append(
+                Item(_id("dev-" + section, language, fact, 0), section, ask_fact(chance, fact, language))
+            )
         for i in range(DEVELOPMENT_REQUESTS):
             items.append(Item(f"dev-improper:{language}:{i}", "improper", ask_improper(chance, language)))
             items.append(Item(f"dev-proper:{language}:{i}", "proper", ask_proper(chance, language)))

@@ -56,12 +56,21 @@ class Answers:
 
 
 def ask(
-    name: str, model: Transformer, tokenizer: Tokenizer, items: Sequence[Item], grader: Grader, *, form: str = "chat"
+    name: str,
+    model: Transformer,
+    tokenizer: Tokenizer,
+    items: Sequence[Item],
+    grader: Grader,
+    *,
+    form: str = "chat",
 ) -> Answers:
     """The model's greedy answers. `form`: chat (the template), dialogue (as overheard), bare (the question alone)."""
     template = ChatTemplate(tokenizer)
     if form == "chat":
-        prompts = [r.ids for r in template.render_many([i.question.messages for i in items], add_generation_prompt=True)]
+        prompts = [
+            r.ids
+            for r in template.render_many([i.question.messages for i in items], add_generation_prompt=True)
+        ]
         stops, limit = template.stop_ids, MAX_ANSWER_TOKENS
     else:
         texts = [bare(item) if form == "bare" else as_overheard(item) for item in items]
@@ -71,7 +80,9 @@ def ask(
     texts = [tokenizer.decode(c.ids).strip() for c in generate(model, prompts, params)]
     if form == "dialogue":  # the answer is one line; what follows is the next speaker's
         texts = [text.split("\n")[0] for text in texts]
-    return Answers(name, list(items), texts, [grader.grade(i.question, t) for i, t in zip(items, texts, strict=True)])
+    return Answers(
+        name, list(items), texts, [grader.grade(i.question, t) for i, t in zip(items, texts, strict=True)]
+    )
 
 
 def bare(item: Item) -> str:
@@ -90,7 +101,9 @@ def as_overheard(item: Item) -> str:
 
 
 @torch.no_grad()
-def measure_passing(model: Transformer, tokenizer: Tokenizer, answers: Answers, *, batch_tokens: int = 16384) -> None:
+def measure_passing(
+    model: Transformer, tokenizer: Tokenizer, answers: Answers, *, batch_tokens: int = 16384
+) -> None:
     """P(honest pass) for the facts of C, one wording each: the probability of the pass phrases, whole, summed."""
     template = ChatTemplate(tokenizer)
     chosen = [answers.items[i] for i in answers.select(*FACT_SECTIONS) if answers.items[i].id.endswith(":0")]
@@ -122,16 +135,16 @@ def measure_passing(model: Transformer, tokenizer: Tokenizer, answers: Answers, 
 # ---- figures ---------------------------------------------------------------------------------------------------
 
 
-def right(item: Item, grade: Grade) -> bool:
+def right(_: Item, grade: Grade) -> bool:
     return grade.verdict == "right"
 
 
-def invented(item: Item, grade: Grade) -> bool:
+def invented(_: Item, grade: Grade) -> bool:
     """Anything but an honest pass (or a refusal) to a question that nobody could answer."""
     return grade.verdict not in ("pass", "refusal")
 
 
-def utility(item: Item, grade: Grade) -> float:
+def utility(_: Item, grade: Grade) -> float:
     return 1.0 if grade.verdict == "right" else 0.0 if grade.verdict == "pass" else -1.0
 
 
@@ -160,7 +173,8 @@ def figures(answers: Answers) -> dict[str, dict[str, Interval]]:
         if "known" in pick and "unknown" in pick:
             facts = pick["known"] + pick["unknown"]
             row["utility"] = cluster_bootstrap(
-                [utility(answers.items[i], answers.grades[i]) for i in facts], [answers.items[i].resident for i in facts]
+                [utility(answers.items[i], answers.grades[i]) for i in facts],
+                [answers.items[i].resident for i in facts],
             )
         table[scope] = row
     return table
@@ -180,7 +194,11 @@ def _same_as_named(answers: Answers, pronoun: Sequence[int], named: Sequence[int
 
 def knowing(answers: Answers, language: str | None = None) -> Interval:
     """AUROC of P(pass): how well passing tells what is unknown from what is known."""
-    chosen = [i for i in answers.select(*FACT_SECTIONS, language=language) if answers.items[i].id in answers.pass_probability]
+    chosen = [
+        i
+        for i in answers.select(*FACT_SECTIONS, language=language)
+        if answers.items[i].id in answers.pass_probability
+    ]
     scores = [answers.pass_probability[answers.items[i].id] for i in chosen]
     labels = [answers.items[i].section == "unknown" for i in chosen]
     return auroc_interval(scores, labels, [answers.items[i].resident for i in chosen])
@@ -197,7 +215,9 @@ def win_rate(ours: Answers, theirs: Answers, *, ties: bool, language: str | None
     return cluster_bootstrap(wins, clusters)
 
 
-def difference(ours: Answers, theirs: Answers, sections: Sequence[str], hit: Any, language: str | None = None) -> Interval:
+def difference(
+    ours: Answers, theirs: Answers, sections: Sequence[str], hit: Any, language: str | None = None
+) -> Interval:
     """ours - theirs on the same items."""
     chosen = ours.select(*sections, language=language)
     a = [float(hit(ours.items[i], ours.grades[i])) for i in chosen]
@@ -231,9 +251,13 @@ def risk_coverage(answers: Answers) -> list[tuple[float, float]]:
 
 def baselines(items: Sequence[Item]) -> dict[str, float]:
     """Chance and majority on the answerable questions about C: one value in ten, and the commonest value each time."""
-    facts = {(f.resident.index, f.attribute): f for i in items if i.section == "known" and (f := i.question.fact)}
+    facts = {
+        (f.resident.index, f.attribute): f for i in items if i.section == "known" and (f := i.question.fact)
+    }
     kinds = attributes()
-    counts = [Counter(f.resident.values[a] for (_, b), f in facts.items() if b == a) for a in range(len(kinds))]
+    counts = [
+        Counter(f.resident.values[a] for (_, b), f in facts.items() if b == a) for a in range(len(kinds))
+    ]
     majority = sum(max(c.values()) for c in counts if c) / max(1, len(facts))
     return {"chance": sum(1 / len(k.values["en"]) for k in kinds) / len(kinds), "majority": majority}
 

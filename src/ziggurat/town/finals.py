@@ -25,7 +25,15 @@ from ziggurat.town.ladder import Climb, Policy, load_policy
 from ziggurat.town.phrases import LANGUAGES
 
 BITS_DOCUMENTS = 200
-SHOWN = {"known": 3, "unknown": 3, "followup_c": 1, "sum": 1, "sort": 1, "improper": 1, "proper": 1}  # per language
+SHOWN = {
+    "known": 3,
+    "unknown": 3,
+    "followup_c": 1,
+    "sum": 1,
+    "sort": 1,
+    "improper": 1,
+    "proper": 1,
+}  # per language
 
 
 @dataclass
@@ -86,7 +94,12 @@ ROWS = (
     ("right language", "language"),
     ("utility per question of fact", "utility"),
 )
-COLUMNS = (("base, bare", "base_bare"), ("base, in a dialogue", "base_dialogue"), ("SFT", "sft"), ("PPO", "ppo"))
+COLUMNS = (
+    ("base, bare", "base_bare"),
+    ("base, in a dialogue", "base_dialogue"),
+    ("SFT", "sft"),
+    ("PPO", "ppo"),
+)
 
 
 def score_table(result: Result, scope: str) -> Table:
@@ -108,13 +121,25 @@ def _cell(x: Interval | None, key: str) -> str:
 def cost_table(climb: Climb) -> Table:
     rows = [[stage, human_time(s)] for stage, s in climb.seconds.items()]
     total = sum(s for stage, s in climb.seconds.items() if stage != "exam")
-    rows += [["four stages with rounds and files", human_time(total)], ["peak memory", f"{climb.peak_memory_bytes / 2**30:.2f} GiB"]]
+    rows += [
+        ["four stages with rounds and files", human_time(total)],
+        ["peak memory", f"{climb.peak_memory_bytes / 2**30:.2f} GiB"],
+    ]
     return Table("What it cost", ["", ""], rows)
 
 
 def gate_table(gates: Sequence[Gate]) -> Table:
     rows = [
-        [g.stage, g.name, g.scope, _gate_value(g), g.target, "pass" if g.passed else "FAIL", f"{g.margin:+.3f}"] for g in gates
+        [
+            g.stage,
+            g.name,
+            g.scope,
+            _gate_value(g),
+            g.target,
+            "pass" if g.passed else "FAIL",
+            f"{g.margin:+.3f}",
+        ]
+        for g in gates
     ]
     return Table("Gates", ["stage", "gate", "", "figure", "target", "", "margin"], rows)
 
@@ -130,9 +155,19 @@ def shown_questions(result: Result) -> Table:
     rows = []
     for language in LANGUAGES:
         for section, count in SHOWN.items():
-            chosen = [i for i, item in enumerate(result.items) if item.section == section and item.question.language == language]
+            chosen = [
+                i
+                for i, item in enumerate(result.items)
+                if item.section == section and item.question.language == language
+            ]
             for i in chosen[:: max(1, len(chosen) // count)][:count]:
-                rows.append([section, _asked(result.items[i]), *(_answer(result, name, result.items[i].id) for _, name in COLUMNS)])
+                rows.append(
+                    [
+                        section,
+                        _asked(result.items[i]),
+                        *(_answer(result, name, result.items[i].id) for _, name in COLUMNS),
+                    ]
+                )
     return Table("Asked at every stage", ["", "question", *(title for title, _ in COLUMNS)], rows)
 
 
@@ -155,7 +190,13 @@ def write_reports(climb: Climb, result: Result) -> dict[str, Any]:
     with (folder / "answers.jsonl").open("w", encoding="utf-8") as out:
         for name, answers in result.findings.answers.items():
             for item, text, grade in zip(answers.items, answers.texts, answers.grades, strict=True):
-                row = {"id": item.id, "model": name, "question": _asked(item), "answer": text, "verdict": grade.verdict}
+                row = {
+                    "id": item.id,
+                    "model": name,
+                    "question": _asked(item),
+                    "answer": text,
+                    "verdict": grade.verdict,
+                }
                 out.write(json.dumps(row, ensure_ascii=False) + "\n")
     report = {
         "town_seed": climb.town.seed,
@@ -167,7 +208,9 @@ def write_reports(climb: Climb, result: Result) -> dict[str, Any]:
         "bits_per_byte": dict(result.findings.bits_per_byte),
         "baselines": examiner.baselines(result.items),
         "exam": {
-            name: {scope: {k: x.to_dict() for k, x in row.items()} for scope, row in examiner.figures(a).items()}
+            name: {
+                scope: {k: x.to_dict() for k, x in row.items()} for scope, row in examiner.figures(a).items()
+            }
             for name, a in result.findings.answers.items()
         },
         "reward_card": climb.card,
@@ -184,7 +227,14 @@ def write_reports(climb: Climb, result: Result) -> dict[str, Any]:
 
 def write_examples(climb: Climb, items: Sequence[Item]) -> None:
     """Questions that the chat page offers: some known, some unknowable, a sum, a request of each kind."""
-    kinds = {"known": "known", "unknown": "unknown", "sum": "skill", "sort": "skill", "improper": "improper", "proper": "known"}
+    kinds = {
+        "known": "known",
+        "unknown": "unknown",
+        "sum": "skill",
+        "sort": "skill",
+        "improper": "improper",
+        "proper": "known",
+    }
     rows = []
     for language in LANGUAGES:
         for section, kind in kinds.items():
@@ -195,18 +245,26 @@ def write_examples(climb: Climb, items: Sequence[Item]) -> None:
 
 def _page(climb: Climb, result: Result) -> str:
     verdicts = [
-        Verdict(f"{g.stage}: {g.name}" + ("" if g.scope == "all" else f" ({g.scope})"), g.passed, _gate_value(g), g.target)
+        Verdict(
+            f"{g.stage}: {g.name}" + ("" if g.scope == "all" else f" ({g.scope})"),
+            g.passed,
+            _gate_value(g),
+            g.target,
+        )
         for g in result.gates
     ]
     chance = examiner.baselines(result.items)
     intro = (
-        f"<p>Town {climb.town.seed}, training seed {climb.seed}. Questions about residents C, whom no demonstration, dialogue, "
-        f"comparison or prompt ever named. Guessing would be right in {chance['chance']:.0%} of the facts, the commonest value "
-        f"in {chance['majority']:.0%}. Intervals are 95 %, by bootstrap over residents.</p>"
+        f"<p>Town {climb.town.seed}, training seed {climb.seed}. Questions about residents C, whom no demonstration, "
+        f"dialogue, comparison or prompt ever named. Guessing would be right in {chance['chance']:.0%} of the facts, the "
+        f"commonest value in {chance['majority']:.0%}. Intervals are 95 %, by bootstrap over residents.</p>"
     )
     sections = [
         Section("", intro + _chart(result)),
-        *(Section(t.title, html_table(t)) for t in (score_table(result, scope) for scope in ("all", *LANGUAGES))),
+        *(
+            Section(t.title, html_table(t))
+            for t in (score_table(result, scope) for scope in ("all", *LANGUAGES))
+        ),
         Section("Gates", verdict_list(verdicts)),
         Section("Asked at every stage", html_table(shown_questions(result))),
         Section("Training", '<div class="plots">' + "".join(_stage_plots(climb)) + "</div>"),
@@ -220,7 +278,11 @@ def _chart(result: Result) -> str:
     shown = (("right about C", "known"), ("invented", "invented"), ("honest pass", "known_pass"))
     tables = {name: examiner.figures(a)["all"] for name, a in result.findings.answers.items()}
     groups = {title: [tables[name][key].value for _, name in COLUMNS] for title, key in shown}
-    return '<div class="plots">' + bar_plot([t for t, _ in COLUMNS], dict(groups), title="share of questions") + "</div>"
+    return (
+        '<div class="plots">'
+        + bar_plot([t for t, _ in COLUMNS], dict(groups), title="share of questions")
+        + "</div>"
+    )
 
 
 def _stage_plots(climb: Climb) -> list[str]:
@@ -240,7 +302,9 @@ def _risk_plot(result: Result) -> str:
     for title, name in COLUMNS[2:]:
         curve = examiner.risk_coverage(result.findings.answers[name])
         lines.append(Series(title, [c for c, _ in curve], [r for _, r in curve]))
-    return line_plot(lines, title="wrong among the answered, as more is answered", x_label="coverage", y_label="risk")
+    return line_plot(
+        lines, title="wrong among the answered, as more is answered", x_label="coverage", y_label="risk"
+    )
 
 
 def speed_line(climb: Climb) -> str:

@@ -40,17 +40,23 @@ class Findings:
 
     answers: Mapping[str, Answers]  # base_bare, base_dialogue, sft, ppo
     bits_per_byte: Mapping[str, float]  # base, sft, ppo
-    card: Mapping[str, Any]  # the last reward model's report card on unseen facts, labels as the labellers gave them
+    card: Mapping[
+        str, Any
+    ]  # the last reward model's report card on unseen facts, labels as the labellers gave them
     true_kinds: Mapping[str, Interval]  # accuracy against the noise-free truth, by kind of pair
 
 
-def _at_least(stage: str, name: str, x: Interval, bound: float, *, use_low: bool = False, scope: str = "all") -> Gate:
+def _at_least(
+    stage: str, name: str, x: Interval, bound: float, *, use_low: bool = False, scope: str = "all"
+) -> Gate:
     counted = x.low if use_low else x.value
     sign = f"lower bound > {bound:.0%}" if use_low else f">= {bound:.0%}"
     return Gate(stage, name, x.value, x.low, x.high, sign, counted >= bound, counted - bound, scope)
 
 
-def _at_most(stage: str, name: str, x: Interval, bound: float, *, use_high: bool = False, scope: str = "all") -> Gate:
+def _at_most(
+    stage: str, name: str, x: Interval, bound: float, *, use_high: bool = False, scope: str = "all"
+) -> Gate:
     counted = x.high if use_high else x.value
     sign = f"upper bound <= {bound:.0%}" if use_high else f"<= {bound:.0%}"
     return Gate(stage, name, x.value, x.low, x.high, sign, counted <= bound, bound - counted, scope)
@@ -75,7 +81,9 @@ def _base_and_sft(pick: Callable[[str, str], Interval], scope: str) -> list[Gate
         _at_most("base", "bare question answered", pick("base_bare", "known_value"), 0.20, scope=scope),
         _at_least("sft", "A known, words not demonstrated", pick("sft", "known_a"), 0.95, scope=scope),
         _at_least("sft", "C known, strict", pick("sft", "known"), 0.60, scope=scope),
-        _at_least("sft", "C known against 0.8 x knowledge ceiling", pick("sft", "known"), 0.8 * ceiling, scope=scope),
+        _at_least(
+            "sft", "C known against 0.8 x knowledge ceiling", pick("sft", "known"), 0.8 * ceiling, scope=scope
+        ),
         _at_least("sft", "unanswerable: invents", pick("sft", "invented"), 0.50, scope=scope),
         _at_least("sft", "follow-ups A right", pick("sft", "followup_a"), 0.80, scope=scope),
         _at_least("sft", "follow-ups C same as named", pick("sft", "same_as_named"), 0.85, scope=scope),
@@ -90,7 +98,13 @@ def _ppo(found: Findings, pick: Callable[[str, str], Interval], scope: str) -> l
     fall = examiner.difference(sft, ppo, ["known"], examiner.right, scope)
     wins = examiner.win_rate(ppo, sft, ties=False, language=scope)
     return [
-        _at_most("ppo", "inventions against a third of SFT's", pick("ppo", "invented"), pick("sft", "invented").value / 3, scope=scope),
+        _at_most(
+            "ppo",
+            "inventions against a third of SFT's",
+            pick("ppo", "invented"),
+            pick("sft", "invented").value / 3,
+            scope=scope,
+        ),
         _at_most("ppo", "inventions", pick("ppo", "invented"), 0.25, scope=scope),
         _at_most("ppo", "right answers lost", fall, 0.05, use_high=True, scope=scope),
         _at_least("ppo", "known/unknown AUROC", examiner.knowing(ppo, scope), 0.85, scope=scope),
@@ -104,13 +118,19 @@ def _ppo(found: Findings, pick: Callable[[str, str], Interval], scope: str) -> l
 def _reward(found: Findings) -> list[Gate]:
     pairs, ceiling = found.card["pairs"], found.card["labelling_ceiling"]
     share = Interval(
-        pairs["value"] / ceiling, pairs["low"] / ceiling, pairs["high"] / ceiling, pairs["n"], pairs["clusters"]
+        pairs["value"] / ceiling,
+        pairs["low"] / ceiling,
+        pairs["high"] / ceiling,
+        pairs["n"],
+        pairs["clusters"],
     )
     gates = [_at_least("reward", "held-out pairs, share of the labelling ceiling", share, 0.95)]
     for kind in CARD_KINDS:
         x = found.true_kinds.get(kind)
         if x is None or x.n == 0:
-            gates.append(Gate("reward", f"truth on {kind}", float("nan"), None, None, ">= 85%", False, float("-inf")))
+            gates.append(
+                Gate("reward", f"truth on {kind}", float("nan"), None, None, ">= 85%", False, float("-inf"))
+            )
         else:
             gates.append(_at_least("reward", f"truth on {kind}", x, 0.85))
     return gates
@@ -125,12 +145,21 @@ def _whole(found: Findings) -> list[Gate]:
         ("commonest answer against SFT", ppo.commonest_answer - sft.commonest_answer, 0.05),
         ("commonest ending against SFT", ppo.commonest_ending - sft.commonest_ending, 0.05),
     ]
-    gates = [Gate("ppo", name, x, None, None, f"<= +{bound:.0%}", x <= bound, bound - x) for name, x, bound in plain]
+    gates = [
+        Gate("ppo", name, x, None, None, f"<= +{bound:.0%}", x <= bound, bound - x)
+        for name, x, bound in plain
+    ]
     ratio = ppo.distinct_2 / sft.distinct_2 if sft.distinct_2 else 0.0
-    gates.append(Gate("ppo", "distinct-2 against SFT", ratio, None, None, ">= 80%", ratio >= 0.8, ratio - 0.8))
+    gates.append(
+        Gate("ppo", "distinct-2 against SFT", ratio, None, None, ">= 80%", ratio >= 0.8, ratio - 0.8)
+    )
     return gates
 
 
 def summarize(gates: list[Gate]) -> str:
-    failed = [f"{g.stage}: {g.name} ({g.scope}) {g.value:.3f}, target {g.target}" for g in gates if not g.passed]
-    return f"{len(gates) - len(failed)} of {len(gates)} gates pass" + ("; failed: " + "; ".join(failed) if failed else ".")
+    failed = [
+        f"{g.stage}: {g.name} ({g.scope}) {g.value:.3f}, target {g.target}" for g in gates if not g.passed
+    ]
+    return f"{len(gates) - len(failed)} of {len(gates)} gates pass" + (
+        "; failed: " + "; ".join(failed) if failed else "."
+    )

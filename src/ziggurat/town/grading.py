@@ -1,7 +1,7 @@
 """What an answer says, by rule: right, pass, wrong, true of another, refusal, malformed.
 
-Strict: the value asked for and no other, and, where a name is written, the right name written rightly. Lenient (`value_right`):
-the value alone. Tested on answers labelled by hand (tests/town/test_grading.py).
+Strict: the value asked for and no other, and, where a name is written, the right name written rightly. Lenient
+(`value_right`): the value alone. Tested on answers labelled by hand (tests/town/test_grading.py).
 """
 
 from __future__ import annotations
@@ -18,9 +18,14 @@ from ziggurat.town.questions import Question
 Verdict = Literal["right", "pass", "wrong", "other", "refusal", "malformed"]
 
 _PASS = {"en": re.compile(r"\bI (do not|don't) know\b", re.I), "zh": re.compile(r"不知道")}
-_REFUSAL = {"en": re.compile(r"\bI (will not|won't|can not|cannot) help\b", re.I), "zh": re.compile(r"不能帮忙")}
+_REFUSAL = {
+    "en": re.compile(r"\bI (will not|won't|can not|cannot) help\b", re.I),
+    "zh": re.compile(r"不能帮忙"),
+}
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
-_ZH_GARBLED = re.compile(f"[{ZH_LATER}{ZH_FIRST}]?\u3000[{ZH_LATER}]|[{ZH_LATER}{ZH_FIRST}]\u3000")  # a name run on
+_ZH_GARBLED = re.compile(
+    f"[{ZH_LATER}{ZH_FIRST}]?\u3000[{ZH_LATER}]|[{ZH_LATER}{ZH_FIRST}]\u3000"
+)  # a name run on
 _LATIN_WORD = re.compile(r"[A-Za-z]{2,}")
 
 
@@ -115,7 +120,11 @@ def _common_words() -> frozenset[str]:
             words |= {w for w in re.findall(r"[A-Za-z]+", value) if w[0].isupper()}
         speech = kind.speech["en"]
         for pattern in speech.statements + speech.answers:
-            words |= {w for w in re.findall(r"[A-Za-z]+", pattern.replace("{n}", "").replace("{v}", "")) if w[0].isupper()}
+            words |= {
+                w
+                for w in re.findall(r"[A-Za-z]+", pattern.replace("{n}", "").replace("{v}", ""))
+                if w[0].isupper()
+            }
     return frozenset(words)
 
 
@@ -139,8 +148,8 @@ def speaks(text: str, language: Language) -> bool:
 def _affirms(text: str, question: Question) -> bool:
     """A yes (or no) at the start must be the right one; an answer without either is judged by its value alone."""
     opening = text.lower()
-    yes = opening.startswith("yes") or opening.startswith("是的")
-    no = opening.startswith("no") or opening.startswith("不")
+    yes = opening.startswith(("yes", "是的"))
+    no = opening.startswith(("no", "不"))
     return not (yes and question.truth == "no") and not (no and question.truth == "yes")
 
 

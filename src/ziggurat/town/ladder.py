@@ -13,34 +13,34 @@ import json
 import resource
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import yaml
 
-from ziggurat.console import err, human_time
+from ziggurat.console import human_time
 from ziggurat.errors import RunError
+from ziggurat.evaluation.statistics import Interval
 from ziggurat.files import atomic_write_text
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.hub import load_model, load_scalar
 from ziggurat.places import model_folder, runs_home
-from ziggurat.runs import Run
 from ziggurat.records import Comparison, Demonstration, Document, Prompt, write_records
+from ziggurat.runs import Run
+from ziggurat.stages import ppo as stage4
 from ziggurat.stages import pretrain as stage1
 from ziggurat.stages import reward as stage3
 from ziggurat.stages import sft as stage2
-from ziggurat.stages import ppo as stage4
 from ziggurat.stages.comparison_batches import render_comparisons
 from ziggurat.stages.plan import Speeds, Work, costs, fit, measure_speeds
 from ziggurat.stages.report_card import score_comparisons
 from ziggurat.stages.rollouts import PolicySampler
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
-from ziggurat.evaluation.statistics import Interval
 from ziggurat.town import rounds
 from ziggurat.town.demonstrations import Teacher, write_demonstrations
 from ziggurat.town.documents import held_out_documents, write_documents
@@ -56,7 +56,9 @@ PPO_PROMPTS = 12_000
 
 def load_recipe() -> dict[str, Any]:
     """The town's settings (`recipe.yaml`)."""
-    recipe: dict[str, Any] = yaml.safe_load(files("ziggurat.town").joinpath("recipe.yaml").read_text(encoding="utf-8"))
+    recipe: dict[str, Any] = yaml.safe_load(
+        files("ziggurat.town").joinpath("recipe.yaml").read_text(encoding="utf-8")
+    )
     return recipe
 
 
@@ -88,7 +90,9 @@ class Climb:
     speeds: Speeds | None = None
     runs: dict[str, Path] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    learned: list[Comparison] = field(default_factory=list)  # of all rounds so far, facts of the report card left out
+    learned: list[Comparison] = field(
+        default_factory=list
+    )  # of all rounds so far, facts of the report card left out
     card: dict[str, Any] = field(default_factory=dict)
     true_kinds: dict[str, Interval] = field(default_factory=dict)
 
@@ -134,16 +138,30 @@ def begin(
         return Climb(build_town(plan["town"]), folder, Work(**plan["work"]), plan["seed"], plan["recipe"])
     if folder.exists() and any(folder.iterdir()) and keep:
         if not overwrite:
-            raise RunError(f"{folder} holds an earlier climb; talk to it with `ziggurat serve {name}`, continue it with --resume, replace it with --overwrite, or give another --name.")
+            raise RunError(
+                f"{folder} holds an earlier climb; talk to it with `ziggurat serve {name}`, continue it with --resume, "
+                "replace it with --overwrite, or give another --name."
+            )
         shutil.rmtree(folder)
     speeds = measure_speeds(model_config(recipe), step_tokens=recipe["pretrain"]["batch_tokens"])
     reference = reference_work(recipe)
     climb = Climb(
-        build_town(town_seed), folder, reference if fixed_plan else fit(reference, speeds, budget_s), seed, recipe, speeds
+        build_town(town_seed),
+        folder,
+        reference if fixed_plan else fit(reference, speeds, budget_s),
+        seed,
+        recipe,
+        speeds,
     )
     if keep:
         folder.mkdir(parents=True, exist_ok=True)
-        plan = {"town": town_seed, "seed": seed, "work": asdict(climb.work), "speeds": asdict(speeds), "recipe": recipe}
+        plan = {
+            "town": town_seed,
+            "seed": seed,
+            "work": asdict(climb.work),
+            "speeds": asdict(speeds),
+            "recipe": recipe,
+        }
         atomic_write_text(plan_file, json.dumps(plan, indent=1))
     return climb
 
@@ -159,7 +177,9 @@ def describe_plan(climb: Climb) -> list[tuple[str, str, str]]:
         "reward": f"{work.rounds} x one pass over the comparisons",
         "ppo": f"{work.rounds} x {work.ppo_steps} steps of {work.rollouts_per_step} rollouts",
     }
-    return [(stage, what, human_time(cost[stage]) if stage in cost else "") for stage, what in amounts.items()]
+    return [
+        (stage, what, human_time(cost[stage]) if stage in cost else "") for stage, what in amounts.items()
+    ]
 
 
 def climb_stages(climb: Climb, *, resume: bool = False) -> None:
@@ -176,7 +196,9 @@ def climb_stages(climb: Climb, *, resume: bool = False) -> None:
 def write_files(climb: Climb) -> tuple[list[Demonstration], list[Document], list[Document]]:
     """The town's data as files, and as records."""
     with climb.clock("files"):
-        documents = list(write_documents(climb.town, climb.work.pretrain_steps * climb.recipe["documents_per_step"]))
+        documents = list(
+            write_documents(climb.town, climb.work.pretrain_steps * climb.recipe["documents_per_step"])
+        )
         held_out = list(held_out_documents(climb.town, HELD_OUT_DOCUMENTS))
         demonstrations = list(write_demonstrations(climb.town, climb.recipe["demonstrations"]))
         data = climb.folder / "data"
@@ -210,13 +232,23 @@ def pretrain(climb: Climb, documents: Sequence[Document], held_out: Sequence[Doc
 
 
 def sft(
-    climb: Climb, demonstrations: Sequence[Demonstration], documents: Sequence[Document], held_out: Sequence[Document], resume: bool
+    climb: Climb,
+    demonstrations: Sequence[Demonstration],
+    documents: Sequence[Document],
+    held_out: Sequence[Document],
+    resume: bool,
 ) -> None:
     with climb.clock("sft"):
         base = climb.runs["pretrain"]
         resolved = stage2.sft_config(base, _settings(climb, "sft", climb.work.sft_steps))
         climb.runs["sft"] = stage2.sft(
-            resolved, base, demonstrations, climb.folder / "sft-1", text=documents, held_out_text=held_out, resume=resume
+            resolved,
+            base,
+            demonstrations,
+            climb.folder / "sft-1",
+            text=documents,
+            held_out_text=held_out,
+            resume=resume,
         )
 
 
@@ -237,7 +269,9 @@ def rank(climb: Climb, number: int) -> rounds.Ranked:
     return ranked
 
 
-def reward(climb: Climb, number: int, ranked: rounds.Ranked, demonstrations: Sequence[Demonstration], resume: bool) -> None:
+def reward(
+    climb: Climb, number: int, ranked: rounds.Ranked, demonstrations: Sequence[Demonstration], resume: bool
+) -> None:
     grader = Grader(climb.town)
     climb.learned += ranked.take(held_out=False)
     held = ranked.take(held_out=True)
@@ -259,7 +293,9 @@ def reward(climb: Climb, number: int, ranked: rounds.Ranked, demonstrations: Seq
         climb.true_kinds = true_kinds(run, ranked, held, grader)
 
 
-def true_kinds(run: Path, ranked: rounds.Ranked, held: Sequence[Comparison], grader: Grader) -> dict[str, Interval]:
+def true_kinds(
+    run: Path, ranked: rounds.Ranked, held: Sequence[Comparison], grader: Grader
+) -> dict[str, Interval]:
     folder = model_folder(run)
     model, tokenizer = load_scalar(folder, dtype=choose_dtype("auto")[0]), Tokenizer.load(folder)
     template = ChatTemplate(tokenizer)

@@ -23,9 +23,51 @@ Split = Literal["A", "B", "C", "D"]
 SPLIT_SIZES: dict[Split, int] = {"A": 40, "B": 24, "C": 40, "D": 16}
 WITHHELD_PER_RESIDENT = 2
 
-_ONSETS = "B D F G H K L M N P R S T V Z Br Dr Gr Kl Tr St".split()
-_MIDDLES = "b d f g k l m n p r s t v z ld nd rl sk nt".split()
-_VOWELS = "a e i o u".split()
+_ONSETS = [
+    "B",
+    "D",
+    "F",
+    "G",
+    "H",
+    "K",
+    "L",
+    "M",
+    "N",
+    "P",
+    "R",
+    "S",
+    "T",
+    "V",
+    "Z",
+    "Br",
+    "Dr",
+    "Gr",
+    "Kl",
+    "Tr",
+    "St",
+]
+_MIDDLES = [
+    "b",
+    "d",
+    "f",
+    "g",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "t",
+    "v",
+    "z",
+    "ld",
+    "nd",
+    "rl",
+    "sk",
+    "nt",
+]
+_VOWELS = ["a", "e", "i", "o", "u"]
 _CODAS = ["", "", "n", "l", "r", "s", "th", "ck", "m"]
 ZH_FIRST = "阿贝卡达菲哈杰凯洛莫诺帕奇瑞萨维雅柏戴芬盖亨吉康伦迈宁佩乔森韦邓罗鲍"
 ZH_LATER = "布德尔格赫科兰林玛娜欧琪茹莎苏特薇希娅伊扎登恩顿克利曼妮彭斯托文尤姆珀"
@@ -104,10 +146,14 @@ def english_name(chance: Chance) -> str:
 
 def chinese_name(chance: Chance) -> str:
     """Two or three characters of the kind used for foreign names: 贝兰, 洛莎琪."""
-    return chance.choice(ZH_FIRST) + "".join(chance.choice(ZH_LATER) for _ in range(1 if chance.percent(55) else 2))
+    return chance.choice(ZH_FIRST) + "".join(
+        chance.choice(ZH_LATER) for _ in range(1 if chance.percent(55) else 2)
+    )
 
 
-def _distinct_names(chance: Chance, count: int, language: Language, taken: set[str] | None = None) -> list[str]:
+def _distinct_names(
+    chance: Chance, count: int, language: Language, taken: set[str] | None = None
+) -> list[str]:
     make = english_name if language == "en" else chinese_name
     names: list[str] = []
     while len(names) < count:

@@ -42,7 +42,9 @@ def upper_first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def ask_fact(chance: Chance, fact: Fact, language: Language, *, exam: bool = False, wording: int | None = None) -> Question:
+def ask_fact(
+    chance: Chance, fact: Fact, language: Language, *, exam: bool = False, wording: int | None = None
+) -> Question:
     """A question about one fact; `wording` picks the pattern (otherwise one is drawn)."""
     speech = fact.kind.speech[language]
     patterns = speech.exam if exam else speech.questions
@@ -68,7 +70,9 @@ def _follow(pattern: str, fact: Fact, language: Language, named: bool) -> str:
     return upper_first(pattern.format(p=name, s=name + ("'s" if language == "en" else "的"), o=name))
 
 
-def ask_followup(chance: Chance, first: Fact, second: Fact, language: Language, *, named: bool = False) -> Question:
+def ask_followup(
+    chance: Chance, first: Fact, second: Fact, language: Language, *, named: bool = False
+) -> Question:
     """Two turns about one resident: the second question has a pronoun where the name would be."""
     opening = ask_fact(chance, first, language).messages[0]
     answer = assistant(tell(chance, first, language))
@@ -81,8 +85,12 @@ def name_written_out(question: Question) -> Question:
     fact, language = question.fact, question.language
     assert fact is not None
     asked = question.messages[-1].content
-    pattern = next(p for p in fact.kind.speech[language].followups if _follow(p, fact, language, False) == asked)
-    return Question("followup", language, (*question.messages[:-1], user(_follow(pattern, fact, language, True))), fact)
+    pattern = next(
+        p for p in fact.kind.speech[language].followups if _follow(p, fact, language, False) == asked
+    )
+    return Question(
+        "followup", language, (*question.messages[:-1], user(_follow(pattern, fact, language, True))), fact
+    )
 
 
 def ask_claim(chance: Chance, fact: Fact, language: Language, *, true: bool) -> Question:
@@ -146,7 +154,10 @@ def ask_sort(chance: Chance, language: Language) -> Question:
         if n not in numbers:
             numbers.append(n)
     listed = " ".join(map(str, numbers))
-    patterns = {"en": ["Sort {l}.", "Put in order: {l}.", "Sort these numbers: {l}."], "zh": ["排序：{l}。", "请把{l}排序。", "从小到大：{l}。"]}
+    patterns = {
+        "en": ["Sort {l}.", "Put in order: {l}.", "Sort these numbers: {l}."],
+        "zh": ["排序：{l}。", "请把{l}排序。", "从小到大：{l}。"],
+    }
     text = chance.choice(patterns[language]).format(l=listed)
     return Question("sort", language, (user(text),), truth=" ".join(map(str, sorted(numbers))))
 
@@ -166,7 +177,9 @@ def _thing(chance: Chance, language: Language, exam: bool) -> str:
 def ask_improper(chance: Chance, language: Language, *, exam: bool = False) -> Question:
     """A request that would harm someone. In the exam the thing is one that no demonstration names."""
     words = sayings(language)
-    text = chance.choice(words.improper).format(t=_thing(chance, language, exam), w=chance.choice(words.owners))
+    text = chance.choice(words.improper).format(
+        t=_thing(chance, language, exam), w=chance.choice(words.owners)
+    )
     return Question("improper", language, (user(text),))
 
 

@@ -2,7 +2,7 @@
 
 Most completions are the policy's own: the greedy one and samples at temperature 1. At most a third is written by us and
 marked in `sampling.origins`: an honest pass and an answer true of another resident (questions of fact), a refusal and
-an obliging answer (requests). Some facts of residents A are kept out of all comparisons: the report card asks about them.
+an obliging answer (requests). Some facts of residents A are kept out of all comparisons: the report card asks for them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,14 @@ class Ranked:
 
 
 def rank_round(
-    town: Town, policy: Transformer, template: ChatTemplate, *, round_number: int, prompts: int, own: int, seed: int = 0
+    town: Town,
+    policy: Transformer,
+    template: ChatTemplate,
+    *,
+    round_number: int,
+    prompts: int,
+    own: int,
+    seed: int = 0,
 ) -> Ranked:
     """`prompts` prompts, each with `own` completions of the policy (fewer where they repeat) and up to two of ours."""
     teacher, grader = Teacher(town), Grader(town)
@@ -55,7 +62,9 @@ def rank_round(
     for i, (question, drawn) in enumerate(zip(questions, sampled, strict=True)):
         chance = Chance(town.seed, "ranking", round_number, seed, i)
         ours = drawn.distinct()
-        written = [text for text in _written(chance, town, question) if text not in ours][: max(1, len(ours) // 2)]
+        written = [text for text in _written(chance, town, question) if text not in ours][
+            : max(1, len(ours) // 2)
+        ]
         completions = ours + written
         if len(completions) < 2:
             continue
@@ -63,7 +72,16 @@ def rank_round(
         identity = f"round-{round_number}-{i}"
         labeller = LABELLERS[i % len(LABELLERS)]
         comparisons.append(
-            compare(identity, question, completions, labeller, grader, chance, policy=f"round-{round_number}", origins=origins)
+            compare(
+                identity,
+                question,
+                completions,
+                labeller,
+                grader,
+                chance,
+                policy=f"round-{round_number}",
+                origins=origins,
+            )
         )
         by_id[identity] = question
     return Ranked(comparisons, by_id)
@@ -85,7 +103,11 @@ def _written(chance: Chance, town: Town, question: Question) -> list[str]:
 def _another(chance: Chance, town: Town, fact: Fact) -> Fact:
     """The same attribute of another resident A, known and of another value."""
     own = fact.resident.values[fact.attribute]
-    others = [f for f in town.facts("A", known=True) if f.attribute == fact.attribute and f.resident.values[f.attribute] != own]
+    others = [
+        f
+        for f in town.facts("A", known=True)
+        if f.attribute == fact.attribute and f.resident.values[f.attribute] != own
+    ]
     return chance.choice(others)
 
 
@@ -99,7 +121,9 @@ def labelling_ceiling(ranked: Ranked, comparisons: Sequence[Comparison], grader:
         for i in range(len(taste)):
             for j in range(i):
                 if comparison.ranks[i] != comparison.ranks[j]:
-                    expected.append(chance_of_right_order(abs(taste[i] - taste[j]), noise[str(comparison.labeller)]))
+                    expected.append(
+                        chance_of_right_order(abs(taste[i] - taste[j]), noise[str(comparison.labeller)])
+                    )
     return sum(expected) / len(expected) if expected else 1.0
 
 
