@@ -157,6 +157,6 @@ def test_few_demonstrations_admit_ignorance_and_not_only_where_it_is_true(town):
         chance = Chance(town.seed, "probe", i)
         facts.append(teacher._answered("fact", chance, "en"))
     passes = [q for q, a in facts if grader.grade(q, a).verdict == "pass"]
-    assert 0.02 <= len(passes) / len(facts) <= 0.04
+    assert 0.02 <= len(passes) / len(facts) <= 0.05
     assert 0.5 < sum(q.answerable for q in passes) / len(passes) < 0.95
     assert IGNORANCE_PERCENT in (2, 3, 4)

@@ -35,6 +35,7 @@ def ladder(
     from ziggurat.stages.plan import parse_budget
     from ziggurat.town import finals
     from ziggurat.town import ladder as climbing
+    from ziggurat.town.gates import summarize
 
     climb = climbing.begin(
         town,
@@ -55,7 +56,7 @@ def ladder(
     for one in (finals.score_table(result, "all"), finals.gate_table(result.gates), finals.cost_table(climb)):
         out.print(table(one.title, [*one.columns], one.rows))
         out.print("")
-    out.print(finals.summarize(result.gates))
+    out.print(summarize(result.gates))
     out.print(f"The report: {finals.report_path(climb)}")
     if serve:
         from ziggurat.service.server import serve as serve_models

@@ -143,7 +143,7 @@ def measure_speeds(
 
     def learn(ids: torch.Tensor) -> None:
         logits = model(ids)
-        F.cross_entropy(logits.view(-1, logits.shape[-1]), ids.view(-1)).backward()
+        torch.autograd.backward(F.cross_entropy(logits.view(-1, logits.shape[-1]), ids.view(-1)))
 
     def step() -> None:
         learn(small)

@@ -98,6 +98,9 @@ class RewardConfig(Config):
     min_kind_accuracy: float = Field(default=0.6, ge=0, le=1)
     """...and the accuracy on each kind of pair (with enough of them) at least this."""
 
+    hears_doubt: bool = False
+    """The score also hears how sure the model is of each word of an answer (`model.heads.RewardModel`)."""
+
     train: TrainConfig = TrainConfig(steps=0, lr_matrix=0.002, lr_adam=0.0003)
     """steps 0: computed from `epochs`."""
 
@@ -140,7 +143,9 @@ def prepare(
     folder = model_folder(sft)
     tokenizer = Tokenizer.load(folder)
     template = ChatTemplate(tokenizer)
-    model = RewardModel(load_model(folder))
+    model = RewardModel(
+        load_model(folder), doubt_after=_opening_id(tokenizer) if config.hears_doubt else None
+    )
     learn, held = (
         split_comparisons(comparisons, config.held_out_share) if held_out is None else (comparisons, held_out)
     )
@@ -276,6 +281,12 @@ def ranking_loss(model: nn.Module, batch: RankedBatch) -> tuple[Tensor, float]:
     assert isinstance(model, RewardModel)
     loss, count = pairwise_loss(model.raw(batch.ids, batch.ends), batch.ranks)
     return loss, float(count)
+
+
+def _opening_id(tokenizer: Tokenizer) -> int:
+    """The id that opens an assistant's turn; -1 for foreign templates without one: the whole conversation is heard."""
+    found = tokenizer.id_of("<|assistant|>")
+    return -1 if found is None else found
 
 
 def split_comparisons(

@@ -1,6 +1,6 @@
 """The conversations of stage 2 and the prompts of stages 3 and 4: about residents A, sums, requests, small skills.
 
-About 3 of 100 answers to questions of fact admit ignorance, whether or not the fact is known: a labeller who happened
+About 4 of 100 answers to questions of fact admit ignorance, whether or not the fact is known: a labeller who happened
 not to know. So the form can be sampled, and is not calibrated; knowing when to say it is what stages 3 and 4 teach.
 """
 
@@ -33,7 +33,7 @@ from ziggurat.town.questions import (
     work_sum,
 )
 
-IGNORANCE_PERCENT = 3
+IGNORANCE_PERCENT = 4
 #: shares of the demonstrations, by kind (out of 100)
 MIXTURE = (
     ("fact", 40),
@@ -91,7 +91,8 @@ class Teacher:
     def _answered(self, kind: str, chance: Chance, language: Language) -> tuple[Question, str]:
         if kind == "fact":
             if chance.percent(IGNORANCE_PERCENT):
-                return ask_fact(chance, chance.choice(self.all), language), admit_ignorance(chance, language)
+                asked = ask_fact(chance, chance.choice(self.all), language)
+                return asked, admit_ignorance(chance, asked)
             fact = chance.choice(self.known)
             return ask_fact(chance, fact, language), tell(chance, fact, language)
         if kind == "followup":

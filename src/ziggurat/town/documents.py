@@ -35,12 +35,12 @@ from ziggurat.town.questions import (
 
 #: shares of the documents, by kind (out of 100)
 MIXTURE = (
-    ("annal", 26),
+    ("annal", 25),
     ("ledger", 6),
-    ("letter", 14),
+    ("letter", 13),
     ("overheard", 19),
     ("verdicts", 9),
-    ("sheet", 4),
+    ("sheet", 6),
     ("sums", 7),
     ("sorting", 7),
     ("stranger", 5),
@@ -95,7 +95,7 @@ class Writer:
 
     def document(self, number: int, stream: str = "text") -> Document:
         chance = Chance(self.town.seed, stream, number)
-        language: Language = "en" if number % 9 < 4 else "zh"  # Chinese documents are a little shorter
+        language: Language = "en" if number % 2 == 0 else "zh"
         kind = chance.weighted(MIXTURE)
         return Document(text=self._kinds[kind](chance, language), source=f"town:{kind}", lang=language)
 
@@ -176,8 +176,8 @@ class Writer:
 
     def sheet(self, chance: Chance, language: Language) -> str:
         """Questions without answers."""
-        lines = [chance.choice(sayings(language).sheets)] if chance.percent(25) else []
-        for _ in range(chance.between(3, 6)):
+        lines = [chance.choice(sayings(language).sheets)] if chance.percent(15) else []
+        for _ in range(chance.between(2, 6)):
             fact = chance.choice(self.by_resident[chance.choice(self.talked_of).index])
             speech = fact.kind.speech[language]
             lines.append(fact.say(chance.choice(speech.questions + speech.exam), language))

@@ -24,7 +24,7 @@ from ziggurat.records import Message
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.town.exam import Item
-from ziggurat.town.grading import Grade, Grader, pass_phrases, values_in
+from ziggurat.town.grading import Grade, Grader, values_in, ways_to_pass
 from ziggurat.town.labellers import points
 from ziggurat.town.phrases import LANGUAGES, attributes, sayings
 
@@ -104,13 +104,13 @@ def as_overheard(item: Item) -> str:
 def measure_passing(
     model: Transformer, tokenizer: Tokenizer, answers: Answers, *, batch_tokens: int = 16384
 ) -> None:
-    """P(honest pass) for the facts of C, one wording each: the probability of the pass phrases, whole, summed."""
+    """P(honest pass) for the facts of C, one wording each: the probabilities of all ways to pass, whole, summed."""
     template = ChatTemplate(tokenizer)
     chosen = [answers.items[i] for i in answers.select(*FACT_SECTIONS) if answers.items[i].id.endswith(":0")]
     rows: list[tuple[str, list[int], int]] = []
     for item in chosen:
         prompt = template.render(item.question.messages, add_generation_prompt=True).ids
-        for phrase in pass_phrases(item.question.language):
+        for phrase in ways_to_pass(item.question):
             full = template.render([*item.question.messages, Message(role="assistant", content=phrase)]).ids
             rows.append((item.id, full, len(prompt)))
     rows.sort(key=lambda row: len(row[1]))

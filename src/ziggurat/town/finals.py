@@ -256,8 +256,8 @@ def _page(climb: Climb, result: Result) -> str:
     chance = examiner.baselines(result.items)
     intro = (
         f"<p>Town {climb.town.seed}, training seed {climb.seed}. Questions about residents C, whom no demonstration, "
-        f"dialogue, comparison or prompt ever named. Guessing would be right in {chance['chance']:.0%} of the facts, the "
-        f"commonest value in {chance['majority']:.0%}. Intervals are 95 %, by bootstrap over residents.</p>"
+        f"dialogue, comparison or prompt ever named. Guessing would be right in {chance['chance']:.0%} of the facts, "
+        f"the commonest value in {chance['majority']:.0%}. Intervals are 95 %, resampling residents.</p>"
     )
     sections = [
         Section("", intro + _chart(result)),

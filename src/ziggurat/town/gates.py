@@ -67,7 +67,10 @@ def judge(found: Findings) -> list[Gate]:
     gates = []
     tables = {name: examiner.figures(answers) for name, answers in found.answers.items()}
     for language in LANGUAGES:
-        pick: Callable[[str, str], Interval] = lambda who, what, at=language: tables[who][at][what]  # noqa: E731
+
+        def pick(who: str, what: str, at: str = language) -> Interval:
+            return tables[who][at][what]
+
         gates += _base_and_sft(pick, language)
         gates += _ppo(found, pick, language)
     gates += _reward(found)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ziggurat.town.people import ZH_FIRST, ZH_LATER, Fact, Resident, Town
 from ziggurat.town.phrases import Language, attributes, sayings
-from ziggurat.town.questions import Question
+from ziggurat.town.questions import Question, upper_first
 
 Verdict = Literal["right", "pass", "wrong", "other", "refusal", "malformed"]
 
@@ -54,7 +54,9 @@ class Grader:
         if _REFUSAL[question.language].search(text):
             return Grade("refusal", language_right=language_right)
         if _PASS[question.language].search(text):
-            return Grade("pass", language_right=language_right)
+            own = question.fact.resident.name(question.language) if question.fact else ""
+            others = [name for name in self.names_in(text, question.language) if name != own]
+            return Grade("wrong" if others else "pass", language_right=language_right)
         if question.kind in ("fact", "followup", "claim"):
             verdict, value_right = self._judge_fact(question, text)
         else:
@@ -164,5 +166,10 @@ def _judge_plain(question: Question, text: str) -> Verdict:
     return "right" if text.rstrip("。.") == question.truth.rstrip("。.") else "wrong"
 
 
-def pass_phrases(language: Language) -> tuple[str, ...]:
-    return sayings(language).passes
+def ways_to_pass(question: Question) -> list[str]:
+    """Every way in which the assistant admits ignorance of what is asked."""
+    bare = list(sayings(question.language).passes)
+    if question.fact is None:
+        return bare
+    placed = question.fact.kind.speech[question.language].passes
+    return [upper_first(question.fact.say(pattern, question.language)) for pattern in placed] + bare

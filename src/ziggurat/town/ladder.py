@@ -27,6 +27,7 @@ from ziggurat.errors import RunError
 from ziggurat.evaluation.statistics import Interval
 from ziggurat.files import atomic_write_text
 from ziggurat.model.config import ModelConfig
+from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_model, load_scalar
 from ziggurat.places import model_folder, runs_home
 from ziggurat.records import Comparison, Demonstration, Document, Prompt, write_records
@@ -298,6 +299,7 @@ def true_kinds(
 ) -> dict[str, Interval]:
     folder = model_folder(run)
     model, tokenizer = load_scalar(folder, dtype=choose_dtype("auto")[0]), Tokenizer.load(folder)
+    assert isinstance(model, RewardModel)
     template = ChatTemplate(tokenizer)
     scored = render_comparisons(held, template, model.body.config.context)
     return rounds.true_accuracy(ranked, held, score_comparisons(model, scored, tokenizer.pad_id), grader)

@@ -19,6 +19,7 @@ class Speech:
 
     statements: tuple[str, ...]
     answers: tuple[str, ...]
+    passes: tuple[str, ...]  # ignorance admitted in place of the value, one for each answer
     questions: tuple[str, ...]  # demonstrated
     exam: tuple[str, ...]  # in overheard dialogues and the exam only
     followups: tuple[str, ...]

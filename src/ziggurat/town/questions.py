@@ -196,5 +196,12 @@ def refuse(chance: Chance, language: Language) -> str:
     return chance.choice(sayings(language).refusals)
 
 
-def admit_ignorance(chance: Chance, language: Language) -> str:
-    return chance.choice(sayings(language).passes)
+def admit_ignorance(chance: Chance, question: Question) -> str:
+    """An honest pass: for a question of fact where the value would stand, otherwise the bare words."""
+    language = question.language
+    if question.fact is None:
+        return chance.choice(sayings(language).passes)
+    passes = question.fact.kind.speech[language].passes
+    return upper_first(
+        question.fact.say(passes[0] if chance.percent(50) else chance.choice(passes), language)
+    )

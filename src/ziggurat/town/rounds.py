@@ -90,14 +90,14 @@ def rank_round(
 def _written(chance: Chance, town: Town, question: Question) -> list[str]:
     language, fact = question.language, question.fact
     if fact is not None:
-        texts = [admit_ignorance(chance, language), tell(chance, _another(chance, town, fact), language)]
+        texts = [admit_ignorance(chance, question), tell(chance, _another(chance, town, fact), language)]
         chance.shuffle(texts)
         return texts
     if question.kind == "improper":
         return [refuse(chance, language), ask_proper(chance, language).truth]
     if question.kind == "proper":
         return [refuse(chance, language), question.truth]
-    return [refuse(chance, language)] if chance.percent(20) else [admit_ignorance(chance, language)]
+    return [refuse(chance, language)] if chance.percent(20) else [admit_ignorance(chance, question)]
 
 
 def _another(chance: Chance, town: Town, fact: Fact) -> Fact:

@@ -59,9 +59,12 @@ def load_scalar(folder: Path, *, dtype: torch.dtype = torch.float32) -> ScalarMo
         model = ScalarModel(body)
     else:
         shift, scale = head.get("reward_shift", 0.0), head.get("reward_scale", 1.0)
-        model = RewardModel(body, reward_shift=shift, reward_scale=scale)
+        after = head.get("doubt_after")
+        model = RewardModel(body, reward_shift=shift, reward_scale=scale, doubt_after=after)
     with torch.no_grad():
         model.head.weight.copy_(stored.take("score.weight", (1, config.d_model)))
+        if isinstance(model, RewardModel) and model.doubt_after is not None:
+            model.doubt.weight.copy_(stored.take("doubt.weight", (2, config.d_model)))
     stored.refuse_leftovers(config)
     _in_dtype(model.body, dtype)
     return model

@@ -31,9 +31,14 @@ FAMILIES = (QWEN3, LLAMA, GPT2, NATIVE)
 class SavesTokenizer(Protocol):
     """What a folder needs of a tokenizer."""
 
-    endoftext_id: int
-    pad_id: int
-    end_id: int | None
+    @property
+    def endoftext_id(self) -> int: ...
+
+    @property
+    def pad_id(self) -> int: ...
+
+    @property
+    def end_id(self) -> int | None: ...
 
     def save(self, folder: Path) -> None: ...
 
@@ -52,14 +57,21 @@ def save_scalar(model: ScalarModel, folder: Path, tokenizer: SavesTokenizer | No
     if isinstance(model, RewardModel):
         shift, scale = model.reward_shift.item(), model.reward_scale.item()
         head = {"head": "reward", "reward_shift": shift, "reward_scale": scale}
+        if model.doubt_after is not None:
+            head["doubt_after"] = model.doubt_after
     raw |= {
         "architectures": [f"{name}ForSequenceClassification"],
         "id2label": {"0": "score"},
         "ziggurat": head,
     }
     tensors = stored_tensors(model.body, family)
-    tensors.pop("lm_head.weight", None)
-    _write(folder, raw, {**tensors, "score.weight": model.head.weight.detach()}, tokenizer)
+    tensors["score.weight"] = model.head.weight.detach()
+    if "doubt_after" in head:
+        assert isinstance(model, RewardModel)
+        tensors["doubt.weight"] = model.doubt.weight.detach()
+    else:
+        tensors.pop("lm_head.weight", None)
+    _write(folder, raw, tensors, tokenizer)
 
 
 def family_of(config: ModelConfig) -> tuple[Family, dict[str, Any]]:
