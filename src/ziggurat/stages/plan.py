@@ -96,20 +96,22 @@ def costs(work: Work, speeds: Speeds) -> dict[str, float]:
 
 
 def fit(reference: Work, speeds: Speeds, budget_s: float) -> Work:
-    """The reference scaled by one factor so that its cost meets the budget; a small budget has one round."""
+    """The reference scaled by one factor so that its cost meets the budget; below half of it, one round is enough."""
+    work, factor = _fit(reference, speeds, budget_s)
+    return work if factor >= 0.5 else _fit(replace(reference, rounds=1), speeds, budget_s)[0]
 
+
+def _fit(reference: Work, speeds: Speeds, budget_s: float) -> tuple[Work, float]:
     def scaled(factor: float) -> Work:
-        rounds = reference.rounds if factor >= 0.5 else 1
         return replace(
             reference,
-            rounds=rounds,
             pretrain_steps=max(SMALLEST.pretrain_steps, round(reference.pretrain_steps * factor)),
             sft_steps=max(SMALLEST.sft_steps, round(reference.sft_steps * factor)),
             prompts_to_rank=max(
                 SMALLEST.prompts_to_rank, round(reference.prompts_to_rank * min(2.0, factor))
             ),
             ppo_steps=max(SMALLEST.ppo_steps, round(reference.ppo_steps * factor)),
-            rollouts_per_step=reference.rollouts_per_step if factor >= 0.5 else SMALLEST.rollouts_per_step,
+            rollouts_per_step=reference.rollouts_per_step if factor >= 0.25 else SMALLEST.rollouts_per_step,
         )
 
     low, high = 0.0, 64.0
@@ -118,7 +120,7 @@ def fit(reference: Work, speeds: Speeds, budget_s: float) -> Work:
         low, high = (
             (middle, high) if sum(costs(scaled(middle), speeds).values()) <= budget_s else (low, middle)
         )
-    return scaled(low)
+    return scaled(low), low
 
 
 def measure_speeds(
