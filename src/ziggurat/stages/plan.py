@@ -62,6 +62,8 @@ class Speeds:
 CONVERSATION_TOKENS, COMPLETION_TOKENS = 34, 14
 #: the reward model sees K conversations a prompt; ppo trains two networks and scores with two more
 _PPO_UPDATE_TOKENS, _PPO_SCORE_TOKENS = 2 * CONVERSATION_TOKENS, 3 * CONVERSATION_TOKENS
+#: seconds measured in a climb over those that the units alone would take: small batches, pre-training rows, gold checks
+_REWARD_OVERHEAD, _PPO_OVERHEAD = 1.5, 2.2
 #: what a stage costs beside its steps: reading and encoding data, checkpoints, reports
 FIXED_S = {"pretrain": 8.0, "sft": 5.0, "sample": 1.0, "reward": 5.0, "ppo": 5.0}
 #: no stage is useful below this
@@ -84,9 +86,12 @@ def costs(work: Work, speeds: Speeds) -> dict[str, float]:
         "pretrain": FIXED_S["pretrain"] + work.pretrain_steps * speeds.train_step_s,
         "sft": FIXED_S["sft"] + work.sft_steps * speeds.train_step_s,
         "sample": work.rounds * FIXED_S["sample"] + ranked * speeds.completion_s,
-        "reward": work.rounds * FIXED_S["reward"] + ranked * CONVERSATION_TOKENS * speeds.train_token_s,
+        "reward": work.rounds
+        * FIXED_S["reward"]  # a later round learns from the earlier rounds' comparisons too
+        + ranked * (work.rounds + 1) / 2 * CONVERSATION_TOKENS * speeds.train_token_s * _REWARD_OVERHEAD,
         "ppo": work.rounds * FIXED_S["ppo"]
         + rollouts
+        * _PPO_OVERHEAD
         * (
             speeds.completion_s
             + _PPO_UPDATE_TOKENS * speeds.train_token_s

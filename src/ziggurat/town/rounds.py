@@ -27,10 +27,12 @@ LABELLERS = tuple(Labeller(name) for name in ("Ines", "Otto", "Wen"))
 HELD_OUT_IN = 6  # one fact of A in six is asked about in no comparison that is learned from
 
 
-def held_out_fact(question: Question) -> bool:
-    """Whether a question belongs to the report card."""
+def held_out_question(question: Question) -> bool:
+    """Whether a question belongs to the report card: by its fact, or, where it asks for none, by its words."""
     fact = question.fact
-    return fact is not None and (fact.resident.index * 5 + fact.attribute * 7) % HELD_OUT_IN == 0
+    if fact is not None:
+        return (fact.resident.index * 5 + fact.attribute * 7) % HELD_OUT_IN == 0
+    return sum(question.messages[-1].content.encode()) % HELD_OUT_IN == 0
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Ranked:
     questions: dict[str, Question]  # by comparison id
 
     def take(self, *, held_out: bool) -> list[Comparison]:
-        return [c for c in self.comparisons if held_out_fact(self.questions[c.id]) is held_out]
+        return [c for c in self.comparisons if held_out_question(self.questions[c.id]) is held_out]
 
 
 def rank_round(
