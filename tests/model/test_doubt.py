@@ -31,6 +31,7 @@ def test_a_fresh_gate_hears_nothing():
     assert torch.equal(model.raw(ids, ends), torch.zeros(3))
 
 
+@torch.no_grad()
 def test_it_hears_the_answer_alone_and_as_written_out_by_hand():
     """Two rows: in the first the last OPENS before the end stands at 3, so tokens 4..6 are heard; padding is not."""
     model = hearing()

@@ -68,8 +68,8 @@ _REWARD_OVERHEAD, _PPO_OVERHEAD = 1.5, 2.2
 FIXED_S = {"pretrain": 8.0, "sft": 5.0, "sample": 1.0, "reward": 5.0, "ppo": 5.0}
 #: no stage is useful below this
 SMALLEST = Work(
-    pretrain_steps=120,
-    sft_steps=40,
+    pretrain_steps=300,
+    sft_steps=150,
     rounds=1,
     prompts_to_rank=192,
     completions=4,
