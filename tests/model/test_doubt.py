@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from ziggurat.model.config import ModelConfig
-from ziggurat.model.heads import DOUBT_FLOOR_NATS, RewardModel
+from ziggurat.model.doubt import HEADS, LOOK_GAIN, SURPRISE_FLOOR_NATS, WEIGH_GAIN
+from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_scalar, save_scalar
 from ziggurat.model.transformer import Transformer
 
@@ -21,11 +22,12 @@ def hearing() -> RewardModel:
     model = RewardModel(Transformer(CONFIG, seed=1), doubt_after=OPENS)
     with torch.no_grad():
         model.head.weight.normal_()
-        model.doubt.weight.normal_()
+        model.doubt.look.weight.normal_()
+        model.doubt.weigh.normal_()
     return model
 
 
-def test_a_fresh_gate_hears_nothing():
+def test_fresh_it_hears_nothing():
     model = RewardModel(Transformer(CONFIG, seed=1), doubt_after=OPENS)
     ids, ends = torch.randint(0, 13, (3, 8)), torch.tensor([7, 6, 5])
     assert torch.equal(model.raw(ids, ends), torch.zeros(3))
@@ -42,22 +44,28 @@ def test_it_hears_the_answer_alone_and_as_written_out_by_hand():
         hidden = model.body.hidden(ids[row : row + 1, : end + 1])
         logp = model.body.logits(hidden)[0].log_softmax(-1)
         expected = float(model.scores(hidden[0, end]))
-        for t in range(start, end + 1):
-            heard = float(logp[t - 1, ids[row, t]])
-            gate = model.doubt(hidden[0, t - 1])
-            expected += float(gate[0]) * max(heard, -DOUBT_FLOOR_NATS) + float(gate[1]) * math.exp(heard)
-        assert abs(float(raw[row]) - expected) < 1e-4
+        look = [LOOK_GAIN * model.doubt.look(hidden[0, t - 1]) for t in range(start, end + 1)]
+        for head in range(HEADS):
+            share = torch.tensor([float(at[head]) for at in look]).softmax(0)
+            for i, t in enumerate(range(start, end + 1)):
+                chances = logp[t - 1].exp()
+                said, likeliest = float(logp[t - 1, ids[row, t]]), float(logp[t - 1].max())
+                entropy = -float((chances * logp[t - 1]).sum())
+                heard = (max(said, -SURPRISE_FLOOR_NATS), math.exp(said), entropy * math.exp(said - likeliest))
+                weigh = model.doubt.weigh[head].tolist()
+                expected += WEIGH_GAIN * float(share[i]) * sum(w * x for w, x in zip(weigh, heard, strict=True))
+        assert abs(float(raw[row]) - expected) < 1e-3
 
 
 def test_no_gradient_flows_into_the_probabilities():
     model = hearing()
     with torch.no_grad():
         model.head.weight.zero_()
-        model.doubt.weight.fill_(0.0)
+        model.doubt.weigh.zero_()
     ids, ends = torch.tensor([[1, OPENS, 2, 3, 6]]), torch.tensor([4])
     model.raw(ids, ends).sum().backward()
-    assert model.doubt.weight.grad is not None
-    assert float(model.doubt.weight.grad.abs().sum()) > 0
+    assert model.doubt.weigh.grad is not None
+    assert float(model.doubt.weigh.grad.abs().sum()) > 0
     assert all(p.grad is None or float(p.grad.abs().sum()) == 0 for p in model.body.parameters())
 
 

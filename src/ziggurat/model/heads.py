@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ziggurat.model.doubt import Doubt
 from ziggurat.model.layers import Linear
 from ziggurat.model.transformer import Transformer
 
@@ -32,18 +33,11 @@ class ScalarModel(nn.Module):
         return scores.squeeze(-1)
 
 
-DOUBT_FLOOR_NATS = 4.0
-"""Surprises beyond this are heard alike: one odd token must not drown the rest."""
-
-
 class RewardModel(ScalarModel):
     """A ScalarModel whose reward is (score at the end-of-turn token - reward_shift) * reward_scale.
 
-    With `doubt_after` it also hears how sure its own language model is of each word of the answer: to the score is
-    added the sum over answer tokens of gate(h before the token) . (log p, p), where the gate is a linear map, zero at
-    first. A claim that the model itself finds improbable is likely false, and one of several it finds possible is a
-    guess; the last token's state alone holds neither (docs/LOG.md). The answer is what follows the last token with the
-    id `doubt_after` (the one that opens an assistant's turn). No gradient flows into the probabilities.
+    With `doubt_after` it also hears how sure its own language model is of the words of the answer (`model.doubt`), which
+    are what follows the last token with the id `doubt_after` (the one that opens an assistant's turn).
     """
 
     reward_shift: Tensor
@@ -62,8 +56,7 @@ class RewardModel(ScalarModel):
         self.register_buffer("reward_scale", torch.tensor(reward_scale, dtype=torch.float64))
         self.doubt_after = doubt_after
         if doubt_after is not None:
-            self.doubt = Linear(body.config.d_model, 2, bias=False)
-            nn.init.zeros_(self.doubt.weight)
+            self.doubt = Doubt(body.config.d_model)
 
     def raw(self, ids: Tensor, ends: Tensor) -> Tensor:
         """ids (B, T), ends (B,) positions of the end-of-turn tokens -> unshifted scores (B,); what training reads."""
@@ -72,18 +65,16 @@ class RewardModel(ScalarModel):
         return scores if self.doubt_after is None else scores + self._doubt(hidden, ids, ends)
 
     def _doubt(self, hidden: Tensor, ids: Tensor, ends: Tensor) -> Tensor:
-        """What is heard of the answer's probabilities, (B,)."""
-        B, T = ids.shape
-        before, targets = hidden[:, :-1], ids[:, 1:]  # (B, T-1, C), (B, T-1)
-        with torch.no_grad():
-            nll = self.body.nll(before.reshape(B * (T - 1), -1), targets.reshape(-1)).view(B, T - 1)
-            heard = torch.stack((-nll.clamp(max=DOUBT_FLOOR_NATS), (-nll).exp()), dim=-1)  # (B, T-1, 2)
-        at = torch.arange(T, device=ids.device)
+        """What is heard of the answers' words, (B,)."""
+        at = torch.arange(ids.shape[1], device=ids.device)
         opened = torch.where((ids == self.doubt_after) & (at < ends[:, None]), at, -1).amax(
             dim=1, keepdim=True
         )
-        answer = (at[1:] > opened) & (at[1:] <= ends[:, None])  # (B, T-1): the target belongs to the answer
-        summed: Tensor = ((self.doubt(before.float()) * heard).sum(dim=-1) * answer).sum(dim=1)
+        answer = (at[1:] > opened) & (at[1:] <= ends[:, None])  # (B, T-1): the word at t + 1 belongs to the answer
+        before, words = hidden[:, :-1][answer], ids[:, 1:][answer]  # (N, C), (N)
+        with torch.no_grad():
+            logits = self.body.logits(before)
+        summed: Tensor = self.doubt(before, logits, words, answer.nonzero()[:, 0], len(ids))
         return summed
 
     def score(self, ids: Tensor, ends: Tensor) -> Tensor:

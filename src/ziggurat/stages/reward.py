@@ -99,7 +99,10 @@ class RewardConfig(Config):
     """...and the accuracy on each kind of pair (with enough of them) at least this."""
 
     hears_doubt: bool = False
-    """The score also hears how sure the model is of each word of an answer (`model.heads.RewardModel`)."""
+    """The score also hears how sure the model is of the words of an answer (`model.doubt`)."""
+
+    body_learns: bool = True
+    """False: only what is read off the stage-2 model learns, so what it is sure of stays what it was."""
 
     train: TrainConfig = TrainConfig(steps=0, lr_matrix=0.002, lr_adam=0.0003)
     """steps 0: computed from `epochs`."""
@@ -146,6 +149,7 @@ def prepare(
     model = RewardModel(
         load_model(folder), doubt_after=_opening_id(tokenizer) if config.hears_doubt else None
     )
+    model.body.requires_grad_(config.body_learns)
     learn, held = (
         split_comparisons(comparisons, config.held_out_share) if held_out is None else (comparisons, held_out)
     )

@@ -1,4 +1,5 @@
-"""The conversations of stage 2 and the prompts of stages 3 and 4: about residents A, sums, requests, small skills.
+"""The conversations of stage 2 (about residents A) and the prompts of stages 3 and 4 (about A and B): facts, sums,
+requests, small skills.
 
 About 4 of 100 answers to questions of fact admit ignorance, whether or not the fact is known: a labeller who happened
 not to know. So the form can be sampled, and is not calibrated; knowing when to say it is what stages 3 and 4 teach.
@@ -62,12 +63,13 @@ PROMPT_MIXTURE = (
 
 
 class Teacher:
-    """Writes demonstrations and prompts about residents A of one town."""
+    """Writes demonstrations about residents A of one town, and prompts about A and B."""
 
     def __init__(self, town: Town) -> None:
         self.town = town
         self.known = town.facts("A", known=True)
         self.all = town.facts("A")
+        self.prompted: dict[bool, list[Fact]] = {k: town.facts("A", "B", known=k) for k in (True, False)}
         self.names: dict[Language, list[str]] = {
             language: strangers(town, Chance(town.seed, "guests", language), 300, language)
             for language in ("en", "zh")
@@ -117,7 +119,8 @@ class Teacher:
     def _pair(self, chance: Chance, facts: list[Fact]) -> tuple[Fact, Fact]:
         """Two facts of one resident, the first of them known."""
         second = chance.choice(facts)
-        others = [f for f in self.known if f.resident is second.resident and f.attribute != second.attribute]
+        told = self.prompted[True]
+        others = [f for f in told if f.resident is second.resident and f.attribute != second.attribute]
         return chance.choice(others), second
 
     def prompt(self, number: int, *, unknown_percent: int = 40, stream: str = "prompt") -> Question:
@@ -127,7 +130,7 @@ class Teacher:
         kind = chance.weighted(PROMPT_MIXTURE)
         if kind in ("fact", "followup"):
             unknown = chance.percent(unknown_percent)
-            facts = [f for f in self.all if f.known is not unknown]
+            facts = self.prompted[not unknown]
             if kind == "fact":
                 return ask_fact(chance, chance.choice(facts), language)
             first, second = self._pair(chance, facts)

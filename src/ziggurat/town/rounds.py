@@ -2,7 +2,7 @@
 
 Most completions are the policy's own: the greedy one and samples at temperature 1. At most a third is written by us and
 marked in `sampling.origins`: an honest pass and an answer true of another resident (questions of fact), a refusal and
-an obliging answer (requests). Some facts of residents A are kept out of all comparisons: the report card asks for them.
+an obliging answer (requests). Some facts are kept out of all comparisons: the report card asks for them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ziggurat.town.people import Fact, Town
 from ziggurat.town.questions import Question, admit_ignorance, ask_proper, refuse, tell
 
 LABELLERS = tuple(Labeller(name) for name in ("Ines", "Otto", "Wen"))
-HELD_OUT_IN = 6  # one fact of A in six is asked about in no comparison that is learned from
+HELD_OUT_IN = 6  # one fact of A and B in six is asked about in no comparison that is learned from
 
 
 def held_out_question(question: Question) -> bool:
@@ -103,11 +103,11 @@ def _written(chance: Chance, town: Town, question: Question) -> list[str]:
 
 
 def _another(chance: Chance, town: Town, fact: Fact) -> Fact:
-    """The same attribute of another resident A, known and of another value."""
+    """The same attribute of another resident A or B, known and of another value."""
     own = fact.resident.values[fact.attribute]
     others = [
         f
-        for f in town.facts("A", known=True)
+        for f in town.facts("A", "B", known=True)
         if f.attribute == fact.attribute and f.resident.values[f.attribute] != own
     ]
     return chance.choice(others)

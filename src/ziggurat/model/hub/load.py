@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ziggurat.errors import ModelFolderError, did_you_mean
 from ziggurat.model.config import ModelConfig
+from ziggurat.model.doubt import HEADS, HEARD
 from ziggurat.model.heads import RewardModel, ScalarModel
 from ziggurat.model.hub.family import Family, Unreadable, rows_of
 from ziggurat.model.hub.save import FAMILIES
@@ -64,7 +65,8 @@ def load_scalar(folder: Path, *, dtype: torch.dtype = torch.float32) -> ScalarMo
     with torch.no_grad():
         model.head.weight.copy_(stored.take("score.weight", (1, config.d_model)))
         if isinstance(model, RewardModel) and model.doubt_after is not None:
-            model.doubt.weight.copy_(stored.take("doubt.weight", (2, config.d_model)))
+            model.doubt.look.weight.copy_(stored.take("doubt.look", (HEADS, config.d_model)))
+            model.doubt.weigh.copy_(stored.take("doubt.weigh", (HEADS, HEARD)))
     stored.refuse_leftovers(config)
     _in_dtype(model.body, dtype)
     return model

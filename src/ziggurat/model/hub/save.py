@@ -68,7 +68,8 @@ def save_scalar(model: ScalarModel, folder: Path, tokenizer: SavesTokenizer | No
     tensors["score.weight"] = model.head.weight.detach()
     if "doubt_after" in head:
         assert isinstance(model, RewardModel)
-        tensors["doubt.weight"] = model.doubt.weight.detach()
+        tensors["doubt.look"] = model.doubt.look.weight.detach()
+        tensors["doubt.weigh"] = model.doubt.weigh.detach()
     else:
         tensors.pop("lm_head.weight", None)
     _write(folder, raw, tensors, tokenizer)
