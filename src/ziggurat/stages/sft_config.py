@@ -95,10 +95,8 @@ def prepare(
     data: list[dict[str, Any]] | None = None,
 ) -> Prepared:
     """Render, pack and derive everything; nothing is written."""
-    from ziggurat.corpus.pack import pack_rows
     from ziggurat.model.hub import load_config
     from ziggurat.places import model_folder
-    from ziggurat.stages.batches import ConversationBatches
     from ziggurat.tokenizer.bpe import Tokenizer
     from ziggurat.tokenizer.template import ChatTemplate
 
@@ -117,49 +115,13 @@ def prepare(
     )
     rendered = render(template, learn)
     T = row_tokens(config.row_tokens, rendered, model_config)
-    fitting = [r for r in rendered if len(r.ids) - 1 <= T and any(r.mask[1:])]
-    if not fitting:
-        raise DataError(
-            f"none of the {len(rendered):,} demonstrations fits a row of {T} tokens; give shorter conversations, "
-            f"a larger row_tokens or a base with a longer context than {model_config.context}."
-        )
-    if len(fitting) < len(rendered):
-        err.print(
-            f"{len(rendered) - len(fitting):,} of {len(rendered):,} demonstrations left out: longer than {T} tokens."
-        )
-    rows = None
-    if text_learn and config.text_share > 0:
-        rows = pack_rows(tokenizer.encode_batch([d.text for d in text_learn]), T, tokenizer.endoftext_id)
-    batches = ConversationBatches(
-        fitting,
-        T,
-        max(1, round(config.batch_tokens / T)),
-        config.train.seed,
-        text_rows=rows,
-        text_share=config.text_share,
-        text_weight=config.text_weight,
+    fitting = _fitting(rendered, T, model_config.context)
+    batches = _batches(config, fitting, T, tokenizer, text_learn)
+    held_why = "given" if held_out is not None else "held_out_share"
+    steps, derived = _derived(
+        config, fitting, batches, Derived("held-out demonstrations", len(held), held_why)
     )
-    one_epoch = batches.rows_per_epoch / (batches.batch_rows * (1 - batches.text_share))
-    steps = config.train.steps or max(1, math.ceil(one_epoch * config.epochs))
-    trained = sum(sum(r.mask[1:]) for r in fitting)
-    total = sum(len(r.ids) - 1 for r in fitting)
     settled = {"row_tokens": T} | ({} if config.train.steps else {"train.steps": steps})
-    derived = [
-        Derived(
-            "demonstrations", len(fitting), f"{total:,} tokens, of which {trained / total:.0%} are trained"
-        ),
-        Derived("held-out demonstrations", len(held), "given" if held_out is not None else "held_out_share"),
-        Derived("row tokens", T, "row_tokens" if config.row_tokens > 0 else "the longest conversation"),
-        Derived("rows per epoch", batches.rows_per_epoch, f"packed first fit, {batches.filled:.0%} full"),
-        Derived("rows per step", batches.batch_rows, f"batch_tokens {config.batch_tokens:,} / {T}"),
-        Derived(
-            "share of text rows", f"{batches.text_share:g}", "text_share" if rows is not None else "no text"
-        ),
-        Derived(
-            "steps", steps, "train.steps" if config.train.steps else f"{config.epochs:g} × {one_epoch:,.0f}"
-        ),
-        Derived("epochs", f"{steps / one_epoch:.2f}", "steps / steps of an epoch"),
-    ]
     entries = data or [setup.memory_entry("demonstrations", list(demonstrations))]
     if data is None and text:
         entries.append(setup.memory_entry("text", list(text)))
@@ -175,6 +137,66 @@ def prepare(
         derived=derived,
         data=entries,
     )
+
+
+def _fitting(rendered: Sequence[Rendered], T: int, context: int) -> list[Rendered]:
+    """The conversations that fit a row and train something; the others are told, or refused if they are all."""
+    fitting = [r for r in rendered if len(r.ids) - 1 <= T and any(r.mask[1:])]
+    if not fitting:
+        raise DataError(
+            f"none of the {len(rendered):,} demonstrations fits a row of {T} tokens; give shorter conversations, "
+            f"a larger row_tokens or a base with a longer context than {context}."
+        )
+    if len(fitting) < len(rendered):
+        err.print(
+            f"{len(rendered) - len(fitting):,} of {len(rendered):,} demonstrations left out: longer than {T} tokens."
+        )
+    return fitting
+
+
+def _batches(
+    config: SftConfig, fitting: list[Rendered], T: int, tokenizer: Tokenizer, text: Sequence[Document]
+) -> ConversationBatches:
+    """The conversations packed, with rows of text among them where there is text and a share for it."""
+    from ziggurat.corpus.pack import pack_rows
+    from ziggurat.stages.batches import ConversationBatches
+
+    rows = None
+    if text and config.text_share > 0:
+        rows = pack_rows(tokenizer.encode_batch([d.text for d in text]), T, tokenizer.endoftext_id)
+    return ConversationBatches(
+        fitting,
+        T,
+        max(1, round(config.batch_tokens / T)),
+        config.train.seed,
+        text_rows=rows,
+        text_share=config.text_share,
+        text_weight=config.text_weight,
+    )
+
+
+def _derived(
+    config: SftConfig, fitting: Sequence[Rendered], batches: ConversationBatches, held: Derived
+) -> tuple[int, list[Derived]]:
+    """The number of steps, and the list that is printed: every number with its formula or its source."""
+    T, share = batches.T, batches.text_share
+    one_epoch = batches.rows_per_epoch / (batches.batch_rows * (1 - share))
+    steps = config.train.steps or max(1, math.ceil(one_epoch * config.epochs))
+    trained = sum(sum(r.mask[1:]) for r in fitting)
+    total = sum(len(r.ids) - 1 for r in fitting)
+    steps_why = "train.steps" if config.train.steps else f"{config.epochs:g} × {one_epoch:,.0f}"
+    return steps, [
+        Derived(
+            "demonstrations", len(fitting), f"{total:,} tokens, of which {trained / total:.0%} are trained"
+        ),
+        held,
+        Derived("row tokens", T, "row_tokens" if config.row_tokens > 0 else "the longest conversation"),
+        Derived("rows per epoch", batches.rows_per_epoch, f"packed first fit, {batches.filled:.0%} full"),
+        Derived("rows per step", batches.batch_rows, f"batch_tokens {config.batch_tokens:,} / {T}"),
+        Derived("share of text rows", f"{share:g}", "text_share" if share else "no text"),
+        Derived("steps", steps, steps_why),
+        Derived("epochs", f"{steps / one_epoch:.2f}", "steps / steps of an epoch"),
+    ]
 
 
 def render(template: ChatTemplate, demonstrations: Sequence[Demonstration]) -> list[Rendered]:
