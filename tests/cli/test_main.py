@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import re
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from ziggurat.cli import main as cli
 from ziggurat.errors import BusyError, DataError, TrainingError
 
 HELP_LIMIT_S = 0.3
+EXAMPLE = re.compile(r"^ +(?:.*[|(] ?)?(ziggurat [^#\n]+)", re.MULTILINE)
 
 
 @pytest.fixture
@@ -72,6 +74,31 @@ def test_every_commands_help_says_what_it_does(name: str, capsys: pytest.Capture
     assert f"Usage: ziggurat {name}" in printed
     if attribute != "app":
         assert f"  ziggurat {name}" in printed.partition("Options:")[0], "the help gives examples"
+
+
+def test_the_examples_in_every_help_use_commands_and_options_that_exist(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An example is copied before it is read; a renamed option must not live on in one."""
+
+    def help_of(*path: str) -> str:
+        assert cli.run([*path, "--help"]) == 0
+        return capsys.readouterr().out
+
+    helps = {name: help_of(name) for name in cli.COMMANDS}
+    for group, text in list(helps.items()):
+        _, _, below = text.partition("\nCommands:\n")
+        for name in re.findall(r"^  (\w+)", below, re.MULTILINE):
+            helps[f"{group} {name}"] = help_of(group, name)
+    examples = [found for text in [cli.overview(), *helps.values()] for found in EXAMPLE.findall(text)]
+    assert len(examples) > len(cli.COMMANDS)
+    for example in examples:
+        words = example.split()[1:]
+        name = " ".join(words[:2])
+        known = helps[name if name in helps else words[0]]
+        assert name in helps or "\nCommands:\n" not in known, example
+        for option in re.findall(r" (--?[a-z][a-z-]*)", example):
+            assert re.search(rf"[\s/]{option}(?![\w-])", known.partition("\nOptions:\n")[2]), example
 
 
 def test_the_version() -> None:

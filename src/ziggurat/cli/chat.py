@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ziggurat.cli import options
 from ziggurat.console import err, out
 from ziggurat.errors import UsageError
 
@@ -117,9 +118,7 @@ def serve(
     host: Annotated[
         str, typer.Option("--host", help="Address to listen at; others than loopback need --expose.")
     ] = ("127.0.0.1"),
-    port: Annotated[
-        int | None, typer.Option("--port", help="Default: 8000, or the next free one.", min=0, max=65535)
-    ] = None,
+    port: options.Port = None,
     expose: Annotated[
         bool,
         typer.Option("--expose", help="Allow an address that other machines can reach; there is no login."),

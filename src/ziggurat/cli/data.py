@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from ziggurat.cli import options
 from ziggurat.console import err, out
 
 if TYPE_CHECKING:
     from ziggurat.records import Message
     from ziggurat.tokenizer.template import ChatTemplate
 
-app = typer.Typer(help="Check, show and convert data files.", no_args_is_help=True)
+app = typer.Typer(help="Check and show data files.", no_args_is_help=True)
 
 _TRAINED, _SPECIAL, _SEEN = "bold green", "magenta", "default"
 
@@ -26,7 +27,7 @@ def check(
     skip_bad_rows: Annotated[
         bool, typer.Option(help="Count bad rows instead of stopping at the first.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead.")] = False,
+    as_json: options.AsJsonList = False,
 ) -> None:
     """Recognise each file, read it to its end, and count records and reasons.
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ziggurat import __version__
+from ziggurat.cli import options
 from ziggurat.console import human_time, out, table
 from ziggurat.lineage import code_version, installed_version, machine
 from ziggurat.settings import ziggurat_home
@@ -27,7 +28,7 @@ PACKAGES = (
 
 def env(
     measure: Annotated[bool, typer.Option("--measure", help="Time this machine (a few seconds).")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Print versions, hardware, and the number format that training will use here, with the reason.
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ziggurat.cli import inputs
+from ziggurat.cli import inputs, options
 from ziggurat.console import out, table
 from ziggurat.errors import UsageError
 
@@ -21,8 +21,8 @@ def evaluate(
     ] = None,
     context: Annotated[int, typer.Option(help="Tokens of a window; 0: the model's context.")] = 0,
     stride: Annotated[int, typer.Option(help="Tokens scored in each window; 0: all, fastest.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    skip_bad_rows: inputs.SkipBadRows = False,
+    as_json: options.AsJson = False,
+    skip_bad_rows: options.SkipBadRows = False,
 ) -> None:
     """Measure a model on held-out data: bits per byte and perplexity of text, accuracy on demonstrations.
 

@@ -7,22 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ziggurat.cli import inputs
-from ziggurat.cli.inputs import (
-    Data,
-    DryRun,
-    HeldOut,
-    Ladder,
-    Out,
-    Overwrite,
-    Recipe,
-    Resume,
-    Sets,
-    SkipBadRows,
-    Text,
-    print_done,
-    print_plan,
-)
+from ziggurat.cli import inputs, options
+from ziggurat.cli.inputs import print_done, print_plan
 from ziggurat.console import err, out
 
 GOLD_PROMPTS = 64
@@ -31,19 +17,17 @@ GOLD_PROMPTS = 64
 
 def reward(
     sft: Annotated[str, typer.Option("--sft", "--base", help="The stage-2 model to start from.")],
-    data: Data = None,
-    held_out: HeldOut = None,
-    demonstrations: Annotated[
-        list[Path] | None, typer.Option("--demonstrations", help="Their mean reward becomes 0.")
-    ] = None,
-    recipe: Recipe = None,
-    sets: Sets = None,
-    out_: Out = None,
-    ladder: Ladder = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-    skip_bad_rows: SkipBadRows = False,
+    data: options.Data = None,
+    held_out: options.HeldOut = None,
+    demonstrations: options.ZeroReward = None,
+    recipe: options.Recipe = None,
+    sets: options.Sets = None,
+    out_: options.Out = None,
+    ladder: options.Ladder = None,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    skip_bad_rows: options.SkipBadRows = False,
 ) -> None:
     """Stage 3: learn what people prefer, from comparisons (ours, TRL, HH-RLHF, Open-Assistant trees ...).
 
@@ -96,25 +80,23 @@ def ppo(
         str, typer.Option("--policy", "--base", help="The model to improve: a stage-2 or stage-4 run.")
     ],
     reward_model: Annotated[str, typer.Option("--reward", help="The stage-3 run that scores it.")],
-    data: Data = None,
-    text: Text = None,
+    data: options.Data = None,
+    text: options.Text = None,
     reference: Annotated[
         str | None, typer.Option("--reference", help="Where KL is measured to; default: the policy's start.")
     ] = None,
-    gold: Annotated[
-        str | None, typer.Option("--gold", help="A second reward model that checks, and never rewards.")
-    ] = None,
+    gold: options.Gold = None,
     gold_prompts: Annotated[
         list[Path] | None, typer.Option("--gold-prompts", help="Prompts of the gold check.")
     ] = None,
-    recipe: Recipe = None,
-    sets: Sets = None,
-    out_: Out = None,
-    ladder: Ladder = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-    skip_bad_rows: SkipBadRows = False,
+    recipe: options.Recipe = None,
+    sets: options.Sets = None,
+    out_: options.Out = None,
+    ladder: options.Ladder = None,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    skip_bad_rows: options.SkipBadRows = False,
 ) -> None:
     """Stage 4: improve the policy against the reward model, kept near its start and watched by the doctor.
 
@@ -167,29 +149,25 @@ def align(
     sft: Annotated[
         str, typer.Option("--sft", "--base", help="The stage-2 model that the rounds start from.")
     ],
-    data: Data = None,
+    data: options.Data = None,
     rounds: Annotated[
         int | None, typer.Option("--rounds", help="How often stages 3 and 4 are repeated.")
     ] = None,
     comparisons: Annotated[
         list[Path] | None, typer.Option("--comparisons", help="Rankings that are there already.")
     ] = None,
-    demonstrations: Annotated[
-        list[Path] | None, typer.Option("--demonstrations", help="Their mean reward becomes 0.")
-    ] = None,
-    held_out: HeldOut = None,
-    text: Text = None,
-    gold: Annotated[
-        str | None, typer.Option("--gold", help="A second reward model that only checks.")
-    ] = None,
-    recipe: Recipe = None,
-    sets: Sets = None,
-    out_: Out = None,
-    ladder: Ladder = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-    skip_bad_rows: SkipBadRows = False,
+    demonstrations: options.ZeroReward = None,
+    held_out: options.HeldOut = None,
+    text: options.Text = None,
+    gold: options.Gold = None,
+    recipe: options.Recipe = None,
+    sets: options.Sets = None,
+    out_: options.Out = None,
+    ladder: options.Ladder = None,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    skip_bad_rows: options.SkipBadRows = False,
 ) -> None:
     """Repeat stages 3 and 4: sample, have people rank, train the reward model, run PPO; and again.
 

@@ -1,4 +1,4 @@
-"""What the stage commands share: options, layers of configuration, run folders, data files with their lineage.
+"""What the stage commands share: layers of configuration, run folders, data files with their lineage.
 
 A run's manifest remembers each data file with the part it played (`role`), so `--resume` needs no other option.
 """
@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
-
-import typer
+from typing import Any, Generic, TypeVar
 
 from ziggurat.console import err, out
 from ziggurat.errors import ConfigError, UsageError, did_you_mean
@@ -21,41 +19,6 @@ from ziggurat.records import Document, Record
 from ziggurat.settings import environment_sets, load_yaml, parse_sets
 
 R = TypeVar("R", bound=Record)
-
-Data = Annotated[
-    list[Path] | None, typer.Option("--data", help="A file to learn from; may be given several times.")
-]
-HeldOut = Annotated[
-    list[Path] | None,
-    typer.Option("--held-out", help="A file to evaluate on; without one a share is split off."),
-]
-Text = Annotated[
-    list[Path] | None,
-    typer.Option("--text", help="Stage-1 text to mix in; default: the text of the base's run."),
-]
-Recipe = Annotated[
-    str | None,
-    typer.Option("--recipe", "--config", help="A YAML file of settings, or the name of one in recipes/."),
-]
-Sets = Annotated[
-    list[str] | None, typer.Option("--set", help="A setting, such as train.steps=500; may be repeated.")
-]
-Out = Annotated[
-    Path | None, typer.Option("--out", help="The run's folder; default: the next one of the ladder.")
-]
-Ladder = Annotated[
-    str | None, typer.Option("--ladder", help="The ladder's name; default: the base's, or 'own'.")
-]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue the run where it stopped, to the same bytes.")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Resolve settings, check the data, print the plan, write nothing.")
-]
-SkipBadRows = Annotated[
-    bool, typer.Option("--skip-bad-rows", help="Count and leave out rows that are broken.")
-]
 
 
 @dataclass

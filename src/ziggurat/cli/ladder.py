@@ -6,24 +6,23 @@ from typing import Annotated
 
 import typer
 
+from ziggurat.cli import options
 from ziggurat.console import err, out, table
 
 
 def ladder(
     budget: Annotated[str, typer.Option(help="Time for the four stages, such as 2m, 10m or 1h.")] = "9m",
-    town: Annotated[int, typer.Option(help="Seed of the town: another number, other residents.")] = 1,
-    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
-    name: Annotated[str, typer.Option(help="Folder under $ZIGGURAT_HOME/runs.")] = "town",
+    town: options.Town = 1,
+    seed: options.TrainingSeed = 0,
+    name: options.ClimbName = "town",
     fixed_plan: Annotated[
         bool, typer.Option(help="The recipe's amounts as they stand, whatever this machine's speed.")
     ] = False,
-    serve: Annotated[bool, typer.Option(help="Serve the chat page afterwards.")] = True,
-    port: Annotated[
-        int | None, typer.Option(help="Port of the chat page; by default 8000 or the next free one.")
-    ] = None,
-    resume: Annotated[bool, typer.Option(help="Continue a climb that was interrupted.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace an earlier climb of this name.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Print the plan and stop.")] = False,
+    serve: options.ServeAfterwards = True,
+    port: options.Port = None,
+    resume: options.ResumeClimb = False,
+    overwrite: options.OverwriteClimb = False,
+    dry_run: options.PlanOnly = False,
 ) -> None:
     """Climb the whole ladder on the embedded town: pre-training, SFT, reward model and PPO, then the exam.
 

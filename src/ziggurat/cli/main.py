@@ -62,7 +62,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Looking and keeping": {
         "tokenizer": Entry("ziggurat.cli.tokenizer:app", "Train, show and compare tokenizers."),
-        "data": Entry("ziggurat.cli.data:app", "Check, show and convert data files."),
+        "data": Entry("ziggurat.cli.data:app", "Check and show data files."),
         "runs": Entry("ziggurat.cli.runs:app", "List, show and remove runs."),
         "env": Entry(
             "ziggurat.cli.env:env", "Versions and hardware, for bug reports; --measure times this machine."

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ziggurat.cli import options
 from ziggurat.console import err, out, table
 
 
@@ -15,15 +16,13 @@ def poet(
     budget: Annotated[
         str, typer.Option(help="Time for everything, exam included, such as 25m or 1h.")
     ] = "25m",
-    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
-    name: Annotated[str, typer.Option(help="Folder under $ZIGGURAT_HOME/runs.")] = "poet",
-    serve: Annotated[bool, typer.Option(help="Serve the chat page afterwards.")] = True,
-    port: Annotated[
-        int | None, typer.Option(help="Port of the chat page; by default 8000 or the next free one.")
-    ] = None,
-    resume: Annotated[bool, typer.Option(help="Continue a climb that was interrupted.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace an earlier climb of this name.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Print the plan and stop.")] = False,
+    seed: options.TrainingSeed = 0,
+    name: options.ClimbName = "poet",
+    serve: options.ServeAfterwards = True,
+    port: options.Port = None,
+    resume: options.ResumeClimb = False,
+    overwrite: options.OverwriteClimb = False,
+    dry_run: options.PlanOnly = False,
 ) -> None:
     """Climb the whole ladder on Chinese verse: poems of a given form and title, and acrostics (藏头诗).
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ziggurat.cli import options
 from ziggurat.console import human_time, out, table
 from ziggurat.errors import UsageError
 from ziggurat.runs import Run, all_runs, find_run, remove_run, runs_home
@@ -19,7 +20,7 @@ METRICS_SHOWN = 12  # fields of the last metrics row in `show`
 @app.command("list")
 def list_runs(
     ladder: Annotated[str | None, typer.Argument(help="Only the runs of this ladder.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of a table.")] = False,
+    as_json: options.AsJsonList = False,
 ) -> None:
     """List runs with their state, steps and wall time.
 
@@ -49,7 +50,7 @@ def list_runs(
 @app.command()
 def show(
     run: Annotated[str, typer.Argument(help="A run such as town/ppo-2, town/ppo (its latest), or a path.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show one run: where its model comes from, its settings with their sources, its last metrics.
 

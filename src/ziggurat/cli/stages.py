@@ -12,43 +12,28 @@ from typing import Annotated, Any
 
 import typer
 
-from ziggurat.cli import inputs
+from ziggurat.cli import inputs, options
 from ziggurat.cli.feedback import align, ppo, reward
-from ziggurat.cli.inputs import (
-    Data,
-    DryRun,
-    HeldOut,
-    Ladder,
-    Out,
-    Overwrite,
-    Recipe,
-    Resume,
-    Sets,
-    SkipBadRows,
-    Text,
-    parent_of,
-    print_done,
-    print_plan,
-)
+from ziggurat.cli.inputs import parent_of, print_done, print_plan
 from ziggurat.console import err, out
 
 __all__ = ["align", "ppo", "pretrain", "reward", "sample", "sft"]
 
 
 def pretrain(
-    data: Data = None,
+    data: options.Data = None,
     base: Annotated[
         str | None, typer.Option("--base", help="Continue from a run or a Hugging Face folder.")
     ] = None,
-    held_out: HeldOut = None,
-    recipe: Recipe = None,
-    sets: Sets = None,
-    out_: Out = None,
-    ladder: Ladder = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-    skip_bad_rows: SkipBadRows = False,
+    held_out: options.HeldOut = None,
+    recipe: options.Recipe = None,
+    sets: options.Sets = None,
+    out_: options.Out = None,
+    ladder: options.Ladder = None,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    skip_bad_rows: options.SkipBadRows = False,
 ) -> None:
     """Stage 1: learn to continue raw text: text, Markdown, HTML, code, CSV, JSON Lines, Parquet; files or folders.
 
@@ -85,17 +70,17 @@ def sft(
     base: Annotated[
         str | None, typer.Option("--base", help="The model to start from: a run or a folder.")
     ] = None,
-    data: Data = None,
-    text: Text = None,
-    held_out: HeldOut = None,
-    recipe: Recipe = None,
-    sets: Sets = None,
-    out_: Out = None,
-    ladder: Ladder = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-    skip_bad_rows: SkipBadRows = False,
+    data: options.Data = None,
+    text: options.Text = None,
+    held_out: options.HeldOut = None,
+    recipe: options.Recipe = None,
+    sets: options.Sets = None,
+    out_: options.Out = None,
+    ladder: options.Ladder = None,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    skip_bad_rows: options.SkipBadRows = False,
 ) -> None:
     """Stage 2: learn to answer, from demonstrations (OpenAI messages, Alpaca, ShareGPT, Open-Assistant, CSV ...).
 
@@ -144,7 +129,7 @@ def sft(
 
 def sample(
     policy: Annotated[str, typer.Argument(help="The run or model folder that writes the completions.")],
-    data: Data = None,
+    data: options.Data = None,
     k: Annotated[int, typer.Option("--k", help="Completions for each prompt, 2 to 9.")] = 4,
     out_: Annotated[Path, typer.Option("--out", help="Where the completions go.")] = Path("to_rank.jsonl"),
     temperature: Annotated[float, typer.Option(help="Of the sampled ones.")] = 1.0,
@@ -154,7 +139,7 @@ def sample(
     greedy: Annotated[
         bool, typer.Option("--greedy/--no-greedy", help="Put the greedy completion first.")
     ] = True,
-    skip_bad_rows: SkipBadRows = False,
+    skip_bad_rows: options.SkipBadRows = False,
 ) -> None:
     """Let a model write completions that people can rank: a comparison file that only lacks its ranks.
 

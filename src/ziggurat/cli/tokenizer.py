@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from ziggurat.cli import options
 from ziggurat.console import err, human_count, human_time, out, table
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train, show and compare tokenizers.", no_args_is_help=True)
 
 _SHADES = ("black on bright_cyan", "black on bright_yellow")  # neighbouring tokens apart
-_AS_JSON = typer.Option("--json", help="Print one JSON object instead.")
 
 
 @app.command()
@@ -60,7 +60,7 @@ def train(
 def report(
     models: Annotated[list[str], typer.Argument(help="Tokenizer folders, runs, or Hugging Face folders.")],
     text: Annotated[list[Path] | None, typer.Option(help="Measure on this file; may be repeated.")] = None,
-    as_json: Annotated[bool, _AS_JSON] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Vocabulary size, tokens per character and word, bytes per token, beside published figures.
 
@@ -94,13 +94,13 @@ def show(
     model: Annotated[str, typer.Argument(help="A tokenizer folder, a run, or a Hugging Face folder.")],
     text: Annotated[str, typer.Argument(help="What to cut into tokens; - reads standard input.")],
     specials: Annotated[bool, typer.Option(help="Read <|endoftext|> and its kin as special tokens.")] = False,
-    as_json: Annotated[bool, _AS_JSON] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show a text as pieces and as ids, with the count.
 
     \b
     ziggurat tokenizer show my-tokenizer "Four stages make a ziggurat."
-    ziggurat tokenizer show town/base "男儿何不带吴钩" --json
+    ziggurat tokenizer show town/pretrain "男儿何不带吴钩" --json
     cat letter.txt | ziggurat tokenizer show my-tokenizer -
     """
     import sys

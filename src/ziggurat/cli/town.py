@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ziggurat.cli import options
 from ziggurat.console import out, table
 
 app = typer.Typer(no_args_is_help=True, help="The embedded little world: its files and its people.")
@@ -15,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="The embedded little world: its fil
 @app.command()
 def write(
     folder: Annotated[Path, typer.Argument(help="Where to write the files.")],
-    town: Annotated[int, typer.Option(help="Seed of the town.")] = 1,
+    town: options.Town = 1,
     documents: Annotated[int, typer.Option(help="Documents of stage 1.")] = 20_000,
     demonstrations: Annotated[int, typer.Option(help="Demonstrations of stage 2.")] = 6_000,
     prompts: Annotated[int, typer.Option(help="Prompts of stages 3 and 4.")] = 4_000,
@@ -46,7 +47,7 @@ def write(
 
 @app.command()
 def people(
-    town: Annotated[int, typer.Option(help="Seed of the town.")] = 1,
+    town: options.Town = 1,
     count: Annotated[int, typer.Option(help="So many residents of each split.")] = 5,
 ) -> None:
     """Show some residents: the truth that the exam asks for; withheld facts stand in brackets."""
