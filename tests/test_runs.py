@@ -16,21 +16,13 @@ from typing import Any
 
 import pytest
 
-from ziggurat import files
+from ziggurat import checkpoint_folders
+from ziggurat.checkpoint_folders import COMPLETE
 from ziggurat.errors import RunError
-from ziggurat.runs import (
-    COMPLETE,
-    Run,
-    all_runs,
-    atomic_write_text,
-    base_manifest,
-    data_entry,
-    find_run,
-    model_folder,
-    next_run_path,
-    remove_run,
-    sha256_file,
-)
+from ziggurat.files import atomic_write_text, sha256_file
+from ziggurat.lineage import base_manifest, data_entry
+from ziggurat.places import all_runs, find_run, model_folder, next_run_path
+from ziggurat.runs import Run, remove_run
 
 CONFIG = "steps: 3  # default\ntrain:\n  lr: 0.1  # --set\n"
 
@@ -262,14 +254,14 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
 
 def test_the_marker_is_written_after_everything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    original = files.atomic_write_text
+    original = checkpoint_folders.atomic_write_text
 
     def spy(path: str | Path, text: str) -> None:
         if Path(path).name == COMPLETE:
             seen.extend(sorted(p.name for p in Path(path).parent.rglob("*")))
         original(path, text)
 
-    monkeypatch.setattr(files, "atomic_write_text", spy)
+    monkeypatch.setattr(checkpoint_folders, "atomic_write_text", spy)
     with begin(tmp_path / "r") as run:
         run.save_checkpoint(1, writer())
     assert seen == ["config.json", "model", "model.safetensors"]

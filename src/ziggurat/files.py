@@ -1,18 +1,15 @@
-"""Files that are whole or not there: atomic writes, hashes, locks, and the COMPLETE marker of checkpoints."""
+"""Files that are whole or not there: atomic writes, hashes and locks."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import math
 import os
 from pathlib import Path
 from typing import IO, Any
 
 from ziggurat.errors import RunError
-
-COMPLETE = "COMPLETE"
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:
@@ -55,32 +52,6 @@ def sha256_file(path: str | Path) -> str:
     """The SHA-256 of a file's bytes, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def mark_complete(checkpoint: Path, step: int) -> None:
-    """Write the marker that makes a folder a checkpoint: the last file to be written, listing all others by size."""
-    files = {
-        str(p.relative_to(checkpoint)): p.stat().st_size for p in sorted(checkpoint.rglob("*")) if p.is_file()
-    }
-    atomic_write_text(checkpoint / COMPLETE, json.dumps({"step": step, "files": files}, indent=1) + "\n")
-
-
-def torn_reason(checkpoint: Path) -> str | None:
-    """Why a checkpoint folder cannot be trusted, or None when every file is there at its full size."""
-    try:
-        listed = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))["files"]
-    except FileNotFoundError:
-        return f"it has no {COMPLETE}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"its {COMPLETE} cannot be read"
-    for name, size in listed.items():
-        try:
-            found = (checkpoint / name).stat().st_size
-        except OSError:
-            return f"{name} is missing"
-        if found != size:
-            return f"{name} has {found} bytes, not {size}"
-    return None
 
 
 def take_lock(path: Path) -> IO[str]:

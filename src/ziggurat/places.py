@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ziggurat.checkpoint_folders import torn_reason, whole_checkpoints
 from ziggurat.errors import RunError, did_you_mean
-from ziggurat.files import torn_reason
 from ziggurat.settings import ziggurat_home
 
 POLICY_FOLDERS = ("policy", "model")  # where a checkpoint keeps the model that people mean
@@ -85,7 +85,7 @@ def model_folder(name_or_path: str | Path) -> Path:
         if (folder / inner / "config.json").is_file():
             return folder / inner
     if (folder / "manifest.json").is_file():
-        whole = [p for p in sorted((folder / "checkpoints").glob("step-*")) if torn_reason(p) is None]
+        whole = whole_checkpoints(folder / "checkpoints")
         way = f", or name its checkpoint {whole[-1]}" if whole else ""
         raise RunError(f"{folder} is not finished and has no model yet; run it again with --resume{way}.")
     raise RunError(f"{folder} holds no model (no config.json); name a run or a Hugging Face model folder.")

@@ -2,14 +2,12 @@
 
     runs/<ladder>/<stage>-<n>/
       config.yaml    manifest.json    metrics.jsonl    report.json    lock
-      checkpoints/step-000120/...     COMPLETE is written last, and lists the files with their sizes
-      checkpoints/best                the name of the best one
-      model/                          the final weights
+      checkpoints/ (see checkpoint_folders.py)    model/ (the final weights)
 
 One process at a time writes to a run: it holds an exclusive `flock` on `lock`, which the kernel releases however the
 process dies. Every file is replaced as a whole (written aside, fsynced, renamed); only metrics.jsonl grows, and a
-line cut short by a kill is cut off when the run is opened again. What is inside a checkpoint is the business of
-`training`. The lock does not protect from two machines on a network file system without flock.
+line cut short by a kill is cut off when the run is opened again. The lock does not protect from two machines on a
+network file system without flock. Finding runs by name is in places.py, where they come from in lineage.py.
 """
 
 from __future__ import annotations
@@ -23,30 +21,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from ziggurat import checkpoint_folders
 from ziggurat.console import err
 from ziggurat.errors import RunError
-from ziggurat.files import (
-    COMPLETE,
-    atomic_write_text,
-    cut_torn_line,
-    fsync_folder,
-    fsync_tree,
-    mark_complete,
-    plain_json,
-    sha256_file,
-    take_lock,
-    torn_reason,
-)
-from ziggurat.lineage import base_manifest, data_entry
-from ziggurat.places import all_runs, find_run, model_folder, next_run_path, runs_home
+from ziggurat.files import atomic_write_text, cut_torn_line, fsync_folder, fsync_tree, plain_json, take_lock
 from ziggurat.settings import flatten, load_yaml, parse_yaml
 
-__all__ = [  # places, lineage and files are its parts; other rooms import all of it from here
-    "COMPLETE", "Run", "all_runs", "atomic_write_text", "base_manifest", "data_entry", "find_run", "model_folder",
-    "next_run_path", "remove_run", "runs_home", "sha256_file", "torn_reason", "utc_now",
-]  # fmt: skip
-
-STEP_DIGITS = 6
 DIFFERENCES_SHOWN = 3
 
 
@@ -264,67 +244,21 @@ class Run:
     ) -> Path:
         """Let `write` fill a folder, then make it a checkpoint at once; older ones are pruned."""
         self._must_write()
-        target = self.checkpoints_path / f"step-{step:0{STEP_DIGITS}d}"
-        aside = self.checkpoints_path / f".{target.name}.tmp"
-        old = self.checkpoints_path / f".{target.name}.old"
-        for leftover in (aside, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        aside.mkdir(parents=True)
-        try:
-            write(aside)
-            fsync_tree(aside)
-            mark_complete(aside, step)
-            if target.exists():
-                target.rename(old)
-            aside.rename(target)
-            fsync_folder(self.checkpoints_path)
-        finally:
-            for leftover in (aside, old):
-                shutil.rmtree(leftover, ignore_errors=True)
-        if best:
-            atomic_write_text(self.checkpoints_path / "best", target.name + "\n")
-        self._prune(keep_last)
+        target = checkpoint_folders.save(self.checkpoints_path, step, write, keep_last=keep_last, best=best)
         self.update_manifest(wall_s=self._wall_s())
         return target
 
     def checkpoints(self) -> list[Path]:
         """Whole checkpoints, oldest first."""
-        return [path for path in self._checkpoint_folders() if torn_reason(path) is None]
+        return checkpoint_folders.whole_checkpoints(self.checkpoints_path)
 
     def latest_checkpoint(self) -> Path | None:
         """The newest whole checkpoint; torn ones are skipped, and said to be."""
-        for path in reversed(self._checkpoint_folders()):
-            reason = torn_reason(path)
-            if reason is None:
-                return path
-            err.print(f"{path}: skipped a torn checkpoint ({reason}).")
-        return None
+        return checkpoint_folders.latest_checkpoint(self.checkpoints_path)
 
     def best_checkpoint(self) -> Path | None:
         """The checkpoint last saved with `best=True`, if it is whole."""
-        try:
-            name = (self.checkpoints_path / "best").read_text(encoding="utf-8").strip()
-        except OSError:
-            return None
-        path = self.checkpoints_path / name
-        return path if name and torn_reason(path) is None else None
-
-    def _checkpoint_folders(self) -> list[Path]:
-        folders = [p for p in self.checkpoints_path.glob("step-*") if p.is_dir() and p.name[5:].isdigit()]
-        return sorted(folders, key=lambda p: int(p.name[5:]))
-
-    def _prune(self, keep_last: int) -> None:
-        whole = self.checkpoints()
-        keep = {*whole[-keep_last:], self.best_checkpoint()}
-        for path in self._checkpoint_folders():
-            if path not in keep:
-                with contextlib.suppress(FileNotFoundError):
-                    (
-                        path / COMPLETE
-                    ).unlink()  # first, so that half a removal is never taken for a checkpoint
-                shutil.rmtree(path, ignore_errors=True)
-        for path in self.checkpoints_path.glob(".step-*"):
-            shutil.rmtree(path, ignore_errors=True)
+        return checkpoint_folders.best_checkpoint(self.checkpoints_path)
 
     def save_model(self, write: Callable[[Path], None]) -> Path:
         """Let `write` fill a folder, then make it `model/` at once."""

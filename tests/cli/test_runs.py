@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ziggurat.cli.main import run as ziggurat
-from ziggurat.runs import Run, base_manifest
+from ziggurat.lineage import base_manifest
+from ziggurat.runs import Run
 
 
 @pytest.fixture

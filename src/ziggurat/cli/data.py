@@ -109,7 +109,7 @@ def _conversations(record: Any) -> list[tuple[str, list[Message], Any]]:
 
 
 def _template(model: str | None, text: str) -> ChatTemplate:
-    from ziggurat.runs import model_folder
+    from ziggurat.places import model_folder
     from ziggurat.tokenizer.bpe import Tokenizer
     from ziggurat.tokenizer.template import ChatTemplate
 

@@ -10,7 +10,8 @@ import typer
 from ziggurat.cli import options
 from ziggurat.console import human_time, out, table
 from ziggurat.errors import UsageError
-from ziggurat.runs import Run, all_runs, find_run, remove_run, runs_home
+from ziggurat.places import all_runs, find_run, runs_home
+from ziggurat.runs import Run, remove_run
 
 app = typer.Typer(help="List, show and remove runs.", no_args_is_help=True)
 

@@ -133,7 +133,7 @@ def _row(name: str, fit: Fit) -> tuple[str, ...]:
 
 def _load(name: str) -> Tokenizer:
     """A tokenizer folder as it stands; otherwise the model that a name or path means."""
-    from ziggurat.runs import model_folder
+    from ziggurat.places import model_folder
     from ziggurat.tokenizer.bpe import Tokenizer
 
     folder = Path(name)

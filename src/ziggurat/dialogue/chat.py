@@ -23,8 +23,8 @@ from ziggurat.engine.shared import SharedEngine
 from ziggurat.errors import ModelFolderError, UsageError
 from ziggurat.model.hub.load import load_model
 from ziggurat.model.transformer import Transformer
+from ziggurat.places import model_folder
 from ziggurat.records import Message
-from ziggurat.runs import model_folder
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.precision import choose_dtype
