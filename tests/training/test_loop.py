@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from ziggurat.errors import ConfigError, TrainingError
 from ziggurat.training import TrainConfig, train
-from ziggurat.training.loop import optimizer_step
 from ziggurat.training.optimizers import build_optimizer
+from ziggurat.training.step import optimizer_step
 
 WALL_FIELDS = {"elapsed_s", "tokens_per_s"}
 

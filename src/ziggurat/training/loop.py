@@ -1,16 +1,13 @@
 """The loop of every stage that minimises a loss: pretrain, sft, reward (PPO has its own day, and borrows the parts).
 
-A stage hands in batches and a loss that returns (sum, count). Gradients of the sums are added over the micro-batches
-and divided once by the step's total count, so in how many pieces a step is computed cannot change its result, and a
-step that counts nothing (comparisons all tied) moves nothing instead of dividing 0 by 0. A non-finite loss or gradient
-is refused before the weights move. `elapsed_s` counts optimisation only: evaluating, sampling and saving stand outside.
+A stage hands in batches and a loss that returns (sum, count); the optimizer step itself is in step.py. `elapsed_s`
+counts optimisation only: evaluating, sampling and saving stand outside.
 
 Left out: more than one device (DESIGN 8: FSDP2 will be applied from outside).
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ziggurat.console import ProgressLine, err, human_count, human_time
 from ziggurat.errors import ConfigError, TrainingError
@@ -33,9 +30,10 @@ from ziggurat.training.checkpoints import (
 from ziggurat.training.config import TrainConfig
 from ziggurat.training.interrupt import Interrupt
 from ziggurat.training.memory import keep_freed_memory
-from ziggurat.training.optimizers import Optimizers, build_optimizer, gradient_norm, scale_gradients
+from ziggurat.training.optimizers import build_optimizer
 from ziggurat.training.precision import choose_dtype
 from ziggurat.training.schedules import describe_schedule, lr_factor
+from ziggurat.training.step import LossFn, optimizer_step
 
 
 class Batches(Protocol):
@@ -45,9 +43,6 @@ class Batches(Protocol):
     def state(self) -> dict[str, Any]: ...
     def restore(self, state: dict[str, Any]) -> None: ...
 
-
-LossFn = Callable[[nn.Module, Any], tuple[Tensor, Tensor | float]]
-"""(model, micro-batch) -> (sum of losses, how many they are)."""
 
 SplitFn = Callable[[Any, int], list[Any]]
 """(batch, n) -> at most n micro-batches; they may be unequal."""
@@ -66,47 +61,6 @@ class TrainResult:
     """Optimisation time, over all resumptions."""
     evaluation: dict[str, float]
     """The last evaluation."""
-
-
-@dataclass(frozen=True)
-class StepOutcome:
-    """One optimizer step: mean loss (None where nothing counted), norm of the gradient before clipping, the count."""
-
-    loss: float | None
-    grad_norm: float
-    count: int
-
-
-def optimizer_step(
-    model: nn.Module, optimizer: Optimizers, pieces: list[Any], loss: LossFn, *, grad_clip: float, step: int
-) -> StepOutcome:
-    """Gradients of all pieces, divided by their total count, clipped, refused if not finite, then applied."""
-    optimizer.zero_grad()
-    total: Tensor | float = 0.0
-    count = 0.0
-    for piece in pieces:
-        piece_sum, piece_count = loss(model, piece)
-        if piece_sum.requires_grad:
-            piece_sum.backward()  # type: ignore[no-untyped-call]
-        total = total + piece_sum.detach().float()
-        count += float(piece_count)
-    if count == 0:
-        return StepOutcome(None, 0.0, 0)
-    parameters = optimizer.parameters
-    # the one place where the CPU waits for the device
-    total_value, norm = float(total), float(gradient_norm(parameters)) / count
-    mean = total_value / count
-    if not (math.isfinite(mean) and math.isfinite(norm)):
-        optimizer.zero_grad()
-        what = f"loss is {mean}" if not math.isfinite(mean) else f"norm of the gradient is {norm}"
-        raise TrainingError(
-            f"step {step}: the {what}, so the step was refused and the weights are those of step {step - 1}; "
-            "lower the learning rate, lengthen the warm-up or look at this step's data."
-        )
-    clip = grad_clip / norm if grad_clip and norm > grad_clip else 1.0
-    scale_gradients(parameters, clip / count)
-    optimizer.step()
-    return StepOutcome(mean, norm, round(count))
 
 
 def train(
