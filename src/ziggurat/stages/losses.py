@@ -16,15 +16,11 @@ Left out: label smoothing and z-loss. Losses of the reward model and of PPO have
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-
-if TYPE_CHECKING:
-    from ziggurat.model.transformer import Transformer
 
 LOGITS_AT_ONCE = 32 * 1024 * 1024
 """Logits held at a time (fp32: 128 MiB); above it they are made in pieces and again in the backward pass."""
@@ -71,11 +67,6 @@ def split_rows(batch: TokenBatch, pieces: int) -> list[TokenBatch]:
     return [part for part in parts if part.inputs.shape[0] > 0]
 
 
-def token_nll(model: Transformer, hidden: Tensor, targets: Tensor) -> Tensor:
-    """-log p of each target in fp32: hidden (N, C), targets (N) -> (N)."""
-    return F.cross_entropy(model.logits(hidden), targets, reduction="none")
-
-
 def next_token_loss(
     model: nn.Module,
     inputs: Tensor,
@@ -99,7 +90,7 @@ def next_token_loss(
         return hidden.sum() * 0.0, 0.0
 
     def summed(part: Tensor, target: Tensor, w: Tensor | None) -> Tensor:
-        nll = token_nll(decoder, part, target)
+        nll: Tensor = decoder.nll(part, target)  # (N)
         return nll.sum() if w is None else (nll * w).sum()
 
     piece = max(1, LOGITS_AT_ONCE // decoder.config.vocab_size)
