@@ -75,7 +75,7 @@ def test_a_folder_that_is_no_run_is_never_emptied(tmp_path: Path) -> None:
     for options in ({}, {"overwrite": True}, {"resume": True}):
         with pytest.raises(RunError, match="not empty and not a run"):
             begin(tmp_path, **options)
-    assert (tmp_path / "thesis.tex").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_resume_with_other_settings_names_the_difference(tmp_path: Path) -> None:

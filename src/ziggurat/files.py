@@ -6,10 +6,12 @@ import fcntl
 import hashlib
 import math
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from ziggurat.errors import RunError
+from ziggurat.errors import RunError, UsageError
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:
@@ -26,6 +28,17 @@ def atomic_write_text(path: str | Path, text: str) -> None:
     finally:
         aside.unlink(missing_ok=True)
     fsync_folder(path.parent)
+
+
+def check_folder(path: str | Path) -> None:
+    """Refuse, before any work, a folder that could not be made or written to; nothing is created."""
+    there = Path(path).absolute()
+    while not os.path.exists(there):
+        there = there.parent
+    if not there.is_dir():
+        raise UsageError(f"{there} is a file, so {path} cannot be a folder; name another place.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"{there} may not be written to, so {path} cannot be made; name another place.")
 
 
 def fsync_folder(path: Path) -> None:
@@ -46,6 +59,21 @@ def fsync_tree(folder: Path) -> None:
         elif path.is_dir():
             fsync_folder(path)
     fsync_folder(folder)
+
+
+def replace_folder(target: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder aside, then make it `target` at once."""
+    aside = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        write(aside)
+        fsync_tree(aside)
+        shutil.rmtree(target, ignore_errors=True)
+        aside.rename(target)
+        fsync_folder(target.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def sha256_file(path: str | Path) -> str:

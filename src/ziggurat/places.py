@@ -30,12 +30,18 @@ def stage_runs(ladder: str, stage: str) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
-def next_run_path(ladder: str, stage: str) -> Path:
-    """The folder for the next run of a stage: n is one more than the highest there is."""
+def ladder_folder(ladder: str) -> Path:
+    """The folder of a ladder's runs; a name that would lead out of $ZIGGURAT_HOME/runs is refused."""
     if not re.fullmatch(r"[\w.-]+", ladder) or ladder.strip(".") == "":
         raise RunError(f'"{ladder}" cannot name a ladder; use letters, digits, "-" and "_".')
+    return runs_home() / ladder
+
+
+def next_run_path(ladder: str, stage: str) -> Path:
+    """The folder for the next run of a stage: n is one more than the highest there is."""
+    folder = ladder_folder(ladder)
     numbers = [n for n, _ in stage_runs(ladder, stage)]
-    return runs_home() / ladder / f"{stage}-{max(numbers, default=0) + 1}"
+    return folder / f"{stage}-{max(numbers, default=0) + 1}"
 
 
 def all_runs() -> list[Path]:

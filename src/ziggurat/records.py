@@ -185,7 +185,7 @@ def _parse(path: Path, line: int, row: str | bytes | dict[str, Any], kind: type[
     value: Any = row
     if isinstance(row, bytes):
         try:
-            value = json.loads(row.decode("utf-8"))
+            value = json.loads(row.decode("utf-8").rstrip("\r\n"))
         except UnicodeDecodeError as error:
             raise DataError(
                 f"not UTF-8 text at byte {error.start + 1} of the line.", path=path, line=line
@@ -193,7 +193,9 @@ def _parse(path: Path, line: int, row: str | bytes | dict[str, Any], kind: type[
         except ValueError as error:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-            raise DataError(f"broken JSON{column} ({reason}).", path=path, line=line) from error
+            raise DataError(
+                f"broken JSON{column} ({reason}); mend that line.", path=path, line=line
+            ) from error
     if not isinstance(value, dict):
         raise DataError(
             f"expected one {kind.__name__.lower()} as a JSON object, found {type(value).__name__}.",

@@ -24,7 +24,14 @@ from typing import IO, Any
 from ziggurat import checkpoint_folders
 from ziggurat.console import err
 from ziggurat.errors import RunError
-from ziggurat.files import atomic_write_text, cut_torn_line, fsync_folder, fsync_tree, plain_json, take_lock
+from ziggurat.files import (
+    atomic_write_text,
+    check_folder,
+    cut_torn_line,
+    plain_json,
+    replace_folder,
+    take_lock,
+)
 from ziggurat.settings import flatten, load_yaml, parse_yaml
 
 DIFFERENCES_SHOWN = 3
@@ -56,6 +63,10 @@ class Run:
     ) -> Run:
         """Lock the folder and begin (or, with `resume`, continue) a run in it."""
         path = Path(path)
+        check_folder(path)
+        begun = (path / "manifest.json").exists()
+        if not begun and path.exists() and any(p.name not in ("lock", "config.yaml") for p in path.iterdir()):
+            raise RunError(f"{path} is not empty and not a run; name a new folder.")
         path.mkdir(parents=True, exist_ok=True)
         lock = take_lock(path)
         try:
@@ -67,8 +78,6 @@ class Run:
                 raise RunError(
                     f"{path} already holds a run; continue it with --resume or replace it with --overwrite."
                 )
-            if not begun and any(p.name not in ("lock", "config.yaml") for p in path.iterdir()):
-                raise RunError(f"{path} is not empty and not a run; name a new folder.")
             run = cls(path, stage, lock)
             if begun:
                 run._continue(config_yaml)
@@ -263,17 +272,7 @@ class Run:
     def save_model(self, write: Callable[[Path], None]) -> Path:
         """Let `write` fill a folder, then make it `model/` at once."""
         self._must_write()
-        aside = self.path / ".model.tmp"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        try:
-            write(aside)
-            fsync_tree(aside)
-            shutil.rmtree(self.model_path, ignore_errors=True)
-            aside.rename(self.model_path)
-            fsync_folder(self.path)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        replace_folder(self.model_path, write)
         return self.model_path
 
 

@@ -42,6 +42,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     for name, rows in (("text.jsonl", texts), ("talks.jsonl", talks)):
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "none").mkdir()
     return folder
 
 
@@ -156,14 +157,30 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(
         (["sft", "--base", "town/nothing", "--data", "{files}/talks.jsonl"], "no run or folder"),
         (["sft", "--base", "{base}", "--data", "{files}/text.jsonl"], "demonstrations are needed"),
         (["sample", "{base}", "--data", "{files}/talks.jsonl", "--k", "12"], "2 to 9"),
+        (["sample", "{base}", "--data", "{files}/talks.jsonl", "--k", "1"], "2 to 9"),
+        (["sample", "{base}", "--data", "{files}/talks.jsonl", "--out", "{files}"], "name a file with --out"),
+        (["pretrain", "--data", "{files}/text.jsonl", "--out", "{files}/talks.jsonl"], "name another place"),
+        (
+            ["pretrain", "--data", "{files}/text.jsonl", "--set", "train.seed=-1"],
+            "greater than or equal to 0",
+        ),
+        (["pretrain", "--data", "{files}/none"], "the folder holds no file"),
+        (["sft", "--resume", "--out", "{base}"], "is a run of pretrain, not sft"),
+        (["ladder", "--name", "..", "--overwrite"], '".." cannot name a ladder'),
+        (["poet", "--data", "poems.jsonl", "--name", "", "--overwrite"], '"" cannot name a ladder'),
+        (["eval", "{base}", "--text", "{files}/text.jsonl", "--context", "-1"], "greater than or equal to 0"),
         (["eval", "{base}"], "needs --text FILE or --demonstrations FILE"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(
     files: Path, base: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    before = sorted(files.rglob("*"))
     assert run([a.format(files=files, base=base) for a in arguments]) == 2
-    assert sentence in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert told.count("Error: ") == 1
+    assert sorted(files.rglob("*")) == before, "nothing is left half-written"
 
 
 def test_eval_measures_text_and_demonstrations(

@@ -104,8 +104,10 @@ def test_other_files_are_still_checked(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_bad_rows_can_be_skipped_and_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "f.jsonl"
-    path.write_text("\n".join(map(json.dumps, [GOOD, {"messages": [USER]}, GOOD])))
+    path.write_text(
+        "\n".join([json.dumps(GOOD), json.dumps({"messages": [USER]}), '{"mess', json.dumps(GOOD)])
+    )
     assert run(["data", "check", str(path), "--skip-bad-rows", "--json"]) == 0
     [found] = json.loads(capsys.readouterr().out)
     assert found["kinds"][0]["records"] == 2
-    assert found["kinds"][0]["dropped"] == {"bad rows skipped": 1}
+    assert found["kinds"][0]["dropped"] == {"bad rows skipped": 2}

@@ -19,8 +19,8 @@ def evaluate(
     demonstrations: Annotated[
         list[Path] | None, typer.Option("--demonstrations", help="Conversations to imitate.")
     ] = None,
-    context: Annotated[int, typer.Option(help="Tokens of a window; 0: the model's context.")] = 0,
-    stride: Annotated[int, typer.Option(help="Tokens scored in each window; 0: all, fastest.")] = 0,
+    context: Annotated[int, typer.Option(help="Tokens of a window; 0: the model's context.", min=0)] = 0,
+    stride: Annotated[int, typer.Option(help="Tokens scored in each window; 0: all, fastest.", min=0)] = 0,
     as_json: options.AsJson = False,
     skip_bad_rows: options.SkipBadRows = False,
 ) -> None:

@@ -10,6 +10,7 @@ import typer
 from ziggurat.cli import inputs, options
 from ziggurat.cli.inputs import print_done, print_plan
 from ziggurat.console import err, out
+from ziggurat.places import model_folder
 
 GOLD_PROMPTS = 64
 """So many of the prompts are used for the gold check where it has none of its own."""
@@ -127,6 +128,8 @@ def ppo(
         "ptx_documents": mixed.records,
         "data": learn.entries + mixed.entries,
     }
+    if gold is not None:
+        model_folder(gold)
     if dry_run:
         print_plan("ppo", path, settings.prepare(resolved, policy, reward_model, learn.records, **more))
         return
@@ -200,6 +203,8 @@ def align(
     wanted = resolved.config.ppo.ptx_weight > 0
     sources = (text or inputs.began_with(path, "text") or inputs.text_of_base(sft)) if wanted else []
     mixed = inputs.documents(sources, role="text", skip=skip_bad_rows)
+    if gold is not None:
+        model_folder(gold)
     if dry_run:
         setup.print_sources(resolved, to=out)
         out.print(

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ziggurat.console import err, out
-from ziggurat.errors import ConfigError, UsageError, did_you_mean
-from ziggurat.files import sha256_file
+from ziggurat.errors import ConfigError, DataError, RunError, UsageError, did_you_mean
+from ziggurat.files import check_folder, sha256_file
 from ziggurat.lineage import data_entry
 from ziggurat.places import find_run, next_run_path, runs_home
 from ziggurat.records import Document, Record
@@ -64,6 +64,9 @@ def records(
 def run_path(out: Path | None, stage: str, *, ladder: str | None, base: str | None, resume: bool) -> Path:
     """The folder of the run: as given, or (with --resume) the ladder's newest of this stage, or its next."""
     if out is not None:
+        check_folder(out)
+        if resume and (out / "manifest.json").is_file():
+            _need_stage(out, stage)
         return out
     ladder = ladder or (_ladder_of(base) if base else None) or "own"
     return find_run(f"{ladder}/{stage}") if resume else next_run_path(ladder, stage)
@@ -177,6 +180,14 @@ def _section(values: dict[str, Any], stage: str) -> Mapping[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
+def _need_stage(path: Path, stage: str) -> None:
+    from ziggurat.runs import Run
+
+    found = Run.open(path).stage
+    if found != stage:
+        raise RunError(f"{path} is a run of {found}, not {stage}; resume it with `ziggurat {found}`.")
+
+
 def _ladder_of(base: str) -> str | None:
     try:
         return find_run(base).resolve().relative_to(runs_home().resolve()).parts[0]
@@ -189,6 +200,11 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        for file in sorted(path.rglob("*")):
-            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts):
-                yield file
+        inside = [
+            file
+            for file in sorted(path.rglob("*"))
+            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        ]
+        if not inside:
+            raise DataError("the folder holds no file; name one that does.", path=path)
+        yield from inside

@@ -31,11 +31,14 @@ def ladder(
     ziggurat ladder --budget 2m --no-serve
     ziggurat ladder --town 7 --seed 1 --name seven
     """
+    from ziggurat.files import check_folder
+    from ziggurat.places import ladder_folder
     from ziggurat.stages.plan import parse_budget
     from ziggurat.town import finals
     from ziggurat.town import ladder as climbing
     from ziggurat.town.gates import summarize
 
+    check_folder(ladder_folder(name))
     climb = climbing.begin(
         town,
         parse_budget(budget),

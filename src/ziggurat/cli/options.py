@@ -59,8 +59,8 @@ DryRun = Annotated[
 
 # --- a climb of all stages --------------------------------------------------------------------------------------------
 
-Town = Annotated[int, typer.Option(help="Seed of the town: another number, other residents.")]
-TrainingSeed = Annotated[int, typer.Option(help="Seed of the training.")]
+Town = Annotated[int, typer.Option(help="Seed of the town: another number, other residents.", min=0)]
+TrainingSeed = Annotated[int, typer.Option(help="Seed of the training.", min=0)]
 ClimbName = Annotated[str, typer.Option(help="Folder under $ZIGGURAT_HOME/runs.")]
 ServeAfterwards = Annotated[bool, typer.Option(help="Serve the chat page afterwards.")]
 ResumeClimb = Annotated[bool, typer.Option(help="Continue a climb that was interrupted.")]

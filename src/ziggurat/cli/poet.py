@@ -33,10 +33,13 @@ def poet(
     ziggurat poet --data poems_zh.jsonl.gz --budget 10m --no-serve
     ziggurat poet --data poems_zh.jsonl.gz --resume
     """
+    from ziggurat.files import check_folder
+    from ziggurat.places import ladder_folder
     from ziggurat.stages.plan import parse_budget
     from ziggurat.verse import climb as climbing
     from ziggurat.verse import report
 
+    check_folder(ladder_folder(name))
     climb = climbing.begin(
         data,
         parse_budget(budget),

@@ -16,6 +16,8 @@ from ziggurat.cli import inputs, options
 from ziggurat.cli.feedback import align, ppo, reward
 from ziggurat.cli.inputs import parent_of, print_done, print_plan
 from ziggurat.console import err, out
+from ziggurat.errors import UsageError
+from ziggurat.files import check_folder
 
 __all__ = ["align", "ppo", "pretrain", "reward", "sample", "sft"]
 
@@ -153,6 +155,9 @@ def sample(
     from ziggurat.stages import sample as stage
 
     loaded = inputs.records(inputs.need_data(data, "sample"), load_prompts, skip=skip_bad_rows)
+    if out_.is_dir():
+        raise UsageError(f"{out_} is a folder; name a file with --out.")
+    check_folder(out_.parent)
     params = SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
     sampled = stage.sample(policy, loaded.records, k, params, greedy=greedy)
     written = stage.write_to_rank(out_, sampled, policy=policy, params=params)

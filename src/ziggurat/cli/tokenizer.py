@@ -41,8 +41,10 @@ def train(
     """
     from ziggurat.corpus.documents import read_documents
     from ziggurat.errors import UsageError
+    from ziggurat.files import check_folder
     from ziggurat.tokenizer.bpe import Tokenizer
 
+    check_folder(to)
     if (to / "tokenizer.json").exists() and not overwrite:
         raise UsageError(f"{to} already holds a tokenizer; name another folder, or add --overwrite.")
     t0 = time.monotonic()

@@ -17,9 +17,9 @@ app = typer.Typer(no_args_is_help=True, help="The embedded little world: its fil
 def write(
     folder: Annotated[Path, typer.Argument(help="Where to write the files.")],
     town: options.Town = 1,
-    documents: Annotated[int, typer.Option(help="Documents of stage 1.")] = 20_000,
-    demonstrations: Annotated[int, typer.Option(help="Demonstrations of stage 2.")] = 6_000,
-    prompts: Annotated[int, typer.Option(help="Prompts of stages 3 and 4.")] = 4_000,
+    documents: Annotated[int, typer.Option(help="Documents of stage 1.", min=1)] = 20_000,
+    demonstrations: Annotated[int, typer.Option(help="Demonstrations of stage 2.", min=1)] = 6_000,
+    prompts: Annotated[int, typer.Option(help="Prompts of stages 3 and 4.", min=1)] = 4_000,
 ) -> None:
     """Write documents, demonstrations and prompts of a town as JSON Lines; the same seed gives the same bytes.
 
@@ -27,11 +27,13 @@ def write(
     ziggurat town write town-files
     ziggurat town write town-files --town 7 --documents 50000
     """
+    from ziggurat.files import check_folder
     from ziggurat.records import Prompt, write_records
     from ziggurat.town.demonstrations import Teacher, write_demonstrations
     from ziggurat.town.documents import held_out_documents, write_documents
     from ziggurat.town.people import build_town
 
+    check_folder(folder)
     made = build_town(town)
     teacher = Teacher(made)
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +50,7 @@ def write(
 @app.command()
 def people(
     town: options.Town = 1,
-    count: Annotated[int, typer.Option(help="So many residents of each split.")] = 5,
+    count: Annotated[int, typer.Option(help="So many residents of each split.", min=1)] = 5,
 ) -> None:
     """Show some residents: the truth that the exam asks for; withheld facts stand in brackets."""
     from ziggurat.town.people import SPLIT_SIZES, build_town

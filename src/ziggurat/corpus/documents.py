@@ -43,7 +43,7 @@ def read_documents(
             raise DataError("no such file or folder; check the path.", path=path)
         files = sorted(_files(path)) if path.is_dir() else [path]
         if not files:
-            raise DataError("the folder holds no file.", path=path)
+            raise DataError("the folder holds no file; name one that does.", path=path)
         for file in files:
             yield from _documents(file, skip_bad_rows)
 

@@ -75,7 +75,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
                 file, 1
             ):  # bytes part at \n only: U+2028 may stand inside a JSON string
                 if raw.strip():
-                    yield number, json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
+                    yield number, json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n"))
         except UnicodeDecodeError:
             raise DataError("not UTF-8 text; save the file as UTF-8.", path=path, line=number) from None
         except ValueError as error:
@@ -115,7 +115,7 @@ def _torn(path: Path, error: Exception) -> DataError:
 def _broken(path: Path, line: int, error: ValueError) -> DataError:
     column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
     reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-    return DataError(f"broken JSON{column} ({reason}).", path=path, line=line)
+    return DataError(f"broken JSON{column} ({reason}); mend that line.", path=path, line=line)
 
 
 def _csv(path: Path, delimiter: str) -> Iterator[tuple[int, Row]]:

@@ -57,7 +57,12 @@ def sniff(path: Path) -> Sniffed:
     open_text(path).close()  # missing, a folder, not readable: said here, in one sentence
     if kind_of(path) not in ROW_KINDS:
         return Sniffed("raw text")
-    rows = [row for _, row in islice(read_rows(path), _LOOKED_AT)]
+    rows: list[Row] = []
+    try:
+        rows.extend(row for _, row in islice(read_rows(path), _LOOKED_AT))
+    except DataError:
+        if not rows:
+            raise  # otherwise the reader meets the broken row again, and names it or sets it aside
     first = rows[0]
     if kind_of(path) in _NATIVE_KINDS:
         for kind in (Comparison, Rating, Demonstration, Prompt, Document):

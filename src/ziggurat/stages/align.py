@@ -61,7 +61,7 @@ class AlignConfig(Config):
     start: Literal["previous", "sft"] = "previous"
     """PPO of a later round goes on from the round before, or starts anew from the stage-2 model."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     reward: RewardConfig = RewardConfig()
     ppo: PPOConfig = PPOConfig()
 

@@ -58,6 +58,8 @@ def sample(
     from ziggurat.tokenizer.template import ChatTemplate
     from ziggurat.training.precision import choose_dtype
 
+    if k < 2:
+        raise UsageError(f"k is {k}; a comparison holds 2 to {LARGEST_K} completions.")
     folder = model_folder(policy)
     template = ChatTemplate(Tokenizer.load(folder))
     model = load_model(folder, dtype=choose_dtype()[0])

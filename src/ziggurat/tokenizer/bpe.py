@@ -81,7 +81,7 @@ class Tokenizer:
         if vocab_size < SMALLEST_VOCABULARY:
             raise ConfigError(
                 f"vocabulary of {vocab_size} tokens is too small: 256 bytes and {len(SPECIALS)} special tokens "
-                f"need {SMALLEST_VOCABULARY}"
+                f"need {SMALLEST_VOCABULARY}; ask for that or more."
             )
         full = hf.Tokenizer(models.BPE())
         full.pre_tokenizer = pre_tokenizers.Sequence(
@@ -138,12 +138,14 @@ class Tokenizer:
         if not path.is_file():
             raise ModelFolderError(
                 f"{folder} has no tokenizer.json; give a run, a folder made by `ziggurat tokenizer train`, "
-                "or a Hugging Face folder with a fast tokenizer"
+                "or a Hugging Face folder with a fast tokenizer."
             )
         try:
             full = hf.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
-            raise ModelFolderError(f"{path} is not a tokenizer that can be read: {error}") from None
+            raise ModelFolderError(
+                f"{path} is not a tokenizer that can be read ({error}); fetch or write the file again."
+            ) from None
         config = _read_json(path.parent / "tokenizer_config.json")
         jinja = path.parent / "chat_template.jinja"
         template = jinja.read_text(encoding="utf-8") if jinja.is_file() else config.get("chat_template")

@@ -49,7 +49,7 @@ class TrainConfig(Config):
     grad_clip: float = Field(default=1.0, ge=0)
     """Largest allowed norm of the whole gradient; 0 switches clipping off."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Seeds torch, numpy and random before the first step."""
 
     dtype: Literal["auto", "fp32", "bf16"] = "auto"

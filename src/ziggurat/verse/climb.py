@@ -27,7 +27,7 @@ from ziggurat.model.config import ModelConfig
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_model, load_scalar
 from ziggurat.model.transformer import Transformer
-from ziggurat.places import model_folder, runs_home
+from ziggurat.places import ladder_folder, model_folder
 from ziggurat.records import Comparison, Demonstration, Document, Prompt, write_records
 from ziggurat.runs import Run
 from ziggurat.settings import parse_yaml
@@ -139,7 +139,7 @@ def begin(
     A resumed climb reads its plan back, so that what it does never depends on how fast the machine is today.
     """
     need_pypinyin()
-    folder = runs_home() / name
+    folder = ladder_folder(name)
     plan_file = folder / "plan.json"
     if resume:
         return _continue(data, folder, plan_file)
