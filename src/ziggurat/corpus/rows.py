@@ -71,11 +71,11 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
     with open_text(path) as file:
         number = 0
         try:
-            for number, raw in enumerate(
-                file, 1
-            ):  # bytes part at \n only: U+2028 may stand inside a JSON string
+            # bytes part at \n only: U+2028 may stand inside a JSON string
+            for number, raw in enumerate(file, 1):
                 if raw.strip():
-                    yield number, json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n"))
+                    text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                    yield number, json.loads(text.rstrip("\r\n"))
         except UnicodeDecodeError:
             raise DataError("not UTF-8 text; save the file as UTF-8.", path=path, line=number) from None
         except ValueError as error:
