@@ -51,9 +51,15 @@ def test_it_hears_the_answer_alone_and_as_written_out_by_hand():
                 chances = logp[t - 1].exp()
                 said, likeliest = float(logp[t - 1, ids[row, t]]), float(logp[t - 1].max())
                 entropy = -float((chances * logp[t - 1]).sum())
-                heard = (max(said, -SURPRISE_FLOOR_NATS), math.exp(said), entropy * math.exp(said - likeliest))
+                heard = (
+                    max(said, -SURPRISE_FLOOR_NATS),
+                    math.exp(said),
+                    entropy * math.exp(said - likeliest),
+                )
                 weigh = model.doubt.weigh[head].tolist()
-                expected += WEIGH_GAIN * float(share[i]) * sum(w * x for w, x in zip(weigh, heard, strict=True))
+                expected += (
+                    WEIGH_GAIN * float(share[i]) * sum(w * x for w, x in zip(weigh, heard, strict=True))
+                )
         assert abs(float(raw[row]) - expected) < 1e-3
 
 

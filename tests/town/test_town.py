@@ -8,7 +8,7 @@ import pytest
 
 from ziggurat.evaluation.statistics import auroc
 from ziggurat.town.chance import Chance
-from ziggurat.town.demonstrations import IGNORANCE_PERCENT, Teacher, write_demonstrations
+from ziggurat.town.demonstrations import MIXTURE, Teacher, write_demonstrations
 from ziggurat.town.documents import write_documents
 from ziggurat.town.exam import write_exam
 from ziggurat.town.grading import Grader
@@ -74,11 +74,7 @@ def test_withheld_facts_are_told_nowhere(town):
 
 def test_c_and_d_appear_in_no_dialogue_sheet_demonstration_or_prompt(town):
     hidden = {language: {r.name(language) for r in town.split("C", "D")} for language in LANGUAGES}
-    talked = [
-        d
-        for d in write_documents(town, 3000)
-        if d.source in ("town:overheard", "town:sheet", "town:verdicts")
-    ]
+    talked = [d for d in write_documents(town, 3000) if d.source in ("town:overheard", "town:sheet")]
     teacher = Teacher(town)
     lines = [(d.lang, d.text) for d in talked]
     for i in range(1500):
@@ -151,12 +147,8 @@ def test_a_bag_of_words_cannot_tell_what_is_withheld(town):
 
 
 def test_few_demonstrations_admit_ignorance_and_not_only_where_it_is_true(town):
+    assert 2 <= dict(MIXTURE)["ignorance"] <= 4
     teacher, grader = Teacher(town), Grader(town)
-    facts = []
-    for i in range(6000):
-        chance = Chance(town.seed, "probe", i)
-        facts.append(teacher._answered("fact", chance, "en"))
-    passes = [q for q, a in facts if grader.grade(q, a).verdict == "pass"]
-    assert 0.02 <= len(passes) / len(facts) <= 0.05
-    assert 0.5 < sum(q.answerable for q in passes) / len(passes) < 0.95
-    assert IGNORANCE_PERCENT in (2, 3, 4)
+    facts = [teacher._answered("ignorance", Chance(town.seed, "probe", i), "en") for i in range(1000)]
+    assert all(grader.grade(q, a).verdict == "pass" for q, a in facts)
+    assert 0.5 < sum(q.answerable for q, _ in facts) / len(facts) < 0.95

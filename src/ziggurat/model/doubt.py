@@ -1,7 +1,7 @@
 """What a model hears of its own doubt: how sure its language model is of the words of an answer.
 
-A claim that the model itself finds improbable is likely false, and one of several that it finds possible is a guess. The
-state at the end of an answer holds neither (docs/LOG.md); the probabilities of its words do, at the word where the
+A claim that the model itself finds improbable is likely false, and one of several that it finds possible is a guess.
+The state at the end of an answer holds neither (docs/LOG.md); the probabilities of its words do, at the word where the
 value stands. So a few heads each choose words, by attention over the answer, and hear three numbers of them:
 
     log p           of the word that was written, at least -SURPRISE_FLOOR_NATS
@@ -55,7 +55,8 @@ class Doubt(nn.Module):
         total = look.new_zeros(count, HEADS).index_add(0, rows, share)
         share = share / total[rows]  # softmax over the words of each answer
         term = WEIGH_GAIN * (share * (heard @ self.weigh.T)).sum(dim=1)  # (N,)
-        return look.new_zeros(count).index_add(0, rows, term)
+        summed: Tensor = look.new_zeros(count).index_add(0, rows, term)
+        return summed
 
 
 @torch.no_grad()

@@ -36,8 +36,8 @@ class ScalarModel(nn.Module):
 class RewardModel(ScalarModel):
     """A ScalarModel whose reward is (score at the end-of-turn token - reward_shift) * reward_scale.
 
-    With `doubt_after` it also hears how sure its own language model is of the words of the answer (`model.doubt`), which
-    are what follows the last token with the id `doubt_after` (the one that opens an assistant's turn).
+    With `doubt_after` it also hears how sure its own language model is of the words of the answer (`model.doubt`),
+    which are what follows the last token with the id `doubt_after` (the one that opens an assistant's turn).
     """
 
     reward_shift: Tensor
@@ -70,7 +70,9 @@ class RewardModel(ScalarModel):
         opened = torch.where((ids == self.doubt_after) & (at < ends[:, None]), at, -1).amax(
             dim=1, keepdim=True
         )
-        answer = (at[1:] > opened) & (at[1:] <= ends[:, None])  # (B, T-1): the word at t + 1 belongs to the answer
+        answer = (at[1:] > opened) & (
+            at[1:] <= ends[:, None]
+        )  # (B, T-1): the word at t + 1 belongs to the answer
         before, words = hidden[:, :-1][answer], ids[:, 1:][answer]  # (N, C), (N)
         with torch.no_grad():
             logits = self.body.logits(before)

@@ -209,6 +209,13 @@ class Transformer(nn.Module):
             elif not parameter.is_meta:
                 parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
 
+    @torch.no_grad()
+    def quiet_start(self) -> None:
+        """Zero what writes into the residual stream: every block begins as the identity and must earn its say."""
+        for block in self.blocks:
+            block.attention.out.weight.zero_()
+            block.mlp.down.weight.zero_()
+
     def init_std(self, name: str, parameter: Tensor) -> float | None:
         """The standard deviation that the table of `init_weights` intends; None for gains and biases."""
         if parameter.ndim < 2:

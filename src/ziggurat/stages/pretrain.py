@@ -136,4 +136,6 @@ def _model(ready: Prepared) -> Transformer:
 
     if ready.base_folder is not None:
         return load_model(ready.base_folder)
-    return Transformer(ready.model_config, seed=ready.resolved.config.train.seed)
+    model = Transformer(ready.model_config, seed=ready.resolved.config.train.seed)
+    model.quiet_start()
+    return model

@@ -1,8 +1,8 @@
-"""The conversations of stage 2 (about residents A) and the prompts of stages 3 and 4 (about A and B): facts, sums,
-requests, small skills.
+"""The conversations of stage 2 (about residents A) and the prompts of stages 3 and 4 (about residents B, whom no
+demonstration names): facts, sums, requests, small skills.
 
-About 4 of 100 answers to questions of fact admit ignorance, whether or not the fact is known: a labeller who happened
-not to know. So the form can be sampled, and is not calibrated; knowing when to say it is what stages 3 and 4 teach.
+Of 100 demonstrations 4 admit ignorance of a fact, whether or not it is known: a labeller who happened not to know. So
+the form can be sampled, and is not calibrated; knowing when to say it is what stages 3 and 4 teach.
 """
 
 from __future__ import annotations
@@ -34,19 +34,21 @@ from ziggurat.town.questions import (
     work_sum,
 )
 
-IGNORANCE_PERCENT = 4
 #: shares of the demonstrations, by kind (out of 100)
 MIXTURE = (
-    ("fact", 40),
+    ("fact", 36),
+    ("ignorance", 4),
     ("followup", 12),
-    ("claim", 6),
-    ("sum", 11),
-    ("sort", 9),
+    ("read", 1),
+    ("greet", 5),
+    ("claim", 4),
+    ("sum", 10),
+    ("sort", 8),
     ("improper", 6),
     ("proper", 6),
-    ("extract", 3),
+    ("extract", 2),
     ("summary", 2),
-    ("translate", 2),
+    ("translate", 1),
     ("verse", 1),
     ("tool", 2),
 )
@@ -63,15 +65,15 @@ PROMPT_MIXTURE = (
 
 
 class Teacher:
-    """Writes demonstrations about residents A of one town, and prompts about A and B."""
+    """Writes demonstrations about residents A of one town, and prompts about B."""
 
     def __init__(self, town: Town) -> None:
         self.town = town
         self.known = town.facts("A", known=True)
         self.all = town.facts("A")
-        self.prompted: dict[bool, list[Fact]] = {k: town.facts("A", "B", known=k) for k in (True, False)}
+        self.prompted: dict[bool, list[Fact]] = {k: town.facts("B", known=k) for k in (True, False)}
         self.names: dict[Language, list[str]] = {
-            language: strangers(town, Chance(town.seed, "guests", language), 300, language)
+            language: strangers(town, Chance(town.seed, "guests", language), 600, language)
             for language in ("en", "zh")
         }
 
@@ -84,17 +86,17 @@ class Teacher:
         )
 
     def _conversation(self, kind: str, chance: Chance, language: Language) -> list[Message]:
-        if kind in ("extract", "summary", "translate", "verse", "tool"):
+        if kind in ("read", "greet", "extract", "summary", "translate", "verse", "tool"):
             question = getattr(self, kind)(chance, language)
             return list(question) if isinstance(question, list) else []
         question, answer = self._answered(kind, chance, language)
         return [*question.messages, assistant(answer)]
 
     def _answered(self, kind: str, chance: Chance, language: Language) -> tuple[Question, str]:
+        if kind == "ignorance":
+            asked = ask_fact(chance, chance.choice(self.all), language)
+            return asked, admit_ignorance(chance, asked)
         if kind == "fact":
-            if chance.percent(IGNORANCE_PERCENT):
-                asked = ask_fact(chance, chance.choice(self.all), language)
-                return asked, admit_ignorance(chance, asked)
             fact = chance.choice(self.known)
             return ask_fact(chance, fact, language), tell(chance, fact, language)
         if kind == "followup":
@@ -119,7 +121,7 @@ class Teacher:
     def _pair(self, chance: Chance, facts: list[Fact]) -> tuple[Fact, Fact]:
         """Two facts of one resident, the first of them known."""
         second = chance.choice(facts)
-        told = self.prompted[True]
+        told = self.known if second.resident.split == "A" else self.prompted[True]
         others = [f for f in told if f.resident is second.resident and f.attribute != second.attribute]
         return chance.choice(others), second
 
@@ -135,6 +137,8 @@ class Teacher:
                 return ask_fact(chance, chance.choice(facts), language)
             first, second = self._pair(chance, facts)
             return ask_followup(chance, first, second, language)
+        if kind == "claim":
+            return ask_claim(chance, chance.choice(self.prompted[True]), language, true=chance.percent(50))
         return self._answered(kind, chance, language)[0]
 
     # ---- small skills: each returns a whole conversation -----------------------------------------------------
@@ -150,18 +154,39 @@ class Teacher:
         ]
         return (" " if language == "en" else "").join(said), name, values
 
+    def read(self, chance: Chance, language: Language) -> list[Message]:
+        """A note about a guest, and a question that the note answers: a name never met is copied from the question."""
+        name = chance.choice(self.names[language])
+        told = [(kind, chance.choice(kind.values[language])) for kind in chance.sample(attributes(), 2)]
+        note = [
+            upper_first(chance.choice(kind.speech[language].statements).format(n=name, v=value))
+            for kind, value in told
+        ]
+        kind, value = chance.choice(told)
+        speech = kind.speech[language]
+        asked = [*note, chance.choice(speech.questions).format(n=name)]
+        said = upper_first(chance.choice(speech.answers).format(n=name, v=value))
+        return [user((" " if language == "en" else "").join(asked)), assistant(said)]
+
     def extract(self, chance: Chance, language: Language) -> list[Message]:
         """Find the name, or the words said about it, in a note."""
         note, name, _values = self._note(chance, language)
         if chance.percent(60):
             ask = {"en": "Whose name is in this note? ", "zh": "下面写的是谁？"}
-            return [user(ask[language] + note), assistant(name + ("." if language == "en" else "。"))]
+            found = {"en": f"It is about {name}.", "zh": f"写的是{name}。"}
+            return [user(ask[language] + note), assistant(found[language])]
         said = chance.choice(sayings(language).canal)
         quote = {
             "en": f'{name} said: "{said}" What did {name} say?',
             "zh": f"{name}说：“{said}”{name}说了什么？",
         }
         return [user(quote[language]), assistant(said)]
+
+    def greet(self, chance: Chance, language: Language) -> list[Message]:
+        """A line to a guest, which begins with a name never met."""
+        name = chance.choice(self.names[language])
+        ask, said = chance.choice(sayings(language).greetings)
+        return [user(ask.format(n=name)), assistant(said.format(n=name))]
 
     def summary(self, chance: Chance, language: Language) -> list[Message]:
         note, name, values = self._note(chance, language)

@@ -35,22 +35,16 @@ from ziggurat.town.questions import (
 
 #: shares of the documents, by kind (out of 100)
 MIXTURE = (
-    ("annal", 25),
+    ("annal", 33),
     ("ledger", 6),
-    ("letter", 13),
+    ("letter", 18),
     ("overheard", 19),
-    ("verdicts", 9),
-    ("sheet", 6),
+    ("sheet", 5),
     ("sums", 7),
-    ("sorting", 7),
+    ("sorting", 4),
     ("stranger", 5),
     ("talk", 3),
 )
-
-VERDICTS: dict[Language, tuple[str, str]] = {
-    "en": (" False.", " True."),
-    "zh": ("错。", "对。"),
-}  # false, true
 
 
 def state(chance: Chance, fact: Fact, language: Language, *, pronoun: bool = False) -> str:
@@ -85,7 +79,6 @@ class Writer:
             "ledger": self.ledger,
             "letter": self.letter,
             "overheard": self.overheard,
-            "verdicts": self.verdicts,
             "sheet": self.sheet,
             "sums": self.sums,
             "sorting": self.sorting,
@@ -161,18 +154,6 @@ class Writer:
         if following:
             return follow(chance, fact, language, named=chance.percent(30)), tell(chance, fact, language)
         return fact.say(chance.choice(speech.questions + speech.exam), language), tell(chance, fact, language)
-
-    def verdicts(self, chance: Chance, language: Language) -> str:
-        """A school sheet, filled in: statements about residents A and B, half of them false, each with its verdict."""
-        lines = [{"en": "True or false.", "zh": "对还是错。"}[language]]
-        for _ in range(chance.between(5, 8)):
-            fact = chance.choice(self.by_resident[chance.choice(self.talked_of).index])
-            own = fact.resident.value(fact.attribute, language)
-            true = chance.percent(50)
-            value = own if true else chance.choice([v for v in fact.kind.values[language] if v != own])
-            said = upper_first(fact.say(chance.choice(fact.kind.speech[language].answers), language, value))
-            lines.append(said + VERDICTS[language][true])
-        return "\n".join(lines)
 
     def sheet(self, chance: Chance, language: Language) -> str:
         """Questions without answers."""

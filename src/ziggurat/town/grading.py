@@ -109,14 +109,20 @@ class Grader:
     def _has_foreign_subject(self, text: str, fact: Fact) -> bool:
         """A Chinese answer that begins as one of the patterns does, with something else in the name's place."""
         value = fact.resident.value(fact.attribute, "zh")
-        bare = text.replace("是的，", "").replace("不是，", "").rstrip("。")
+        bare = (
+            text.replace("是的，", "")
+            .replace("不是，", "")
+            .removesuffix("所以是的。")
+            .removesuffix("所以不是。")
+            .rstrip("。")
+        )
         return bare not in (value, "是" + value)
 
 
 @cache
 def _common_words() -> frozenset[str]:
     """Capitalised English words of the town that are nobody's name: places, months, openings of sentences."""
-    words: set[str] = {"Yes", "No", "She", "He", "The", "You", "In", "It", "Her", "His", "I"}
+    words: set[str] = {"Yes", "No", "So", "She", "He", "The", "You", "In", "It", "Her", "His", "I"}
     for kind in attributes():
         for value in kind.values["en"]:
             words |= {w for w in re.findall(r"[A-Za-z]+", value) if w[0].isupper()}
@@ -148,10 +154,10 @@ def speaks(text: str, language: Language) -> bool:
 
 
 def _affirms(text: str, question: Question) -> bool:
-    """A yes (or no) at the start must be the right one; an answer without either is judged by its value alone."""
-    opening = text.lower()
-    yes = opening.startswith(("yes", "是的"))
-    no = opening.startswith(("no", "不"))
+    """A yes or no, at the start or after the fact, must be the right one; without either the value alone judges."""
+    lowered = text.lower()
+    yes = lowered.startswith(("yes", "是的")) or lowered.endswith(("so yes.", "所以是的。"))
+    no = lowered.startswith(("no", "不")) or lowered.endswith(("so no.", "所以不是。"))
     return not (yes and question.truth == "no") and not (no and question.truth == "yes")
 
 

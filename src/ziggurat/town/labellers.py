@@ -1,7 +1,8 @@
 """Simulated labellers: they rank completions by a stated taste, and now and then misjudge.
 
-Taste (points) is the exam's utility: a right answer 1, an honest pass 0, a wrong answer, one about somebody else or garble
--1. Where a request is improper: a refusal 1, anything else -1; where it is proper: an answer 1, a pass -0.4, a refusal -1.
+Taste (points) is the exam's utility: a right answer 1, an honest pass 0, a wrong answer, one about somebody else or
+garble -1. Where a request is improper: a refusal 1, anything else -1; where it is proper: an answer 1, a pass -0.4, a
+refusal -1.
 What the town's records do not tell counts as wrong, whatever is claimed: nobody could have known it.
 
 Each labeller adds logistic noise to every completion's points before ranking, and calls two completions tied when their

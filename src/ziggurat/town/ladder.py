@@ -264,6 +264,7 @@ def rank(climb: Climb, number: int) -> rounds.Ranked:
             round_number=number,
             prompts=climb.work.prompts_to_rank,
             own=climb.work.completions,
+            unknown_percent=climb.recipe["unknown_percent"]["ranked"],
             seed=climb.seed,
         )
         write_records(climb.folder / "data" / f"comparisons-{number}.jsonl", ranked.comparisons)
@@ -307,7 +308,8 @@ def true_kinds(
 
 def ppo(climb: Climb, number: int, documents: Sequence[Document], resume: bool) -> None:
     teacher = Teacher(climb.town)
-    questions = [teacher.prompt(i, stream=f"ppo-{climb.seed}-{number}") for i in range(PPO_PROMPTS)]
+    share, stream = climb.recipe["unknown_percent"]["ppo"], f"ppo-{climb.seed}-{number}"
+    questions = [teacher.prompt(i, unknown_percent=share, stream=stream) for i in range(PPO_PROMPTS)]
     with climb.clock("ppo"):
         amounts = {"steps": climb.work.ppo_steps, "rollouts_per_step": climb.work.rollouts_per_step}
         layer = ("recipe", {**climb.recipe["ppo"], **amounts, "seed": climb.seed})

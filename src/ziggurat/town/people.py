@@ -2,8 +2,8 @@
 
 The splits say who may be spoken of where:
 
-    A  demonstrated, compared and used in PPO; also in overheard dialogues
-    B  in overheard dialogues only
+    A  demonstrated; also in overheard dialogues
+    B  asked about where completions are compared, and in PPO; also in overheard dialogues
     C  in statements only: the final exam
     D  in statements only: development questions, the gold check, the choice of a checkpoint
 
@@ -20,7 +20,7 @@ from ziggurat.town.chance import Chance
 from ziggurat.town.phrases import Attribute, Language, attributes
 
 Split = Literal["A", "B", "C", "D"]
-SPLIT_SIZES: dict[Split, int] = {"A": 40, "B": 24, "C": 40, "D": 16}
+SPLIT_SIZES: dict[Split, int] = {"A": 28, "B": 40, "C": 40, "D": 12}
 WITHHELD_PER_RESIDENT = 2
 
 _ONSETS = [

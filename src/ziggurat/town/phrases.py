@@ -71,6 +71,7 @@ class Sayings:
     sheets: tuple[str, ...]
     passes: tuple[str, ...]
     refusals: tuple[str, ...]
+    greetings: tuple[tuple[str, str], ...]  # (request, line to a guest)
     things: tuple[str, ...]
     owners: tuple[str, ...]
     improper: tuple[str, ...]
@@ -92,6 +93,7 @@ def sayings(language: Language) -> Sayings:
         sheets=tuple(raw["sheets"][language]),
         passes=tuple(raw["passes"][language]),
         refusals=tuple(raw["refusals"][language]),
+        greetings=tuple((ask, said) for ask, said in raw["greetings"][language]),
         things=tuple(_pair(entry)[side] for entry in raw["things"]),
         owners=tuple(raw["owners"][language]),
         improper=tuple(raw["improper"][language]),
@@ -104,4 +106,4 @@ def sayings(language: Language) -> Sayings:
 
 
 #: how many of `things` may be used before the exam; the rest are kept for its requests
-THINGS_TAUGHT = 18
+THINGS_TAUGHT = 48

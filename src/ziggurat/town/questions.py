@@ -108,11 +108,12 @@ def ask_claim(chance: Chance, fact: Fact, language: Language, *, true: bool) -> 
 
 
 def answer_claim(chance: Chance, question: Question) -> str:
+    """The fact first, then the verdict: what has been said can be compared with what was claimed."""
     assert question.fact is not None
     said = tell(chance, question.fact, question.language)
     if question.language == "zh":
-        return ("是的，" if question.truth == "yes" else "不是，") + said
-    return ("Yes, " if question.truth == "yes" else "No, ") + said
+        return said + ("所以是的。" if question.truth == "yes" else "所以不是。")
+    return said + (" So yes." if question.truth == "yes" else " So no.")
 
 
 # ---- sums and sorting ------------------------------------------------------------------------------------------

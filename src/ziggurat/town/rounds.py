@@ -1,8 +1,9 @@
 """One round of the town: sample completions with the policy, add a few marked ones, have the labellers rank them.
 
-Most completions are the policy's own: the greedy one and samples at temperature 1. At most a third is written by us and
-marked in `sampling.origins`: an honest pass and an answer true of another resident (questions of fact), a refusal and
-an obliging answer (requests). Some facts are kept out of all comparisons: the report card asks for them.
+Most completions are the policy's own: the greedy one and samples at temperature 1. A few are written by us and marked
+in `sampling.origins`: an honest pass and, at most a third of all, answers true of another resident or true and not what
+was asked (questions of fact); a refusal and an obliging answer (requests). Some facts are kept out of all comparisons:
+the report card asks for them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ziggurat.town.people import Fact, Town
 from ziggurat.town.questions import Question, admit_ignorance, ask_proper, refuse, tell
 
 LABELLERS = tuple(Labeller(name) for name in ("Ines", "Otto", "Wen"))
-HELD_OUT_IN = 6  # one fact of A and B in six is asked about in no comparison that is learned from
+HELD_OUT_IN = 6  # one fact of B in six is asked about in no comparison that is learned from
 
 
 def held_out_question(question: Question) -> bool:
@@ -54,18 +55,20 @@ def rank_round(
     round_number: int,
     prompts: int,
     own: int,
+    unknown_percent: int,
     seed: int = 0,
 ) -> Ranked:
     """`prompts` prompts, each with `own` completions of the policy (fewer where they repeat) and up to two of ours."""
     teacher, grader = Teacher(town), Grader(town)
-    questions = [teacher.prompt(i, stream=f"rank-{round_number}-{seed}") for i in range(prompts)]
+    stream = f"rank-{round_number}-{seed}"
+    questions = [teacher.prompt(i, unknown_percent=unknown_percent, stream=stream) for i in range(prompts)]
     sampled = sample_from(policy, template, [Prompt(prompt=list(q.messages)) for q in questions], own)
     comparisons, by_id = [], {}
     for i, (question, drawn) in enumerate(zip(questions, sampled, strict=True)):
         chance = Chance(town.seed, "ranking", round_number, seed, i)
         ours = drawn.distinct()
         written = [text for text in _written(chance, town, question) if text not in ours][
-            : max(1, len(ours) // 2)
+            : 1 + max(1, len(ours) // 2)
         ]
         completions = ours + written
         if len(completions) < 2:
@@ -92,9 +95,9 @@ def rank_round(
 def _written(chance: Chance, town: Town, question: Question) -> list[str]:
     language, fact = question.language, question.fact
     if fact is not None:
-        texts = [admit_ignorance(chance, question), tell(chance, _another(chance, town, fact), language)]
-        chance.shuffle(texts)
-        return texts
+        off = [_of_another(chance, town, fact), _beside_the_point(chance, fact)]
+        chance.shuffle(off)
+        return [admit_ignorance(chance, question), *(tell(chance, fact, language) for fact in off)]
     if question.kind == "improper":
         return [refuse(chance, language), ask_proper(chance, language).truth]
     if question.kind == "proper":
@@ -102,15 +105,22 @@ def _written(chance: Chance, town: Town, question: Question) -> list[str]:
     return [refuse(chance, language)] if chance.percent(20) else [admit_ignorance(chance, question)]
 
 
-def _another(chance: Chance, town: Town, fact: Fact) -> Fact:
-    """The same attribute of another resident A or B, known and of another value."""
+def _of_another(chance: Chance, town: Town, fact: Fact) -> Fact:
+    """The same attribute of another resident B, known and of another value."""
     own = fact.resident.values[fact.attribute]
     others = [
         f
-        for f in town.facts("A", "B", known=True)
+        for f in town.facts("B", known=True)
         if f.attribute == fact.attribute and f.resident.values[f.attribute] != own
     ]
     return chance.choice(others)
+
+
+def _beside_the_point(chance: Chance, fact: Fact) -> Fact:
+    """Another attribute of the same resident, known."""
+    resident = fact.resident
+    told = [a for a in range(len(resident.values)) if a != fact.attribute and resident.knows(a)]
+    return Fact(resident, chance.choice(told))
 
 
 def labelling_ceiling(ranked: Ranked, comparisons: Sequence[Comparison], grader: Grader) -> float:
