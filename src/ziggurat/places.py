@@ -7,6 +7,7 @@ run may be named, so may the path of any run folder, checkpoint or Hugging Face 
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 from ziggurat.checkpoint_folders import torn_reason, whole_checkpoints
@@ -35,6 +36,20 @@ def ladder_folder(ladder: str) -> Path:
     if not re.fullmatch(r"[\w.-]+", ladder) or ladder.strip(".") == "":
         raise RunError(f'"{ladder}" cannot name a ladder; use letters, digits, "-" and "_".')
     return runs_home() / ladder
+
+
+def make_room(folder: Path, *, overwrite: bool) -> None:
+    """An empty place for a climb. Only what a climb made is ever removed, and only with `overwrite`."""
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not overwrite:
+        raise RunError(
+            f"{folder} holds an earlier climb; talk to it with `ziggurat serve {folder.name}`, continue it with "
+            "--resume, replace it with --overwrite, or give another --name."
+        )
+    if not (folder / "plan.json").is_file():
+        raise RunError(f"{folder} was not made by a climb, so it is not overwritten; give another --name.")
+    shutil.rmtree(folder)
 
 
 def next_run_path(ladder: str, stage: str) -> Path:

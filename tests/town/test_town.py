@@ -86,6 +86,30 @@ def test_c_and_d_appear_in_no_dialogue_sheet_demonstration_or_prompt(town):
         assert not any(name in text for name in hidden[language]), text
 
 
+def test_b_is_asked_about_but_never_demonstrated_nor_overheard(town):
+    names = {language: {r.name(language) for r in town.split("B")} for language in LANGUAGES}
+    teacher = Teacher(town)
+    talked = [d for d in write_documents(town, 3000) if d.source in ("town:overheard", "town:sheet")]
+    lines = [(d.lang, d.text) for d in talked]
+    asked = 0
+    for i in range(1500):
+        language = "en" if i % 2 == 0 else "zh"
+        lines += [(language, m.content) for m in teacher.demonstration(i).messages]
+        asked += any(name in teacher.prompt(i).messages[-1].content for name in names[language])
+    assert asked > 600
+    for language, text in lines:
+        assert not any(name in text for name in names[language]), text
+
+
+def test_nobody_is_a_resident_and_nothing_is_known_of_them(town):
+    prompts = [Teacher(town).prompt(i) for i in range(1500)]
+    asked = [q for q in prompts if q.fact is not None and q.fact.resident.index >= len(town.residents)]
+    assert 20 < len(asked) < 200
+    assert not any(q.answerable for q in asked)
+    names = {r.name(language) for r in town.residents for language in LANGUAGES}
+    assert not any(q.fact.resident.name(q.language) in names for q in asked if q.fact)
+
+
 def test_exam_words_are_never_demonstrated(town):
     asked = {
         i.question.messages[-1].content

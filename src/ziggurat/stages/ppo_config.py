@@ -129,7 +129,7 @@ class PPOConfig(Config):
     allow_weak_reward_model: bool = False
     """Go on although the reward model failed its report card."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     threads: int = Field(default=0, ge=0)
     """CPU threads; 0 leaves torch's choice. Part of what makes a resumed run equal byte for byte."""
@@ -175,7 +175,7 @@ def prepare(
     data: list[dict[str, Any]] | None = None,
 ) -> Prepared:
     """Check that the networks belong together, render the prompts, pack the documents; nothing is written."""
-    from ziggurat.model.hub import load_config
+    from ziggurat.model.hub import is_scalar, load_config
     from ziggurat.places import find_run, model_folder
     from ziggurat.stages.rollouts import render_prompts
     from ziggurat.tokenizer.bpe import Tokenizer
@@ -186,6 +186,15 @@ def prepare(
     folder, reward_folder = model_folder(policy), model_folder(reward_model)
     reference_folder = model_folder(reference) if reference is not None else folder
     tokenizer = Tokenizer.load(folder)
+    if not is_scalar(reward_folder):
+        raise ModelFolderError(
+            f"{reward_folder} is a language model, not a reward model; name a run of stage 3."
+        )
+    for answering in (folder, reference_folder):
+        if is_scalar(answering):
+            raise ModelFolderError(
+                f"{answering} is a reward model; name a run of stage 2 or 4 as the policy."
+            )
     for other in {reward_folder, reference_folder} - {folder}:
         if Tokenizer.load(other).fingerprint != tokenizer.fingerprint:
             raise ModelFolderError(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from ziggurat.records import Demonstration, Message
 from ziggurat.town.chance import Chance
-from ziggurat.town.people import Fact, Town, strangers
+from ziggurat.town.people import Fact, Town, nobody, strangers
 from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, sayings
 from ziggurat.town.questions import (
     Question,
@@ -52,6 +52,9 @@ MIXTURE = (
     ("verse", 1),
     ("tool", 2),
 )
+NOBODY_PERCENT = 15
+"""Of the prompts that nobody can answer, those about people of whom no text speaks: there is no end of them, so that
+passing cannot be learned by heart."""
 #: shares of the prompts to be ranked and used in PPO
 PROMPT_MIXTURE = (
     ("fact", 70),
@@ -133,6 +136,9 @@ class Teacher:
         if kind in ("fact", "followup"):
             unknown = chance.percent(unknown_percent)
             facts = self.prompted[not unknown]
+            if unknown and chance.percent(NOBODY_PERCENT):
+                somebody = nobody(self.town, chance, number)
+                return ask_fact(chance, Fact(somebody, chance.below(len(attributes()))), language)
             if kind == "fact":
                 return ask_fact(chance, chance.choice(facts), language)
             first, second = self._pair(chance, facts)

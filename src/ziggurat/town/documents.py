@@ -1,6 +1,6 @@
 """The text of stage 1: annals, ledgers, letters, overheard dialogues, sheets, sums, strangers, town talk.
 
-Facts of residents A, B, C and D are told as statements; only A and B are spoken of in dialogues and on sheets.
+Facts of residents A, B, C and D are told as statements; only A are spoken of in dialogues and on sheets.
 Withheld facts are told nowhere. A dialogue puts each speaker's words on a line of their own:
 
     Overheard at the well.
@@ -69,7 +69,7 @@ class Writer:
         self.town = town
         self.told = list(town.facts("A", "B", "C", "D", known=True))
         self.by_resident = {r.index: [f for f in self.told if f.resident is r] for r in town.residents}
-        self.talked_of = [r for r in town.residents if r.split in ("A", "B")]
+        self.talked_of = [r for r in town.residents if r.split == "A"]
         self.names: dict[Language, list[str]] = {
             language: strangers(town, Chance(town.seed, "strangers", language), 400, language)
             for language in ("en", "zh")
@@ -122,7 +122,7 @@ class Writer:
         return "\n".join([chance.choice(opening[language]), *sentences])
 
     def overheard(self, chance: Chance, language: Language) -> str:
-        """A dialogue of two to four exchanges about residents A or B."""
+        """A dialogue of two to four exchanges about residents A."""
         words = sayings(language)
         asker, teller = chance.choice(words.speakers)
         lines = [chance.choice(words.overheard)]
@@ -148,7 +148,7 @@ class Writer:
         if draw < 16:
             claim = ask_claim(chance, fact, language, true=chance.percent(50))
             return claim.messages[-1].content, answer_claim(chance, claim)
-        if draw < 22:
+        if draw < 28:
             proper = ask_proper(chance, language)
             return proper.messages[-1].content, proper.truth
         if following:

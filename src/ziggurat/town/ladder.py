@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import resource
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ from ziggurat.files import atomic_write_text
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_model, load_scalar
-from ziggurat.places import model_folder, runs_home
+from ziggurat.places import ladder_folder, make_room, model_folder
 from ziggurat.records import Comparison, Demonstration, Document, Prompt, write_records
 from ziggurat.runs import Run
 from ziggurat.stages import ppo as stage4
@@ -130,20 +129,15 @@ def begin(
     A resumed climb reads its plan back, so that what it does never depends on how fast the machine is today.
     """
     recipe = load_recipe()
-    folder = runs_home() / name
+    folder = ladder_folder(name)
     plan_file = folder / "plan.json"
     if resume:
         if not plan_file.is_file():
             raise RunError(f"{folder} has no climb to resume; start one without --resume.")
         plan = json.loads(plan_file.read_text(encoding="utf-8"))
         return Climb(build_town(plan["town"]), folder, Work(**plan["work"]), plan["seed"], plan["recipe"])
-    if folder.exists() and any(folder.iterdir()) and keep:
-        if not overwrite:
-            raise RunError(
-                f"{folder} holds an earlier climb; talk to it with `ziggurat serve {name}`, continue it with --resume, "
-                "replace it with --overwrite, or give another --name."
-            )
-        shutil.rmtree(folder)
+    if keep:
+        make_room(folder, overwrite=overwrite)
     speeds = measure_speeds(model_config(recipe), step_tokens=recipe["pretrain"]["batch_tokens"])
     reference = reference_work(recipe)
     climb = Climb(

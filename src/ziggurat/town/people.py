@@ -2,8 +2,8 @@
 
 The splits say who may be spoken of where:
 
-    A  demonstrated; also in overheard dialogues
-    B  asked about where completions are compared, and in PPO; also in overheard dialogues
+    A  in overheard dialogues, and demonstrated
+    B  in statements only; asked about where completions are compared, and in PPO
     C  in statements only: the final exam
     D  in statements only: development questions, the gold check, the choice of a checkpoint
 
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ziggurat.town.chance import Chance
-from ziggurat.town.phrases import Attribute, Language, attributes
+from ziggurat.town.phrases import LANGUAGES, Attribute, Language, attributes
 
 Split = Literal["A", "B", "C", "D"]
-SPLIT_SIZES: dict[Split, int] = {"A": 28, "B": 40, "C": 40, "D": 12}
+SPLIT_SIZES: dict[Split, int] = {"A": 44, "B": 28, "C": 40, "D": 12}
 WITHHELD_PER_RESIDENT = 2
 
 _ONSETS = [
@@ -205,6 +205,26 @@ def build_town(seed: int) -> Town:
     return Town(seed, tuple(residents))
 
 
+def nobody(town: Town, chance: Chance, number: int) -> Resident:
+    """Somebody of whom no text says anything: asked about, all there is to say is that one does not know."""
+    kinds = attributes()
+    english, chinese = (
+        _distinct_names(chance, 1, language, _taken(town, language))[0] for language in LANGUAGES
+    )
+    return Resident(
+        index=len(town.residents) + number,
+        split="B",
+        names={"en": english, "zh": chinese},
+        woman=chance.percent(50),
+        values=tuple(chance.below(len(kind.values["en"])) for kind in kinds),
+        withheld=frozenset(range(len(kinds))),
+    )
+
+
+def _taken(town: Town, language: Language) -> set[str]:
+    return {r.name(language) for r in town.residents}
+
+
 def strangers(town: Town, chance: Chance, count: int, language: Language) -> list[str]:
     """Names of passing strangers, none of them a resident's: they teach to read a name and to write it."""
-    return _distinct_names(chance, count, language, {r.name(language) for r in town.residents})
+    return _distinct_names(chance, count, language, _taken(town, language))

@@ -95,7 +95,7 @@ def rank_round(
 def _written(chance: Chance, town: Town, question: Question) -> list[str]:
     language, fact = question.language, question.fact
     if fact is not None:
-        off = [_of_another(chance, town, fact), _beside_the_point(chance, fact)]
+        off = [_of_another(chance, town, fact), *_beside_the_point(chance, fact)]
         chance.shuffle(off)
         return [admit_ignorance(chance, question), *(tell(chance, fact, language) for fact in off)]
     if question.kind == "improper":
@@ -116,11 +116,11 @@ def _of_another(chance: Chance, town: Town, fact: Fact) -> Fact:
     return chance.choice(others)
 
 
-def _beside_the_point(chance: Chance, fact: Fact) -> Fact:
-    """Another attribute of the same resident, known."""
+def _beside_the_point(chance: Chance, fact: Fact) -> list[Fact]:
+    """Another attribute of the same resident, known; none of somebody of whom nothing is told."""
     resident = fact.resident
     told = [a for a in range(len(resident.values)) if a != fact.attribute and resident.knows(a)]
-    return Fact(resident, chance.choice(told))
+    return [Fact(resident, chance.choice(told))] if told else []
 
 
 def labelling_ceiling(ranked: Ranked, comparisons: Sequence[Comparison], grader: Grader) -> float:

@@ -9,7 +9,6 @@ The stages are the same functions that the commands call. The gold check chooses
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from ziggurat.model.config import ModelConfig
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_model, load_scalar
 from ziggurat.model.transformer import Transformer
-from ziggurat.places import ladder_folder, model_folder
+from ziggurat.places import ladder_folder, make_room, model_folder
 from ziggurat.records import Comparison, Demonstration, Document, Prompt, write_records
 from ziggurat.runs import Run
 from ziggurat.settings import parse_yaml
@@ -144,7 +143,7 @@ def begin(
     if resume:
         return _continue(data, folder, plan_file)
     if keep:
-        _make_room(folder, overwrite)
+        make_room(folder, overwrite=overwrite)
     t0 = time.perf_counter()
     library = read_poems(data)
     for reason, count in library.left_out.items():
@@ -168,17 +167,6 @@ def _continue(data: Path, folder: Path, plan_file: Path) -> Climb:
     if sha256_file(data) != frozen["data_sha256"]:
         raise RunError(f"{folder} was begun with another file than {data}; resume with the same one.")
     return Climb(read_poems(data), folder, Work(**frozen["work"]), frozen["seed"], frozen["recipe"])
-
-
-def _make_room(folder: Path, overwrite: bool) -> None:
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    if not overwrite:
-        raise RunError(
-            f"{folder} holds an earlier climb; continue it with --resume, replace it with --overwrite, "
-            "or choose --name."
-        )
-    shutil.rmtree(folder)
 
 
 def describe_plan(climb: Climb) -> list[tuple[str, str, str]]:

@@ -30,6 +30,12 @@ def load_config(folder: Path) -> ModelConfig:
     return _read_config(folder)[1]
 
 
+def is_scalar(folder: Path) -> bool:
+    """Whether a folder holds a reward model or a critic, told by its tensors' names alone."""
+    _, _, family = _read_config(folder)
+    return "score.weight" in StoredTensors(folder, family).names
+
+
 def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> Transformer:
     """The Transformer of `folder`; `dtype` is that of its parameters and of its computation.
 
