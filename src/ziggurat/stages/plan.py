@@ -46,6 +46,7 @@ class Work:
     ppo_steps: int  # per round
     rollouts_per_step: int
     step_tokens: int = 1152  # tokens of one optimizer step of stages 1 and 2
+    reward_body_learns: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ CONVERSATION_TOKENS, COMPLETION_TOKENS = 34, 14
 #: the reward model sees K conversations a prompt; ppo trains two networks and scores with two more
 _PPO_UPDATE_TOKENS, _PPO_SCORE_TOKENS = 2 * CONVERSATION_TOKENS, 3 * CONVERSATION_TOKENS
 #: seconds measured in a climb over those that the units alone would take: small batches, pre-training rows, gold checks
-_REWARD_OVERHEAD, _PPO_OVERHEAD = 1.5, 2.2
+_REWARD_OVERHEAD, _PPO_OVERHEAD = 1.5, 2.7
 #: what a stage costs beside its steps: reading and encoding data, checkpoints, reports
-FIXED_S = {"pretrain": 8.0, "sft": 5.0, "sample": 1.0, "reward": 5.0, "ppo": 5.0}
+FIXED_S = {"pretrain": 8.0, "sft": 5.0, "sample": 1.0, "reward": 8.0, "ppo": 5.0}
 #: no stage is useful below this
 SMALLEST = Work(
     pretrain_steps=300,
@@ -82,13 +83,14 @@ def costs(work: Work, speeds: Speeds) -> dict[str, float]:
     """Seconds of each stage, all rounds together."""
     ranked = work.rounds * work.prompts_to_rank * work.completions
     rollouts = work.rounds * work.ppo_steps * work.rollouts_per_step
+    scored_token_s = speeds.train_token_s if work.reward_body_learns else 1.5 * speeds.forward_token_s
     return {
         "pretrain": FIXED_S["pretrain"] + work.pretrain_steps * speeds.train_step_s,
         "sft": FIXED_S["sft"] + work.sft_steps * speeds.train_step_s,
         "sample": work.rounds * FIXED_S["sample"] + ranked * speeds.completion_s,
         "reward": work.rounds
         * FIXED_S["reward"]  # a later round learns from the earlier rounds' comparisons too
-        + ranked * (work.rounds + 1) / 2 * CONVERSATION_TOKENS * speeds.train_token_s * _REWARD_OVERHEAD,
+        + ranked * (work.rounds + 1) / 2 * CONVERSATION_TOKENS * scored_token_s * _REWARD_OVERHEAD,
         "ppo": work.rounds * FIXED_S["ppo"]
         + rollouts
         * _PPO_OVERHEAD
