@@ -231,3 +231,21 @@ def test_sizes_that_do_not_fit_are_all_named() -> None:
 def test_presets_have_our_shape() -> None:
     town = preset("town")
     assert (town.layers, town.d_model, town.heads, town.vocab_size, town.context) == (4, 256, 4, 2048, 256)
+
+
+@torch.no_grad()
+def test_after_a_quiet_start_every_block_is_the_identity_and_still_learns():
+    model = Transformer(
+        ModelConfig(layers=2, d_model=16, heads=2, kv_heads=2, d_head=8, d_ff=24, vocab_size=11, context=8)
+    )
+    ids = torch.tensor([[1, 2, 3, 4]])
+    model.quiet_start()
+    swapped = torch.tensor([[4, 3, 2, 4]])
+    assert torch.equal(model(ids)[0, -1], model(swapped)[0, -1])  # nothing is heard of the past yet
+    with torch.enable_grad():
+        model(ids).square().sum().backward()
+    writers = [
+        p for n, p in model.named_parameters() if n.endswith(("attention.out.weight", "mlp.down.weight"))
+    ]
+    assert len(writers) == 4
+    assert all(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in writers)

@@ -98,6 +98,10 @@ class Block(nn.Module):
         return x
 
 
+WRITERS = ("attention.out.weight", "mlp.down.weight")
+"""What writes into the residual stream."""
+
+
 class Transformer(nn.Module):
     compute_dtype: torch.dtype = torch.float32
     table: Tensor  # of positions: rotary_table or sinusoid_table; not a weight, not saved
@@ -212,9 +216,9 @@ class Transformer(nn.Module):
     @torch.no_grad()
     def quiet_start(self) -> None:
         """Zero what writes into the residual stream: every block begins as the identity and must earn its say."""
-        for block in self.blocks:
-            block.attention.out.weight.zero_()
-            block.mlp.down.weight.zero_()
+        for name, parameter in self.named_parameters():
+            if name.endswith(WRITERS):
+                parameter.zero_()
 
     def init_std(self, name: str, parameter: Tensor) -> float | None:
         """The standard deviation that the table of `init_weights` intends; None for gains and biases."""
@@ -223,7 +227,7 @@ class Transformer(nn.Module):
         if "embedding" in name or name.startswith("position"):
             return 0.02
         columns = parameter.shape[1]
-        writes = name.endswith(("attention.out.weight", "mlp.down.weight"))
+        writes = name.endswith(WRITERS)
         return 1.0 / math.sqrt(columns * (2 * self.config.layers if writes else 1))
 
 

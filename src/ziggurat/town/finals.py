@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +138,7 @@ def gate_table(gates: Sequence[Gate]) -> Table:
             _gate_value(g),
             g.target,
             "pass" if g.passed else "FAIL",
-            f"{g.margin:+.3f}",
+            "" if not math.isfinite(g.margin) else f"{g.margin:+.3f}",
         ]
         for g in gates
     ]
@@ -145,6 +146,8 @@ def gate_table(gates: Sequence[Gate]) -> Table:
 
 
 def _gate_value(gate: Gate) -> str:
+    if math.isnan(gate.value):
+        return "nothing to measure"
     if gate.low is None or gate.high is None:
         return f"{gate.value:+.3f}"
     return f"{gate.value:.3f} [{gate.low:.3f}, {gate.high:.3f}]"

@@ -6,6 +6,7 @@ the confidence bound counts, not the figure. Nothing here may be loosened to mak
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -31,7 +32,10 @@ class Gate:
     scope: str = "all"
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """For JSON, which has no word for what could not be measured but null."""
+        return {
+            k: None if isinstance(x, float) and not math.isfinite(x) else x for k, x in asdict(self).items()
+        }
 
 
 @dataclass
