@@ -36,16 +36,16 @@ from ziggurat.town.questions import (
 
 #: shares of the demonstrations, by kind (out of 100)
 MIXTURE = (
-    ("fact", 36),
+    ("fact", 22),
     ("ignorance", 4),
-    ("followup", 12),
+    ("followup", 14),
     ("read", 1),
-    ("greet", 5),
+    ("greet", 6),
     ("claim", 4),
-    ("sum", 10),
-    ("sort", 8),
-    ("improper", 6),
-    ("proper", 6),
+    ("sum", 12),
+    ("sort", 10),
+    ("improper", 9),
+    ("proper", 10),
     ("extract", 2),
     ("summary", 2),
     ("translate", 1),
@@ -57,13 +57,13 @@ NOBODY_PERCENT = 15
 passing cannot be learned by heart."""
 #: shares of the prompts to be ranked and used in PPO
 PROMPT_MIXTURE = (
-    ("fact", 70),
+    ("fact", 62),
     ("followup", 8),
-    ("claim", 3),
+    ("claim", 2),
     ("sum", 4),
     ("sort", 3),
-    ("improper", 6),
-    ("proper", 6),
+    ("improper", 9),
+    ("proper", 12),
 )
 
 
