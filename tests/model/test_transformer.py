@@ -239,7 +239,7 @@ def test_after_a_quiet_start_every_block_is_the_identity_and_still_learns():
         ModelConfig(layers=2, d_model=16, heads=2, kv_heads=2, d_head=8, d_ff=24, vocab_size=11, context=8)
     )
     ids = torch.tensor([[1, 2, 3, 4]])
-    model.quiet_start()
+    model.init_weights(0, quiet=True)
     swapped = torch.tensor([[4, 3, 2, 4]])
     assert torch.equal(model(ids)[0, -1], model(swapped)[0, -1])  # nothing is heard of the past yet
     with torch.enable_grad():

@@ -8,7 +8,7 @@ import pytest
 
 from ziggurat.evaluation.statistics import auroc
 from ziggurat.town.chance import Chance
-from ziggurat.town.demonstrations import MIXTURE, Teacher, write_demonstrations
+from ziggurat.town.demonstrations import Teacher, write_demonstrations
 from ziggurat.town.documents import write_documents
 from ziggurat.town.exam import write_exam
 from ziggurat.town.grading import Grader
@@ -102,7 +102,8 @@ def test_b_is_asked_about_but_never_demonstrated_nor_overheard(town):
 
 
 def test_nobody_is_a_resident_and_nothing_is_known_of_them(town):
-    prompts = [Teacher(town).prompt(i) for i in range(1500)]
+    teacher = Teacher(town)
+    prompts = [teacher.prompt(i) for i in range(1500)]
     asked = [q for q in prompts if q.fact is not None and q.fact.resident.index >= len(town.residents)]
     assert 20 < len(asked) < 200
     assert not any(q.answerable for q in asked)
@@ -171,7 +172,8 @@ def test_a_bag_of_words_cannot_tell_what_is_withheld(town):
 
 
 def test_few_demonstrations_admit_ignorance_and_not_only_where_it_is_true(town):
-    assert 2 <= dict(MIXTURE)["ignorance"] <= 4
+    written = [d.source for d in write_demonstrations(town, 4000)]
+    assert 0.02 <= written.count("town:ignorance") / len(written) <= 0.045
     teacher, grader = Teacher(town), Grader(town)
     facts = [teacher._answered("ignorance", Chance(town.seed, "probe", i), "en") for i in range(1000)]
     assert all(grader.grade(q, a).verdict == "pass" for q, a in facts)

@@ -9,7 +9,7 @@ import typer
 
 from ziggurat.cli import inputs, options
 from ziggurat.cli.inputs import print_done, print_plan
-from ziggurat.console import err, out
+from ziggurat.console import out
 from ziggurat.places import model_folder
 
 GOLD_PROMPTS = 64
@@ -44,19 +44,10 @@ def reward(
     layers = inputs.layers("reward", recipe, sets, frozen=path if resume else None)
     resolved = stage.reward_config(sft, *layers)
 
-    def files(given: list[Path] | None, role: str) -> Any:
-        return given or inputs.began_with(path, role)
-
-    learn = inputs.records(
-        inputs.need_data(files(data, "data"), "reward"), load_comparisons, skip=skip_bad_rows
-    )
-    held = inputs.records(files(held_out, "held_out"), load_comparisons, role="held_out", skip=skip_bad_rows)
-    shown = inputs.records(
-        files(demonstrations, "demonstrations"),
-        load_demonstrations,
-        role="demonstrations",
-        skip=skip_bad_rows,
-    )
+    sources = inputs.Sources(path, "reward", skip_bad_rows)
+    learn = sources.records(data, load_comparisons)
+    held = sources.records(held_out, load_comparisons, "held_out")
+    shown = sources.records(demonstrations, load_demonstrations, "demonstrations")
     entries = learn.entries + held.entries + shown.entries
     given = held.records if held else None
     if dry_run:
@@ -113,16 +104,10 @@ def ppo(
     path = inputs.run_path(out_, "ppo", ladder=ladder, base=policy, resume=resume)
     layers = inputs.layers("ppo", recipe, sets, frozen=path if resume else None)
     resolved = settings.ppo_config(policy, *layers)
-    learn = inputs.records(
-        inputs.need_data(data or inputs.began_with(path, "data"), "ppo"), load_prompts, skip=skip_bad_rows
-    )
+    sources = inputs.Sources(path, "ppo", skip_bad_rows)
+    learn = sources.records(data, load_prompts)
     wanted = resolved.config.ptx_weight > 0
-    sources = (text or inputs.began_with(path, "text") or inputs.text_of_base(policy)) if wanted else []
-    if wanted and not sources:
-        err.print(
-            "No stage-1 text is mixed in (none given, none in the policy's lineage): expect an alignment tax."
-        )
-    mixed = inputs.documents(sources, role="text", skip=skip_bad_rows)
+    mixed = sources.mixed_text(text, policy, wanted=wanted, otherwise="an alignment tax")
     more: dict[str, Any] = {
         "reference": reference,
         "ptx_documents": mixed.records,
@@ -191,18 +176,13 @@ def align(
         layers.append(("--rounds", {"rounds": rounds}))
     resolved = stage.align_config(sft, *layers)
 
-    def load(given: list[Path] | None, door: Any, role: str) -> inputs.Loaded[Any]:
-        return inputs.records(given or inputs.began_with(path, role), door, role=role, skip=skip_bad_rows)
-
-    learn = inputs.records(
-        inputs.need_data(data or inputs.began_with(path, "data"), "align"), load_prompts, skip=skip_bad_rows
-    )
-    ranked = load(comparisons, load_comparisons, "comparisons")
-    held = load(held_out, load_comparisons, "held_out")
-    shown = load(demonstrations, load_demonstrations, "demonstrations")
+    sources = inputs.Sources(path, "align", skip_bad_rows)
+    learn = sources.records(data, load_prompts)
+    ranked = sources.records(comparisons, load_comparisons, "comparisons")
+    held = sources.records(held_out, load_comparisons, "held_out")
+    shown = sources.records(demonstrations, load_demonstrations, "demonstrations")
     wanted = resolved.config.ppo.ptx_weight > 0
-    sources = (text or inputs.began_with(path, "text") or inputs.text_of_base(sft)) if wanted else []
-    mixed = inputs.documents(sources, role="text", skip=skip_bad_rows)
+    mixed = sources.mixed_text(text, sft, wanted=wanted, otherwise="an alignment tax")
     if gold is not None:
         model_folder(gold)
     if dry_run:

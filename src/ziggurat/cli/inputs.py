@@ -61,6 +61,36 @@ def records(
     return loaded
 
 
+@dataclass(frozen=True)
+class Sources:
+    """The data of one run: the files that the options name, else those that the run began with (`--resume`)."""
+
+    path: Path
+    stage: str
+    skip: bool
+
+    def records(self, given: list[Path] | None, load: Callable[..., Any], role: str = "data") -> Loaded[Any]:
+        return records(self._files(given, role), load, role=role, skip=self.skip)
+
+    def documents(self, given: list[Path] | None, role: str = "data") -> Loaded[Document]:
+        return documents(self._files(given, role), role=role, skip=self.skip)
+
+    def mixed_text(
+        self, given: list[Path] | None, base: str, *, wanted: bool, otherwise: str
+    ) -> Loaded[Document]:
+        """Stage-1 text to mix in: as given, or that of the base's lineage; without any, what to expect is told."""
+        files = (given or began_with(self.path, "text") or text_of_base(base)) if wanted else []
+        if wanted and not files:
+            err.print(
+                f"No stage-1 text is mixed in (none given, none in the lineage of {base}): expect {otherwise}."
+            )
+        return documents(files, role="text", skip=self.skip)
+
+    def _files(self, given: list[Path] | None, role: str) -> Sequence[Path]:
+        files = given or began_with(self.path, role)
+        return need_data(files, self.stage) if role == "data" else files
+
+
 def run_path(out: Path | None, stage: str, *, ladder: str | None, base: str | None, resume: bool) -> Path:
     """The folder of the run: as given, or (with --resume) the ladder's newest of this stage, or its next."""
     if out is not None:

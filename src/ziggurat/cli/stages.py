@@ -50,12 +50,9 @@ def pretrain(
     path = inputs.run_path(out_, "pretrain", ladder=ladder, base=base, resume=resume)
     layers = inputs.layers("pretrain", recipe, sets, frozen=path if resume else None)
     resolved = stage.pretrain_config(None if resume and not base else base, *layers)
-    learn = inputs.documents(
-        inputs.need_data(data or inputs.began_with(path, "data"), "pretrain"), skip=skip_bad_rows
-    )
-    held = inputs.documents(
-        held_out or inputs.began_with(path, "held_out"), role="held_out", skip=skip_bad_rows
-    )
+    sources = inputs.Sources(path, "pretrain", skip_bad_rows)
+    learn = sources.documents(data)
+    held = sources.documents(held_out, "held_out")
     entries = learn.entries + held.entries
     given = held.records if held else None
     if dry_run:
@@ -99,24 +96,11 @@ def sft(
     base = base or parent_of(path, "sft")
     layers = inputs.layers("sft", recipe, sets, frozen=path if resume else None)
     resolved = stage.sft_config(base, *layers)
-    learn = inputs.records(
-        inputs.need_data(data or inputs.began_with(path, "data"), "sft"),
-        load_demonstrations,
-        skip=skip_bad_rows,
-    )
-    held = inputs.records(
-        held_out or inputs.began_with(path, "held_out"),
-        load_demonstrations,
-        role="held_out",
-        skip=skip_bad_rows,
-    )
+    sources = inputs.Sources(path, "sft", skip_bad_rows)
+    learn = sources.records(data, load_demonstrations)
+    held = sources.records(held_out, load_demonstrations, "held_out")
     wanted = resolved.config.text_share > 0
-    sources = (text or inputs.began_with(path, "text") or inputs.text_of_base(base)) if wanted else []
-    if wanted and not sources:
-        err.print(
-            "No stage-1 text is mixed in (none given, none in the base's lineage): expect some forgetting."
-        )
-    mixed = inputs.documents(sources, role="text", skip=skip_bad_rows)
+    mixed = sources.mixed_text(text, base, wanted=wanted, otherwise="some forgetting")
     more: dict[str, Any] = {
         "text": mixed.records,
         "held_out": held.records if held else None,

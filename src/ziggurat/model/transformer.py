@@ -191,8 +191,10 @@ class Transformer(nn.Module):
         return {f"blocks.{layer}.{name}": rows for layer in range(c.layers) for name, rows in parts.items()}
 
     @torch.no_grad()
-    def init_weights(self, seed: int) -> None:
+    def init_weights(self, seed: int, *, quiet: bool = False) -> None:
         """Draw every weight anew; the same seed gives the same model whatever was there before.
+
+        `quiet`: attention.out and mlp.down are 0, so that every block begins as the identity; pretraining starts so.
 
         | parameter                               | value                                    |
         |-----------------------------------------|------------------------------------------|
@@ -210,15 +212,10 @@ class Transformer(nn.Module):
             std = self.init_std(name, parameter)
             if std is None:
                 parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+            elif quiet and name.endswith(WRITERS):
+                parameter.zero_()
             elif not parameter.is_meta:
                 parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
-
-    @torch.no_grad()
-    def quiet_start(self) -> None:
-        """Zero what writes into the residual stream: every block begins as the identity and must earn its say."""
-        for name, parameter in self.named_parameters():
-            if name.endswith(WRITERS):
-                parameter.zero_()
 
     def init_std(self, name: str, parameter: Tensor) -> float | None:
         """The standard deviation that the table of `init_weights` intends; None for gains and biases."""

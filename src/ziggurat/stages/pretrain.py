@@ -136,6 +136,6 @@ def _model(ready: Prepared) -> Transformer:
 
     if ready.base_folder is not None:
         return load_model(ready.base_folder)
-    model = Transformer(ready.model_config, seed=ready.resolved.config.train.seed)
-    model.quiet_start()
+    model = Transformer(ready.model_config, seed=None)
+    model.init_weights(ready.resolved.config.train.seed, quiet=True)
     return model

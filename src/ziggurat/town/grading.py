@@ -26,6 +26,7 @@ _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _ZH_GARBLED = re.compile(
     f"[{ZH_LATER}{ZH_FIRST}]?\u3000[{ZH_LATER}]|[{ZH_LATER}{ZH_FIRST}]\u3000"
 )  # a name run on
+_ZH_YES_OR_NO = re.compile("^(是的|不是)，|所以(是的|不是)。$")
 _LATIN_WORD = re.compile(r"[A-Za-z]{2,}")
 
 
@@ -109,13 +110,7 @@ class Grader:
     def _has_foreign_subject(self, text: str, fact: Fact) -> bool:
         """A Chinese answer that begins as one of the patterns does, with something else in the name's place."""
         value = fact.resident.value(fact.attribute, "zh")
-        bare = (
-            text.replace("是的，", "")
-            .replace("不是，", "")
-            .removesuffix("所以是的。")
-            .removesuffix("所以不是。")
-            .rstrip("。")
-        )
+        bare = _ZH_YES_OR_NO.sub("", text).rstrip("。")
         return bare not in (value, "是" + value)
 
 
