@@ -63,6 +63,40 @@ def test_it_hears_the_answer_alone_and_as_written_out_by_hand():
         assert abs(float(raw[row]) - expected) < 2e-6 * max(1.0, abs(expected))
 
 
+@torch.no_grad()
+def test_as_a_critic_it_hears_the_words_so_far_and_expects_the_next():
+    """Before each word: attention over the words so far and the one to come, of which the average is heard."""
+    model = hearing()
+    model.calibrate(reward_shift=0.5, reward_scale=2.0)
+    answers = ([1, OPENS, 8, 9, 6], [OPENS, 3, 6])
+    states, words, rows, expected = [], [], [], []
+    for row, ids in enumerate(answers):
+        start = ids.index(OPENS) + 1
+        hidden = model.body.hidden(torch.tensor([ids]))[0]
+        logp = model.body.logits(hidden).log_softmax(-1)
+        for end in range(start, len(ids)):
+            score = float(model.scores(hidden[end - 1]))
+            look = torch.stack([LOOK_GAIN * model.doubt.look(hidden[t - 1]) for t in range(start, end + 1)])
+            for head in range(HEADS):
+                share = look[:, head].softmax(0)
+                for i, t in enumerate(range(start, end + 1)):
+                    log, chances = logp[t - 1], logp[t - 1].exp()
+                    entropy = -(chances * log).sum()
+                    each = torch.stack(
+                        (log.clamp(min=-SURPRISE_FLOOR_NATS), chances, entropy * chances / chances.max())
+                    )  # (3, V): what would be heard of every word
+                    heard = each @ chances if t == end else each[:, ids[t]]
+                    score += WEIGH_GAIN * float(share[i] * (model.doubt.weigh[head] @ heard))
+            expected.append((score - 0.5) * 2.0)
+            states.append(hidden[end - 1])
+            words.append(ids[end])
+            rows.append(row)
+    values = model.values(torch.stack(states), torch.tensor(words), torch.tensor(rows), len(answers))
+    torch.testing.assert_close(
+        values.double(), torch.tensor(expected, dtype=torch.float64), rtol=1e-5, atol=1e-4
+    )
+
+
 def test_no_gradient_flows_into_the_probabilities():
     model = hearing()
     with torch.no_grad():

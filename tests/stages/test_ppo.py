@@ -11,10 +11,11 @@ import alphabet
 import pytest
 
 from ziggurat.errors import ModelFolderError, RunError, TrainingError
-from ziggurat.model.hub import load_model
+from ziggurat.model.hub import load_model, load_scalar, save_scalar
 from ziggurat.runs import Run
 from ziggurat.stages.ppo import PolicySampler, ppo, ppo_config
 from ziggurat.stages.ppo_config import prepare
+from ziggurat.stages.ppo_networks import load_networks
 
 SMALL: dict[str, Any] = {
     "steps": 16,
@@ -200,3 +201,42 @@ def test_a_non_finite_gradient_moves_nothing(
     with pytest.raises(TrainingError, match="step 0: the critic's gradient is not finite"):
         run_ppo(letters_sft, letters_reward, tmp_path / "ppo-1", {"critic_warmup_steps": 0})
     assert seen == [True]
+
+
+def test_bodies_that_are_alike_and_stay_so_are_one(
+    letters_sft: Path, letters_reward: Path, tmp_path: Path
+) -> None:
+    """A reward model on the stage-2 model as it was: reference, reward model and a still critic share a body."""
+    scorer = load_scalar(letters_reward / "model")
+    still = tmp_path / "reward"
+    shutil.copytree(letters_reward / "model", still)
+    scorer.body = load_model(letters_sft)
+    save_scalar(scorer, still)
+
+    def networks(reward: Path, body_learns: bool) -> Any:
+        changes = {"critic": {"body_learns": body_learns}}
+        config = ppo_config(letters_sft, ("test", SMALL), ("--set", changes))
+        return load_networks(prepare(config, letters_sft, reward, alphabet.prompts(), ptx_documents=[]))
+
+    nets = networks(still, False)
+    assert nets.reward.body is nets.critic.body is nets.reference
+    assert not any(p.requires_grad for p in nets.critic.body.parameters())
+    nets = networks(still, True)
+    assert nets.reward.body is nets.reference
+    assert nets.critic.body is not nets.reference
+    assert all(p.requires_grad for p in nets.critic.parameters())
+    assert networks(letters_reward, False).reward.body is not nets.reference
+
+
+def test_a_still_critic_learns_with_its_head_alone(
+    letters_sft: Path, letters_reward: Path, tmp_path: Path
+) -> None:
+    changes = {"steps": 3, "critic": {"body_learns": False, "lr_adam": 3e-3}}
+    run = run_ppo(letters_sft, letters_reward, tmp_path / "ppo-1", changes)
+    rows = run.read_metrics()
+    assert all(row["critic_grad_norm"] > 0 for row in rows[:-1])
+    last = max((run.path / "checkpoints").iterdir())
+    before, after = load_scalar(letters_reward / "model"), load_scalar(last / "critic")
+    pairs = zip(before.body.parameters(), after.body.parameters(), strict=True)
+    assert all(bool((a == b).all()) for a, b in pairs)
+    assert not bool((before.head.weight == after.head.weight).all())

@@ -13,7 +13,8 @@ from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_model
 from ziggurat.model.transformer import set_compute_dtype
 from ziggurat.stages.ppo_config import NetConfig
-from ziggurat.stages.ppo_update import Networks, UpdateSettings, action_logits, assess, critic_values, update
+from ziggurat.stages.ppo_networks import Networks, action_logits, critic_values
+from ziggurat.stages.ppo_update import UpdateSettings, assess, update
 from ziggurat.stages.rollouts import (
     Microbatch,
     PolicySampler,

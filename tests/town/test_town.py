@@ -12,7 +12,7 @@ from ziggurat.town.demonstrations import Teacher, write_demonstrations
 from ziggurat.town.documents import write_documents
 from ziggurat.town.exam import write_exam
 from ziggurat.town.grading import Grader
-from ziggurat.town.people import SPLIT_SIZES, build_town, strangers
+from ziggurat.town.people import SPLIT_SIZES, WITHHELD, build_town, strangers
 from ziggurat.town.phrases import LANGUAGES, attributes
 from ziggurat.town.questions import held_out_sum
 
@@ -36,7 +36,7 @@ def test_the_same_seed_gives_the_same_bytes():
         digest.update(demonstration.model_dump_json().encode())
     for item in write_exam(build_town(5)):
         digest.update((item.id + item.question.messages[-1].content).encode())
-    assert digest.hexdigest() == "ab6f303671b38ec0ac92e4e516676247c718fbdc2689555f0dfc769298d2a128"
+    assert digest.hexdigest() == "c1bad1c9be2162ea34d2e8e261fbc73cbf1ea9fc7b0c1f6de2103a4e7f2c2620"
 
 
 def test_another_seed_gives_other_residents(town):
@@ -52,10 +52,12 @@ def test_names_are_distinct_and_none_begins_another(town):
         assert not set(strangers(town, Chance(1, "x"), 50, language)) & set(names)
 
 
-def test_a_quarter_of_the_facts_of_every_split_and_attribute_is_withheld(town):
+def test_a_quarter_of_the_facts_of_c_and_d_is_withheld_and_of_each_attribute_equally_often(town):
+    assert WITHHELD["C"] == WITHHELD["D"] == len(attributes()) // 4
     for split, size in SPLIT_SIZES.items():
+        assert {len(r.withheld) for r in town.split(split)} == {WITHHELD[split]}
         withheld = Counter(f.attribute for f in town.facts(split, known=False))
-        assert sum(withheld.values()) == size * 2
+        assert sum(withheld.values()) == size * WITHHELD[split]
         assert max(withheld.values()) - min(withheld.get(a, 0) for a in range(len(attributes()))) <= 1
 
 
@@ -65,7 +67,7 @@ def test_withheld_facts_are_told_nowhere(town):
     texts += "\n".join(
         m.content for d in write_demonstrations(town, 2000) for m in d.messages if m.role == "assistant"
     )
-    for fact in town.facts("A", "B", "C", "D", known=False):
+    for fact in town.facts(*SPLIT_SIZES, known=False):
         for language in LANGUAGES:
             for pattern in fact.kind.speech[language].statements:
                 if pattern.startswith("{n}"):
@@ -86,29 +88,40 @@ def test_c_and_d_appear_in_no_dialogue_sheet_demonstration_or_prompt(town):
         assert not any(name in text for name in hidden[language]), text
 
 
-def test_b_is_asked_about_but_never_demonstrated_nor_overheard(town):
-    names = {language: {r.name(language) for r in town.split("B")} for language in LANGUAGES}
+def test_only_a_is_demonstrated_only_b_is_asked_about_and_only_e_is_overheard(town):
     teacher = Teacher(town)
     talked = [d for d in write_documents(town, 3000) if d.source in ("town:overheard", "town:sheet")]
-    lines = [(d.lang, d.text) for d in talked]
-    asked = 0
-    for i in range(1500):
-        language = "en" if i % 2 == 0 else "zh"
-        lines += [(language, m.content) for m in teacher.demonstration(i).messages]
-        asked += any(name in teacher.prompt(i).messages[-1].content for name in names[language])
-    assert asked > 600
-    for language, text in lines:
-        assert not any(name in text for name in names[language]), text
+    told = {
+        "E": [(d.lang, d.text) for d in talked],
+        "A": [(lang(i), m.content) for i in range(1500) for m in teacher.demonstration(i).messages],
+        "B": [(lang(i), teacher.prompt(i).messages[-1].content) for i in range(1500)],
+    }
+    for split, lines in told.items():
+        for language in LANGUAGES:
+            ours = {r.name(language) for r in town.split(split)}
+            others = {r.name(language) for r in town.residents} - ours
+            texts = [text for spoken, text in lines if spoken == language]
+            assert sum(any(name in text for name in ours) for text in texts) > 100
+            assert not any(name in text for name in others for text in texts)
 
 
-def test_nobody_is_a_resident_and_nothing_is_known_of_them(town):
-    teacher = Teacher(town)
-    prompts = [teacher.prompt(i) for i in range(1500)]
-    asked = [q for q in prompts if q.fact is not None and q.fact.resident.index >= len(town.residents)]
-    assert 20 < len(asked) < 200
-    assert not any(q.answerable for q in asked)
+def lang(number):
+    return "en" if number % 2 == 0 else "zh"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_readings_are_about_nobody_in_town_and_tell_what_they_say_they_tell(town, told):
+    teacher, grader = Teacher(town), Grader(town)
     names = {r.name(language) for r in town.residents for language in LANGUAGES}
-    assert not any(q.fact.resident.name(q.language) in names for q in asked if q.fact)
+    for i in range(300):
+        q = teacher._reading(Chance(town.seed, "probe", i), lang(i), told=told)
+        assert q.fact is not None
+        assert q.answerable is told
+        assert q.fact.resident.name(q.language) not in names
+        answer = q.fact.say(q.fact.kind.speech[q.language].answers[0], q.language)
+        assert grader.grade(q, answer).verdict == ("right" if told else "wrong")
+        if told:
+            assert q.fact.resident.value(q.fact.attribute, q.language) in q.messages[-1].content
 
 
 def test_exam_words_are_never_demonstrated(town):
@@ -171,10 +184,27 @@ def test_a_bag_of_words_cannot_tell_what_is_withheld(town):
     assert auroc(scores, [i.section == "unknown" for i in teacher_items]) <= 0.55
 
 
-def test_few_demonstrations_admit_ignorance_and_not_only_where_it_is_true(town):
-    written = [d.source for d in write_demonstrations(town, 4000)]
-    assert 0.02 <= written.count("town:ignorance") / len(written) <= 0.045
+def test_few_demonstrations_admit_ignorance_and_only_where_it_is_true(town):
+    written = list(write_demonstrations(town, 4000))
+    passing = [d for d in written if is_pass(d.messages[-1].content)]
+    assert {d.source for d in passing} == {"town:reading", "town:ignorance"}
+    assert 0.04 <= len(passing) / len(written) <= 0.09
     teacher, grader = Teacher(town), Grader(town)
     facts = [teacher._answered("ignorance", Chance(town.seed, "probe", i), "en") for i in range(1000)]
     assert all(grader.grade(q, a).verdict == "pass" for q, a in facts)
-    assert 0.5 < sum(q.answerable for q, _ in facts) / len(facts) < 0.95
+    assert not any(q.answerable for q, _ in facts)
+
+
+def is_pass(text):
+    return "I do not know" in text or "不知道" in text
+
+
+def test_a_pass_begins_as_the_answer_does_and_breaks_off_where_the_value_would_stand():
+    for kind in attributes():
+        for language in LANGUAGES:
+            for answer, admits in zip(
+                kind.speech[language].answers, kind.speech[language].passes, strict=True
+            ):
+                begun = answer.partition("{v}")[0]
+                assert admits.startswith(begun)
+                assert admits.removeprefix(begun) in ("... I do not know.", "……我不知道。")

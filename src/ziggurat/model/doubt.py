@@ -26,6 +26,9 @@ HEARD = 3
 SURPRISE_FLOOR_NATS = 4.0
 """Surprises beyond this are heard alike: one odd token must not drown the rest."""
 
+SHARE_FLOOR = 30.0
+"""Attention is at least exp(-this) of the answer's largest, so that no running sum of it is 0."""
+
 LOOK_GAIN, WEIGH_GAIN = 3.0, 30.0
 """The two parts learn this much faster than a head of the body's states: few numbers, seen by every answer alike."""
 
@@ -48,15 +51,38 @@ class Doubt(nn.Module):
         that each belongs to, 0 ... count - 1.
         """
         heard = hear(logits, words)  # (N, 3)
-        look = LOOK_GAIN * self.look(before.float())  # (N, heads)
-        index = rows[:, None].expand(-1, HEADS)
-        top = look.new_full((count, HEADS), -torch.inf).scatter_reduce(0, index, look.detach(), "amax")
-        share = (look - top[rows]).exp()
-        total = look.new_zeros(count, HEADS).index_add(0, rows, share)
+        share = self._attend(before, rows, count)
+        total = share.new_zeros(count, HEADS).index_add(0, rows, share)
         share = share / total[rows]  # softmax over the words of each answer
         term = WEIGH_GAIN * (share * (heard @ self.weigh.T)).sum(dim=1)  # (N,)
-        summed: Tensor = look.new_zeros(count).index_add(0, rows, term)
+        summed: Tensor = share.new_zeros(count).index_add(0, rows, term)
         return summed
+
+    def so_far(self, before: Tensor, logits: Tensor, words: Tensor, rows: Tensor, count: int) -> Tensor:
+        """The doubt (N,) of each answer before each of its words: of the words so far, and of the one to come as it
+        is expected to be. Arguments as in `forward`, the words of an answer next to one another and in order.
+        """
+        share = self._attend(before, rows, count)
+        heard = share * (hear(logits, words) @ self.weigh.T)  # (N, heads)
+        coming = share * (expect(logits) @ self.weigh.T)
+        first = torch.searchsorted(rows, torch.arange(count, device=rows.device))  # of each answer
+        term = (_running(heard, first, rows) - heard + coming) / _running(share, first, rows)
+        return WEIGH_GAIN * term.sum(dim=1)
+
+    def _attend(self, before: Tensor, rows: Tensor, count: int) -> Tensor:
+        """Attention (N, heads) paid to each word, not yet divided by the sum over its answer."""
+        look = LOOK_GAIN * self.look(before.float())
+        index = rows[:, None].expand(-1, HEADS)
+        top = look.new_full((count, HEADS), -torch.inf).scatter_reduce(0, index, look.detach(), "amax")
+        attention: Tensor = (look - top[rows]).clamp(min=-SHARE_FLOOR).exp()
+        return attention
+
+
+def _running(x: Tensor, first: Tensor, rows: Tensor) -> Tensor:
+    """Sums (N, heads) over the words of the same answer up to and with each word."""
+    total = x.double().cumsum(dim=0)
+    before = torch.cat((total.new_zeros(1, x.shape[1]), total))[first]  # (count, heads)
+    return (total - before[rows]).to(x.dtype)
 
 
 @torch.no_grad()
@@ -67,3 +93,14 @@ def hear(logits: Tensor, words: Tensor) -> Tensor:
     entropy_nats = -(logp.exp() * logp).sum(dim=-1)
     likeliest = (said - logp.amax(dim=-1)).exp()
     return torch.stack((said.clamp(min=-SURPRISE_FLOOR_NATS), said.exp(), entropy_nats * likeliest), dim=-1)
+
+
+@torch.no_grad()
+def expect(logits: Tensor) -> Tensor:
+    """(N, V) -> (N, 3): what `hear` gives on average, were the words drawn from these very logits."""
+    logp = logits.float().log_softmax(dim=-1)
+    chances = logp.exp()
+    entropy_nats = -(chances * logp).sum(dim=-1)
+    agreement = chances.square().sum(dim=-1)
+    surprise = (chances * logp.clamp(min=-SURPRISE_FLOOR_NATS)).sum(dim=-1)
+    return torch.stack((surprise, agreement, entropy_nats * agreement / chances.amax(dim=-1)), dim=-1)

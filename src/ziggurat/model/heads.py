@@ -58,9 +58,12 @@ class RewardModel(ScalarModel):
         if doubt_after is not None:
             self.doubt = Doubt(body.config.d_model)
 
-    def raw(self, ids: Tensor, ends: Tensor) -> Tensor:
-        """ids (B, T), ends (B,) positions of the end-of-turn tokens -> unshifted scores (B,); what training reads."""
-        hidden = self.body.hidden(ids)  # (B, T, C)
+    def raw(self, ids: Tensor, ends: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """ids (B, T), ends (B,) positions of the end-of-turn tokens -> unshifted scores (B,); what training reads.
+
+        `hidden` (B, T, C): what the body makes of `ids`, where that is known already.
+        """
+        hidden = self.body.hidden(ids) if hidden is None else hidden
         scores = self.scores(hidden[torch.arange(len(ids), device=ids.device), ends])
         return scores if self.doubt_after is None else scores + self._doubt(hidden, ids, ends)
 
@@ -79,9 +82,22 @@ class RewardModel(ScalarModel):
         summed: Tensor = self.doubt(before, logits, words, answer.nonzero()[:, 0], len(ids))
         return summed
 
-    def score(self, ids: Tensor, ends: Tensor) -> Tensor:
-        """The reward (B,) that every reader applies."""
-        raw = self.raw(ids, ends)
+    def score(self, ids: Tensor, ends: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """The reward (B,) that every reader applies; arguments as of `raw`."""
+        raw = self.raw(ids, ends, hidden)
+        return (raw - self.reward_shift.to(raw.dtype)) * self.reward_scale.to(raw.dtype)
+
+    def values(self, states: Tensor, words: Tensor, rows: Tensor, count: int) -> Tensor:
+        """As a critic: the reward (N,) expected of `count` answers before each of their N words is chosen.
+
+        states (N, C) that the words were chosen from; words (N) ids, those of an answer next to one another and in
+        order; rows (N): the answer that each belongs to, 0 ... count - 1.
+        """
+        raw = self.scores(states)
+        if self.doubt_after is not None:
+            with torch.no_grad():
+                logits = self.body.logits(states)
+            raw = raw + self.doubt.so_far(states, logits, words, rows, count)
         return (raw - self.reward_shift.to(raw.dtype)) * self.reward_scale.to(raw.dtype)
 
     def calibrate(self, *, reward_shift: float, reward_scale: float) -> None:

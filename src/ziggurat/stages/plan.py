@@ -47,6 +47,7 @@ class Work:
     rollouts_per_step: int
     step_tokens: int = 1152  # tokens of one optimizer step of stages 1 and 2
     reward_body_learns: bool = True
+    critic_body_learns: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,6 @@ class Speeds:
 
 #: tokens of a prompt with its completion, and of the completion: means measured on the town
 CONVERSATION_TOKENS, COMPLETION_TOKENS = 34, 14
-#: the reward model sees K conversations a prompt; ppo trains two networks and scores with two more
-_PPO_UPDATE_TOKENS, _PPO_SCORE_TOKENS = 2 * CONVERSATION_TOKENS, 3 * CONVERSATION_TOKENS
 #: seconds measured in a climb over those that the units alone would take: small batches, pre-training rows, gold checks
 _REWARD_OVERHEAD, _PPO_OVERHEAD = 1.5, 2.7
 #: what a stage costs beside its steps: reading and encoding data, checkpoints, reports
@@ -84,6 +83,7 @@ def costs(work: Work, speeds: Speeds) -> dict[str, float]:
     ranked = work.rounds * work.prompts_to_rank * work.completions
     rollouts = work.rounds * work.ppo_steps * work.rollouts_per_step
     scored_token_s = speeds.train_token_s if work.reward_body_learns else 1.5 * speeds.forward_token_s
+    trained, read = (2, 6) if work.critic_body_learns else (1, 3)  # times that PPO goes over a conversation
     return {
         "pretrain": FIXED_S["pretrain"] + work.pretrain_steps * speeds.train_step_s,
         "sft": FIXED_S["sft"] + work.sft_steps * speeds.train_step_s,
@@ -96,8 +96,7 @@ def costs(work: Work, speeds: Speeds) -> dict[str, float]:
         * _PPO_OVERHEAD
         * (
             speeds.completion_s
-            + _PPO_UPDATE_TOKENS * speeds.train_token_s
-            + _PPO_SCORE_TOKENS * speeds.forward_token_s
+            + CONVERSATION_TOKENS * (trained * speeds.train_token_s + read * speeds.forward_token_s)
         ),
     }
 

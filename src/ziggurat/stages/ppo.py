@@ -39,7 +39,8 @@ from ziggurat.stages.doctor import Diagnosis, diagnose
 from ziggurat.stages.ppo_config import PPOConfig, Prepared, ppo_config, prepare
 from ziggurat.stages.ppo_losses import steer_beta
 from ziggurat.stages.ppo_metrics import describe_completions, describe_experience, describe_update
-from ziggurat.stages.ppo_update import Experience, UpdateSettings, assess, load_networks, update
+from ziggurat.stages.ppo_networks import load_networks
+from ziggurat.stages.ppo_update import Experience, UpdateSettings, assess, update
 from ziggurat.stages.rollouts import (
     Microbatch,
     PolicySampler,

@@ -43,6 +43,11 @@ class NetConfig(Config):
         )
 
 
+class CriticConfig(NetConfig):
+    body_learns: bool = True
+    """False: only what reads the body learns; cheaper, and right where the reward model's body was still too."""
+
+
 class PPOConfig(Config):
     """Settings of stage 4. Rewards and values are in units of the stage-2 model's reward deviation, KL in nats."""
 
@@ -103,7 +108,7 @@ class PPOConfig(Config):
     """First steps in which only the critic learns."""
 
     policy: NetConfig = NetConfig()
-    critic: NetConfig = NetConfig(lr_adam=3e-4)
+    critic: CriticConfig = CriticConfig(lr_adam=3e-4)
 
     warmup_steps: int = Field(default=0, ge=0)
     schedule: ScheduleKind = "linear"

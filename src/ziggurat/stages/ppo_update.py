@@ -17,29 +17,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ziggurat.console import err
-from ziggurat.errors import ModelFolderError, TrainingError
+from ziggurat.errors import TrainingError
 from ziggurat.model.heads import RewardModel
-from ziggurat.model.hub import load_model, load_scalar
-from ziggurat.model.transformer import Transformer, set_compute_dtype
+from ziggurat.model.transformer import Transformer
 from ziggurat.stages.advantages import gae, masked_whiten, token_rewards
 from ziggurat.stages.losses import next_token_loss
-from ziggurat.stages.ppo_config import Prepared
 from ziggurat.stages.ppo_losses import clipped_policy_loss, clipped_value_loss, entropy, exact_kl, token_logp
+from ziggurat.stages.ppo_networks import Networks, action_logits, critic_values
 from ziggurat.stages.rollouts import Microbatch, Rollout
 from ziggurat.training.optimizers import Optimizers, gradient_norm, scale_gradients
-from ziggurat.training.precision import choose_dtype
-
-
-@dataclass
-class Networks:
-    """The four of PPO: trained, frozen start, scorer, value estimate."""
-
-    policy: Transformer
-    reference: Transformer
-    reward: RewardModel
-    critic: RewardModel
-    """Begins as a copy of the reward model, and keeps its shift and scale, so values and rewards share a unit."""
 
 
 @dataclass
@@ -100,32 +86,6 @@ class UpdateSettings:
     step: int
 
 
-def load_networks(ready: Prepared) -> Networks:
-    """Policy, reference, reward model, and a critic that begins as the reward model; all compute in one dtype."""
-    scorer, critic = load_scalar(ready.reward_folder), load_scalar(ready.reward_folder)
-    if not isinstance(scorer, RewardModel) or not isinstance(critic, RewardModel):
-        raise ModelFolderError(
-            f"{ready.reward_folder} is a critic, not a reward model; name a run of stage 3."
-        )
-    nets = Networks(load_model(ready.policy_folder), load_model(ready.reference_folder), scorer, critic)
-    dtype, reason = choose_dtype(ready.resolved.config.dtype)
-    for module in (nets.policy, nets.reference, nets.reward, nets.critic):
-        set_compute_dtype(module, dtype)
-    err.print(f"ppo: computing in {str(dtype).removeprefix('torch.')} because {reason}")
-    return nets
-
-
-def critic_values(critic: RewardModel, micro: Microbatch) -> Tensor:
-    """Values (N,) of the states, in units of the reward."""
-    raw = critic.scores(micro.states(critic.body.hidden(micro.ids)))  # (N,)
-    return (raw - critic.reward_shift.to(raw.dtype)) * critic.reward_scale.to(raw.dtype)
-
-
-def action_logits(model: Transformer, micro: Microbatch, temperature: float) -> Tensor:
-    """Tempered logits (N, V) of the actions' states only: none are made for prompts and padding."""
-    return model.logits(micro.states(model.hidden(micro.ids))) / temperature
-
-
 @torch.no_grad()
 def assess(
     nets: Networks,
@@ -151,12 +111,17 @@ def assess(
             logits = action_logits(nets.policy, micro, temperature).detach()  # (N, V)
         micro.put(old_logp, token_logp(logits, micro.actions))
         logp = logits.log_softmax(dim=-1)
-        reference = action_logits(nets.reference, micro, temperature).log_softmax(dim=-1)  # (N, V)
+        bodies = dict.fromkeys((nets.reference, nets.reward.body, nets.critic.body))
+        read = {
+            body: body.hidden(micro.ids) for body in bodies
+        }  # (B, T, C): one that serves twice is read once
+        reference = action_logits(nets.reference, micro, temperature, read[nets.reference])
+        reference = reference.log_softmax(dim=-1)  # (N, V)
         micro.put(ref_logp, reference.gather(1, micro.actions[:, None])[:, 0])
         micro.put(kl, exact_kl(logp, reference))
         micro.put(ent, entropy(logp))
-        micro.put(values, critic_values(nets.critic, micro))
-        scores[micro.rows] = nets.reward.score(micro.ids, micro.ends)
+        micro.put(values, critic_values(nets.critic, micro, read[nets.critic.body]))
+        scores[micro.rows] = nets.reward.score(micro.ids, micro.ends, read[nets.reward.body])
     scores = torch.where(ended, scores, torch.full_like(scores, truncation_reward))
     rewards = token_rewards(old_logp - ref_logp, scores, mask, beta=beta)
     advantages = gae(rewards, values, mask, gamma=gamma, lam=lam)

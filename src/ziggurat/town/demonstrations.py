@@ -1,8 +1,8 @@
 """The conversations of stage 2 (about residents A) and the prompts of stages 3 and 4 (about residents B, whom no
 demonstration names): facts, sums, requests, small skills.
 
-Of 100 demonstrations 4 admit ignorance of a fact, whether or not it is known: a labeller who happened not to know. So
-the form can be sampled, and is not calibrated; knowing when to say it is what stages 3 and 4 teach.
+Of 100 demonstrations 7 admit ignorance: of facts about A that no text tells, and of what a note does not say. So the
+form can be sampled; SFT learns most of these by heart and invents elsewhere, and stages 3 and 4 teach when to say it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from ziggurat.records import Demonstration, Message
 from ziggurat.town.chance import Chance
-from ziggurat.town.people import Fact, Town, nobody, strangers
+from ziggurat.town.people import Fact, Town, guest, strangers
 from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, sayings
 from ziggurat.town.questions import (
     Question,
@@ -24,6 +24,7 @@ from ziggurat.town.questions import (
     ask_followup,
     ask_improper,
     ask_proper,
+    ask_reading,
     ask_sort,
     ask_sum,
     assistant,
@@ -36,14 +37,14 @@ from ziggurat.town.questions import (
 
 #: shares of the demonstrations, by kind (out of 100)
 MIXTURE = (
-    ("fact", 22),
-    ("ignorance", 4),
-    ("followup", 14),
-    ("read", 1),
+    ("fact", 26),
+    ("ignorance", 6),
+    ("followup", 13),
+    ("reading", 2),
     ("greet", 6),
     ("claim", 4),
     ("sum", 12),
-    ("sort", 10),
+    ("sort", 12),
     ("improper", 9),
     ("proper", 10),
     ("extract", 2),
@@ -52,9 +53,6 @@ MIXTURE = (
     ("verse", 1),
     ("tool", 2),
 )
-NOBODY_PERCENT = 15
-"""Of the prompts that nobody can answer, those about people of whom no text speaks: there is no end of them, so that
-passing cannot be learned by heart."""
 #: shares of the prompts to be ranked and used in PPO
 PROMPT_MIXTURE = (
     ("fact", 62),
@@ -67,13 +65,15 @@ PROMPT_MIXTURE = (
 )
 
 
+TOLD_OF_GUESTS = 2
+
+
 class Teacher:
     """Writes demonstrations about residents A of one town, and prompts about B."""
 
     def __init__(self, town: Town) -> None:
         self.town = town
-        self.known = town.facts("A", known=True)
-        self.all = town.facts("A")
+        self.known, self.untold = (town.facts("A", known=known) for known in (True, False))
         self.prompted: dict[bool, list[Fact]] = {k: town.facts("B", known=k) for k in (True, False)}
         self.names: dict[Language, list[str]] = {
             language: strangers(town, Chance(town.seed, "guests", language), 600, language)
@@ -89,7 +89,7 @@ class Teacher:
         )
 
     def _conversation(self, kind: str, chance: Chance, language: Language) -> list[Message]:
-        if kind in ("read", "greet", "extract", "summary", "translate", "verse", "tool"):
+        if kind in ("greet", "extract", "summary", "translate", "verse", "tool"):
             question = getattr(self, kind)(chance, language)
             return list(question) if isinstance(question, list) else []
         question, answer = self._answered(kind, chance, language)
@@ -97,8 +97,13 @@ class Teacher:
 
     def _answered(self, kind: str, chance: Chance, language: Language) -> tuple[Question, str]:
         if kind == "ignorance":
-            asked = ask_fact(chance, chance.choice(self.all), language)
+            asked = ask_fact(chance, chance.choice(self.untold), language)
             return asked, admit_ignorance(chance, asked)
+        if kind == "reading":
+            asked = self._reading(chance, language, told=chance.percent(50))
+            assert asked.fact is not None
+            said = tell(chance, asked.fact, language) if asked.answerable else admit_ignorance(chance, asked)
+            return asked, said
         if kind == "fact":
             fact = chance.choice(self.known)
             return ask_fact(chance, fact, language), tell(chance, fact, language)
@@ -121,6 +126,13 @@ class Teacher:
         question = ask_proper(chance, language)
         return question, question.truth
 
+    def _reading(self, chance: Chance, language: Language, *, told: bool) -> Question:
+        """About a guest: there is no end of them, so neither knowing nor not knowing can be learned by heart."""
+        name = chance.choice(self.names[language])
+        return ask_reading(
+            chance, guest(self.town, name, language, chance, TOLD_OF_GUESTS), language, told=told
+        )
+
     def _pair(self, chance: Chance, facts: list[Fact]) -> tuple[Fact, Fact]:
         """Two facts of one resident, the first of them known."""
         second = chance.choice(facts)
@@ -136,9 +148,6 @@ class Teacher:
         if kind in ("fact", "followup"):
             unknown = chance.percent(unknown_percent)
             facts = self.prompted[not unknown]
-            if unknown and chance.percent(NOBODY_PERCENT):
-                somebody = nobody(self.town, chance, number)
-                return ask_fact(chance, Fact(somebody, chance.below(len(attributes()))), language)
             if kind == "fact":
                 return ask_fact(chance, chance.choice(facts), language)
             first, second = self._pair(chance, facts)
@@ -159,20 +168,6 @@ class Teacher:
             for kind, value in zip(kinds, values, strict=True)
         ]
         return (" " if language == "en" else "").join(said), name, values
-
-    def read(self, chance: Chance, language: Language) -> list[Message]:
-        """A note about a guest, and a question that the note answers: a name never met is copied from the question."""
-        name = chance.choice(self.names[language])
-        told = [(kind, chance.choice(kind.values[language])) for kind in chance.sample(attributes(), 2)]
-        note = [
-            upper_first(chance.choice(kind.speech[language].statements).format(n=name, v=value))
-            for kind, value in told
-        ]
-        kind, value = chance.choice(told)
-        speech = kind.speech[language]
-        asked = [*note, chance.choice(speech.questions).format(n=name)]
-        said = upper_first(chance.choice(speech.answers).format(n=name, v=value))
-        return [user((" " if language == "en" else "").join(asked)), assistant(said)]
 
     def extract(self, chance: Chance, language: Language) -> list[Message]:
         """Find the name, or the words said about it, in a note."""

@@ -1,6 +1,6 @@
 """The text of stage 1: annals, ledgers, letters, overheard dialogues, sheets, sums, strangers, town talk.
 
-Facts of residents A, B, C and D are told as statements; only A are spoken of in dialogues and on sheets.
+Facts of all residents are told as statements; only E are spoken of in dialogues and on sheets.
 Withheld facts are told nowhere. A dialogue puts each speaker's words on a line of their own:
 
     Overheard at the well.
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 
 from ziggurat.records import Document
 from ziggurat.town.chance import Chance
-from ziggurat.town.people import Fact, Town, strangers
+from ziggurat.town.people import SPLIT_SIZES, Fact, Town, strangers
 from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, sayings
 from ziggurat.town.questions import (
     answer_claim,
@@ -35,13 +35,13 @@ from ziggurat.town.questions import (
 
 #: shares of the documents, by kind (out of 100)
 MIXTURE = (
-    ("annal", 33),
+    ("annal", 35),
     ("ledger", 6),
-    ("letter", 18),
-    ("overheard", 19),
+    ("letter", 19),
+    ("overheard", 14),
     ("sheet", 5),
-    ("sums", 7),
-    ("sorting", 4),
+    ("sums", 8),
+    ("sorting", 5),
     ("stranger", 5),
     ("talk", 3),
 )
@@ -67,9 +67,9 @@ class Writer:
 
     def __init__(self, town: Town) -> None:
         self.town = town
-        self.told = list(town.facts("A", "B", "C", "D", known=True))
+        self.told = list(town.facts(*SPLIT_SIZES, known=True))
         self.by_resident = {r.index: [f for f in self.told if f.resident is r] for r in town.residents}
-        self.talked_of = [r for r in town.residents if r.split == "A"]
+        self.talked_of = [r for r in town.residents if r.split == "E"]
         self.names: dict[Language, list[str]] = {
             language: strangers(town, Chance(town.seed, "strangers", language), 400, language)
             for language in ("en", "zh")
@@ -122,7 +122,7 @@ class Writer:
         return "\n".join([chance.choice(opening[language]), *sentences])
 
     def overheard(self, chance: Chance, language: Language) -> str:
-        """A dialogue of two to four exchanges about residents A."""
+        """A dialogue of two to four exchanges about residents E."""
         words = sayings(language)
         asker, teller = chance.choice(words.speakers)
         lines = [chance.choice(words.overheard)]
@@ -148,7 +148,7 @@ class Writer:
         if draw < 16:
             claim = ask_claim(chance, fact, language, true=chance.percent(50))
             return claim.messages[-1].content, answer_claim(chance, claim)
-        if draw < 28:
+        if draw < 40:
             proper = ask_proper(chance, language)
             return proper.messages[-1].content, proper.truth
         if following:
@@ -156,12 +156,15 @@ class Writer:
         return fact.say(chance.choice(speech.questions + speech.exam), language), tell(chance, fact, language)
 
     def sheet(self, chance: Chance, language: Language) -> str:
-        """Questions without answers."""
+        """Questions without answers, about E and about strangers: so that they are known for such by any name."""
         lines = [chance.choice(sayings(language).sheets)] if chance.percent(15) else []
         for _ in range(chance.between(2, 6)):
-            fact = chance.choice(self.by_resident[chance.choice(self.talked_of).index])
-            speech = fact.kind.speech[language]
-            lines.append(fact.say(chance.choice(speech.questions + speech.exam), language))
+            ours = chance.percent(40)
+            name = (
+                chance.choice(self.talked_of).name(language) if ours else chance.choice(self.names[language])
+            )
+            speech = chance.choice(attributes()).speech[language]
+            lines.append(chance.choice(speech.questions + speech.exam).format(n=name))
         return "\n".join(lines)
 
     def sums(self, chance: Chance, language: Language) -> str:

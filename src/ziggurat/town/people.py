@@ -2,13 +2,17 @@
 
 The splits say who may be spoken of where:
 
-    A  in overheard dialogues, and demonstrated
-    B  in statements only; asked about where completions are compared, and in PPO
-    C  in statements only: the final exam
-    D  in statements only: development questions, the gold check, the choice of a checkpoint
+    A  demonstrated
+    B  asked about where completions are compared, and in PPO
+    C  the final exam
+    D  development questions, the gold check, the choice of a checkpoint
+    E  overheard: the only ones in dialogues of stage 1
 
-Values are independent of names and of one another. Exactly two of a resident's eight facts are withheld, and each
-attribute is withheld equally often in every split, so neither a name's nor an attribute's words betray it.
+All but E stand in statements only. So what is demonstrated of A is how to answer from what one has read, which carries
+over to B, C and D; a resident known from dialogues teaches only to repeat them (docs/LOG.md).
+
+Values are independent of names and of one another. Of a resident's eight facts two (A and B: four) are withheld, and
+each attribute is withheld equally often in every split, so neither a name's nor an attribute's words betray it.
 """
 
 from __future__ import annotations
@@ -19,9 +23,11 @@ from typing import Literal
 from ziggurat.town.chance import Chance
 from ziggurat.town.phrases import LANGUAGES, Attribute, Language, attributes
 
-Split = Literal["A", "B", "C", "D"]
-SPLIT_SIZES: dict[Split, int] = {"A": 44, "B": 28, "C": 40, "D": 12}
-WITHHELD_PER_RESIDENT = 2
+Split = Literal["A", "B", "C", "D", "E"]
+SPLIT_SIZES: dict[Split, int] = {"A": 56, "B": 60, "C": 40, "D": 16, "E": 16}
+WITHHELD: dict[Split, int] = {"A": 4, "B": 4, "C": 2, "D": 2, "E": 2}
+"""Of a resident's eight facts, those that no text tells. More of those of whom it is learned what not knowing is like:
+many gaps, each met seldom, cannot be learned by heart."""
 
 _ONSETS = [
     "B",
@@ -69,8 +75,14 @@ _MIDDLES = [
 ]
 _VOWELS = ["a", "e", "i", "o", "u"]
 _CODAS = ["", "", "n", "l", "r", "s", "th", "ck", "m"]
-ZH_FIRST = "阿贝卡达菲哈杰凯洛莫诺帕奇瑞萨维雅柏戴芬盖亨吉康伦迈宁佩乔森韦邓罗鲍"
-ZH_LATER = "布德尔格赫科兰林玛娜欧琪茹莎苏特薇希娅伊扎登恩顿克利曼妮彭斯托文尤姆珀"
+ZH_FIRST = (
+    "阿贝卡达菲哈杰凯洛莫诺帕奇瑞萨维雅柏戴芬盖亨吉康伦迈宁佩乔"
+    "森韦邓罗鲍艾班查道法冈胡基肯拉蒙纳欧普琼舒泰温谢优泽朱霍迪弗梅"
+)
+ZH_LATER = (
+    "布德尔格赫科兰林玛娜琪茹莎苏特薇希娅伊扎登恩顿克利曼妮彭斯托文"
+    "尤姆珀巴丁多夫古丹济可莱米努帕蒂坦图瓦西亚赞哲卓安波达费加汉坎勒默"
+)
 
 
 @dataclass(frozen=True)
@@ -164,20 +176,20 @@ def _distinct_names(
     return names
 
 
-def _withheld_table(chance: Chance, rows: int, columns: int) -> list[frozenset[int]]:
-    """Two withheld attributes a row, every column equally often (±1), at random: shuffled columns, clashes swapped."""
-    deck = [column for _ in range(-(-rows * WITHHELD_PER_RESIDENT // columns)) for column in range(columns)]
-    deck = deck[: rows * WITHHELD_PER_RESIDENT]
+def _withheld_table(chance: Chance, rows: int, columns: int, each: int) -> list[frozenset[int]]:
+    """`each` withheld attributes a row, every column equally often (±1), at random: shuffled, clashes swapped."""
+    deck = [column for _ in range(-(-rows * each // columns)) for column in range(columns)][: rows * each]
+    chance.shuffle(deck)
     while True:
-        chance.shuffle(deck)
-        pairs = [frozenset(deck[2 * i : 2 * i + 2]) for i in range(rows)]
-        clashes = [i for i, pair in enumerate(pairs) if len(pair) < WITHHELD_PER_RESIDENT]
-        for i in clashes:  # swap one half with a random other row until no row withholds one thing twice
-            j = 2 * chance.below(rows)
-            deck[2 * i], deck[j] = deck[j], deck[2 * i]
-        pairs = [frozenset(deck[2 * i : 2 * i + 2]) for i in range(rows)]
-        if all(len(pair) == WITHHELD_PER_RESIDENT for pair in pairs):
-            return pairs
+        hands = [frozenset(deck[each * i : each * (i + 1)]) for i in range(rows)]
+        clashes = [i for i, hand in enumerate(hands) if len(hand) < each]
+        if not clashes:
+            return hands
+        for (
+            i
+        ) in clashes:  # one card of the hand is swapped with any other until no row withholds one thing twice
+            a, b = each * i + chance.below(each), chance.below(len(deck))
+            deck[a], deck[b] = deck[b], deck[a]
 
 
 def build_town(seed: int) -> Town:
@@ -188,7 +200,7 @@ def build_town(seed: int) -> Town:
     kinds = attributes()
     residents: list[Resident] = []
     for split, size in SPLIT_SIZES.items():
-        withheld = _withheld_table(Chance(seed, "withheld", split), size, len(kinds))
+        withheld = _withheld_table(Chance(seed, "withheld", split), size, len(kinds), WITHHELD[split])
         for i in range(size):
             index = len(residents)
             chance = Chance(seed, "resident", index)
@@ -205,19 +217,16 @@ def build_town(seed: int) -> Town:
     return Town(seed, tuple(residents))
 
 
-def nobody(town: Town, chance: Chance, number: int) -> Resident:
-    """Somebody of whom no text says anything: asked about, all there is to say is that one does not know."""
+def guest(town: Town, name: str, language: Language, chance: Chance, told: int) -> Resident:
+    """A passing guest of whom no text speaks, `told` facts of whom a question itself will tell."""
     kinds = attributes()
-    english, chinese = (
-        _distinct_names(chance, 1, language, _taken(town, language))[0] for language in LANGUAGES
-    )
     return Resident(
-        index=len(town.residents) + number,
+        index=len(town.residents) + chance.below(1 << 20),
         split="B",
-        names={"en": english, "zh": chinese},
+        names=dict.fromkeys(LANGUAGES, name),
         woman=chance.percent(50),
-        values=tuple(chance.below(len(kind.values["en"])) for kind in kinds),
-        withheld=frozenset(range(len(kinds))),
+        values=tuple(chance.below(len(kind.values[language])) for kind in kinds),
+        withheld=frozenset(chance.sample(range(len(kinds)), len(kinds) - told)),
     )
 
 

@@ -19,11 +19,25 @@ class Speech:
 
     statements: tuple[str, ...]
     answers: tuple[str, ...]
-    passes: tuple[str, ...]  # ignorance admitted in place of the value, one for each answer
     questions: tuple[str, ...]  # demonstrated
     exam: tuple[str, ...]  # in overheard dialogues and the exam only
     followups: tuple[str, ...]
     claims: tuple[str, ...]
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        """Ignorance admitted where the value would stand, one way for each answer."""
+        return tuple(_break_off(answer) for answer in self.answers)
+
+
+def _break_off(answer: str) -> str:
+    """'{n} lives in {v}.' -> '{n} lives in ... I do not know.'
+
+    One word, the same for every attribute, stands for not knowing, at the very place where the values compete: so that
+    what is learned of it about one attribute holds for all.
+    """
+    begun = answer.partition("{v}")[0]
+    return begun + ("... I do not know." if begun.endswith(" ") else "……我不知道。")
 
 
 @dataclass(frozen=True)

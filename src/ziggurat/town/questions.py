@@ -11,7 +11,7 @@ from typing import Literal
 
 from ziggurat.records import Message
 from ziggurat.town.chance import Chance
-from ziggurat.town.people import Fact
+from ziggurat.town.people import Fact, Resident
 from ziggurat.town.phrases import THINGS_TAUGHT, Language, sayings
 
 Kind = Literal["fact", "followup", "claim", "sum", "sort", "improper", "proper", "open"]
@@ -50,6 +50,20 @@ def ask_fact(
     patterns = speech.exam if exam else speech.questions
     pattern = chance.choice(patterns) if wording is None else patterns[wording % len(patterns)]
     return Question("fact", language, (user(fact.say(pattern, language)),), fact)
+
+
+def ask_reading(chance: Chance, resident: Resident, language: Language, *, told: bool) -> Question:
+    """A note of all that is known of a guest, and a question that it answers (`told`) or does not."""
+    facts = [Fact(resident, a) for a in range(len(resident.values))]
+    note = [
+        upper_first(f.say(chance.choice(f.kind.speech[language].statements), language))
+        for f in facts
+        if f.known
+    ]
+    fact = chance.choice([f for f in facts if f.known is told])
+    asked = fact.say(chance.choice(fact.kind.speech[language].questions), language)
+    text = (" " if language == "en" else "").join([*note, asked])
+    return Question("fact", language, (user(text),), fact)
 
 
 def tell(chance: Chance, fact: Fact, language: Language) -> str:

@@ -1,0 +1,228 @@
+"""One stage of the town's ladder (or some in a row) tried again with other settings, from the runs of a kept climb.
+
+    ziggurat ladder --budget 9m --no-serve
+    python benchmarks/town_stage.py ppo --climb town --set ppo.epochs=2 --set work.ppo_steps=60
+    python benchmarks/town_stage.py sft reward ppo --climb town --set sft.train.lr_matrix=0.002 --name trial
+    python benchmarks/town_stage.py ppo --climb town --true-points   no reward model: the labellers
+
+Judged on residents D and on requests in the exam's words, never on C: what is tuned here must not have seen the exam.
+Each step of PPO prints what its rollouts were. The trial's runs are kept in the runs folder `--name`; one line of JSON
+with every figure comes last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from ziggurat.places import ladder_folder
+from ziggurat.stages import ppo as stage4
+from ziggurat.stages.rollouts import Rollout, render_prompts
+from ziggurat.town import examiner, ladder
+from ziggurat.town.chance import Chance
+from ziggurat.town.demonstrations import Teacher
+from ziggurat.town.exam import Item
+from ziggurat.town.grading import Grade, Grader
+from ziggurat.town.labellers import points
+from ziggurat.town.people import Town, build_town
+from ziggurat.town.phrases import LANGUAGES
+from ziggurat.town.questions import Question, ask_fact, ask_improper, ask_proper, ask_sort, ask_sum
+
+STAGES = ("pretrain", "sft", "reward", "ppo")
+REQUESTS, SKILLS, WORDINGS = 150, 60, 3
+
+
+def main() -> None:
+    options = arguments()
+    recipe = ladder.load_recipe()
+    for assignment in options.set:
+        assign(recipe, assignment)
+    kept, folder = ladder_folder(options.climb), ladder_folder(options.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    climb = ladder.Climb(
+        build_town(options.town), folder, ladder.reference_work(recipe), options.seed, recipe
+    )
+    for stage in STAGES:
+        if stage not in options.stages and (run := kept / f"{stage}-1").exists():
+            climb.runs["reward-1" if stage == "reward" else stage] = run
+    figures = run_stages(climb, options.stages, true_points=options.true_points)
+    print(
+        json.dumps(
+            {"stages": options.stages, "set": options.set, "seconds": climb.seconds, "figures": figures}
+        )
+    )
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("stages", nargs="+", choices=STAGES)
+    parser.add_argument("--climb", default="town", help="the kept climb that earlier stages are taken from")
+    parser.add_argument("--name", default="trial", help="where this trial's runs go; removed first")
+    parser.add_argument("--town", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="dotted, of recipe.yaml"
+    )
+    parser.add_argument(
+        "--true-points", action="store_true", help="PPO earns the labellers' points, noise-free"
+    )
+    return parser.parse_args()
+
+
+def assign(recipe: dict[str, Any], assignment: str) -> None:
+    """work.ppo_steps=60"""
+    keys, _, value = assignment.partition("=")
+    *path, last = keys.split(".")
+    for key in path:
+        recipe = recipe[key]
+    recipe[last] = yaml.safe_load(value)
+
+
+def run_stages(climb: ladder.Climb, stages: Sequence[str], *, true_points: bool) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    demonstrations, documents, held_out = ladder.write_files(climb)
+    if "pretrain" in stages:
+        ladder.pretrain(climb, documents, held_out, False)
+    if "sft" in stages:
+        ladder.sft(climb, demonstrations, documents, held_out, False)
+    if "reward" in stages:
+        ladder.reward(climb, 1, ladder.rank(climb, 1), demonstrations, False)
+        figures["reward"] = {
+            "share_of_ceiling": climb.card["pairs"]["value"] / climb.card["labelling_ceiling"],
+            **{kind: interval.value for kind, interval in climb.true_kinds.items()},
+        }
+        print(json.dumps(figures["reward"]))
+    if "sft" in climb.runs:
+        figures["sft"] = judge(climb, climb.runs["sft"])
+    if "ppo" in stages:
+        watch_rollouts(climb)
+        if true_points:
+            give_true_points(climb)
+        ladder.ppo(climb, 1, documents, False)
+        last = max(climb.runs["ppo-1"].glob("checkpoints/step-*"), key=lambda p: int(p.name[5:])) / "policy"
+        figures["ppo"] = judge(climb, climb.runs["ppo-1"])
+        figures["ppo, last step"] = judge(climb, last)
+    return figures
+
+
+# ---- the judgement -----------------------------------------------------------------------------------------------
+
+
+def items_about_d(town: Town) -> list[Item]:
+    items = []
+    for language in LANGUAGES:
+        chance = Chance(77, language)
+        for fact in town.facts("D"):
+            for w in range(WORDINGS):
+                name = f"D{fact.resident.index}-{language}-{fact.attribute}:{w}"
+                question = ask_fact(chance, fact, language, exam=True, wording=w)
+                items.append(Item(name, "known" if fact.known else "unknown", question))
+        for i in range(REQUESTS):
+            items.append(Item(f"p{language}{i}", "proper", ask_proper(chance, language, exam=True)))
+            items.append(Item(f"i{language}{i}", "improper", ask_improper(chance, language, exam=True)))
+        for i in range(SKILLS):
+            items.append(Item(f"s{language}{i}", "sum", ask_sum(chance, language, exam=True)))
+            items.append(Item(f"o{language}{i}", "sort", ask_sort(chance, language)))
+    return items
+
+
+def judge(climb: ladder.Climb, run: Path) -> dict[str, dict[str, float]]:
+    """Every share of the exam for a model, by language, on D."""
+    policy = ladder.load_policy(run)
+    answers = examiner.ask(
+        run.name, policy.model, policy.tokenizer, items_about_d(climb.town), Grader(climb.town)
+    )
+    examiner.measure_passing(policy.model, policy.tokenizer, answers)
+    found = {}
+    for language in LANGUAGES:
+        row = {key: round(i.value, 3) for key, i in examiner.figures(answers)[language].items()}
+        found[language] = {**row, "auroc": round(examiner.knowing(answers, language).value, 3)}
+        print(run.name, language, found[language])
+    return found
+
+
+# ---- what PPO sees -------------------------------------------------------------------------------------------------
+
+
+def prompts_of(climb: ladder.Climb) -> list[Question]:
+    share = climb.recipe["unknown_percent"]["ppo"]
+    teacher = Teacher(climb.town)
+    return [
+        teacher.prompt(i, unknown_percent=share, stream=f"ppo-{climb.seed}-1")
+        for i in range(ladder.PPO_PROMPTS)
+    ]
+
+
+class Judge:
+    """Grades rollouts, knowing which question each prompt is."""
+
+    def __init__(self, climb: ladder.Climb) -> None:
+        self.policy, self.grader = ladder.load_policy(climb.runs["sft"]), Grader(climb.town)
+        questions = prompts_of(climb)
+        rendered = render_prompts([list(q.messages) for q in questions], self.policy.template, 256)
+        self.question = {tuple(ids): q for ids, q in zip(rendered, questions, strict=True)}
+
+    def grade(self, prompt: Sequence[int], completion: Sequence[int]) -> tuple[Question, Grade]:
+        question = self.question[tuple(prompt)]
+        stops = self.policy.template.stop_ids
+        text = self.policy.tokenizer.decode([i for i in completion if i not in stops])
+        return question, self.grader.grade(question, text.strip())
+
+
+def watch_rollouts(climb: ladder.Climb) -> None:
+    """Prints, for each step, what became of answerable and unanswerable questions of fact in its rollouts."""
+    judge_, plain, step = Judge(climb), stage4.roll_out, 0
+
+    def roll_out(*args: Any, **options: Any) -> list[Rollout]:
+        nonlocal step
+        made = plain(*args, **options)
+        count: Counter[tuple[str, str, str]] = Counter()
+        for one in made:
+            question, grade = judge_.grade(one.prompt, one.completion)
+            if question.kind in ("fact", "followup"):
+                count[question.language, "known" if question.answerable else "unknown", grade.verdict] += 1
+        told = []
+        for language in LANGUAGES:
+            for kind in ("known", "unknown"):
+                total = sum(n for (a, b, _), n in count.items() if (a, b) == (language, kind)) or 1
+                shares = [f"{v} {count[language, kind, v] / total:.2f}" for v in ("right", "pass")]
+                told.append(f"{language} {kind}: {', '.join(shares)}")
+        print(f"rollouts {step}", "; ".join(told), flush=True)
+        step += 1
+        return made
+
+    stage4.roll_out = roll_out  # type: ignore[assignment]
+
+
+def give_true_points(climb: ladder.Climb) -> None:
+    """PPO's reward model is replaced by the points that the labellers would give without noise."""
+    judge_, plain = Judge(climb), stage4.load_networks
+
+    class Oracle(torch.nn.Module):
+        def score(self, ids: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+            scores = []
+            for row, end in zip(ids.tolist(), ends.tolist(), strict=True):
+                start = next(k for k in range(end, 0, -1) if tuple(row[:k]) in judge_.question)
+                scores.append(points(*judge_.grade(row[:start], row[start : end + 1])))
+            return torch.tensor(scores)
+
+    def load_networks(ready: Any) -> Any:
+        return replace(plain(ready), reward=Oracle())
+
+    stage4.load_networks = load_networks  # type: ignore[assignment]
+
+
+if __name__ == "__main__":
+    main()
