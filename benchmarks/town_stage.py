@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,14 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from ziggurat.places import ladder_folder
+from ziggurat.places import ladder_folder, make_room
+from ziggurat.settings import flatten, parse_sets
 from ziggurat.stages import ppo as stage4
 from ziggurat.stages.rollouts import Rollout, render_prompts
 from ziggurat.town import examiner, ladder
 from ziggurat.town.chance import Chance
-from ziggurat.town.demonstrations import Teacher
 from ziggurat.town.exam import Item
 from ziggurat.town.grading import Grade, Grader
 from ziggurat.town.labellers import points
@@ -44,11 +42,12 @@ REQUESTS, SKILLS, WORDINGS = 150, 60, 3
 def main() -> None:
     options = arguments()
     recipe = ladder.load_recipe()
-    for assignment in options.set:
-        assign(recipe, assignment)
+    for key, value in flatten(parse_sets(options.set)).items():
+        change(recipe, key, value)
     kept, folder = ladder_folder(options.climb), ladder_folder(options.name)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    make_room(folder, overwrite=options.overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plan.json").write_text(json.dumps({"stages": options.stages, "set": options.set}))
     climb = ladder.Climb(
         build_town(options.town), folder, ladder.reference_work(recipe), options.seed, recipe
     )
@@ -69,7 +68,8 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("stages", nargs="+", choices=STAGES)
     parser.add_argument("--climb", default="town", help="the kept climb that earlier stages are taken from")
-    parser.add_argument("--name", default="trial", help="where this trial's runs go; removed first")
+    parser.add_argument("--name", default="trial", help="where this trial's runs go")
+    parser.add_argument("--overwrite", action="store_true", help="remove an earlier trial of that name")
     parser.add_argument("--town", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -81,13 +81,12 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def assign(recipe: dict[str, Any], assignment: str) -> None:
-    """work.ppo_steps=60"""
-    keys, _, value = assignment.partition("=")
-    *path, last = keys.split(".")
-    for key in path:
-        recipe = recipe[key]
-    recipe[last] = yaml.safe_load(value)
+def change(recipe: dict[str, Any], key: str, value: Any) -> None:
+    """work.ppo_steps, 60"""
+    *path, last = key.split(".")
+    for part in path:
+        recipe = recipe[part]
+    recipe[last] = value
 
 
 def run_stages(climb: ladder.Climb, stages: Sequence[str], *, true_points: bool) -> dict[str, Any]:
@@ -156,22 +155,15 @@ def judge(climb: ladder.Climb, run: Path) -> dict[str, dict[str, float]]:
 # ---- what PPO sees -------------------------------------------------------------------------------------------------
 
 
-def prompts_of(climb: ladder.Climb) -> list[Question]:
-    share = climb.recipe["unknown_percent"]["ppo"]
-    teacher = Teacher(climb.town)
-    return [
-        teacher.prompt(i, unknown_percent=share, stream=f"ppo-{climb.seed}-1")
-        for i in range(ladder.PPO_PROMPTS)
-    ]
-
-
 class Judge:
     """Grades rollouts, knowing which question each prompt is."""
 
     def __init__(self, climb: ladder.Climb) -> None:
         self.policy, self.grader = ladder.load_policy(climb.runs["sft"]), Grader(climb.town)
-        questions = prompts_of(climb)
-        rendered = render_prompts([list(q.messages) for q in questions], self.policy.template, 256)
+        questions = ladder.ppo_questions(climb, 1)
+        rendered = render_prompts(
+            [list(q.messages) for q in questions], self.policy.template, self.policy.model.config.context
+        )
         self.question = {tuple(ids): q for ids, q in zip(rendered, questions, strict=True)}
 
     def grade(self, prompt: Sequence[int], completion: Sequence[int]) -> tuple[Question, Grade]:

@@ -50,7 +50,7 @@ class Doubt(nn.Module):
         before (N, C): states that each word was written from; logits (N, V) there; words (N): ids; rows (N): the answer
         that each belongs to, 0 ... count - 1.
         """
-        heard = hear(logits, words)  # (N, 3)
+        heard = hear(log_chances(logits), words)  # (N, 3)
         share = self._attend(before, rows, count)
         total = share.new_zeros(count, HEADS).index_add(0, rows, share)
         share = share / total[rows]  # softmax over the words of each answer
@@ -63,8 +63,9 @@ class Doubt(nn.Module):
         is expected to be. Arguments as in `forward`, the words of an answer next to one another and in order.
         """
         share = self._attend(before, rows, count)
-        heard = share * (hear(logits, words) @ self.weigh.T)  # (N, heads)
-        coming = share * (expect(logits) @ self.weigh.T)
+        logp = log_chances(logits)
+        heard = share * (hear(logp, words) @ self.weigh.T)  # (N, heads)
+        coming = share * (expect(logp) @ self.weigh.T)
         first = torch.searchsorted(rows, torch.arange(count, device=rows.device))  # of each answer
         term = (_running(heard, first, rows) - heard + coming) / _running(share, first, rows)
         return WEIGH_GAIN * term.sum(dim=1)
@@ -86,9 +87,14 @@ def _running(x: Tensor, first: Tensor, rows: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def hear(logits: Tensor, words: Tensor) -> Tensor:
+def log_chances(logits: Tensor) -> Tensor:
+    """(N, V) -> (N, V), fp32."""
+    return logits.float().log_softmax(dim=-1)
+
+
+@torch.no_grad()
+def hear(logp: Tensor, words: Tensor) -> Tensor:
     """(N, V), (N) -> (N, 3): log p, p and H p / p_max of each word, as in the module's head."""
-    logp = logits.float().log_softmax(dim=-1)
     said = logp.gather(1, words[:, None])[:, 0]
     entropy_nats = -(logp.exp() * logp).sum(dim=-1)
     likeliest = (said - logp.amax(dim=-1)).exp()
@@ -96,9 +102,8 @@ def hear(logits: Tensor, words: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def expect(logits: Tensor) -> Tensor:
-    """(N, V) -> (N, 3): what `hear` gives on average, were the words drawn from these very logits."""
-    logp = logits.float().log_softmax(dim=-1)
+def expect(logp: Tensor) -> Tensor:
+    """(N, V) -> (N, 3): what `hear` gives on average, were the words drawn from these very chances."""
     chances = logp.exp()
     entropy_nats = -(chances * logp).sum(dim=-1)
     agreement = chances.square().sum(dim=-1)

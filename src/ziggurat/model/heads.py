@@ -84,8 +84,7 @@ class RewardModel(ScalarModel):
 
     def score(self, ids: Tensor, ends: Tensor, hidden: Tensor | None = None) -> Tensor:
         """The reward (B,) that every reader applies; arguments as of `raw`."""
-        raw = self.raw(ids, ends, hidden)
-        return (raw - self.reward_shift.to(raw.dtype)) * self.reward_scale.to(raw.dtype)
+        return self._calibrated(self.raw(ids, ends, hidden))
 
     def values(self, states: Tensor, words: Tensor, rows: Tensor, count: int) -> Tensor:
         """As a critic: the reward (N,) expected of `count` answers before each of their N words is chosen.
@@ -98,6 +97,9 @@ class RewardModel(ScalarModel):
             with torch.no_grad():
                 logits = self.body.logits(states)
             raw = raw + self.doubt.so_far(states, logits, words, rows, count)
+        return self._calibrated(raw)
+
+    def _calibrated(self, raw: Tensor) -> Tensor:
         return (raw - self.reward_shift.to(raw.dtype)) * self.reward_scale.to(raw.dtype)
 
     def calibrate(self, *, reward_shift: float, reward_scale: float) -> None:

@@ -83,7 +83,8 @@ def costs(work: Work, speeds: Speeds) -> dict[str, float]:
     ranked = work.rounds * work.prompts_to_rank * work.completions
     rollouts = work.rounds * work.ppo_steps * work.rollouts_per_step
     scored_token_s = speeds.train_token_s if work.reward_body_learns else 1.5 * speeds.forward_token_s
-    trained, read = (2, 6) if work.critic_body_learns else (1, 3)  # times that PPO goes over a conversation
+    # times that PPO goes over a conversation: policy (with its pre-training rows) and critic; the others
+    trained, read = (2, 3) if work.critic_body_learns else (1.5, 2)
     return {
         "pretrain": FIXED_S["pretrain"] + work.pretrain_steps * speeds.train_step_s,
         "sft": FIXED_S["sft"] + work.sft_steps * speeds.train_step_s,

@@ -48,6 +48,7 @@ from ziggurat.town.exam import write_development
 from ziggurat.town.examiner import Answers, gold_score
 from ziggurat.town.grading import Grader
 from ziggurat.town.people import Town, build_town
+from ziggurat.town.questions import Question
 from ziggurat.training.precision import choose_dtype
 
 HELD_OUT_DOCUMENTS = 300
@@ -300,10 +301,15 @@ def true_kinds(
     return rounds.true_accuracy(ranked, held, score_comparisons(model, scored, tokenizer.pad_id), grader)
 
 
-def ppo(climb: Climb, number: int, documents: Sequence[Document], resume: bool) -> None:
+def ppo_questions(climb: Climb, number: int) -> list[Question]:
+    """What PPO's prompts of a round ask."""
     teacher = Teacher(climb.town)
     share, stream = climb.recipe["unknown_percent"]["ppo"], f"ppo-{climb.seed}-{number}"
-    questions = [teacher.prompt(i, unknown_percent=share, stream=stream) for i in range(PPO_PROMPTS)]
+    return [teacher.prompt(i, unknown_percent=share, stream=stream) for i in range(PPO_PROMPTS)]
+
+
+def ppo(climb: Climb, number: int, documents: Sequence[Document], resume: bool) -> None:
+    questions = ppo_questions(climb, number)
     with climb.clock("ppo"):
         amounts = {"steps": climb.work.ppo_steps, "rollouts_per_step": climb.work.rollouts_per_step}
         layer = ("recipe", {**climb.recipe["ppo"], **amounts, "seed": climb.seed})

@@ -1,4 +1,4 @@
-"""Residents: names from syllables, one value per attribute, a quarter of all facts withheld from every text.
+"""Residents: names from syllables, one value per attribute, a quarter of all facts or more withheld from every text.
 
 The splits say who may be spoken of where:
 
