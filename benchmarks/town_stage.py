@@ -45,6 +45,11 @@ def main() -> None:
     for key, value in flatten(parse_sets(options.set)).items():
         change(recipe, key, value)
     kept, folder = ladder_folder(options.climb), ladder_folder(options.name)
+    first = STAGES[min(map(STAGES.index, options.stages))]
+    if first != "pretrain" and not kept.is_dir():
+        raise SystemExit(
+            f"{kept} holds no climb to take earlier stages from; climb one or name it with --climb."
+        )
     make_room(folder, overwrite=options.overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_text(json.dumps({"stages": options.stages, "set": options.set}))
