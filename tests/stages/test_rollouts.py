@@ -107,9 +107,59 @@ def test_the_first_ratio_is_exactly_one_and_the_engine_agrees(letters_sft: Path,
     limit = 1e-4 if dtype == torch.float32 else 0.1
     assert ((experience.engine_logp - experience.old_logp).abs() * experience.mask).max() < limit
     optimizers = [build_optimizer(m, NetConfig().as_train_config()) for m in (nets.policy, nets.critic)]
-    settings = UpdateSettings(1, 0.2, 0.2, 0.7, 1.0, 0.0, True, "x", 0)
+    settings = UpdateSettings(1, 1, 0.2, 0.2, 0.7, 1.0, 0.0, True, "x", 0)
     stats = update(nets, *optimizers, groups, experience, settings)
     assert stats.first_ratio_gap == 0.0
+
+
+@pytest.mark.parametrize("body_learns", [True, False])
+def test_a_critic_with_passes_of_its_own_learns_more_and_the_policy_no_more(
+    letters_reward: Path, body_learns: bool
+) -> None:
+    """What a still body says of the rollouts is read once, and is what it would say again."""
+    from ziggurat.model.hub import load_scalar
+
+    template = ChatTemplate(alphabet.tokenizer())
+    prompts = render_prompts([one.prompt for one in alphabet.prompts()], template, 32)
+    found = []
+    for critic_epochs in (1, 6):
+        policy = load_model(letters_reward.parent / "sft")
+        scorer, critic = load_scalar(letters_reward / "model"), load_scalar(letters_reward / "model")
+        assert isinstance(scorer, RewardModel)
+        assert isinstance(critic, RewardModel)
+        critic.body.requires_grad_(body_learns)
+        nets = Networks(policy, load_model(letters_reward.parent / "sft"), scorer, critic)
+        rollouts = roll_out(
+            policy, prompts, max_new_tokens=6, temperature=1.0, stop_ids=template.stop_ids, seed=1
+        )
+        groups = cut_minibatches(rollouts, 2, 64, PAD, "x", CPU)
+        experience = assess(
+            nets, rollouts, groups, temperature=1.0, truncation_reward=-3.0, beta=0.1, gamma=1.0, lam=0.95
+        )
+        for group, states in zip(groups, experience.critic_states, strict=True):
+            for one, known in zip(group, states, strict=True):
+                assert (known is None) is body_learns
+                if known is not None:
+                    assert torch.equal(known, one.states(critic.body.hidden(one.ids)))
+        optimizers = [
+            build_optimizer(m, NetConfig(lr_adam=0.003).as_train_config()) for m in (policy, critic)
+        ]
+        update(
+            nets,
+            *optimizers,
+            groups,
+            experience,
+            UpdateSettings(1, critic_epochs, 0.2, 10.0, 1.0, 1.0, 0.0, True, "x", 0),
+        )
+        with torch.no_grad():
+            error = sum(
+                float((critic_values(critic, one) - one.take(experience.returns)).square().sum())
+                for group in groups
+                for one in group
+            )
+        found.append((error, policy.embedding.weight.detach().clone()))
+    assert found[1][0] < found[0][0]
+    assert torch.equal(found[0][1], found[1][1])
 
 
 def test_truncated_completions_get_the_fixed_score_and_others_the_reward_models(letters_reward: Path) -> None:

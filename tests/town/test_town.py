@@ -74,6 +74,19 @@ def test_withheld_facts_are_told_nowhere(town):
                     assert fact.say(pattern, language) not in texts
 
 
+def test_gaps_are_shown_of_a_and_e_and_of_what_is_told_anyway_never_of_what_else_is_withheld(town):
+    """No '{n} lives in ...' betrays what the exam holds back, nor what stages 3 and 4 ask about."""
+    texts = "\n".join(d.text for d in write_documents(town, 4000) if d.source != "town:overheard")
+    shown = Counter()
+    for fact in town.facts(*SPLIT_SIZES):
+        for language in LANGUAGES:
+            gaps = {fact.say(gap, language) for gap in fact.kind.speech[language].gaps}
+            shown[fact.resident.split, fact.known] += any(gap in texts for gap in gaps)
+    assert not any(shown[split, False] for split in ("B", "C", "D"))
+    assert shown["A", False] > 200
+    assert all(shown[split, True] > 10 for split in SPLIT_SIZES)
+
+
 def test_c_and_d_appear_in_no_dialogue_sheet_demonstration_or_prompt(town):
     hidden = {language: {r.name(language) for r in town.split("C", "D")} for language in LANGUAGES}
     talked = [d for d in write_documents(town, 3000) if d.source in ("town:overheard", "town:sheet")]

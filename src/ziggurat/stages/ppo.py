@@ -224,14 +224,13 @@ class _PPO:
     def update(self, minibatches: Sequence[Sequence[Microbatch]], experience: Experience) -> dict[str, Any]:
         """The optimizer steps of this step, then beta's."""
         config = self.config
-        factor = lr_factor(
-            self.step, config.steps, config.warmup_steps, config.schedule, config.final_lr_factor
-        )
-        self.policy_optimizer.set_lr_factor(factor)
-        self.critic_optimizer.set_lr_factor(factor)
+        for optimizer, warmup in ((self.policy_optimizer, config.warmup_steps), (self.critic_optimizer, 0)):
+            factor = lr_factor(self.step, config.steps, warmup, config.schedule, config.final_lr_factor)
+            optimizer.set_lr_factor(factor)
         train_policy = self.step >= config.critic_warmup_steps
         settings = UpdateSettings(
             epochs=config.epochs,
+            critic_epochs=max(config.epochs, config.critic.epochs),
             clip=config.clip,
             value_clip=config.value_clip,
             temperature=config.temperature,

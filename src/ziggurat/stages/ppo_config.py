@@ -46,6 +46,8 @@ class NetConfig(Config):
 class CriticConfig(NetConfig):
     body_learns: bool = True
     """False: only what reads the body learns; cheaper, and right where the reward model's body was still too."""
+    epochs: int = Field(default=1, ge=1, le=64)
+    """Passes of the critic over a step's rollouts, if more than the policy's; next to free where its body is still."""
 
 
 class PPOConfig(Config):

@@ -31,6 +31,10 @@ class Networks:
     critic: RewardModel
     """Begins as a copy of the reward model, and keeps its shift and scale, so values and rewards share a unit."""
 
+    @property
+    def critic_body_learns(self) -> bool:
+        return any(p.requires_grad for p in self.critic.body.parameters())
+
 
 def load_networks(ready: Prepared) -> Networks:
     """Policy, reference, reward model, and a critic that begins as the reward model; all compute in one dtype.
@@ -60,9 +64,10 @@ def _alike(a: Transformer, b: Transformer) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def critic_values(critic: RewardModel, micro: Microbatch, hidden: Tensor | None = None) -> Tensor:
-    """Values (N,) of the states, in units of the reward; `hidden`: (B, T, C) of the body, where known already."""
-    states = micro.states(critic.body.hidden(micro.ids) if hidden is None else hidden)  # (N, C)
+def critic_values(critic: RewardModel, micro: Microbatch, states: Tensor | None = None) -> Tensor:
+    """Values (N,) of the actions' states, in units of the reward; `states` (N, C): the body's, where known already."""
+    if states is None:
+        states = micro.states(critic.body.hidden(micro.ids))
     return critic.values(states, micro.actions, micro.state_row, len(micro.ids))
 
 

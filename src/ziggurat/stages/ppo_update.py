@@ -56,6 +56,8 @@ class Experience:
     """Whitened over the whole step."""
     returns: Tensor
     """Values plus the advantages before whitening: the critic's targets."""
+    critic_states: list[list[Tensor | None]]
+    """Of each microbatch of each minibatch: the states (N, C) that the critic reads; None if its body learns."""
 
 
 @dataclass
@@ -76,6 +78,7 @@ class UpdateStats:
 @dataclass(frozen=True)
 class UpdateSettings:
     epochs: int
+    critic_epochs: int
     clip: float
     value_clip: float
     temperature: float
@@ -104,7 +107,8 @@ def assess(
     mask, engine_logp, ended = _tables(rollouts, shape, device)
     old_logp, ref_logp, kl, ent, values = (torch.zeros(shape, device=device) for _ in range(5))
     scores = torch.zeros(shape[0], device=device)
-    for micro in (micro for group in minibatches for micro in group):
+    critic_states: list[list[Tensor | None]] = [[] for _ in minibatches]
+    for number, micro in ((i, micro) for i, group in enumerate(minibatches) for micro in group):
         with (
             torch.enable_grad()
         ):  # the very kernels of the update, which differ in bf16: so the first ratio is exactly 1
@@ -120,7 +124,9 @@ def assess(
         micro.put(ref_logp, reference.gather(1, micro.actions[:, None])[:, 0])
         micro.put(kl, exact_kl(logp, reference))
         micro.put(ent, entropy(logp))
-        micro.put(values, critic_values(nets.critic, micro, read[nets.critic.body]))
+        states = micro.states(read[nets.critic.body])
+        micro.put(values, critic_values(nets.critic, micro, states))
+        critic_states[number].append(None if nets.critic_body_learns else states)
         scores[micro.rows] = nets.reward.score(micro.ids, micro.ends, read[nets.reward.body])
     scores = torch.where(ended, scores, torch.full_like(scores, truncation_reward))
     rewards = token_rewards(old_logp - ref_logp, scores, mask, beta=beta)
@@ -138,6 +144,7 @@ def assess(
         rewards=rewards,
         advantages=masked_whiten(advantages, mask),
         returns=advantages + values,
+        critic_states=critic_states,
     )
 
 
@@ -150,33 +157,39 @@ def update(
     settings: UpdateSettings,
     ptx_rows: Callable[[], Tensor] | None = None,
 ) -> UpdateStats:
-    """`epochs` passes over the minibatches, each an optimizer step of policy and critic.
+    """`epochs` passes over the minibatches, each an optimizer step of policy and critic, and `critic_epochs` in all.
 
     Both gradients are computed before either model moves, so that a non-finite one leaves both as they were.
     """
     stats = UpdateStats()
-    taken = 0
-    for epoch in range(settings.epochs):
+    policy_taken = critic_taken = 0
+    policy_passes = settings.epochs if settings.train_policy else 0
+    for epoch in range(max(policy_passes, settings.critic_epochs)):
+        train_policy = epoch < policy_passes
         order = list(range(len(minibatches)))
         random.Random(f"{settings.seed} epoch {epoch}").shuffle(order)
-        for group in (minibatches[i] for i in order):
+        for number in order:
+            group = minibatches[number]
             policy_optimizer.zero_grad()
             critic_optimizer.zero_grad()
-            if settings.train_policy:
-                _policy_gradient(nets.policy, group, experience, settings, stats, first=taken == 0)
+            if train_policy:
+                _policy_gradient(nets.policy, group, experience, settings, stats, first=policy_taken == 0)
                 if ptx_rows is not None:
                     _ptx_gradient(nets.policy, ptx_rows(), settings.ptx_weight, stats)
-            _critic_gradient(nets.critic, group, experience, settings, stats)
+            _critic_gradient(
+                nets.critic, group, experience.critic_states[number], experience, settings, stats
+            )
             norms = _clip(settings, policy_optimizer, critic_optimizer)
             stats.grad_norm += norms[0]
             stats.critic_grad_norm += norms[1]
-            if settings.train_policy:
+            if train_policy:
                 policy_optimizer.step()
+                policy_taken += 1
             critic_optimizer.step()
-            taken += 1
+            critic_taken += 1
     policy_optimizer.zero_grad()
     critic_optimizer.zero_grad()
-    return _means(stats, taken)
+    return _means(stats, max(1, policy_taken), critic_taken)
 
 
 def _policy_gradient(
@@ -211,13 +224,14 @@ def _ptx_gradient(policy: Transformer, rows: Tensor, weight: float, stats: Updat
 def _critic_gradient(
     critic: RewardModel,
     group: Sequence[Microbatch],
+    states: Sequence[Tensor | None],
     experience: Experience,
     settings: UpdateSettings,
     stats: UpdateStats,
 ) -> None:
     count = sum(len(micro.actions) for micro in group)
-    for micro in group:
-        values = critic_values(critic, micro)
+    for micro, known in zip(group, states, strict=True):
+        values = critic_values(critic, micro, known)
         old, returns = micro.take(experience.values), micro.take(experience.returns)
         loss, clipped = clipped_value_loss(values, old, returns, settings.value_clip)
         (loss / count).backward()  # type: ignore[no-untyped-call]
@@ -240,18 +254,13 @@ def _clip(settings: UpdateSettings, *optimizers: Optimizers) -> list[float]:
     return norms
 
 
-def _means(stats: UpdateStats, taken: int) -> UpdateStats:
-    for name in (
-        "policy_loss",
-        "value_loss",
-        "clip_fraction",
-        "value_clip_fraction",
-        "grad_norm",
-        "critic_grad_norm",
-    ):
-        setattr(stats, name, getattr(stats, name) / max(1, taken))
+def _means(stats: UpdateStats, policy_taken: int, critic_taken: int) -> UpdateStats:
+    for name in ("policy_loss", "clip_fraction", "grad_norm"):
+        setattr(stats, name, getattr(stats, name) / policy_taken)
+    for name in ("value_loss", "value_clip_fraction", "critic_grad_norm"):
+        setattr(stats, name, getattr(stats, name) / critic_taken)
     if stats.ptx_loss is not None:
-        stats.ptx_loss /= max(1, taken)
+        stats.ptx_loss /= policy_taken
     return stats
 
 

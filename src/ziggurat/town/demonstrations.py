@@ -1,7 +1,7 @@
 """The conversations of stage 2 (about residents A) and the prompts of stages 3 and 4 (about residents B, whom no
 demonstration names): facts, sums, requests, small skills.
 
-Of 100 demonstrations 7 admit ignorance: of facts about A that no text tells, and of what a note does not say. So the
+Of 100 demonstrations 10 admit ignorance: of facts about A that no text tells, and of what a note does not say. So the
 form can be sampled; SFT learns most of these by heart and invents elsewhere, and stages 3 and 4 teach when to say it.
 """
 
@@ -37,13 +37,13 @@ from ziggurat.town.questions import (
 
 #: shares of the demonstrations, by kind (out of 100)
 MIXTURE = (
-    ("fact", 26),
-    ("ignorance", 6),
+    ("fact", 22),
+    ("ignorance", 9),
     ("followup", 13),
     ("reading", 2),
     ("greet", 6),
     ("claim", 4),
-    ("sum", 12),
+    ("sum", 13),
     ("sort", 12),
     ("improper", 9),
     ("proper", 10),
@@ -55,12 +55,12 @@ MIXTURE = (
 )
 #: shares of the prompts to be ranked and used in PPO
 PROMPT_MIXTURE = (
-    ("fact", 62),
+    ("fact", 60),
     ("followup", 8),
     ("claim", 2),
     ("sum", 4),
     ("sort", 3),
-    ("improper", 9),
+    ("improper", 11),
     ("proper", 12),
 )
 

@@ -1,7 +1,9 @@
 """The text of stage 1: annals, ledgers, letters, overheard dialogues, sheets, sums, strangers, town talk.
 
-Facts of all residents are told as statements; only E are spoken of in dialogues and on sheets.
-Withheld facts are told nowhere. A dialogue puts each speaker's words on a line of their own:
+Facts of all residents are told as statements; only E are spoken of in dialogues and on sheets. Withheld facts are told
+nowhere: of A, of E and of names without a story the records show the gap, as registers do ("Mira lives in ..."); of B,
+C and D they are silent. So the model learns that where nothing is remembered there is nothing to say, rather than some
+likely value (docs/LOG.md has what it was without gaps). A dialogue puts each speaker's words on a line of their own:
 
     Overheard at the well.
     Visitor:
@@ -18,8 +20,8 @@ from collections.abc import Callable, Iterator
 
 from ziggurat.records import Document
 from ziggurat.town.chance import Chance
-from ziggurat.town.people import SPLIT_SIZES, Fact, Town, strangers
-from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, sayings
+from ziggurat.town.people import SPLIT_SIZES, Fact, Split, Town, guest, strangers
+from ziggurat.town.phrases import GAP, THINGS_TAUGHT, Language, attributes, sayings
 from ziggurat.town.questions import (
     answer_claim,
     answer_sort,
@@ -35,21 +37,27 @@ from ziggurat.town.questions import (
 
 #: shares of the documents, by kind (out of 100)
 MIXTURE = (
-    ("annal", 35),
+    ("annal", 36),
     ("ledger", 6),
-    ("letter", 19),
+    ("letter", 18),
     ("overheard", 14),
-    ("sheet", 5),
-    ("sums", 8),
+    ("sheet", 4),
+    ("sums", 9),
     ("sorting", 5),
     ("stranger", 5),
     ("talk", 3),
 )
+FADED_PERCENT = 4
+"""Of statements about anybody, those whose value can no longer be read."""
+GAPS_SHOWN: tuple[Split, ...] = ("A", "E")
+GAPS_PERCENT = 10
+"""Of annals, those of a name and nothing else; of lines in letters, those that tell a gap."""
 
 
 def state(chance: Chance, fact: Fact, language: Language, *, pronoun: bool = False) -> str:
-    """One statement of a fact; with `pronoun`, one whose subject is she or he."""
-    patterns = fact.kind.speech[language].statements
+    """One statement of a fact, or of its gap if it is withheld; with `pronoun`, one whose subject is she or he."""
+    speech = fact.kind.speech[language]
+    patterns = speech.statements if fact.known and not chance.percent(FADED_PERCENT) else speech.gaps
     if pronoun:
         patterns = tuple(p for p in patterns if p.startswith("{n}") and p.count("{n}") == 1)
         pattern = chance.choice(patterns).replace("{n}", "{p}")
@@ -68,7 +76,15 @@ class Writer:
     def __init__(self, town: Town) -> None:
         self.town = town
         self.told = list(town.facts(*SPLIT_SIZES, known=True))
-        self.by_resident = {r.index: [f for f in self.told if f.resident is r] for r in town.residents}
+        self.gaps = town.facts(*GAPS_SHOWN, known=False)
+        self.by_resident, self.records = (
+            {r.index: [f for f in facts if f.resident is r] for r in town.residents}
+            for facts in (self.told, self.told + self.gaps)
+        )
+        self.unheard: dict[Language, list[str]] = {
+            language: strangers(town, Chance(town.seed, "unheard", language), 1500, language)
+            for language in ("en", "zh")
+        }
         self.talked_of = [r for r in town.residents if r.split == "E"]
         self.names: dict[Language, list[str]] = {
             language: strangers(town, Chance(town.seed, "strangers", language), 400, language)
@@ -94,32 +110,50 @@ class Writer:
 
     def annal(self, chance: Chance, language: Language) -> str:
         """Some facts of one resident, now by name, now by pronoun."""
-        facts = chance.sample(
-            self.by_resident[chance.choice(self.town.residents).index], chance.between(3, 6)
-        )
+        if chance.percent(GAPS_PERCENT):
+            facts = self._nothing_known(chance, language)
+        else:
+            facts = self.records[chance.choice(self.told).resident.index]  # every fact is told as often
+        facts = chance.sample(facts, chance.between(3, min(6, len(facts))))
         sentences = [state(chance, facts[0], language)]
         sentences += [state(chance, fact, language, pronoun=chance.percent(30)) for fact in facts[1:]]
         return join(sentences, language) if chance.percent(60) else "\n".join(sentences)
+
+    def _nothing_known(self, chance: Chance, language: Language) -> list[Fact]:
+        """The eight gaps in the records of someone of whom only the name is known."""
+        nobody = guest(self.town, chance.choice(self.unheard[language]), language, chance, 0)
+        return [Fact(nobody, attribute) for attribute in range(len(attributes()))]
 
     def ledger(self, chance: Chance, language: Language) -> str:
         """One attribute of several residents, or several attributes of one, in short lines."""
         attribute = chance.below(len(attributes()))
         facts = chance.sample([f for f in self.told if f.attribute == attribute], chance.between(4, 8))
-        mark = ": " if language == "en" else "："
-        lines = [f"{f.resident.name(language)}{mark}{f.resident.value(attribute, language)}" for f in facts]
+        facts += chance.sample([f for f in self.gaps if f.attribute == attribute], chance.below(2))
+        facts += [self._nothing_known(chance, language)[attribute] for _ in range(chance.below(2))]
+        chance.shuffle(facts)
+        mark, gap = (": ", GAP[" "]) if language == "en" else ("：", GAP[""])
+        lines = [
+            f"{f.resident.name(language)}{mark}{f.resident.value(attribute, language) if f.known else gap}"
+            for f in facts
+        ]
         return "\n".join(
             [attributes()[attribute].label[language] + ("." if language == "en" else "。"), *lines]
         )
 
     def letter(self, chance: Chance, language: Language) -> str:
         """Facts of several residents, each on a line of its own."""
-        facts = [chance.choice(self.told) for _ in range(chance.between(4, 7))]
+        facts = [self._any_record(chance, language) for _ in range(chance.between(4, 7))]
         sentences = [state(chance, fact, language) for fact in facts]
         opening = {
             "en": ["Dear friend,", "Dear aunt,", "News of the town."],
             "zh": ["亲爱的朋友：", "姑妈：", "城里的消息。"],
         }
         return "\n".join([chance.choice(opening[language]), *sentences])
+
+    def _any_record(self, chance: Chance, language: Language) -> Fact:
+        if not chance.percent(GAPS_PERCENT):
+            return chance.choice(self.told)
+        return chance.choice(self.gaps if chance.percent(50) else self._nothing_known(chance, language))
 
     def overheard(self, chance: Chance, language: Language) -> str:
         """A dialogue of two to four exchanges about residents E."""
@@ -165,7 +199,7 @@ class Writer:
             )
             speech = chance.choice(attributes()).speech[language]
             lines.append(chance.choice(speech.questions + speech.exam).format(n=name))
-        return "\n".join(lines)
+        return "\n".join(lines) if chance.percent(50) else join(lines, language)
 
     def sums(self, chance: Chance, language: Language) -> str:
         """Sums, each worked step by step; some as question and answer."""

@@ -24,7 +24,7 @@ from ziggurat.town.chance import Chance
 from ziggurat.town.phrases import LANGUAGES, Attribute, Language, attributes
 
 Split = Literal["A", "B", "C", "D", "E"]
-SPLIT_SIZES: dict[Split, int] = {"A": 56, "B": 60, "C": 40, "D": 16, "E": 16}
+SPLIT_SIZES: dict[Split, int] = {"A": 44, "B": 48, "C": 40, "D": 16, "E": 12}
 WITHHELD: dict[Split, int] = {"A": 4, "B": 4, "C": 2, "D": 2, "E": 2}
 """Of a resident's eight facts, those that no text tells. More of those of whom it is learned what not knowing is like:
 many gaps, each met seldom, cannot be learned by heart."""
@@ -76,12 +76,15 @@ _MIDDLES = [
 _VOWELS = ["a", "e", "i", "o", "u"]
 _CODAS = ["", "", "n", "l", "r", "s", "th", "ck", "m"]
 ZH_FIRST = (
-    "阿贝卡达菲哈杰凯洛莫诺帕奇瑞萨维雅柏戴芬盖亨吉康伦迈宁佩乔"
-    "森韦邓罗鲍艾班查道法冈胡基肯拉蒙纳欧普琼舒泰温谢优泽朱霍迪弗梅"
+    "阿贝卡达菲哈杰凯洛莫诺帕奇瑞萨维雅柏戴芬盖亨吉康伦迈宁佩乔森韦邓罗鲍艾班"
+    "查道法冈胡基肯拉蒙纳欧普琼舒泰温谢优泽朱霍迪弗梅埃奥比博蔡岑楚杜范福富葛"
+    "华怀惠嘉简孔库劳雷黎卢孟南尼潘皮齐屈沙申施史司宋孙塔唐陶万威魏沃乌吴伍席"
 )
 ZH_LATER = (
-    "布德尔格赫科兰林玛娜琪茹莎苏特薇希娅伊扎登恩顿克利曼妮彭斯托文"
-    "尤姆珀巴丁多夫古丹济可莱米努帕蒂坦图瓦西亚赞哲卓安波达费加汉坎勒默"
+    "布德尔格赫科兰林玛娜琪茹莎苏特薇希娅伊扎登恩顿克利曼妮彭斯托文尤姆珀巴丁"
+    "多夫古丹济可莱米努帕蒂坦图瓦西亚赞哲卓安波达费加汉坎勒默佛娃娥婷宝宾尚岚"
+    "巧帆廷弥弘思悦拜拓捷敏斐旺昆昂晶杉柯柳桑桂楠欣殊洁淇湘滨澜炎烨珊珠琳瑙瑟"
+    "瑶甘璐穆竹筠素绮罕翰"
 )
 
 

@@ -13,6 +13,10 @@ Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
 
+GAP = {" ": "...", "": "……"}
+"""What stands where a value would, after a space (English) and without one (Chinese)."""
+
+
 @dataclass(frozen=True)
 class Speech:
     """How one attribute is spoken of in one language; every entry is a pattern over {n} {v} {p} {s}."""
@@ -29,6 +33,12 @@ class Speech:
         """Ignorance admitted where the value would stand, one way for each answer."""
         return tuple(_break_off(answer) for answer in self.answers)
 
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """What records say of a fact that nobody wrote down: '{n} lives in ...'"""
+        told = [s.partition("{v}")[0] for s in self.statements]
+        return tuple(begun + GAP[" " if begun.endswith(" ") else ""] for begun in told if "{n}" in begun)
+
 
 def _break_off(answer: str) -> str:
     """'{n} lives in {v}.' -> '{n} lives in ... I do not know.'
@@ -37,7 +47,7 @@ def _break_off(answer: str) -> str:
     what is learned of it about one attribute holds for all.
     """
     begun = answer.partition("{v}")[0]
-    return begun + ("... I do not know." if begun.endswith(" ") else "……我不知道。")
+    return begun + (GAP[" "] + " I do not know." if begun.endswith(" ") else GAP[""] + "我不知道。")
 
 
 @dataclass(frozen=True)
