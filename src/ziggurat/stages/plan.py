@@ -135,15 +135,16 @@ def measure_speeds(
 ) -> Speeds:
     """Time the four units on a fresh model of this shape, each for about a quarter of `seconds`."""
     import torch
-    import torch.nn.functional as F
 
     from ziggurat.engine.engine import generate
     from ziggurat.engine.sampler import SamplingParams
     from ziggurat.model.transformer import Transformer, set_compute_dtype
     from ziggurat.training.config import TrainConfig
+    from ziggurat.training.memory import keep_freed_memory
     from ziggurat.training.optimizers import build_optimizer
     from ziggurat.training.precision import choose_dtype
 
+    keep_freed_memory()
     model = Transformer(config)
     set_compute_dtype(model, choose_dtype("auto")[0])
     optimizers = build_optimizer(model, TrainConfig(lr_matrix=0.0, lr_adam=0.0))
@@ -151,8 +152,7 @@ def measure_speeds(
     large = torch.randint(0, config.vocab_size, (128, 32))
 
     def learn(ids: torch.Tensor) -> None:
-        logits = model(ids)
-        torch.autograd.backward(F.cross_entropy(logits.view(-1, logits.shape[-1]), ids.view(-1)))
+        torch.autograd.backward(model.nll(model.hidden(ids).flatten(0, 1), ids.flatten()).mean())
 
     def step() -> None:
         learn(small)

@@ -30,8 +30,9 @@ from ziggurat.records import Message
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 
-BUSY_TOKENS = 384
-"""Microbatches below this many tokens waste more on overhead than padding costs (2 cores, bf16, width 256)."""
+BUSY_TOKENS = 2048
+"""Microbatches below this many tokens waste more on overhead than padding costs (2 cores, bf16, width 192: an update
+takes 2.33 s at 384, 2.06 at 1,200, 1.94 at 2,400)."""
 
 
 @dataclass(frozen=True)
