@@ -1,8 +1,9 @@
 """The conversations of stage 2 (about residents A) and the prompts of stages 3 and 4 (about residents B, whom no
 demonstration names): facts, sums, requests, small skills.
 
-Of 100 demonstrations 10 admit ignorance: of facts about A that no text tells, and of what a note does not say. So the
-form can be sampled; SFT learns most of these by heart and invents elsewhere, and stages 3 and 4 teach when to say it.
+Of 100 demonstrations about 9 admit ignorance: of facts about A that no text tells, and of what a note does not say.
+So the form can be sampled; SFT learns most of these by heart and invents elsewhere, and stages 3 and 4 teach when to
+say it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from ziggurat.town.questions import (
     work_sum,
 )
 
-#: shares of the demonstrations, by kind (out of 100)
+#: relative shares of the demonstrations, by kind (108 in all)
 MIXTURE = (
     ("fact", 22),
     ("ignorance", 9),
