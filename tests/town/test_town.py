@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_bytes():
         digest.update(demonstration.model_dump_json().encode())
     for item in write_exam(build_town(5)):
         digest.update((item.id + item.question.messages[-1].content).encode())
-    assert digest.hexdigest() == "f0d68fc00a4504a3e5b255843396299fd3a209e5e1e52303957cf42b2cb5d757"
+    assert digest.hexdigest() == "d780dfd50a491394b720ee73dafc266532684c0463afc438edfca6e2dd569d9c"
 
 
 def test_another_seed_gives_other_residents(town):
@@ -128,6 +128,24 @@ def test_only_a_is_demonstrated_only_b_is_asked_about_and_only_e_is_overheard(to
 
 def lang(number):
     return "en" if number % 2 == 0 else "zh"
+
+
+def test_some_demonstrations_turn_to_another_resident_or_to_something_else(town):
+    """A chat goes on: the second question is answered for itself, not about whom the first one named."""
+    teacher, turned = Teacher(town), 0
+    for i in range(1500):
+        demonstration = teacher.demonstration(i)
+        if demonstration.source != "town:another":
+            continue
+        assert [m.role for m in demonstration.messages] == ["user", "assistant", "user", "assistant"]
+        names = [r.name(lang(i)) for r in town.split("A")]
+        first, second = (
+            {name for name in names if name in demonstration.messages[k].content} for k in (0, 2)
+        )
+        turned += bool(first and second and first != second)
+        if second:
+            assert any(name in demonstration.messages[3].content for name in second)
+    assert turned > 20
 
 
 @pytest.mark.parametrize("told", [True, False])

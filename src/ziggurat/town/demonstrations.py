@@ -38,22 +38,25 @@ from ziggurat.town.questions import (
 
 #: relative shares of the demonstrations, by kind (108 in all)
 MIXTURE = (
-    ("fact", 22),
+    ("fact", 20),
     ("ignorance", 9),
-    ("followup", 13),
+    ("followup", 11),
+    ("another", 8),
     ("reading", 2),
     ("greet", 6),
     ("claim", 4),
-    ("sum", 13),
-    ("sort", 12),
-    ("improper", 9),
-    ("proper", 10),
+    ("sum", 12),
+    ("sort", 11),
+    ("improper", 8),
+    ("proper", 9),
     ("extract", 2),
     ("summary", 2),
     ("translate", 1),
     ("verse", 1),
     ("tool", 2),
 )
+#: what follows upon what where two questions have nothing to do with one another
+TURNS = (("fact", 60), ("ignorance", 10), ("sum", 8), ("sort", 8), ("improper", 7), ("proper", 7))
 #: shares of the prompts to be ranked and used in PPO
 PROMPT_MIXTURE = (
     ("fact", 60),
@@ -93,8 +96,18 @@ class Teacher:
         if kind in ("greet", "extract", "summary", "translate", "verse", "tool"):
             question = getattr(self, kind)(chance, language)
             return list(question) if isinstance(question, list) else []
+        if kind == "another":
+            return self._another(chance, language)
         question, answer = self._answered(kind, chance, language)
         return [*question.messages, assistant(answer)]
+
+    def _another(self, chance: Chance, language: Language) -> list[Message]:
+        """Two questions that have nothing to do with one another: what was asked first is over."""
+        turns: list[Message] = []
+        for kind in (chance.weighted(TURNS), chance.weighted(TURNS)):
+            question, answer = self._answered(kind, chance, language)
+            turns += [*question.messages, assistant(answer)]
+        return turns
 
     def _answered(self, kind: str, chance: Chance, language: Language) -> tuple[Question, str]:
         if kind == "ignorance":

@@ -83,7 +83,7 @@ def _sit_base(model: Policy, items: Sequence[Item], grader: Grader) -> dict[str,
 ROWS = (
     ("facts about C, right", "known"),
     ("... by value alone", "known_value"),
-    ("... honestly passed", "known_pass"),
+    ("... passed, though told", "known_pass"),
     ("unknowable facts, invented", "invented"),
     ("facts about A, right", "known_a"),
     ("follow-ups about A, right", "followup_a"),
@@ -278,7 +278,7 @@ def _page(climb: Climb, result: Result) -> str:
 
 
 def _chart(result: Result) -> str:
-    shown = (("right about C", "known"), ("invented", "invented"), ("honest pass", "known_pass"))
+    shown = (("right about C", "known"), ("invented", "invented"), ("passed, though told", "known_pass"))
     tables = {name: examiner.figures(a)["all"] for name, a in result.findings.answers.items()}
     groups = {title: [tables[name][key].value for _, name in COLUMNS] for title, key in shown}
     return (
