@@ -226,8 +226,8 @@ def test_a_bag_of_words_cannot_tell_what_is_withheld(town):
 def test_few_demonstrations_admit_ignorance_and_only_where_it_is_true(town):
     written = list(write_demonstrations(town, 4000))
     passing = [d for d in written if is_pass(d.messages[-1].content)]
-    assert {d.source for d in passing} == {"town:reading", "town:ignorance"}
-    assert 0.04 <= len(passing) / len(written) <= 0.09
+    assert {d.source for d in passing} == {"town:reading", "town:ignorance", "town:another"}
+    assert 0.06 <= len(passing) / len(written) <= 0.12
     teacher, grader = Teacher(town), Grader(town)
     facts = [teacher._answered("ignorance", Chance(town.seed, "probe", i), "en") for i in range(1000)]
     assert all(grader.grade(q, a).verdict == "pass" for q, a in facts)
