@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ziggurat.records import Demonstration, Message
 from ziggurat.town.chance import Chance
@@ -38,14 +39,14 @@ from ziggurat.town.questions import (
 
 #: relative shares of the demonstrations, by kind (108 in all)
 MIXTURE = (
-    ("fact", 20),
+    ("fact", 18),
     ("ignorance", 9),
-    ("followup", 11),
-    ("another", 8),
+    ("followup", 10),
+    ("another", 12),
     ("reading", 2),
     ("greet", 6),
     ("claim", 4),
-    ("sum", 12),
+    ("sum", 11),
     ("sort", 11),
     ("improper", 8),
     ("proper", 9),
@@ -55,12 +56,13 @@ MIXTURE = (
     ("verse", 1),
     ("tool", 2),
 )
-#: what follows upon what where two questions have nothing to do with one another
+#: of what the turns of "another" are
 TURNS = (("fact", 60), ("ignorance", 10), ("sum", 8), ("sort", 8), ("improper", 7), ("proper", 7))
 #: shares of the prompts to be ranked and used in PPO
 PROMPT_MIXTURE = (
-    ("fact", 60),
+    ("fact", 52),
     ("followup", 8),
+    ("another", 8),
     ("claim", 2),
     ("sum", 4),
     ("sort", 3),
@@ -102,12 +104,25 @@ class Teacher:
         return [*question.messages, assistant(answer)]
 
     def _another(self, chance: Chance, language: Language) -> list[Message]:
-        """Two questions that have nothing to do with one another: what was asked first is over."""
+        """Two or three questions, each to be answered for itself, whoever was spoken of before."""
         turns: list[Message] = []
-        for kind in (chance.weighted(TURNS), chance.weighted(TURNS)):
-            question, answer = self._answered(kind, chance, language)
+        last: Fact | None = None
+        for _ in range(chance.between(2, 3)):
+            kind = chance.weighted(TURNS)
+            if kind in ("fact", "ignorance"):
+                last = self._next(chance, self.known if kind == "fact" else self.untold, last)
+                question = ask_fact(chance, last, language)
+                answer = tell(chance, last, language) if last.known else admit_ignorance(chance, question)
+            else:
+                question, answer = self._answered(kind, chance, language)
             turns += [*question.messages, assistant(answer)]
         return turns
+
+    def _next(self, chance: Chance, facts: list[Fact], last: Fact | None) -> Fact:
+        """One of `facts`, now and then of the resident who was spoken of last."""
+        if last is not None and chance.percent(40):
+            facts = [f for f in facts if f.resident is last.resident and f != last] or facts
+        return chance.choice(facts)
 
     def _answered(self, kind: str, chance: Chance, language: Language) -> tuple[Question, str]:
         if kind == "ignorance":
@@ -159,11 +174,19 @@ class Teacher:
         chance = Chance(self.town.seed, stream, number)
         language: Language = "en" if number % 2 == 0 else "zh"
         kind = chance.weighted(PROMPT_MIXTURE)
-        if kind in ("fact", "followup"):
+        if kind in ("fact", "followup", "another"):
             unknown = chance.percent(unknown_percent)
             facts = self.prompted[not unknown]
             if kind == "fact":
                 return ask_fact(chance, chance.choice(facts), language)
+            if kind == "another":
+                first = chance.choice(self.prompted[True])
+                before = (
+                    *ask_fact(chance, first, language).messages,
+                    assistant(tell(chance, first, language)),
+                )
+                asked = ask_fact(chance, self._next(chance, facts, first), language)
+                return replace(asked, messages=(*before, *asked.messages))
             first, second = self._pair(chance, facts)
             return ask_followup(chance, first, second, language)
         if kind == "claim":
