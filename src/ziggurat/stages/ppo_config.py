@@ -113,6 +113,7 @@ class PPOConfig(Config):
     critic: CriticConfig = CriticConfig(lr_adam=3e-4)
 
     warmup_steps: int = Field(default=0, ge=0)
+    """Of the policy's rates; the critic learns at its full rate from the first step."""
     schedule: ScheduleKind = "linear"
     final_lr_factor: float = Field(default=0.1, ge=0, le=1)
 
