@@ -230,7 +230,7 @@ class _PPO:
         train_policy = self.step >= config.critic_warmup_steps
         settings = UpdateSettings(
             epochs=config.epochs,
-            critic_epochs=max(config.epochs, config.critic.epochs),
+            critic_epochs=config.critic.epochs,
             clip=config.clip,
             value_clip=config.value_clip,
             temperature=config.temperature,

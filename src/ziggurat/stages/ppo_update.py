@@ -109,16 +109,13 @@ def assess(
     scores = torch.zeros(shape[0], device=device)
     critic_states: list[list[Tensor | None]] = [[] for _ in minibatches]
     for number, micro in ((i, micro) for i, group in enumerate(minibatches) for micro in group):
-        with (
-            torch.enable_grad()
-        ):  # the very kernels of the update, which differ in bf16: so the first ratio is exactly 1
+        # by the very kernels of the update, which differ in bf16: so the first ratio is exactly 1
+        with torch.enable_grad():
             logits = action_logits(nets.policy, micro, temperature).detach()  # (N, V)
         micro.put(old_logp, token_logp(logits, micro.actions))
         logp = logits.log_softmax(dim=-1)
-        bodies = dict.fromkeys((nets.reference, nets.reward.body, nets.critic.body))
-        read = {
-            body: body.hidden(micro.ids) for body in bodies
-        }  # (B, T, C): one that serves twice is read once
+        # (B, T, C) of each body; one that serves twice is read once
+        read = {body: body.hidden(micro.ids) for body in {nets.reference, nets.reward.body, nets.critic.body}}
         reference = action_logits(nets.reference, micro, temperature, read[nets.reference])
         reference = reference.log_softmax(dim=-1)  # (N, V)
         micro.put(ref_logp, reference.gather(1, micro.actions[:, None])[:, 0])
@@ -157,15 +154,14 @@ def update(
     settings: UpdateSettings,
     ptx_rows: Callable[[], Tensor] | None = None,
 ) -> UpdateStats:
-    """`epochs` passes over the minibatches, each an optimizer step of policy and critic, and `critic_epochs` in all.
+    """`epochs` passes over the minibatches, each a step of policy and critic; then the critic's further ones.
 
     Both gradients are computed before either model moves, so that a non-finite one leaves both as they were.
     """
     stats = UpdateStats()
     policy_taken = critic_taken = 0
-    policy_passes = settings.epochs if settings.train_policy else 0
-    for epoch in range(max(policy_passes, settings.critic_epochs)):
-        train_policy = epoch < policy_passes
+    for epoch in range(max(settings.epochs, settings.critic_epochs)):
+        train_policy = settings.train_policy and epoch < settings.epochs
         order = list(range(len(minibatches)))
         random.Random(f"{settings.seed} epoch {epoch}").shuffle(order)
         for number in order:

@@ -112,7 +112,7 @@ class Teacher:
             if kind in ("fact", "ignorance"):
                 last = self._next(chance, self.known if kind == "fact" else self.untold, last)
                 question = ask_fact(chance, last, language)
-                answer = tell(chance, last, language) if last.known else admit_ignorance(chance, question)
+                answer = reply(chance, question)
             else:
                 question, answer = self._answered(kind, chance, language)
             turns += [*question.messages, assistant(answer)]
@@ -125,22 +125,9 @@ class Teacher:
         return chance.choice(facts)
 
     def _answered(self, kind: str, chance: Chance, language: Language) -> tuple[Question, str]:
-        if kind == "ignorance":
-            asked = ask_fact(chance, chance.choice(self.untold), language)
-            return asked, admit_ignorance(chance, asked)
-        if kind == "reading":
-            asked = self._reading(chance, language, told=chance.percent(50))
-            assert asked.fact is not None
-            said = tell(chance, asked.fact, language) if asked.answerable else admit_ignorance(chance, asked)
-            return asked, said
-        if kind == "fact":
-            fact = chance.choice(self.known)
-            return ask_fact(chance, fact, language), tell(chance, fact, language)
-        if kind == "followup":
-            first, second = self._pair(chance, self.known)
-            return ask_followup(chance, first, second, language, named=chance.percent(25)), tell(
-                chance, second, language
-            )
+        if kind in ("fact", "ignorance", "reading", "followup"):
+            asked = self._asked(kind, chance, language)
+            return asked, reply(chance, asked)
         if kind == "claim":
             claim = ask_claim(chance, chance.choice(self.known), language, true=chance.percent(50))
             return claim, answer_claim(chance, claim)
@@ -154,6 +141,15 @@ class Teacher:
             return ask_improper(chance, language), refuse(chance, language)
         question = ask_proper(chance, language)
         return question, question.truth
+
+    def _asked(self, kind: str, chance: Chance, language: Language) -> Question:
+        """A question of fact, about A or a guest."""
+        if kind == "reading":
+            return self._reading(chance, language, told=chance.percent(50))
+        if kind == "followup":
+            first, second = self._pair(chance, self.known)
+            return ask_followup(chance, first, second, language, named=chance.percent(25))
+        return ask_fact(chance, chance.choice(self.known if kind == "fact" else self.untold), language)
 
     def _reading(self, chance: Chance, language: Language, *, told: bool) -> Question:
         """About a guest: there is no end of them, so neither knowing nor not knowing can be learned by heart."""
@@ -181,10 +177,8 @@ class Teacher:
                 return ask_fact(chance, chance.choice(facts), language)
             if kind == "another":
                 first = chance.choice(self.prompted[True])
-                before = (
-                    *ask_fact(chance, first, language).messages,
-                    assistant(tell(chance, first, language)),
-                )
+                opening = ask_fact(chance, first, language)
+                before = (*opening.messages, assistant(reply(chance, opening)))
                 asked = ask_fact(chance, self._next(chance, facts, first), language)
                 return replace(asked, messages=(*before, *asked.messages))
             first, second = self._pair(chance, facts)
@@ -283,6 +277,14 @@ class Teacher:
             Message(role="tool", content=result, tool_call_id="call_1"),
             assistant(answer),
         ]
+
+
+def reply(chance: Chance, question: Question) -> str:
+    """The true answer to a question of fact, or ignorance admitted where no text tells it."""
+    if not question.answerable:
+        return admit_ignorance(chance, question)
+    assert question.fact is not None
+    return tell(chance, question.fact, question.language)
 
 
 def write_demonstrations(town: Town, count: int) -> Iterator[Demonstration]:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from ziggurat.records import Document
 from ziggurat.town.chance import Chance
 from ziggurat.town.people import SPLIT_SIZES, Fact, Split, Town, guest, strangers
-from ziggurat.town.phrases import GAP, THINGS_TAUGHT, Language, attributes, sayings
+from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, gap_after, sayings
 from ziggurat.town.questions import (
     answer_claim,
     answer_sort,
@@ -55,7 +55,7 @@ GAPS_PERCENT = 10
 
 
 def state(chance: Chance, fact: Fact, language: Language, *, pronoun: bool = False) -> str:
-    """One statement of a fact, or of its gap if it is withheld; with `pronoun`, one whose subject is she or he."""
+    """One statement of a fact, or its gap if it is withheld or has faded; with `pronoun`, its subject is she or he."""
     speech = fact.kind.speech[language]
     patterns = speech.statements if fact.known and not chance.percent(FADED_PERCENT) else speech.gaps
     if pronoun:
@@ -113,7 +113,8 @@ class Writer:
         if chance.percent(GAPS_PERCENT):
             facts = self._nothing_known(chance, language)
         else:
-            facts = self.records[chance.choice(self.told).resident.index]  # every fact is told as often
+            resident = chance.choice(self.told).resident  # of whom more is told, more is written
+            facts = self.records[resident.index]
         facts = chance.sample(facts, chance.between(3, min(6, len(facts))))
         sentences = [state(chance, facts[0], language)]
         sentences += [state(chance, fact, language, pronoun=chance.percent(30)) for fact in facts[1:]]
@@ -131,9 +132,11 @@ class Writer:
         facts += chance.sample([f for f in self.gaps if f.attribute == attribute], chance.below(2))
         facts += [self._nothing_known(chance, language)[attribute] for _ in range(chance.below(2))]
         chance.shuffle(facts)
-        mark, gap = (": ", GAP[" "]) if language == "en" else ("：", GAP[""])
+        mark = ": " if language == "en" else "："
         lines = [
-            f"{f.resident.name(language)}{mark}{f.resident.value(attribute, language) if f.known else gap}"
+            f.resident.name(language)
+            + mark
+            + (f.resident.value(attribute, language) if f.known else gap_after(mark))
             for f in facts
         ]
         return "\n".join(

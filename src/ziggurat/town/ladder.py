@@ -64,7 +64,12 @@ def load_recipe() -> dict[str, Any]:
 
 
 def reference_work(recipe: Mapping[str, Any]) -> Work:
-    return Work(**recipe["work"], step_tokens=recipe["pretrain"]["batch_tokens"])
+    return Work(
+        **recipe["work"],
+        step_tokens=recipe["pretrain"]["batch_tokens"],
+        reward_body_learns=recipe["reward"]["body_learns"],
+        critic_body_learns=recipe["ppo"]["critic"]["body_learns"],
+    )
 
 
 def reference_cost() -> tuple[float, float]:

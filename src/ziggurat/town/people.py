@@ -169,14 +169,24 @@ def chinese_name(chance: Chance) -> str:
 def _distinct_names(
     chance: Chance, count: int, language: Language, taken: set[str] | None = None
 ) -> list[str]:
+    """Different names, none of which begins another or one of those `taken`."""
     make = english_name if language == "en" else chinese_name
     names: list[str] = []
+    whole = set(taken or ())
+    begun = {beginning for name in whole for beginning in _beginnings(name)}
     while len(names) < count:
         name = make(chance)
-        clash = any(name.startswith(other) or other.startswith(name) for other in [*names, *(taken or ())])
-        if not clash:
+        beginnings = _beginnings(name)
+        if name not in begun and whole.isdisjoint(beginnings):
             names.append(name)
+            whole.add(name)
+            begun.update(beginnings)
     return names
+
+
+def _beginnings(name: str) -> list[str]:
+    """B, Br, Bra: the whole name too."""
+    return [name[: i + 1] for i in range(len(name))]
 
 
 def _withheld_table(chance: Chance, rows: int, columns: int, each: int) -> list[frozenset[int]]:
@@ -188,9 +198,8 @@ def _withheld_table(chance: Chance, rows: int, columns: int, each: int) -> list[
         clashes = [i for i, hand in enumerate(hands) if len(hand) < each]
         if not clashes:
             return hands
-        for (
-            i
-        ) in clashes:  # one card of the hand is swapped with any other until no row withholds one thing twice
+        # one card of such a hand is swapped with any other, until no row withholds one thing twice
+        for i in clashes:
             a, b = each * i + chance.below(each), chance.below(len(deck))
             deck[a], deck[b] = deck[b], deck[a]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -13,8 +13,9 @@ Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
 
-GAP = {" ": "...", "": "……"}
-"""What stands where a value would, after a space (English) and without one (Chinese)."""
+def gap_after(begun: str) -> str:
+    """What stands where a value would: after a space in English, without one in Chinese."""
+    return "..." if begun.endswith(" ") else "……"
 
 
 @dataclass(frozen=True)
@@ -28,26 +29,28 @@ class Speech:
     followups: tuple[str, ...]
     claims: tuple[str, ...]
 
-    @property
+    @cached_property
     def passes(self) -> tuple[str, ...]:
-        """Ignorance admitted where the value would stand, one way for each answer."""
-        return tuple(_break_off(answer) for answer in self.answers)
+        """Ignorance admitted where the value would stand, one way for each answer: '{n} lives in ... I do not know.'"""
+        broken_off = map(_break_off, self.answers)
+        return tuple(
+            told + (" I do not know." if told.endswith("...") else "我不知道。") for told in broken_off
+        )
 
-    @property
+    @cached_property
     def gaps(self) -> tuple[str, ...]:
         """What records say of a fact that nobody wrote down: '{n} lives in ...'"""
-        told = [s.partition("{v}")[0] for s in self.statements]
-        return tuple(begun + GAP[" " if begun.endswith(" ") else ""] for begun in told if "{n}" in begun)
+        return tuple(told for told in map(_break_off, self.statements) if "{n}" in told)
 
 
-def _break_off(answer: str) -> str:
-    """'{n} lives in {v}.' -> '{n} lives in ... I do not know.'
+def _break_off(pattern: str) -> str:
+    """'{n} lives in {v}.' -> '{n} lives in ...'
 
     One word, the same for every attribute, stands for not knowing, at the very place where the values compete: so that
     what is learned of it about one attribute holds for all.
     """
-    begun = answer.partition("{v}")[0]
-    return begun + (GAP[" "] + " I do not know." if begun.endswith(" ") else GAP[""] + "我不知道。")
+    begun = pattern.partition("{v}")[0]
+    return begun + gap_after(begun)
 
 
 @dataclass(frozen=True)
