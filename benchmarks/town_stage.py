@@ -33,7 +33,16 @@ from ziggurat.town.grading import Grade, Grader
 from ziggurat.town.labellers import points
 from ziggurat.town.people import Town, build_town
 from ziggurat.town.phrases import LANGUAGES
-from ziggurat.town.questions import Question, ask_fact, ask_improper, ask_proper, ask_sort, ask_sum
+from ziggurat.town.questions import (
+    Question,
+    ask_fact,
+    ask_improper,
+    ask_proper,
+    ask_sort,
+    ask_sum,
+    assistant,
+    tell,
+)
 
 STAGES = ("pretrain", "sft", "reward", "ppo")
 REQUESTS, SKILLS, WORDINGS = 150, 60, 3
@@ -142,6 +151,21 @@ def items_about_d(town: Town) -> list[Item]:
     return items
 
 
+def second_questions_about_d(town: Town) -> list[Item]:
+    """Questions after one about somebody else: the exam asks none."""
+    facts = town.facts("D", known=True)
+    items = []
+    for language in LANGUAGES:
+        for number, second in enumerate(facts):
+            chance = Chance(78, language, number)
+            first = chance.choice([fact for fact in facts if fact.resident is not second.resident])
+            opening = ask_fact(chance, first, language, exam=True).messages
+            asked = ask_fact(chance, second, language, exam=True)
+            turns = (*opening, assistant(tell(chance, first, language)), *asked.messages)
+            items.append(Item(f"second {language}{number}", "known", replace(asked, messages=turns)))
+    return items
+
+
 def judge(climb: ladder.Climb, run: Path) -> dict[str, dict[str, float]]:
     """Every share of the exam for a model, by language, on D."""
     policy = ladder.load_policy(run)
@@ -149,10 +173,15 @@ def judge(climb: ladder.Climb, run: Path) -> dict[str, dict[str, float]]:
         run.name, policy.model, policy.tokenizer, items_about_d(climb.town), Grader(climb.town)
     )
     examiner.measure_passing(policy.model, policy.tokenizer, answers)
+    later = examiner.ask(
+        run.name, policy.model, policy.tokenizer, second_questions_about_d(climb.town), Grader(climb.town)
+    )
     found = {}
     for language in LANGUAGES:
         row = {key: round(i.value, 3) for key, i in examiner.figures(answers)[language].items()}
-        found[language] = {**row, "auroc": round(examiner.knowing(answers, language).value, 3)}
+        row["auroc"] = round(examiner.knowing(answers, language).value, 3)
+        row["second"] = round(examiner.figures(later)[language]["known"].value, 3)
+        found[language] = row
         print(run.name, language, found[language])
     return found
 
@@ -208,7 +237,12 @@ def give_true_points(climb: ladder.Climb) -> None:
     judge_, plain = Judge(climb), stage4.load_networks
 
     class Oracle(torch.nn.Module):
-        def score(self, ids: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+        def __init__(self, body: torch.nn.Module) -> None:
+            super().__init__()
+            self.body = body
+
+        def score(self, ids: torch.Tensor, ends: torch.Tensor, _states: torch.Tensor) -> torch.Tensor:
+            """As the reward model's, but it needs no states."""
             scores = []
             for row, end in zip(ids.tolist(), ends.tolist(), strict=True):
                 start = next(k for k in range(end, 0, -1) if tuple(row[:k]) in judge_.question)
@@ -216,7 +250,8 @@ def give_true_points(climb: ladder.Climb) -> None:
             return torch.tensor(scores)
 
     def load_networks(ready: Any) -> Any:
-        return replace(plain(ready), reward=Oracle())
+        nets = plain(ready)
+        return replace(nets, reward=Oracle(nets.reward.body))
 
     stage4.load_networks = load_networks  # type: ignore[assignment]
 

@@ -136,7 +136,7 @@ def test_a_claim_is_judged_by_its_yes_or_no_too(town, grader):
 
 def test_sums_and_sorting_are_judged_by_their_numbers(grader):
     total = Question("sum", "en", (user("What is 47+38?"),), truth="85")
-    assert work_sum(total) == "7+8=15, 40+30=70, 70+15=85."
+    assert work_sum(total) == "7+8=15, 40+30=70, 85."
     assert grader.grade(total, work_sum(total)).verdict == "right"
     assert grader.grade(total, "85.").verdict == "right"
     assert grader.grade(total, "7+8=15, 40+30=70, 70+15=75.").verdict == "wrong"

@@ -37,17 +37,17 @@ from ziggurat.town.questions import (
 
 #: shares of the documents, by kind (out of 100)
 MIXTURE = (
-    ("annal", 36),
+    ("annal", 43),
     ("ledger", 6),
-    ("letter", 18),
-    ("overheard", 14),
+    ("letter", 19),
+    ("overheard", 12),
     ("sheet", 4),
-    ("sums", 9),
-    ("sorting", 5),
-    ("stranger", 5),
+    ("sums", 5),
+    ("sorting", 4),
+    ("stranger", 4),
     ("talk", 3),
 )
-FADED_PERCENT = 4
+FADED_PERCENT = 3
 """Of statements about anybody, those whose value can no longer be read."""
 GAPS_SHOWN: tuple[Split, ...] = ("A", "E")
 GAPS_PERCENT = 10

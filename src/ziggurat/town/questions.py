@@ -153,11 +153,11 @@ def ask_sum(chance: Chance, language: Language, *, exam: bool = False) -> Questi
 
 
 def work_sum(question: Question) -> str:
-    """47+38: 7+8=15, 40+30=70, 70+15=85."""
+    """47+38: 7+8=15, 40+30=70, 85."""
     digits = "".join(c if c.isdigit() else " " for c in question.messages[-1].content).split()
     a, b = int(digits[0]), int(digits[1])
     ones, tens = a % 10 + b % 10, (a // 10 + b // 10) * 10
-    steps = f"{a % 10}+{b % 10}={ones}, {a // 10 * 10}+{b // 10 * 10}={tens}, {tens}+{ones}={a + b}"
+    steps = f"{a % 10}+{b % 10}={ones}, {a // 10 * 10}+{b // 10 * 10}={tens}, {a + b}"
     return steps + ("." if question.language == "en" else "。")
 
 
