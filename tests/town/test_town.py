@@ -96,7 +96,9 @@ def test_gaps_are_shown_of_a_and_e_and_of_what_is_told_anyway_never_of_what_else
 
 
 def test_about_a_fifth_of_the_statements_are_gaps(town):
-    told = [d for d in write_documents(town, 2000) if d.source in ("town:annal", "town:letter", "town:ledger")]
+    told = [
+        d for d in write_documents(town, 2000) if d.source in ("town:annal", "town:letter", "town:ledger")
+    ]
     sentences = [s for d in told for s in re.split(r"(?<=[.。…])\s+|(?<=[。…])(?=[^…])|\n", d.text) if s]
     share = sum(s.endswith(("...", "……")) for s in sentences) / len(sentences)
     assert 0.14 < share < 0.22, share
