@@ -71,7 +71,13 @@ def main() -> None:
     figures = run_stages(climb, options.stages, true_points=options.true_points)
     print(
         json.dumps(
-            {"stages": options.stages, "set": options.set, "seconds": climb.seconds, "figures": figures}
+            {
+                "stages": options.stages,
+                "set": options.set,
+                "seconds": climb.seconds,
+                "peak_memory_bytes": climb.peaks,
+                "figures": figures,
+            }
         )
     )
 

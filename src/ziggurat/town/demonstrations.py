@@ -43,7 +43,7 @@ MIXTURE = (
     ("ignorance", 9),
     ("followup", 10),
     ("another", 12),
-    ("reading", 2),
+    ("reading", 4),
     ("greet", 6),
     ("claim", 4),
     ("sum", 11),

@@ -37,12 +37,12 @@ from ziggurat.town.questions import (
 
 #: shares of the documents, by kind (out of 100)
 MIXTURE = (
-    ("annal", 43),
+    ("annal", 40),
     ("ledger", 6),
-    ("letter", 19),
-    ("overheard", 12),
+    ("letter", 18),
+    ("overheard", 14),
     ("sheet", 4),
-    ("sums", 5),
+    ("sums", 7),
     ("sorting", 4),
     ("stranger", 4),
     ("talk", 3),

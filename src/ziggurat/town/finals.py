@@ -120,13 +120,14 @@ def _cell(x: Interval | None, key: str) -> str:
 
 
 def cost_table(climb: Climb) -> Table:
-    rows = [[stage, human_time(s)] for stage, s in climb.seconds.items()]
+    gibibytes = {stage: f"{peak / 2**30:.2f} GiB" for stage, peak in climb.peaks.items()}
+    rows = [[stage, human_time(s), gibibytes.get(stage, "–")] for stage, s in climb.seconds.items()]
     total = sum(s for stage, s in climb.seconds.items() if stage != "exam")
     rows += [
-        ["four stages with rounds and files", human_time(total)],
-        ["peak memory", f"{climb.peak_memory_bytes / 2**30:.2f} GiB"],
+        ["four stages with rounds and files", human_time(total), ""],
+        ["peak memory", "", f"{climb.peak_memory_bytes / 2**30:.2f} GiB"],
     ]
-    return Table("What it cost", ["", ""], rows)
+    return Table("What it cost", ["", "time", "memory, the most so far"], rows)
 
 
 def gate_table(gates: Sequence[Gate]) -> Table:

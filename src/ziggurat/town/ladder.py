@@ -96,6 +96,8 @@ class Climb:
     speeds: Speeds | None = None
     runs: dict[str, Path] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    peaks: dict[str, int] = field(default_factory=dict)
+    """Bytes of memory: the most that was held up to the end of the stage, where it ran in this process."""
     learned: list[Comparison] = field(
         default_factory=list
     )  # of all rounds so far, facts of the report card left out
@@ -104,10 +106,11 @@ class Climb:
 
     @contextmanager
     def clock(self, stage: str) -> Iterator[None]:
-        """Adds the seconds inside to the stage's."""
+        """Adds the seconds inside to the stage's, and notes the memory."""
         started = time.perf_counter()
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+        self.peaks[stage] = self.peak_memory_bytes
 
     @property
     def policy(self) -> Path:
