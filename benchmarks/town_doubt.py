@@ -31,9 +31,9 @@ from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_scalar
 from ziggurat.places import ladder_folder
 from ziggurat.records import Message
+from ziggurat.stages.climb import Policy, load_policy
 from ziggurat.stages.report_card import score_rows
 from ziggurat.town.chance import Chance
-from ziggurat.town.ladder import Policy, load_policy
 from ziggurat.town.people import Fact, Split, Town, build_town
 from ziggurat.town.phrases import LANGUAGES, Language
 from ziggurat.town.questions import ask_fact, upper_first

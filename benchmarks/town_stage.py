@@ -25,9 +25,11 @@ import torch
 from ziggurat.places import ladder_folder, make_room
 from ziggurat.settings import flatten, parse_sets
 from ziggurat.stages import ppo as stage4
+from ziggurat.stages.climb import load_policy
 from ziggurat.stages.rollouts import Rollout, render_prompts
 from ziggurat.town import examiner, ladder
 from ziggurat.town.chance import Chance
+from ziggurat.town.climb import Climb, load_recipe, reference_work
 from ziggurat.town.exam import Item
 from ziggurat.town.grading import Grade, Grader
 from ziggurat.town.labellers import points
@@ -50,7 +52,7 @@ REQUESTS, SKILLS, WORDINGS = 150, 60, 3
 
 def main() -> None:
     options = arguments()
-    recipe = ladder.load_recipe()
+    recipe = load_recipe()
     for key, value in flatten(parse_sets(options.set)).items():
         change(recipe, key, value)
     kept, folder = ladder_folder(options.climb), ladder_folder(options.name)
@@ -62,8 +64,12 @@ def main() -> None:
     make_room(folder, overwrite=options.overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_text(json.dumps({"stages": options.stages, "set": options.set}))
-    climb = ladder.Climb(
-        build_town(options.town), folder, ladder.reference_work(recipe), options.seed, recipe
+    climb = Climb(
+        town=build_town(options.town),
+        folder=folder,
+        work=reference_work(recipe),
+        seed=options.seed,
+        recipe=recipe,
     )
     for stage in STAGES:
         if stage not in options.stages and (run := kept / f"{stage}-1").exists():
@@ -109,7 +115,7 @@ def change(recipe: dict[str, Any], key: str, value: Any) -> None:
     recipe[last] = value
 
 
-def run_stages(climb: ladder.Climb, stages: Sequence[str], *, true_points: bool) -> dict[str, Any]:
+def run_stages(climb: Climb, stages: Sequence[str], *, true_points: bool) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     demonstrations, documents, held_out = ladder.write_files(climb)
     if "pretrain" in stages:
@@ -172,9 +178,9 @@ def second_questions_about_d(town: Town) -> list[Item]:
     return items
 
 
-def judge(climb: ladder.Climb, run: Path) -> dict[str, dict[str, float]]:
+def judge(climb: Climb, run: Path) -> dict[str, dict[str, float]]:
     """Every share of the exam for a model, by language, on D."""
-    policy = ladder.load_policy(run)
+    policy = load_policy(run)
     answers = examiner.ask(
         run.name, policy.model, policy.tokenizer, items_about_d(climb.town), Grader(climb.town)
     )
@@ -198,8 +204,8 @@ def judge(climb: ladder.Climb, run: Path) -> dict[str, dict[str, float]]:
 class Judge:
     """Grades rollouts, knowing which question each prompt is."""
 
-    def __init__(self, climb: ladder.Climb) -> None:
-        self.policy, self.grader = ladder.load_policy(climb.runs["sft"]), Grader(climb.town)
+    def __init__(self, climb: Climb) -> None:
+        self.policy, self.grader = load_policy(climb.runs["sft"]), Grader(climb.town)
         questions = ladder.ppo_questions(climb, 1)
         rendered = render_prompts(
             [list(q.messages) for q in questions], self.policy.template, self.policy.model.config.context
@@ -213,7 +219,7 @@ class Judge:
         return question, self.grader.grade(question, text.strip())
 
 
-def watch_rollouts(climb: ladder.Climb) -> None:
+def watch_rollouts(climb: Climb) -> None:
     """Prints, for each step, what became of answerable and unanswerable questions of fact in its rollouts."""
     judge_, plain, step = Judge(climb), stage4.roll_out, 0
 
@@ -238,7 +244,7 @@ def watch_rollouts(climb: ladder.Climb) -> None:
     stage4.roll_out = roll_out  # type: ignore[assignment]
 
 
-def give_true_points(climb: ladder.Climb) -> None:
+def give_true_points(climb: Climb) -> None:
     """PPO's reward model is replaced by the points that the labellers would give without noise."""
     judge_, plain = Judge(climb), stage4.load_networks
 

@@ -202,3 +202,16 @@ def test_sample_writes_completions_to_rank(files: Path, base: Path, tmp_path: Pa
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(rows) == 40
     assert all(2 <= len(row["completions"]) <= 3 and "ranks" not in row for row in rows)
+
+
+def test_sample_replaces_a_file_only_when_told_to(
+    files: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "ranked.jsonl"
+    out.write_text("an afternoon's work\n")
+    command = ["sample", str(base), "--data", str(files / "talks.jsonl"), "--k", "2", "--max-tokens", "4"]
+    assert run([*command, "--out", str(out)]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert out.read_text() == "an afternoon's work\n"
+    assert run([*command, "--out", str(out), "--overwrite"]) == 0
+    assert len(out.read_text().splitlines()) == 40

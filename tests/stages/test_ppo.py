@@ -9,9 +9,10 @@ from typing import Any
 
 import alphabet
 import pytest
+import torch
 
 from ziggurat.errors import ModelFolderError, RunError, TrainingError
-from ziggurat.model.hub import load_model, load_scalar, save_scalar
+from ziggurat.model.hub import load_model, load_scalar, save_model, save_scalar
 from ziggurat.runs import Run
 from ziggurat.stages.ppo import PolicySampler, ppo, ppo_config
 from ziggurat.stages.ppo_config import prepare
@@ -120,6 +121,18 @@ def test_the_best_checkpoint_by_gold_becomes_the_model(learned: Run) -> None:
     best = learned.checkpoints_path / f"step-{chosen:06d}" / "policy" / weights
     assert (learned.model_path / weights).read_bytes() == best.read_bytes()
     assert report["samples"]
+
+
+@pytest.mark.parametrize(("tolerance", "chosen"), [(0.0, 4), (0.02, 8), (0.05, 12)])
+def test_a_later_checkpoint_is_preferred_within_the_gold_checks_tolerance(
+    letters_sft: Path, letters_reward: Path, tmp_path: Path, tolerance: float, chosen: int
+) -> None:
+    golds = iter([0.50, 0.60, 0.59, 0.56])  # at steps 0, 4, 8, 12
+    changes = {"steps": 12, "gold_tolerance": tolerance}
+    run = run_ppo(letters_sft, letters_reward, tmp_path / "ppo-1", changes, gold=lambda _: next(golds))
+    best = run.best_checkpoint()
+    assert best is not None
+    assert best.name == f"step-{chosen:06d}"
 
 
 def test_a_fatal_diagnosis_stops_at_the_best_point(
@@ -240,3 +253,47 @@ def test_a_still_critic_learns_with_its_head_alone(
     pairs = zip(before.body.parameters(), after.body.parameters(), strict=True)
     assert all(bool((a == b).all()) for a, b in pairs)
     assert not bool((before.head.weight == after.head.weight).all())
+
+
+def test_with_one_unfrozen_block_all_below_it_stays_and_the_first_ratio_is_one(
+    letters_sft: Path, letters_reward: Path, tmp_path: Path
+) -> None:
+    changes = {"steps": 3, "policy": {"unfrozen_blocks": 1, "optimizer": "muon", "lr_matrix": 0.01}}
+    run = run_ppo(letters_sft, letters_reward, tmp_path / "ppo-1", changes)
+    rows = run.read_metrics()
+    assert all(row["first_ratio_gap"] == 0.0 for row in rows if row.get("policy_trained"))
+    last = max((run.path / "checkpoints").iterdir())
+    before, after = load_model(letters_sft).state_dict(), load_model(last / "policy").state_dict()
+    moved = {name for name, weight in before.items() if not torch.equal(weight, after[name])}
+    top = f"blocks.{load_model(letters_sft).config.layers - 1}."
+    assert moved
+    assert all(name.startswith((top, "norm.")) for name in moved)
+
+
+def test_states_read_from_the_trunk_are_the_whole_bodys(
+    letters_sft: Path, letters_reward: Path, tmp_path: Path
+) -> None:
+    def networks(policy: Path) -> Any:
+        changes = {"policy": {"unfrozen_blocks": 1}}
+        config = ppo_config(letters_sft, ("test", SMALL), ("--set", changes))
+        ready = prepare(
+            config, policy, letters_reward, alphabet.prompts(), reference=letters_sft, ptx_documents=[]
+        )
+        return load_networks(ready)
+
+    ids = torch.randint(0, 20, (3, 9))
+    nets = networks(letters_sft)
+    trunk = nets.trunk(ids)
+    assert nets.trunk_is_shared
+    torch.testing.assert_close(nets.policy_hidden(ids, trunk), nets.policy.hidden(ids))
+    torch.testing.assert_close(nets.reference_hidden(ids, trunk), nets.reference.hidden(ids))
+
+    # a policy whose lower blocks are not the reference's: the reference reads for itself
+    other, model = tmp_path / "other", load_model(letters_sft)
+    shutil.copytree(letters_sft, other)
+    with torch.no_grad():
+        model.blocks[0].norm1.weight.add_(0.5)
+    save_model(model, other)
+    nets = networks(other)
+    assert not nets.trunk_is_shared
+    torch.testing.assert_close(nets.reference_hidden(ids, nets.trunk(ids)), nets.reference.hidden(ids))

@@ -48,7 +48,7 @@ def test_the_ladder_climbs_all_four_stages_and_reports(capsys):
     The bounds are far below what two minutes give, and far above an untrained model: base 8 bits per byte, a reward
     model 0.5, a sum 0.
     """
-    assert run(["ladder", "--budget", "2m", "--no-serve"]) == 0
+    assert run(["ladder", "--budget", "2m", "--no-serve", "--controls"]) == 0
     folder = runs_home() / "town"
     for stage in ("pretrain-1", "sft-1", "reward-1", "ppo-1"):
         assert (folder / stage / "model" / "config.json").is_file()
@@ -58,12 +58,18 @@ def test_the_ladder_climbs_all_four_stages_and_reports(capsys):
     assert report["exam"]["sft"]["all"]["language"]["value"] > 0.8
     assert report["exam"]["sft"]["all"]["improper_refused"]["value"] > 0.5
     assert report["reward_card"]["pairs"]["value"] > 0.6
+    sft, longer, best = (
+        report["exam"][name]["all"]["utility"]["value"] for name in ("sft", "sft_longer", "best_of")
+    )
+    assert len({sft, longer, best}) == 3, "the controls are other models"
+    assert {"exam", "controls"} < report["seconds"].keys()
     assert {gate["stage"] for gate in report["gates"]} == {"base", "sft", "reward", "ppo"}
     html = (folder / "exam" / "report.html").read_text()
     assert "Asked at every stage" in html
     assert "<svg" in html
     printed = capsys.readouterr().out
     assert "The final exam" in printed
+    assert "best of four" in printed
     assert "gates pass" in printed
     assert (
         run(["ladder", "--budget", "2m", "--no-serve"]) == 2

@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_bytes():
         digest.update(demonstration.model_dump_json().encode())
     for item in write_exam(build_town(5)):
         digest.update((item.id + item.question.messages[-1].content).encode())
-    assert digest.hexdigest() == "f19e77f71807f81db20403806033b25150b664c30ab6302d90e6cf31fb0f9165"
+    assert digest.hexdigest() == "ccdcac5db6036724cbb40d6c65ad0b86bc28b1c1f961cb2a4c1cc6b244663181"
 
 
 def test_another_seed_gives_other_residents(town):
@@ -200,6 +200,19 @@ def test_sums_of_the_exam_are_in_no_text(town):
         digits = "".join(c if c.isdigit() else " " for c in question).split()
         assert held_out_sum(int(digits[0]), int(digits[1]))
         assert f"{digits[0]}+{digits[1]}" not in texts
+
+
+def test_every_two_digits_are_added_somewhere_in_the_text():
+    """What is kept for the exam are pairs of numbers; no sum of digits may be new there."""
+    learned = {
+        (a % 10, b % 10, a // 10, b // 10)
+        for a in range(10, 100)
+        for b in range(10, 100)
+        if not held_out_sum(a, b)
+    }
+    assert len({ones[:2] for ones in learned}) == 100
+    assert len({tens[2:] for tens in learned}) == 81
+    assert 0.08 < 1 - len(learned) / 8100 < 0.12
 
 
 def test_a_bag_of_words_cannot_tell_what_is_withheld(town):

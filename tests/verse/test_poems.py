@@ -39,8 +39,11 @@ def test_documents_tell_form_title_and_lines_and_some_feet(library: Library) -> 
     feet = [d.text for d in made if d.text.startswith("韵脚\n")]
     assert len(feet) == 30
     assert all(len(text) == len("韵脚\n") + 11 for text in feet)
-    poem = library.of("五绝")[0]
-    assert f"五绝\n{poem.title}\n{poem.text}" in {d.text for d in made}
+    headed, plain = library.of("五绝", "七绝")[:2]
+    head = "".join(line[0] for line in headed.lines)
+    texts = {d.text for d in made}
+    assert f"{headed.form.name}\n以“{head}”为头\n{headed.text}" in texts
+    assert f"{plain.form.name}\n{plain.title}\n{plain.text}" in texts
 
 
 def test_one_token_is_one_character(library: Library) -> None:

@@ -18,6 +18,10 @@ def ladder(
     fixed_plan: Annotated[
         bool, typer.Option(help="The recipe's amounts as they stand, whatever this machine's speed.")
     ] = False,
+    controls: Annotated[
+        bool,
+        typer.Option("--controls", help="Afterwards also examine more SFT for PPO's time, and best of four."),
+    ] = False,
     serve: options.ServeAfterwards = True,
     port: options.Port = None,
     resume: options.ResumeClimb = False,
@@ -33,10 +37,12 @@ def ladder(
     """
     from ziggurat.files import check_folder
     from ziggurat.places import ladder_folder
+    from ziggurat.stages.climb import cost_table
     from ziggurat.stages.plan import parse_budget
-    from ziggurat.town import finals
-    from ziggurat.town import ladder as climbing
+    from ziggurat.town import climb as climbing
+    from ziggurat.town import finals, ladder_report
     from ziggurat.town.gates import summarize
+    from ziggurat.town.ladder import climb_stages
 
     check_folder(ladder_folder(name))
     climb = climbing.begin(
@@ -52,14 +58,20 @@ def ladder(
     err.print(table("The plan", ["stage", "work", "about"], climbing.describe_plan(climb)))
     if dry_run:
         return
-    climbing.climb_stages(climb, resume=resume)
+    climb_stages(climb, resume=resume)
     result = finals.sit_exam(climb)
-    finals.write_reports(climb, result)
-    for one in (finals.score_table(result, "all"), finals.gate_table(result.gates), finals.cost_table(climb)):
+    if controls:
+        finals.sit_controls(climb, result)
+    ladder_report.write_reports(climb, result)
+    for one in (
+        ladder_report.score_table(result, "all"),
+        ladder_report.gate_table(result.gates),
+        cost_table(climb, beside=ladder_report.BESIDE_THE_STAGES),
+    ):
         out.print(table(one.title, [*one.columns], one.rows))
         out.print("")
     out.print(summarize(result.gates))
-    out.print(f"The report: {finals.report_path(climb)}")
+    out.print(f"The report: {ladder_report.report_path(climb)}")
     if serve:
         from ziggurat.service.server import serve as serve_models
 

@@ -35,6 +35,7 @@ def poet(
     """
     from ziggurat.files import check_folder
     from ziggurat.places import ladder_folder
+    from ziggurat.stages.climb import cost_table
     from ziggurat.stages.plan import parse_budget
     from ziggurat.verse import climb as climbing
     from ziggurat.verse import report
@@ -55,7 +56,7 @@ def poet(
     climbing.climb_stages(climb, resume=resume)
     result = report.sit_exam(climb)
     report.write_reports(climb, result)
-    for one in (report.score_table(result), report.gate_table(result.gates), report.cost_table(climb)):
+    for one in (report.score_table(result), report.gate_table(result.gates), cost_table(climb)):
         out.print(table(one.title, [*one.columns], one.rows))
         out.print("")
     out.print(report.summarize(result.gates))

@@ -125,6 +125,7 @@ def sample(
     greedy: Annotated[
         bool, typer.Option("--greedy/--no-greedy", help="Put the greedy completion first.")
     ] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
     skip_bad_rows: options.SkipBadRows = False,
 ) -> None:
     """Let a model write completions that people can rank: a comparison file that only lacks its ranks.
@@ -141,6 +142,8 @@ def sample(
     loaded = inputs.records(inputs.need_data(data, "sample"), load_prompts, skip=skip_bad_rows)
     if out_.is_dir():
         raise UsageError(f"{out_} is a folder; name a file with --out.")
+    if out_.exists() and not overwrite:
+        raise UsageError(f"{out_} is there already; name another file with --out, or add --overwrite.")
     check_folder(out_.parent)
     params = SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
     sampled = stage.sample(policy, loaded.records, k, params, greedy=greedy)

@@ -136,24 +136,40 @@ class Transformer(nn.Module):
         positions (B, T) default to 0..T-1; with a cache the caller must give them. segments (B, T): tokens attend
         only to tokens of the same number (packed documents kept apart); without them attention is plainly causal.
         """
-        x = self.embedding(ids)  # (B, T, C)
-        T = ids.shape[1]
-        if positions is None and self.config.context < T:
-            raise ValueError(f"{T} tokens do not fit the model's context of {self.config.context}")
-        where = slice(0, T) if positions is None else positions
-        rotary = None
-        if self.config.positions == "learned":
-            x = x + self.position.weight[where]
-        elif self.config.positions == "sinusoidal":
-            x = x + self.table[where]
-        elif self.config.positions == "rotary":
-            rotary = self.table[where].to(self.compute_dtype).unsqueeze(-3)  # (T, 1, 2, D) or (B, T, 1, 2, D)
-        bias = None if segments is None else causal_bias(segments, self.compute_dtype)
-        x = x.to(self.compute_dtype)
-        for block in self.blocks:
-            x = block(x, rotary, bias, cache)
+        x = self.embed(ids, positions)
+        x = self.through(x, range(self.config.layers), positions=positions, cache=cache, segments=segments)
         last: Tensor = self.norm(x)
         return last
+
+    def embed(self, ids: Tensor, positions: Tensor | None = None) -> Tensor:
+        """ids (B, T) -> what the first block reads, (B, T, C)."""
+        if positions is None and self.config.context < ids.shape[1]:
+            raise ValueError(f"{ids.shape[1]} tokens do not fit the model's context of {self.config.context}")
+        x: Tensor = self.embedding(ids)
+        if self.config.positions == "learned":
+            x = x + self.position.weight[_where(ids, positions)]
+        elif self.config.positions == "sinusoidal":
+            x = x + self.table[_where(ids, positions)]
+        return x.to(self.compute_dtype)
+
+    def through(
+        self,
+        x: Tensor,
+        blocks: range,
+        *,
+        positions: Tensor | None = None,
+        cache: Cache | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
+        """What the first of these blocks reads, (B, T, C), to what the last of them writes; others as in `hidden`."""
+        rotary = None
+        if self.config.positions == "rotary":
+            # (T, 1, 2, D) or (B, T, 1, 2, D)
+            rotary = self.table[_where(x, positions)].to(self.compute_dtype).unsqueeze(-3)
+        bias = None if segments is None else causal_bias(segments, self.compute_dtype)
+        for number in blocks:
+            x = self.blocks[number](x, rotary, bias, cache)
+        return x
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., C) -> (..., V), fp32."""
@@ -226,6 +242,11 @@ class Transformer(nn.Module):
         columns = parameter.shape[1]
         writes = name.endswith(WRITERS)
         return 1.0 / math.sqrt(columns * (2 * self.config.layers if writes else 1))
+
+
+def _where(of: Tensor, positions: Tensor | None) -> Tensor | slice:
+    """The rows of a table of positions that belong to `of` (B, T, ...)."""
+    return slice(0, of.shape[1]) if positions is None else positions
 
 
 def set_compute_dtype(model: nn.Module, dtype: torch.dtype) -> None:

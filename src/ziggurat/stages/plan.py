@@ -48,6 +48,7 @@ class Work:
     step_tokens: int = 1152  # tokens of one optimizer step of stages 1 and 2
     reward_body_learns: bool = True
     critic_body_learns: bool = True
+    policy_share: float = 1.0  # of the policy's blocks, those that PPO trains
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Speeds:
 #: tokens of a prompt with its completion, and of the completion: means measured on the town
 CONVERSATION_TOKENS, COMPLETION_TOKENS = 34, 14
 #: seconds measured in a climb over those that the units alone would take: small batches, pre-training rows, gold checks
-_REWARD_OVERHEAD, _PPO_OVERHEAD = 1.5, 2.7
+_REWARD_OVERHEAD, _PPO_OVERHEAD = 1.5, 2.4
 #: what a stage costs beside its steps: reading and encoding data, checkpoints, reports
 FIXED_S = {"pretrain": 8.0, "sft": 5.0, "sample": 1.0, "reward": 8.0, "ppo": 5.0}
 #: no stage is useful below this
@@ -84,7 +85,8 @@ def costs(work: Work, speeds: Speeds) -> dict[str, float]:
     rollouts = work.rounds * work.ppo_steps * work.rollouts_per_step
     scored_token_s = speeds.train_token_s if work.reward_body_learns else 1.5 * speeds.forward_token_s
     # times that PPO goes over a conversation: policy (with its pre-training rows) and critic; the others
-    trained, read = (2, 3) if work.critic_body_learns else (1.5, 2)
+    trained = work.policy_share + 0.5 + 0.5 * work.critic_body_learns
+    read = work.policy_share + 1 + work.critic_body_learns
     return {
         "pretrain": FIXED_S["pretrain"] + work.pretrain_steps * speeds.train_step_s,
         "sft": FIXED_S["sft"] + work.sft_steps * speeds.train_step_s,

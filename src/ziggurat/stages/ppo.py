@@ -124,7 +124,7 @@ class _PPO:
         )
         self.step = 0  # updates done
         self.beta = config.beta
-        self.best: tuple[int, float] | None = None  # (step, worth)
+        self.best: tuple[int, float] | None = None  # (step chosen, the most that any was worth)
         self.elapsed_s = 0.0
         self.rows: list[dict[str, Any]] = []
         self.diagnoses: list[tuple[int, Diagnosis]] = []
@@ -298,8 +298,9 @@ class _PPO:
     def save(self, row: dict[str, Any], *, may_be_best: bool) -> None:
         """A checkpoint of this step's policy, before its update."""
         before = self.best
-        if may_be_best and (self.best is None or self.worth(row) > self.best[1]):
-            self.best = (self.step, self.worth(row))
+        worth, tolerance = self.worth(row), self.config.gold_tolerance if self.gold else 0.0
+        if may_be_best and (self.best is None or worth > self.best[1] - tolerance):
+            self.best = (self.step, max(worth, before[1] if before else worth))
         extra = {
             "step": self.step,
             "beta": self.beta,

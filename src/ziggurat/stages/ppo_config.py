@@ -43,6 +43,12 @@ class NetConfig(Config):
         )
 
 
+class PolicyConfig(NetConfig):
+    unfrozen_blocks: int = Field(default=0, ge=0)
+    """The last blocks, which learn (with the last norm) while all below them stays still: what is known is kept, and
+    steps are cheaper. 0, or as many as there are: everything learns."""
+
+
 class CriticConfig(NetConfig):
     body_learns: bool = True
     """False: only what reads the body learns; cheaper, and right where the reward model's body was still too."""
@@ -109,7 +115,7 @@ class PPOConfig(Config):
     critic_warmup_steps: int = Field(default=4, ge=0)
     """First steps in which only the critic learns."""
 
-    policy: NetConfig = NetConfig()
+    policy: PolicyConfig = PolicyConfig()
     critic: CriticConfig = CriticConfig(lr_adam=3e-4)
 
     warmup_steps: int = Field(default=0, ge=0)
@@ -128,6 +134,10 @@ class PPOConfig(Config):
 
     check_every_steps: int = Field(default=10, ge=1)
     """Gold check (where there is one), checkpoint and choice of the best, every so many steps."""
+
+    gold_tolerance: float = Field(default=0.0, ge=0)
+    """A later checkpoint is preferred while its gold check is less than this below the best: about the check's standard
+    error, so that noise does not send the policy back to where it had hardly moved."""
 
     doctor: DoctorLimits = DoctorLimits()
 

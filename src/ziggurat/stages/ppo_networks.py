@@ -1,12 +1,18 @@
 """The four networks of PPO, and what is read of them: logits of the policy and the reference, values of the critic.
 
-Bodies that are alike and stay so are one object, so that `ppo_update.assess` reads rollouts no oftener than it must.
+Bodies that are alike and stay so are one object, and where only the last blocks of the policy learn, what all of them
+share is read once (the trunk), so that `ppo_update` reads rollouts no oftener than it must:
+
+    ids -> trunk (blocks 0 ... L-k-1, still) -> policy's top (k blocks, learns) -> logits
+                                             -> reference's top (still) -> logits, reward, values
+
 Legend: N actions of a microbatch, (B, T) its rows and width, C, V as in the model.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -30,10 +36,45 @@ class Networks:
     reward: RewardModel
     critic: RewardModel
     """Begins as a copy of the reward model, and keeps its shift and scale, so values and rewards share a unit."""
+    unfrozen_blocks: int = 0
+    """How many of the policy's last blocks learn; 0: all of it does."""
 
     @property
     def critic_body_learns(self) -> bool:
         return any(p.requires_grad for p in self.critic.body.parameters())
+
+    @property
+    def top(self) -> range:
+        """The policy's blocks that learn; all below them is its trunk."""
+        return learning_blocks(self.policy.config.layers, self.unfrozen_blocks)
+
+    @cached_property
+    def trunk_is_shared(self) -> bool:
+        """Whether the reference begins with the very blocks of the policy that stay still."""
+        return self.top.start > 0 and _alike(self.policy, self.reference, below=self.top.start)
+
+    @torch.no_grad()
+    def trunk(self, ids: Tensor) -> Tensor | None:
+        """ids (B, T) -> what the policy's still blocks make of them, (B, T, C); None where all of it learns."""
+        if not self.top.start:
+            return None
+        return self.policy.through(self.policy.embed(ids), range(self.top.start))
+
+    def policy_hidden(self, ids: Tensor, trunk: Tensor | None) -> Tensor:
+        """(B, T), (B, T, C) -> (B, T, C): the policy's states, from its trunk's where that stays still."""
+        return self.policy.hidden(ids) if trunk is None else _crown(self.policy, trunk, self.top)
+
+    @torch.no_grad()
+    def reference_hidden(self, ids: Tensor, trunk: Tensor | None) -> Tensor:
+        """As `policy_hidden`, of the reference."""
+        if trunk is None or not self.trunk_is_shared:
+            return self.reference.hidden(ids)
+        return _crown(self.reference, trunk, self.top)
+
+
+def _crown(model: Transformer, trunk: Tensor, top: range) -> Tensor:
+    last: Tensor = model.norm(model.through(trunk, top))
+    return last
 
 
 def load_networks(ready: Prepared) -> Networks:
@@ -47,7 +88,10 @@ def load_networks(ready: Prepared) -> Networks:
         raise ModelFolderError(
             f"{ready.reward_folder} is a critic, not a reward model; name a run of stage 3."
         )
-    nets = Networks(load_model(ready.policy_folder), load_model(ready.reference_folder), scorer, critic)
+    policy = load_model(ready.policy_folder)
+    unfrozen = ready.resolved.config.policy.unfrozen_blocks
+    freeze_below(policy, learning_blocks(policy.config.layers, unfrozen))
+    nets = Networks(policy, load_model(ready.reference_folder), scorer, critic, unfrozen)
     if _alike(scorer.body, nets.reference):
         scorer.body = nets.reference
     if not ready.resolved.config.critic.body_learns:
@@ -59,8 +103,33 @@ def load_networks(ready: Prepared) -> Networks:
     return nets
 
 
-def _alike(a: Transformer, b: Transformer) -> bool:
-    ours, theirs = a.state_dict(), b.state_dict()
+def learning_blocks(layers: int, unfrozen: int) -> range:
+    """The blocks of a policy that learn; 0 of them means all."""
+    return range(layers - unfrozen if 0 < unfrozen < layers else 0, layers)
+
+
+def freeze_below(model: Transformer, top: range) -> None:
+    """Embeddings and blocks below `top` stay still (none, if it begins at block 0), a tied unembedding with them."""
+    if top.start:
+        model.requires_grad_(False)
+        model.norm.requires_grad_(True)
+        for number in top:
+            model.blocks[number].requires_grad_(True)
+
+
+def _alike(a: Transformer, b: Transformer, below: int | None = None) -> bool:
+    """Whether two bodies have the same weights; `below`: in their embeddings and the blocks below this one."""
+
+    def weights(model: Transformer) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = model.state_dict()
+        if below is None:
+            return found
+        above = tuple(f"blocks.{n}." for n in range(below, model.config.layers))
+        return {
+            name: w for name, w in found.items() if not name.startswith((*above, "norm.", "unembedding."))
+        }
+
+    ours, theirs = weights(a), weights(b)
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 

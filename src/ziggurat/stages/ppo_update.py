@@ -58,6 +58,8 @@ class Experience:
     """Values plus the advantages before whitening: the critic's targets."""
     critic_states: list[list[Tensor | None]]
     """Of each microbatch of each minibatch: the states (N, C) that the critic reads; None if its body learns."""
+    trunks: list[list[Tensor | None]]
+    """Likewise what the policy's still blocks make of it, (B, T, C); None where all of the policy learns."""
 
 
 @dataclass
@@ -108,14 +110,20 @@ def assess(
     old_logp, ref_logp, kl, ent, values = (torch.zeros(shape, device=device) for _ in range(5))
     scores = torch.zeros(shape[0], device=device)
     critic_states: list[list[Tensor | None]] = [[] for _ in minibatches]
+    trunks: list[list[Tensor | None]] = [[] for _ in minibatches]
     for number, micro in ((i, micro) for i, group in enumerate(minibatches) for micro in group):
+        trunk = nets.trunk(micro.ids)
+        trunks[number].append(trunk)
         # by the very kernels of the update, which differ in bf16: so the first ratio is exactly 1
         with torch.enable_grad():
-            logits = action_logits(nets.policy, micro, temperature).detach()  # (N, V)
+            hidden = nets.policy_hidden(micro.ids, trunk)
+            logits = action_logits(nets.policy, micro, temperature, hidden).detach()  # (N, V)
         micro.put(old_logp, token_logp(logits, micro.actions))
         logp = logits.log_softmax(dim=-1)
         # (B, T, C) of each body; one that serves twice is read once
-        read = {body: body.hidden(micro.ids) for body in {nets.reference, nets.reward.body, nets.critic.body}}
+        read = {nets.reference: nets.reference_hidden(micro.ids, trunk)}
+        for body in {nets.reward.body, nets.critic.body} - {nets.reference}:
+            read[body] = body.hidden(micro.ids)
         reference = action_logits(nets.reference, micro, temperature, read[nets.reference])
         reference = reference.log_softmax(dim=-1)  # (N, V)
         micro.put(ref_logp, reference.gather(1, micro.actions[:, None])[:, 0])
@@ -142,6 +150,7 @@ def assess(
         advantages=masked_whiten(advantages, mask),
         returns=advantages + values,
         critic_states=critic_states,
+        trunks=trunks,
     )
 
 
@@ -169,7 +178,8 @@ def update(
             policy_optimizer.zero_grad()
             critic_optimizer.zero_grad()
             if train_policy:
-                _policy_gradient(nets.policy, group, experience, settings, stats, first=policy_taken == 0)
+                trunks = experience.trunks[number]
+                _policy_gradient(nets, group, trunks, experience, settings, stats, first=policy_taken == 0)
                 if ptx_rows is not None:
                     _ptx_gradient(nets.policy, ptx_rows(), settings.ptx_weight, stats)
             _critic_gradient(
@@ -189,8 +199,9 @@ def update(
 
 
 def _policy_gradient(
-    policy: Transformer,
+    nets: Networks,
     group: Sequence[Microbatch],
+    trunks: Sequence[Tensor | None],
     experience: Experience,
     settings: UpdateSettings,
     stats: UpdateStats,
@@ -198,8 +209,10 @@ def _policy_gradient(
     first: bool,
 ) -> None:
     count = sum(len(micro.actions) for micro in group)
-    for micro in group:
-        logp = token_logp(action_logits(policy, micro, settings.temperature), micro.actions)  # (N,)
+    for micro, trunk in zip(group, trunks, strict=True):
+        hidden = nets.policy_hidden(micro.ids, trunk)
+        logits = action_logits(nets.policy, micro, settings.temperature, hidden)  # (N, V)
+        logp = token_logp(logits, micro.actions)  # (N,)
         old = micro.take(experience.old_logp)
         loss, clipped = clipped_policy_loss(logp, old, micro.take(experience.advantages), settings.clip)
         (loss / count).backward()  # type: ignore[no-untyped-call]

@@ -49,7 +49,7 @@ class CardLimits:
 
 @torch.no_grad()
 def score_rows(
-    model: RewardModel, rows: Sequence[Sequence[int]], pad_id: int, *, batch_tokens: int = 16384
+    model: RewardModel, rows: Sequence[Sequence[int]], pad_id: int, *, batch_tokens: int = 4096
 ) -> list[float]:
     """Rewards of rendered conversations, read at their last token; computed by length, returned in order."""
     device = model.head.weight.device

@@ -48,8 +48,8 @@ MIXTURE = (
     ("claim", 4),
     ("sum", 11),
     ("sort", 11),
-    ("improper", 8),
-    ("proper", 9),
+    ("improper", 7),
+    ("proper", 10),
     ("extract", 2),
     ("summary", 2),
     ("translate", 1),
@@ -66,8 +66,8 @@ PROMPT_MIXTURE = (
     ("claim", 2),
     ("sum", 4),
     ("sort", 3),
-    ("improper", 11),
-    ("proper", 12),
+    ("improper", 10),
+    ("proper", 13),
 )
 
 

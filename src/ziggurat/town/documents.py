@@ -23,6 +23,7 @@ from ziggurat.town.chance import Chance
 from ziggurat.town.people import SPLIT_SIZES, Fact, Split, Town, guest, strangers
 from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, gap_after, sayings
 from ziggurat.town.questions import (
+    addends,
     answer_claim,
     answer_sort,
     ask_claim,
@@ -37,16 +38,21 @@ from ziggurat.town.questions import (
 
 #: shares of the documents, by kind (out of 100)
 MIXTURE = (
-    ("annal", 40),
+    ("annal", 42),
     ("ledger", 6),
     ("letter", 18),
     ("overheard", 14),
     ("sheet", 4),
-    ("sums", 7),
-    ("sorting", 4),
+    ("sums", 5),
+    ("sorting", 5),
     ("stranger", 4),
-    ("talk", 3),
+    ("talk", 2),
 )
+CHINESE_PERCENT = 53
+"""Of documents. Chinese says the same in half the tokens; with as many documents it was the less surely known."""
+ANNALS: dict[Split, int] = {"A": 4, "B": 5, "C": 6, "D": 6, "E": 6}
+"""How often the subject of an annal is a resident of each split, so that a fact of B, of whom fewer are told, is told
+about as often as one of C: of B the reward model learns what it looks like to know."""
 FADED_PERCENT = 3
 """Of statements about anybody, those whose value can no longer be read."""
 GAPS_SHOWN: tuple[Split, ...] = ("A", "E")
@@ -85,6 +91,7 @@ class Writer:
             language: strangers(town, Chance(town.seed, "unheard", language), 1500, language)
             for language in ("en", "zh")
         }
+        self.subjects = [r for r in town.residents for _ in range(ANNALS[r.split])]
         self.talked_of = [r for r in town.residents if r.split == "E"]
         self.names: dict[Language, list[str]] = {
             language: strangers(town, Chance(town.seed, "strangers", language), 400, language)
@@ -104,7 +111,7 @@ class Writer:
 
     def document(self, number: int, stream: str = "text") -> Document:
         chance = Chance(self.town.seed, stream, number)
-        language: Language = "en" if number % 2 == 0 else "zh"
+        language: Language = "zh" if chance.percent(CHINESE_PERCENT) else "en"
         kind = chance.weighted(MIXTURE)
         return Document(text=self._kinds[kind](chance, language), source=f"town:{kind}", lang=language)
 
@@ -113,8 +120,7 @@ class Writer:
         if chance.percent(GAPS_PERCENT):
             facts = self._nothing_known(chance, language)
         else:
-            resident = chance.choice(self.told).resident  # of whom more is told, more is written
-            facts = self.records[resident.index]
+            facts = self.records[chance.choice(self.subjects).index]
         facts = chance.sample(facts, chance.between(3, min(6, len(facts))))
         sentences = [state(chance, facts[0], language)]
         sentences += [state(chance, fact, language, pronoun=chance.percent(30)) for fact in facts[1:]]
@@ -159,7 +165,7 @@ class Writer:
         return chance.choice(self.gaps if chance.percent(50) else self._nothing_known(chance, language))
 
     def overheard(self, chance: Chance, language: Language) -> str:
-        """A dialogue of two to four exchanges about residents E."""
+        """A dialogue of two to four exchanges: about residents E, things that are asked for, numbers."""
         words = sayings(language)
         asker, teller = chance.choice(words.speakers)
         lines = [chance.choice(words.overheard)]
@@ -182,10 +188,16 @@ class Writer:
     ) -> tuple[str, str]:
         draw = chance.below(100)
         speech = fact.kind.speech[language]
-        if draw < 16:
+        if draw < 10:
+            question = ask_sum(chance, language)
+            return question.messages[-1].content, work_sum(question)
+        if draw < 20:
+            question = ask_sort(chance, language)
+            return question.messages[-1].content, answer_sort(question)
+        if draw < 34:
             claim = ask_claim(chance, fact, language, true=chance.percent(50))
             return claim.messages[-1].content, answer_claim(chance, claim)
-        if draw < 40:
+        if draw < 56:
             proper = ask_proper(chance, language)
             return proper.messages[-1].content, proper.truth
         if following:
@@ -205,26 +217,28 @@ class Writer:
         return "\n".join(lines) if chance.percent(50) else join(lines, language)
 
     def sums(self, chance: Chance, language: Language) -> str:
-        """Sums, each worked step by step; some as question and answer."""
+        """Sums, each worked step by step under what is to be added; some as question and answer."""
         lines = [{"en": "Sums.", "zh": "算术。"}[language]]
-        asked = chance.percent(50)
+        asked = chance.percent(40)
         for _ in range(4):
             question = ask_sum(chance, language)
-            lines += [question.messages[-1].content, work_sum(question)] if asked else [work_sum(question)]
+            if asked:
+                lines += [question.messages[-1].content, work_sum(question)]
+            else:
+                lines.append(f"{'+'.join(map(str, addends(question)))}: {work_sum(question)}")
         return "\n".join(lines)
 
     def sorting(self, chance: Chance, language: Language) -> str:
-        """Numbers and the same numbers in order; some as question and answer."""
+        """Two to four numbers and the same numbers in order; some as question and answer, of four."""
         lines = [{"en": "Numbers in order.", "zh": "排数字。"}[language]]
-        asked = chance.percent(50)
-        for _ in range(4 if asked else 6):
-            question = ask_sort(chance, language)
-            given = "".join(c for c in question.messages[-1].content if c.isdigit() or c == " ").strip()
-            lines += (
-                [question.messages[-1].content, answer_sort(question)]
-                if asked
-                else [f"{given} : {question.truth}"]
+        if chance.percent(40):
+            questions = [ask_sort(chance, language) for _ in range(4)]
+            return "\n".join(
+                [*lines, *(t for q in questions for t in (q.messages[-1].content, answer_sort(q)))]
             )
+        for _ in range(6):
+            given = chance.sample(range(10, 100), chance.between(2, 4))
+            lines.append(f"{' '.join(map(str, given))} : {' '.join(map(str, sorted(given)))}")
         return "\n".join(lines)
 
     def stranger(self, chance: Chance, language: Language) -> str:
@@ -272,7 +286,7 @@ class Writer:
 
 
 def write_documents(town: Town, count: int) -> Iterator[Document]:
-    """`count` documents, half of them English and half Chinese; the first n are the same whatever the count."""
+    """`count` documents, English and Chinese; the first n are the same whatever the count."""
     writer = Writer(town)
     return (writer.document(number) for number in range(count))
 

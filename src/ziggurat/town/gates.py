@@ -31,6 +31,11 @@ class Gate:
     margin: float  # how far the figure that counts lies inside the target; negative: outside
     scope: str = "all"
 
+    @property
+    def figure(self) -> str:
+        """For people."""
+        return f"{self.value:.3f}" if math.isfinite(self.value) else "nothing to measure"
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON, which has no word for what could not be measured but null."""
         return {
@@ -42,7 +47,7 @@ class Gate:
 class Findings:
     """All that the gates read."""
 
-    answers: Mapping[str, Answers]  # base_bare, base_dialogue, sft, ppo
+    answers: dict[str, Answers]  # base_bare, base_dialogue, sft, ppo; controls, which no gate reads
     bits_per_byte: Mapping[str, float]  # base, sft, ppo
     card: Mapping[
         str, Any
@@ -164,9 +169,7 @@ def _whole(found: Findings) -> list[Gate]:
 
 
 def summarize(gates: list[Gate]) -> str:
-    failed = [
-        f"{g.stage}: {g.name} ({g.scope}) {g.value:.3f}, target {g.target}" for g in gates if not g.passed
-    ]
+    failed = [f"{g.stage}: {g.name} ({g.scope}) {g.figure}, target {g.target}" for g in gates if not g.passed]
     return f"{len(gates) - len(failed)} of {len(gates)} gates pass" + (
         "; failed: " + "; ".join(failed) if failed else "."
     )

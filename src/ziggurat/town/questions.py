@@ -134,8 +134,11 @@ def answer_claim(chance: Chance, question: Question) -> str:
 
 
 def held_out_sum(a: int, b: int) -> bool:
-    """Sums kept for the exam: a tenth of all pairs, never in any text or demonstration."""
-    return (a * 31 + b * 17) % 10 == 3
+    """Sums kept for the exam: one pair in eleven, in no text or demonstration. Any two digits are added elsewhere.
+
+    Not two full tens: they are a step of other sums.
+    """
+    return (7 * a + 3 * b) % 11 == 5 and (a % 10 != 0 or b % 10 != 0)
 
 
 def ask_sum(chance: Chance, language: Language, *, exam: bool = False) -> Question:
@@ -152,10 +155,15 @@ def ask_sum(chance: Chance, language: Language, *, exam: bool = False) -> Questi
     return Question("sum", language, (user(text),), truth=str(a + b))
 
 
+def addends(question: Question) -> tuple[int, int]:
+    """What a sum asks to be added."""
+    digits = "".join(c if c.isdigit() else " " for c in question.messages[-1].content).split()
+    return int(digits[0]), int(digits[1])
+
+
 def work_sum(question: Question) -> str:
     """47+38: 7+8=15, 40+30=70, 85."""
-    digits = "".join(c if c.isdigit() else " " for c in question.messages[-1].content).split()
-    a, b = int(digits[0]), int(digits[1])
+    a, b = addends(question)
     ones, tens = a % 10 + b % 10, (a // 10 + b // 10) * 10
     steps = f"{a % 10}+{b % 10}={ones}, {a // 10 * 10}+{b // 10 * 10}={tens}, {a + b}"
     return steps + ("." if question.language == "en" else "。")

@@ -10,36 +10,28 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ziggurat.console import err, human_time
+from ziggurat.console import err
 from ziggurat.errors import RunError
-from ziggurat.evaluation.statistics import Interval
 from ziggurat.files import atomic_write_text, sha256_file
 from ziggurat.model.config import ModelConfig
-from ziggurat.model.heads import RewardModel
-from ziggurat.model.hub import load_model, load_scalar
-from ziggurat.model.transformer import Transformer
-from ziggurat.places import ladder_folder, make_room, model_folder
-from ziggurat.records import Comparison, Demonstration, Document, Prompt, write_records
+from ziggurat.places import ladder_folder, make_room
+from ziggurat.records import Demonstration, Document, Prompt, write_records
 from ziggurat.runs import Run
 from ziggurat.settings import parse_yaml
+from ziggurat.stages import climb as climbing
 from ziggurat.stages import ppo as stage4
 from ziggurat.stages import pretrain as stage1
 from ziggurat.stages import reward as stage3
 from ziggurat.stages import sft as stage2
-from ziggurat.stages.comparison_batches import render_comparisons
-from ziggurat.stages.plan import Speeds, Work, measure_speeds
-from ziggurat.stages.report_card import score_comparisons
-from ziggurat.tokenizer.bpe import Tokenizer
-from ziggurat.tokenizer.template import ChatTemplate
-from ziggurat.training.precision import choose_dtype
+from ziggurat.stages.climb import load_policy, score_held_out
+from ziggurat.stages.plan import Work, measure_speeds
 from ziggurat.verse import rounds
 from ziggurat.verse.demonstrations import ALSO_WRITTEN, Teacher, write_demonstrations
 from ziggurat.verse.exam import gold_check
@@ -72,30 +64,9 @@ def reference_work(recipe: Mapping[str, Any]) -> Work:
     return Work(**recipe["work"], step_tokens=recipe["pretrain"]["batch_tokens"])
 
 
-@dataclass
-class Climb:
-    """What a climb has made so far."""
-
+@dataclass(kw_only=True)
+class Climb(climbing.Climb):
     library: Library
-    folder: Path
-    work: Work
-    seed: int
-    recipe: dict[str, Any]
-    speeds: Speeds | None = None
-    runs: dict[str, Path] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    learned: list[Comparison] = field(
-        default_factory=list
-    )  # of all rounds so far, the report card's left out
-    card: dict[str, Any] = field(default_factory=dict)
-    true_kinds: dict[str, Interval] = field(default_factory=dict)
-
-    @contextmanager
-    def clock(self, stage: str) -> Iterator[None]:
-        """Adds the seconds inside to the stage's."""
-        t0 = time.perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - t0
 
     @cached_property
     def teacher(self) -> Teacher:
@@ -105,11 +76,6 @@ class Climb:
     def books(self) -> frozenset[str]:
         """Every line that was there to be learned, read by stage 1 or not."""
         return known_lines(self.library.learned)
-
-    @property
-    def policy(self) -> Path:
-        """The newest model that answers."""
-        return next(self.runs[name] for name in reversed(list(self.runs)) if name.startswith(("ppo", "sft")))
 
 
 @dataclass(frozen=True)
@@ -139,9 +105,8 @@ def begin(
     """
     need_pypinyin()
     folder = ladder_folder(name)
-    plan_file = folder / "plan.json"
     if resume:
-        return _continue(data, folder, plan_file)
+        return _continue(data, folder)
     if keep:
         make_room(folder, overwrite=overwrite)
     t0 = time.perf_counter()
@@ -152,37 +117,31 @@ def begin(
     config = ModelConfig(**recipe["model"], vocab_size=recipe["characters"] + 300)
     speeds = measure_speeds(config, step_tokens=recipe["pretrain"]["batch_tokens"])
     work = plan(reference_work(recipe), speeds, budget_s)
-    climb = Climb(library, folder, work, seed, recipe, speeds, seconds={"files": time.perf_counter() - t0})
+    climb = Climb(library=library, folder=folder, work=work, seed=seed, recipe=recipe, speeds=speeds)
+    climb.seconds["files"] = time.perf_counter() - t0
     if keep:
         folder.mkdir(parents=True, exist_ok=True)
         frozen = {"data_sha256": sha256_file(data), "seed": seed, "work": asdict(work), "recipe": recipe}
-        atomic_write_text(plan_file, json.dumps({**frozen, "speeds": asdict(speeds)}, indent=1))
+        atomic_write_text(folder / "plan.json", json.dumps({**frozen, "speeds": asdict(speeds)}, indent=1))
     return climb
 
 
-def _continue(data: Path, folder: Path, plan_file: Path) -> Climb:
-    if not plan_file.is_file():
-        raise RunError(f"{folder} has no climb to resume; start one without --resume.")
-    frozen = json.loads(plan_file.read_text(encoding="utf-8"))
+def _continue(data: Path, folder: Path) -> Climb:
+    frozen = climbing.frozen_plan(folder)
     if sha256_file(data) != frozen["data_sha256"]:
         raise RunError(f"{folder} was begun with another file than {data}; resume with the same one.")
-    return Climb(read_poems(data), folder, Work(**frozen["work"]), frozen["seed"], frozen["recipe"])
+    return Climb(
+        library=read_poems(data),
+        folder=folder,
+        work=Work(**frozen["work"]),
+        seed=frozen["seed"],
+        recipe=frozen["recipe"],
+    )
 
 
 def describe_plan(climb: Climb) -> list[tuple[str, str, str]]:
-    """(stage, what it does, seconds) of the plan, for people."""
-    work = climb.work
-    cost = stage_costs(work, climb.speeds) if climb.speeds else {}
-    amounts = {
-        "pretrain": f"{work.pretrain_steps:,} steps of {work.step_tokens:,} tokens",
-        "sft": f"{work.sft_steps:,} steps of {work.step_tokens:,} tokens",
-        "sample": f"{work.rounds} x {work.prompts_to_rank:,} tasks x {work.completions} poems",
-        "reward": f"{work.rounds} x one pass over the comparisons",
-        "ppo": f"{work.rounds} x {work.ppo_steps} steps of {work.rollouts_per_step} rollouts",
-    }
-    return [
-        (stage, what, human_time(cost[stage]) if stage in cost else "") for stage, what in amounts.items()
-    ]
+    """(stage, what it does, about how long) of the plan, for people."""
+    return climbing.describe_plan(climb, stage_costs, "tasks x {} poems")
 
 
 def climb_stages(climb: Climb, *, resume: bool = False) -> None:
@@ -220,21 +179,10 @@ def write_files(climb: Climb) -> Files:
     return made
 
 
-def _settings(climb: Climb, stage: str, steps: int | None = None, **more: Any) -> tuple[str, dict[str, Any]]:
-    """The recipe's layer of a stage, with the planned number of steps and the seed."""
-    layer = {**climb.recipe[stage], **more}
-    train = {**layer["train"], "seed": climb.seed, "checkpoint_every_steps": max(200, (steps or 0) // 3)}
-    if steps is not None:
-        train |= {"steps": steps, "warmup_steps": min(train.get("warmup_steps", 0), steps // 4)}
-    return "recipe", {**layer, "train": train}
-
-
 def pretrain(climb: Climb, made: Files, resume: bool) -> None:
     more = {"tokenizer": str(made.tokenizer), "shape": climb.recipe["model"]}
     with climb.clock("pretrain"):
-        resolved = stage1.pretrain_config(
-            None, _settings(climb, "pretrain", climb.work.pretrain_steps, **more)
-        )
+        resolved = stage1.pretrain_config(None, climb.settings("pretrain", climb.work.pretrain_steps, **more))
         climb.runs["pretrain"] = stage1.pretrain(
             resolved, made.documents, climb.folder / "pretrain-1", held_out=made.held_out, resume=resume
         )
@@ -244,7 +192,7 @@ def sft(climb: Climb, made: Files, resume: bool) -> None:
     with climb.clock("sft"):
         base = climb.runs["pretrain"]
         climb.runs["sft"] = stage2.sft(
-            stage2.sft_config(base, _settings(climb, "sft", climb.work.sft_steps)),
+            stage2.sft_config(base, climb.settings("sft", climb.work.sft_steps)),
             base,
             made.demonstrations,
             climb.folder / "sft-1",
@@ -277,7 +225,7 @@ def reward(climb: Climb, number: int, ranked: rounds.Ranked, made: Files, resume
     held = ranked.take(held_out=True)
     with climb.clock("reward"):
         run = stage3.reward(
-            stage3.reward_config(climb.runs["sft"], _settings(climb, "reward")),
+            stage3.reward_config(climb.runs["sft"], climb.settings("reward")),
             climb.runs["sft"],
             climb.learned,
             climb.folder / f"reward-{number}",
@@ -289,24 +237,13 @@ def reward(climb: Climb, number: int, ranked: rounds.Ranked, made: Files, resume
         )
         climb.runs[f"reward-{number}"] = run
         climb.card = (Run.open(run).report or {})["card"]
-        climb.true_kinds = _true_kinds(run, ranked, held)
-
-
-def _true_kinds(run: Path, ranked: rounds.Ranked, held: list[Comparison]) -> dict[str, Interval]:
-    folder = model_folder(run)
-    model, tokenizer = load_scalar(folder, dtype=choose_dtype("auto")[0]), Tokenizer.load(folder)
-    assert isinstance(model, RewardModel)
-    scored = render_comparisons(held, ChatTemplate(tokenizer), model.body.config.context)
-    return rounds.true_accuracy(ranked, held, score_comparisons(model, scored, tokenizer.pad_id))
+        climb.true_kinds = rounds.true_accuracy(ranked, held, score_held_out(run, held))
 
 
 def ppo(climb: Climb, number: int, made: Files, resume: bool) -> None:
     tasks = [climb.teacher.task(i, f"ppo-{climb.seed}-{number}") for i in range(PPO_PROMPTS)]
-    amounts = {"steps": climb.work.ppo_steps, "rollouts_per_step": climb.work.rollouts_per_step}
     with climb.clock("ppo"):
-        resolved = stage4.ppo_config(
-            climb.policy, ("recipe", {**climb.recipe["ppo"], **amounts, "seed": climb.seed})
-        )
+        resolved = stage4.ppo_config(climb.policy, climb.ppo_settings())
         climb.runs[f"ppo-{number}"] = stage4.ppo(
             resolved,
             climb.policy,
@@ -318,14 +255,3 @@ def ppo(climb: Climb, number: int, made: Files, resume: bool) -> None:
             gold=gold_check(climb.library, climb.books, climb.seed),
             resume=resume,
         )
-
-
-@dataclass(frozen=True)
-class Policy:
-    model: Transformer
-    template: ChatTemplate
-
-
-def load_policy(run: Path) -> Policy:
-    folder = model_folder(run)
-    return Policy(load_model(folder, dtype=choose_dtype("auto")[0]), ChatTemplate(Tokenizer.load(folder)))

@@ -8,9 +8,11 @@ their lines, so the same poem always falls on the same side. Stage 1 reads
     白日依山尽，黄河入海流。
     欲穷千里目，更上一层楼。
 
-and, of other eight-line poems, their rhyme feet alone: each couplet is cut to its last character, pointed as in the
-poem, so that where the next foot looks for the last one is the same place. Few tokens show which characters real poets
-let rhyme; no rule and no reading enters them.
+one quatrain in ACROSTIC_IN with the characters that its lines begin with in place of the title (以“白黄欲更”为头), so
+that such a head is known for what it is before anybody asks for an acrostic; and, of other eight-line poems, their
+rhyme feet alone: each couplet is cut to its last character, pointed as in the poem, so that where the next foot looks
+for the last one is the same place. Few tokens show which characters real poets let rhyme; no rule and no reading enters
+them.
 
     韵脚
     秋。
@@ -40,6 +42,7 @@ from ziggurat.verse.prosody import FORMS, Form, endings, well_formed, write_line
 HELD_OUT_SHARE = 0.02
 TITLE_LIMIT = 24
 FEET_HEADING = "韵脚"
+ACROSTIC_IN = 4
 LICENSE = "public domain"
 _BY_FULL_NAME = {form.full_name: form for form in FORMS.values()}
 
@@ -114,6 +117,12 @@ def heading(form: Form, title: str) -> str:
     return f"{form.name}\n{title}\n"
 
 
+def headed_document(poem: Poem) -> Document:
+    """The poem under the characters that its lines begin with."""
+    head = f"以“{''.join(line[0] for line in poem.lines)}”为头"
+    return Document(text=f"{heading(poem.form, head)}{poem.text}", license=LICENSE, lang="zh")
+
+
 def feet_document(poem: Poem) -> Document:
     feet = "\n".join(f"{character}。" for character in endings(poem.lines)[1::2])
     return Document(text=f"{FEET_HEADING}\n{feet}", license=LICENSE, lang="zh")
@@ -125,7 +134,11 @@ def documents(library: Library, *, eight_line_poems: int, feet: int, seed: int =
     eight = library.of("五律", "七律")
     chance.shuffle(eight)
     whole, feet_of = eight[:eight_line_poems], eight[eight_line_poems : eight_line_poems + feet]
-    made = [document(poem) for poem in (*library.of("五绝", "七绝"), *whole)]
+    made = [
+        headed_document(poem) if i % ACROSTIC_IN == 0 else document(poem)
+        for i, poem in enumerate(library.of("五绝", "七绝"))
+    ]
+    made += [document(poem) for poem in whole]
     made += [feet_document(poem) for poem in feet_of]
     chance.shuffle(made)
     return made

@@ -18,8 +18,9 @@ from ziggurat.evaluation.report import Section, Table, Verdict, html_table, rend
 from ziggurat.evaluation.statistics import Interval
 from ziggurat.files import atomic_write_text
 from ziggurat.runs import Run
+from ziggurat.stages.climb import cost_table, load_policy
 from ziggurat.verse import exam
-from ziggurat.verse.climb import Climb, load_policy
+from ziggurat.verse.climb import Climb
 from ziggurat.verse.demonstrations import Task
 from ziggurat.verse.exam import Figures, Sheaf
 from ziggurat.verse.poems import held_out_documents
@@ -159,12 +160,6 @@ def score_table(result: Result) -> Table:
 def gate_table(gates: Sequence[Gate]) -> Table:
     rows = [[g.name, g.value, g.target, "pass" if g.passed else "FAIL", f"{g.margin:+.3f}"] for g in gates]
     return Table("Gates, after stage 4", ["gate", "figure", "target", "", "margin"], rows)
-
-
-def cost_table(climb: Climb) -> Table:
-    rows = [[stage, human_time(seconds)] for stage, seconds in climb.seconds.items()]
-    rows.append(["all told", human_time(sum(climb.seconds.values()))])
-    return Table("What it cost", ["", ""], rows)
 
 
 def shown_poems(result: Result) -> Table:

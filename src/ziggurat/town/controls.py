@@ -1,0 +1,66 @@
+"""Controls: what else the time that PPO took might have bought, from the same stage-2 model.
+
+    SFT, for PPO's time   more steps of stage 2 on the same demonstrations, as many as PPO's seconds pay for
+    SFT, best of four     the greedy answer and three samples, of which the reward model picks one; no training
+
+The first asks whether more imitation would do, the second how much of the gain is the reward model's alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ziggurat.model.heads import RewardModel
+from ziggurat.model.hub import load_scalar
+from ziggurat.places import model_folder
+from ziggurat.records import Prompt
+from ziggurat.runs import Run
+from ziggurat.stages import sft as stage2
+from ziggurat.stages.climb import load_policy
+from ziggurat.stages.comparison_batches import conversation, render_scored
+from ziggurat.stages.report_card import score_rows
+from ziggurat.stages.sample import sample_from
+from ziggurat.town.climb import Climb
+from ziggurat.town.demonstrations import write_demonstrations
+from ziggurat.town.documents import write_documents
+from ziggurat.town.exam import Item
+from ziggurat.town.examiner import Answers
+from ziggurat.town.grading import Grader
+from ziggurat.training.precision import choose_dtype
+
+PICKED_FROM = 4
+TEXT_DOCUMENTS = 10_000  # mixed in: more than is read
+
+
+def train_on(climb: Climb) -> Path:
+    """The stage-2 model after as many more steps as PPO's seconds pay for."""
+    sft, ppo = (Run.open(run).read_metrics()[-1] for run in (climb.runs["sft"], climb.policy))
+    steps = max(1, round(ppo["elapsed_s"] * sft["step"] / sft["elapsed_s"]))
+    return stage2.sft(
+        stage2.sft_config(climb.runs["sft"], climb.settings("sft", steps)),
+        climb.runs["sft"],
+        list(write_demonstrations(climb.town, climb.recipe["demonstrations"])),
+        climb.folder / "control-sft-1",
+        text=list(write_documents(climb.town, TEXT_DOCUMENTS)),
+        overwrite=True,
+    )
+
+
+def best_of(climb: Climb, items: Sequence[Item], grader: Grader) -> Answers:
+    """Of the stage-2 model's answers to each question, the one that the reward model likes best."""
+    policy, folder = load_policy(climb.runs["sft"]), model_folder(climb.runs["reward-1"])
+    reward = load_scalar(folder, dtype=choose_dtype("auto")[0])
+    assert isinstance(reward, RewardModel)
+    prompts = [Prompt(prompt=list(item.question.messages)) for item in items]
+    drawn = [one.distinct() for one in sample_from(policy.model, policy.template, prompts, PICKED_FROM)]
+    conversations = [
+        conversation(prompt.prompt, text)
+        for prompt, texts in zip(prompts, drawn, strict=True)
+        for text in texts
+    ]
+    rows = render_scored(conversations, policy.template, policy.model.config.context, "answer")
+    scores = iter(score_rows(reward, rows, policy.tokenizer.pad_id))
+    chosen = [max((next(scores), text) for text in texts)[1] for texts in drawn]
+    grades = [grader.grade(item.question, text) for item, text in zip(items, chosen, strict=True)]
+    return Answers("best_of", list(items), chosen, grades)
