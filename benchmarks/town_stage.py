@@ -71,7 +71,7 @@ def main() -> None:
         seed=options.seed,
         recipe=recipe,
     )
-    for stage in STAGES:
+    for stage in STAGES[: max(map(STAGES.index, options.stages))]:
         if stage not in options.stages and (run := kept / f"{stage}-1").exists():
             climb.runs["reward-1" if stage == "reward" else stage] = run
     figures = run_stages(climb, options.stages, true_points=options.true_points)
@@ -111,7 +111,7 @@ def change(recipe: dict[str, Any], key: str, value: Any) -> None:
     """work.ppo_steps, 60"""
     *path, last = key.split(".")
     for part in path:
-        recipe = recipe[part]
+        recipe = recipe.setdefault(part, {})
     recipe[last] = value
 
 

@@ -35,6 +35,10 @@ def main() -> None:
     for key, value in flatten(parse_sets(options.set)).items():
         change(recipe, key, value)
     kept, folder = ladder_folder(options.climb), ladder_folder(options.name)
+    if "pretrain" not in options.stages and not kept.is_dir():
+        raise SystemExit(
+            f"{kept} holds no climb to take earlier stages from; climb one or name it with --climb."
+        )
     make_room(folder, overwrite=options.overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_text(json.dumps({"stages": options.stages, "set": options.set}))
@@ -45,7 +49,7 @@ def main() -> None:
         seed=options.seed,
         recipe=recipe,
     )
-    for stage in STAGES:
+    for stage in STAGES[: max(map(STAGES.index, options.stages))]:
         if stage not in options.stages and (run := kept / f"{stage}-1").exists():
             climb.runs["reward-1" if stage == "reward" else stage] = run
     print(json.dumps(run_stages(climb, options.stages) | {"seconds": climb.seconds, "set": options.set}))

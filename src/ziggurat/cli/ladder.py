@@ -60,9 +60,10 @@ def ladder(
         return
     climb_stages(climb, resume=resume)
     result = finals.sit_exam(climb)
+    ladder_report.write_reports(climb, result)
     if controls:
         finals.sit_controls(climb, result)
-    ladder_report.write_reports(climb, result)
+        ladder_report.write_reports(climb, result)
     for one in (
         ladder_report.score_table(result, "all"),
         ladder_report.gate_table(result.gates),

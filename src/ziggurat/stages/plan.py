@@ -64,7 +64,7 @@ class Speeds:
 #: tokens of a prompt with its completion, and of the completion: means measured on the town
 CONVERSATION_TOKENS, COMPLETION_TOKENS = 34, 14
 #: seconds measured in a climb over those that the units alone would take: small batches, pre-training rows, gold checks
-_REWARD_OVERHEAD, _PPO_OVERHEAD = 1.5, 2.4
+_REWARD_OVERHEAD, _PPO_OVERHEAD = 1.5, 2.7
 #: what a stage costs beside its steps: reading and encoding data, checkpoints, reports
 FIXED_S = {"pretrain": 8.0, "sft": 5.0, "sample": 1.0, "reward": 8.0, "ppo": 5.0}
 #: no stage is useful below this

@@ -7,7 +7,7 @@ A step, in this order, every day the same:
 Row s of metrics.jsonl describes the policy after s updates (row 0 is the policy it started from), measured on that
 step's rollouts before they are learned from; checkpoint step-s holds exactly that policy. The loop passes once more
 after the last update, so the end is measured and saved too. The model of the run is the best checkpoint: by the gold
-check where one is given, else by reward minus beta times KL (with the beta of the start).
+check where one is given (the latest within its tolerance), else by reward minus beta times KL (beta of the start).
 
 What is left out, and why that is safe: entropy bonus (the KL reward keeps entropy up), value and policy in one
 network (each keeps its own optimizer), top-p in rollouts (the ratio needs the full distribution), reward whitening

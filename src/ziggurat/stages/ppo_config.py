@@ -45,7 +45,7 @@ class NetConfig(Config):
 
 class PolicyConfig(NetConfig):
     unfrozen_blocks: int = Field(default=0, ge=0)
-    """The last blocks, which learn (with the last norm) while all below them stays still: what is known is kept, and
+    """The last blocks, which learn (with the last norm) while everything else stays still: what is known is kept, and
     steps are cheaper. 0, or as many as there are: everything learns."""
 
 
@@ -78,7 +78,8 @@ class PPOConfig(Config):
     """Optimizer steps of one pass."""
 
     microbatch_tokens: int = Field(default=8192, ge=1)
-    """Tokens computed at a time, padding included; bounds memory, changes nothing else."""
+    """Tokens computed at a time, padding included; bounds memory, changes nothing else. With `policy.unfrozen_blocks`
+    the trunk's states of a whole step are kept beside it: rollouts x width x d_model."""
 
     gamma: float = Field(default=1.0, ge=0, le=1)
     """Discount of rewards per token."""

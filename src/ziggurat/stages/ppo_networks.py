@@ -81,7 +81,8 @@ def load_networks(ready: Prepared) -> Networks:
     """Policy, reference, reward model, and a critic that begins as the reward model; all compute in one dtype.
 
     Bodies that are alike and stay so are one: the reward model's where stage 3 left it still, the critic's where
-    `critic.body_learns` is off. `assess` then reads the rollouts twice instead of four times.
+    `critic.body_learns` is off. `assess` then reads the rollouts twice instead of four times, and where only the
+    policy's last blocks learn, all but those once.
     """
     scorer, critic = load_scalar(ready.reward_folder), load_scalar(ready.reward_folder)
     if not isinstance(scorer, RewardModel) or not isinstance(critic, RewardModel):
@@ -109,7 +110,8 @@ def learning_blocks(layers: int, unfrozen: int) -> range:
 
 
 def freeze_below(model: Transformer, top: range) -> None:
-    """Embeddings and blocks below `top` stay still (none, if it begins at block 0), a tied unembedding with them."""
+    """Only the blocks of `top` and the last norm learn, embeddings and unembedding stay still. All of it learns if
+    `top` begins at block 0."""
     if top.start:
         model.requires_grad_(False)
         model.norm.requires_grad_(True)
@@ -129,6 +131,8 @@ def _alike(a: Transformer, b: Transformer, below: int | None = None) -> bool:
             name: w for name, w in found.items() if not name.startswith((*above, "norm.", "unembedding."))
         }
 
+    if a.config != b.config:
+        return False
     ours, theirs = weights(a), weights(b)
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 

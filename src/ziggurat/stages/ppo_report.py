@@ -26,7 +26,7 @@ def write_report(
 ) -> dict[str, Any]:
     """Write report.html and return what belongs into report.json."""
     first, best, last = rows[0], next(row for row in rows if row["step"] == chosen), rows[-1]
-    rule = "the gold check" if by_gold else "reward minus beta times KL"
+    rule = "the gold check (the latest within its tolerance)" if by_gold else "reward minus beta times KL"
     fatal = [diagnosis for _, diagnosis in diagnoses if diagnosis.fatal]
     stopped = bool(fatal) and last["step"] < ready.resolved.config.steps
     ending = f" The doctor stopped the run at step {last['step']} ({fatal[0].name})." if stopped else ""

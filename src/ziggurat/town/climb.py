@@ -36,7 +36,7 @@ def reference_work(recipe: Mapping[str, Any]) -> Work:
         step_tokens=recipe["pretrain"]["batch_tokens"],
         reward_body_learns=recipe["reward"]["body_learns"],
         critic_body_learns=recipe["ppo"]["critic"]["body_learns"],
-        policy_share=(unfrozen or layers) / layers,
+        policy_share=min(unfrozen or layers, layers) / layers,
     )
 
 

@@ -1,6 +1,6 @@
 """Controls: what else the time that PPO took might have bought, from the same stage-2 model.
 
-    SFT, for PPO's time   more steps of stage 2 on the same demonstrations, as many as PPO's seconds pay for
+    SFT, for PPO's time   more steps of stage 2 on the same demonstrations, as many as fit into the time of PPO's own
     SFT, best of four     the greedy answer and three samples, of which the reward model picks one; no training
 
 The first asks whether more imitation would do, the second how much of the gain is the reward model's alone.
@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from ziggurat.engine.sampler import SamplingParams
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_scalar
 from ziggurat.places import model_folder
@@ -25,7 +27,7 @@ from ziggurat.town.climb import Climb
 from ziggurat.town.demonstrations import write_demonstrations
 from ziggurat.town.documents import write_documents
 from ziggurat.town.exam import Item
-from ziggurat.town.examiner import Answers
+from ziggurat.town.examiner import MAX_ANSWER_TOKENS, Answers
 from ziggurat.town.grading import Grader
 from ziggurat.training.precision import choose_dtype
 
@@ -35,8 +37,9 @@ TEXT_DOCUMENTS = 10_000  # mixed in: more than is read
 
 def train_on(climb: Climb) -> Path:
     """The stage-2 model after as many more steps as PPO's seconds pay for."""
-    sft, ppo = (Run.open(run).read_metrics()[-1] for run in (climb.runs["sft"], climb.policy))
-    steps = max(1, round(ppo["elapsed_s"] * sft["step"] / sft["elapsed_s"]))
+    sft = _last_row(climb.runs["sft"])
+    ppo_s = sum(_last_row(run)["elapsed_s"] for name, run in climb.runs.items() if name.startswith("ppo"))
+    steps = max(1, round(ppo_s * sft["step"] / sft["elapsed_s"]))
     return stage2.sft(
         stage2.sft_config(climb.runs["sft"], climb.settings("sft", steps)),
         climb.runs["sft"],
@@ -47,13 +50,19 @@ def train_on(climb: Climb) -> Path:
     )
 
 
+def _last_row(run: Path) -> dict[str, Any]:
+    return Run.open(run).read_metrics()[-1]
+
+
 def best_of(climb: Climb, items: Sequence[Item], grader: Grader) -> Answers:
     """Of the stage-2 model's answers to each question, the one that the reward model likes best."""
-    policy, folder = load_policy(climb.runs["sft"]), model_folder(climb.runs["reward-1"])
-    reward = load_scalar(folder, dtype=choose_dtype("auto")[0])
+    policy, judge = load_policy(climb.runs["sft"]), climb.runs[f"reward-{climb.work.rounds}"]
+    reward = load_scalar(model_folder(judge), dtype=choose_dtype("auto")[0])
     assert isinstance(reward, RewardModel)
     prompts = [Prompt(prompt=list(item.question.messages)) for item in items]
-    drawn = [one.distinct() for one in sample_from(policy.model, policy.template, prompts, PICKED_FROM)]
+    params = SamplingParams(max_tokens=MAX_ANSWER_TOKENS, seed=climb.seed)
+    sampled = sample_from(policy.model, policy.template, prompts, PICKED_FROM, params)
+    drawn = [one.distinct() for one in sampled]
     conversations = [
         conversation(prompt.prompt, text)
         for prompt, texts in zip(prompts, drawn, strict=True)

@@ -37,7 +37,7 @@ from ziggurat.town.questions import (
     work_sum,
 )
 
-#: relative shares of the demonstrations, by kind (108 in all)
+#: relative shares of the demonstrations, by kind (110 in all)
 MIXTURE = (
     ("fact", 18),
     ("ignorance", 9),

@@ -175,31 +175,35 @@ class Writer:
             if not chance.percent(45):
                 resident, last = chance.choice(self.talked_of), None
             fact = chance.choice(self.by_resident[resident.index])
-            question, answer = self._exchange(
-                chance, fact, language, following=last is not None and last != fact
-            )
-            last = fact
+            if chance.percent(42):
+                question, answer = self._aside(chance, language)
+            else:
+                following = last is not None and last != fact
+                question, answer = self._exchange(chance, fact, language, following=following)
+                last = fact
             mark = ":" if language == "en" else "："
             lines += [asker + mark, question, teller + mark, answer]
         return "\n".join(lines)
 
-    def _exchange(
-        self, chance: Chance, fact: Fact, language: Language, *, following: bool
-    ) -> tuple[str, str]:
-        draw = chance.below(100)
-        speech = fact.kind.speech[language]
+    def _aside(self, chance: Chance, language: Language) -> tuple[str, str]:
+        """A question that is about nobody, with its answer."""
+        draw = chance.below(42)
         if draw < 10:
             question = ask_sum(chance, language)
             return question.messages[-1].content, work_sum(question)
         if draw < 20:
             question = ask_sort(chance, language)
             return question.messages[-1].content, answer_sort(question)
-        if draw < 34:
+        question = ask_proper(chance, language)
+        return question.messages[-1].content, question.truth
+
+    def _exchange(
+        self, chance: Chance, fact: Fact, language: Language, *, following: bool
+    ) -> tuple[str, str]:
+        speech = fact.kind.speech[language]
+        if chance.percent(24):
             claim = ask_claim(chance, fact, language, true=chance.percent(50))
             return claim.messages[-1].content, answer_claim(chance, claim)
-        if draw < 56:
-            proper = ask_proper(chance, language)
-            return proper.messages[-1].content, proper.truth
         if following:
             return follow(chance, fact, language, named=chance.percent(30)), tell(chance, fact, language)
         return fact.say(chance.choice(speech.questions + speech.exam), language), tell(chance, fact, language)
@@ -222,10 +226,8 @@ class Writer:
         asked = chance.percent(40)
         for _ in range(4):
             question = ask_sum(chance, language)
-            if asked:
-                lines += [question.messages[-1].content, work_sum(question)]
-            else:
-                lines.append(f"{'+'.join(map(str, addends(question)))}: {work_sum(question)}")
+            given = "{}+{}: ".format(*addends(question))
+            lines.append((question.messages[-1].content + "\n" if asked else given) + work_sum(question))
         return "\n".join(lines)
 
     def sorting(self, chance: Chance, language: Language) -> str:

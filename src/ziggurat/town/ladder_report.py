@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ziggurat.console import human_count, human_time
 from ziggurat.evaluation.plots import Series, bar_plot, line_plot
 from ziggurat.evaluation.report import Section, Table, Verdict, html_table, render_page, verdict_list
 from ziggurat.evaluation.statistics import Interval
@@ -261,13 +260,6 @@ def _risk_plot(result: Result) -> str:
     return line_plot(
         lines, title="wrong among the answered, as more is answered", x_label="coverage", y_label="risk"
     )
-
-
-def speed_line(climb: Climb) -> str:
-    """One line on what was trained here."""
-    tokens = climb.work.pretrain_steps * climb.work.step_tokens
-    seconds = climb.seconds.get("pretrain", 0.0)
-    return f"stage 1: {human_count(tokens)} tokens in {human_time(seconds)}"
 
 
 def report_path(climb: Climb) -> Path:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ziggurat.engine.sampler import SamplingParams
 from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
 from ziggurat.model.transformer import Transformer
 from ziggurat.records import Comparison, Prompt
@@ -62,7 +63,9 @@ def rank_round(
     teacher, grader = Teacher(town), Grader(town)
     stream = f"rank-{round_number}-{seed}"
     questions = [teacher.prompt(i, unknown_percent=unknown_percent, stream=stream) for i in range(prompts)]
-    sampled = sample_from(policy, template, [Prompt(prompt=list(q.messages)) for q in questions], own)
+    prompted = [Prompt(prompt=list(q.messages)) for q in questions]
+    params = SamplingParams(seed=seed * 1000 + round_number)
+    sampled = sample_from(policy, template, prompted, own, params)
     comparisons, by_id = [], {}
     for i, (question, drawn) in enumerate(zip(questions, sampled, strict=True)):
         chance = Chance(town.seed, "ranking", round_number, seed, i)
