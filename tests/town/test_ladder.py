@@ -57,7 +57,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(capsys):
 def test_a_climb_that_was_interrupted_goes_on(tmp_path):
     """The same completions are ranked again, so what was begun with them is taken up and not refused."""
     recipe = load_recipe()
-    work = replace(reference_work(recipe), pretrain_steps=8, sft_steps=4, prompts_to_rank=40, ppo_steps=1)
+    work = replace(reference_work(recipe), pretrain_steps=8, sft_steps=4, prompts_to_rank=128, ppo_steps=1)
 
     def climb():
         small = replace(work, rollouts_per_step=8)
