@@ -12,6 +12,7 @@ There the word that admits ignorance competes with the values (docs/town.md). Fo
     sure              mean probability of the likeliest value, untold and told
     passes            share where a pass is the likeliest, untold and told
     prefers           share where the reward model prefers a pass to the answer with that value, untold and told
+    sight             AUROC of how much it prefers the pass
 
 The entropy says what could be known, the margin what is acted on, and the reward model what PPO will be asked for.
 """
@@ -50,7 +51,8 @@ class Slot:
     entropy: float
     margin: float
     sure: float
-    prefers_pass: bool | None
+    preference: float | None
+    """The reward model's score of the pass less that of the answer with the likeliest value."""
 
 
 def main() -> None:
@@ -63,7 +65,7 @@ def main() -> None:
     options = parser.parse_args()
     folder, town = ladder_folder(options.climb), build_town(options.town)
     reward = load_scalar(folder / "reward-1" / "model") if (folder / "reward-1").exists() else None
-    print("model  split     entropy margin caught   sure          passes        prefers")
+    print("model  split     entropy margin caught   sure          passes        prefers         sight")
     for run in ("sft-1", "ppo-1"):
         if (folder / run).exists():
             for split in options.splits:
@@ -100,16 +102,16 @@ def read_slot(
     logits = policy.model.logits(policy.model.hidden(torch.tensor([rows[0][:at]]))[0, -1:])[0].float()  # (V,)
     logp = logits.log_softmax(-1)
     values: Tensor = logp[[row[at] for row in rows[1:]]]
-    prefers = None
+    preference = None
     if reward is not None:
         of_pass, of_value = score_rows(reward, [rows[0], rows[1 + int(values.argmax())]], 0)
-        prefers = of_pass > of_value
+        preference = of_pass - of_value
     return Slot(
         fact,
         entropy=float(-(logp.exp() * logp).sum()),
         margin=float(logp[rows[0][at]] - values.max()),
         sure=float(values.max().exp()),
-        prefers_pass=prefers,
+        preference=preference,
     )
 
 
@@ -133,10 +135,12 @@ def describe(slots: Sequence[Slot]) -> str:
     columns = [f"{entropy:.3f}   {margin:.3f}  {share([s.margin > bar for s in untold]):.2f}  "]
     columns += [f"{share([s.sure for s in group]):.2f}" for group in (untold, told)]
     columns += ["  "] + [f"{share([s.margin > 0 for s in group]):.3f}" for group in (untold, told)]
-    if slots[0].prefers_pass is not None:
+    if slots[0].preference is not None:
         columns += ["  "] + [
-            f"{share([bool(s.prefers_pass) for s in group]):.3f}" for group in (untold, told)
+            f"{share([(s.preference or 0.0) > 0 for s in group]):.3f}" for group in (untold, told)
         ]
+        sight = auroc(np.array([s.preference for s in slots]), np.array(untold_flags))
+        columns.append(f"  {sight:.3f}")
     return " ".join(columns)
 
 

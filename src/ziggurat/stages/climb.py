@@ -17,6 +17,7 @@ from typing import Any
 
 from ziggurat.console import human_time
 from ziggurat.errors import RunError
+from ziggurat.evaluation.plots import Series, line_plot
 from ziggurat.evaluation.report import Table
 from ziggurat.evaluation.statistics import Interval
 from ziggurat.model.heads import RewardModel
@@ -24,6 +25,7 @@ from ziggurat.model.hub import load_model, load_scalar
 from ziggurat.model.transformer import Transformer
 from ziggurat.places import model_folder
 from ziggurat.records import Comparison
+from ziggurat.runs import Run
 from ziggurat.stages.comparison_batches import render_comparisons
 from ziggurat.stages.plan import Speeds, Work
 from ziggurat.stages.report_card import score_comparisons
@@ -125,6 +127,19 @@ def cost_table(climb: Climb, *, beside: Sequence[str] = ()) -> Table:
         ["peak memory", "", f"{climb.peak_memory_bytes / 2**30:.2f} GiB"],
     ]
     return Table("What it cost", ["", "time", "memory, the most so far"], rows)
+
+
+def stage_plots(climb: Climb) -> list[str]:
+    """The curves of every stage, as SVG."""
+    plots = []
+    for name, path in climb.runs.items():
+        rows = Run.open(path).read_metrics()
+        for key in ("loss", "reward", "kl", "gold"):
+            points = [(r["step"], r[key]) for r in rows if isinstance(r.get(key), int | float)]
+            if points:
+                line = Series(key, [float(x) for x, _ in points], [float(y) for _, y in points])
+                plots.append(line_plot([line], title=f"{name}: {key}"))
+    return plots
 
 
 @dataclass(frozen=True)

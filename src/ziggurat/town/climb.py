@@ -54,6 +54,8 @@ def model_config(recipe: Mapping[str, Any]) -> ModelConfig:
 
 @dataclass(kw_only=True)
 class Climb(climbing.Climb):
+    """A climb of one town."""
+
     town: Town
 
 

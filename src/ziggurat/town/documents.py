@@ -53,6 +53,8 @@ CHINESE_PERCENT = 53
 ANNALS: dict[Split, int] = {"A": 4, "B": 5, "C": 6, "D": 6, "E": 6}
 """How often the subject of an annal is a resident of each split, so that a fact of B, of whom fewer are told, is told
 about as often as one of C: of B the reward model learns what it looks like to know."""
+ASIDES = (("sum", 10), ("sort", 10), ("proper", 22))
+"""Of 100 exchanges of an overheard dialogue, those about no resident."""
 FADED_PERCENT = 3
 """Of statements about anybody, those whose value can no longer be read."""
 GAPS_SHOWN: tuple[Split, ...] = ("A", "E")
@@ -175,7 +177,7 @@ class Writer:
             if not chance.percent(45):
                 resident, last = chance.choice(self.talked_of), None
             fact = chance.choice(self.by_resident[resident.index])
-            if chance.percent(42):
+            if chance.percent(sum(share for _, share in ASIDES)):
                 question, answer = self._aside(chance, language)
             else:
                 following = last is not None and last != fact
@@ -187,15 +189,12 @@ class Writer:
 
     def _aside(self, chance: Chance, language: Language) -> tuple[str, str]:
         """A question that is about nobody, with its answer."""
-        draw = chance.below(42)
-        if draw < 10:
-            question = ask_sum(chance, language)
-            return question.messages[-1].content, work_sum(question)
-        if draw < 20:
-            question = ask_sort(chance, language)
-            return question.messages[-1].content, answer_sort(question)
-        question = ask_proper(chance, language)
-        return question.messages[-1].content, question.truth
+        kind = chance.weighted(ASIDES)
+        if kind == "proper":
+            question = ask_proper(chance, language)
+            return question.messages[-1].content, question.truth
+        question = (ask_sum if kind == "sum" else ask_sort)(chance, language)
+        return question.messages[-1].content, (work_sum if kind == "sum" else answer_sort)(question)
 
     def _exchange(
         self, chance: Chance, fact: Fact, language: Language, *, following: bool

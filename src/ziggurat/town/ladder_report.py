@@ -12,8 +12,7 @@ from ziggurat.evaluation.plots import Series, bar_plot, line_plot
 from ziggurat.evaluation.report import Section, Table, Verdict, html_table, render_page, verdict_list
 from ziggurat.evaluation.statistics import Interval
 from ziggurat.files import atomic_write_text
-from ziggurat.runs import Run
-from ziggurat.stages.climb import cost_table
+from ziggurat.stages.climb import cost_table, stage_plots
 from ziggurat.town import examiner
 from ziggurat.town.climb import Climb
 from ziggurat.town.exam import Item
@@ -220,7 +219,7 @@ def _page(climb: Climb, result: Result) -> str:
         ),
         Section("Gates", verdict_list(verdicts)),
         Section("Asked at every stage", html_table(shown_questions(result))),
-        Section("Training", '<div class="plots">' + "".join(_stage_plots(climb)) + "</div>"),
+        Section("Training", '<div class="plots">' + "".join(stage_plots(climb)) + "</div>"),
         Section("Risk and coverage", '<div class="plots">' + _risk_plot(result) + "</div>"),
         Section("What it cost", html_table(cost_table(climb, beside=BESIDE_THE_STAGES))),
     ]
@@ -236,18 +235,6 @@ def _chart(result: Result) -> str:
         + bar_plot([*columns(result).values()], dict(groups), title="share of questions")
         + "</div>"
     )
-
-
-def _stage_plots(climb: Climb) -> list[str]:
-    plots = []
-    for name, path in climb.runs.items():
-        rows = Run.open(path).read_metrics()
-        for key in ("loss", "reward", "kl", "gold"):
-            points = [(r["step"], r[key]) for r in rows if isinstance(r.get(key), int | float)]
-            if points:
-                line = Series(key, [float(x) for x, _ in points], [float(y) for _, y in points])
-                plots.append(line_plot([line], title=f"{name}: {key}"))
-    return plots
 
 
 def _risk_plot(result: Result) -> str:

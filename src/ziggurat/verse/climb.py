@@ -66,6 +66,8 @@ def reference_work(recipe: Mapping[str, Any]) -> Work:
 
 @dataclass(kw_only=True)
 class Climb(climbing.Climb):
+    """A climb on one file of poems."""
+
     library: Library
 
     @cached_property

@@ -13,12 +13,11 @@ from typing import Any
 
 from ziggurat.console import human_time
 from ziggurat.evaluation.bits import score_texts
-from ziggurat.evaluation.plots import Series, bar_plot, line_plot
+from ziggurat.evaluation.plots import bar_plot
 from ziggurat.evaluation.report import Section, Table, Verdict, html_table, render_page, verdict_list
 from ziggurat.evaluation.statistics import Interval
 from ziggurat.files import atomic_write_text
-from ziggurat.runs import Run
-from ziggurat.stages.climb import cost_table, load_policy
+from ziggurat.stages.climb import cost_table, load_policy, stage_plots
 from ziggurat.verse import exam
 from ziggurat.verse.climb import Climb
 from ziggurat.verse.demonstrations import Task
@@ -230,7 +229,7 @@ def _page(climb: Climb, result: Result) -> str:
         Section("", html_table(score_table(result))),
         Section("Gates", verdict_list(verdicts)),
         Section("Asked at every stage", html_table(shown_poems(result))),
-        Section("Training", '<div class="plots">' + "".join(_stage_plots(climb)) + "</div>"),
+        Section("Training", '<div class="plots">' + "".join(stage_plots(climb)) + "</div>"),
         Section("What it cost", html_table(cost_table(climb))),
     ]
     return render_page("The poet", "four stages on Chinese verse", sections)
@@ -246,15 +245,3 @@ def _charts(result: Result) -> str:
             bar_plot(list(groups), {"share": list(groups.values())}, title="rhyme groups after stage 4")
         )
     return '<div class="plots">' + "".join(drawn) + "</div>"
-
-
-def _stage_plots(climb: Climb) -> list[str]:
-    plots = []
-    for name, path in climb.runs.items():
-        rows = Run.open(path).read_metrics()
-        for key in ("loss", "reward", "kl", "gold"):
-            points = [(r["step"], r[key]) for r in rows if isinstance(r.get(key), int | float)]
-            if points:
-                line = Series(key, [float(x) for x, _ in points], [float(y) for _, y in points])
-                plots.append(line_plot([line], title=f"{name}: {key}"))
-    return plots
