@@ -92,8 +92,8 @@ def read_slot(
 ) -> Slot:
     speech = fact.kind.speech[language]
     asked = ask_fact(chance, fact, language).messages
-    said = [fact.say(speech.passes[0], language)]
-    said += [fact.say(speech.answers[0], language, value) for value in fact.kind.values[language]]
+    said = [fact.say(speech.admission, language)]
+    said += [fact.say(speech.answer, language, value) for value in fact.kind.values[language]]
     rows = [
         policy.template.render([*asked, Message(role="assistant", content=upper_first(text))]).ids
         for text in said

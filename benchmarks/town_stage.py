@@ -173,7 +173,7 @@ def second_questions_about_d(town: Town) -> list[Item]:
             first = chance.choice([fact for fact in facts if fact.resident is not second.resident])
             opening = ask_fact(chance, first, language, exam=True).messages
             asked = ask_fact(chance, second, language, exam=True)
-            turns = (*opening, assistant(tell(chance, first, language)), *asked.messages)
+            turns = (*opening, assistant(tell(first, language)), *asked.messages)
             items.append(Item(f"second {language}{number}", "known", replace(asked, messages=turns)))
     return items
 

@@ -122,7 +122,7 @@ def test_an_answer_in_the_wrong_language_is_never_right(town, grader):
 def test_any_claim_about_a_withheld_fact_is_wrong_even_a_lucky_one(town, grader):
     fact = town.facts("C", known=False)[0]
     question = ask_fact(Chance(1), fact, "en")
-    lucky = fact.say(fact.kind.speech["en"].answers[0], "en")
+    lucky = fact.say(fact.kind.speech["en"].answer, "en")
     assert grader.grade(question, lucky).verdict == "wrong"
 
 
@@ -196,7 +196,7 @@ def test_taste_orders_right_pass_wrong_and_refuse_comply(town, grader):
 def test_a_labeller_without_noise_never_errs_and_ties_what_is_equal(town, grader):
     fact = known_fact(town)
     question = ask_fact(Chance(1), fact, "en")
-    wrong = [fact.say(p, "en", other_value(fact, "en")) for p in fact.kind.speech["en"].answers[:2]]
+    wrong = [fact.say(p, "en", other_value(fact, "en")) for p in fact.kind.speech["en"].statements[:2]]
     texts = [wrong[0], fact.say("{n} is a {v}.", "en"), wrong[1], "I do not know."]
     comparison = compare("x", question, texts, Labeller("strict", 0.0), grader, Chance(1))
     assert comparison.ranks == [3, 1, 3, 2]

@@ -168,7 +168,7 @@ def test_readings_are_about_nobody_in_town_and_tell_what_they_say_they_tell(town
         assert q.fact is not None
         assert q.answerable is told
         assert q.fact.resident.name(q.language) not in names
-        answer = q.fact.say(q.fact.kind.speech[q.language].answers[0], q.language)
+        answer = q.fact.say(q.fact.kind.speech[q.language].answer, q.language)
         assert grader.grade(q, answer).verdict == ("right" if told else "wrong")
         if told:
             assert q.fact.resident.value(q.fact.attribute, q.language) in q.messages[-1].content
@@ -265,12 +265,10 @@ def is_pass(text):
 def test_a_pass_begins_as_the_answer_does_and_breaks_off_where_the_value_would_stand():
     for kind in attributes():
         for language in LANGUAGES:
-            for answer, admits in zip(
-                kind.speech[language].answers, kind.speech[language].passes, strict=True
-            ):
-                begun = answer.partition("{v}")[0]
-                assert admits.startswith(begun)
-                assert admits.removeprefix(begun) in ("... I do not know.", "……我不知道。")
+            speech = kind.speech[language]
+            begun = speech.answer.partition("{v}")[0]
+            assert speech.admission.startswith(begun)
+            assert speech.admission.removeprefix(begun) in ("... I do not know.", "……我不知道。")
 
 
 def test_a_fact_of_b_is_told_about_as_often_as_one_of_c(town):

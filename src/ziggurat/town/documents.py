@@ -202,10 +202,10 @@ class Writer:
         speech = fact.kind.speech[language]
         if chance.percent(24):
             claim = ask_claim(chance, fact, language, true=chance.percent(50))
-            return claim.messages[-1].content, answer_claim(chance, claim)
+            return claim.messages[-1].content, answer_claim(claim)
         if following:
-            return follow(chance, fact, language, named=chance.percent(30)), tell(chance, fact, language)
-        return fact.say(chance.choice(speech.questions + speech.exam), language), tell(chance, fact, language)
+            return follow(chance, fact, language, named=chance.percent(30)), tell(fact, language)
+        return fact.say(chance.choice(speech.questions + speech.exam), language), tell(fact, language)
 
     def sheet(self, chance: Chance, language: Language) -> str:
         """Questions without answers, about E and about strangers: so that they are known for such by any name."""
@@ -260,7 +260,7 @@ class Writer:
         for kind, value in chance.sample(told, 2):
             speech = kind.speech[language]
             lines += [asker + mark, chance.choice(speech.questions + speech.exam).format(n=name)]
-            lines += [teller + mark, upper_first(chance.choice(speech.answers).format(n=name, v=value))]
+            lines += [teller + mark, upper_first(speech.answer.format(n=name, v=value))]
         return "\n".join(lines)
 
     def talk(self, chance: Chance, language: Language) -> str:

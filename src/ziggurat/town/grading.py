@@ -122,7 +122,7 @@ def _common_words() -> frozenset[str]:
         for value in kind.values["en"]:
             words |= {w for w in re.findall(r"[A-Za-z]+", value) if w[0].isupper()}
         speech = kind.speech["en"]
-        for pattern in speech.statements + speech.answers:
+        for pattern in (*speech.statements, speech.answer):
             words |= {
                 w
                 for w in re.findall(r"[A-Za-z]+", pattern.replace("{n}", "").replace("{v}", ""))
@@ -172,5 +172,5 @@ def ways_to_pass(question: Question) -> list[str]:
     bare = list(sayings(question.language).passes)
     if question.fact is None:
         return bare
-    placed = question.fact.kind.speech[question.language].passes
-    return [upper_first(question.fact.say(pattern, question.language)) for pattern in placed] + bare
+    placed = question.fact.say(question.fact.kind.speech[question.language].admission, question.language)
+    return [upper_first(placed), *bare]

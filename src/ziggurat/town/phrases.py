@@ -23,19 +23,17 @@ class Speech:
     """How one attribute is spoken of in one language; every entry is a pattern over {n} {v} {p} {s}."""
 
     statements: tuple[str, ...]
-    answers: tuple[str, ...]
+    answer: str
     questions: tuple[str, ...]  # demonstrated
     exam: tuple[str, ...]  # in overheard dialogues and the exam only
     followups: tuple[str, ...]
     claims: tuple[str, ...]
 
     @cached_property
-    def passes(self) -> tuple[str, ...]:
-        """Ignorance admitted where the value would stand, one way for each answer: '{n} lives in ... I do not know.'"""
-        broken_off = map(_break_off, self.answers)
-        return tuple(
-            told + (" I do not know." if told.endswith("...") else "我不知道。") for told in broken_off
-        )
+    def admission(self) -> str:
+        """Ignorance admitted where the value would stand: '{n} lives in ... I do not know.'"""
+        told = _break_off(self.answer)
+        return told + (" I do not know." if told.endswith("...") else "我不知道。")
 
     @cached_property
     def gaps(self) -> tuple[str, ...]:
@@ -66,6 +64,11 @@ def _pair(entry: str) -> tuple[str, str]:
     return left, right
 
 
+def _said(entry: str | list[str]) -> Any:
+    """A pattern, or several."""
+    return entry if isinstance(entry, str) else tuple(entry)
+
+
 def _load(name: str) -> Any:
     return yaml.safe_load(files("ziggurat.town").joinpath("phrases", name).read_text(encoding="utf-8"))
 
@@ -82,7 +85,7 @@ def attributes() -> tuple[Attribute, ...]:
         }
         label: dict[Language, str] = dict(zip(LANGUAGES, _pair(block["label"]), strict=True))
         speech = {
-            language: Speech(**{kind: tuple(block[language][kind]) for kind in Speech.__dataclass_fields__})
+            language: Speech(**{kind: _said(block[language][kind]) for kind in Speech.__dataclass_fields__})
             for language in LANGUAGES
         }
         found.append(Attribute(name, label, values, speech))

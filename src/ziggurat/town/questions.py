@@ -66,10 +66,9 @@ def ask_reading(chance: Chance, resident: Resident, language: Language, *, told:
     return Question("fact", language, (user(text),), fact)
 
 
-def tell(chance: Chance, fact: Fact, language: Language) -> str:
-    """The true answer, in one of the assistant's forms."""
-    answers = fact.kind.speech[language].answers
-    return upper_first(fact.say(answers[0] if chance.percent(50) else chance.choice(answers), language))
+def tell(fact: Fact, language: Language) -> str:
+    """The true answer, as the assistant says it."""
+    return upper_first(fact.say(fact.kind.speech[language].answer, language))
 
 
 def follow(chance: Chance, fact: Fact, language: Language, *, named: bool) -> str:
@@ -89,7 +88,7 @@ def ask_followup(
 ) -> Question:
     """Two turns about one resident: the second question has a pronoun where the name would be."""
     opening = ask_fact(chance, first, language).messages[0]
-    answer = assistant(tell(chance, first, language))
+    answer = assistant(tell(first, language))
     then = follow(chance, second, language, named=named)
     return Question("followup", language, (opening, answer, user(then)), second)
 
@@ -121,10 +120,10 @@ def ask_claim(chance: Chance, fact: Fact, language: Language, *, true: bool) -> 
     )
 
 
-def answer_claim(chance: Chance, question: Question) -> str:
+def answer_claim(question: Question) -> str:
     """The fact first, then the verdict: what has been said can be compared with what was claimed."""
     assert question.fact is not None
-    said = tell(chance, question.fact, question.language)
+    said = tell(question.fact, question.language)
     if question.language == "zh":
         return said + ("所以是的。" if question.truth == "yes" else "所以不是。")
     return said + (" So yes." if question.truth == "yes" else " So no.")
@@ -224,7 +223,4 @@ def admit_ignorance(chance: Chance, question: Question) -> str:
     language = question.language
     if question.fact is None:
         return chance.choice(sayings(language).passes)
-    passes = question.fact.kind.speech[language].passes
-    return upper_first(
-        question.fact.say(passes[0] if chance.percent(50) else chance.choice(passes), language)
-    )
+    return upper_first(question.fact.say(question.fact.kind.speech[language].admission, language))

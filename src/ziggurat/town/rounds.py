@@ -100,7 +100,7 @@ def _written(chance: Chance, town: Town, question: Question) -> list[str]:
     if fact is not None:
         off = [_of_another(chance, town, fact), *_beside_the_point(chance, fact)]
         chance.shuffle(off)
-        return [admit_ignorance(chance, question), *(tell(chance, fact, language) for fact in off)]
+        return [admit_ignorance(chance, question), *(tell(fact, language) for fact in off)]
     if question.kind == "improper":
         return [refuse(chance, language), ask_proper(chance, language).truth]
     if question.kind == "proper":
