@@ -1,6 +1,6 @@
 """Does the ladder pass its gates on seeds that nobody tuned it on? A fixed plan, several towns, several trainings.
 
-    python benchmarks/ladder_seeds.py --towns 11 12 13 14 15 --seeds 0 1
+    python benchmarks/ladder_seeds.py --towns 15 16 17 18 19 --seeds 0 1
     python benchmarks/ladder_seeds.py --table                  only print the table of what was measured so far
 
 Every climb is appended to benchmarks/ladder_seeds.jsonl (climbs that are there already are skipped, so it can be
@@ -81,11 +81,11 @@ def table(rows: list[dict[str, Any]]) -> str:
         for gate in row["gates"]:
             gates.setdefault((gate["stage"], gate["name"], gate["scope"]), []).append(gate)
     for (stage, name, scope), found in gates.items():
-        margins = [gate["margin"] for gate in found]
+        margins = [gate["margin"] for gate in found if gate["margin"] is not None]  # None: nothing to measure
         passed = sum(gate["passed"] for gate in found)
+        figures = f"{min(margins):+.3f} | {statistics.median(margins):+.3f}" if margins else "- | -"
         lines.append(
-            f"| {stage} | {name} | {scope} | {found[0]['target']} | {passed}/{len(found)} "
-            f"| {min(margins):+.3f} | {statistics.median(margins):+.3f} |"
+            f"| {stage} | {name} | {scope} | {found[0]['target']} | {passed}/{len(found)} | {figures} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -94,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--towns", type=int, nargs="+", default=[11, 12, 13, 14, 15])
+    parser.add_argument("--towns", type=int, nargs="+", default=[15, 16, 17, 18, 19])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()

@@ -77,19 +77,20 @@ def main() -> None:
 def read_slots(
     policy: Policy, reward: RewardModel | None, town: Town, split: Split, language: Language
 ) -> list[Slot]:
-    """One for each fact and wording."""
+    """One for each fact and wording, where a fact's value has a place of its own."""
     chance = Chance(0, language)
-    return [
+    slots = [
         read_slot(policy, reward, fact, chance, language)
         for fact in town.facts(split)
         for _ in range(WORDINGS)
     ]
+    return [slot for slot in slots if slot is not None]
 
 
 @torch.no_grad()
 def read_slot(
     policy: Policy, reward: RewardModel | None, fact: Fact, chance: Chance, language: Language
-) -> Slot:
+) -> Slot | None:
     speech = fact.kind.speech[language]
     asked = ask_fact(chance, fact, language).messages
     said = [fact.say(speech.admission, language)]
@@ -98,7 +99,11 @@ def read_slot(
         policy.template.render([*asked, Message(role="assistant", content=upper_first(text))]).ids
         for text in said
     ]
-    at = shared_start(rows)
+    at = max(shared_start([rows[0], row]) for row in rows[1:])
+    own = rows[1 + fact.kind.values[language].index(fact.resident.value(fact.attribute, language))]
+    if own[:at] != rows[0][:at]:  # one token holds the end of what leads to the value and its beginning
+        return None
+    rows = [row for row in rows if row[:at] == rows[0][:at]]
     logits = policy.model.logits(policy.model.hidden(torch.tensor([rows[0][:at]]))[0, -1:])[0].float()  # (V,)
     logp = logits.log_softmax(-1)
     values: Tensor = logp[[row[at] for row in rows[1:]]]

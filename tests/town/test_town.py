@@ -13,7 +13,7 @@ from ziggurat.town.demonstrations import Teacher, write_demonstrations
 from ziggurat.town.documents import write_documents
 from ziggurat.town.exam import write_exam
 from ziggurat.town.grading import Grader
-from ziggurat.town.people import SPLIT_SIZES, WITHHELD, build_town, strangers
+from ziggurat.town.people import SPLIT_SIZES, WITHHELD, alike, build_town, letters_apart, strangers
 from ziggurat.town.phrases import LANGUAGES, attributes
 from ziggurat.town.questions import held_out_sum
 
@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_bytes():
         digest.update(demonstration.model_dump_json().encode())
     for item in write_exam(build_town(5)):
         digest.update((item.id + item.question.messages[-1].content).encode())
-    assert digest.hexdigest() == "c4e61db4355ce69424f8566895a92b099d93e3bc7ebbf343ab4275e8bfa7caae"
+    assert digest.hexdigest() == "ae8acc99211ddfd08e7fa4ae4db184847b406f2c74e67930d13ac8bef1c447f3"
 
 
 def test_another_seed_gives_other_residents(town):
@@ -51,6 +51,34 @@ def test_names_are_distinct_and_none_begins_another(town):
         assert len(set(names)) == sum(SPLIT_SIZES.values())
         assert not any(a != b and b.startswith(a) for a in names for b in names)
         assert not set(strangers(town, Chance(1, "x"), 50, language)) & set(names)
+
+
+def test_no_two_residents_are_easily_taken_for_one_another(town):
+    for language in LANGUAGES:
+        names = [r.name(language) for r in town.residents]
+        assert not any(alike(a, b, language) for i, a in enumerate(names) for b in names[:i])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "language", "expected"),
+    [
+        ("Vaske", "Maske", "en", True),
+        ("Driskir", "Kliskir", "en", True),
+        ("Mar", "Marlo", "en", True),
+        ("Tibeska", "Marlo", "en", False),
+        ("优岚", "优佛", "zh", True),
+        ("唐尚桑", "唐湘", "zh", False),
+        ("唐尚桑", "唐湘桑", "zh", True),
+    ],
+)
+def test_alike(a, b, language, expected):
+    assert alike(a, b, language) is alike(b, a, language) is expected
+
+
+def test_letters_apart():
+    assert letters_apart("kitten", "sitting") == 3
+    assert letters_apart("", "abc") == 3
+    assert letters_apart("same", "same") == 0
 
 
 def test_a_quarter_of_the_facts_of_c_and_d_is_withheld_and_of_each_attribute_equally_often(town):

@@ -29,7 +29,7 @@ SURPRISE_FLOOR_NATS = 4.0
 SHARE_FLOOR = 30.0
 """Attention is at least exp(-this) of the answer's largest, so that no running sum of it is 0."""
 
-LOOK_GAIN, WEIGH_GAIN = 3.0, 30.0
+LOOK_GAIN, WEIGH_GAIN = 6.0, 30.0
 """The two parts learn this much faster than a head of the body's states: few numbers, seen by every answer alike."""
 
 

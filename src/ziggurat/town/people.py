@@ -166,6 +166,39 @@ def chinese_name(chance: Chance) -> str:
     )
 
 
+def _residents_names(chance: Chance, count: int, language: Language) -> list[str]:
+    """Names of which none begins another and no two are easily taken for one another (`alike`)."""
+    names: list[str] = []
+    while len(names) < count:
+        name = english_name(chance) if language == "en" else chinese_name(chance)
+        if not any(alike(name, other, language) for other in names):
+            names.append(name)
+    return names
+
+
+def alike(a: str, b: str, language: Language) -> bool:
+    """Vaske and Maske, Kliskir and Driskir, 优岚 and 优佛: half of one is half of the other.
+
+    English: two letters apart or less, four letters in a row in common, or one begins the other. Chinese: two
+    characters in common, or one where both have but two.
+    """
+    if language == "zh":
+        return len(set(a) & set(b)) > (1 if max(len(a), len(b)) > 2 else 0)
+    a, b = a.lower(), b.lower()
+    runs = {a[i : i + 4] for i in range(len(a) - 3)}
+    return a.startswith(b) or b.startswith(a) or any(run in b for run in runs) or letters_apart(a, b) <= 2
+
+
+def letters_apart(a: str, b: str) -> int:
+    """Levenshtein's distance: letters to be changed, put in or taken out."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        before, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            before, row[j] = row[j], min(before + (x != y), row[j] + 1, row[j - 1] + 1)
+    return row[-1]
+
+
 def _distinct_names(
     chance: Chance, count: int, language: Language, taken: set[str] | None = None
 ) -> list[str]:
@@ -207,8 +240,8 @@ def _withheld_table(chance: Chance, rows: int, columns: int, each: int) -> list[
 def build_town(seed: int) -> Town:
     """The residents of the town with this seed."""
     total = sum(SPLIT_SIZES.values())
-    english = _distinct_names(Chance(seed, "names", "en"), total, "en")
-    chinese = _distinct_names(Chance(seed, "names", "zh"), total, "zh")
+    english = _residents_names(Chance(seed, "names", "en"), total, "en")
+    chinese = _residents_names(Chance(seed, "names", "zh"), total, "zh")
     kinds = attributes()
     residents: list[Resident] = []
     for split, size in SPLIT_SIZES.items():
