@@ -23,13 +23,8 @@ from ziggurat.stages.comparison_batches import (
     split_batch,
 )
 from ziggurat.stages.report_card import score_rows
-from ziggurat.stages.reward import (
-    gold_from_reward_model,
-    prepare,
-    ranking_loss,
-    reward_config,
-    split_comparisons,
-)
+from ziggurat.stages.reward import gold_from_reward_model, prepare, ranking_loss, reward_config
+from ziggurat.stages.reward_config import split_comparisons
 from ziggurat.tokenizer.template import ChatTemplate
 
 CPU = torch.device("cpu")
