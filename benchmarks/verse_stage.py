@@ -23,7 +23,6 @@ from ziggurat.settings import flatten, parse_sets
 from ziggurat.stages.climb import load_policy
 from ziggurat.stages.rollouts import PolicySampler
 from ziggurat.verse import climb as ladder
-from ziggurat.verse.exam import gold_check
 from ziggurat.verse.poems import read_poems
 
 STAGES = ("pretrain", "sft", "reward", "ppo")
@@ -78,7 +77,7 @@ def run_stages(climb: ladder.Climb, stages: list[str]) -> dict[str, Any]:
         ladder.pretrain(climb, made, False)
     if "sft" in stages:
         ladder.sft(climb, made, False)
-    gold = gold_check(climb.library, climb.books, climb.seed)
+    gold = climb.gold_check()
     if "reward" in stages:
         ladder.reward(climb, 1, ladder.rank(climb, 1), made, False)
         pairs, ceiling = climb.card["pairs"]["value"], climb.card["labelling_ceiling"]

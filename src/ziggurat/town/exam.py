@@ -28,6 +28,7 @@ WORDINGS_KNOWN, WORDINGS_UNKNOWN = 3, 4
 #: items per language
 FOLLOWUPS_A, FOLLOWUPS_C, SUMS, SORTS, IMPROPER, PROPER, KNOWN_A = 100, 100, 120, 120, 300, 400, 160
 DEVELOPMENT_REQUESTS = 24
+DEVELOPMENT_WORDINGS = 2
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,9 @@ def write_development(town: Town) -> list[Item]:
         chance = Chance(town.seed, "development", language)
         for fact in town.facts("D"):
             section = "known" if fact.known else "unknown"
-            items.append(
-                Item(_id("dev-" + section, language, fact, 0), section, ask_fact(chance, fact, language))
-            )
+            for w in range(DEVELOPMENT_WORDINGS):
+                question = ask_fact(chance, fact, language, wording=fact.resident.index + w)
+                items.append(Item(_id("dev-" + section, language, fact, w), section, question))
         for i in range(DEVELOPMENT_REQUESTS):
             items.append(Item(f"dev-improper:{language}:{i}", "improper", ask_improper(chance, language)))
             items.append(Item(f"dev-proper:{language}:{i}", "proper", ask_proper(chance, language)))

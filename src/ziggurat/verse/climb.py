@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -32,6 +32,7 @@ from ziggurat.stages import reward as stage3
 from ziggurat.stages import sft as stage2
 from ziggurat.stages.climb import load_policy, score_held_out
 from ziggurat.stages.plan import Work, measure_speeds
+from ziggurat.stages.rollouts import PolicySampler
 from ziggurat.verse import rounds
 from ziggurat.verse.demonstrations import ALSO_WRITTEN, Teacher, write_demonstrations
 from ziggurat.verse.exam import gold_check
@@ -73,6 +74,18 @@ class Climb(climbing.Climb):
     @cached_property
     def teacher(self) -> Teacher:
         return Teacher(self.library, self.seed)
+
+    @property
+    def temperature(self) -> float:
+        """At which poems are drawn in PPO, in the gold check and in the exam."""
+        return float(self.recipe["temperature"])
+
+    def gold_check(self) -> Callable[[PolicySampler], float]:
+        return gold_check(self.library, self.books, self.temperature, self.seed)
+
+    def ppo_settings(self) -> tuple[str, dict[str, Any]]:
+        source, settings = super().ppo_settings()
+        return source, {"temperature": self.temperature, **settings}
 
     @cached_property
     def books(self) -> frozenset[str]:
@@ -254,6 +267,6 @@ def ppo(climb: Climb, number: int, made: Files, resume: bool) -> None:
             climb.folder / f"ppo-{number}",
             reference=climb.runs["sft"],
             ptx_documents=made.documents,
-            gold=gold_check(climb.library, climb.books, climb.seed),
+            gold=climb.gold_check(),
             resume=resume,
         )

@@ -1,6 +1,6 @@
 """Poems on titles never met, put through the gold check (prosody.py): form, rhyme, copying, variety.
 
-Asked at temperature 1, as a reader would want more than one poem on a title. Quatrains decide; acrostics and
+Drawn at the recipe's temperature, as a reader would want more than one poem on a title. Quatrains decide; acrostics and
 eight-line poems are told beside them. Titles of the exam and of development (the gold check that chooses PPO's
 checkpoint) are titles of held-out poems, on different sides, and no title of a poem that was learned from.
 """
@@ -168,33 +168,39 @@ def _few(titles: Sequence[str]) -> int:
 # ---- who answers -----------------------------------------------------------------------------------------------
 
 
-def write_poems(model: Transformer, template: ChatTemplate, tasks: Sequence[Task], seed: int = 0) -> Sheaf:
+def write_poems(
+    model: Transformer, template: ChatTemplate, tasks: Sequence[Task], temperature: float, seed: int = 0
+) -> Sheaf:
     """One poem for each task, in the chat form."""
     prompts = [r.ids for r in template.render_many([t.messages for t in tasks], add_generation_prompt=True)]
-    params = SamplingParams(max_tokens=MAX_POEM_TOKENS, seed=seed, stop_ids=template.stop_ids)
+    params = SamplingParams(
+        temperature=temperature, max_tokens=MAX_POEM_TOKENS, seed=seed, stop_ids=template.stop_ids
+    )
     made = generate(model, prompts, params)
     return Sheaf(list(tasks), [template.tokenizer.decode(one.ids).strip() for one in made])
 
 
 def continue_headings(
-    model: Transformer, template: ChatTemplate, tasks: Sequence[Task], seed: int = 0
+    model: Transformer, template: ChatTemplate, tasks: Sequence[Task], temperature: float, seed: int = 0
 ) -> Sheaf:
     """What a base model makes of the headings of the same poems; acrostics cannot be asked for so."""
     tokenizer = template.tokenizer
     asked = [task for task in tasks if not task.head]
     prompts = tokenizer.encode_batch([heading(task.form, task.title) for task in asked])
     stop = frozenset((tokenizer.endoftext_id,))
-    params = SamplingParams(max_tokens=MAX_POEM_TOKENS, seed=seed, stop_ids=stop)
+    params = SamplingParams(temperature=temperature, max_tokens=MAX_POEM_TOKENS, seed=seed, stop_ids=stop)
     made = generate(model, [[tokenizer.endoftext_id, *ids] for ids in prompts], params)
     return Sheaf(asked, [tokenizer.decode(one.ids).strip() for one in made])
 
 
-def gold_check(library: Library, books: frozenset[str], seed: int = 0) -> Callable[[PolicySampler], float]:
+def gold_check(
+    library: Library, books: frozenset[str], temperature: float, seed: int = 0
+) -> Callable[[PolicySampler], float]:
     """The share of good poems among development titles: `good_share`."""
     tasks = write_development(library)
 
     def gold(sampler: PolicySampler) -> float:
-        return good_share(write_poems(sampler.model, sampler.template, tasks, seed), books)
+        return good_share(write_poems(sampler.model, sampler.template, tasks, temperature, seed), books)
 
     return gold
 

@@ -74,7 +74,7 @@ def sit_exam(climb: Climb) -> Result:
             tokenizer = policy.template.tokenizer
             bits[name] = score_texts(policy.model, tokenizer, texts).bits_per_character
             ask = exam.continue_headings if name == "base" else exam.write_poems
-            sheaves[name] = ask(policy.model, policy.template, tasks, climb.seed)
+            sheaves[name] = ask(policy.model, policy.template, tasks, climb.temperature, climb.seed)
         parts = {
             "quatrains": _part(climb, sheaves, lambda t: t.form.quatrain and not t.head),
             "acrostics": _part(climb, sheaves, lambda t: bool(t.head)),
@@ -220,9 +220,9 @@ def _without_nan(value: Any) -> Any:
 def _page(climb: Climb, result: Result) -> str:
     verdicts = [Verdict(g.name, g.passed, g.value, g.target) for g in result.gates]
     intro = (
-        f"<p>Training seed {climb.seed}. Poems at temperature 1 on titles of held-out poems. A poem rhymes if its even "
-        "lines end in one group of modern finals and no two lines end with the same character; real quatrains do so in "
-        f"{result.real.percent()} of cases. The rule never was the reward.</p>"
+        f"<p>Training seed {climb.seed}. Poems at temperature {climb.temperature} on titles of held-out poems. A poem "
+        "rhymes if its even lines end in one group of modern finals and no two lines end with the same character; "
+        f"real quatrains do so in {result.real.percent()} of cases. The rule never was the reward.</p>"
     )
     sections = [
         Section("", intro + _charts(result)),
