@@ -1,10 +1,11 @@
 """Does the ladder pass its gates on seeds that nobody tuned it on? A fixed plan, several towns, several trainings.
 
-    python benchmarks/ladder_seeds.py --towns 15 16 17 18 19 --seeds 0 1
+    python benchmarks/ladder_seeds.py --towns 17 18 19 20 21 --seeds 0 1
     python benchmarks/ladder_seeds.py --table                  only print the table of what was measured so far
 
 Every climb is appended to benchmarks/ladder_seeds.jsonl (climbs that are there already are skipped, so it can be
-continued), and benchmarks/ladder_seeds.md is written anew: each gate with its pass count, worst and median margin.
+continued), and benchmarks/ladder_seeds.md is written anew: every climb, and each gate with its pass count, worst and
+median margin over the climbs of the newest recipe (what `town/` held at a climb's commit): nothing was tuned between them.
 """
 
 from __future__ import annotations
@@ -44,6 +45,13 @@ def commit() -> str:
     ).stdout.strip()
 
 
+def recipe(commit: str) -> str:
+    """What names the town and its recipe at a commit: git's name of the folder."""
+    return subprocess.run(
+        ["git", "rev-parse", "--short", f"{commit}:src/ziggurat/town"], capture_output=True, text=True
+    ).stdout.strip()
+
+
 def results() -> list[dict[str, Any]]:
     return (
         [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
@@ -60,16 +68,16 @@ def table(rows: list[dict[str, Any]]) -> str:
         "",
     ]
     lines += [
-        "| town | seed | commit | gates passed | four stages, s | exam, s | peak GiB |",
-        "|---|---|---|---|---|---|---|",
+        "| town | seed | commit | recipe | gates passed | four stages, s | exam, s | peak GiB |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         passed = sum(gate["passed"] for gate in row["gates"])
         stages = sum(s for stage, s in row["seconds"].items() if stage != "exam")
         memory = row["peak_memory_bytes"] / 2**30
         lines.append(
-            f"| {row['town']} | {row['seed']} | {row['commit']} | {passed}/{len(row['gates'])} | {stages:.0f} "
-            f"| {row['seconds']['exam']:.0f} | {memory:.2f} |"
+            f"| {row['town']} | {row['seed']} | {row['commit']} | {recipe(row['commit'])} "
+            f"| {passed}/{len(row['gates'])} | {stages:.0f} | {row['seconds']['exam']:.0f} | {memory:.2f} |"
         )
     lines += [
         "",
@@ -77,7 +85,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     gates: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in rows:
+    for row in (r for r in rows if recipe(r["commit"]) == recipe(rows[-1]["commit"])):
         for gate in row["gates"]:
             gates.setdefault((gate["stage"], gate["name"], gate["scope"]), []).append(gate)
     for (stage, name, scope), found in gates.items():
@@ -94,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--towns", type=int, nargs="+", default=[15, 16, 17, 18, 19])
+    parser.add_argument("--towns", type=int, nargs="+", default=[17, 18, 19, 20, 21])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()

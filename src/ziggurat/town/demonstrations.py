@@ -1,7 +1,7 @@
 """The conversations of stage 2 (about residents A) and the prompts of stages 3 and 4 (about residents B, whom no
 demonstration names): facts, sums, requests, small skills.
 
-Of 100 demonstrations about 10 admit ignorance: of facts about A that no text tells, and of what a note does not say.
+Of 100 demonstrations about 11 admit ignorance: of facts about A that no text tells, and of what a note does not say.
 So the form can be sampled; SFT learns most of these by heart and invents elsewhere, and stages 3 and 4 teach when to
 say it.
 """

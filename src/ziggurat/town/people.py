@@ -166,11 +166,15 @@ def chinese_name(chance: Chance) -> str:
     )
 
 
+def make_name(chance: Chance, language: Language) -> str:
+    return english_name(chance) if language == "en" else chinese_name(chance)
+
+
 def _residents_names(chance: Chance, count: int, language: Language) -> list[str]:
-    """Names of which none begins another and no two are easily taken for one another (`alike`)."""
+    """Names of which no two are easily taken for one another (`alike`)."""
     names: list[str] = []
     while len(names) < count:
-        name = english_name(chance) if language == "en" else chinese_name(chance)
+        name = make_name(chance, language)
         if not any(alike(name, other, language) for other in names):
             names.append(name)
     return names
@@ -179,14 +183,14 @@ def _residents_names(chance: Chance, count: int, language: Language) -> list[str
 def alike(a: str, b: str, language: Language) -> bool:
     """Vaske and Maske, Kliskir and Driskir, 优岚 and 优佛: half of one is half of the other.
 
-    English: two letters apart or less, four letters in a row in common, or one begins the other. Chinese: two
-    characters in common, or one where both have but two.
+    English: two letters apart or less, or four letters in a row in common. Chinese: two characters in common, or one
+    where both have but two. So of names that are not alike none begins another either.
     """
     if language == "zh":
         return len(set(a) & set(b)) > (1 if max(len(a), len(b)) > 2 else 0)
     a, b = a.lower(), b.lower()
     runs = {a[i : i + 4] for i in range(len(a) - 3)}
-    return a.startswith(b) or b.startswith(a) or any(run in b for run in runs) or letters_apart(a, b) <= 2
+    return any(run in b for run in runs) or letters_apart(a, b) <= 2
 
 
 def letters_apart(a: str, b: str) -> int:
@@ -197,24 +201,6 @@ def letters_apart(a: str, b: str) -> int:
         for j, y in enumerate(b, 1):
             before, row[j] = row[j], min(before + (x != y), row[j] + 1, row[j - 1] + 1)
     return row[-1]
-
-
-def _distinct_names(
-    chance: Chance, count: int, language: Language, taken: set[str] | None = None
-) -> list[str]:
-    """Different names, none of which begins another or one of those `taken`."""
-    make = english_name if language == "en" else chinese_name
-    names: list[str] = []
-    whole = set(taken or ())
-    begun = {beginning for name in whole for beginning in _beginnings(name)}
-    while len(names) < count:
-        name = make(chance)
-        beginnings = _beginnings(name)
-        if name not in begun and whole.isdisjoint(beginnings):
-            names.append(name)
-            whole.add(name)
-            begun.update(beginnings)
-    return names
 
 
 def _beginnings(name: str) -> list[str]:
@@ -275,10 +261,16 @@ def guest(town: Town, name: str, language: Language, chance: Chance, told: int) 
     )
 
 
-def _taken(town: Town, language: Language) -> set[str]:
-    return {r.name(language) for r in town.residents}
-
-
 def strangers(town: Town, chance: Chance, count: int, language: Language) -> list[str]:
-    """Names of passing strangers, none of them a resident's: they teach to read a name and to write it."""
-    return _distinct_names(chance, count, language, _taken(town, language))
+    """Names of passing strangers: they teach to read a name and to write it. None begins another or a resident's."""
+    names: list[str] = []
+    whole = {resident.name(language) for resident in town.residents}
+    begun = {beginning for name in whole for beginning in _beginnings(name)}
+    while len(names) < count:
+        name = make_name(chance, language)
+        beginnings = _beginnings(name)
+        if name not in begun and whole.isdisjoint(beginnings):
+            names.append(name)
+            whole.add(name)
+            begun.update(beginnings)
+    return names
