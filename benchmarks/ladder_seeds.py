@@ -5,7 +5,7 @@
 
 Every climb is appended to benchmarks/ladder_seeds.jsonl (climbs that are there already are skipped, so it can be
 continued), and benchmarks/ladder_seeds.md is written anew: every climb, and each gate with its pass count, worst and
-median margin over the climbs of the newest recipe (what `town/` held at a climb's commit): nothing was tuned between them.
+median margin over the climbs of the newest recipe (what `town/` held at a climb's commit), which nobody tuned between.
 """
 
 from __future__ import annotations
