@@ -22,7 +22,7 @@ def hearing() -> RewardModel:
     model = RewardModel(Transformer(CONFIG, seed=1), doubt_after=OPENS)
     with torch.no_grad():
         model.head.weight.normal_()
-        model.doubt.look.weight.normal_()
+        model.doubt.look.weight.normal_(std=0.3)  # or attention comes to its floor
         model.doubt.weigh.normal_()
     return model
 

@@ -18,6 +18,7 @@ from ziggurat.stages.comparison_batches import (
     ComparisonBatches,
     Ranked,
     collate,
+    read_once,
     render_comparisons,
     render_scored,
     split_batch,
@@ -131,6 +132,33 @@ def test_batches_hold_whole_comparisons_and_resume_where_they_were() -> None:
     again = ComparisonBatches(ranked, 5, 1, seed=4, device=CPU)
     again.restore(state)
     assert torch.equal(again.next().ids, ahead.ids)
+
+
+@pytest.mark.parametrize("hears", [False, True])
+def test_what_a_still_body_read_once_teaches_what_reading_again_does(letters_sft: Path, hears: bool) -> None:
+    """Loss and gradients of a batch of readings are those of the batch of ids; the order is the same."""
+    torch.manual_seed(0)
+    opens = alphabet.tokenizer().id_of("<|assistant|>") if hears else None
+    model = RewardModel(load_model(letters_sft), doubt_after=opens)
+    model.body.requires_grad_(False)
+    heads = [p for p in model.parameters() if p.requires_grad]
+    for p in heads:
+        torch.nn.init.normal_(p, std=0.02)
+    ranked = render_comparisons(alphabet.comparisons(23), TEMPLATE, 32)
+    ranked[2:9:3] = [
+        Ranked(one.rows[1:], one.ranks[1:]) for one in ranked[2:9:3]
+    ]  # K is not the same everywhere
+    readings = read_once(model, ranked, 1, batch_tokens=100)
+    again = ComparisonBatches(ranked, 5, 1, seed=4, device=CPU)
+    kept = ComparisonBatches(ranked, 5, 1, seed=4, device=CPU, readings=readings)
+    for _ in range(kept.batches_per_epoch + 1):
+        found = []
+        for batch in (again.next(), kept.next()):
+            loss, count = ranking_loss(model, batch)
+            found.append([loss, torch.tensor(count), *torch.autograd.grad(loss, heads)])
+        for a, b in zip(*found, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert split_batch(batch, 3) == [batch]
 
 
 def test_one_prompt_never_falls_on_both_sides() -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ziggurat.model.layers import Linear
 
-HEADS = 4
+HEADS = 16
 HEARD = 3
 SURPRISE_FLOOR_NATS = 4.0
 """Surprises beyond this are heard alike: one odd token must not drown the rest."""
@@ -36,23 +36,23 @@ LOOK_GAIN, WEIGH_GAIN = 6.0, 30.0
 class Doubt(nn.Module):
     """Hidden states and probabilities of answers -> a term of their scores."""
 
-    def __init__(self, d_model: int) -> None:
+    def __init__(self, d_model: int, heads: int = HEADS) -> None:
         super().__init__()
-        self.look = Linear(d_model, HEADS, bias=False)
-        self.weigh = nn.Parameter(torch.zeros(HEADS, HEARD))
+        self.heads = heads
+        self.look = Linear(d_model, heads, bias=False)
+        self.weigh = nn.Parameter(torch.zeros(heads, HEARD))
         with torch.no_grad():  # heads that begin alike would stay alike
-            start = torch.randn(HEADS, d_model, generator=torch.Generator().manual_seed(0))
+            start = torch.randn(heads, d_model, generator=torch.Generator().manual_seed(0))
             self.look.weight.copy_(start * (0.02 / LOOK_GAIN))
 
-    def forward(self, before: Tensor, logits: Tensor, words: Tensor, rows: Tensor, count: int) -> Tensor:
+    def forward(self, before: Tensor, heard: Tensor, rows: Tensor, count: int) -> Tensor:
         """The doubts (count,) of `count` answers whose N words are given in one list.
 
-        before (N, C): states that each word was written from; logits (N, V) there; words (N): ids; rows (N): the answer
-        that each belongs to, 0 ... count - 1.
+        before (N, C): states that each word was written from; heard (N, 3): what `hear` gives of each; rows (N): the
+        answer that each belongs to, 0 ... count - 1.
         """
-        heard = hear(log_chances(logits), words)  # (N, 3)
         share = self._attend(before, rows, count)
-        total = share.new_zeros(count, HEADS).index_add(0, rows, share)
+        total = share.new_zeros(count, self.heads).index_add(0, rows, share)
         share = share / total[rows]  # softmax over the words of each answer
         term = WEIGH_GAIN * (share * (heard @ self.weigh.T)).sum(dim=1)  # (N,)
         summed: Tensor = share.new_zeros(count).index_add(0, rows, term)
@@ -60,7 +60,7 @@ class Doubt(nn.Module):
 
     def so_far(self, before: Tensor, logits: Tensor, words: Tensor, rows: Tensor, count: int) -> Tensor:
         """The doubt (N,) of each answer before each of its words: of the words so far, and of the one to come as it
-        is expected to be. Arguments as in `forward`, the words of an answer next to one another and in order.
+        is expected to be. logits (N, V), words (N): ids, those of an answer next to one another and in order.
         """
         share = self._attend(before, rows, count)
         logp = log_chances(logits)
@@ -73,8 +73,8 @@ class Doubt(nn.Module):
     def _attend(self, before: Tensor, rows: Tensor, count: int) -> Tensor:
         """Attention (N, heads) paid to each word, not yet divided by the sum over its answer."""
         look = LOOK_GAIN * self.look(before.float())
-        index = rows[:, None].expand(-1, HEADS)
-        top = look.new_full((count, HEADS), -torch.inf).scatter_reduce(0, index, look.detach(), "amax")
+        index = rows[:, None].expand(-1, self.heads)
+        top = look.new_full((count, self.heads), -torch.inf).scatter_reduce(0, index, look.detach(), "amax")
         attention: Tensor = (look - top[rows]).clamp(min=-SHARE_FLOOR).exp()
         return attention
 

@@ -7,10 +7,14 @@ Source: InstructGPT (arXiv:2203.02155), 3.5.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
 import torch
 from torch import Tensor, nn
 
-from ziggurat.model.doubt import Doubt
+from ziggurat.model.doubt import HEADS, HEARD, Doubt, hear, log_chances
 from ziggurat.model.layers import Linear
 from ziggurat.model.transformer import Transformer
 
@@ -33,6 +37,37 @@ class ScalarModel(nn.Module):
         return scores.squeeze(-1)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a reward model's body makes of B answers: all that their scores are read off."""
+
+    ends: Tensor  # (B, C) states at the end-of-turn tokens
+    before: (
+        Tensor  # (N, C) states that the answers' N words were written from; empty where doubt is not heard
+    )
+    heard: Tensor  # (N, 3) how sure the language model is of each word (`model.doubt.hear`)
+    rows: Tensor  # (N,) the answer that each word belongs to, 0 ... B - 1, in order
+
+    def split(self, answers: Sequence[int]) -> list[Reading]:
+        """Readings of so many answers each."""
+        first_answers = [0, *accumulate(answers)]
+        at = torch.searchsorted(self.rows, torch.tensor(first_answers, device=self.rows.device)).tolist()
+        return [
+            Reading(self.ends[i:j], self.before[m:n], self.heard[m:n], self.rows[m:n] - i)
+            for (i, j), (m, n) in zip(pairwise(first_answers), pairwise(at), strict=True)
+        ]
+
+    @staticmethod
+    def join(readings: Sequence[Reading]) -> Reading:
+        """One reading of all their answers, in order."""
+        firsts = [0, *accumulate(len(one.ends) for one in readings[:-1])]
+        rows = [one.rows + first for one, first in zip(readings, firsts, strict=True)]
+        ends, before, heard = (
+            [getattr(one, name) for one in readings] for name in ("ends", "before", "heard")
+        )
+        return Reading(torch.cat(ends), torch.cat(before), torch.cat(heard), torch.cat(rows))
+
+
 class RewardModel(ScalarModel):
     """A ScalarModel whose reward is (score at the end-of-turn token - reward_shift) * reward_scale.
 
@@ -50,36 +85,44 @@ class RewardModel(ScalarModel):
         reward_shift: float = 0.0,
         reward_scale: float = 1.0,
         doubt_after: int | None = None,
+        doubt_heads: int = HEADS,
     ) -> None:
         super().__init__(body)
         self.register_buffer("reward_shift", torch.tensor(reward_shift, dtype=torch.float64))
         self.register_buffer("reward_scale", torch.tensor(reward_scale, dtype=torch.float64))
         self.doubt_after = doubt_after
         if doubt_after is not None:
-            self.doubt = Doubt(body.config.d_model)
+            self.doubt = Doubt(body.config.d_model, doubt_heads)
 
     def raw(self, ids: Tensor, ends: Tensor, hidden: Tensor | None = None) -> Tensor:
         """ids (B, T), ends (B,) positions of the end-of-turn tokens -> unshifted scores (B,); what training reads.
 
         `hidden` (B, T, C): what the body makes of `ids`, where that is known already.
         """
-        hidden = self.body.hidden(ids) if hidden is None else hidden
-        scores = self.scores(hidden[torch.arange(len(ids), device=ids.device), ends])
-        return scores if self.doubt_after is None else scores + self._doubt(hidden, ids, ends)
+        return self.judge(self.read(ids, ends, hidden))
 
-    def _doubt(self, hidden: Tensor, ids: Tensor, ends: Tensor) -> Tensor:
-        """What is heard of the answers' words, (B,)."""
+    def read(self, ids: Tensor, ends: Tensor, hidden: Tensor | None = None) -> Reading:
+        """The body's part of `raw`: it changes only where the body learns."""
+        hidden = self.body.hidden(ids) if hidden is None else hidden
+        at_ends = hidden[torch.arange(len(ids), device=ids.device), ends]
+        if self.doubt_after is None:
+            return Reading(at_ends, hidden[0, :0], hidden.new_zeros(0, HEARD), ends[:0])
         at = torch.arange(ids.shape[1], device=ids.device)
-        opened = torch.where((ids == self.doubt_after) & (at < ends[:, None]), at, -1).amax(
-            dim=1, keepdim=True
-        )
-        answer = (at[1:] > opened) & (
-            at[1:] <= ends[:, None]
-        )  # (B, T-1): the word at t + 1 belongs to the answer
+        opens = (ids == self.doubt_after) & (at < ends[:, None])
+        opened = torch.where(opens, at, -1).amax(dim=1, keepdim=True)
+        # (B, T-1): whether the word at t + 1 belongs to the answer
+        answer = (at[1:] > opened) & (at[1:] <= ends[:, None])
         before, words = hidden[:, :-1][answer], ids[:, 1:][answer]  # (N, C), (N)
         with torch.no_grad():
-            logits = self.body.logits(before)
-        summed: Tensor = self.doubt(before, logits, words, answer.nonzero()[:, 0], len(ids))
+            heard = hear(log_chances(self.body.logits(before)), words)
+        return Reading(at_ends, before, heard, answer.nonzero()[:, 0])
+
+    def judge(self, reading: Reading) -> Tensor:
+        """The heads' part of `raw`: unshifted scores (B,)."""
+        scores = self.scores(reading.ends)
+        if self.doubt_after is None:
+            return scores
+        summed: Tensor = scores + self.doubt(reading.before, reading.heard, reading.rows, len(scores))
         return summed
 
     def score(self, ids: Tensor, ends: Tensor, hidden: Tensor | None = None) -> Tensor:

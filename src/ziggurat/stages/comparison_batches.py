@@ -2,7 +2,8 @@
 
 A comparison is never split: its K rows stand one after another in a batch, so that all its pairs are one element of
 the loss. Rows are padded on the right; the score is read at the token that ends the assistant's turn, and since the
-model is causal the padding behind it is never seen.
+model is causal the padding behind it is never seen. Of a body that stays still everything is read once (`read_once`),
+and the batches hold what was read.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ziggurat.errors import ContextError, DataError
+from ziggurat.model.heads import Reading, RewardModel
 from ziggurat.records import Comparison, Message
 from ziggurat.tokenizer.template import ChatTemplate
 
@@ -37,6 +39,14 @@ class RankedBatch:
 
     ids: Tensor
     ends: Tensor
+    ranks: list[list[int]]
+
+
+@dataclass(frozen=True)
+class ReadBatch:
+    """What a still body made of all B completions, and the ranks of each comparison."""
+
+    reading: Reading
     ranks: list[list[int]]
 
 
@@ -89,13 +99,41 @@ def collate(ranked: Sequence[Ranked], pad_id: int, device: torch.device) -> Rank
     return RankedBatch(ids.to(device), ends.to(device), [one.ranks for one in ranked])
 
 
+@torch.no_grad()
+def read_once(
+    model: RewardModel, ranked: Sequence[Ranked], pad_id: int, *, batch_tokens: int = 8192
+) -> list[Reading]:
+    """What the body makes of each comparison, of like length together."""
+    device = model.head.weight.device
+    longest = [max(map(len, one.rows)) for one in ranked]
+    order = sorted(range(len(ranked)), key=lambda i: longest[i])
+    found: dict[int, Reading] = {}
+    while order:
+        count, tokens = 0, 0
+        while count < len(order) and (not count or tokens <= batch_tokens):
+            tokens += longest[order[count]] * len(ranked[order[count]].rows)
+            count += 1
+        chosen, order = order[:count], order[count:]
+        batch = collate([ranked[i] for i in chosen], pad_id, device)
+        parts = model.read(batch.ids, batch.ends).split([len(ranks) for ranks in batch.ranks])
+        found.update(zip(chosen, parts, strict=True))
+    return [found[i] for i in range(len(ranked))]
+
+
 class ComparisonBatches:
     """Whole comparisons in shuffled epochs, a pure function of seed and position (`training.Batches`)."""
 
     def __init__(
-        self, ranked: Sequence[Ranked], size: int, pad_id: int, seed: int, device: torch.device
+        self,
+        ranked: Sequence[Ranked],
+        size: int,
+        pad_id: int,
+        seed: int,
+        device: torch.device,
+        readings: Sequence[Reading] | None = None,
     ) -> None:
         self.ranked, self.size, self.pad_id, self.seed, self.device = ranked, size, pad_id, seed, device
+        self.readings = readings
         self.position = 0
         self._order: tuple[int, list[list[int]]] = (-1, [])
 
@@ -103,12 +141,16 @@ class ComparisonBatches:
     def batches_per_epoch(self) -> int:
         return -(-len(self.ranked) // self.size)
 
-    def next(self) -> RankedBatch:
+    def next(self) -> RankedBatch | ReadBatch:
         epoch, index = divmod(self.position, self.batches_per_epoch)
         if self._order[0] != epoch:
             self._order = (epoch, self._epoch(epoch))
         self.position += 1
-        return collate([self.ranked[i] for i in self._order[1][index]], self.pad_id, self.device)
+        chosen = self._order[1][index]
+        if self.readings is not None:
+            ranks = [self.ranked[i].ranks for i in chosen]
+            return ReadBatch(Reading.join([self.readings[i] for i in chosen]), ranks)
+        return collate([self.ranked[i] for i in chosen], self.pad_id, self.device)
 
     def state(self) -> dict[str, Any]:
         return {"position": self.position}
@@ -131,8 +173,10 @@ class ComparisonBatches:
         return batches
 
 
-def split_batch(batch: RankedBatch, pieces: int) -> list[RankedBatch]:
-    """At most `pieces` microbatches of whole comparisons."""
+def split_batch(batch: RankedBatch | ReadBatch, pieces: int) -> list[Any]:
+    """At most `pieces` microbatches of whole comparisons; what was read already is one, as it takes little memory."""
+    if isinstance(batch, ReadBatch):
+        return [batch]
     cut: list[RankedBatch] = []
     size = -(-len(batch.ranks) // pieces)
     row = 0

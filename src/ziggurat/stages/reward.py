@@ -6,6 +6,7 @@
 Starts from the stage-2 model, whose last layer it replaces by one number. One epoch, as in the paper: rankings are
 memorised fast. Afterwards rewards are given a zero and a unit: demonstrations score 0 on average, and what the
 stage-2 model samples has standard deviation 1, so that PPO's beta means the same thing for every reward model.
+Where `body_learns` is false, every completion is read by the body once, and the heads learn from what was read.
 The report card (`report_card.py`) is written into report.json; `ppo` reads it and refuses a model that failed.
 
 Left out: several labellers' models averaged, and a loss on tokens beside the ranking.
@@ -25,8 +26,9 @@ from torch import Tensor, nn
 
 from ziggurat.console import err
 from ziggurat.lineage import base_manifest
-from ziggurat.model.heads import RewardModel
+from ziggurat.model.heads import Reading, RewardModel
 from ziggurat.model.hub import save_scalar
+from ziggurat.model.transformer import set_compute_dtype
 from ziggurat.records import Comparison, Demonstration
 from ziggurat.runs import Run
 from ziggurat.settings import Resolved
@@ -34,6 +36,8 @@ from ziggurat.stages import setup
 from ziggurat.stages.comparison_batches import (
     ComparisonBatches,
     RankedBatch,
+    ReadBatch,
+    read_once,
     split_batch,
 )
 from ziggurat.stages.ppo_losses import pairwise_loss
@@ -48,6 +52,10 @@ from ziggurat.stages.report_card import (
 from ziggurat.stages.reward_config import Prepared, RewardConfig, prepare, reward_config
 from ziggurat.stages.reward_scale import ScaleSettings, calibrate, gold_from_reward_model
 from ziggurat.training.loop import train
+from ziggurat.training.precision import choose_dtype
+
+READINGS_BYTES = 1 << 30
+"""More is not kept of a still body; it then reads the comparisons of each batch anew."""
 
 __all__ = ["RewardConfig", "gold_from_reward_model", "prepare", "reward", "reward_config"]
 
@@ -89,7 +97,12 @@ def reward(
             run,
             model,
             ComparisonBatches(
-                ready.ranked, config.batch_comparisons, ready.tokenizer.pad_id, config.train.seed, device
+                ready.ranked,
+                config.batch_comparisons,
+                ready.tokenizer.pad_id,
+                config.train.seed,
+                device,
+                None if config.body_learns else _read_by_a_still_body(ready),
             ),
             ranking_loss,
             config.train,
@@ -138,11 +151,22 @@ def reward(
     return run_path
 
 
-def ranking_loss(model: nn.Module, batch: RankedBatch) -> tuple[Tensor, float]:
+def ranking_loss(model: nn.Module, batch: RankedBatch | ReadBatch) -> tuple[Tensor, float]:
     """(sum over comparisons, comparisons with an untied pair) of unshifted, unscaled scores."""
     assert isinstance(model, RewardModel)
-    loss, count = pairwise_loss(model.raw(batch.ids, batch.ends), batch.ranks)
+    raw = model.judge(batch.reading) if isinstance(batch, ReadBatch) else model.raw(batch.ids, batch.ends)
+    loss, count = pairwise_loss(raw, batch.ranks)
     return loss, float(count)
+
+
+def _read_by_a_still_body(ready: Prepared) -> list[Reading] | None:
+    """What the body makes of every comparison; None where it would take too much memory to keep."""
+    model, words = ready.model, sum(len(row) for one in ready.ranked for row in one.rows)
+    dtype, _ = choose_dtype(ready.resolved.config.train.dtype)
+    if words * model.body.config.d_model * dtype.itemsize > READINGS_BYTES:
+        return None
+    set_compute_dtype(model, dtype)
+    return read_once(model, ready.ranked, ready.tokenizer.pad_id)
 
 
 def make_card(

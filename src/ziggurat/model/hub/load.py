@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ziggurat.errors import ModelFolderError, did_you_mean
 from ziggurat.model.config import ModelConfig
-from ziggurat.model.doubt import HEADS, HEARD
+from ziggurat.model.doubt import HEARD
 from ziggurat.model.heads import RewardModel, ScalarModel
 from ziggurat.model.hub.family import Family, Unreadable, rows_of
 from ziggurat.model.hub.save import FAMILIES
@@ -66,13 +66,15 @@ def load_scalar(folder: Path, *, dtype: torch.dtype = torch.float32) -> ScalarMo
         model = ScalarModel(body)
     else:
         shift, scale = head.get("reward_shift", 0.0), head.get("reward_scale", 1.0)
-        after = head.get("doubt_after")
-        model = RewardModel(body, reward_shift=shift, reward_scale=scale, doubt_after=after)
+        after, heads = head.get("doubt_after"), head.get("doubt_heads", 4)  # 4 before it was saved
+        model = RewardModel(
+            body, reward_shift=shift, reward_scale=scale, doubt_after=after, doubt_heads=heads
+        )
     with torch.no_grad():
         model.head.weight.copy_(stored.take("score.weight", (1, config.d_model)))
         if isinstance(model, RewardModel) and model.doubt_after is not None:
-            model.doubt.look.weight.copy_(stored.take("doubt.look", (HEADS, config.d_model)))
-            model.doubt.weigh.copy_(stored.take("doubt.weigh", (HEADS, HEARD)))
+            model.doubt.look.weight.copy_(stored.take("doubt.look", (heads, config.d_model)))
+            model.doubt.weigh.copy_(stored.take("doubt.weigh", (heads, HEARD)))
     stored.refuse_leftovers(config)
     _in_dtype(model.body, dtype)
     return model

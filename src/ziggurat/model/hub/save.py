@@ -58,7 +58,7 @@ def save_scalar(model: ScalarModel, folder: Path, tokenizer: SavesTokenizer | No
         shift, scale = model.reward_shift.item(), model.reward_scale.item()
         head = {"head": "reward", "reward_shift": shift, "reward_scale": scale}
         if model.doubt_after is not None:
-            head["doubt_after"] = model.doubt_after
+            head |= {"doubt_after": model.doubt_after, "doubt_heads": model.doubt.heads}
     raw |= {
         "architectures": [f"{name}ForSequenceClassification"],
         "id2label": {"0": "score"},
