@@ -2,7 +2,7 @@
 
 Most completions are the policy's own: the greedy one and samples at temperature 1. Two more are the policy's as well
 but for one character: the last of an even line is replaced, once by one that rhymes with its fellow, and once by one
-that does not or (one time in four) by its fellow itself. Both replacements are drawn from the endings of real poems, so
+that does not or (two times in five) by its fellow itself. Both replacements are drawn from the endings of real poems, so
 that nothing but the rhyme tells them apart and a replaced character is no sign of quality. They are marked in
 `sampling.origins`. Without them hardly any pair of an early round differs in its rhyme alone. Where none of a policy's
 poems has the form that was asked for, a poem from the books is altered instead.
@@ -39,6 +39,7 @@ from ziggurat.verse.prosody import rhyme_groups, split_lines, well_formed, write
 HELD_OUT_SHARE = 0.1
 MAX_POEM_TOKENS = 72  # 七律: 56 characters, 8 marks, 3 line breaks, the end of the turn
 BROKEN = "\ufffd"  # half a character, which cannot be encoded again as it was sampled; the labellers see nothing there
+SAME_AGAIN = 0.4  # of spoiled endings, those that repeat their fellow: the easiest way to seem to rhyme
 SEARCHED_ENDINGS = 200  # draws in which an ending of a group must turn up
 
 
@@ -112,7 +113,7 @@ def alter(text: str, usual: Sequence[str], chance: random.Random) -> list[str]:
     taken = {line[-1] for line in lines}
     drawn = [c for c in chance.choices(usual, k=SEARCHED_ENDINGS) if c not in taken]
     mended = next((c for c in drawn if rhyme_groups(c) & wanted), None)
-    spoiled = lines[fellow][-1] if chance.random() < 0.25 else None
+    spoiled = lines[fellow][-1] if chance.random() < SAME_AGAIN else None
     spoiled = spoiled or next((c for c in drawn if not rhyme_groups(c) & wanted), None)
 
     def ending(character: str) -> str:
