@@ -42,9 +42,7 @@ class Reading:
     """What a reward model's body makes of B answers: all that their scores are read off."""
 
     ends: Tensor  # (B, C) states at the end-of-turn tokens
-    before: (
-        Tensor  # (N, C) states that the answers' N words were written from; empty where doubt is not heard
-    )
+    before: Tensor  # (N, C) states that the answers' N words were written from; N = 0 without `doubt_after`
     heard: Tensor  # (N, 3) how sure the language model is of each word (`model.doubt.hear`)
     rows: Tensor  # (N,) the answer that each word belongs to, 0 ... B - 1, in order
 
@@ -106,7 +104,7 @@ class RewardModel(ScalarModel):
         hidden = self.body.hidden(ids) if hidden is None else hidden
         at_ends = hidden[torch.arange(len(ids), device=ids.device), ends]
         if self.doubt_after is None:
-            return Reading(at_ends, hidden[0, :0], hidden.new_zeros(0, HEARD), ends[:0])
+            return Reading(at_ends, at_ends[:0], hidden.new_zeros(0, HEARD), ends[:0])
         at = torch.arange(ids.shape[1], device=ids.device)
         opens = (ids == self.doubt_after) & (at < ends[:, None])
         opened = torch.where(opens, at, -1).amax(dim=1, keepdim=True)
