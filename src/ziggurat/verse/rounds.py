@@ -2,7 +2,7 @@
 
 Most completions are the policy's own: the greedy one and samples at temperature 1. Two more are the policy's as well
 but for one character: the last of an even line is replaced, once by one that rhymes with its fellow, and once by one
-that does not or (two times in five) by its fellow itself. Both replacements are drawn from the endings of real poems, so
+that does not or (two times in five) by its fellow itself. Both replacements are drawn from endings of real poems, so
 that nothing but the rhyme tells them apart and a replaced character is no sign of quality. They are marked in
 `sampling.origins`. Without them hardly any pair of an early round differs in its rhyme alone. Where none of a policy's
 poems has the form that was asked for, a poem from the books is altered instead.
