@@ -109,7 +109,7 @@ def describe_plan(
         "pretrain": f"{work.pretrain_steps:,} steps of {work.step_tokens:,} tokens",
         "sft": f"{work.sft_steps:,} steps of {work.step_tokens:,} tokens",
         "sample": f"{work.rounds} x {work.prompts_to_rank:,} {sampled.format(work.completions)}",
-        "reward": f"{work.rounds} x one pass over the comparisons",
+        "reward": f"{work.rounds} x all comparisons",
         "ppo": f"{work.rounds} x {work.ppo_steps} steps of {work.rollouts_per_step} rollouts",
     }
     return [
