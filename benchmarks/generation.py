@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from ziggurat.console import err, out, table
-from ziggurat.engine.engine import Engine, generate
-from ziggurat.engine.sampler import SamplingParams
+from ziggurat.engine.engine import Engine
+from ziggurat.engine.generate import generate
+from ziggurat.engine.params import SamplingParams
 from ziggurat.lineage import machine
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.transformer import Transformer, set_compute_dtype

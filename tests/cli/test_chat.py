@@ -120,7 +120,7 @@ class Scripted:
 
 def talk(folder: str, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> terminal.Conversation:
     from ziggurat.dialogue.chat import Chat
-    from ziggurat.engine.sampler import SamplingParams
+    from ziggurat.engine.params import SamplingParams
 
     monkeypatch.setattr("builtins.input", Scripted(lines))
     talk = terminal.Conversation(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ziggurat.dialogue.chat import Chat, never_chatted
-from ziggurat.engine.sampler import SamplingParams
+from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import ContextError, ModelFolderError, UsageError
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.transformer import Transformer

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from ziggurat.engine.engine import Completion, generate
-from ziggurat.engine.sampler import SamplingParams
+from ziggurat.engine.events import Completion
+from ziggurat.engine.generate import generate
+from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
 from ziggurat.model.transformer import Transformer
 

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from ziggurat.engine.engine import Completion, Engine, Event, generate, length_groups
-from ziggurat.engine.sampler import SamplingParams
+from ziggurat.engine.engine import Engine
+from ziggurat.engine.events import Completion, Event
+from ziggurat.engine.generate import generate
+from ziggurat.engine.params import SamplingParams
+from ziggurat.engine.prefill import length_groups
 from ziggurat.errors import ContextError, UsageError, ZigguratError
 from ziggurat.model.transformer import Transformer
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from ziggurat.engine.sampler import Rules, SamplingParams, derive_key, draw, tempered_logprobs, uniforms
+from ziggurat.engine.params import SamplingParams
+from ziggurat.engine.sampler import Rules, derive_key, draw, tempered_logprobs, uniforms
 from ziggurat.errors import UsageError
 
 

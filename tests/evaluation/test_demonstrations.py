@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ziggurat.engine.engine import generate
-from ziggurat.engine.sampler import SamplingParams
+from ziggurat.engine.generate import generate
+from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import DataError
 from ziggurat.evaluation.demonstrations import score_demonstrations
 from ziggurat.model.presets import sized

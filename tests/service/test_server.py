@@ -15,7 +15,7 @@ import pytest
 from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, echo
 
-from ziggurat.engine.sampler import SamplingParams
+from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
 from ziggurat.service import server
 from ziggurat.service.guard import host_name, is_loopback

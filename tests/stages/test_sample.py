@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ziggurat.engine.sampler import SamplingParams
+from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
 from ziggurat.model.presets import sized
 from ziggurat.model.transformer import Transformer

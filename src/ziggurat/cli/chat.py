@@ -19,7 +19,7 @@ from ziggurat.errors import UsageError
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Answer, Chat, Delta
-    from ziggurat.engine.sampler import SamplingParams
+    from ziggurat.engine.params import SamplingParams
     from ziggurat.records import Message
 
 DEFAULT_TEMPERATURE = 0.7
@@ -161,7 +161,7 @@ def _params(
     beam: int = 0,
     length_penalty: float = 0.0,
 ) -> SamplingParams:
-    from ziggurat.engine.sampler import SamplingParams
+    from ziggurat.engine.params import SamplingParams
 
     return SamplingParams(
         temperature=temperature,

@@ -136,7 +136,7 @@ def sample(
     ziggurat sample models/Qwen3-0.6B --data hh.jsonl.gz --k 2 --no-greedy
     """
     from ziggurat.corpus.load import load_prompts
-    from ziggurat.engine.sampler import SamplingParams
+    from ziggurat.engine.params import SamplingParams
     from ziggurat.stages import sample as stage
 
     loaded = inputs.records(inputs.need_data(data, "sample"), load_prompts, skip=skip_bad_rows)

@@ -19,7 +19,7 @@ from ziggurat.records import Message
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Chat, Delta
-    from ziggurat.engine.sampler import SamplingParams
+    from ziggurat.engine.params import SamplingParams
 
 HELP = """\
 /new            begin a new conversation

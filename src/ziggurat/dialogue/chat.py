@@ -17,8 +17,10 @@ from typing import Any
 
 from ziggurat.dialogue.decode import IncrementalDecoder
 from ziggurat.dialogue.stops import StopAtStrings, StopStrings
-from ziggurat.engine.engine import Engine, Finish, generate
-from ziggurat.engine.sampler import SamplingParams
+from ziggurat.engine.engine import Engine
+from ziggurat.engine.events import Finish
+from ziggurat.engine.generate import generate
+from ziggurat.engine.params import SamplingParams
 from ziggurat.engine.shared import SharedEngine
 from ziggurat.errors import ModelFolderError, UsageError
 from ziggurat.model.hub.load import load_model

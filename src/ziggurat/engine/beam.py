@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 from ziggurat.engine.cache import Arena
-from ziggurat.engine.engine import Completion, check_prompt
-from ziggurat.engine.sampler import SamplingParams
+from ziggurat.engine.engine import check_prompt
+from ziggurat.engine.events import Completion
+from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
 from ziggurat.model.transformer import Transformer
 

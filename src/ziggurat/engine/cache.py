@@ -1,20 +1,25 @@
 """The key/value cache: one contiguous arena per layer, one slot per sequence, each slot filled from the left.
 
     slot 0   the cat sat .  .  .        lengths  3    "." is unused room: finite, but masked out
-    slot 1   once upon a time  .                 4
+    slot 1   once upon a time  .                 4    slots 0..B-1 run
     slot 2   hi .  .  .  .  .                    1
+    slot 3   the cat sat .  .  .                      the last slots are parked: prefixes kept for later requests
 
 Running sequences always fill slots 0..B-1, so that a decoding step reads one slice of the arena and never gathers.
 Unused room starts as zeros and holds only finite leftovers afterwards: a masked NaN would still poison a softmax.
 
-The model meets the arena through two views, both with its `attend(layer, q, k, v)`: `Prefill` (many new tokens of
-new sequences) and `Decode` (one new token of every running sequence). Left out: pages, prefix reuse between
-requests, prompts continued in chunks.
+The model meets the arena through three views, each with its `attend(layer, q, k, v)`: `Prefill` (new sequences from
+their first token), `Extend` (one sequence goes on by many tokens: a chunk of a long prompt, or what follows a shared
+prefix) and `Decode` (one new token of every running sequence). Left out: pages; a slot takes address space for a whole
+context, but memory only for what was written, and `release` gives it back.
 
 Legend: B batch, T time, H query heads, K key/value heads, D head width, G = H / K query heads that share a key head.
 """
 
 from __future__ import annotations
+
+import math
+import mmap
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +28,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ziggurat.model.config import ModelConfig
+
+RELEASE_BYTES = 1 << 20
+"""A slot of one layer that is smaller than this is not worth a call to give it back."""
 
 
 class Arena:
@@ -33,16 +41,35 @@ class Arena:
     ) -> None:
         shape = (config.layers, slots, config.kv_heads, capacity, config.d_head)
         self.slots, self.capacity, self.device = slots, capacity, device
-        self.k = torch.zeros(shape, dtype=dtype, device=device)  # zeros cost nothing until a page is written
-        self.v = torch.zeros(shape, dtype=dtype, device=device)
+        self.slot_bytes = math.prod(shape[2:]) * dtype.itemsize  # keys of one layer
+        self._maps: list[mmap.mmap] = []
+        self.k, self.v = self._zeros(shape, dtype), self._zeros(shape, dtype)
+
+    def _zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Zeros cost nothing until a page is written; large slots lie in maps of their own, to be given back."""
+        returnable = self.slot_bytes >= RELEASE_BYTES and self.slot_bytes % mmap.PAGESIZE == 0
+        if self.device.type != "cpu" or not returnable or not hasattr(mmap, "MADV_DONTNEED"):
+            return torch.zeros(shape, dtype=dtype, device=self.device)
+        memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+        self._maps.append(memory)
+        return torch.frombuffer(memory, dtype=dtype).view(shape)
 
     def prefill(self, slots: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> Prefill:
         """A view that writes row `rows[i]` of the batch into slot `slots[i]`, from position 0."""
         return Prefill(self, torch.from_numpy(slots).to(self.device), torch.from_numpy(rows).to(self.device))
 
-    def decode(self, lengths: npt.NDArray[np.int64]) -> Decode:
-        """A view for one new token in each of the slots 0..B-1, which hold `lengths` (B,) tokens."""
-        return Decode(self, torch.from_numpy(lengths).to(self.device), int(lengths.max()) + 1)
+    def extend(self, slot: int, start: int, tokens: int) -> Extend:
+        """A view for `tokens` more tokens in `slot`, which holds `start` of them."""
+        return Extend(self, slot, start, tokens)
+
+    def decode(self, lengths: npt.NDArray[np.int64], window: int | None = None) -> Decode:
+        """A view for one new token in each of the slots 0..B-1, which hold `lengths` (B,) tokens.
+
+        `window`: keys to look at, masked beyond a row's own; by default as many as the longest row has.
+        """
+        return Decode(
+            self, torch.from_numpy(lengths).to(self.device), window or int(lengths.max(initial=0)) + 1
+        )
 
     def move(self, source: npt.NDArray[np.int64], target: npt.NDArray[np.int64], tokens: int) -> None:
         """Copy the first `tokens` positions of slots `source` over slots `target`."""
@@ -52,6 +79,19 @@ class Arena:
         for layer in range(self.k.shape[0]):
             for store in (self.k[layer], self.v[layer]):
                 store[target, :, :tokens] = store[source, :, :tokens]
+
+    def share(self, source: int, target: int, start: int, stop: int) -> None:
+        """Copy positions start..stop-1 of one slot to the same positions of another."""
+        if source != target:
+            self.k[:, target, :, start:stop] = self.k[:, source, :, start:stop]
+            self.v[:, target, :, start:stop] = self.v[:, source, :, start:stop]
+
+    def release(self, slot: int) -> None:
+        """Give the slot's memory back to the system, where slots are large; it reads as zeros then."""
+        for memory in self._maps:
+            for layer in range(self.k.shape[0]):
+                offset = (layer * self.slots + slot) * self.slot_bytes
+                memory.madvise(mmap.MADV_DONTNEED, offset, self.slot_bytes)
 
     def clear(self) -> None:
         """Forget everything, non-finite leftovers included."""
@@ -73,16 +113,32 @@ class Prefill:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
 
 
+class Extend:
+    """Many tokens more of one sequence: each sees what its slot holds and the new ones before it."""
+
+    def __init__(self, arena: Arena, slot: int, start: int, tokens: int) -> None:
+        self.arena, self.slot, self.start, self.stop = arena, slot, start, start + tokens
+        mask = torch.full((tokens, self.stop), float("-inf"), dtype=arena.k.dtype, device=arena.device)
+        self.mask = mask.triu_(start + 1)  # (T, start + T), added to the scores
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q (1, H, T, D), k and v (1, K, T, D) -> (1, H, T, D)."""
+        keys, values = self.arena.k[layer, self.slot], self.arena.v[layer, self.slot]  # (K, capacity, D)
+        keys[:, self.start : self.stop], values[:, self.start : self.stop] = k[0], v[0]
+        keys, values = keys[None, :, : self.stop], values[None, :, : self.stop]
+        grouped = q.shape[1] != k.shape[1]
+        return F.scaled_dot_product_attention(q, keys, values, attn_mask=self.mask, enable_gqa=grouped)
+
+
 class Decode:
     """One token more for every running sequence."""
 
-    def __init__(self, arena: Arena, lengths: Tensor, longest: int) -> None:
+    def __init__(self, arena: Arena, lengths: Tensor, window: int) -> None:
         B = len(lengths)
-        self.arena, self.lengths, self.longest = arena, lengths, longest
+        self.arena, self.lengths, self.window = arena, lengths, window
         self.slots = torch.arange(B, device=arena.device)
-        within = (
-            torch.arange(longest, device=arena.device) <= lengths[:, None]
-        )  # (B, T), the new token included
+        # (B, T), the new token included
+        within = torch.arange(window, device=arena.device) <= lengths[:, None]
         mask = torch.zeros(within.shape, dtype=arena.k.dtype, device=arena.device)
         self.mask = mask.masked_fill_(~within, float("-inf"))[
             :, None, None
@@ -94,7 +150,7 @@ class Decode:
         keys, values = self.arena.k[layer], self.arena.v[layer]  # (slots, K, capacity, D)
         keys[self.slots, :, self.lengths] = k.squeeze(2)
         values[self.slots, :, self.lengths] = v.squeeze(2)
-        keys, values = keys[:B, :, : self.longest], values[:B, :, : self.longest]  # (B, K, T, D)
+        keys, values = keys[:B, :, : self.window], values[:B, :, : self.window]  # (B, K, T, D)
         if (
             q.dtype == torch.float32
         ):  # queries of one key head as its rows: 1.3 against 1.7 ms for 256 x 2 x 100 x 64

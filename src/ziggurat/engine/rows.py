@@ -7,14 +7,15 @@ takes it or the last row is moved into it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from ziggurat.engine.sampler import Rules, SamplingParams
+from ziggurat.engine.params import SamplingParams
+from ziggurat.engine.sampler import Rules
 
 NO_TOKEN = -1
 
@@ -39,6 +40,23 @@ class StopRule(Protocol):
         ...
 
 
+@dataclass
+class Made:
+    """What a preempted completion has already."""
+
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptScore:
+    """What the model thought of one token of the prompt, given those before it."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...]  # (token, log-probability), the most likely first
+
+
 @dataclass(eq=False)
 class Draft:
     """One completion being made: what was asked, and by whom."""
@@ -51,6 +69,11 @@ class Draft:
     max_tokens: int  # params.max_tokens, or less where the context ends first
     stop_rule: StopRule | None = None
     logits_mask: LogitsMask | None = None
+    made: Made = field(default_factory=Made)  # before it was preempted
+    serial: int = 0  # in the order of admission
+    prompt_scores: list[PromptScore] = field(
+        default_factory=list
+    )  # where params.prompt_logprobs asked for them
 
 
 class Rows:
@@ -60,6 +83,8 @@ class Rows:
         self.drafts: list[Draft | None] = []
         self.key = np.zeros(slots, dtype=np.uint64)
         self.length = np.zeros(slots, dtype=np.int64)  # tokens in the cache
+        self.target = np.zeros(slots, dtype=np.int64)  # how many must be there before the first one is drawn
+        self.version = np.zeros(slots, dtype=np.int64)  # of the weights that they were begun with
         self.last = np.zeros(slots, dtype=np.int64)  # the newest token, not in the cache yet
         self.count = np.zeros(slots, dtype=np.int64)  # tokens generated
         self.max_tokens = np.zeros(slots, dtype=np.int64)
@@ -83,15 +108,21 @@ class Rows:
         B = len(self)
         return Rules(self.temperature[:B], self.top_k[:B], self.top_p[:B], self.min_p[:B])
 
-    def fill(self, row: int, draft: Draft) -> None:
-        """Put a new sequence into `row`: a hole, or the next one after the last."""
+    def fill(self, row: int, draft: Draft, *, replay: bool = False) -> None:
+        """Put a sequence into `row`: a hole, or the next one after the last.
+
+        One that was preempted goes on where it stopped: what it had is prefilled, or with `replay` decoded again.
+        """
         if row == len(self.drafts):
             self.drafts.append(draft)
         else:
             self.drafts[row] = draft
-        p = draft.params
-        self.key[row], self.length[row], self.last[row] = draft.key, len(draft.prompt) - 1, draft.prompt[-1]
-        self.count[row], self.max_tokens[row], self.min_tokens[row] = 0, draft.max_tokens, p.min_tokens
+        p, made = draft.params, 0 if replay else len(draft.made.ids)
+        self.key[row], self.count[row] = draft.key, made
+        self.tokens[row, :made], self.logprobs[row, :made] = draft.made.ids[:made], draft.made.logprobs[:made]
+        known = self.known(row)
+        self.last[row], self.length[row], self.target[row] = known[-1], 0, len(known) - 1
+        self.max_tokens[row], self.min_tokens[row] = draft.max_tokens, p.min_tokens
         self.temperature[row], self.top_k[row], self.top_p[row], self.min_p[row] = (
             p.temperature, p.top_k, p.top_p, p.min_p,
         )  # fmt: skip
@@ -100,6 +131,29 @@ class Rows:
             self.stops = np.pad(self.stops, ((0, 0), (0, more)), constant_values=NO_TOKEN)
         self.stops[row] = NO_TOKEN
         self.stops[row, : len(p.stop_ids)] = sorted(p.stop_ids)
+
+    def ready(self) -> npt.NDArray[np.bool_]:
+        """(B,) rows whose next token can be drawn: the prompt is in the cache but for its last token."""
+        B = len(self)
+        ready = self.length[:B] >= self.target[:B]
+        for row in self.holes():
+            ready[row] = False
+        return ready
+
+    def known(self, row: int) -> list[int]:
+        """Prompt and completion so far; `length` of them are in the cache."""
+        draft = self.drafts[row]
+        assert draft is not None
+        return [*draft.prompt, *self.tokens[row, : self.count[row]].tolist()]
+
+    def preempt(self, row: int) -> Draft:
+        """Take a sequence out of its row; it goes on where it stopped when it gets one again."""
+        draft, count = self.drafts[row], int(self.count[row])
+        assert draft is not None
+        if count > len(draft.made.ids):  # not in the midst of a replay
+            draft.made = Made(self.tokens[row, :count].tolist(), self.logprobs[row, :count].tolist())
+        self.drafts[row] = None
+        return draft
 
     def holes(self) -> list[int]:
         return [row for row, draft in enumerate(self.drafts) if draft is None]

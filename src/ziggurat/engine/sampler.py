@@ -8,8 +8,8 @@ V logits. It has 24 bits, so what is less likely than 6e-8 is never drawn.
 Order of the rules: temperature, min-p, top-k, top-p of what is left. The log-probability returned is always that of
 the tempered, full-vocabulary distribution, before any rule cut it: that is what PPO's ratio and KL need.
 
-Left out: penalties and logit bias. Sources: top-k, Fan et al. 2018 (arXiv:1805.04833); top-p, Holtzman et al. 2020
-(arXiv:1904.09751); min-p (arXiv:2407.01082); the hash is splitmix64 (Steele et al. 2014).
+Penalties and biases come before (`penalties.py`). Sources: top-k, Fan et al. 2018 (arXiv:1805.04833); top-p, Holtzman
+et al. 2020 (arXiv:1904.09751); min-p (arXiv:2407.01082); the hash is splitmix64 (Steele et al. 2014).
 
 Legend: B batch, V vocabulary.
 """
@@ -24,63 +24,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ziggurat.errors import UsageError
+from ziggurat.engine.params import SamplingParams
 
 Uint64s = npt.NDArray[np.uint64]
 _GOLDEN = 0x9E3779B97F4A7C15
 _WORD = (1 << 64) - 1
 NUCLEUS_CANDIDATES = 128
 """Top-p first looks among so many most likely tokens, and sorts the vocabulary only if their mass is too small."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingParams:
-    """How one request wants its tokens chosen."""
-
-    temperature: float = 1.0
-    """Logits are divided by it; 0 is greedy."""
-    top_k: int = 0
-    """Only the k most likely tokens; 0 is all."""
-    top_p: float = 1.0
-    """Only the smallest set of most likely tokens with at least this mass; 1 is all."""
-    min_p: float = 0.0
-    """Only tokens at least this fraction as likely as the most likely one; 0 is all."""
-    seed: int | None = None
-    """Decides every draw; None: another one each time."""
-    max_tokens: int = 128
-    """Completion tokens at most; the context may end it earlier."""
-    min_tokens: int = 0
-    """No stop id before so many tokens."""
-    stop_ids: frozenset[int] = frozenset()
-    """Tokens that end the completion; the one that did is its last token."""
-    n: int = 1
-    """Completions of the prompt."""
-    logprobs: int = 0
-    """Report so many most likely alternatives for each token."""
-    beam: int = 0
-    """Beam width; 0 is sampling. With a beam, the rules above but stop and length are not read."""
-    length_penalty: float = 0.0
-    """Beam only: scores are divided by ((5 + length) / 6) ** this (GNMT, arXiv:1609.08144); 0 favours short ones."""
-
-    def __post_init__(self) -> None:
-        limits: list[tuple[bool, str]] = [
-            (self.temperature >= 0, f"temperature is {self.temperature}; it must be 0 (greedy) or more"),
-            (self.top_k >= 0, f"top_k is {self.top_k}; it must be 0 (all) or more"),
-            (0 <= self.top_p <= 1, f"top_p is {self.top_p}; it must be between 0 and 1"),
-            (0 <= self.min_p <= 1, f"min_p is {self.min_p}; it must be between 0 and 1"),
-            (self.max_tokens >= 1, f"max_tokens is {self.max_tokens}; it must be 1 or more"),
-            (self.min_tokens >= 0, f"min_tokens is {self.min_tokens}; it must be 0 or more"),
-            (self.n >= 1, f"n is {self.n}; it must be 1 or more"),
-            (self.logprobs >= 0, f"logprobs is {self.logprobs}; it must be 0 or more"),
-            (self.beam >= 0, f"beam is {self.beam}; it must be 0 (no beam) or more"),
-        ]
-        problems = [message for holds, message in limits if not holds]
-        if problems:
-            raise UsageError("; ".join(problems) + ".")
-
-    @property
-    def greedy(self) -> bool:
-        return self.temperature == 0 or self.top_k == 1
 
 
 # --- counted randomness -------------------------------------------------------------------------------------------

@@ -14,9 +14,10 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from ziggurat.engine.engine import Engine, Event, Handle
+from ziggurat.engine.engine import Engine
+from ziggurat.engine.events import Event, Handle
+from ziggurat.engine.params import SamplingParams
 from ziggurat.engine.rows import LogitsMask, StopRule
-from ziggurat.engine.sampler import SamplingParams
 
 
 class SharedEngine:

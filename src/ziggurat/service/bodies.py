@@ -11,7 +11,7 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.requests import ClientDisconnect
 
-from ziggurat.engine.sampler import SamplingParams
+from ziggurat.engine.params import SamplingParams
 from ziggurat.records import Message
 from ziggurat.service.limits import Limits
 from ziggurat.service.problems import ApiError

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ziggurat.errors import BusyError
 
 if TYPE_CHECKING:
-    from ziggurat.engine.sampler import SamplingParams
+    from ziggurat.engine.params import SamplingParams
     from ziggurat.records import Message
 
 

@@ -26,7 +26,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ziggurat.console import err
-from ziggurat.engine.sampler import SamplingParams
+from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
 from ziggurat.lineage import base_manifest
 from ziggurat.places import model_folder

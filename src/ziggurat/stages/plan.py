@@ -138,8 +138,8 @@ def measure_speeds(
     """Time the four units on a fresh model of this shape, each for about a quarter of `seconds`."""
     import torch
 
-    from ziggurat.engine.engine import generate
-    from ziggurat.engine.sampler import SamplingParams
+    from ziggurat.engine.generate import generate
+    from ziggurat.engine.params import SamplingParams
     from ziggurat.model.transformer import Transformer, set_compute_dtype
     from ziggurat.training.config import TrainConfig
     from ziggurat.training.memory import keep_freed_memory

@@ -107,8 +107,8 @@ def continue_text(
     model: nn.Module, tokenizer: Tokenizer, text: str, *, tokens: int = SAMPLE_TOKENS, seed: int = 0
 ) -> str:
     """What the model writes after `text` (or as a new document), at temperature 0.8; the end of a document ends it."""
-    from ziggurat.engine.engine import generate
-    from ziggurat.engine.sampler import SamplingParams
+    from ziggurat.engine.generate import generate
+    from ziggurat.engine.params import SamplingParams
 
     decoder: Any = model
     room = max(1, decoder.config.context - tokens)

@@ -22,8 +22,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from ziggurat.engine.engine import generate
-from ziggurat.engine.sampler import SamplingParams
+from ziggurat.engine.generate import generate
+from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import ContextError
 from ziggurat.model.transformer import Transformer
 from ziggurat.records import Message

@@ -23,7 +23,7 @@ from ziggurat.records import Prompt
 from ziggurat.stages import setup
 
 if TYPE_CHECKING:
-    from ziggurat.engine.sampler import SamplingParams
+    from ziggurat.engine.params import SamplingParams
     from ziggurat.model.transformer import Transformer
     from ziggurat.tokenizer.template import ChatTemplate
 
@@ -76,8 +76,8 @@ def sample_from(
     greedy: bool = True,
 ) -> list[Sampled]:
     """`sample` with a model that is loaded already."""
-    from ziggurat.engine.engine import generate
-    from ziggurat.engine.sampler import SamplingParams
+    from ziggurat.engine.generate import generate
+    from ziggurat.engine.params import SamplingParams
 
     setup.need(prompts, "prompts")
     if not 1 <= k <= LARGEST_K:

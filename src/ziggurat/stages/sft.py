@@ -115,8 +115,8 @@ def sft(
 
 def answers(model: nn.Module, ready: Prepared, questions: Sequence[Demonstration]) -> list[Any]:
     """The model's greedy answers to the last user messages, beside what the demonstration says."""
-    from ziggurat.engine.engine import generate
-    from ziggurat.engine.sampler import SamplingParams
+    from ziggurat.engine.generate import generate
+    from ziggurat.engine.params import SamplingParams
     from ziggurat.evaluation.report import Sample
 
     decoder: Any = model

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ziggurat.engine.sampler import SamplingParams
+from ziggurat.engine.params import SamplingParams
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_scalar
 from ziggurat.places import model_folder

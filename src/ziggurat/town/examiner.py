@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ziggurat.engine.engine import generate
-from ziggurat.engine.sampler import SamplingParams
+from ziggurat.engine.generate import generate
+from ziggurat.engine.params import SamplingParams
 from ziggurat.evaluation.diversity import commonest, commonest_ending, distinct_n
 from ziggurat.evaluation.statistics import Interval, auroc_interval, cluster_bootstrap, paired_bootstrap
 from ziggurat.model.transformer import Transformer

@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ziggurat.engine.engine import generate
-from ziggurat.engine.sampler import SamplingParams
+from ziggurat.engine.generate import generate
+from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import DataError
 from ziggurat.evaluation.diversity import distinct_n
 from ziggurat.evaluation.statistics import Interval, cluster_bootstrap, wilson

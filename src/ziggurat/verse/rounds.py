@@ -16,7 +16,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ziggurat.engine.sampler import SamplingParams
+from ziggurat.engine.params import SamplingParams
 from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
 from ziggurat.model.transformer import Transformer
 from ziggurat.records import Comparison, Prompt

@@ -1,0 +1,212 @@
+"""Prefill: keys and values of prompts, but for their last token, which takes the same path as any generated one.
+
+    whole     new prompts of like length, padded into one batch, equal ones once        [a a a a .]
+                                                                                        [b b b . .]
+    chunk     one prompt that is long, or goes on after a shared prefix: so many tokens at a time that no running
+              sequence waits longer for its next token than one chunk takes             shared|c c c c|c c c c|c c
+
+A chunk is measured in FLOPs, since later tokens of a long prompt look back at more keys and cost more. Without a bound
+(`generate`, where nobody waits for a single token) everything is prefilled at once.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ziggurat.engine.cache import Arena
+from ziggurat.engine.prefixes import WORTH_SHARING, Ids, ParkingLot, common_prefix
+from ziggurat.engine.rows import Draft, PromptScore, Rows
+from ziggurat.model.accounting import matrix_parameters
+from ziggurat.model.config import ModelConfig
+from ziggurat.model.transformer import Transformer
+
+WHOLE_TOKENS = 1024
+"""Tokens, padding included, in one batch of whole prompts: larger ones gain nothing on a CPU and need more memory."""
+SHARED = 32
+"""Tokens: prompts that begin alike for so long are computed one after the other, the later ones from a copy."""
+SMALLEST_CHUNK = 16
+"""Tokens: a matrix is read from memory once a chunk, so smaller ones cost nearly as much."""
+
+
+class Prefiller:
+    """Fills the slots of rows that are not ready yet, the first admitted first."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        arena: Arena,
+        rows: Rows,
+        lot: ParkingLot,
+        *,
+        chunk_flops: float | None = None,
+        fixed_tokens: int | None = None,
+    ) -> None:
+        """`chunk_flops`: work in one step (None: all). `fixed_tokens`: every prompt alone, in chunks of so many."""
+        self.model, self.arena, self.rows, self.lot = model, arena, rows, lot
+        self.chunk_flops, self.fixed_tokens = chunk_flops, fixed_tokens
+        self.computed = 0  # tokens, since the engine was made
+
+    def step(self) -> None:
+        """All that is missing; with a bound on the work, as much of it as the bound allows, but something."""
+        left = math.inf if self.chunk_flops is None else self.chunk_flops
+        budget = left
+        while (waiting := self._waiting()) and (left > budget / 2 or left == budget):
+            whole = self._whole(waiting, left)
+            left -= self._fill_whole(whole) if whole else self._fill_chunk(waiting[0], left)
+
+    def _waiting(self) -> list[int]:
+        """Rows that still miss something, after they took what others have; in the order of admission."""
+        rows = self.rows
+        unready = np.flatnonzero(rows.length[: len(rows)] < rows.target[: len(rows)]).tolist()
+        waiting = sorted(
+            (row for row in unready if rows.drafts[row]), key=lambda row: self._draft(row).serial
+        )
+        if self.lot.enabled:
+            for row in waiting:
+                self._take_prefix(row)
+        return [row for row in waiting if rows.length[row] < rows.target[row]]
+
+    def _draft(self, row: int) -> Draft:
+        draft = self.rows.drafts[row]
+        assert draft is not None
+        return draft
+
+    # --- prefixes -----------------------------------------------------------------------------------------------
+
+    def _take_prefix(self, row: int) -> None:
+        """Copy what somebody has of a prompt that is not begun."""
+        draft, rows = self._draft(row), self.rows
+        if rows.length[row] or draft.params.prompt_logprobs is not None:
+            return
+        ids = np.asarray(rows.known(row)[:-1], dtype=np.int32)
+        slot, shared = self._donor(row, ids, draft.params.cache_salt)
+        if self.fixed_tokens is not None:
+            shared -= shared % self.fixed_tokens
+        if shared >= WORTH_SHARING:
+            self.arena.share(slot, row, 0, shared)
+            rows.length[row] = shared
+            self.lot.hits += shared
+
+    def _donor(self, row: int, ids: Ids, salt: str) -> tuple[int, int]:
+        """(slot, tokens): a parked sequence or a running one, whichever shares more; only whole prompts are lent."""
+        rows = self.rows
+        slot, shared = self.lot.longest(ids, salt)
+        for other in np.flatnonzero(rows.ready()).tolist():
+            draft = self._draft(other)
+            if draft.params.cache_salt != salt or rows.version[other] != rows.version[row]:
+                continue
+            prompt = np.asarray(draft.prompt[: rows.length[other]], dtype=np.int32)
+            if (common := common_prefix(prompt, ids)) > shared:
+                slot, shared = other, common
+        return slot, shared
+
+    # --- computing ----------------------------------------------------------------------------------------------
+
+    def _whole(self, waiting: list[int], left: float) -> dict[tuple[int, ...], list[int]]:
+        """Prompts to be computed from their first token in one go, each with the rows that want it.
+
+        Empty if the first in line must be cut. A prompt that begins as an earlier one of these waits to copy it.
+        """
+        sharers: dict[tuple[int, ...], list[int]] = {}
+        budget = math.inf if left == math.inf else tokens_within(left, self.model.config, 0)
+        longest = 0
+        for row in waiting:
+            draft = self._draft(row)
+            ids = tuple(self.rows.known(row)[:-1])
+            alone = self.fixed_tokens is not None or draft.params.prompt_logprobs is not None
+            longest = max(longest, len(ids))
+            new = ids not in sharers
+            if self.rows.length[row] or alone or longest * (len(sharers) + new) > budget:
+                break
+            if new and self.lot.enabled and any(ids[:SHARED] == other[:SHARED] for other in sharers):
+                break
+            sharers.setdefault(ids, []).append(row)
+        return sharers
+
+    def _fill_whole(self, sharers: dict[tuple[int, ...], list[int]]) -> float:
+        """In groups of like length, equal prompts once; returns the FLOPs."""
+        flops = 0.0
+        for group in length_groups(list(sharers), WHOLE_TOKENS):
+            T = len(group[0])
+            padded = np.zeros((len(group), T), dtype=np.int64)
+            for place, prompt in enumerate(group):
+                padded[place, : len(prompt)] = prompt
+            targets = [(row, place) for place, prompt in enumerate(group) for row in sharers[prompt]]
+            slot_of, place_of = np.array(targets, dtype=np.int64).T
+            ids = torch.from_numpy(padded).to(self.arena.device)
+            positions = torch.arange(T, device=self.arena.device).expand(len(group), T)
+            view = self.arena.prefill(np.ascontiguousarray(slot_of), np.ascontiguousarray(place_of))
+            self.model.hidden(ids, positions=positions, cache=view)
+            self.computed += sum(map(len, group))
+            flops += len(group) * flops_of(self.model.config, 0, T)
+        for known, rows in sharers.items():
+            self.rows.length[rows] = len(known)
+        return flops
+
+    def _fill_chunk(self, row: int, left: float) -> float:
+        """The next tokens of one prompt; returns the FLOPs."""
+        draft, start, device = self._draft(row), int(self.rows.length[row]), self.arena.device
+        tokens = int(self.rows.target[row]) - start
+        if self.fixed_tokens is not None:
+            tokens = min(tokens, self.fixed_tokens)
+        elif left != math.inf:
+            tokens = min(tokens, max(SMALLEST_CHUNK, tokens_within(left, self.model.config, start)))
+        shape = self.fixed_tokens or tokens
+        known = self.rows.known(row)
+        ids = torch.zeros(1, shape, dtype=torch.int64, device=device)
+        ids[0, :tokens] = torch.tensor(known[start : start + tokens])
+        positions = torch.arange(start, start + shape, device=device)[None]
+        positions.clamp_(max=self.model.config.context - 1)  # of padding
+        hidden = self.model.hidden(ids, positions=positions, cache=self.arena.extend(row, start, shape))
+        if draft.params.prompt_logprobs is not None:
+            self._score_prompt(draft, hidden[0], known[start + 1 : start + 1 + tokens])
+        self.rows.length[row] += tokens
+        self.computed += tokens
+        return flops_of(self.model.config, start, tokens)
+
+    def _score_prompt(self, draft: Draft, hidden: Tensor, following: list[int]) -> None:
+        """hidden (T, C) gives the log-probabilities of the tokens that follow; only the prompt's own are kept."""
+        wanted = len(draft.prompt) - 1 - len(draft.prompt_scores)
+        following, top = following[: max(wanted, 0)], draft.params.prompt_logprobs or 0
+        if not following:
+            return
+        logprobs = torch.log_softmax(self.model.logits(hidden[: len(following)]), -1)
+        own = logprobs.gather(1, torch.tensor(following, device=logprobs.device)[:, None])[:, 0].tolist()
+        values, ids = logprobs.topk(min(top, logprobs.shape[-1]), -1)
+        for token, logprob, row_ids, row_values in zip(
+            following, own, ids.tolist(), values.tolist(), strict=True
+        ):
+            best = tuple(zip(row_ids, row_values, strict=True))
+            draft.prompt_scores.append(PromptScore(token, logprob, best))
+
+
+def flops_of(config: ModelConfig, start: int, tokens: int) -> float:
+    """A forward pass over `tokens` tokens after `start` others; see `tokens_within`."""
+    per_key = 4 * config.layers * config.heads * config.d_head
+    return tokens * (2 * matrix_parameters(config) + per_key * (start + tokens / 2))
+
+
+def tokens_within(flops: float, config: ModelConfig, start: int) -> int:
+    """How many tokens, after `start` of them, a forward pass of so many FLOPs has room for.
+
+    Token i costs 2 N for the matrices and 4 layers heads d_head (start + i) for attention: a quadratic in their number.
+    """
+    per_key = 4 * config.layers * config.heads * config.d_head
+    linear = 2 * matrix_parameters(config) + per_key * start
+    return int((math.sqrt(linear * linear + 2 * per_key * flops) - linear) / per_key)
+
+
+def length_groups(prompts: list[tuple[int, ...]], max_tokens: int) -> list[list[tuple[int, ...]]]:
+    """Longest first; a group ends before it exceeds `max_tokens` with padding or would double a prompt."""
+    groups: list[list[tuple[int, ...]]] = []
+    for prompt in sorted(prompts, key=len, reverse=True):
+        longest = len(groups[-1][0]) if groups else 0
+        if groups and (len(groups[-1]) + 1) * longest <= max_tokens and 2 * len(prompt) >= longest:
+            groups[-1].append(prompt)
+        else:
+            groups.append([prompt])
+    return groups
