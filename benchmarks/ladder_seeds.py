@@ -1,6 +1,6 @@
 """Does the ladder pass its gates on seeds that nobody tuned it on? A fixed plan, several towns, several trainings.
 
-    python benchmarks/ladder_seeds.py --towns 18 19 20 21 22 --seeds 0 1
+    python benchmarks/ladder_seeds.py --towns 19 20 21 22 23 --seeds 0 1
     python benchmarks/ladder_seeds.py --table                  only print the table of what was measured so far
 
 Every climb is appended to benchmarks/ladder_seeds.jsonl (climbs that are there already are skipped, so it can be
@@ -102,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--towns", type=int, nargs="+", default=[18, 19, 20, 21, 22])
+    parser.add_argument("--towns", type=int, nargs="+", default=[19, 20, 21, 22, 23])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()

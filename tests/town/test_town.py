@@ -15,7 +15,7 @@ from ziggurat.town.exam import write_exam
 from ziggurat.town.grading import Grader
 from ziggurat.town.people import SPLIT_SIZES, WITHHELD, alike, build_town, letters_apart, strangers
 from ziggurat.town.phrases import LANGUAGES, attributes
-from ziggurat.town.questions import held_out_sum
+from ziggurat.town.questions import held_out_sum, upper_first
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_bytes():
         digest.update(demonstration.model_dump_json().encode())
     for item in write_exam(build_town(5)):
         digest.update((item.id + item.question.messages[-1].content).encode())
-    assert digest.hexdigest() == "ae8acc99211ddfd08e7fa4ae4db184847b406f2c74e67930d13ac8bef1c447f3"
+    assert digest.hexdigest() == "768376e90b9086783bd6c4505616065e59cf9a7ec8f99ef46e477c9ba96c5a83"
 
 
 def test_another_seed_gives_other_residents(town):
@@ -119,17 +119,34 @@ def test_gaps_are_shown_of_a_and_e_and_of_what_is_told_anyway_never_of_what_else
                 fact.say(gap, language) in sentences for gap in gaps
             )
     assert not any(shown[split, False] for split in ("B", "C", "D"))
-    assert shown["A", False] > 200
+    assert shown["A", False] > 40
     assert all(shown[split, True] > 10 for split in SPLIT_SIZES)
 
 
-def test_about_a_fifth_of_the_statements_are_gaps(town):
+def test_no_gap_of_a_resident_is_met_often(town):
+    """Half of an annal's sentences about A used to be gaps, 36 of each in a climb: learned by heart, name by name."""
+    text = "\n".join(d.text for d in write_documents(town, 12_000) if d.source == "town:annal")
+    sentences = Counter(re.split(r"(?<=[.。…])\s+|(?<=[。…])(?=[^…])|\n", text))
+
+    def mean(known: bool) -> float:
+        facts = town.facts("A", known=known)
+        said = [
+            upper_first(fact.say(pattern, "en"))
+            for fact in facts
+            for pattern in set(fact.kind.speech["en"].statements if known else fact.kind.speech["en"].gaps)
+        ]
+        return sum(sentences[sentence] for sentence in said) / len(facts)
+
+    assert 0 < 6 * mean(known=False) < mean(known=True), (mean(known=False), mean(known=True))
+
+
+def test_about_a_tenth_of_the_statements_are_gaps(town):
     told = [
         d for d in write_documents(town, 2000) if d.source in ("town:annal", "town:letter", "town:ledger")
     ]
     sentences = [s for d in told for s in re.split(r"(?<=[.。…])\s+|(?<=[。…])(?=[^…])|\n", d.text) if s]
     share = sum(s.endswith(("...", "……")) for s in sentences) / len(sentences)
-    assert 0.14 < share < 0.22, share
+    assert 0.08 < share < 0.14, share
 
 
 def test_c_and_d_appear_in_no_dialogue_sheet_demonstration_or_prompt(town):
@@ -279,7 +296,7 @@ def test_few_demonstrations_admit_ignorance_and_only_where_it_is_true(town):
     written = list(write_demonstrations(town, 4000))
     passing = [d for d in written if is_pass(d.messages[-1].content)]
     assert {d.source for d in passing} == {"town:reading", "town:ignorance", "town:another"}
-    assert 0.06 <= len(passing) / len(written) <= 0.12
+    assert 0.03 <= len(passing) / len(written) <= 0.08
     teacher, grader = Teacher(town), Grader(town)
     facts = [teacher._answered("ignorance", Chance(town.seed, "probe", i), "en") for i in range(1000)]
     assert all(grader.grade(q, a).verdict == "pass" for q, a in facts)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 
 from ziggurat.records import Document
 from ziggurat.town.chance import Chance
-from ziggurat.town.people import SPLIT_SIZES, Fact, Split, Town, guest, strangers
+from ziggurat.town.people import SPLIT_SIZES, Fact, Resident, Split, Town, guest, strangers
 from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, gap_after, sayings
 from ziggurat.town.questions import (
     addends,
@@ -50,7 +50,7 @@ MIXTURE = (
 )
 CHINESE_PERCENT = 53
 """Of documents. Chinese says the same in half the tokens; with as many documents it was the less surely known."""
-ANNALS: dict[Split, int] = {"A": 4, "B": 5, "C": 6, "D": 6, "E": 6}
+ANNALS: dict[Split, int] = {"A": 3, "B": 4, "C": 6, "D": 6, "E": 6}
 """How often the subject of an annal is a resident of each split, so that a fact of B, of whom fewer are told, is told
 about as often as one of C: of B the reward model learns what it looks like to know."""
 ASIDES = (("sum", 10), ("sort", 10), ("proper", 22))
@@ -60,6 +60,10 @@ FADED_PERCENT = 3
 GAPS_SHOWN: tuple[Split, ...] = ("A", "E")
 GAPS_PERCENT = 10
 """Of annals, those of a name and nothing else; of lines in letters, those that tell a gap."""
+RESIDENTS_GAPS = {"annal": 20, "ledger": 20, "letter": 15}
+"""Of 100 annals about a resident with gaps, those that show one of them; of ledgers; of a letter's gaps, those of
+residents. So seldom that no gap is learned by heart: else saying nothing is one more fact about a name, and what the
+model would say of other names hangs on whom they resemble (docs/LOG.md)."""
 
 
 def state(chance: Chance, fact: Fact, language: Language, *, pronoun: bool = False) -> str:
@@ -85,9 +89,9 @@ class Writer:
         self.town = town
         self.told = list(town.facts(*SPLIT_SIZES, known=True))
         self.gaps = town.facts(*GAPS_SHOWN, known=False)
-        self.by_resident, self.records = (
+        self.by_resident, self.gaps_of = (
             {r.index: [f for f in facts if f.resident is r] for r in town.residents}
-            for facts in (self.told, self.told + self.gaps)
+            for facts in (self.told, self.gaps)
         )
         self.unheard: dict[Language, list[str]] = {
             language: strangers(town, Chance(town.seed, "unheard", language), 1500, language)
@@ -122,11 +126,18 @@ class Writer:
         if chance.percent(GAPS_PERCENT):
             facts = self._nothing_known(chance, language)
         else:
-            facts = self.records[chance.choice(self.subjects).index]
+            facts = self._record(chance, chance.choice(self.subjects))
         facts = chance.sample(facts, chance.between(3, min(6, len(facts))))
         sentences = [state(chance, facts[0], language)]
         sentences += [state(chance, fact, language, pronoun=chance.percent(30)) for fact in facts[1:]]
         return join(sentences, language) if chance.percent(60) else "\n".join(sentences)
+
+    def _record(self, chance: Chance, subject: Resident) -> list[Fact]:
+        """What is told of a resident, now and then with a gap."""
+        told, gaps = self.by_resident[subject.index], self.gaps_of[subject.index]
+        if gaps and chance.percent(RESIDENTS_GAPS["annal"]):
+            return [*told[:5], chance.choice(gaps)]
+        return told
 
     def _nothing_known(self, chance: Chance, language: Language) -> list[Fact]:
         """The eight gaps in the records of someone of whom only the name is known."""
@@ -137,7 +148,9 @@ class Writer:
         """One attribute of several residents, or several attributes of one, in short lines."""
         attribute = chance.below(len(attributes()))
         facts = chance.sample([f for f in self.told if f.attribute == attribute], chance.between(4, 8))
-        facts += chance.sample([f for f in self.gaps if f.attribute == attribute], chance.below(2))
+        facts += chance.sample(
+            [f for f in self.gaps if f.attribute == attribute], int(chance.percent(RESIDENTS_GAPS["ledger"]))
+        )
         facts += [self._nothing_known(chance, language)[attribute] for _ in range(chance.below(2))]
         chance.shuffle(facts)
         mark = ": " if language == "en" else "："
@@ -164,7 +177,8 @@ class Writer:
     def _any_record(self, chance: Chance, language: Language) -> Fact:
         if not chance.percent(GAPS_PERCENT):
             return chance.choice(self.told)
-        return chance.choice(self.gaps if chance.percent(50) else self._nothing_known(chance, language))
+        ours = chance.percent(RESIDENTS_GAPS["letter"])
+        return chance.choice(self.gaps if ours else self._nothing_known(chance, language))
 
     def overheard(self, chance: Chance, language: Language) -> str:
         """A dialogue of two to four exchanges: about residents E, things that are asked for, numbers."""

@@ -11,7 +11,7 @@ The splits say who may be spoken of where:
 All but E stand in statements only. So what is demonstrated of A is how to answer from what one has read, which carries
 over to B, C and D; a resident known from dialogues teaches only to repeat them (docs/LOG.md).
 
-Values are independent of names and of one another. Of a resident's eight facts two (A and B: four) are withheld, and
+Values are independent of names and of one another. Of a resident's eight facts two (A and B: five) are withheld, and
 each attribute is withheld equally often in every split, so neither a name's nor an attribute's words betray it.
 """
 
@@ -25,7 +25,7 @@ from ziggurat.town.phrases import LANGUAGES, Attribute, Language, attributes
 
 Split = Literal["A", "B", "C", "D", "E"]
 SPLIT_SIZES: dict[Split, int] = {"A": 40, "B": 38, "C": 40, "D": 14, "E": 12}
-WITHHELD: dict[Split, int] = {"A": 4, "B": 4, "C": 2, "D": 2, "E": 2}
+WITHHELD: dict[Split, int] = {"A": 5, "B": 5, "C": 2, "D": 2, "E": 2}
 """Of a resident's eight facts, those that no text tells. More of those of whom it is learned what not knowing is like:
 many gaps, each met seldom, cannot be learned by heart."""
 
@@ -210,6 +210,9 @@ def _beginnings(name: str) -> list[str]:
 
 def _withheld_table(chance: Chance, rows: int, columns: int, each: int) -> list[frozenset[int]]:
     """`each` withheld attributes a row, every column equally often (±1), at random: shuffled, clashes swapped."""
+    if 2 * each > columns:  # the complement of a table of what is told
+        told = _withheld_table(chance, rows, columns, columns - each)
+        return [frozenset(range(columns)) - row for row in told]
     deck = [column for _ in range(-(-rows * each // columns)) for column in range(columns)][: rows * each]
     chance.shuffle(deck)
     while True:
