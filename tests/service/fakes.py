@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ziggurat.engine.params import SamplingParams
 from ziggurat.records import Message
@@ -18,10 +19,30 @@ class FakeUsage:
 
 
 @dataclass(frozen=True)
+class FakeToken:
+    id: int
+    logprob: float = -0.5
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
 class FakeDelta:
     text: str
     finish: str | None = None
     usage: FakeUsage | None = None
+    choice: int = 0
+    tokens: tuple[FakeToken, ...] = ()
+    prompt: tuple[FakeToken, ...] = ()
+    call: int | None = None
+
+
+@dataclass(frozen=True)
+class FakeRequest:
+    messages: list[Message]
+    params: SamplingParams
+    stop: Sequence[str]
+    dropped: int
+    ids: Sequence[int] = ()
 
 
 Answer = Callable[[Sequence[Message], SamplingParams], list[str]]
@@ -38,31 +59,91 @@ class FakeChat:
         self.context_messages = 1_000
         self.stops: list[str] = []
         self.told = 0
+        self._running: dict[int, Generator[FakeDelta, None, None]] = {}
 
-    def fit(self, messages: Sequence[Message], reserve: int) -> tuple[list[Message], int]:
-        """Keeps the last `context_messages` messages."""
-        kept = list(messages)[-self.context_messages :]
-        return kept, len(messages) - len(kept)
+    def prepare(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams,
+        *,
+        stop: Sequence[str] = (),
+        fit: bool = False,
+        tools: Sequence[dict[str, Any]] | None = None,
+    ) -> FakeRequest:
+        """With `fit`, keeps the last `context_messages` messages."""
+        kept = list(messages)[-self.context_messages :] if fit else list(messages)
+        return FakeRequest(kept, params, stop, len(messages) - len(kept))
 
-    def stream(
-        self, messages: Sequence[Message], params: SamplingParams, *, stop: Sequence[str] = ()
-    ) -> Iterator[FakeDelta]:
-        self.stops = list(stop)
-        self.requests.append((list(messages), params))
-        pieces = self.answer(messages, params)
-        kept = pieces[: params.max_tokens]
-        prompt = sum(len(message.content.split()) for message in messages)
-        try:
-            for piece in kept:
-                if self.gate is not None:
-                    self.gate.acquire(timeout=20)
-                time.sleep(self.delay_s)
-                self.told += 1
-                yield FakeDelta(piece)
-            finish = "length" if len(kept) < len(pieces) else "stop"
-            yield FakeDelta("", finish, FakeUsage(prompt, len(kept)))
-        finally:
+    def prepare_raw(
+        self, prompt: str | Sequence[int], params: SamplingParams, *, stop: Sequence[str] = ()
+    ) -> FakeRequest:
+        text = prompt if isinstance(prompt, str) else self.text_of(prompt)
+        ids = self.raw_ids(prompt) if isinstance(prompt, str) else prompt
+        return FakeRequest([Message(role="user", content=text)], params, stop, 0, ids)
+
+    uses_tools = False
+    context = 1_000
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        return [0, *self.raw_ids(messages[-1].content)]
+
+    def raw_ids(self, text: str) -> list[int]:
+        return [ord(char) for char in text]
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
+    def token_name(self, id: int) -> str:
+        return chr(id)
+
+    def token_bytes(self, id: int) -> bytes:
+        return chr(id).encode()
+
+    def tokenizer_info(self) -> dict[str, Any]:
+        return {"eos_token": "<|endoftext|>"}
+
+    def desk(self) -> FakeChat:
+        return self
+
+    def begin(self, request: FakeRequest) -> int:
+        self.stops = list(request.stop)
+        self.requests.append((request.messages, request.params))
+        self._running[len(self.requests)] = self._answers(request)
+        return len(self.requests)
+
+    def step(self) -> list[tuple[int, FakeDelta]]:
+        told = []
+        for handle, deltas in list(self._running.items()):
+            delta = next(deltas)
+            told.append((handle, delta))
+            if delta.finish is not None:
+                self.cancel(handle)
+        return told
+
+    def cancel(self, handle: int) -> None:
+        if (deltas := self._running.pop(handle, None)) is not None:
+            deltas.close()
             self.closed += 1
+
+    def reset(self) -> None:
+        for handle in list(self._running):
+            self.cancel(handle)
+
+    def _answers(self, request: FakeRequest) -> Generator[FakeDelta, None, None]:
+        pieces = self.answer(request.messages, request.params)
+        return self._deltas(request, pieces)
+
+    def _deltas(self, request: FakeRequest, pieces: list[str]) -> Generator[FakeDelta, None, None]:
+        kept = pieces[: request.params.max_tokens]
+        prompt = sum(len(message.content.split()) for message in request.messages)
+        for piece in kept:
+            if self.gate is not None:
+                self.gate.acquire(timeout=20)
+            time.sleep(self.delay_s)
+            self.told += 1
+            yield FakeDelta(piece)
+        finish = "length" if len(kept) < len(pieces) else "stop"
+        yield FakeDelta("", finish, FakeUsage(prompt, len(kept)))
 
 
 def echo(messages: Sequence[Message], _: SamplingParams) -> list[str]:

@@ -41,6 +41,7 @@ def test_models_are_listed_and_found_by_a_name_with_a_slash(address: str) -> Non
 def test_a_whole_completion(address: str) -> None:
     told = post(address).json()
     assert told["object"] == "chat.completion"
+    assert told["system_fingerprint"].startswith("fp_")
     assert told["choices"] == [
         {
             "index": 0,
@@ -82,10 +83,17 @@ def test_text_parts_and_the_developer_role_are_read(address: str, chat: FakeChat
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
-        ({"n": 2}, "n is 2"),
-        ({"tools": [{"type": "function"}]}, "tools is not supported"),
+        ({"n": 129}, "n: Input should be less than or equal to 128"),
+        ({"tools": [{"type": "function"}]}, "tools.0.function"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "was not taught to use tools"),
+        ({"response_format": {"type": "json_object"}}, "response_format is not supported"),
+        ({"top_logprobs": 3}, "top_logprobs needs logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"logit_bias": {"1": 101}}, "logit_bias"),
+        ({"temperature": 2.1}, "temperature"),
+        ({"messages": []}, "messages is empty"),
+        ({"messages": [{"role": "tool", "content": "4"}]}, "tool_call_id"),
         ({"stop": [""]}, "stop"),
-        ({"logprobs": True}, "logprobs is not supported"),
         ({"stream_options": {}}, "stream_options needs stream"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "only text parts"),
     ],

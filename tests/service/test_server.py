@@ -13,14 +13,14 @@ import textwrap
 import httpx
 import pytest
 from tests.service.conftest import Serving
-from tests.service.fakes import FakeChat, echo
+from tests.service.fakes import FakeChat, FakeRequest, echo
 
 from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
 from ziggurat.service import server
 from ziggurat.service.guard import host_name, is_loopback
 from ziggurat.service.server import create_app, listen, serve
-from ziggurat.service.worker import Ask, ModelWorker
+from ziggurat.service.worker import ModelWorker
 
 
 def app(**settings: object) -> object:
@@ -135,7 +135,7 @@ def test_a_taken_port_is_an_error_when_asked_for_and_passed_over_when_not(
 
 def test_a_server_says_where_it_is_and_ends_quietly_on_ctrl_c() -> None:
     code = """
-        from tests.service.fakes import FakeChat, echo
+        from tests.service.fakes import FakeChat, FakeRequest, echo
         from ziggurat.service.server import create_app, listen, run_app
         run_app(create_app({"m": FakeChat(echo)}), listen("127.0.0.1", 0), lambda where: print(where, flush=True))
     """
@@ -159,7 +159,7 @@ def test_a_worker_may_be_closed_twice_and_then_refuses(serving: Serving) -> None
     worker.close()
     worker.close()
     with pytest.raises(Exception, match="shutting down"):
-        worker.submit(Ask(messages=[], params=SamplingParams()))
+        worker.submit(FakeRequest([], SamplingParams(), (), 0))
 
 
 def test_a_bound_socket_is_given_back_when_a_run_is_not_found() -> None:

@@ -18,7 +18,8 @@ from ziggurat.console import err, out
 from ziggurat.errors import UsageError
 
 if TYPE_CHECKING:
-    from ziggurat.dialogue.chat import Answer, Chat, Delta
+    from ziggurat.dialogue.chat import Answer, Chat
+    from ziggurat.dialogue.desk import Delta
     from ziggurat.engine.params import SamplingParams
     from ziggurat.records import Message
 

@@ -18,7 +18,8 @@ from ziggurat.errors import ContextError
 from ziggurat.records import Message
 
 if TYPE_CHECKING:
-    from ziggurat.dialogue.chat import Chat, Delta
+    from ziggurat.dialogue.chat import Chat
+    from ziggurat.dialogue.desk import Delta
     from ziggurat.engine.params import SamplingParams
 
 HELP = """\

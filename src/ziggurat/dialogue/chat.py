@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ziggurat.dialogue.decode import IncrementalDecoder
+from ziggurat.dialogue.desk import Delta, Desk, Request, Usage, Writer, token_name
 from ziggurat.dialogue.stops import StopAtStrings, StopStrings
-from ziggurat.engine.engine import Engine
+from ziggurat.engine.engine import Engine, check_prompt
 from ziggurat.engine.events import Finish
 from ziggurat.engine.generate import generate
 from ziggurat.engine.params import SamplingParams
 from ziggurat.engine.shared import SharedEngine
 from ziggurat.errors import ModelFolderError, UsageError
+from ziggurat.model.accounting import cache_bytes_per_token
 from ziggurat.model.hub.load import load_model
 from ziggurat.model.transformer import Transformer
 from ziggurat.places import model_folder
@@ -32,23 +33,11 @@ from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.precision import choose_dtype
 
 ARENA_BYTES = 1 << 30
-"""Room for keys and values of concurrent requests; with a long context fewer of them fit, at least one."""
-MAX_SLOTS = 64
-
-
-@dataclass(frozen=True)
-class Usage:
-    prompt_tokens: int
-    completion_tokens: int
-
-
-@dataclass(frozen=True)
-class Delta:
-    """A piece of text as it appears; the last one carries the reason it ended, and the counts."""
-
-    text: str
-    finish: Finish | None = None
-    usage: Usage | None = None
+"""Room for keys and values of all requests of a model; when it is full, the youngest wait."""
+MAX_SLOTS, PARKED = 64, 16
+"""Requests that run at once, and finished ones kept for the next turn of their conversation."""
+CHUNK_FLOPS = 3e10
+"""Prefill in one step: a tenth of a second or less on two cores, so that nobody's stream stands still for longer."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +101,15 @@ class Chat:
         """What the model will be given for a conversation that awaits an answer."""
         return self._prompts([messages])[0]
 
-    def _prompts(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
+    def _prompts(
+        self, conversations: Sequence[Sequence[Message]], tools: Sequence[dict[str, Any]] | None = None
+    ) -> list[list[int]]:
         if any(not messages for messages in conversations):
             raise UsageError("the conversation is empty; give at least one message.")
         if self.is_base:
             return self._raw_prompts(["\n".join(m.content for m in messages) for messages in conversations])
-        rendered = self.template.render_many(conversations, add_generation_prompt=True)
+        given = [tools] * len(conversations)
+        rendered = self.template.render_many(conversations, add_generation_prompt=True, tools=given)
         return [row.ids for row in rendered]
 
     def _raw_prompts(self, texts: Sequence[str]) -> list[list[int]]:
@@ -185,16 +177,13 @@ class Chat:
             raise UsageError(
                 "only one sampled answer can be streamed; ask for several, or for a beam, at once."
             )
-        decoder, stops = IncrementalDecoder(self.tokenizer), StopStrings(stop)
+        request = Request(ids=ids, params=params, stop=stop)
+        writer = Writer(self.tokenizer, request)
         rule = StopAtStrings(self.tokenizer, stop) if stop else None
         for event in self._engine().stream(ids, params, stop_rule=rule):
-            text = stops.push("" if event.finish == "cancelled" else decoder.push(event.token))
-            if event.finish is None:
-                if text:
-                    yield Delta(text)
-                continue
-            text += stops.push(decoder.flush()) + stops.flush()
-            yield Delta(text, event.finish, Usage(len(ids), event.index + 1))
+            delta = writer.push(event)
+            if delta.text or delta.finish is not None:
+                yield delta
 
     def _generate(
         self, prompts: list[list[int]], params: SamplingParams, stop: Sequence[str]
@@ -209,13 +198,92 @@ class Chat:
             answers.append(Answer(shown, completion.finish, usage))
         return answers
 
+    # --- tokens -------------------------------------------------------------------------------------------------
+
+    @property
+    def uses_tools(self) -> bool:
+        """Whether its template knows tools; a model that never chatted has no use for them."""
+        return not self.is_base and "tools" in self.template.jinja and self._tool_id is not None
+
+    @property
+    def _tool_id(self) -> int | None:
+        return self.tokenizer.id_of("<|tool|>")
+
+    def raw_ids(self, text: str) -> list[int]:
+        """Trusted text: `<|endoftext|>` and its kin are parsed."""
+        return self.tokenizer.encode_with_specials(text)
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """What ids say, special tokens by their names."""
+        if strange := [id for id in ids if id >= self.tokenizer.vocab_size]:
+            raise UsageError(
+                f"token {strange[0]} is none of this model's {self.tokenizer.vocab_size:,} tokens."
+            )
+        return self.tokenizer.decode(ids, skip_special=False)
+
+    def token_name(self, id: int) -> str:
+        return token_name(self.tokenizer, id)
+
+    def token_bytes(self, id: int) -> bytes:
+        return self.tokenizer.token_bytes(id) if id < self.tokenizer.vocab_size else b""
+
+    def tokenizer_info(self) -> dict[str, Any]:
+        """What a client needs to know to write prompts of its own."""
+        eos = self.tokenizer.token_bytes(self.tokenizer.endoftext_id).decode()
+        return {
+            "tokenizer_class": self.tokenizer.config.get("tokenizer_class", "PreTrainedTokenizerFast"),
+            "eos_token": eos,
+            "bos_token": self.tokenizer.special_text("bos_token"),
+            "pad_token": self.tokenizer.token_bytes(self.tokenizer.pad_id).decode(),
+            "chat_template": None if self.is_base else self.template.jinja,
+            "vocab_size": self.tokenizer.vocab_size,
+            "max_model_len": self.context,
+        }
+
+    # --- many requests at once, for a service ----------------------------------------------------------------------
+
+    def prepare(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams,
+        *,
+        stop: Sequence[str] = (),
+        fit: bool = False,
+        tools: Sequence[dict[str, Any]] | None = None,
+    ) -> Request:
+        """A conversation as a request. With `fit`, its oldest turns are dropped if it outgrew the context."""
+        kept, dropped = self.fit(messages, params.max_tokens) if fit else (list(messages), 0)
+        ids = self._prompts([kept], tools)[0]
+        self._must_fit(ids)
+        tool_id = self._tool_id if tools and self.uses_tools else None
+        return Request(ids=ids, params=self._with_stops(params), stop=stop, dropped=dropped, tool_id=tool_id)
+
+    def prepare_raw(
+        self, prompt: str | Sequence[int], params: SamplingParams, *, stop: Sequence[str] = ()
+    ) -> Request:
+        """Raw text (special tokens are parsed) or ids as a request: nothing is put before them."""
+        ids = self.raw_ids(prompt) if isinstance(prompt, str) else prompt
+        ids = ids or [self.tokenizer.endoftext_id]
+        self._must_fit(ids)
+        return Request(ids=ids, params=self._with_stops(params), stop=stop)
+
+    def _must_fit(self, ids: Sequence[int]) -> None:
+        check_prompt(ids, self.context, self.model.config.vocab_size)
+
+    def desk(self) -> Desk:
+        """A desk of this model's own, with an engine that nobody else steps."""
+        return Desk(self._new_engine(), self.tokenizer)
+
     def _engine(self) -> SharedEngine:
         if self._shared is None:
-            c = self.model.config
-            slot_bytes = 2 * c.layers * c.kv_heads * c.d_head * c.context * self.model.compute_dtype.itemsize
-            slots = max(1, min(MAX_SLOTS, ARENA_BYTES // slot_bytes))
-            self._shared = SharedEngine(Engine(self.model, max_slots=slots))
+            self._shared = SharedEngine(self._new_engine())
         return self._shared
+
+    def _new_engine(self) -> Engine:
+        tokens = ARENA_BYTES // cache_bytes_per_token(self.model.config, self.model.compute_dtype)
+        return Engine(
+            self.model, max_slots=MAX_SLOTS, parked=PARKED, cache_tokens=tokens, chunk_flops=CHUNK_FLOPS
+        )
 
 
 def never_chatted(folder: Path, template: ChatTemplate) -> bool:

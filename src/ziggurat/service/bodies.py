@@ -5,10 +5,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 from starlette.requests import ClientDisconnect
 
 from ziggurat.engine.params import SamplingParams
@@ -33,6 +40,53 @@ class Turn(BaseModel):
 
     role: Literal["system", "user", "assistant"]
     content: str
+
+
+class OpenAITurn(BaseModel):
+    """A message as OpenAI's clients write it: text or text parts, tool calls and their results."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str = ""
+    tool_calls: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+
+    @field_validator("role", mode="before")
+    @classmethod
+    def _developer_is_system(cls, role: object) -> object:
+        return "system" if role == "developer" else role
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _text_parts(cls, content: object) -> object:
+        if content is None:
+            return ""
+        if not isinstance(content, list):
+            return content
+        texts = []
+        for part in content:
+            if not (
+                isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+            ):
+                raise ValueError("only text parts can be read")
+            texts.append(part["text"])
+        return "".join(texts)
+
+    @model_validator(mode="after")
+    def _fits_its_role(self) -> OpenAITurn:
+        if self.role == "tool" and not self.tool_call_id:
+            raise ValueError("a message of role tool needs tool_call_id")
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError("only a message of role assistant has tool_calls")
+        for call in self.tool_calls or []:
+            function = call.get("function")
+            if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+                raise ValueError("each of tool_calls needs a function with a name")
+            if not isinstance(function.get("arguments", "{}"), str):
+                raise ValueError("the arguments of tool_calls are JSON in a string")
+        return self
 
 
 class ChatBody(BaseModel):
@@ -81,7 +135,7 @@ async def _read_bounded(request: Request, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-def to_messages(turns: Sequence[Turn], limits: Limits) -> list[Message]:
+def to_messages(turns: Sequence[Turn | OpenAITurn], limits: Limits) -> list[Message]:
     """The conversation as records, within bounds, and ending where a model can answer."""
     if not turns:
         raise ApiError(400, "messages is empty; send at least one message of role user.", param="messages")
@@ -98,10 +152,10 @@ def to_messages(turns: Sequence[Turn], limits: Limits) -> list[Message]:
                 f"at most {limits.max_message_chars} are read.",
                 param=f"messages.{number}.content",
             )
-    if turns[-1].role != "user":
+    if turns[-1].role not in ("user", "tool"):
         message = f"messages ends on {turns[-1].role}; the last message must be the user's."
         raise ApiError(400, message, param=f"messages.{len(turns) - 1}.role")
-    return [Message(role=turn.role, content=turn.content) for turn in turns]
+    return [Message.model_validate(turn.model_dump(exclude_none=True)) for turn in turns]
 
 
 def to_params(

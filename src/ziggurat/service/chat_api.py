@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio.to_thread
 from fastapi import APIRouter, Request
 
 from ziggurat.service.bodies import ChatBody, read_body, to_messages, to_params
 from ziggurat.service.limits import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE
 from ziggurat.service.shelf import Shelf
 from ziggurat.service.streams import Tally, TicketStream, event, stream, timings
-from ziggurat.service.worker import Ask
 
 
 def chat_routes(shelf: Shelf) -> APIRouter:
@@ -48,6 +48,7 @@ def chat_routes(shelf: Shelf) -> APIRouter:
     async def chat(request: Request) -> TicketStream:
         body = await read_body(request, ChatBody, limits)
         served = shelf[body.model]
+        served.worker.check_room()
         messages = to_messages(body.messages, limits)
         params = to_params(
             temperature=body.temperature,
@@ -56,14 +57,17 @@ def chat_routes(shelf: Shelf) -> APIRouter:
             seed=body.seed,
             limits=limits,
         )
-        ticket = served.worker.submit(Ask(messages=messages, params=params, fit=True))
+        prepared = await anyio.to_thread.run_sync(
+            lambda: served.worker.chat.prepare(messages, params, fit=True)
+        )
+        ticket = served.worker.submit(prepared)
 
         def done(tally: Tally) -> list[bytes]:
             summary = {
-                "finish_reason": tally.finish,
+                "finish_reason": tally.choices[0].finish,
                 "usage": tally.usage(),
                 "seed": params.seed,
-                "dropped_messages": ticket.dropped,
+                "dropped_messages": prepared.dropped,
                 **timings(ticket, tally),
             }
             return [event({"done": summary})]
@@ -71,9 +75,9 @@ def chat_routes(shelf: Shelf) -> APIRouter:
         return await stream(
             request,
             ticket,
-            head=[],
-            piece=lambda text: {"text": text},
+            pieces=lambda delta, _: [event({"text": delta.text})] if delta.text else [],
             tail=done,
+            failed=lambda error: [event(error)],
             keepalive_s=limits.keepalive_s,
         )
 

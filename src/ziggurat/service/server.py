@@ -15,7 +15,6 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -27,9 +26,12 @@ from ziggurat.errors import UsageError
 from ziggurat.places import find_run
 from ziggurat.service import library, problems
 from ziggurat.service.chat_api import chat_routes
+from ziggurat.service.chat_completions import chat_completion_routes
+from ziggurat.service.completions import completion_routes
 from ziggurat.service.guard import Guard, is_loopback
+from ziggurat.service.health import health_routes
 from ziggurat.service.limits import Limits
-from ziggurat.service.openai_api import openai_routes
+from ziggurat.service.models_api import model_routes
 from ziggurat.service.shelf import Example, ModelCard, Shelf
 from ziggurat.service.worker import ChatLike
 
@@ -73,18 +75,15 @@ def create_app(
     )
     problems.install(app)
     app.include_router(chat_routes(shelf))
-    app.include_router(openai_routes(shelf, limits))
+    for routes in (model_routes, chat_completion_routes, completion_routes):
+        app.include_router(routes(shelf, limits))
+    app.include_router(health_routes(shelf))
     app.add_middleware(Guard, allowed_hosts=tuple(allowed_hosts), exposed=exposed)
     page, policy = chat_page()
 
     @app.get("/", include_in_schema=False)
     async def chat() -> HTMLResponse:
         return HTMLResponse(page, headers={"content-security-policy": policy, "cache-control": "no-cache"})
-
-    @app.get("/health")
-    async def health() -> dict[str, Any]:
-        queues = {s.card.name: {"running": s.worker.running, "waiting": s.worker.waiting} for s in shelf}
-        return {"status": "ok", "version": __version__, "models": queues}
 
     return app
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from ziggurat import __version__
 from ziggurat.errors import did_you_mean
 from ziggurat.service.limits import Limits
 from ziggurat.service.problems import ApiError
@@ -42,6 +44,8 @@ class Example(BaseModel):
 class Served:
     card: ModelCard
     worker: ModelWorker
+    fingerprint: str = ""
+    """What an answer hangs on beside the request: this server's version and the model."""
 
 
 class Shelf:
@@ -56,10 +60,12 @@ class Shelf:
     ) -> None:
         self.limits = limits
         self.examples = tuple(examples)
+        self.draining = False
         self._served = {
             name: Served(
                 cards.get(name) or ModelCard(name=name, is_base=chat.is_base),
                 ModelWorker(name, chat, max_running=limits.max_running, max_waiting=limits.max_waiting),
+                fingerprint=_fingerprint(name),
             )
             for name, chat in models.items()
         }
@@ -76,10 +82,19 @@ class Shelf:
             )
         return self._served[name]
 
+    def named_or_first(self, name: str | None) -> Served:
+        """For endpoints that may leave the model out, as a server of one model allows."""
+        return self[name] if name else next(iter(self))
+
     def __iter__(self) -> Iterator[Served]:
         return iter(self._served.values())
 
     def close(self) -> None:
         """Stop every model's thread. May be called twice."""
+        self.draining = True
         for served in self:
             served.worker.close()
+
+
+def _fingerprint(name: str) -> str:
+    return f"fp_{hashlib.sha256(f'{__version__} {name}'.encode()).hexdigest()[:10]}"

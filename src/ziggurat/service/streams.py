@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request
@@ -20,6 +20,7 @@ from ziggurat.service.problems import ApiError, describe
 from ziggurat.service.worker import DeltaLike, Ticket
 
 KEEPALIVE = b": waiting\n\n"
+DONE = b"data: [DONE]\n\n"
 
 
 def event(data: dict[str, Any]) -> bytes:
@@ -28,19 +29,38 @@ def event(data: dict[str, Any]) -> bytes:
 
 
 @dataclass
-class Tally:
-    """What is known once an answer is whole."""
+class Choice:
+    """One of the `n` answers, as far as it has come."""
 
+    text: str = ""
     finish: str = "stop"
+    tokens: list[Any] = field(default_factory=list)
+    prompt: list[Any] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)  # the text of its tool calls
+
+
+@dataclass
+class Tally:
+    """What is known of an answer so far: its choices, and the counts once they are whole."""
+
+    choices: dict[int, Choice] = field(default_factory=dict)
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
     def add(self, delta: DeltaLike) -> None:
+        choice = self.choices.setdefault(delta.choice, Choice())
+        if delta.call is None:
+            choice.text += delta.text
+        else:
+            choice.calls += [""] * (delta.call + 1 - len(choice.calls))
+            choice.calls[delta.call] += delta.text
+        choice.tokens += delta.tokens
+        choice.prompt += delta.prompt
         if delta.finish is not None:
-            self.finish = delta.finish
+            choice.finish = delta.finish
         if delta.usage is not None:
             self.prompt_tokens = delta.usage.prompt_tokens
-            self.completion_tokens = delta.usage.completion_tokens
+            self.completion_tokens += delta.usage.completion_tokens
 
     def usage(self) -> dict[str, int]:
         total = self.prompt_tokens + self.completion_tokens
@@ -101,12 +121,12 @@ async def stream(
     request: Request,
     ticket: Ticket,
     *,
-    head: list[dict[str, Any]],
-    piece: Callable[[str], dict[str, Any]],
-    tail: Callable[[Tally], list[bytes]],
+    pieces: Callable[[DeltaLike, Tally], Iterable[bytes]],
+    tail: Callable[[Tally], Iterable[bytes]],
+    failed: Callable[[dict[str, Any]], Iterable[bytes]] = lambda error: [event(error), DONE],
     keepalive_s: float,
 ) -> TicketStream:
-    """Stream a ticket: `head` events, one `piece` event per bit of text, then `tail`; an error ends it early."""
+    """Stream a ticket: what `pieces` makes of each delta, then `tail`; an error ends it early, with `failed`."""
     gone = asyncio.ensure_future(_disconnected(request))
     try:
         arrived, first = await _race(ticket, gone, keepalive_s)
@@ -117,8 +137,6 @@ async def stream(
         gone.cancel()  # from here on StreamingResponse itself watches for the disconnect
 
     async def events() -> AsyncIterator[bytes]:
-        for data in head:
-            yield event(data)
         tally = Tally()
         have, delta = arrived, first
         try:
@@ -129,11 +147,12 @@ async def stream(
                     break
                 else:
                     tally.add(delta)
-                    if delta.text:
-                        yield event(piece(delta.text))
+                    for piece in pieces(delta, tally):
+                        yield piece
                 have, delta = await _next_within(ticket, keepalive_s)
         except Exception as error:
-            yield event(describe(error)[1])
+            for last in failed(describe(error)[1]):
+                yield last
             return
         for last in tail(tally):
             yield last
@@ -148,20 +167,23 @@ async def _next_within(ticket: Ticket, timeout_s: float) -> tuple[bool, DeltaLik
         return False, None
 
 
-async def gather(request: Request, ticket: Ticket) -> tuple[str, Tally]:
-    """The whole answer at once; cancelled if the client hangs up while it is being written."""
+async def gather(request: Request, tickets: Sequence[Ticket]) -> list[Tally]:
+    """Whole answers at once; cancelled if the client hangs up while they are being written."""
     gone = asyncio.ensure_future(_disconnected(request))
-    tally = Tally()
-    parts: list[str] = []
     try:
-        while True:
-            have, delta = await _race(ticket, gone, 3600.0)
-            if not have:
-                continue
-            if delta is None:
-                return "".join(parts), tally
-            tally.add(delta)
-            parts.append(delta.text)
+        return [await _whole(ticket, gone) for ticket in tickets]
     finally:
         gone.cancel()
-        ticket.cancel()
+        for ticket in tickets:
+            ticket.cancel()
+
+
+async def _whole(ticket: Ticket, gone: asyncio.Task[None]) -> Tally:
+    tally = Tally()
+    while True:
+        have, delta = await _race(ticket, gone, 3600.0)
+        if not have:
+            continue
+        if delta is None:
+            return tally
+        tally.add(delta)

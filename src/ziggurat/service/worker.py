@@ -1,11 +1,11 @@
-"""One thread per model: requests wait in a bounded line, deltas come back to the event loop one by one.
+"""One thread per model: requests wait in a bounded line, pieces of text come back to the event loop.
 
-The event loop never runs a model, and the model's thread never builds JSON or writes a log. The thread goes round the
-answers that are running and takes one delta of each; the engine below computes them as one batch, so a round costs one
-step. Different models run beside each other. A request that is cancelled while it waits leaves the line at once; one
-that is running is closed before its next delta, which frees its engine slot.
+The event loop never runs a model, and the model's thread never builds JSON or writes a log. The thread takes new
+requests from the line, steps its desk, and wakes the event loop once for all that a step brought. A request that is
+cancelled while it waits leaves the line at once; one that is running is out of the engine before the next step.
 
     unopened --submit()--> open --close()--> closed        (close() may be called twice; submit() after it is refused)
+                             └--step fails--> failed       (every request hears why; health says so; no new ones)
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ziggurat.errors import BusyError
+from ziggurat.errors import BusyError, ZigguratError
 
 if TYPE_CHECKING:
     from ziggurat.engine.params import SamplingParams
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class DeltaLike(Protocol):
-    """A piece of text as it appears; the last one carries the finish reason and the token counts."""
+    """A piece of a choice; its last one carries the finish reason and the token counts."""
 
     @property
     def text(self) -> str: ...
@@ -34,40 +33,74 @@ class DeltaLike(Protocol):
     def finish(self) -> str | None: ...
     @property
     def usage(self) -> Any: ...
+    @property
+    def choice(self) -> int: ...
+    @property
+    def call(self) -> int | None: ...
+    @property
+    def tokens(self) -> Sequence[Any]: ...
+    @property
+    def prompt(self) -> Sequence[Any]: ...
+
+
+class RequestLike(Protocol):
+    @property
+    def params(self) -> SamplingParams: ...
+    @property
+    def ids(self) -> Sequence[int]: ...
+    @property
+    def dropped(self) -> int: ...
+
+
+class DeskLike(Protocol):
+    """What the thread drives: `dialogue.desk.Desk`; tests hand in a fake."""
+
+    def begin(self, request: Any) -> int: ...
+    def step(self) -> Sequence[tuple[int, DeltaLike]]: ...
+    def cancel(self, handle: int) -> None: ...
+    def reset(self) -> None: ...
 
 
 class ChatLike(Protocol):
-    """What the service needs of `dialogue.chat.Chat`; tests hand in a fake."""
+    """What the service needs of `dialogue.chat.Chat`; all of it may be called on any thread."""
 
     @property
     def is_base(self) -> bool: ...
-    def fit(self, messages: Sequence[Message], reserve: int) -> tuple[list[Message], int]: ...
-    def stream(
-        self, messages: Sequence[Message], params: SamplingParams, *, stop: Sequence[str] = ()
-    ) -> Iterator[DeltaLike]: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ask:
-    """What is asked of a model."""
-
-    messages: Sequence[Message]
-    params: SamplingParams
-    stop: Sequence[str] = ()
-    fit: bool = (
-        False  # drop the oldest turns of a conversation that outgrew the context, instead of refusing it
-    )
+    @property
+    def uses_tools(self) -> bool: ...
+    @property
+    def context(self) -> int: ...
+    def desk(self) -> DeskLike: ...
+    def prepare(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams,
+        *,
+        stop: Sequence[str] = (),
+        fit: bool = False,
+        tools: Sequence[dict[str, Any]] | None = None,
+    ) -> RequestLike: ...
+    def prepare_raw(
+        self, prompt: str | Sequence[int], params: SamplingParams, *, stop: Sequence[str] = ()
+    ) -> RequestLike: ...
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]: ...
+    def raw_ids(self, text: str) -> list[int]: ...
+    def text_of(self, ids: Sequence[int]) -> str: ...
+    def token_name(self, id: int) -> str: ...
+    def token_bytes(self, id: int) -> bytes: ...
+    def tokenizer_info(self) -> dict[str, Any]: ...
 
 
 class Ticket:
     """One request on its way through a model's thread. Its async half belongs to the event loop that made it."""
 
-    def __init__(self, worker: ModelWorker, ask: Ask) -> None:
-        self.worker, self.ask = worker, ask
+    def __init__(self, worker: ModelWorker, request: RequestLike) -> None:
+        self.worker, self.request = worker, request
+        self.unfinished = request.params.n
+        self.handle: int | None = None  # the model's thread's own
         self.cancelled = False
-        self.dropped = 0  # messages that no longer fitted
         self.t_submitted = self.t_started = self.t_first = self.t_finished = time.perf_counter()
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._arrived: asyncio.Queue[DeltaLike | BaseException | None] = asyncio.Queue()
 
     async def next(self) -> DeltaLike | None:
@@ -81,21 +114,12 @@ class Ticket:
         """Stop as soon as possible. May be called at any time, and twice."""
         self.worker.cancel(self)
 
-    def put(self, item: DeltaLike | BaseException | None) -> None:
-        """Called on the model's thread. A loop that has gone away counts as a client that has gone away."""
-        try:
-            self._loop.call_soon_threadsafe(self._arrived.put_nowait, item)
-        except RuntimeError:
-            self.cancelled = True
+    def arrive(self, item: DeltaLike | BaseException | None) -> None:
+        """Called on the event loop."""
+        self._arrived.put_nowait(item)
 
 
-@dataclass
-class _Running:
-    """A ticket whose answer is being written."""
-
-    ticket: Ticket
-    deltas: Iterator[DeltaLike]
-    begun: bool = False
+Item = tuple[Ticket, "DeltaLike | BaseException | None"]
 
 
 class ModelWorker:
@@ -104,22 +128,28 @@ class ModelWorker:
     def __init__(self, name: str, chat: ChatLike, *, max_running: int, max_waiting: int) -> None:
         self.name, self.chat = name, chat
         self.max_running, self.max_waiting = max_running, max_waiting
+        self.failure: BaseException | None = None
+        self.watch: Callable[[Ticket, DeltaLike | BaseException | None], None] | None = None
         self._line: deque[Ticket] = deque()
-        self._running: list[_Running] = []  # touched by the thread only; its length may be read anywhere
+        self._gone: list[Ticket] = []  # cancelled while they ran, not yet taken out
+        self._running: dict[int, Ticket] = {}  # touched by the thread only; its length may be read anywhere
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def submit(self, ask: Ask) -> Ticket:
+    def check_room(self) -> None:
+        """Refuse a request before anybody works on it."""
+        if self.failure is not None:
+            raise BusyError(f"{self.name} has failed and takes no request; its server must be started again.")
+        if self._closed:
+            raise BusyError(f"The server is shutting down; {self.name} takes no new request.")
+        if (waiting := len(self._line)) >= self.max_waiting:
+            raise BusyError(f"{self.name} is busy: {waiting} requests already wait; try again in a moment.")
+
+    def submit(self, request: RequestLike) -> Ticket:
         with self._changed:
-            if self._closed:
-                raise BusyError(f"The server is shutting down; {self.name} takes no new request.")
-            if len(self._line) >= self.max_waiting:
-                waiting = len(self._line)
-                raise BusyError(
-                    f"{self.name} is busy: {waiting} requests already wait; try again in a moment."
-                )
-            ticket = Ticket(self, ask)
+            self.check_room()
+            ticket = Ticket(self, request)
             self._line.append(ticket)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=f"model:{self.name}", daemon=True)
@@ -129,9 +159,14 @@ class ModelWorker:
 
     def cancel(self, ticket: Ticket) -> None:
         with self._changed:
+            if ticket.cancelled:
+                return
             ticket.cancelled = True
             if ticket in self._line:
                 self._line.remove(ticket)
+            else:
+                self._gone.append(ticket)
+                self._changed.notify()
 
     @property
     def waiting(self) -> int:
@@ -148,67 +183,107 @@ class ModelWorker:
             dropped = list(self._line)
             self._line.clear()
             self._changed.notify_all()
-        for ticket in dropped:
-            ticket.put(BusyError("The server is shutting down; this request was not begun."))
+        message = "The server is shutting down; this request was not begun."
+        self._deliver([(ticket, BusyError(message)) for ticket in dropped])
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
 
     # --- on the model's thread ----------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        try:
+            desk = self.chat.desk()
+        except BaseException as error:
+            self._fail(error)
+            return
         while True:
             with self._changed:
-                while not (self._line or self._running or self._closed):
+                while not (self._line or self._running or self._gone or self._closed):
                     self._changed.wait()
                 if self._closed:
                     break
+                gone, self._gone = self._gone, []
                 room = self.max_running - len(self._running)
                 admitted = [self._line.popleft() for _ in range(min(room, len(self._line)))]
+            for ticket in gone:
+                self._drop(desk, ticket)
             for ticket in admitted:
-                self._begin(ticket)
-            for running in list(self._running):
-                self._advance(running)
-        for running in list(self._running):
-            self._end(running, BusyError("The server is shutting down; this answer was not finished."))
+                self._begin(desk, ticket)
+            if self._running and not self._step(desk):
+                return
+        self._fail_all(BusyError("The server is shutting down; this answer was not finished."))
 
-    def _begin(self, ticket: Ticket) -> None:
+    def _begin(self, desk: DeskLike, ticket: Ticket) -> None:
         ticket.t_started = time.perf_counter()
-        ask = ticket.ask
         try:
-            messages: Sequence[Message] = ask.messages
-            if ask.fit:
-                messages, ticket.dropped = self.chat.fit(messages, ask.params.max_tokens)
-            deltas = self.chat.stream(messages, ask.params, stop=ask.stop)
+            ticket.handle = desk.begin(ticket.request)
         except Exception as error:
-            ticket.put(error)
+            self._deliver([(ticket, error)])
         else:
-            self._running.append(_Running(ticket, deltas))
+            self._running[ticket.handle] = ticket
 
-    def _advance(self, running: _Running) -> None:
-        """Take one delta of one answer."""
-        ticket = running.ticket
-        if ticket.cancelled:
-            self._end(running, None)
-            return
+    def _step(self, desk: DeskLike) -> bool:
+        """One step for all; False if the model failed for good."""
         try:
-            delta = next(running.deltas, None)
-        except Exception as error:
-            self._end(running, error)
-            return
-        if delta is None:
-            self._end(running, None)
-            return
-        if not running.begun:
-            ticket.t_first, running.begun = time.perf_counter(), True
-        ticket.t_finished = time.perf_counter()
-        ticket.put(delta)
+            deltas = desk.step()
+        except ZigguratError as error:  # the engine dropped its requests and can go on
+            self._fail_all(error)
+            desk.reset()
+            return True
+        except BaseException as error:
+            self._fail(error)
+            return False
+        now = time.perf_counter()
+        items: list[Item] = []
+        for handle, delta in deltas:
+            ticket = self._running.get(handle)
+            if ticket is None:
+                continue
+            ticket.t_first = now if ticket.t_first < ticket.t_started else ticket.t_first
+            ticket.t_finished = now
+            items.append((ticket, delta))
+            if delta.finish is not None:
+                ticket.unfinished -= 1
+                if ticket.unfinished == 0:
+                    del self._running[handle]
+                    items.append((ticket, None))
+        self._deliver(items)
+        return True
 
-    def _end(self, running: _Running, outcome: BaseException | None) -> None:
-        self._running.remove(running)
-        try:
-            close = getattr(running.deltas, "close", None)
-            if close is not None:
-                close()
-        except Exception as error:  # closing failed: the client hears of it, the thread lives on
-            outcome = outcome or error
-        running.ticket.put(outcome)
+    def _drop(self, desk: DeskLike, ticket: Ticket) -> None:
+        if ticket.handle is not None and self._running.pop(ticket.handle, None) is not None:
+            desk.cancel(ticket.handle)
+            self._deliver([(ticket, None)])
+
+    def _fail(self, error: BaseException) -> None:
+        """The model is lost: everybody hears of it, and nobody is admitted any more."""
+        with self._changed:
+            self.failure = error
+            waiting = list(self._line)
+            self._line.clear()
+        self._fail_all(error)
+        self._deliver([(ticket, error) for ticket in waiting])
+
+    def _fail_all(self, error: BaseException) -> None:
+        failed = list(self._running.values())
+        self._running.clear()
+        self._deliver([(ticket, error) for ticket in failed])
+
+    def _deliver(self, items: Sequence[Item]) -> None:
+        """Wake each event loop once. One that has gone away counts as clients that have gone away."""
+        for loop in {ticket.loop for ticket, _ in items}:
+            own = [(ticket, item) for ticket, item in items if ticket.loop is loop]
+            try:
+                loop.call_soon_threadsafe(_arrive, own, self.watch)
+            except RuntimeError:
+                for ticket, _ in own:
+                    self.cancel(ticket)
+
+
+def _arrive(
+    items: Sequence[Item], watch: Callable[[Ticket, DeltaLike | BaseException | None], None] | None
+) -> None:
+    for ticket, item in items:
+        if watch is not None:
+            watch(ticket, item)
+        ticket.arrive(item)

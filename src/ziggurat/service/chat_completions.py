@@ -1,0 +1,195 @@
+"""`POST /v1/chat/completions`, whole or streamed, any number of choices, with log-probabilities and tools.
+
+A stream: for each choice one chunk with its role, then its text, then one chunk with an empty delta and the reason it
+ended; then the usage, where it was asked for; then [DONE]. A tool call is sent when it is whole, in one piece.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal
+
+import anyio.to_thread
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from starlette.responses import JSONResponse, Response
+
+from ziggurat.service.bodies import MaxTokens, OpenAITurn, read_body, to_messages
+from ziggurat.service.limits import Limits
+from ziggurat.service.logprobs import chat_logprobs
+from ziggurat.service.sampling import SamplingBody
+from ziggurat.service.shelf import Served, Shelf
+from ziggurat.service.streams import DONE, Choice, Tally, event, gather, stream
+from ziggurat.service.tools import ToolCall, no_tools, read_calls
+from ziggurat.service.worker import DeltaLike
+
+NOT_BUILT = (
+    "functions",
+    "function_call",
+    "response_format",
+    "structured_outputs",
+    "audio",
+    "web_search_options",
+)
+"""Refused with 400 unless empty: silence would be a wrong answer."""
+
+ToolName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+
+
+class Function(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    name: ToolName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class Tool(BaseModel):
+    type: Literal["function"]
+    function: Function
+
+
+class ChatCompletionBody(SamplingBody):
+    messages: list[OpenAITurn]
+    max_tokens: MaxTokens | None = None
+    max_completion_tokens: MaxTokens | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    tools: Annotated[list[Tool], Field(max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ChatCompletionBody:
+        extra = self.model_extra or {}
+        for name in NOT_BUILT:
+            if extra.get(name) not in (None, False, 0, [], {}, {"type": "text"}):
+                raise ValueError(f"{name} is not supported by this server yet; leave it out")
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs: true")
+        if self.tool_choice not in (None, "none", "auto"):
+            raise ValueError(
+                f"tool_choice {self.tool_choice!r} is not supported by this server yet; use auto or none"
+            )
+        return self
+
+    def tool_list(self) -> list[dict[str, Any]] | None:
+        if not self.tools or self.tool_choice == "none":
+            return None
+        return [tool.model_dump(exclude_none=True) for tool in self.tools]
+
+
+def chat_completion_routes(shelf: Shelf, limits: Limits) -> APIRouter:
+    routes = APIRouter(prefix="/v1")
+
+    @routes.post("/chat/completions", response_model=None)
+    async def chat_completions(request: Request) -> Response:
+        body = await read_body(request, ChatCompletionBody, limits)
+        served = shelf[body.model]
+        served.worker.check_room()
+        tools = body.tool_list()
+        if tools and not served.worker.chat.uses_tools:
+            raise no_tools(body.model)
+        messages = to_messages(body.messages, limits)
+        params = body.params(
+            limits,
+            max_tokens=body.max_completion_tokens or body.max_tokens,
+            logprobs=(body.top_logprobs or 0) if body.logprobs else 0,
+        )
+        prepared = await anyio.to_thread.run_sync(
+            lambda: served.worker.chat.prepare(messages, params, stop=body.stops, tools=tools)
+        )
+        ticket = served.worker.submit(prepared)
+        shape = _Shape(body, served)
+        if not body.stream:
+            (tally,) = await gather(request, [ticket])
+            return JSONResponse(shape.whole(tally))
+        return await stream(
+            request, ticket, pieces=shape.pieces, tail=shape.tail, keepalive_s=limits.keepalive_s
+        )
+
+    return routes
+
+
+class _Shape:
+    """The answer to one request, as JSON."""
+
+    def __init__(self, body: ChatCompletionBody, served: Served) -> None:
+        self.body, self.chat = body, served.worker.chat
+        self.common = {
+            "id": f"chatcmpl-{secrets.token_hex(12)}",
+            "created": int(time.time()),
+            "model": body.model,
+            "system_fingerprint": served.fingerprint,
+        }
+        self.begun: set[int] = set()
+
+    def whole(self, tally: Tally) -> dict[str, Any]:
+        choices = [self._choice(index, tally.choices[index]) for index in sorted(tally.choices)]
+        return {**self.common, "object": "chat.completion", "choices": choices, "usage": tally.usage()}
+
+    def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        calls = read_calls(choice.calls)
+        message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None}
+        if calls:
+            message["content"] = choice.text or None
+            message["tool_calls"] = [call.as_json() for call in calls]
+        told = {
+            "index": index,
+            "message": message,
+            "finish_reason": _finish(choice, calls),
+            "logprobs": self._logprobs(choice.tokens),
+        }
+        if self.body.return_token_ids:
+            told["token_ids"] = [token.id for token in choice.tokens]
+        return told
+
+    def _logprobs(self, tokens: Iterable[Any]) -> dict[str, Any] | None:
+        if not self.body.logprobs:
+            return None
+        return chat_logprobs(list(tokens), self.chat.token_name, self.chat.token_bytes)
+
+    # --- streamed -----------------------------------------------------------------------------------------------
+
+    def pieces(self, delta: DeltaLike, tally: Tally) -> Iterator[bytes]:
+        if delta.choice not in self.begun:
+            self.begun.add(delta.choice)
+            yield self._chunk(delta.choice, {"role": "assistant", "content": ""})
+        said = delta.text if delta.call is None else ""
+        if said or (self.body.logprobs and delta.tokens):
+            yield self._chunk(delta.choice, {"content": said}, logprobs=self._logprobs(delta.tokens))
+        if delta.finish is None:
+            return
+        choice = tally.choices[delta.choice]
+        calls = read_calls(choice.calls)
+        for number, call in enumerate(calls):
+            yield self._chunk(delta.choice, {"tool_calls": [{"index": number, **call.as_json()}]})
+        yield self._chunk(delta.choice, {}, finish=_finish(choice, calls))
+
+    def tail(self, tally: Tally) -> Iterator[bytes]:
+        if self._wants_usage:
+            yield event(
+                {**self.common, "object": "chat.completion.chunk", "choices": [], "usage": tally.usage()}
+            )
+        yield DONE
+
+    @property
+    def _wants_usage(self) -> bool:
+        return self.body.stream_options is not None and self.body.stream_options.include_usage
+
+    def _chunk(
+        self,
+        index: int,
+        delta: dict[str, Any],
+        *,
+        finish: str | None = None,
+        logprobs: dict[str, Any] | None = None,
+    ) -> bytes:
+        choice = {"index": index, "delta": delta, "finish_reason": finish, "logprobs": logprobs}
+        usage = {"usage": None} if self._wants_usage else {}
+        return event({**self.common, "object": "chat.completion.chunk", "choices": [choice], **usage})
+
+
+def _finish(choice: Choice, calls: list[ToolCall]) -> str:
+    return "tool_calls" if calls and choice.finish == "stop" else choice.finish

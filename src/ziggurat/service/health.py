@@ -1,0 +1,47 @@
+"""Is it alive, may it be asked, which version is it: for load balancers and people with a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse
+
+from ziggurat import __version__
+from ziggurat.service.problems import RETRY_AFTER_S, error_body
+from ziggurat.service.shelf import Shelf
+
+
+def health_routes(shelf: Shelf) -> APIRouter:
+    routes = APIRouter()
+
+    @routes.get("/health")
+    async def health() -> JSONResponse:
+        """200 while every model's thread can work, 503 once one has failed."""
+        models: dict[str, Any] = {
+            served.card.name: {
+                "running": served.worker.running,
+                "waiting": served.worker.waiting,
+                "failed": served.worker.failure is not None,
+            }
+            for served in shelf
+        }
+        failed = any(model["failed"] for model in models.values())
+        status = "failed" if failed else "ok"
+        return JSONResponse(
+            {"status": status, "version": __version__, "models": models}, 503 if failed else 200
+        )
+
+    @routes.get("/ready")
+    async def ready() -> JSONResponse:
+        """200 while new requests are taken; 503 while the server drains or a model has failed."""
+        if shelf.draining or any(served.worker.failure is not None for served in shelf):
+            reason = "The server is shutting down." if shelf.draining else "A model has failed."
+            return JSONResponse(error_body(503, reason), 503, {"Retry-After": str(RETRY_AFTER_S)})
+        return JSONResponse({"status": "ready"})
+
+    @routes.get("/version")
+    async def version() -> dict[str, str]:
+        return {"version": __version__}
+
+    return routes

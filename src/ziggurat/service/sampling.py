@@ -1,0 +1,99 @@
+"""What both of OpenAI's generation endpoints ask of the sampler, with vLLM's extras, each within its bounds.
+
+Accepted and left unread, because they change nothing here: `user`, `safety_identifier`, `prompt_cache_key`, `store`,
+`metadata`, `service_tier`, `reasoning_effort`, `verbosity`, `parallel_tool_calls`, `modalities`, `prediction`, and
+every field that nobody knows.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from ziggurat.engine.params import SamplingParams
+from ziggurat.service.bodies import MaxTokens, ModelName, Seed, Temperature
+from ziggurat.service.limits import Limits
+from ziggurat.service.problems import ApiError
+
+MAX_STOPS = 32
+"""OpenAI takes 4; evaluation harnesses send more."""
+MAX_N = 128
+
+StopString = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
+Bias = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+TokenId = Annotated[int, Field(ge=0)]
+
+
+class StreamOptions(BaseModel):
+    include_usage: bool = False
+    continuous_usage_stats: bool = False
+
+
+class SamplingBody(BaseModel):
+    """The fields that `POST /v1/chat/completions` and `POST /v1/completions` share."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: ModelName
+    temperature: Temperature | None = None
+    top_p: Share | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: Annotated[dict[TokenId, Bias], Field(max_length=1024)] | None = None
+    seed: Seed | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_N)] | None = None
+    stop: StopString | Annotated[list[StopString], Field(max_length=MAX_STOPS)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    # vLLM's
+    top_k: Annotated[int, Field(ge=-1)] | None = None
+    min_p: Share | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = None
+    min_tokens: Annotated[int, Field(ge=0)] | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=MAX_STOPS)] | None = None
+    return_token_ids: bool | None = None
+
+    @model_validator(mode="after")
+    def _options_of_a_stream(self) -> SamplingBody:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options needs stream: true")
+        return self
+
+    @property
+    def stops(self) -> list[str]:
+        return [self.stop] if isinstance(self.stop, str) else list(self.stop or ())
+
+    def params(
+        self,
+        limits: Limits,
+        *,
+        max_tokens: MaxTokens | None,
+        logprobs: int = 0,
+        prompt_logprobs: int | None = None,
+        n: int | None = None,
+    ) -> SamplingParams:
+        """As the engine wants them. Without a seed one is drawn, so that an answer can be told how to repeat."""
+        if max_tokens is not None and max_tokens > limits.max_tokens:
+            message = f"max_tokens is {max_tokens}; this server writes at most {limits.max_tokens}."
+            raise ApiError(400, message, param="max_tokens")
+        return SamplingParams(
+            temperature=1.0 if self.temperature is None else self.temperature,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            top_k=max(self.top_k or 0, 0),
+            min_p=self.min_p or 0.0,
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            repetition_penalty=self.repetition_penalty or 1.0,
+            logit_bias=tuple((self.logit_bias or {}).items()),
+            max_tokens=max_tokens or limits.max_tokens,
+            min_tokens=self.min_tokens or 0,
+            stop_ids=frozenset(self.stop_token_ids or ()),
+            seed=secrets.randbelow(2**31) if self.seed is None else self.seed,
+            n=n or self.n or 1,
+            logprobs=logprobs,
+            prompt_logprobs=prompt_logprobs,
+        )

@@ -1,0 +1,59 @@
+"""Tool calls: from what the model wrote to OpenAI's shape.
+
+A model that was taught tools writes a call as `{"name": ..., "arguments": {...}}` after its tool token. What it wrote
+may be cut off (the token limit) or not be JSON; then the arguments are handed on as they stand, as OpenAI does, and the
+client's own check finds them wanting.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ziggurat.service.problems import ApiError
+
+_NAME = re.compile(r'^\s*\{\s*"name"\s*:\s*"([^"]*)"')
+_ARGUMENTS = re.compile(r'"arguments"\s*:\s*')
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    id: str
+    name: str
+    arguments: str  # JSON, if the model wrote JSON
+
+    def as_json(self) -> dict[str, Any]:
+        function = {"name": self.name, "arguments": self.arguments}
+        return {"id": self.id, "type": "function", "function": function}
+
+
+def read_calls(texts: Sequence[str]) -> list[ToolCall]:
+    """The calls of one answer; text without a name is no call."""
+    read = [_read(text) for text in texts]
+    return [ToolCall(f"call_{secrets.token_hex(12)}", *found) for found in read if found is not None]
+
+
+def _read(text: str) -> tuple[str, str] | None:
+    """(name, arguments)."""
+    try:
+        whole = json.loads(text)
+    except ValueError:
+        whole = None
+    if isinstance(whole, dict) and isinstance(whole.get("name"), str):
+        arguments = whole.get("arguments", {})
+        return whole["name"], arguments if isinstance(arguments, str) else _dump(arguments)
+    name, begun = _NAME.match(text), _ARGUMENTS.search(text)
+    return (name[1], text[begun.end() :] if begun else "") if name else None
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def no_tools(model: str) -> ApiError:
+    message = f"{model} was not taught to use tools; leave out tools, or ask a model that was."
+    return ApiError(400, message, param="tools", code="unsupported_value")
