@@ -69,13 +69,19 @@ class FakeChat:
         stop: Sequence[str] = (),
         fit: bool = False,
         tools: Sequence[dict[str, Any]] | None = None,
+        form: object = None,
     ) -> FakeRequest:
         """With `fit`, keeps the last `context_messages` messages."""
         kept = list(messages)[-self.context_messages :] if fit else list(messages)
         return FakeRequest(kept, params, stop, len(messages) - len(kept))
 
     def prepare_raw(
-        self, prompt: str | Sequence[int], params: SamplingParams, *, stop: Sequence[str] = ()
+        self,
+        prompt: str | Sequence[int],
+        params: SamplingParams,
+        *,
+        stop: Sequence[str] = (),
+        form: object = None,
     ) -> FakeRequest:
         text = prompt if isinstance(prompt, str) else self.text_of(prompt)
         ids = self.raw_ids(prompt) if isinstance(prompt, str) else prompt

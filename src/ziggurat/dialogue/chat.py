@@ -12,8 +12,9 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ziggurat.dialogue.desk import Delta, Desk, Request, Usage, Writer, token_name
 from ziggurat.dialogue.stops import StopAtStrings, StopStrings
@@ -21,6 +22,7 @@ from ziggurat.engine.engine import Engine, check_prompt
 from ziggurat.engine.events import Finish
 from ziggurat.engine.generate import generate
 from ziggurat.engine.params import SamplingParams
+from ziggurat.engine.rows import LogitsMask
 from ziggurat.engine.shared import SharedEngine
 from ziggurat.errors import ModelFolderError, UsageError
 from ziggurat.model.accounting import cache_bytes_per_token
@@ -31,6 +33,9 @@ from ziggurat.records import Message
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.precision import choose_dtype
+
+if TYPE_CHECKING:
+    from ziggurat.dialogue.grammar import Form, Forms
 
 ARENA_BYTES = 1 << 30
 """Room for keys and values of all requests of a model; when it is full, the youngest wait."""
@@ -169,8 +174,7 @@ class Chat:
         return self._generate(self._raw_prompts(texts), self._with_stops(params), stop)
 
     def _with_stops(self, params: SamplingParams) -> SamplingParams:
-        ends = {self.tokenizer.endoftext_id} if self.is_base else self.template.stop_ids
-        return dataclasses.replace(params, stop_ids=params.stop_ids | ends)
+        return dataclasses.replace(params, stop_ids=params.stop_ids | self._ends)
 
     def _stream(self, ids: list[int], params: SamplingParams, stop: Sequence[str]) -> Iterator[Delta]:
         if params.n != 1 or params.beam:
@@ -224,8 +228,10 @@ class Chat:
     def token_name(self, id: int) -> str:
         return token_name(self.tokenizer, id)
 
-    def token_bytes(self, id: int) -> bytes:
-        return self.tokenizer.token_bytes(id) if id < self.tokenizer.vocab_size else b""
+    def token_bytes(self, id: int) -> bytes | None:
+        """What a token adds to the text; None for one that is silent."""
+        silent = id >= self.tokenizer.vocab_size or id in self.tokenizer.special_ids
+        return None if silent else self.tokenizer.token_bytes(id)
 
     def tokenizer_info(self) -> dict[str, Any]:
         """What a client needs to know to write prompts of its own."""
@@ -250,22 +256,51 @@ class Chat:
         stop: Sequence[str] = (),
         fit: bool = False,
         tools: Sequence[dict[str, Any]] | None = None,
+        form: Form | None = None,
     ) -> Request:
-        """A conversation as a request. With `fit`, its oldest turns are dropped if it outgrew the context."""
+        """A conversation as a request. With `fit`, its oldest turns are dropped if it outgrew the context.
+
+        `form`: what the answer must look like; see dialogue/grammar.py.
+        """
         kept, dropped = self.fit(messages, params.max_tokens) if fit else (list(messages), 0)
         ids = self._prompts([kept], tools)[0]
         self._must_fit(ids)
         tool_id = self._tool_id if tools and self.uses_tools else None
-        return Request(ids=ids, params=self._with_stops(params), stop=stop, dropped=dropped, tool_id=tool_id)
+        return Request(
+            ids=ids,
+            params=self._with_stops(params),
+            stop=stop,
+            dropped=dropped,
+            mask=self._mask(form),
+            tool_id=tool_id,
+        )
 
     def prepare_raw(
-        self, prompt: str | Sequence[int], params: SamplingParams, *, stop: Sequence[str] = ()
+        self,
+        prompt: str | Sequence[int],
+        params: SamplingParams,
+        *,
+        stop: Sequence[str] = (),
+        form: Form | None = None,
     ) -> Request:
         """Raw text (special tokens are parsed) or ids as a request: nothing is put before them."""
         ids = self.raw_ids(prompt) if isinstance(prompt, str) else prompt
         ids = ids or [self.tokenizer.endoftext_id]
         self._must_fit(ids)
-        return Request(ids=ids, params=self._with_stops(params), stop=stop)
+        return Request(ids=ids, params=self._with_stops(params), stop=stop, mask=self._mask(form))
+
+    def _mask(self, form: Form | None) -> LogitsMask | None:
+        return None if form is None else self._forms.mask(form)
+
+    @cached_property
+    def _forms(self) -> Forms:
+        from ziggurat.dialogue.grammar import Forms  # only who asks for a form waits for it
+
+        return Forms(self.tokenizer, self.model.config.vocab_size, self._ends)
+
+    @property
+    def _ends(self) -> frozenset[int]:
+        return frozenset({self.tokenizer.endoftext_id}) if self.is_base else self.template.stop_ids
 
     def _must_fit(self, ids: Sequence[int]) -> None:
         check_prompt(ids, self.context, self.model.config.vocab_size)

@@ -16,10 +16,11 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from starlette.responses import JSONResponse, Response
 
+from ziggurat.dialogue.grammar import Form
 from ziggurat.service.bodies import MaxTokens, OpenAITurn, read_body, to_messages
 from ziggurat.service.limits import Limits
 from ziggurat.service.logprobs import chat_logprobs
-from ziggurat.service.sampling import SamplingBody
+from ziggurat.service.sampling import SamplingBody, as_schema
 from ziggurat.service.shelf import Served, Shelf
 from ziggurat.service.streams import DONE, Choice, Tally, event, gather, stream
 from ziggurat.service.tools import ToolCall, no_tools, read_calls
@@ -51,6 +52,34 @@ class Tool(BaseModel):
     function: Function
 
 
+class NamedFunction(BaseModel):
+    name: ToolName
+
+
+class NamedTool(BaseModel):
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class JsonSchema(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    name: ToolName
+    schema_: Annotated[dict[str, Any], Field(alias="schema", default_factory=dict)]
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _schema_given(self) -> ResponseFormat:
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError("response_format of type json_schema needs json_schema")
+        return self
+
+
 class ChatCompletionBody(SamplingBody):
     messages: list[OpenAITurn]
     max_tokens: MaxTokens | None = None
@@ -58,7 +87,8 @@ class ChatCompletionBody(SamplingBody):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    response_format: ResponseFormat | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> ChatCompletionBody:
@@ -68,11 +98,25 @@ class ChatCompletionBody(SamplingBody):
                 raise ValueError(f"{name} is not supported by this server yet; leave it out")
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
-        if self.tool_choice not in (None, "none", "auto"):
-            raise ValueError(
-                f"tool_choice {self.tool_choice!r} is not supported by this server yet; use auto or none"
-            )
+        if isinstance(self.tool_choice, NamedTool):
+            name = self.tool_choice.function.name
+            if name not in [tool.function.name for tool in self.tools or ()]:
+                raise ValueError(f"tool_choice names {name}, which is not among tools")
+        elif self.tool_choice == "required" and not self.tools:
+            raise ValueError("tool_choice is required and there are no tools")
         return self
+
+    def form(self) -> Form | None:
+        if self.tools and self.tool_choice == "required":
+            return Form.call([tool.function.model_dump() for tool in self.tools])
+        if isinstance(self.tool_choice, NamedTool):
+            name = self.tool_choice.function.name
+            chosen = [t.function.model_dump() for t in self.tools or () if t.function.name == name]
+            return Form.call(chosen)
+        wanted = self.response_format
+        if wanted is None or wanted.type == "text":
+            return super().form()
+        return as_schema({"type": "object"} if wanted.json_schema is None else wanted.json_schema.schema_)
 
     def tool_list(self) -> list[dict[str, Any]] | None:
         if not self.tools or self.tool_choice == "none":
@@ -97,8 +141,9 @@ def chat_completion_routes(shelf: Shelf, limits: Limits) -> APIRouter:
             max_tokens=body.max_completion_tokens or body.max_tokens,
             logprobs=(body.top_logprobs or 0) if body.logprobs else 0,
         )
+        form = body.form()
         prepared = await anyio.to_thread.run_sync(
-            lambda: served.worker.chat.prepare(messages, params, stop=body.stops, tools=tools)
+            lambda: served.worker.chat.prepare(messages, params, stop=body.stops, tools=tools, form=form)
         )
         ticket = served.worker.submit(prepared)
         shape = _Shape(body, served)
@@ -138,7 +183,7 @@ class _Shape:
         told = {
             "index": index,
             "message": message,
-            "finish_reason": _finish(choice, calls),
+            "finish_reason": self._finish(choice, calls),
             "logprobs": self._logprobs(choice.tokens),
         }
         if self.body.return_token_ids:
@@ -165,7 +210,7 @@ class _Shape:
         calls = read_calls(choice.calls)
         for number, call in enumerate(calls):
             yield self._chunk(delta.choice, {"tool_calls": [{"index": number, **call.as_json()}]})
-        yield self._chunk(delta.choice, {}, finish=_finish(choice, calls))
+        yield self._chunk(delta.choice, {}, finish=self._finish(choice, calls))
 
     def tail(self, tally: Tally) -> Iterator[bytes]:
         if self._wants_usage:
@@ -190,6 +235,7 @@ class _Shape:
         usage = {"usage": None} if self._wants_usage else {}
         return event({**self.common, "object": "chat.completion.chunk", "choices": [choice], **usage})
 
-
-def _finish(choice: Choice, calls: list[ToolCall]) -> str:
-    return "tool_calls" if calls and choice.finish == "stop" else choice.finish
+    def _finish(self, choice: Choice, calls: list[ToolCall]) -> str:
+        """A function that was forced by its name ends with `stop`, as at OpenAI's."""
+        called = calls and choice.finish == "stop" and not isinstance(self.body.tool_choice, NamedTool)
+        return "tool_calls" if called else choice.finish

@@ -82,8 +82,9 @@ def completion_routes(shelf: Shelf, limits: Limits) -> APIRouter:
             prompt_logprobs=body.logprobs if body.echo else None,
             n=body.best_of,
         )
+        form = body.form()
         prepared = await anyio.to_thread.run_sync(
-            lambda: [chat.prepare_raw(prompt, params, stop=body.stops) for prompt in prompts]
+            lambda: [chat.prepare_raw(prompt, params, stop=body.stops, form=form) for prompt in prompts]
         )
         tickets = [served.worker.submit(one) for one in prepared]
         shape = _Shape(body, served, [list(one.ids) for one in prepared], scores_only=wanted == 0)

@@ -13,15 +13,17 @@ from ziggurat.dialogue.desk import finite
 
 Name = Callable[[int], str]
 """A token's text."""
-Raw = Callable[[int], bytes]
-"""A token's bytes."""
+Raw = Callable[[int], bytes | None]
+"""A token's bytes; None for one that is silent."""
 
 
 def chat_logprobs(tokens: Sequence[Any], name: Name, raw: Raw) -> dict[str, Any]:
     """`choices[].logprobs` of a chat completion."""
 
     def entry(id: int, logprob: float) -> dict[str, Any]:
-        return {"token": name(id), "logprob": finite(logprob), "bytes": list(raw(id))}
+        said = raw(id)
+        spelled = None if said is None else list(said)
+        return {"token": name(id), "logprob": finite(logprob), "bytes": spelled}
 
     content = [
         {**entry(token.id, token.logprob), "top_logprobs": [entry(id, value) for id, value in token.top]}

@@ -7,11 +7,13 @@ every field that nobody knows.
 
 from __future__ import annotations
 
+import json
 import secrets
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from ziggurat.dialogue.grammar import Form
 from ziggurat.engine.params import SamplingParams
 from ziggurat.service.bodies import MaxTokens, ModelName, Seed, Temperature
 from ziggurat.service.limits import Limits
@@ -31,6 +33,49 @@ TokenId = Annotated[int, Field(ge=0)]
 class StreamOptions(BaseModel):
     include_usage: bool = False
     continuous_usage_stats: bool = False
+
+
+class StructuredOutputs(BaseModel):
+    """vLLM's: one of these says what the answer must look like."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    json_: Annotated[dict[str, Any] | str | None, Field(alias="json")] = None
+    json_object: bool | None = None
+    regex: Annotated[str, Field(min_length=1)] | None = None
+    choice: (
+        Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=1000)] | None
+    ) = None
+    grammar: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> StructuredOutputs:
+        given = [self.json_ is not None, bool(self.json_object), self.regex is not None]
+        if sum([*given, self.choice is not None, self.grammar is not None]) != 1:
+            raise ValueError("give exactly one of json, json_object, regex, choice and grammar")
+        return self
+
+    def form(self) -> Form:
+        if self.regex is not None:
+            return Form("regex", self.regex)
+        if self.choice is not None:
+            return Form.choice(self.choice)
+        if self.grammar is not None:
+            return Form("grammar", self.grammar)
+        schema = {"type": "object"} if self.json_ is None else self.json_
+        return as_schema(schema)
+
+
+def as_schema(schema: dict[str, Any] | str) -> Form:
+    """A JSON schema, written out or as an object."""
+    if isinstance(schema, str):
+        try:
+            schema = json.loads(schema)
+        except ValueError as error:
+            raise ApiError(400, f"Invalid schema for response_format: it is not JSON ({error}).") from None
+    if not isinstance(schema, dict):
+        raise ApiError(400, "Invalid schema for response_format: it must be an object.")
+    return Form.schema(schema)
 
 
 class SamplingBody(BaseModel):
@@ -56,12 +101,17 @@ class SamplingBody(BaseModel):
     min_tokens: Annotated[int, Field(ge=0)] | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=MAX_STOPS)] | None = None
     return_token_ids: bool | None = None
+    structured_outputs: StructuredOutputs | None = None
 
     @model_validator(mode="after")
     def _options_of_a_stream(self) -> SamplingBody:
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options needs stream: true")
         return self
+
+    def form(self) -> Form | None:
+        """What the answer must look like, where that was asked for."""
+        return self.structured_outputs.form() if self.structured_outputs else None
 
     @property
     def stops(self) -> list[str]:

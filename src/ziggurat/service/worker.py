@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ziggurat.errors import BusyError, ZigguratError
 
 if TYPE_CHECKING:
+    from ziggurat.dialogue.grammar import Form
     from ziggurat.engine.params import SamplingParams
     from ziggurat.records import Message
 
@@ -79,15 +80,21 @@ class ChatLike(Protocol):
         stop: Sequence[str] = (),
         fit: bool = False,
         tools: Sequence[dict[str, Any]] | None = None,
+        form: Form | None = None,
     ) -> RequestLike: ...
     def prepare_raw(
-        self, prompt: str | Sequence[int], params: SamplingParams, *, stop: Sequence[str] = ()
+        self,
+        prompt: str | Sequence[int],
+        params: SamplingParams,
+        *,
+        stop: Sequence[str] = (),
+        form: Form | None = None,
     ) -> RequestLike: ...
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]: ...
     def raw_ids(self, text: str) -> list[int]: ...
     def text_of(self, ids: Sequence[int]) -> str: ...
     def token_name(self, id: int) -> str: ...
-    def token_bytes(self, id: int) -> bytes: ...
+    def token_bytes(self, id: int) -> bytes | None: ...
     def tokenizer_info(self) -> dict[str, Any]: ...
 
 

@@ -1,0 +1,150 @@
+"""Answers of a given form: a JSON schema, a regular expression, one of several texts, a context-free grammar.
+
+A form is compiled (by llguidance, which also reads the schema) into a matcher over this tokenizer's bytes; before each
+token it says which may come next, and the engine, which knows no text, sees only that mask. Where the form is complete,
+nothing but a token that ends the answer is allowed; so an answer is valid, or it was cut off by a limit.
+
+JSON is written as `{"a": 1, "b": [2, 3]}`: one space after commas and colons and no other, for a small model asked for
+JSON may otherwise write spaces for ever. What of JSON Schema is understood: types, enum, const, properties, required,
+additionalProperties, patternProperties, items, prefixItems, min/max of lengths, items and numbers, pattern, format
+(of the common ones), anyOf, oneOf (as anyOf where the branches cannot both hold), allOf, $ref, $defs. Anything else is
+refused by name rather than ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import llguidance
+import numpy as np
+import torch
+from torch import Tensor
+
+from ziggurat.errors import UsageError
+from ziggurat.tokenizer.bpe import Tokenizer
+
+Kind = Literal["json_schema", "regex", "choice", "grammar", "tool"]
+JSON_OPTIONS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+MAX_FORM_CHARS = 100_000
+
+
+@dataclass(frozen=True)
+class Form:
+    """What an answer must look like; `text` is a JSON schema, a pattern, a list of texts as JSON, or a Lark grammar."""
+
+    kind: Kind
+    text: str
+
+    @classmethod
+    def schema(cls, schema: dict[str, Any]) -> Form:
+        return cls("json_schema", json.dumps(schema, ensure_ascii=False))
+
+    @classmethod
+    def choice(cls, texts: Sequence[str]) -> Form:
+        return cls("choice", json.dumps(list(texts), ensure_ascii=False))
+
+    @classmethod
+    def call(cls, tools: Sequence[dict[str, Any]]) -> Form:
+        """A call of one of these tools (`{"name", "parameters"}` each), in the words of the chat template."""
+        calls = [
+            {
+                "type": "object",
+                "properties": {
+                    "name": {"const": tool["name"]},
+                    "arguments": tool.get("parameters") or {"type": "object"},
+                },
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+            for tool in tools
+        ]
+        return cls("tool", json.dumps(calls[0] if len(calls) == 1 else {"anyOf": calls}, ensure_ascii=False))
+
+    def compiled(self) -> str:
+        """As llguidance takes it."""
+        matcher = llguidance.LLMatcher
+        if self.kind == "regex":
+            return matcher.grammar_from_regex(self.text)
+        if self.kind == "grammar":
+            return matcher.grammar_from_lark(self.text)
+        if self.kind == "choice":
+            texts = " | ".join(json.dumps(text, ensure_ascii=False) for text in json.loads(self.text))
+            return matcher.grammar_from_lark(f"start: {texts}")
+        schema = {**json.loads(self.text), "x-guidance": JSON_OPTIONS}
+        if self.kind == "tool":
+            return matcher.grammar_from_lark(f"start: <|tool|> call\ncall: %json {json.dumps(schema)}")
+        return matcher.grammar_from_json_schema(schema)
+
+
+class FormMask:
+    """The engine's `LogitsMask` for one completion of a form."""
+
+    def __init__(self, matcher: llguidance.LLMatcher, vocab_size: int) -> None:
+        self._matcher, self._vocab_size = matcher, vocab_size
+
+    def allowed(self) -> Tensor:
+        """(V,) bool."""
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        mask = np.unpackbits(bits, bitorder="little")[: self._vocab_size]
+        allowed = torch.zeros(self._vocab_size, dtype=torch.bool)
+        allowed[: len(mask)] = torch.from_numpy(mask.astype(bool))
+        return allowed
+
+    def accept(self, token: int) -> None:
+        self._matcher.consume_token(token)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FormMask:
+        return FormMask(self._matcher.deep_copy(), self._vocab_size)
+
+
+class Forms:
+    """Compiles forms for one tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int, ends: frozenset[int]) -> None:
+        """`vocab_size`: of the model's logits. `ends`: tokens that end an answer."""
+        self._vocab_size = vocab_size
+        wrapped = llguidance.TokenizerWrapper(_Bytes(tokenizer, vocab_size, ends))
+        self._tokenizer = llguidance.LLTokenizer(wrapped, n_vocab=vocab_size, eos_token=sorted(ends))
+        self._ready = lru_cache(maxsize=64)(self._compile)
+
+    def mask(self, form: Form) -> FormMask:
+        """A mask of its own for each request; a form that cannot be is refused by what is wrong with it."""
+        return FormMask(self._ready(form).deep_copy(), self._vocab_size)
+
+    def _compile(self, form: Form) -> llguidance.LLMatcher:
+        if len(form.text) > MAX_FORM_CHARS:
+            raise UsageError(
+                f"the {form.kind} has {len(form.text):,} characters; at most {MAX_FORM_CHARS:,} are read."
+            )
+        try:
+            matcher = llguidance.LLMatcher(self._tokenizer, form.compiled(), log_level=0)
+        except ValueError as error:
+            raise UsageError(_refusal(form, str(error))) from None
+        if matcher.is_error():
+            raise UsageError(_refusal(form, matcher.get_error()))
+        return matcher
+
+
+def _refusal(form: Form, reason: str) -> str:
+    first = reason.strip().splitlines()[0] if reason.strip() else "it cannot be compiled"
+    if form.kind in ("json_schema", "tool"):
+        return f"Invalid schema for response_format: {first}"
+    return f"the {form.kind} cannot be followed: {first}"
+
+
+class _Bytes:
+    """A tokenizer as llguidance wants it: the bytes of every token, and which of them are special."""
+
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int, ends: frozenset[int]) -> None:
+        self._tokenizer = tokenizer
+        self.eos_token_id, self.bos_token_id = min(ends), None
+        known = [tokenizer.token_bytes(id) for id in range(tokenizer.vocab_size)]
+        self.tokens = known + [b""] * (vocab_size - len(known))
+        self.special_token_ids = sorted(tokenizer.special_ids)
+
+    def __call__(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text)
