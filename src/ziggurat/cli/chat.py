@@ -117,12 +117,14 @@ def serve(
         list[str], typer.Argument(metavar="RUN...", help="Runs, model folders, or a whole ladder.")
     ],
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen at; others than loopback need --expose.")
+        str, typer.Option("--host", help="Address to listen at; others than loopback need --keys.")
     ] = ("127.0.0.1"),
     port: options.Port = None,
+    keys: Annotated[
+        Path | None, typer.Option("--keys", help="File of API keys; who asks must send one of them.")
+    ] = None,
     expose: Annotated[
-        bool,
-        typer.Option("--expose", help="Allow an address that other machines can reach; there is no login."),
+        bool, typer.Option("--expose", help="Allow an address that other machines can reach without keys.")
     ] = False,
     allowed_host: Annotated[
         list[str] | None, typer.Option("--allowed-host", help="A further name this server is reached by.")
@@ -135,6 +137,7 @@ def serve(
     ziggurat serve town                                # the latest run of each stage, side by side
     ziggurat serve town/pretrain town/sft town/ppo-2 --port 8080 --open
     ziggurat serve models/Qwen3-0.6B
+    ziggurat key new ana && ziggurat serve town/ppo --host 0.0.0.0 --keys keys.jsonl
     """
     from ziggurat.service.server import serve as serve_runs
 
@@ -145,7 +148,15 @@ def serve(
 
             webbrowser.open(address)
 
-    serve_runs(runs, host=host, port=port, expose=expose, allowed_hosts=allowed_host or (), ready=ready)
+    serve_runs(
+        runs,
+        host=host,
+        port=port,
+        expose=expose,
+        keys=keys,
+        allowed_hosts=allowed_host or (),
+        ready=ready,
+    )
 
 
 # --- parts of the commands ------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Request
 
 from ziggurat.service.bodies import ChatBody, read_body, to_messages, to_params
+from ziggurat.service.gate import admit
 from ziggurat.service.limits import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE
 from ziggurat.service.shelf import Shelf
 from ziggurat.service.streams import Tally, TicketStream, event, stream, timings
@@ -60,7 +61,7 @@ def chat_routes(shelf: Shelf) -> APIRouter:
         prepared = await anyio.to_thread.run_sync(
             lambda: served.worker.chat.prepare(messages, params, fit=True)
         )
-        ticket = served.worker.submit(prepared)
+        (ticket,) = admit(request, served, [prepared])
 
         def done(tally: Tally) -> list[bytes]:
             summary = {

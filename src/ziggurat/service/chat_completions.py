@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from ziggurat.dialogue.grammar import Form
 from ziggurat.service.bodies import MaxTokens, OpenAITurn, read_body, to_messages
+from ziggurat.service.gate import admit
 from ziggurat.service.limits import Limits
 from ziggurat.service.logprobs import chat_logprobs
 from ziggurat.service.sampling import SamplingBody, as_schema
@@ -145,7 +146,7 @@ def chat_completion_routes(shelf: Shelf, limits: Limits) -> APIRouter:
         prepared = await anyio.to_thread.run_sync(
             lambda: served.worker.chat.prepare(messages, params, stop=body.stops, tools=tools, form=form)
         )
-        ticket = served.worker.submit(prepared)
+        (ticket,) = admit(request, served, [prepared])
         shape = _Shape(body, served)
         if not body.stream:
             (tally,) = await gather(request, [ticket])

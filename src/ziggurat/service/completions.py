@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from starlette.responses import JSONResponse, Response
 
 from ziggurat.service.bodies import read_body
+from ziggurat.service.gate import admit
 from ziggurat.service.limits import Limits
 from ziggurat.service.logprobs import completion_logprobs
 from ziggurat.service.problems import ApiError
@@ -86,7 +87,7 @@ def completion_routes(shelf: Shelf, limits: Limits) -> APIRouter:
         prepared = await anyio.to_thread.run_sync(
             lambda: [chat.prepare_raw(prompt, params, stop=body.stops, form=form) for prompt in prompts]
         )
-        tickets = [served.worker.submit(one) for one in prepared]
+        tickets = admit(request, served, prepared)
         shape = _Shape(body, served, [list(one.ids) for one in prepared], scores_only=wanted == 0)
         if not body.stream:
             return JSONResponse(shape.whole(await gather(request, tickets)))

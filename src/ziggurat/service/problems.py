@@ -26,6 +26,9 @@ RETRY_AFTER_S = 2
 """What a busy server suggests. Town answers take well under a second, so the queue has moved on by then."""
 
 _TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
     404: "not_found_error",
     408: "timeout_error",
     413: "request_too_large",
@@ -37,10 +40,20 @@ class ApiError(Exception):
     """A request refused by the HTTP layer, before any model saw it."""
 
     def __init__(
-        self, status: int, message: str, *, param: str | None = None, code: str | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_s: int | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
+        self.retry_after_s = retry_after_s
+
+    def headers(self) -> dict[str, str]:
+        return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
 
 
 def error_type(status: int) -> str:
@@ -78,7 +91,11 @@ def _validation_body(problems: Any) -> dict[str, Any]:
 
 def response_for(error: BaseException) -> JSONResponse:
     status, body = describe(error)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
+    if isinstance(error, ApiError):
+        headers |= error.headers()
+    if 400 <= status < 500 and status not in (408, 429):
+        headers["x-should-retry"] = "false"  # the same request will fail again
     return JSONResponse(body, status, headers)
 
 

@@ -3,7 +3,7 @@
     create_app(models)     the ASGI application, for tests and for other servers
     serve(names)           load runs, listen, say where; returns on Ctrl-C
 
-It listens on loopback. There is no login, so listening further needs `expose=True`, said aloud.
+It listens on loopback. Listening further needs a file of keys, or `expose=True`, said aloud.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -28,8 +29,10 @@ from ziggurat.service import library, problems
 from ziggurat.service.chat_api import chat_routes
 from ziggurat.service.chat_completions import chat_completion_routes
 from ziggurat.service.completions import completion_routes
+from ziggurat.service.gate import Gate
 from ziggurat.service.guard import Guard, is_loopback
 from ziggurat.service.health import health_routes
+from ziggurat.service.keys import Keyring
 from ziggurat.service.limits import Limits
 from ziggurat.service.models_api import model_routes
 from ziggurat.service.shelf import Example, ModelCard, Shelf
@@ -53,6 +56,7 @@ def create_app(
     limits: Limits | None = None,
     allowed_hosts: Iterable[str] = (),
     exposed: bool = False,
+    keyring: Keyring | None = None,
 ) -> FastAPI:
     """The application over models that are already loaded."""
     limits = limits or Limits()
@@ -78,6 +82,7 @@ def create_app(
     for routes in (model_routes, chat_completion_routes, completion_routes):
         app.include_router(routes(shelf, limits))
     app.include_router(health_routes(shelf))
+    app.add_middleware(Gate, keyring=keyring)
     app.add_middleware(Guard, allowed_hosts=tuple(allowed_hosts), exposed=exposed)
     page, policy = chat_page()
 
@@ -166,6 +171,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int | None = None,
     expose: bool = False,
+    keys: Path | None = None,
     allowed_hosts: Sequence[str] = (),
     examples: Sequence[Example] | None = None,
     ready: Callable[[str], None] | None = None,
@@ -173,9 +179,11 @@ def serve(
     """Load the named runs, listen, and serve until Ctrl-C. `port` None: 8000 or the next free one; 0: any free one."""
     if not names:
         raise UsageError("Name at least one run to serve, for instance `ziggurat serve town/ppo`.")
-    if not is_loopback(host) and not expose:
+    keyring = Keyring(keys) if keys is not None else None
+    if not is_loopback(host) and keyring is None and not expose:
         raise UsageError(
-            f"{host} can be reached from other machines and there is no login; add --expose if that is what you want."
+            f"{host} can be reached from other machines: ask for keys with --keys FILE (`ziggurat key new` makes one), "
+            "or add --expose to let everybody in."
         )
     listener = listen(host, port)
     try:
@@ -190,7 +198,7 @@ def serve(
     except BaseException:
         listener.close()
         raise
-    if not is_loopback(host):
+    if not is_loopback(host) and keyring is None:
         err.print(f"Listening on {host} without a login: everybody who reaches this port can use the models.")
     app = create_app(
         {name: chat for name, (_, chat) in loaded.items()},
@@ -198,5 +206,6 @@ def serve(
         examples=examples,
         allowed_hosts=(host, socket.gethostname(), *allowed_hosts),
         exposed=not is_loopback(host),
+        keyring=keyring,
     )
     run_app(app, listener, ready or (lambda address: out.print(f"Chat at {address}  (Ctrl-C ends it)")))

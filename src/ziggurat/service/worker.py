@@ -106,6 +106,8 @@ class Ticket:
         self.unfinished = request.params.n
         self.handle: int | None = None  # the model's thread's own
         self.cancelled = False
+        self.tokens = 0  # that were written, as far as the event loop has heard
+        self.on_end: Callable[[int], None] | None = None  # told once, the tokens of prompt and completions
         self.t_submitted = self.t_started = self.t_first = self.t_finished = time.perf_counter()
         self.loop = asyncio.get_running_loop()
         self._arrived: asyncio.Queue[DeltaLike | BaseException | None] = asyncio.Queue()
@@ -118,11 +120,16 @@ class Ticket:
         return item
 
     def cancel(self) -> None:
-        """Stop as soon as possible. May be called at any time, and twice."""
+        """Stop as soon as possible; on the event loop, at any time, and twice if need be."""
         self.worker.cancel(self)
+        if self.on_end is not None:
+            on_end, self.on_end = self.on_end, None
+            on_end(len(self.request.ids) + self.tokens)
 
     def arrive(self, item: DeltaLike | BaseException | None) -> None:
         """Called on the event loop."""
+        if item is not None and not isinstance(item, BaseException):
+            self.tokens += len(item.tokens)
         self._arrived.put_nowait(item)
 
 

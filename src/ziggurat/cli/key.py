@@ -1,0 +1,42 @@
+"""`ziggurat key`: API keys of a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ziggurat.console import err, out
+
+app = typer.Typer(help="Make API keys for `ziggurat serve --keys FILE`.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Make API keys for `ziggurat serve --keys FILE`."""
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    file: Annotated[Path, typer.Option("--file", help="Where the hashes of keys are kept.")] = Path(
+        "keys.jsonl"
+    ),
+    requests: Annotated[int, typer.Option("--requests", min=1, help="Requests a minute.")] = 60,
+    tokens: Annotated[
+        int, typer.Option("--tokens", min=1, help="Tokens a minute, prompts included.")
+    ] = 100_000,
+    concurrent: Annotated[int, typer.Option("--concurrent", min=1, help="Answers written at once.")] = 4,
+) -> None:
+    """Make a key and print it; only its hash is kept, so it cannot be shown again.
+
+    \b
+    ziggurat key new ana
+    ziggurat key new batch --tokens 1000000 --concurrent 32 --file /etc/ziggurat/keys.jsonl
+    """
+    from ziggurat.service.keys import new_key
+
+    limits = {"requests_per_minute": requests, "tokens_per_minute": tokens, "concurrent": concurrent}
+    out.out(new_key(file, name, **limits))
+    err.print(f"This is the only time it is shown; {file} keeps its hash. Take its line out to revoke it.")

@@ -1,0 +1,111 @@
+"""The gate: with a keyring every request but a few needs a key, and keeps within that key's limits.
+
+Open to all are the page, health, readiness and the version; what they tell is no secret. The rest answers 401 without a
+key and 429 when a minute's requests, tokens or answers at once are used up. Tokens are known only when the prompt is
+read, so the endpoints call `admit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ziggurat.service.keys import Account, Keyring
+from ziggurat.service.problems import ApiError, error_body
+from ziggurat.service.shelf import Served
+from ziggurat.service.worker import RequestLike, Ticket
+
+OPEN = frozenset({"/", "/health", "/ready", "/version"})
+
+
+class Gate:
+    """ASGI middleware; puts the account of the key into `request.state.account`."""
+
+    def __init__(self, app: ASGIApp, *, keyring: Keyring | None) -> None:
+        self.app, self.keyring = app, keyring
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self.keyring is None or scope["path"] in OPEN:
+            await self.app(scope, receive, send)
+            return
+        account = self.keyring.account(Headers(scope=scope).get("authorization", ""))
+        if account is None:
+            message = "This server needs an API key: send Authorization: Bearer <key>."
+            await JSONResponse(error_body(401, message, code="invalid_api_key"), 401)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["account"] = account
+
+        async def send_counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in account.headers().items():
+                    headers[name] = value
+            await send(message)
+
+        if scope["method"] == "POST":
+            wait_s = account.requests.seconds_until(1)
+            if wait_s > 0:
+                refusal = too_many("requests", account.key.requests_per_minute, wait_s)
+                await refused(refusal)(scope, receive, send_counted)
+                return
+            account.requests.take(1)
+        await self.app(scope, receive, send_counted)
+
+
+def too_many(what: str, limit: int, wait_s: float) -> ApiError:
+    message = f"This key may use {limit:,} {what} a minute; try again in {wait_s:.0f} s."
+    return ApiError(429, message, code="rate_limit_exceeded", retry_after_s=max(1, int(wait_s + 0.999)))
+
+
+def refused(error: ApiError) -> JSONResponse:
+    body = error_body(error.status, error.message, param=error.param, code=error.code)
+    return JSONResponse(body, error.status, error.headers())
+
+
+def admit(request: Request, served: Served, prepared: Sequence[RequestLike]) -> list[Ticket]:
+    """Put requests into a model's line, within what the key has left; what is not used is given back at their end."""
+    context = served.worker.chat.context
+    most = [len(p.ids) + p.params.n * min(p.params.max_tokens, context - len(p.ids)) for p in prepared]
+    account: Account | None = getattr(request.state, "account", None)
+    if account is not None:
+        _reserve(account, sum(most))
+    tickets: list[Ticket] = []
+    used: list[int] = []
+
+    def ended(tokens: int) -> None:
+        used.append(tokens)
+        if account is not None and len(used) == len(prepared):
+            account.tokens.take(sum(used) - sum(most))
+            account.running -= 1
+
+    try:
+        for one in prepared:
+            tickets.append(served.worker.submit(one))
+            tickets[-1].on_end = ended
+    except BaseException:
+        for ticket in tickets:
+            ticket.cancel()
+        for _ in range(len(prepared) - len(tickets)):
+            ended(0)
+        raise
+    return tickets
+
+
+def _reserve(account: Account, tokens: int) -> None:
+    """429 if the key has not so many tokens left, or has too many answers written at once."""
+    if account.running >= account.key.concurrent:
+        raise ApiError(
+            429,
+            f"This key may have {account.key.concurrent} answers written at once; wait for one to end.",
+            code="rate_limit_exceeded",
+            retry_after_s=1,
+        )
+    wait_s = account.tokens.seconds_until(tokens)
+    if wait_s > 0:
+        raise too_many("tokens", account.key.tokens_per_minute, wait_s)
+    account.tokens.take(tokens)
+    account.running += 1

@@ -1,0 +1,164 @@
+"""API keys: who may ask, how much of it, and what is left.
+
+A file holds one key a line, as JSON; only its SHA-256 is written down, so the file tells nobody a key:
+
+    {"name": "ana", "sha256": "9f86d0...", "requests_per_minute": 60, "tokens_per_minute": 100000, "concurrent": 4}
+
+It is read again when it changes: a line taken out is a key revoked, without a restart. Without a file there is no login
+and no limit, and the server stays on loopback.
+
+A budget refills evenly: 60 requests a minute are one a second, with 60 at hand after a quiet minute. Tokens are
+reserved when a request begins (its prompt and all that it may write) and settled when it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ziggurat.errors import DataError
+from ziggurat.files import atomic_write_text
+
+
+class Key(BaseModel):
+    """One line of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, max_length=100)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    requests_per_minute: int = Field(default=60, ge=1)
+    tokens_per_minute: int = Field(default=100_000, ge=1)
+    concurrent: int = Field(default=4, ge=1)
+
+
+def hash_of(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def new_key(path: Path, name: str, **limits: int) -> str:
+    """Add a key to the file; returns the secret, which is nowhere else."""
+    secret = f"zig-{secrets.token_urlsafe(32)}"
+    keys = read_keys(path) if path.exists() else []
+    if name in [key.name for key in keys]:
+        raise DataError(f"there is a key called {name} already; take its line out first.", path=path)
+    keys.append(Key(name=name, sha256=hash_of(secret), **limits))
+    atomic_write_text(path, "".join(key.model_dump_json() + "\n" for key in keys))
+    path.chmod(0o600)
+    return secret
+
+
+def read_keys(path: Path) -> list[Key]:
+    keys = []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"the keys cannot be read ({error}); make one with `ziggurat key new`.", path=path
+        ) from None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            keys.append(Key.model_validate(json.loads(line)))
+        except (ValueError, ValidationError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            raise DataError(f"this is no key ({reason}).", path=path, line=number) from None
+    return keys
+
+
+class Bucket:
+    """A budget that refills evenly up to what a minute gives."""
+
+    def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
+        self.limit, self._clock = per_minute, clock
+        self._level, self._since = float(per_minute), clock()
+
+    def level(self) -> float:
+        now = self._clock()
+        self._level = min(self.limit, self._level + (now - self._since) * self.limit / 60)
+        self._since = now
+        return self._level
+
+    def take(self, amount: float) -> None:
+        self._level = min(self.limit, self.level() - amount)
+
+    def seconds_until(self, amount: float) -> float:
+        """Until so much is there; a request for more than a minute's worth waits for a full bucket."""
+        return max(0.0, (min(amount, self.limit) - self.level()) * 60 / self.limit)
+
+
+@dataclass
+class Account:
+    """What one key has used."""
+
+    key: Key
+    requests: Bucket
+    tokens: Bucket
+    running: int = 0
+
+    def headers(self) -> dict[str, str]:
+        """OpenAI's, on every answer."""
+        return {
+            "x-ratelimit-limit-requests": str(self.requests.limit),
+            "x-ratelimit-remaining-requests": str(max(0, int(self.requests.level()))),
+            "x-ratelimit-reset-requests": duration(self.requests.seconds_until(self.requests.limit)),
+            "x-ratelimit-limit-tokens": str(self.tokens.limit),
+            "x-ratelimit-remaining-tokens": str(max(0, int(self.tokens.level()))),
+            "x-ratelimit-reset-tokens": duration(self.tokens.seconds_until(self.tokens.limit)),
+        }
+
+
+def duration(seconds: float) -> str:
+    """`6m0s`, `1s`, `0s`."""
+    whole = int(seconds + 0.999)
+    return f"{whole // 60}m{whole % 60}s" if whole >= 60 else f"{whole}s"
+
+
+class Keyring:
+    """The keys of a file, and the accounts of those who used them."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.path, self._clock = path, clock
+        self._read_at = 0
+        self._accounts: dict[str, Account] = {}
+        self._refresh()
+        if not self._accounts:
+            raise DataError("the file holds no key; make one with `ziggurat key new NAME`.", path=path)
+
+    def _refresh(self) -> None:
+        """Read the file again if it changed; one that became unreadable leaves the keys as they were."""
+        changed = self.path.stat().st_mtime_ns
+        if changed == self._read_at:
+            return
+        keys = {key.sha256: key for key in read_keys(self.path)}
+        kept = {h: a for h, a in self._accounts.items() if h in keys and keys[h] == a.key}
+        for sha256, key in keys.items():
+            kept.setdefault(
+                sha256,
+                Account(
+                    key,
+                    Bucket(key.requests_per_minute, self._clock),
+                    Bucket(key.tokens_per_minute, self._clock),
+                ),
+            )
+        self._accounts, self._read_at = kept, changed
+
+    def account(self, authorization: str) -> Account | None:
+        """Who sent `Bearer <key>`; every hash is compared, so that time tells nothing."""
+        with contextlib.suppress(OSError, DataError):
+            self._refresh()
+        scheme, _, secret = authorization.partition(" ")
+        given, found = hash_of(secret.strip()), None
+        for sha256, account in self._accounts.items():
+            if secrets.compare_digest(sha256, given) and scheme.lower() == "bearer":
+                found = account
+        return found
