@@ -21,6 +21,7 @@ from fastapi import APIRouter, Request
 from ziggurat.service.bodies import ChatBody, read_body, to_messages, to_params
 from ziggurat.service.gate import admit
 from ziggurat.service.limits import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE
+from ziggurat.service.openapi import takes
 from ziggurat.service.shelf import Shelf
 from ziggurat.service.streams import Tally, TicketStream, event, stream, timings
 
@@ -45,7 +46,7 @@ def chat_routes(shelf: Shelf) -> APIRouter:
             },
         }
 
-    @routes.post("/chat", response_model=None)
+    @routes.post("/chat", **takes(ChatBody, streams=True))
     async def chat(request: Request) -> TicketStream:
         body = await read_body(request, ChatBody, limits)
         served = shelf[body.model]

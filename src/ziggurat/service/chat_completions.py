@@ -21,6 +21,7 @@ from ziggurat.service.bodies import MaxTokens, OpenAITurn, read_body, to_message
 from ziggurat.service.gate import admit
 from ziggurat.service.limits import Limits
 from ziggurat.service.logprobs import chat_logprobs
+from ziggurat.service.openapi import takes
 from ziggurat.service.sampling import SamplingBody, as_schema
 from ziggurat.service.shelf import Served, Shelf
 from ziggurat.service.streams import DONE, Choice, Tally, event, gather, stream
@@ -128,7 +129,7 @@ class ChatCompletionBody(SamplingBody):
 def chat_completion_routes(shelf: Shelf, limits: Limits) -> APIRouter:
     routes = APIRouter(prefix="/v1")
 
-    @routes.post("/chat/completions", response_model=None)
+    @routes.post("/chat/completions", **takes(ChatCompletionBody, streams=True))
     async def chat_completions(request: Request) -> Response:
         body = await read_body(request, ChatCompletionBody, limits)
         served = shelf[body.model]

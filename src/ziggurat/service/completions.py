@@ -21,6 +21,7 @@ from ziggurat.service.bodies import read_body
 from ziggurat.service.gate import admit
 from ziggurat.service.limits import Limits
 from ziggurat.service.logprobs import completion_logprobs
+from ziggurat.service.openapi import takes
 from ziggurat.service.problems import ApiError
 from ziggurat.service.sampling import SamplingBody, TokenId
 from ziggurat.service.shelf import Served, Shelf
@@ -67,7 +68,7 @@ class CompletionBody(SamplingBody):
 def completion_routes(shelf: Shelf, limits: Limits) -> APIRouter:
     routes = APIRouter(prefix="/v1")
 
-    @routes.post("/completions", response_model=None)
+    @routes.post("/completions", **takes(CompletionBody, streams=True))
     async def completions(request: Request) -> Response:
         body = await read_body(request, CompletionBody, limits)
         served = shelf[body.model]

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse
 
 from ziggurat.service.bodies import ModelName, OpenAITurn, read_body, to_messages
 from ziggurat.service.limits import Limits
+from ziggurat.service.openapi import takes
 from ziggurat.service.problems import ApiError
 from ziggurat.service.sampling import TokenId
 from ziggurat.service.shelf import Served, Shelf
@@ -56,7 +57,7 @@ def model_routes(shelf: Shelf, limits: Limits) -> APIRouter:
     async def model(name: str) -> dict[str, Any]:
         return described(shelf[name])
 
-    @routes.post("/tokenize", response_model=None)
+    @routes.post("/tokenize", **takes(TokenizeBody))
     async def tokenize(request: Request) -> JSONResponse:
         body = await read_body(request, TokenizeBody, limits)
         chat = shelf.named_or_first(body.model).worker.chat
@@ -73,7 +74,7 @@ def model_routes(shelf: Shelf, limits: Limits) -> APIRouter:
             told["token_strs"] = [chat.token_name(id) for id in ids]
         return JSONResponse(told)
 
-    @routes.post("/detokenize", response_model=None)
+    @routes.post("/detokenize", **takes(DetokenizeBody))
     async def detokenize(request: Request) -> JSONResponse:
         body = await read_body(request, DetokenizeBody, limits)
         chat = shelf.named_or_first(body.model).worker.chat

@@ -35,6 +35,7 @@ from ziggurat.service.health import health_routes
 from ziggurat.service.keys import Keyring
 from ziggurat.service.limits import Limits
 from ziggurat.service.models_api import model_routes
+from ziggurat.service.openapi import describe_by_hand, errors
 from ziggurat.service.shelf import Example, ModelCard, Shelf
 from ziggurat.service.worker import ChatLike
 
@@ -78,10 +79,11 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     problems.install(app)
-    app.include_router(chat_routes(shelf))
     for routes in (model_routes, chat_completion_routes, completion_routes):
-        app.include_router(routes(shelf, limits))
-    app.include_router(health_routes(shelf))
+        app.include_router(routes(shelf, limits), responses=errors())
+    app.include_router(chat_routes(shelf), responses=errors())
+    app.include_router(health_routes(shelf), responses=errors())
+    describe_by_hand(app)
     app.add_middleware(Gate, keyring=keyring)
     app.add_middleware(Guard, allowed_hosts=tuple(allowed_hosts), exposed=exposed)
     page, policy = chat_page()

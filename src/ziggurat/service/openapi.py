@@ -1,0 +1,88 @@
+"""What `/openapi.json` says of bodies and answers.
+
+Bodies are read by hand (bounded, timed, with our own errors), so they are described by hand too, from the very classes
+that check them. Every endpoint may answer with the one error shape.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+STATUSES = {
+    400: "The request cannot be: a field, its value, or a prompt longer than the context.",
+    401: "No key, or one that is not known.",
+    403: "The Host or the Origin is not this server's.",
+    404: "No such model, object or route.",
+    405: "Not this method.",
+    408: "The body did not arrive in time.",
+    413: "The body is too large.",
+    415: "The body is not application/json.",
+    429: "The key has used up its minute, or writes too much at once.",
+    500: "A fault of the server.",
+    503: "Busy, shutting down, or a model has failed.",
+}
+
+
+def errors() -> dict[int | str, dict[str, Any]]:
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {status: {"description": text, "content": content} for status, text in STATUSES.items()}
+
+
+_BODIES: dict[str, type[BaseModel]] = {}
+
+
+def takes(body: type[BaseModel], *, streams: bool = False) -> dict[str, Any]:
+    """Keyword arguments of a route that reads `body` by hand; `streams`: it may answer with Server-Sent Events."""
+    _BODIES[body.__name__] = body
+    schema = {"$ref": f"#/components/schemas/{body.__name__}"}
+    answer: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
+    if streams:
+        answer["text/event-stream"] = {}
+    return {
+        "response_model": None,
+        "openapi_extra": {
+            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+            "responses": {"200": {"description": "The answer.", "content": answer}},
+        },
+    }
+
+
+def describe_by_hand(app: FastAPI) -> None:
+    """Make `/openapi.json` of what FastAPI knows, and what it does not."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            described = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            schemas = described.setdefault("components", {}).setdefault("schemas", {})
+            schemas["Error"] = ERROR
+            for name, body in _BODIES.items():
+                schema = body.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas.update(schema.pop("$defs", {}))
+                schemas[name] = schema
+            for path in described["paths"].values():
+                for operation in path.values():
+                    operation["responses"].pop("422", None)  # never answered: see problems.py
+            app.openapi_schema = described
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to change it

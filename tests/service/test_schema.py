@@ -1,0 +1,53 @@
+"""Schemathesis against our own OpenAPI description: whatever is sent, no 5xx and nothing that is not described."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from tests.service.conftest import _serving
+from tests.service.test_clients import MODEL, tiny_chat
+
+from ziggurat.service.limits import Limits
+from ziggurat.service.server import create_app
+
+schemathesis = pytest.importorskip("schemathesis")
+
+from hypothesis import HealthCheck, settings  # noqa: E402 - after the check that all of it is there
+
+APP = create_app({MODEL: tiny_chat()}, limits=Limits(max_tokens=8))
+SCHEMA = schemathesis.openapi.from_dict(APP.openapi())
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with _serving(APP) as where:
+        yield where
+
+
+@SCHEMA.parametrize()
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@pytest.mark.slow
+def test_no_answer_is_a_fault_or_undescribed(case: schemathesis.Case, address: str) -> None:
+    if isinstance(case.body, dict) and case.body.get("model") is not None:
+        case.body["model"] = MODEL
+    response = case.call(base_url=address)
+    assert response.status_code < 500 or response.status_code == 503, response.text[:500]
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import (
+        content_type_conformance,
+        response_schema_conformance,
+        status_code_conformance,
+    )
+
+    checks = [not_a_server_error, content_type_conformance, response_schema_conformance]
+    case.validate_response(response, checks=[*checks, status_code_conformance])
+
+
+def test_the_description_knows_every_body_and_no_422() -> None:
+    described = APP.openapi()
+    assert "422" not in json.dumps(described)
+    for path in ("/v1/chat/completions", "/v1/completions", "/tokenize", "/api/chat"):
+        assert "requestBody" in described["paths"][path]["post"]
+        assert "429" in described["paths"][path]["post"]["responses"]
