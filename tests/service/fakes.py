@@ -108,6 +108,9 @@ class FakeChat:
     def tokenizer_info(self) -> dict[str, Any]:
         return {"eos_token": "<|endoftext|>"}
 
+    def embed(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
+        return [[1.0, 0.0] for _ in prompts]
+
     def desk(self) -> FakeChat:
         return self
 
@@ -130,6 +133,9 @@ class FakeChat:
         if (deltas := self._running.pop(handle, None)) is not None:
             deltas.close()
             self.closed += 1
+
+    def stats(self) -> dict[str, float]:
+        return {"cache_usage": 0.0, "prefix_hits": 0.0, "prefix_queries": 0.0, "preempted": 0.0}
 
     def reset(self) -> None:
         for handle in list(self._running):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import openai
 import pytest
 import torch
@@ -335,3 +336,39 @@ def test_langchain_chats_streams_and_calls_tools(address: str) -> None:
 def test_two_halves_of_characters_have_two_names(chat: Chat) -> None:
     names = [chat.token_name(id) for id in range(chat.tokenizer.vocab_size)]
     assert len(set(names)) == len(names)
+
+
+# --- embeddings, metrics ---------------------------------------------------------------------------------------------
+
+
+def test_embeddings_as_base64_and_as_floats(client: openai.OpenAI, address: str, chat: Chat) -> None:
+    """The client asks for base64 by itself and gives floats."""
+    texts = ["The baker by the canal", "Ana", "你好" * 40]
+    told = client.embeddings.create(model=MODEL, input=texts)
+    assert [item.index for item in told.data] == [0, 1, 2]
+    for item, text in zip(told.data, texts, strict=True):
+        assert np.linalg.norm(item.embedding) == pytest.approx(1, abs=1e-5)
+        alone = client.embeddings.create(model=MODEL, input=text, encoding_format="float")
+        assert np.allclose(item.embedding, alone.data[0].embedding, atol=1e-5)
+    with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False"):
+        client.embeddings.create(model=MODEL, input=[[1, 2, 3]])
+    with pytest.raises(openai.BadRequestError, match="dimensions"):
+        client.embeddings.create(model=MODEL, input="a", dimensions=7)
+
+
+def test_metrics_count_what_happened_under_both_names(client: openai.OpenAI, address: str) -> None:
+    told = client.chat.completions.create(**asking(n=2))
+    assert told.usage is not None
+    httpx.get(f"{address}/v1/models/a-secret")
+    read = httpx.get(f"{address}/metrics")
+    assert read.headers["content-type"].startswith("text/plain")
+    lines = dict(line.rsplit(" ", 1) for line in read.text.splitlines() if not line.startswith("#"))
+    for name, label in (("app", "model"), ("vllm", "model_name")):
+        dash = "_" if name == "app" else ":"
+        written = f'{name}{dash}generation_tokens_total{{{label}="{MODEL}"}}'
+        assert float(lines[written]) == told.usage.completion_tokens
+        first = f'{name}{dash}time_to_first_token_seconds_count{{{label}="{MODEL}"}}'
+        assert float(lines[first]) == 1
+    assert float(lines[f'app_generation_running{{model="{MODEL}"}}']) == 0
+    assert "a-secret" not in read.text
+    assert any('route="/v1/models/{name:path}"' in line and 'status="404"' in line for line in lines)

@@ -16,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ziggurat.dialogue.desk import Delta, Desk, Request, Usage, Writer, token_name
 from ziggurat.dialogue.stops import StopAtStrings, StopStrings
 from ziggurat.engine.engine import Engine, check_prompt
@@ -245,6 +247,26 @@ class Chat:
             "vocab_size": self.tokenizer.vocab_size,
             "max_model_len": self.context,
         }
+
+    @torch.inference_mode()
+    def embed(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
+        """One vector of length 1 for each prompt: the mean of what the last layer makes of its tokens.
+
+        Prompts of like length are best given together. Nothing trained these models to embed; neighbours share words
+        rather than meanings.
+        """
+        for ids in prompts:
+            self._must_fit(ids)
+        width = max(map(len, prompts))
+        padded = torch.zeros(len(prompts), width, dtype=torch.int64)
+        for row, prompt in enumerate(prompts):
+            padded[row, : len(prompt)] = torch.tensor(prompt)
+        hidden = self.model.hidden(padded.to(self.model.embedding.weight.device)).float()  # (B, T, C)
+        lengths = torch.tensor([[len(prompt)] for prompt in prompts], device=hidden.device)
+        within = torch.arange(width, device=hidden.device) < lengths  # (B, T)
+        mean = (hidden * within[..., None]).sum(1) / lengths
+        vectors: list[list[float]] = torch.nn.functional.normalize(mean, dim=-1).tolist()
+        return vectors
 
     # --- many requests at once, for a service ----------------------------------------------------------------------
 

@@ -132,6 +132,16 @@ class Desk:
         self._writers.clear()
         self._requests.clear()
 
+    def stats(self) -> dict[str, float]:
+        """Figures that may be read on any thread: each is one number that the engine's thread writes."""
+        engine = self.engine
+        return {
+            "cache_usage": engine.filled / engine.cache_tokens,
+            "prefix_hits": float(engine.lot.hits),
+            "prefix_queries": float(engine.lot.hits + engine.prefiller.computed),
+            "preempted": float(engine.preempted),
+        }
+
     def _forget(self, handle: Handle, choice: int) -> None:
         del self._writers[handle, choice]
         if not any((handle, other) in self._writers for other in range(self._requests[handle].params.n)):

@@ -82,6 +82,7 @@ class Engine:
         self.waiting: deque[Draft] = deque()
         self.weight_version = 0
         self.preempted = 0  # times that a sequence was sent back, since the engine was made
+        self.filled = 0  # tokens in the cache when the last step began; may be read on any thread
         self._next_handle, self._next_serial = 0, 0
         self._cancelled: list[Event] = []
 
@@ -190,7 +191,7 @@ class Engine:
 
     def _make_room(self) -> None:
         """Before the cache is over its bound, parked sequences are dropped, then the youngest running one."""
-        while self.used_tokens + self.running > self.cache_tokens:
+        while (filled := self.used_tokens) + self.running > self.cache_tokens:
             if self.lot.drop_oldest():
                 continue
             alive = [(draft.serial, row) for row, draft in enumerate(self.rows.drafts) if draft is not None]
@@ -198,6 +199,7 @@ class Engine:
                 break
             self.waiting.appendleft(self.rows.preempt(max(alive)[1]))
             self.preempted += 1
+        self.filled = filled
 
     def _admit(self) -> None:
         """Waiting requests take the holes first, then the slots after the last; holes left over are closed."""

@@ -29,11 +29,13 @@ from ziggurat.service import library, problems
 from ziggurat.service.chat_api import chat_routes
 from ziggurat.service.chat_completions import chat_completion_routes
 from ziggurat.service.completions import completion_routes
+from ziggurat.service.embeddings import embedding_routes
 from ziggurat.service.gate import Gate
 from ziggurat.service.guard import Guard, is_loopback
 from ziggurat.service.health import health_routes
 from ziggurat.service.keys import Keyring
 from ziggurat.service.limits import Limits
+from ziggurat.service.metrics import Counted, Metrics, metrics_routes
 from ziggurat.service.models_api import model_routes
 from ziggurat.service.openapi import describe_by_hand, errors
 from ziggurat.service.shelf import Example, ModelCard, Shelf
@@ -79,11 +81,14 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     problems.install(app)
-    for routes in (model_routes, chat_completion_routes, completion_routes):
+    for routes in (model_routes, chat_completion_routes, completion_routes, embedding_routes):
         app.include_router(routes(shelf, limits), responses=errors())
     app.include_router(chat_routes(shelf), responses=errors())
     app.include_router(health_routes(shelf), responses=errors())
+    metrics = Metrics(shelf)
+    app.include_router(metrics_routes(metrics), responses=errors())
     describe_by_hand(app)
+    app.add_middleware(Counted, metrics=metrics)
     app.add_middleware(Gate, keyring=keyring)
     app.add_middleware(Guard, allowed_hosts=tuple(allowed_hosts), exposed=exposed)
     page, policy = chat_page()

@@ -11,11 +11,12 @@ cancelled while it waits leaves the line at once; one that is running is out of 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ziggurat.errors import BusyError, ZigguratError
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from ziggurat.dialogue.grammar import Form
     from ziggurat.engine.params import SamplingParams
     from ziggurat.records import Message
+
+
+R = TypeVar("R")
 
 
 class DeltaLike(Protocol):
@@ -60,6 +64,7 @@ class DeskLike(Protocol):
     def step(self) -> Sequence[tuple[int, DeltaLike]]: ...
     def cancel(self, handle: int) -> None: ...
     def reset(self) -> None: ...
+    def stats(self) -> dict[str, float]: ...
 
 
 class ChatLike(Protocol):
@@ -96,6 +101,7 @@ class ChatLike(Protocol):
     def token_name(self, id: int) -> str: ...
     def token_bytes(self, id: int) -> bytes | None: ...
     def tokenizer_info(self) -> dict[str, Any]: ...
+    def embed(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]: ...
 
 
 class Ticket:
@@ -133,6 +139,35 @@ class Ticket:
         self._arrived.put_nowait(item)
 
 
+class Job(Generic[R]):
+    """Something short to be computed on a model's thread, between two steps."""
+
+    def __init__(self, compute: Callable[[], R]) -> None:
+        self.compute = compute
+        self.loop = asyncio.get_running_loop()
+        self.outcome: asyncio.Future[R] = self.loop.create_future()
+
+    def run(self) -> None:
+        """On the model's thread."""
+        try:
+            result = self.compute()
+        except Exception as error:
+            self._tell(self.outcome.set_exception, error)
+        else:
+            self._tell(self.outcome.set_result, result)
+
+    def refuse(self, error: BaseException) -> None:
+        self._tell(self.outcome.set_exception, error)
+
+    def _tell(self, tell: Callable[[Any], None], what: Any) -> None:
+        def once() -> None:
+            if not self.outcome.done():  # its client may have gone away
+                tell(what)
+
+        with contextlib.suppress(RuntimeError):  # so may its loop
+            self.loop.call_soon_threadsafe(once)
+
+
 Item = tuple[Ticket, "DeltaLike | BaseException | None"]
 
 
@@ -145,10 +180,12 @@ class ModelWorker:
         self.failure: BaseException | None = None
         self.watch: Callable[[Ticket, DeltaLike | BaseException | None], None] | None = None
         self._line: deque[Ticket] = deque()
+        self._jobs: deque[Job[Any]] = deque()
         self._gone: list[Ticket] = []  # cancelled while they ran, not yet taken out
         self._running: dict[int, Ticket] = {}  # touched by the thread only; its length may be read anywhere
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._desk: DeskLike | None = None
         self._closed = False
 
     def check_room(self) -> None:
@@ -165,11 +202,24 @@ class ModelWorker:
             self.check_room()
             ticket = Ticket(self, request)
             self._line.append(ticket)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name=f"model:{self.name}", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+            self._start()
         return ticket
+
+    async def call(self, compute: Callable[[], R]) -> R:
+        """What `compute` returns, computed on the model's thread between two steps; it should be short."""
+        job = Job(compute)
+        with self._changed:
+            self.check_room()
+            self._jobs.append(job)
+            self._start()
+        return await job.outcome
+
+    def _start(self) -> None:
+        """Wake the thread, or make it."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=f"model:{self.name}", daemon=True)
+            self._thread.start()
+        self._changed.notify()
 
     def cancel(self, ticket: Ticket) -> None:
         with self._changed:
@@ -191,6 +241,12 @@ class ModelWorker:
     def running(self) -> int:
         return len(self._running)
 
+    def stats(self) -> dict[str, float]:
+        """What the model is doing now; figures of one moment or another of the step that runs."""
+        nothing = {"cache_usage": 0.0, "prefix_hits": 0.0, "prefix_queries": 0.0, "preempted": 0.0}
+        desk = self._desk.stats() if self._desk is not None else nothing
+        return {"running": float(self.running), "waiting": float(self.waiting), **desk}
+
     def close(self, timeout_s: float = 5.0) -> None:
         with self._changed:
             self._closed = True
@@ -206,13 +262,13 @@ class ModelWorker:
 
     def _work(self) -> None:
         try:
-            desk = self.chat.desk()
+            self._desk = desk = self.chat.desk()
         except BaseException as error:
             self._fail(error)
             return
         while True:
             with self._changed:
-                while not (self._line or self._running or self._gone or self._closed):
+                while not (self._line or self._running or self._gone or self._jobs or self._closed):
                     self._changed.wait()
                 if self._closed:
                     break
@@ -221,11 +277,15 @@ class ModelWorker:
                 admitted = [self._line.popleft() for _ in range(min(room, len(self._line)))]
             for ticket in gone:
                 self._drop(desk, ticket)
+            if self._jobs:
+                self._jobs.popleft().run()
             for ticket in admitted:
                 self._begin(desk, ticket)
             if self._running and not self._step(desk):
                 return
-        self._fail_all(BusyError("The server is shutting down; this answer was not finished."))
+        closing = BusyError("The server is shutting down; this answer was not finished.")
+        self._refuse_jobs(closing)
+        self._fail_all(closing)
 
     def _begin(self, desk: DeskLike, ticket: Ticket) -> None:
         ticket.t_started = time.perf_counter()
@@ -275,8 +335,13 @@ class ModelWorker:
             self.failure = error
             waiting = list(self._line)
             self._line.clear()
+        self._refuse_jobs(error)
         self._fail_all(error)
         self._deliver([(ticket, error) for ticket in waiting])
+
+    def _refuse_jobs(self, error: BaseException) -> None:
+        while self._jobs:
+            self._jobs.popleft().refuse(error)
 
     def _fail_all(self, error: BaseException) -> None:
         failed = list(self._running.values())

@@ -1,0 +1,85 @@
+"""`POST /v1/embeddings`: texts in, vectors out, as floats or as base64 of little-endian float32.
+
+Lists of token ids are refused: clients that send them (LangChain's) made them with OpenAI's tokenizer, and they would
+be nonsense here. The vectors come from a model that was trained to write, not to embed (see `Chat.embed`).
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any, Literal
+
+import anyio.to_thread
+import numpy as np
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from starlette.responses import JSONResponse
+
+from ziggurat.service.bodies import ModelName, read_body
+from ziggurat.service.limits import Limits
+from ziggurat.service.openapi import takes
+from ziggurat.service.problems import ApiError
+from ziggurat.service.shelf import Shelf
+
+MAX_INPUTS = 2048
+TOGETHER = 16
+"""Texts computed between two steps of the answers that are being written."""
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class EmbeddingBody(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    model: ModelName
+    input: (
+        Text | list[int] | Annotated[list[Text] | list[list[int]], Field(min_length=1, max_length=MAX_INPUTS)]
+    )
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+
+    def texts(self) -> list[str]:
+        texts = [self.input] if isinstance(self.input, str) else self.input
+        if not texts or not all(isinstance(text, str) for text in texts):
+            message = "input must be text; with LangChain set check_embedding_ctx_length=False."
+            raise ApiError(400, message, param="input")
+        return [str(text) for text in texts]
+
+
+def embedding_routes(shelf: Shelf, limits: Limits) -> APIRouter:
+    routes = APIRouter(prefix="/v1")
+
+    @routes.post("/embeddings", **takes(EmbeddingBody))
+    async def embeddings(request: Request) -> JSONResponse:
+        body = await read_body(request, EmbeddingBody, limits)
+        worker, texts = shelf[body.model].worker, body.texts()
+        worker.check_room()
+        chat = worker.chat
+        rows = await anyio.to_thread.run_sync(lambda: [chat.raw_ids(text) for text in texts])
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        vectors: dict[int, list[float]] = {}
+        for start in range(0, len(order), TOGETHER):
+            some = order[start : start + TOGETHER]
+            made = await worker.call(lambda some=some: chat.embed([rows[i] for i in some]))  # type: ignore[misc]
+            vectors.update(zip(some, made, strict=True))
+        width = len(vectors[0])
+        if body.dimensions not in (None, width):
+            message = (
+                f"{body.model} has vectors of {width} numbers and cannot shorten them; leave out dimensions."
+            )
+            raise ApiError(400, message, param="dimensions")
+        tokens = sum(map(len, rows))
+        data = [
+            {"object": "embedding", "index": i, "embedding": _encoded(vectors[i], body.encoding_format)}
+            for i in range(len(rows))
+        ]
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return JSONResponse({"object": "list", "data": data, "model": body.model, "usage": usage})
+
+    return routes
+
+
+def _encoded(vector: list[float], form: str | None) -> Any:
+    if form != "base64":
+        return vector
+    return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()

@@ -1,0 +1,176 @@
+"""Numbers for Prometheus at `/metrics`, under our names and, where vLLM has the same figure, under its names too.
+
+Times are of one monotonic clock. The time to the first token counts from when a request joined the line. Gauges are
+read from the models when somebody asks; nothing is counted on a model's thread. No label holds what a client sent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from fastapi import APIRouter
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ziggurat.service.shelf import Shelf
+from ziggurat.service.worker import DeltaLike, Ticket
+
+SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
+TOKENS = (1, 8, 32, 128, 512, 2048, 8192)
+
+
+class Metrics:
+    """The counters of one server."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.registry = CollectorRegistry()
+        model, route = ["model"], ["route"]
+        self.http_requests = self._counter(
+            "app_http_requests", "HTTP requests.", ["route", "method", "status"]
+        )
+        self.http_seconds = self._histogram("app_http_request_duration_seconds", "Of HTTP requests.", route)
+        self.finished = [
+            self._counter(name, "Answers by the reason they ended.", [*label, "finish_reason"])
+            for name, label in (
+                ("app_generation_requests", ["model"]),
+                ("vllm:request_success", ["model_name"]),
+            )
+        ]
+        self.cancelled = self._counter("app_cancelled", "Requests whose client went away.", model)
+        self.prompt_tokens = self._both("prompt_tokens", "Tokens of prompts.")
+        self.written_tokens = self._both("generation_tokens", "Tokens written.")
+        self.prompt_sizes = self._histogram("app_prompt_tokens_each", "Tokens of a prompt.", model, TOKENS)
+        self.written_sizes = self._histogram("app_output_tokens_each", "Tokens of an answer.", model, TOKENS)
+        self.queue = self._timed("queue_time_seconds", "request_queue_time_seconds")
+        self.first_token = self._timed("time_to_first_token_seconds", "time_to_first_token_seconds")
+        self.between = self._timed("inter_token_latency_seconds", "inter_token_latency_seconds")
+        self.whole = self._timed("generation_duration_seconds", "e2e_request_latency_seconds")
+        self.registry.register(_Gauges(shelf))
+        for served in shelf:
+            served.worker.watch = self.watch
+        self._last: dict[Ticket, float] = {}
+
+    # --- what is watched ----------------------------------------------------------------------------------------
+
+    def watch(self, ticket: Ticket, item: DeltaLike | BaseException | None) -> None:
+        """Called on the event loop for all that arrives."""
+        model, now = ticket.worker.name, time.perf_counter()
+        if item is None or isinstance(item, BaseException):
+            self._last.pop(ticket, None)
+            if ticket.cancelled:
+                self.cancelled.labels(model).inc()
+            elif item is None:
+                self._observe(self.whole, model, ticket.t_finished - ticket.t_submitted)
+            return
+        last = self._last.get(ticket)
+        if last is None:
+            self._observe(self.queue, model, ticket.t_started - ticket.t_submitted)
+            self._observe(self.first_token, model, ticket.t_first - ticket.t_submitted)
+            prompt = len(ticket.request.ids)
+            for counter in self.prompt_tokens:
+                counter.labels(model).inc(prompt)
+            self.prompt_sizes.labels(model).observe(prompt)
+        else:
+            self._observe(self.between, model, now - last)
+        self._last[ticket] = now
+        for counter in self.written_tokens:
+            counter.labels(model).inc(len(item.tokens))
+        if item.finish is not None:
+            for counter in self.finished:
+                counter.labels(model, item.finish).inc()
+            if item.usage is not None:
+                self.written_sizes.labels(model).observe(item.usage.completion_tokens)
+
+    def http(self, route: str, method: str, status: int, seconds: float) -> None:
+        self.http_requests.labels(route, method, str(status)).inc()
+        self.http_seconds.labels(route).observe(seconds)
+
+    # --- making them --------------------------------------------------------------------------------------------
+
+    def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, labels: list[str], buckets: tuple[float, ...] = SECONDS
+    ) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+    def _both(self, name: str, text: str) -> list[Counter]:
+        ours, theirs = self._counter(f"app_{name}", text, ["model"]), f"vllm:{name}"
+        return [ours, self._counter(theirs, text, ["model_name"])]
+
+    def _timed(self, ours: str, theirs: str) -> list[Histogram]:
+        pairs = ((f"app_{ours}", "model"), (f"vllm:{theirs}", "model_name"))
+        return [self._histogram(name, "Seconds.", [label]) for name, label in pairs]
+
+    @staticmethod
+    def _observe(histograms: list[Histogram], model: str, seconds: float) -> None:
+        for histogram in histograms:
+            histogram.labels(model).observe(max(seconds, 0.0))
+
+
+class _Gauges:
+    """What the models are doing now."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+
+    def collect(self) -> Iterator[Metric]:
+        gauges = {
+            "running": ("app_generation_running", "vllm:num_requests_running", "Answers being written."),
+            "waiting": ("app_generation_waiting", "vllm:num_requests_waiting", "Requests in the line."),
+            "cache_usage": ("app_kv_cache_usage_ratio", "vllm:kv_cache_usage_perc", "Of keys and values."),
+        }
+        counters = {
+            "prefix_hits": ("app_prefix_cache_hits", "vllm:prefix_cache_hits", "Prompt tokens copied."),
+            "prefix_queries": ("app_prefix_cache_queries", "vllm:prefix_cache_queries", "Prompt tokens."),
+            "preempted": ("app_preemptions", "vllm:num_preemptions", "Answers sent back to the line."),
+        }
+        stats = {served.card.name: served.worker.stats() for served in self.shelf}
+        for kind, table in ((GaugeMetricFamily, gauges), (CounterMetricFamily, counters)):
+            for key, (ours, theirs, text) in table.items():
+                for name, label in ((ours, "model"), (theirs, "model_name")):
+                    family = kind(name, text, labels=[label])
+                    for model, figures in stats.items():
+                        family.add_metric([model], figures[key])
+                    yield family
+
+
+class Counted:
+    """ASGI middleware: counts requests by the template of their route, never by what a client wrote into the path."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 500
+
+        async def send_counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_counted)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self.metrics.http(route, scope["method"], status, time.perf_counter() - began)
+
+
+def metrics_routes(metrics: Metrics) -> APIRouter:
+    routes = APIRouter()
+
+    @routes.get("/metrics", response_class=Response)
+    async def read() -> Response:
+        return Response(
+            generate_latest(metrics.registry), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+    return routes
