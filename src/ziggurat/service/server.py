@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -47,8 +48,8 @@ PORTS_TO_TRY = 20
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound unasked
 
-SHUTDOWN_S = 2
-"""How long open streams may finish after Ctrl-C."""
+SHUTDOWN_S = 30
+"""How long answers that were begun may be written on after Ctrl-C or SIGTERM; a second one ends them now."""
 
 
 def create_app(
@@ -91,6 +92,7 @@ def create_app(
     app.add_middleware(Counted, metrics=metrics)
     app.add_middleware(Gate, keyring=keyring)
     app.add_middleware(Guard, allowed_hosts=tuple(allowed_hosts), exposed=exposed)
+    app.state.drain = shelf.drain
     page, policy = chat_page()
 
     @app.get("/", include_in_schema=False)
@@ -147,11 +149,15 @@ def address_of(listener: socket.socket) -> str:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, saying when it can be reached."""
+    """uvicorn's, saying when it can be reached, and telling the models when it drains."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], drain: Callable[[], None]) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._drain = ready, drain
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._drain()
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -165,7 +171,8 @@ def run_app(app: FastAPI, listener: socket.socket, ready: Callable[[str], None])
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=SHUTDOWN_S, server_header=False
     )
     try:
-        _Server(config, lambda: ready(address_of(listener))).run(sockets=[listener])
+        drain = getattr(app.state, "drain", lambda: None)
+        _Server(config, lambda: ready(address_of(listener)), drain).run(sockets=[listener])
     except KeyboardInterrupt:
         pass
     finally:

@@ -89,9 +89,15 @@ class Shelf:
     def __iter__(self) -> Iterator[Served]:
         return iter(self._served.values())
 
+    def drain(self) -> None:
+        """Take no new request; those that were taken are answered."""
+        self.draining = True
+        for served in self:
+            served.worker.draining = True
+
     def close(self) -> None:
         """Stop every model's thread. May be called twice."""
-        self.draining = True
+        self.drain()
         for served in self:
             served.worker.close()
 

@@ -178,6 +178,7 @@ class ModelWorker:
         self.name, self.chat = name, chat
         self.max_running, self.max_waiting = max_running, max_waiting
         self.failure: BaseException | None = None
+        self.draining = False  # what was taken is answered, nothing more is taken
         self.watch: Callable[[Ticket, DeltaLike | BaseException | None], None] | None = None
         self._line: deque[Ticket] = deque()
         self._jobs: deque[Job[Any]] = deque()
@@ -192,7 +193,7 @@ class ModelWorker:
         """Refuse a request before anybody works on it."""
         if self.failure is not None:
             raise BusyError(f"{self.name} has failed and takes no request; its server must be started again.")
-        if self._closed:
+        if self._closed or self.draining:
             raise BusyError(f"The server is shutting down; {self.name} takes no new request.")
         if (waiting := len(self._line)) >= self.max_waiting:
             raise BusyError(f"{self.name} is busy: {waiting} requests already wait; try again in a moment.")
