@@ -220,4 +220,4 @@ def test_sigterm_lets_running_answers_finish(tmp_path: Path) -> None:
         assert process.wait(10) in (0, -signal.SIGTERM)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()

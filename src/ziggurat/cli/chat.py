@@ -137,7 +137,7 @@ def serve(
     ziggurat serve town                                # the latest run of each stage, side by side
     ziggurat serve town/pretrain town/sft town/ppo-2 --port 8080 --open
     ziggurat serve models/Qwen3-0.6B
-    ziggurat key new ana && ziggurat serve town/ppo --host 0.0.0.0 --keys keys.jsonl
+    ziggurat serve town/ppo --host 0.0.0.0 --keys keys.jsonl    # keys are made by `ziggurat key new`
     """
     from ziggurat.service.server import serve as serve_runs
 
