@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_bytes():
         digest.update(demonstration.model_dump_json().encode())
     for item in write_exam(build_town(5)):
         digest.update((item.id + item.question.messages[-1].content).encode())
-    assert digest.hexdigest() == "768376e90b9086783bd6c4505616065e59cf9a7ec8f99ef46e477c9ba96c5a83"
+    assert digest.hexdigest() == "d840bffbca2e16a2c93b475cd96ba4f91a7988a58cbcc9c25eabb78e8836c48c"
 
 
 def test_another_seed_gives_other_residents(town):
@@ -296,7 +296,7 @@ def test_few_demonstrations_admit_ignorance_and_only_where_it_is_true(town):
     written = list(write_demonstrations(town, 4000))
     passing = [d for d in written if is_pass(d.messages[-1].content)]
     assert {d.source for d in passing} == {"town:reading", "town:ignorance", "town:another"}
-    assert 0.03 <= len(passing) / len(written) <= 0.08
+    assert 0.02 <= len(passing) / len(written) <= 0.06
     teacher, grader = Teacher(town), Grader(town)
     facts = [teacher._answered("ignorance", Chance(town.seed, "probe", i), "en") for i in range(1000)]
     assert all(grader.grade(q, a).verdict == "pass" for q, a in facts)

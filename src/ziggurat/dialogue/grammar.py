@@ -29,7 +29,15 @@ from ziggurat.tokenizer.bpe import Tokenizer
 
 Kind = Literal["json_schema", "regex", "choice", "grammar", "tool"]
 JSON_OPTIONS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+_TIME = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+TIMES = {
+    "time": f"^{_TIME}$",
+    "date-time": f"^[12][0-9]{{3}}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T{_TIME}$",
+}
+"""Without leap seconds, which are valid at one moment only, and without the last days of months."""
 MAX_FORM_CHARS = 100_000
+LARGEST_NUMBER = 10**15
+"""Of numbers that a schema does not bound; below 2**53, so that every reader has the same number."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +82,31 @@ class Form:
         if self.kind == "choice":
             texts = " | ".join(json.dumps(text, ensure_ascii=False) for text in json.loads(self.text))
             return matcher.grammar_from_lark(f"start: {texts}")
-        schema = {**json.loads(self.text), "x-guidance": JSON_OPTIONS}
+        schema = {**_narrowed(json.loads(self.text)), "x-guidance": JSON_OPTIONS}
         if self.kind == "tool":
             return matcher.grammar_from_lark(f"start: <|tool|> call\ncall: %json {json.dumps(schema)}")
         return matcher.grammar_from_json_schema(schema)
+
+
+def _narrowed(schema: Any) -> Any:
+    """The schema narrowed to what every reader takes: 7e47470 is JSON, and infinite to most; 05:35:60 is no time."""
+    if isinstance(schema, list):
+        return [_narrowed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {
+        key: value if key in ("enum", "const", "default", "examples") else _narrowed(value)
+        for key, value in schema.items()
+    }
+    if "pattern" not in schema and schema.get("format") in TIMES:
+        kept["pattern"] = TIMES[kept.pop("format")]
+    kinds = schema.get("type", ())
+    if "number" in (kinds if isinstance(kinds, list) else [kinds]):
+        if not {"minimum", "exclusiveMinimum"} & set(schema):
+            kept["minimum"] = -LARGEST_NUMBER
+        if not {"maximum", "exclusiveMaximum"} & set(schema):
+            kept["maximum"] = LARGEST_NUMBER
+    return kept
 
 
 class FormMask:

@@ -22,11 +22,11 @@ from ziggurat.service.gate import admit
 from ziggurat.service.limits import Limits
 from ziggurat.service.logprobs import chat_logprobs
 from ziggurat.service.openapi import takes
+from ziggurat.service.protocols import DeltaLike
 from ziggurat.service.sampling import SamplingBody, as_schema
 from ziggurat.service.shelf import Served, Shelf
 from ziggurat.service.streams import DONE, Choice, Tally, event, gather, stream
 from ziggurat.service.tools import ToolCall, no_tools, read_calls
-from ziggurat.service.worker import DeltaLike
 
 NOT_BUILT = (
     "functions",

@@ -23,10 +23,10 @@ from ziggurat.service.limits import Limits
 from ziggurat.service.logprobs import completion_logprobs
 from ziggurat.service.openapi import takes
 from ziggurat.service.problems import ApiError
+from ziggurat.service.protocols import DeltaLike
 from ziggurat.service.sampling import SamplingBody, TokenId
 from ziggurat.service.shelf import Served, Shelf
 from ziggurat.service.streams import DONE, Choice, Tally, event, gather, stream
-from ziggurat.service.worker import DeltaLike
 
 MAX_PROMPTS = 128
 DEFAULT_MAX_TOKENS = 16

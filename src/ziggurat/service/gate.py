@@ -16,8 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ziggurat.service.keys import Account, Keyring
 from ziggurat.service.problems import ApiError, error_body
+from ziggurat.service.protocols import RequestLike
 from ziggurat.service.shelf import Served
-from ziggurat.service.worker import RequestLike, Ticket
+from ziggurat.service.tickets import Ticket
 
 OPEN = frozenset({"/", "/health", "/ready", "/version"})
 

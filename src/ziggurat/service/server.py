@@ -39,8 +39,8 @@ from ziggurat.service.limits import Limits
 from ziggurat.service.metrics import Counted, Metrics, metrics_routes
 from ziggurat.service.models_api import model_routes
 from ziggurat.service.openapi import describe_by_hand, errors
+from ziggurat.service.protocols import ChatLike
 from ziggurat.service.shelf import Example, ModelCard, Shelf
-from ziggurat.service.worker import ChatLike
 
 DEFAULT_PORT = 8000
 PORTS_TO_TRY = 20

@@ -13,7 +13,8 @@ from ziggurat import __version__
 from ziggurat.errors import did_you_mean
 from ziggurat.service.limits import Limits
 from ziggurat.service.problems import ApiError
-from ziggurat.service.worker import ChatLike, ModelWorker
+from ziggurat.service.protocols import ChatLike
+from ziggurat.service.worker import ModelWorker
 
 
 class ModelCard(BaseModel):

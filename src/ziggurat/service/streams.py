@@ -17,7 +17,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ziggurat.service.problems import ApiError, describe
-from ziggurat.service.worker import DeltaLike, Ticket
+from ziggurat.service.protocols import DeltaLike
+from ziggurat.service.tickets import Ticket
 
 KEEPALIVE = b": waiting\n\n"
 DONE = b"data: [DONE]\n\n"
