@@ -65,6 +65,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "tokenizer": Entry("ziggurat.cli.tokenizer:app", "Train, show and compare tokenizers."),
         "data": Entry("ziggurat.cli.data:app", "Check and show data files."),
         "runs": Entry("ziggurat.cli.runs:app", "List, show and remove runs."),
+        "bench": Entry("ziggurat.cli.bench:app", "Measure generation against this machine's limits."),
         "env": Entry(
             "ziggurat.cli.env:env", "Versions and hardware, for bug reports; --measure times this machine."
         ),
