@@ -66,3 +66,16 @@ def test_equal_completions_are_not_offered_for_ranking(
 def test_k_beyond_a_comparison_is_refused(policy: tuple[Transformer, ChatTemplate]) -> None:
     with pytest.raises(UsageError, match="2 to 9"):
         sample_from(*policy, PROMPTS, 10, PARAMS)
+
+
+def test_a_completion_of_stray_bytes_is_cut_to_what_fits_when_it_is_read() -> None:
+    """Forty bytes that are no characters are forty U+FFFD, of three tokens each."""
+    from ziggurat.stages.sample import _as_text
+    from ziggurat.tokenizer.bpe import Tokenizer
+
+    tokenizer = Tokenizer.train(["hello"], 300)
+    stray = next(i for i in range(tokenizer.vocab_size) if tokenizer.token_bytes(i) == b"\x80")
+    text = _as_text(tokenizer, [stray] * 40, 60)
+    assert text
+    assert len(tokenizer.encode(text)) <= 60
+    assert _as_text(tokenizer, tokenizer.encode("hello there"), 60) == "hello there"

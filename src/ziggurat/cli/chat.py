@@ -123,6 +123,10 @@ def serve(
     keys: Annotated[
         Path | None, typer.Option("--keys", help="File of API keys; who asks must send one of them.")
     ] = None,
+    upstream: Annotated[
+        list[str] | None,
+        typer.Option("--upstream", metavar="NAME=URL", help="Also offer the models of another such server."),
+    ] = None,
     expose: Annotated[
         bool, typer.Option("--expose", help="Allow an address that other machines can reach without keys.")
     ] = False,
@@ -154,6 +158,7 @@ def serve(
         port=port,
         expose=expose,
         keys=keys,
+        upstreams=upstream or (),
         allowed_hosts=allowed_host or (),
         ready=ready,
     )

@@ -103,7 +103,12 @@ class ChatBody(BaseModel):
 
 
 async def read_body(request: Request, kind: type[B], limits: Limits) -> B:
-    """The body as a `kind`: bounded in size and time, JSON by declaration, checked field by field.
+    """The body as a `kind`: bounded in size and time, JSON by declaration, checked field by field."""
+    return kind.model_validate_json(await read_raw(request, limits))
+
+
+async def read_raw(request: Request, limits: Limits) -> bytes:
+    """The body as it came: bounded in size and time, JSON by declaration.
 
     Asking for `application/json` is also what keeps pages from elsewhere out: a browser may not send that type across
     sites without asking first, and nobody answers.
@@ -112,12 +117,11 @@ async def read_body(request: Request, kind: type[B], limits: Limits) -> B:
     if declared != "application/json":
         raise ApiError(415, f"Content-Type is {declared or 'missing'}; send application/json.")
     try:
-        raw = await asyncio.wait_for(_read_bounded(request, limits.max_body_bytes), limits.body_timeout_s)
+        return await asyncio.wait_for(_read_bounded(request, limits.max_body_bytes), limits.body_timeout_s)
     except TimeoutError:
         raise ApiError(408, f"The body did not arrive within {limits.body_timeout_s:g} s.") from None
     except ClientDisconnect:
         raise ApiError(499, "The client went away before its body had arrived.") from None
-    return kind.model_validate_json(raw)
 
 
 async def _read_bounded(request: Request, max_bytes: int) -> bytes:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from starlette.responses import JSONResponse, Response
 
 from ziggurat.dialogue.grammar import Form
-from ziggurat.service.bodies import MaxTokens, OpenAITurn, read_body, to_messages
+from ziggurat.service.bodies import MaxTokens, OpenAITurn, read_raw, to_messages
 from ziggurat.service.gate import admit
 from ziggurat.service.limits import Limits
 from ziggurat.service.logprobs import chat_logprobs
@@ -27,6 +27,7 @@ from ziggurat.service.sampling import SamplingBody, as_schema
 from ziggurat.service.shelf import Served, Shelf
 from ziggurat.service.streams import DONE, Choice, Tally, event, gather, stream
 from ziggurat.service.tools import ToolCall, no_tools, read_calls
+from ziggurat.service.upstream import Upstreams
 
 NOT_BUILT = (
     "functions",
@@ -126,12 +127,15 @@ class ChatCompletionBody(SamplingBody):
         return [tool.model_dump(exclude_none=True) for tool in self.tools]
 
 
-def chat_completion_routes(shelf: Shelf, limits: Limits) -> APIRouter:
+def chat_completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> APIRouter:
     routes = APIRouter(prefix="/v1")
 
     @routes.post("/chat/completions", **takes(ChatCompletionBody, streams=True))
     async def chat_completions(request: Request) -> Response:
-        body = await read_body(request, ChatCompletionBody, limits)
+        raw = await read_raw(request, limits)
+        if (far := upstreams.of(raw)) is not None:
+            return await far[0].forward("/chat/completions", far[1])
+        body = ChatCompletionBody.model_validate_json(raw)
         served = shelf[body.model]
         served.worker.check_room()
         tools = body.tool_list()

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field, model_validator
 from starlette.responses import JSONResponse, Response
 
-from ziggurat.service.bodies import read_body
+from ziggurat.service.bodies import read_raw
 from ziggurat.service.gate import admit
 from ziggurat.service.limits import Limits
 from ziggurat.service.logprobs import completion_logprobs
@@ -27,6 +27,7 @@ from ziggurat.service.protocols import DeltaLike
 from ziggurat.service.sampling import SamplingBody, TokenId
 from ziggurat.service.shelf import Served, Shelf
 from ziggurat.service.streams import DONE, Choice, Tally, event, gather, stream
+from ziggurat.service.upstream import Upstreams
 
 MAX_PROMPTS = 128
 DEFAULT_MAX_TOKENS = 16
@@ -65,12 +66,15 @@ class CompletionBody(SamplingBody):
         return list(self.prompt)
 
 
-def completion_routes(shelf: Shelf, limits: Limits) -> APIRouter:
+def completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> APIRouter:
     routes = APIRouter(prefix="/v1")
 
     @routes.post("/completions", **takes(CompletionBody, streams=True))
     async def completions(request: Request) -> Response:
-        body = await read_body(request, CompletionBody, limits)
+        raw = await read_raw(request, limits)
+        if (far := upstreams.of(raw)) is not None:
+            return await far[0].forward("/completions", far[1])
+        body = CompletionBody.model_validate_json(raw)
         served = shelf[body.model]
         served.worker.check_room()
         chat, prompts = served.worker.chat, body.prompts()

@@ -13,13 +13,14 @@ import anyio.to_thread
 import numpy as np
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
-from ziggurat.service.bodies import ModelName, read_body
+from ziggurat.service.bodies import ModelName, read_raw
 from ziggurat.service.limits import Limits
 from ziggurat.service.openapi import takes
 from ziggurat.service.problems import ApiError
 from ziggurat.service.shelf import Shelf
+from ziggurat.service.upstream import Upstreams
 
 MAX_INPUTS = 2048
 TOGETHER = 16
@@ -46,12 +47,15 @@ class EmbeddingBody(BaseModel):
         return [str(text) for text in texts]
 
 
-def embedding_routes(shelf: Shelf, limits: Limits) -> APIRouter:
+def embedding_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> APIRouter:
     routes = APIRouter(prefix="/v1")
 
     @routes.post("/embeddings", **takes(EmbeddingBody))
-    async def embeddings(request: Request) -> JSONResponse:
-        body = await read_body(request, EmbeddingBody, limits)
+    async def embeddings(request: Request) -> Response:
+        raw = await read_raw(request, limits)
+        if (far := upstreams.of(raw)) is not None:
+            return await far[0].forward("/embeddings", far[1])
+        body = EmbeddingBody.model_validate_json(raw)
         worker, texts = shelf[body.model].worker, body.texts()
         worker.check_room()
         chat = worker.chat

@@ -20,6 +20,7 @@ from ziggurat.service.openapi import takes
 from ziggurat.service.problems import ApiError
 from ziggurat.service.sampling import TokenId
 from ziggurat.service.shelf import Served, Shelf
+from ziggurat.service.upstream import Upstreams
 
 
 class TokenizeBody(BaseModel):
@@ -40,7 +41,7 @@ class DetokenizeBody(BaseModel):
     tokens: Annotated[list[TokenId], Field(max_length=1_000_000)]
 
 
-def model_routes(shelf: Shelf, limits: Limits) -> APIRouter:
+def model_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> APIRouter:
     routes = APIRouter()
     created = int(time.time())
 
@@ -51,11 +52,13 @@ def model_routes(shelf: Shelf, limits: Limits) -> APIRouter:
 
     @routes.get("/v1/models")
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [described(served) for served in shelf]}
+        ours = [described(served) for served in shelf]
+        return {"object": "list", "data": ours + await upstreams.models()}
 
     @routes.get("/v1/models/{name:path}")
     async def model(name: str) -> dict[str, Any]:
-        return described(shelf[name])
+        far = [found for found in await upstreams.models() if found["id"] == name]
+        return far[0] if far else described(shelf[name])
 
     @routes.post("/tokenize", **takes(TokenizeBody))
     async def tokenize(request: Request) -> JSONResponse:

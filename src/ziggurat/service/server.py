@@ -41,6 +41,7 @@ from ziggurat.service.models_api import model_routes
 from ziggurat.service.openapi import describe_by_hand, errors
 from ziggurat.service.protocols import ChatLike
 from ziggurat.service.shelf import Example, ModelCard, Shelf
+from ziggurat.service.upstream import Upstream, Upstreams
 
 DEFAULT_PORT = 8000
 PORTS_TO_TRY = 20
@@ -61,15 +62,18 @@ def create_app(
     allowed_hosts: Iterable[str] = (),
     exposed: bool = False,
     keyring: Keyring | None = None,
+    upstreams: Sequence[Upstream] = (),
 ) -> FastAPI:
     """The application over models that are already loaded."""
     limits = limits or Limits()
-    shelf = Shelf(models, cards or {}, examples, limits)
+    shelf, elsewhere = Shelf(models, cards or {}, examples, limits), Upstreams(upstreams)
+    elsewhere.check_names(models)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         shelf.close()
+        await elsewhere.close()
 
     # No /docs and /redoc: those pages load their scripts from the network. /openapi.json stays.
     # No telemetry: FastAPI would send traces where an environment variable points; nothing leaves this machine.
@@ -83,7 +87,7 @@ def create_app(
     )
     problems.install(app)
     for routes in (model_routes, chat_completion_routes, completion_routes, embedding_routes):
-        app.include_router(routes(shelf, limits), responses=errors())
+        app.include_router(routes(shelf, limits, elsewhere), responses=errors())
     app.include_router(chat_routes(shelf), responses=errors())
     app.include_router(health_routes(shelf), responses=errors())
     metrics = Metrics(shelf)
@@ -186,12 +190,14 @@ def serve(
     port: int | None = None,
     expose: bool = False,
     keys: Path | None = None,
+    upstreams: Sequence[str] = (),
     allowed_hosts: Sequence[str] = (),
     examples: Sequence[Example] | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Load the named runs, listen, and serve until Ctrl-C. `port` None: 8000 or the next free one; 0: any free one."""
-    if not names:
+    far = [Upstream.parse(text) for text in upstreams]
+    if not names and not far:
         raise UsageError("Name at least one run to serve, for instance `ziggurat serve town/ppo`.")
     keyring = Keyring(keys) if keys is not None else None
     if not is_loopback(host) and keyring is None and not expose:
@@ -221,5 +227,6 @@ def serve(
         allowed_hosts=(host, socket.gethostname(), *allowed_hosts),
         exposed=not is_loopback(host),
         keyring=keyring,
+        upstreams=far,
     )
     run_app(app, listener, ready or (lambda address: out.print(f"Chat at {address}  (Ctrl-C ends it)")))

@@ -25,6 +25,7 @@ from ziggurat.stages import setup
 if TYPE_CHECKING:
     from ziggurat.engine.params import SamplingParams
     from ziggurat.model.transformer import Transformer
+    from ziggurat.tokenizer.bpe import Tokenizer
     from ziggurat.tokenizer.template import ChatTemplate
 
 LARGEST_K = 9  # of a comparison
@@ -94,15 +95,27 @@ def sample_from(
     if drawn:
         flat = generate(model, rendered, dataclasses.replace(params, n=drawn))
         columns += [flat[i::drawn] for i in range(drawn)]
-    decode = template.tokenizer.decode
+    rooms = [model.config.context - len(ids) - 1 for ids in rendered]
     return [
         Sampled(
             prompt,
-            [decode(column[i].ids).strip() for column in columns],
+            [_as_text(template.tokenizer, column[i].ids, rooms[i]) for column in columns],
             [column[i].finish for column in columns],
         )
         for i, prompt in enumerate(prompts)
     ]
+
+
+def _as_text(tokenizer: Tokenizer, ids: Sequence[int], room: int) -> str:
+    """A completion's text, cut so that it fits `room` tokens again when it is read.
+
+    It nearly always does; but each stray byte of a model that writes no proper characters yet becomes U+FFFD, which is
+    three tokens.
+    """
+    text = tokenizer.decode(ids).strip()
+    while len(text.encode("utf-8", "replace")) > room and len(again := tokenizer.encode(text)) > room:
+        text = text[: len(text) * room // len(again)].strip()
+    return text
 
 
 def write_to_rank(path: Path, sampled: Sequence[Sampled], *, policy: str, params: SamplingParams) -> int:
