@@ -18,7 +18,7 @@ import jsonschema_rs
 import torch
 
 from ziggurat.dialogue.chat import Chat
-from ziggurat.dialogue.grammar import Form
+from ziggurat.dialogue.forms import Form
 from ziggurat.engine.params import SamplingParams
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.transformer import Transformer

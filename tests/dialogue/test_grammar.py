@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from ziggurat.dialogue.chat import Chat
-from ziggurat.dialogue.grammar import MAX_FORM_CHARS, Form
+from ziggurat.dialogue.forms import Form
+from ziggurat.dialogue.grammar import MAX_FORM_CHARS
 from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
 

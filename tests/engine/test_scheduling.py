@@ -14,8 +14,8 @@ from ziggurat.engine.engine import Engine
 from ziggurat.engine.events import Event
 from ziggurat.engine.generate import generate
 from ziggurat.engine.params import SamplingParams
-from ziggurat.engine.prefill import flops_of, tokens_within
 from ziggurat.engine.prefixes import common_prefix
+from ziggurat.model.accounting import forward_flops, tokens_within
 from ziggurat.model.transformer import Transformer
 
 MakeModel = Callable[..., Transformer]
@@ -102,7 +102,7 @@ def test_rules_keep_their_state_through_a_preemption(model: Transformer) -> None
 
 def test_a_long_prompt_lets_the_others_go_on(model: Transformer) -> None:
     """While it is prefilled chunk by chunk, every running request gets a token at every step."""
-    engine = Engine(model, max_slots=3, chunk_flops=flops_of(model.config, 0, 8))
+    engine = Engine(model, max_slots=3, chunk_flops=forward_flops(model.config, 8))
     short = [engine.submit([1, 2], SamplingParams(temperature=0, max_tokens=20)) for _ in range(2)]
     engine.step()
     long = engine.submit(list(range(40)), GREEDY)
@@ -250,7 +250,8 @@ def test_tokens_within_is_the_inverse_of_flops(model: Transformer) -> None:
     for start in (0, 7, 900):
         for tokens in (1, 20, 300):
             assert (
-                tokens_within(1.0001 * flops_of(model.config, start, tokens), model.config, start) == tokens
+                tokens_within(1.0001 * forward_flops(model.config, tokens, start), model.config, start)
+                == tokens
             )
 
 

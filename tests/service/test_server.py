@@ -169,3 +169,9 @@ def test_a_bound_socket_is_given_back_when_a_run_is_not_found() -> None:
     with pytest.raises(Exception, match="no/run"):
         serve(["no/run-1"], port=port)
     listen("127.0.0.1", port).close()
+
+
+def test_a_name_that_is_none_is_said_before_torch_is_loaded() -> None:
+    code = "import sys, ziggurat.service.server; print({'torch', 'llguidance'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -37,7 +37,8 @@ from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.precision import choose_dtype
 
 if TYPE_CHECKING:
-    from ziggurat.dialogue.grammar import Form, Forms
+    from ziggurat.dialogue.forms import Form
+    from ziggurat.dialogue.grammar import Forms
 
 ARENA_BYTES = 1 << 30
 """Room for keys and values of all requests of a model; when it is full, the youngest wait."""

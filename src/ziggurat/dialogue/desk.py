@@ -9,7 +9,6 @@ requests in any.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,9 +46,7 @@ class Delta:
     choice: int = 0
     call: int | None = None  # the tool call that this text belongs to; None: it is said to the user
     tokens: tuple[Token, ...] = ()
-    prompt: tuple[
-        Token, ...
-    ] = ()  # with the first piece, where log-probabilities of the prompt were asked for
+    prompt: tuple[Token, ...] = ()  # with the first piece, where its log-probabilities were asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +104,7 @@ class Desk:
         return handle
 
     def step(self) -> list[tuple[Handle, Delta]]:
-        """One token more of every request that is ready; deltas without text are left out unless they carry tokens."""
+        """One token more of every request that is ready, with the text that is certain now."""
         deltas = []
         for event in self.engine.step():
             writer = self._writers.get((event.handle, event.choice))
@@ -167,8 +164,3 @@ def token_name(tokenizer: Tokenizer, id: int) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
-
-
-def finite(logprob: float) -> float:
-    """JSON has no infinity: what cannot be is told as -9999, as others do."""
-    return logprob if math.isfinite(logprob) else -9999.0

@@ -14,20 +14,18 @@ refused by name rather than ignored.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import llguidance
 import numpy as np
 import torch
 from torch import Tensor
 
+from ziggurat.dialogue.forms import Form
 from ziggurat.errors import UsageError
 from ziggurat.tokenizer.bpe import Tokenizer
 
-Kind = Literal["json_schema", "regex", "choice", "grammar", "tool"]
 JSON_OPTIONS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _TIME = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 TIMES = {
@@ -40,52 +38,20 @@ LARGEST_NUMBER = 10**15
 """Of numbers that a schema does not bound; below 2**53, so that every reader has the same number."""
 
 
-@dataclass(frozen=True)
-class Form:
-    """What an answer must look like; `text` is a JSON schema, a pattern, a list of texts as JSON, or a Lark grammar."""
-
-    kind: Kind
-    text: str
-
-    @classmethod
-    def schema(cls, schema: dict[str, Any]) -> Form:
-        return cls("json_schema", json.dumps(schema, ensure_ascii=False))
-
-    @classmethod
-    def choice(cls, texts: Sequence[str]) -> Form:
-        return cls("choice", json.dumps(list(texts), ensure_ascii=False))
-
-    @classmethod
-    def call(cls, tools: Sequence[dict[str, Any]]) -> Form:
-        """A call of one of these tools (`{"name", "parameters"}` each), in the words of the chat template."""
-        calls = [
-            {
-                "type": "object",
-                "properties": {
-                    "name": {"const": tool["name"]},
-                    "arguments": tool.get("parameters") or {"type": "object"},
-                },
-                "required": ["name", "arguments"],
-                "additionalProperties": False,
-            }
-            for tool in tools
-        ]
-        return cls("tool", json.dumps(calls[0] if len(calls) == 1 else {"anyOf": calls}, ensure_ascii=False))
-
-    def compiled(self) -> str:
-        """As llguidance takes it."""
-        matcher = llguidance.LLMatcher
-        if self.kind == "regex":
-            return matcher.grammar_from_regex(self.text)
-        if self.kind == "grammar":
-            return matcher.grammar_from_lark(self.text)
-        if self.kind == "choice":
-            texts = " | ".join(json.dumps(text, ensure_ascii=False) for text in json.loads(self.text))
-            return matcher.grammar_from_lark(f"start: {texts}")
-        schema = {**_narrowed(json.loads(self.text)), "x-guidance": JSON_OPTIONS}
-        if self.kind == "tool":
-            return matcher.grammar_from_lark(f"start: <|tool|> call\ncall: %json {json.dumps(schema)}")
-        return matcher.grammar_from_json_schema(schema)
+def compiled(form: Form) -> str:
+    """As llguidance takes it."""
+    matcher = llguidance.LLMatcher
+    if form.kind == "regex":
+        return matcher.grammar_from_regex(form.text)
+    if form.kind == "grammar":
+        return matcher.grammar_from_lark(form.text)
+    if form.kind == "choice":
+        texts = " | ".join(json.dumps(text, ensure_ascii=False) for text in json.loads(form.text))
+        return matcher.grammar_from_lark(f"start: {texts}")
+    schema = {**_narrowed(json.loads(form.text)), "x-guidance": JSON_OPTIONS}
+    if form.kind == "tool":
+        return matcher.grammar_from_lark(f"start: <|tool|> call\ncall: %json {json.dumps(schema)}")
+    return matcher.grammar_from_json_schema(schema)
 
 
 def _narrowed(schema: Any) -> Any:
@@ -150,7 +116,7 @@ class Forms:
                 f"the {form.kind} has {len(form.text):,} characters; at most {MAX_FORM_CHARS:,} are read."
             )
         try:
-            matcher = llguidance.LLMatcher(self._tokenizer, form.compiled(), log_level=0)
+            matcher = llguidance.LLMatcher(self._tokenizer, compiled(form), log_level=0)
         except ValueError as error:
             raise UsageError(_refusal(form, str(error))) from None
         if matcher.is_error():

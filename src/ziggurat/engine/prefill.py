@@ -20,8 +20,7 @@ from torch import Tensor
 from ziggurat.engine.cache import Arena
 from ziggurat.engine.prefixes import WORTH_SHARING, Ids, ParkingLot, common_prefix
 from ziggurat.engine.rows import Draft, PromptScore, Rows
-from ziggurat.model.accounting import matrix_parameters
-from ziggurat.model.config import ModelConfig
+from ziggurat.model.accounting import forward_flops, tokens_within
 from ziggurat.model.transformer import Transformer
 
 WHOLE_TOKENS = 1024
@@ -142,7 +141,7 @@ class Prefiller:
             view = self.arena.prefill(np.ascontiguousarray(slot_of), np.ascontiguousarray(place_of))
             self.model.hidden(ids, positions=positions, cache=view)
             self.computed += sum(map(len, group))
-            flops += len(group) * flops_of(self.model.config, 0, T)
+            flops += len(group) * forward_flops(self.model.config, T)
         for known, rows in sharers.items():
             self.rows.length[rows] = len(known)
         return flops
@@ -166,7 +165,7 @@ class Prefiller:
             self._score_prompt(draft, hidden[0], known[start + 1 : start + 1 + tokens])
         self.rows.length[row] += tokens
         self.computed += tokens
-        return flops_of(self.model.config, start, tokens)
+        return forward_flops(self.model.config, tokens, start)
 
     def _score_prompt(self, draft: Draft, hidden: Tensor, following: list[int]) -> None:
         """hidden (T, C) gives the log-probabilities of the tokens that follow; only the prompt's own are kept."""
@@ -182,22 +181,6 @@ class Prefiller:
         ):
             best = tuple(zip(row_ids, row_values, strict=True))
             draft.prompt_scores.append(PromptScore(token, logprob, best))
-
-
-def flops_of(config: ModelConfig, start: int, tokens: int) -> float:
-    """A forward pass over `tokens` tokens after `start` others; see `tokens_within`."""
-    per_key = 4 * config.layers * config.heads * config.d_head
-    return tokens * (2 * matrix_parameters(config) + per_key * (start + tokens / 2))
-
-
-def tokens_within(flops: float, config: ModelConfig, start: int) -> int:
-    """How many tokens, after `start` of them, a forward pass of so many FLOPs has room for.
-
-    Token i costs 2 N for the matrices and 4 layers heads d_head (start + i) for attention: a quadratic in their number.
-    """
-    per_key = 4 * config.layers * config.heads * config.d_head
-    linear = 2 * matrix_parameters(config) + per_key * start
-    return int((math.sqrt(linear * linear + 2 * per_key * flops) - linear) / per_key)
 
 
 def length_groups(prompts: list[tuple[int, ...]], max_tokens: int) -> list[list[tuple[int, ...]]]:

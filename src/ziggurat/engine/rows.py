@@ -71,9 +71,7 @@ class Draft:
     logits_mask: LogitsMask | None = None
     made: Made = field(default_factory=Made)  # before it was preempted
     serial: int = 0  # in the order of admission
-    prompt_scores: list[PromptScore] = field(
-        default_factory=list
-    )  # where params.prompt_logprobs asked for them
+    prompt_scores: list[PromptScore] = field(default_factory=list)  # where params.prompt_logprobs asks
 
 
 class Rows:

@@ -5,6 +5,8 @@ Left out: biases, norms and rotation in the FLOPs (under 1 % of any model here).
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from ziggurat.model.config import ModelConfig
@@ -47,9 +49,24 @@ def forward_flops_per_token(config: ModelConfig, T: int) -> float:
 
     Token t (from 1) attends to t keys: 2 d_head for the score and 2 d_head for the value, per head and layer.
     """
-    mean_keys = (T + 1) / 2
-    attention = 4 * config.layers * config.heads * config.d_head * mean_keys
-    return 2 * matrix_parameters(config) + attention
+    return forward_flops(config, T) / T
+
+
+def forward_flops(config: ModelConfig, tokens: int, start: int = 0) -> float:
+    """FLOPs of a forward pass over `tokens` tokens that follow `start` others, whose keys are there already."""
+    mean_keys = start + (tokens + 1) / 2
+    return tokens * (2 * matrix_parameters(config) + _flops_per_key(config) * mean_keys)
+
+
+def tokens_within(flops: float, config: ModelConfig, start: int) -> int:
+    """How many tokens `forward_flops` has room for, after `start` others: the root of a quadratic in their number."""
+    per_key = _flops_per_key(config)
+    linear = 2 * matrix_parameters(config) + per_key * (start + 0.5)
+    return int((math.sqrt(linear * linear + 2 * per_key * flops) - linear) / per_key)
+
+
+def _flops_per_key(config: ModelConfig) -> int:
+    return 4 * config.layers * config.heads * config.d_head
 
 
 def flops_per_token(config: ModelConfig, T: int) -> float:

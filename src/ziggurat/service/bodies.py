@@ -163,7 +163,13 @@ def to_messages(turns: Sequence[Turn | OpenAITurn], limits: Limits) -> list[Mess
 
 
 def to_params(
-    *, temperature: float, top_p: float, max_tokens: int | None, seed: int | None, limits: Limits
+    *,
+    temperature: float,
+    top_p: float,
+    max_tokens: int | None,
+    seed: int | None,
+    limits: Limits,
+    **more: Any,
 ) -> SamplingParams:
     """Sampling settings. Without a seed one is drawn, and told with the answer, so that any answer can be repeated."""
     if max_tokens is not None and max_tokens > limits.max_tokens:
@@ -174,4 +180,5 @@ def to_params(
         top_p=top_p,
         max_tokens=max_tokens or limits.max_tokens,
         seed=secrets.randbelow(2**31) if seed is None else seed,
+        **more,
     )

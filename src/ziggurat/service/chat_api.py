@@ -19,7 +19,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Request
 
 from ziggurat.service.bodies import ChatBody, read_body, to_messages, to_params
-from ziggurat.service.gate import admit
+from ziggurat.service.gate import admit, salt_of
 from ziggurat.service.limits import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE
 from ziggurat.service.openapi import takes
 from ziggurat.service.shelf import Shelf
@@ -58,6 +58,7 @@ def chat_routes(shelf: Shelf) -> APIRouter:
             max_tokens=body.max_tokens,
             seed=body.seed,
             limits=limits,
+            cache_salt=salt_of(request),
         )
         prepared = await anyio.to_thread.run_sync(
             lambda: served.worker.chat.prepare(messages, params, fit=True)

@@ -16,9 +16,9 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from starlette.responses import JSONResponse, Response
 
-from ziggurat.dialogue.grammar import Form
+from ziggurat.dialogue.forms import Form
 from ziggurat.service.bodies import MaxTokens, OpenAITurn, read_raw, to_messages
-from ziggurat.service.gate import admit
+from ziggurat.service.gate import admit, salt_of
 from ziggurat.service.limits import Limits
 from ziggurat.service.logprobs import chat_logprobs
 from ziggurat.service.openapi import takes
@@ -146,6 +146,7 @@ def chat_completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -
             limits,
             max_tokens=body.max_completion_tokens or body.max_tokens,
             logprobs=(body.top_logprobs or 0) if body.logprobs else 0,
+            cache_salt=salt_of(request),
         )
         form = body.form()
         prepared = await anyio.to_thread.run_sync(

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from starlette.responses import JSONResponse, Response
 
 from ziggurat.service.bodies import read_raw
-from ziggurat.service.gate import admit
+from ziggurat.service.gate import admit, salt_of
 from ziggurat.service.limits import Limits
 from ziggurat.service.logprobs import completion_logprobs
 from ziggurat.service.openapi import takes
@@ -87,6 +87,7 @@ def completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> API
             logprobs=body.logprobs or 0,
             prompt_logprobs=body.logprobs if body.echo else None,
             n=body.best_of,
+            cache_salt=salt_of(request),
         )
         form = body.form()
         prepared = await anyio.to_thread.run_sync(

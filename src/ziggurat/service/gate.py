@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ziggurat.service.keys import Account, Keyring
-from ziggurat.service.problems import ApiError, error_body
+from ziggurat.service.problems import ApiError, error_body, response_for
 from ziggurat.service.protocols import RequestLike
 from ziggurat.service.shelf import Served
 from ziggurat.service.tickets import Ticket
@@ -51,7 +51,7 @@ class Gate:
             wait_s = account.requests.seconds_until(1)
             if wait_s > 0:
                 refusal = too_many("requests", account.key.requests_per_minute, wait_s)
-                await refused(refusal)(scope, receive, send_counted)
+                await response_for(refusal)(scope, receive, send_counted)
                 return
             account.requests.take(1)
         await self.app(scope, receive, send_counted)
@@ -62,9 +62,10 @@ def too_many(what: str, limit: int, wait_s: float) -> ApiError:
     return ApiError(429, message, code="rate_limit_exceeded", retry_after_s=max(1, int(wait_s + 0.999)))
 
 
-def refused(error: ApiError) -> JSONResponse:
-    body = error_body(error.status, error.message, param=error.param, code=error.code)
-    return JSONResponse(body, error.status, error.headers())
+def salt_of(request: Request) -> str:
+    """Keys share no cached prompts: how soon an answer comes must not tell one what another has asked."""
+    account: Account | None = getattr(request.state, "account", None)
+    return "" if account is None else account.key.sha256
 
 
 def admit(request: Request, served: Served, prepared: Sequence[RequestLike]) -> list[Ticket]:

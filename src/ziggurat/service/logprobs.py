@@ -6,10 +6,9 @@ masks, top-k and top-p. A chosen token that is among the alternatives has the ve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
-
-from ziggurat.dialogue.desk import finite
 
 Name = Callable[[int], str]
 """A token's text."""
@@ -51,3 +50,8 @@ def completion_logprobs(tokens: Sequence[Any], name: Name, offset: int = 0) -> d
         "top_logprobs": top,
         "text_offset": offsets,
     }
+
+
+def finite(logprob: float) -> float:
+    """JSON has no infinity: what cannot be is told as -9999, as others do."""
+    return logprob if math.isfinite(logprob) else -9999.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from ziggurat.dialogue.grammar import Form
+    from ziggurat.dialogue.forms import Form
     from ziggurat.engine.params import SamplingParams
     from ziggurat.records import Message
 

@@ -8,14 +8,13 @@ every field that nobody knows.
 from __future__ import annotations
 
 import json
-import secrets
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from ziggurat.dialogue.grammar import Form
+from ziggurat.dialogue.forms import Form
 from ziggurat.engine.params import SamplingParams
-from ziggurat.service.bodies import MaxTokens, ModelName, Seed, Temperature
+from ziggurat.service.bodies import MaxTokens, ModelName, Seed, Temperature, to_params
 from ziggurat.service.limits import Limits
 from ziggurat.service.problems import ApiError
 
@@ -125,25 +124,25 @@ class SamplingBody(BaseModel):
         logprobs: int = 0,
         prompt_logprobs: int | None = None,
         n: int | None = None,
+        cache_salt: str = "",
     ) -> SamplingParams:
-        """As the engine wants them. Without a seed one is drawn, so that an answer can be told how to repeat."""
-        if max_tokens is not None and max_tokens > limits.max_tokens:
-            message = f"max_tokens is {max_tokens}; this server writes at most {limits.max_tokens}."
-            raise ApiError(400, message, param="max_tokens")
-        return SamplingParams(
+        """As the engine wants them."""
+        return to_params(
             temperature=1.0 if self.temperature is None else self.temperature,
             top_p=1.0 if self.top_p is None else self.top_p,
+            max_tokens=max_tokens,
+            seed=self.seed,
+            limits=limits,
             top_k=max(self.top_k or 0, 0),
             min_p=self.min_p or 0.0,
             presence_penalty=self.presence_penalty or 0.0,
             frequency_penalty=self.frequency_penalty or 0.0,
             repetition_penalty=self.repetition_penalty or 1.0,
             logit_bias=tuple((self.logit_bias or {}).items()),
-            max_tokens=max_tokens or limits.max_tokens,
             min_tokens=self.min_tokens or 0,
             stop_ids=frozenset(self.stop_token_ids or ()),
-            seed=secrets.randbelow(2**31) if self.seed is None else self.seed,
             n=n or self.n or 1,
             logprobs=logprobs,
             prompt_logprobs=prompt_logprobs,
+            cache_salt=cache_salt,
         )

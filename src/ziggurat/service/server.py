@@ -93,8 +93,8 @@ def create_app(
     metrics = Metrics(shelf)
     app.include_router(metrics_routes(metrics), responses=errors())
     describe_by_hand(app)
-    app.add_middleware(Counted, metrics=metrics)
     app.add_middleware(Gate, keyring=keyring)
+    app.add_middleware(Counted, metrics=metrics)  # outside the gate: who is refused counts too
     app.add_middleware(Guard, allowed_hosts=tuple(allowed_hosts), exposed=exposed)
     app.state.drain = shelf.drain
     page, policy = chat_page()

@@ -1,0 +1,43 @@
+"""What an answer must look like, as it is asked for; `grammar.py` makes masks of it. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["json_schema", "regex", "choice", "grammar", "tool"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What an answer must look like; `text` is a JSON schema, a pattern, a list of texts as JSON, or a Lark grammar."""
+
+    kind: Kind
+    text: str
+
+    @classmethod
+    def schema(cls, schema: dict[str, Any]) -> Form:
+        return cls("json_schema", json.dumps(schema, ensure_ascii=False))
+
+    @classmethod
+    def choice(cls, texts: Sequence[str]) -> Form:
+        return cls("choice", json.dumps(list(texts), ensure_ascii=False))
+
+    @classmethod
+    def call(cls, tools: Sequence[dict[str, Any]]) -> Form:
+        """A call of one of these tools (`{"name", "parameters"}` each), in the words of the chat template."""
+        calls = [
+            {
+                "type": "object",
+                "properties": {
+                    "name": {"const": tool["name"]},
+                    "arguments": tool.get("parameters") or {"type": "object"},
+                },
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+            for tool in tools
+        ]
+        return cls("tool", json.dumps(calls[0] if len(calls) == 1 else {"anyOf": calls}, ensure_ascii=False))
