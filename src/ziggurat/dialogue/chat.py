@@ -26,7 +26,7 @@ from ziggurat.engine.generate import generate
 from ziggurat.engine.params import SamplingParams
 from ziggurat.engine.rows import LogitsMask
 from ziggurat.engine.shared import SharedEngine
-from ziggurat.errors import ModelFolderError, UsageError
+from ziggurat.errors import ContextError, ModelFolderError, UsageError
 from ziggurat.model.accounting import cache_bytes_per_token
 from ziggurat.model.hub.load import load_model
 from ziggurat.model.transformer import Transformer
@@ -68,7 +68,9 @@ class Chat:
         template: ChatTemplate | None = None,
         is_base: bool | None = None,
         name: str = "",
+        batch_invariant: bool = False,
     ) -> None:
+        """`batch_invariant`: streams and desks compute in fixed shapes (see `Engine`); whole batches do not."""
         if tokenizer.vocab_size > model.config.vocab_size:
             raise ModelFolderError(
                 f"{name or 'the model'} has {model.config.vocab_size:,} tokens and its tokenizer "
@@ -77,10 +79,11 @@ class Chat:
         self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
         self.template = template or ChatTemplate(tokenizer)
         self.is_base = self.template.is_plain if is_base is None else is_base
+        self.batch_invariant = batch_invariant
         self._shared: SharedEngine | None = None
 
     @classmethod
-    def load(cls, name_or_path: str | Path) -> Chat:
+    def load(cls, name_or_path: str | Path, *, batch_invariant: bool = False) -> Chat:
         """A run by its name, a run folder, a checkpoint, or a Hugging Face folder."""
         folder = model_folder(name_or_path)
         tokenizer = Tokenizer.load(folder)
@@ -92,6 +95,7 @@ class Chat:
             template=template,
             is_base=never_chatted(folder, template),
             name=str(name_or_path),
+            batch_invariant=batch_invariant,
         )
 
     @property
@@ -278,15 +282,17 @@ class Chat:
         *,
         stop: Sequence[str] = (),
         fit: bool = False,
+        last: int | None = None,
         tools: Sequence[dict[str, Any]] | None = None,
         form: Form | None = None,
     ) -> Request:
         """A conversation as a request. With `fit`, its oldest turns are dropped if it outgrew the context.
 
-        `form`: what the answer must look like; see dialogue/grammar.py.
+        `last`: only so many tokens of the prompt, its last ones; see `_cut`. `form`: what the answer must look like;
+        see dialogue/grammar.py.
         """
         kept, dropped = self.fit(messages, params.max_tokens) if fit else (list(messages), 0)
-        ids = self._prompts([kept], tools)[0]
+        ids = self._cut(self._prompts([kept], tools)[0], last, params)
         self._must_fit(ids)
         tool_id = self._tool_id if tools and self.uses_tools else None
         return Request(
@@ -304,13 +310,24 @@ class Chat:
         params: SamplingParams,
         *,
         stop: Sequence[str] = (),
+        last: int | None = None,
         form: Form | None = None,
     ) -> Request:
         """Raw text (special tokens are parsed) or ids as a request: nothing is put before them."""
         ids = self.raw_ids(prompt) if isinstance(prompt, str) else prompt
-        ids = ids or [self.tokenizer.endoftext_id]
+        ids = self._cut(ids or [self.tokenizer.endoftext_id], last, params)
         self._must_fit(ids)
         return Request(ids=ids, params=self._with_stops(params), stop=stop, mask=self._mask(form))
+
+    def _cut(self, ids: Sequence[int], last: int | None, params: SamplingParams) -> Sequence[int]:
+        """The last tokens of a prompt; -1: as many as leave room for the answer, and half of the context at least."""
+        if last is None:
+            return ids
+        if last > self.context:
+            raise ContextError(
+                f"{last:,} tokens of the prompt should be kept and the context is {self.context:,}; keep fewer."
+            )
+        return ids[-(last if last > 0 else self.context - min(params.max_tokens, self.context // 2)) :]
 
     def _mask(self, form: Form | None) -> LogitsMask | None:
         return None if form is None else self._forms.mask(form)
@@ -340,7 +357,12 @@ class Chat:
     def _new_engine(self) -> Engine:
         tokens = ARENA_BYTES // cache_bytes_per_token(self.model.config, self.model.compute_dtype)
         return Engine(
-            self.model, max_slots=MAX_SLOTS, parked=PARKED, cache_tokens=tokens, chunk_flops=CHUNK_FLOPS
+            self.model,
+            max_slots=MAX_SLOTS,
+            parked=PARKED,
+            cache_tokens=tokens,
+            chunk_flops=CHUNK_FLOPS,
+            batch_invariant=self.batch_invariant,
         )
 
 

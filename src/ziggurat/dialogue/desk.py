@@ -17,7 +17,7 @@ from ziggurat.dialogue.stops import StopAtStrings, StopStrings
 from ziggurat.engine.engine import Engine
 from ziggurat.engine.events import Event, Finish, Handle
 from ziggurat.engine.params import SamplingParams
-from ziggurat.engine.rows import LogitsMask, PromptScore
+from ziggurat.engine.rows import LogitsMask
 from ziggurat.tokenizer.bpe import Tokenizer
 
 
@@ -34,6 +34,7 @@ class Token:
     id: int
     logprob: float | None  # None for the first token of a prompt: nothing comes before it
     top: tuple[tuple[int, float], ...] = ()
+    rank: int | None = None  # 1 for the likeliest; told of a prompt's tokens only
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Desk:
             writer = self._writers.get((event.handle, event.choice))
             if writer is None:
                 continue
-            delta = writer.push(event, _prompt_tokens(self._requests[event.handle], event.prompt_scores))
+            delta = writer.push(event, _prompt_tokens(self._requests[event.handle], event))
             deltas.append((event.handle, delta))
             if delta.finish is not None:
                 self._forget(event.handle, event.choice)
@@ -145,10 +146,11 @@ class Desk:
             del self._requests[handle]
 
 
-def _prompt_tokens(request: Request, scores: Sequence[PromptScore]) -> tuple[Token, ...]:
-    if not scores:
+def _prompt_tokens(request: Request, event: Event) -> tuple[Token, ...]:
+    if request.params.prompt_logprobs is None or event.index:
         return ()
-    return (Token(request.ids[0], None), *(Token(s.token, s.logprob, s.top) for s in scores))
+    scored = (Token(s.token, s.logprob, s.top, s.rank) for s in event.prompt_scores)
+    return (Token(request.ids[0], None), *scored)
 
 
 def token_name(tokenizer: Tokenizer, id: int) -> str:

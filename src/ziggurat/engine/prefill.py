@@ -175,12 +175,13 @@ class Prefiller:
             return
         logprobs = torch.log_softmax(self.model.logits(hidden[: len(following)]), -1)
         own = logprobs.gather(1, torch.tensor(following, device=logprobs.device)[:, None])[:, 0].tolist()
+        ranks = (1 + (logprobs > torch.tensor(own, device=logprobs.device)[:, None]).sum(-1)).tolist()
         values, ids = logprobs.topk(min(top, logprobs.shape[-1]), -1)
-        for token, logprob, row_ids, row_values in zip(
-            following, own, ids.tolist(), values.tolist(), strict=True
+        for token, logprob, rank, row_ids, row_values in zip(
+            following, own, ranks, ids.tolist(), values.tolist(), strict=True
         ):
             best = tuple(zip(row_ids, row_values, strict=True))
-            draft.prompt_scores.append(PromptScore(token, logprob, best))
+            draft.prompt_scores.append(PromptScore(token, logprob, best, rank))
 
 
 def length_groups(prompts: list[tuple[int, ...]], max_tokens: int) -> list[list[tuple[int, ...]]]:

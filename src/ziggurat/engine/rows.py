@@ -55,6 +55,7 @@ class PromptScore:
     token: int
     logprob: float
     top: tuple[tuple[int, float], ...]  # (token, log-probability), the most likely first
+    rank: int  # among all tokens, 1 for the most likely
 
 
 @dataclass(eq=False)
