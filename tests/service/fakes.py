@@ -68,6 +68,7 @@ class FakeChat:
         *,
         stop: Sequence[str] = (),
         fit: bool = False,
+        last: int | None = None,
         tools: Sequence[dict[str, Any]] | None = None,
         form: object = None,
     ) -> FakeRequest:
@@ -81,6 +82,7 @@ class FakeChat:
         params: SamplingParams,
         *,
         stop: Sequence[str] = (),
+        last: int | None = None,
         form: object = None,
     ) -> FakeRequest:
         text = prompt if isinstance(prompt, str) else self.text_of(prompt)

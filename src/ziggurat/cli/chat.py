@@ -114,7 +114,8 @@ def generate(
 
 def serve(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN...", help="Runs, model folders, or a whole ladder.")
+        list[str],
+        typer.Argument(metavar="[NAME=]RUN...", help="Runs, model folders, or a whole ladder."),
     ],
     host: Annotated[
         str, typer.Option("--host", help="Address to listen at; others than loopback need --keys.")
@@ -127,6 +128,9 @@ def serve(
         list[str] | None,
         typer.Option("--upstream", metavar="NAME=URL", help="Also offer the models of another such server."),
     ] = None,
+    batch_invariant: Annotated[
+        bool, typer.Option("--batch-invariant", help="The same numbers whatever runs beside; slower.")
+    ] = False,
     expose: Annotated[
         bool, typer.Option("--expose", help="Allow an address that other machines can reach without keys.")
     ] = False,
@@ -141,6 +145,7 @@ def serve(
     ziggurat serve town                                # the latest run of each stage, side by side
     ziggurat serve town/pretrain town/sft town/ppo-2 --port 8080 --open
     ziggurat serve models/Qwen3-0.6B
+    ziggurat serve chat=town/ppo judge=town/reward     # under names of their own
     ziggurat serve town/ppo --host 0.0.0.0 --keys keys.jsonl    # keys are made by `ziggurat key new`
     """
     from ziggurat.service.server import serve as serve_runs
@@ -159,6 +164,7 @@ def serve(
         expose=expose,
         keys=keys,
         upstreams=upstream or (),
+        batch_invariant=batch_invariant,
         allowed_hosts=allowed_host or (),
         ready=ready,
     )

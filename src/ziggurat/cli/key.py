@@ -28,6 +28,7 @@ def new(
         int, typer.Option("--tokens", min=1, help="Tokens a minute, prompts included.")
     ] = 100_000,
     concurrent: Annotated[int, typer.Option("--concurrent", min=1, help="Answers written at once.")] = 4,
+    admin: Annotated[bool, typer.Option("--admin", help="It may also change what is served.")] = False,
 ) -> None:
     """Make a key and print it; only its hash is kept, so it cannot be shown again.
 
@@ -38,5 +39,5 @@ def new(
     from ziggurat.service.keys import new_key
 
     limits = {"requests_per_minute": requests, "tokens_per_minute": tokens, "concurrent": concurrent}
-    out.out(new_key(file, name, **limits))
+    out.out(new_key(file, name, admin=admin, **limits))
     err.print(f"This is the only time it is shown; {file} keeps its hash. Take its line out to revoke it.")

@@ -20,7 +20,7 @@ from ziggurat.dialogue.forms import Form
 from ziggurat.service.bodies import MaxTokens, OpenAITurn, read_raw, to_messages
 from ziggurat.service.gate import admit, salt_of
 from ziggurat.service.limits import Limits
-from ziggurat.service.logprobs import chat_logprobs
+from ziggurat.service.logprobs import chat_logprobs, prompt_logprobs
 from ziggurat.service.openapi import takes
 from ziggurat.service.protocols import DeltaLike
 from ziggurat.service.sampling import SamplingBody, as_schema
@@ -133,8 +133,8 @@ def chat_completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -
     @routes.post("/chat/completions", **takes(ChatCompletionBody, streams=True))
     async def chat_completions(request: Request) -> Response:
         raw = await read_raw(request, limits)
-        if (far := upstreams.of(raw)) is not None:
-            return await far[0].forward("/chat/completions", far[1])
+        if (far := await upstreams.answer(request, raw)) is not None:
+            return far
         body = ChatCompletionBody.model_validate_json(raw)
         served = shelf[body.model]
         served.worker.check_room()
@@ -146,11 +146,14 @@ def chat_completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -
             limits,
             max_tokens=body.max_completion_tokens or body.max_tokens,
             logprobs=(body.top_logprobs or 0) if body.logprobs else 0,
+            prompt_logprobs=body.prompt_logprobs,
             cache_salt=salt_of(request),
         )
         form = body.form()
         prepared = await anyio.to_thread.run_sync(
-            lambda: served.worker.chat.prepare(messages, params, stop=body.stops, tools=tools, form=form)
+            lambda: served.worker.chat.prepare(
+                messages, params, stop=body.stops, last=body.truncate_prompt_tokens, tools=tools, form=form
+            )
         )
         (ticket,) = admit(request, served, [prepared])
         shape = _Shape(body, served)
@@ -179,7 +182,12 @@ class _Shape:
 
     def whole(self, tally: Tally) -> dict[str, Any]:
         choices = [self._choice(index, tally.choices[index]) for index in sorted(tally.choices)]
-        return {**self.common, "object": "chat.completion", "choices": choices, "usage": tally.usage()}
+        told = {**self.common, "object": "chat.completion", "choices": choices, "usage": tally.usage()}
+        if self.body.prompt_logprobs is not None:
+            told["prompt_logprobs"] = prompt_logprobs(
+                tally.choices[0].prompt, self.chat.token_name, self.body.prompt_logprobs
+            )
+        return told
 
     def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
         calls = read_calls(choice.calls)

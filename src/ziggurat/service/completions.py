@@ -2,7 +2,7 @@
 
 A prompt of ids is taken as it is: nothing is put before it, nothing dropped. In a prompt of text special tokens are
 parsed, as evaluation harnesses need it; an empty one is the end of a document. With `max_tokens` 0 and `echo` nothing
-is written: the prompt is scored.
+is written: the prompt is scored. `prompt_logprobs` tells the same scores in vLLM's shape.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from ziggurat.service.bodies import read_raw
 from ziggurat.service.gate import admit, salt_of
 from ziggurat.service.limits import Limits
-from ziggurat.service.logprobs import completion_logprobs
+from ziggurat.service.logprobs import completion_logprobs, prompt_logprobs
 from ziggurat.service.openapi import takes
 from ziggurat.service.problems import ApiError
 from ziggurat.service.protocols import DeltaLike
@@ -54,9 +54,15 @@ class CompletionBody(SamplingBody):
             raise ValueError("best_of cannot be streamed; the best is known when all are whole")
         if self.stream and self.echo:
             raise ValueError("echo cannot be streamed; leave one of them out")
-        if self.max_tokens == 0 and not self.echo:
+        if self.max_tokens == 0 and not self.echo and self.prompt_logprobs is None:
             raise ValueError("max_tokens is 0 and echo is not set; there would be nothing to answer")
         return self
+
+    @property
+    def prompt_tops(self) -> int | None:
+        """Alternatives for each token of the prompt, for whichever asks for more; None: they are not scored."""
+        asked = [self.prompt_logprobs, self.logprobs if self.echo else None]
+        return max((n for n in asked if n is not None), default=None)
 
     def prompts(self) -> list[str | list[int]]:
         if isinstance(self.prompt, str):
@@ -72,8 +78,8 @@ def completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> API
     @routes.post("/completions", **takes(CompletionBody, streams=True))
     async def completions(request: Request) -> Response:
         raw = await read_raw(request, limits)
-        if (far := upstreams.of(raw)) is not None:
-            return await far[0].forward("/completions", far[1])
+        if (far := await upstreams.answer(request, raw)) is not None:
+            return far
         body = CompletionBody.model_validate_json(raw)
         served = shelf[body.model]
         served.worker.check_room()
@@ -85,13 +91,16 @@ def completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> API
             limits,
             max_tokens=max(wanted, 1),
             logprobs=body.logprobs or 0,
-            prompt_logprobs=body.logprobs if body.echo else None,
+            prompt_logprobs=body.prompt_tops,
             n=body.best_of,
             cache_salt=salt_of(request),
         )
         form = body.form()
         prepared = await anyio.to_thread.run_sync(
-            lambda: [chat.prepare_raw(prompt, params, stop=body.stops, form=form) for prompt in prompts]
+            lambda: [
+                chat.prepare_raw(prompt, params, stop=body.stops, last=body.truncate_prompt_tokens, form=form)
+                for prompt in prompts
+            ]
         )
         tickets = admit(request, served, prepared)
         shape = _Shape(body, served, [list(one.ids) for one in prepared], scores_only=wanted == 0)
@@ -146,19 +155,23 @@ class _Shape:
         logprobs = None
         if self.body.logprobs is not None:
             shown = [*choice.prompt, *tokens] if self.body.echo else tokens
-            logprobs = completion_logprobs(shown, self.chat.token_name)
+            logprobs = completion_logprobs(shown, self.chat.token_name, self.body.logprobs)
         if self.body.echo:
             text = self.chat.text_of(prompt) + text
         told = {"text": text, "index": index, "logprobs": logprobs, "finish_reason": choice.finish}
         if self.body.return_token_ids:
             told["token_ids"] = [token.id for token in tokens]
+        if self.body.prompt_logprobs is not None:
+            told["prompt_logprobs"] = prompt_logprobs(
+                choice.prompt, self.chat.token_name, self.body.prompt_logprobs
+            )
         return told
 
     def pieces(self, delta: DeltaLike, _tally: Tally) -> Iterator[bytes]:
         logprobs = None
         if self.body.logprobs is not None:
             offset = self.offsets.get(delta.choice, 0)
-            logprobs = completion_logprobs(delta.tokens, self.chat.token_name, offset)
+            logprobs = completion_logprobs(delta.tokens, self.chat.token_name, self.body.logprobs, offset)
             self.offsets[delta.choice] = offset + sum(map(len, logprobs["tokens"]))
         if delta.text or (logprobs and logprobs["tokens"]) or delta.finish:
             choice = {

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import JSONResponse, Response
 
+from ziggurat.service.batches import in_batches
 from ziggurat.service.bodies import ModelName, read_raw
 from ziggurat.service.limits import Limits
 from ziggurat.service.openapi import takes
@@ -23,8 +24,6 @@ from ziggurat.service.shelf import Shelf
 from ziggurat.service.upstream import Upstreams
 
 MAX_INPUTS = 2048
-TOGETHER = 16
-"""Texts computed between two steps of the answers that are being written."""
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 
@@ -53,19 +52,14 @@ def embedding_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> APIR
     @routes.post("/embeddings", **takes(EmbeddingBody))
     async def embeddings(request: Request) -> Response:
         raw = await read_raw(request, limits)
-        if (far := upstreams.of(raw)) is not None:
-            return await far[0].forward("/embeddings", far[1])
+        if (far := await upstreams.answer(request, raw)) is not None:
+            return far
         body = EmbeddingBody.model_validate_json(raw)
         worker, texts = shelf[body.model].worker, body.texts()
         worker.check_room()
         chat = worker.chat
         rows = await anyio.to_thread.run_sync(lambda: [chat.raw_ids(text) for text in texts])
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        vectors: dict[int, list[float]] = {}
-        for start in range(0, len(order), TOGETHER):
-            some = order[start : start + TOGETHER]
-            made = await worker.call(lambda some=some: chat.embed([rows[i] for i in some]))  # type: ignore[misc]
-            vectors.update(zip(some, made, strict=True))
+        vectors = await in_batches(request, worker, rows, chat.embed)
         width = len(vectors[0])
         if body.dimensions not in (None, width):
             message = (
@@ -74,8 +68,8 @@ def embedding_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> APIR
             raise ApiError(400, message, param="dimensions")
         tokens = sum(map(len, rows))
         data = [
-            {"object": "embedding", "index": i, "embedding": _encoded(vectors[i], body.encoding_format)}
-            for i in range(len(rows))
+            {"object": "embedding", "index": i, "embedding": _encoded(vector, body.encoding_format)}
+            for i, vector in enumerate(vectors)
         ]
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return JSONResponse({"object": "list", "data": data, "model": body.model, "usage": usage})

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ziggurat.service.guard import is_loopback
 from ziggurat.service.keys import Account, Keyring
 from ziggurat.service.problems import ApiError, error_body, response_for
 from ziggurat.service.protocols import RequestLike
@@ -72,17 +73,14 @@ def admit(request: Request, served: Served, prepared: Sequence[RequestLike]) -> 
     """Put requests into a model's line, within what the key has left; what is not used is given back at their end."""
     context = served.worker.chat.context
     most = [len(p.ids) + p.params.n * min(p.params.max_tokens, context - len(p.ids)) for p in prepared]
-    account: Account | None = getattr(request.state, "account", None)
-    if account is not None:
-        _reserve(account, sum(most))
+    reserved = Reservation(request, sum(most))
     tickets: list[Ticket] = []
     used: list[int] = []
 
     def ended(tokens: int) -> None:
         used.append(tokens)
-        if account is not None and len(used) == len(prepared):
-            account.tokens.take(sum(used) - sum(most))
-            account.running -= 1
+        if len(used) == len(prepared):
+            reserved.settle(sum(used))
 
     try:
         for one in prepared:
@@ -95,6 +93,41 @@ def admit(request: Request, served: Served, prepared: Sequence[RequestLike]) -> 
             ended(0)
         raise
     return tickets
+
+
+class Reservation:
+    """So many tokens of a key's minute and one of its answers at once, until it is settled what was used.
+
+    Refused with 429 if the key has them not; nothing at all without keys.
+    """
+
+    def __init__(self, request: Request, tokens: int) -> None:
+        self._account: Account | None = getattr(request.state, "account", None)
+        self._tokens = tokens
+        if self._account is not None:
+            _reserve(self._account, tokens)
+
+    def settle(self, used: int) -> None:
+        """Give back what was not used, or take what was used beyond; the second time nothing happens."""
+        account, self._account = self._account, None
+        if account is not None:
+            account.tokens.take(used - self._tokens)
+            account.running -= 1
+
+
+def must_be_admin(request: Request) -> None:
+    """403 unless the key is an admin's; on a server without keys, unless the request comes from this machine."""
+    account: Account | None = getattr(request.state, "account", None)
+    if account is not None:
+        allowed = account.key.admin
+    else:
+        allowed = request.client is not None and is_loopback(request.client.host)
+    if not allowed:
+        message = (
+            "This is for admins: use a key made with `ziggurat key new NAME --admin`, "
+            "or, where there are no keys, ask from the machine itself."
+        )
+        raise ApiError(403, message, code="admin_only")
 
 
 def _reserve(account: Account, tokens: int) -> None:

@@ -24,7 +24,7 @@ def health_routes(shelf: Shelf) -> APIRouter:
                 "waiting": served.worker.waiting,
                 "failed": served.worker.failure is not None,
             }
-            for served in shelf
+            for served in shelf.all()
         }
         failed = any(model["failed"] for model in models.values())
         status = "failed" if failed else "ok"
@@ -35,7 +35,7 @@ def health_routes(shelf: Shelf) -> APIRouter:
     @routes.get("/ready")
     async def ready() -> JSONResponse:
         """200 while new requests are taken; 503 while the server drains or a model has failed."""
-        if shelf.draining or any(served.worker.failure is not None for served in shelf):
+        if shelf.draining or any(served.worker.failure is not None for served in shelf.all()):
             reason = "The server is shutting down." if shelf.draining else "A model has failed."
             return JSONResponse(error_body(503, reason), 503, {"Retry-After": str(RETRY_AFTER_S)})
         return JSONResponse({"status": "ready"})

@@ -38,19 +38,20 @@ class Key(BaseModel):
     requests_per_minute: int = Field(default=60, ge=1)
     tokens_per_minute: int = Field(default=100_000, ge=1)
     concurrent: int = Field(default=4, ge=1)
+    admin: bool = False  # may change what is served
 
 
 def hash_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def new_key(path: Path, name: str, **limits: int) -> str:
+def new_key(path: Path, name: str, *, admin: bool = False, **limits: int) -> str:
     """Add a key to the file; returns the secret, which is nowhere else."""
     secret = f"zig-{secrets.token_urlsafe(32)}"
     keys = read_keys(path) if path.exists() else []
     if name in [key.name for key in keys]:
         raise DataError(f"there is a key called {name} already; take its line out first.", path=path)
-    keys.append(Key(name=name, sha256=hash_of(secret), **limits))
+    keys.append(Key(name=name, sha256=hash_of(secret), admin=admin, **limits))
     atomic_write_text(path, "".join(key.model_dump_json() + "\n" for key in keys))
     path.chmod(0o600)
     return secret

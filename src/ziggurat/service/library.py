@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ziggurat.errors import DataError
-from ziggurat.places import find_run, runs_home, stage_runs
+from ziggurat.errors import DataError, UsageError
+from ziggurat.places import find_run, model_folder, runs_home, stage_runs
 from ziggurat.service.shelf import Example, ModelCard
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Chat
+    from ziggurat.stages.judge import Judge
 
 LADDER_STAGES = ("pretrain", "sft", "ppo")
-"""What one can talk to, bottom first; `reward` gives scores, not words."""
+"""What one can talk to, bottom first; `reward` gives scores, not words, and is served where it is named."""
+
+WHOLE_BYTES = 64 * 1024**2
+PIECES, PIECE_BYTES = 1024, 64 * 1024
 
 EXAMPLES_FILE = "examples.json"
 """Questions to try, beside the runs of a ladder: `[{"text", "lang", "kind"}, ...]`."""
@@ -46,23 +52,115 @@ def run_name(folder: Path) -> str:
         return str(folder)
 
 
-def load(name: str) -> tuple[ModelCard, Chat]:
-    """One model, ready to talk, and what the page tells about it."""
-    folder = find_run(name)
-    from ziggurat.dialogue.chat import Chat  # after the name is known to be good: it brings torch
+def split(text: str) -> tuple[str | None, str]:
+    """`chat=town/ppo` is the run town/ppo under the name chat; without a name of its own a run has its own."""
+    name, equals, run = text.partition("=")
+    if not equals or text.startswith(("/", "./", "../", "~")):
+        return None, text
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) or not run:
+        raise UsageError(f"{text!r} is no run; write RUN or NAME=RUN, for instance chat=town/ppo.")
+    return name, run
 
-    chat = Chat.load(str(folder))
-    manifest = _read_json(folder / "manifest.json")
+
+def load(text: str, *, batch_invariant: bool = False) -> tuple[ModelCard, Chat | Judge]:
+    """One model, ready to talk or to judge, and what the page tells about it."""
+    name, run = split(text)
+    return _load(name, find_run(run), batch_invariant)
+
+
+def _load(name: str | None, folder: Path, batch_invariant: bool) -> tuple[ModelCard, Chat | Judge]:
+    from ziggurat.model.hub.load import is_scalar  # after the name is known to be good: it brings torch
+
+    files = model_folder(folder)
+    model: Chat | Judge
+    if is_scalar(files):
+        from ziggurat.stages.judge import Judge
+
+        model = Judge.load(folder)
+        dtype, is_base = model.model.body.compute_dtype, False
+    else:
+        from ziggurat.dialogue.chat import Chat
+
+        model = Chat.load(folder, batch_invariant=batch_invariant)
+        dtype, is_base = model.model.compute_dtype, model.is_base
     shown = run_name(folder)
     card = ModelCard(
-        name=shown if not shown.startswith("/") else folder.name,
-        stage=str(manifest.get("stage", "")),
+        name=name or (shown if not shown.startswith("/") else folder.name),
+        stage=str(_read_json(folder / "manifest.json").get("stage", "")),
         run=shown,
-        parameters=chat.parameters,
-        context=chat.context,
-        is_base=chat.is_base,
+        parameters=model.parameters,
+        context=model.context,
+        is_base=is_base,
+        weights=digest(files),
+        numerics=str(dtype).removeprefix("torch.") + (", batch invariant" if batch_invariant else ""),
     )
-    return card, chat
+    return card, model
+
+
+def digest(folder: Path) -> str:
+    """A hash of what makes a model: its weights, its configuration and its tokenizer.
+
+    Files up to WHOLE_BYTES are read whole, larger ones in PIECES pieces spread over them: training changes nearly every
+    number, and 14 GB need not be read twice for it. It tells models apart; it does not prove that nobody tampered.
+    """
+    known = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in (".json", ".jinja", ".safetensors"):
+            continue
+        size = path.stat().st_size
+        known.update(f"{path.name} {size}\n".encode())
+        starts = (
+            [0] if size <= WHOLE_BYTES else [(size - PIECE_BYTES) * i // (PIECES - 1) for i in range(PIECES)]
+        )
+        with path.open("rb") as file:
+            for start in starts:
+                file.seek(start)
+                known.update(file.read(WHOLE_BYTES if len(starts) == 1 else PIECE_BYTES))
+    return known.hexdigest()[:16]
+
+
+class Library:
+    """Which run stands behind each name that is served, and how it is loaded again."""
+
+    def __init__(self, *, batch_invariant: bool = False) -> None:
+        self.batch_invariant = batch_invariant
+        self._runs: dict[
+            str, str
+        ] = {}  # as they were asked for: town/ppo is its latest run, whichever that is then
+        self._named: set[str] = set()  # those with a name of their own
+
+    def load(self, text: str) -> tuple[ModelCard, Chat | Judge]:
+        card, model = load(text, batch_invariant=self.batch_invariant)
+        name, run = split(text)
+        self._runs[card.name] = run
+        if name or card.name != card.run:
+            self._named.add(card.name)
+        return card, model
+
+    def again(self, name: str, run: str | None = None) -> tuple[ModelCard, Chat | Judge]:
+        """What `name` shall stand for from now on: `run`, or what was asked for at first, looked up anew.
+
+        Raises UsageError where the name is that of a run, and the run would be another; RunError where there is none.
+        """
+        if name not in self._runs:
+            raise UsageError(f"{name[:200]} was not loaded from a run; it cannot be loaded again.")
+        folder = find_run(self._runs[name]) if run is None else _by_name(run)
+        if name not in self._named and run_name(folder) != name:
+            raise UsageError(
+                f"{name} is the name of that very run and cannot stand for {run_name(folder)}; "
+                f"serve it under a name of its own, for instance `ziggurat serve chat={self._runs[name]}`."
+            )
+        return _load(name, folder, self.batch_invariant)
+
+
+def _by_name(run: str) -> Path:
+    """The folder of a run under $ZIGGURAT_HOME, and of nothing else."""
+    ladder, _, stage = run.partition("/")
+    if all(re.fullmatch(r"[\w-][\w.-]*", part) for part in (ladder, stage)):
+        folder = find_run(run)
+        if folder.parent == runs_home() / ladder:
+            return folder
+    raise UsageError(f"{run[:200]!r} is no name of a run, such as town/ppo-2; paths are not taken here.")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

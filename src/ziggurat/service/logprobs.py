@@ -1,7 +1,8 @@
-"""Log-probabilities on the wire, in the two shapes that OpenAI has for them.
+"""Log-probabilities on the wire, in the two shapes that OpenAI has for them and in vLLM's for prompts.
 
 They are those of the model at the asked temperature (0 counts as 1) over the whole vocabulary: before penalties, bias,
-masks, top-k and top-p. A chosen token that is among the alternatives has the very same number there.
+masks, top-k and top-p. A chosen token that is among the alternatives has the very same number there. Those of a
+prompt's tokens are at temperature 1 whatever was asked.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def chat_logprobs(tokens: Sequence[Any], name: Name, raw: Raw) -> dict[str, Any]
     return {"content": content, "refusal": None}
 
 
-def completion_logprobs(tokens: Sequence[Any], name: Name, offset: int = 0) -> dict[str, Any]:
+def completion_logprobs(tokens: Sequence[Any], name: Name, top_n: int, offset: int = 0) -> dict[str, Any]:
     """`choices[].logprobs` of a completion: four parallel lists; null where nothing comes before a token."""
     names = [name(token.id) for token in tokens]
     offsets = []
@@ -41,7 +42,7 @@ def completion_logprobs(tokens: Sequence[Any], name: Name, offset: int = 0) -> d
     top = [
         None
         if token.logprob is None
-        else {name(id): finite(value) for id, value in (*token.top, (token.id, token.logprob))}
+        else {name(id): finite(value) for id, value in (*token.top[:top_n], (token.id, token.logprob))}
         for token in tokens
     ]
     return {
@@ -50,6 +51,20 @@ def completion_logprobs(tokens: Sequence[Any], name: Name, offset: int = 0) -> d
         "top_logprobs": top,
         "text_offset": offsets,
     }
+
+
+def prompt_logprobs(tokens: Sequence[Any], name: Name, top_n: int) -> list[dict[str, Any] | None]:
+    """vLLM's `prompt_logprobs`: for each token but the first the likeliest ones and itself, by their ids."""
+
+    def table(token: Any) -> dict[str, Any]:
+        ranked = [(id, value, i) for i, (id, value) in enumerate(token.top[:top_n], start=1)]
+        rows = {id: (value, rank) for id, value, rank in [*ranked, (token.id, token.logprob, token.rank)]}
+        return {
+            str(id): {"logprob": finite(value), "rank": rank, "decoded_token": name(id)}
+            for id, (value, rank) in rows.items()
+        }
+
+    return [None if token.logprob is None else table(token) for token in tokens]
 
 
 def finite(logprob: float) -> float:

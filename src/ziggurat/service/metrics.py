@@ -40,7 +40,7 @@ class Metrics:
                 ("vllm:request_success", ["model_name"]),
             )
         ]
-        self.cancelled = self._counter("app_cancelled", "Requests whose client went away.", model)
+        self.cancelled = self._counter("app_cancelled", "Requests given up before their end.", model)
         self.prompt_tokens = self._both("prompt_tokens", "Tokens of prompts.")
         self.written_tokens = self._both("generation_tokens", "Tokens written.")
         self.prompt_sizes = self._histogram("app_prompt_tokens_each", "Tokens of a prompt.", model, TOKENS)
@@ -50,8 +50,7 @@ class Metrics:
         self.between = self._timed("inter_token_latency_seconds", "inter_token_latency_seconds")
         self.whole = self._timed("generation_duration_seconds", "e2e_request_latency_seconds")
         self.registry.register(_Gauges(shelf))
-        for served in shelf:
-            served.worker.watch = self.watch
+        shelf.watched_by(self)
         self._last: dict[Ticket, float] = {}
 
     # --- what is watched ----------------------------------------------------------------------------------------
@@ -71,19 +70,23 @@ class Metrics:
             self._observe(self.queue, model, ticket.t_started - ticket.t_submitted)
             self._observe(self.first_token, model, ticket.t_first - ticket.t_submitted)
             prompt = len(ticket.request.ids)
-            for counter in self.prompt_tokens:
-                counter.labels(model).inc(prompt)
+            self.count(model, prompt=prompt, written=0)
             self.prompt_sizes.labels(model).observe(prompt)
         else:
             self._observe(self.between, model, now - last)
         self._last[ticket] = now
-        for counter in self.written_tokens:
-            counter.labels(model).inc(len(item.tokens))
+        self.count(model, prompt=0, written=len(item.tokens))
         if item.finish is not None:
             for counter in self.finished:
                 counter.labels(model, item.finish).inc()
             if item.usage is not None:
                 self.written_sizes.labels(model).observe(item.usage.completion_tokens)
+
+    def count(self, model: str, *, prompt: int, written: int) -> None:
+        """Tokens of a prompt, and tokens written."""
+        for counters, tokens in ((self.prompt_tokens, prompt), (self.written_tokens, written)):
+            for counter in counters:
+                counter.labels(model).inc(tokens)
 
     def http(self, route: str, method: str, status: int, seconds: float) -> None:
         self.http_requests.labels(route, method, str(status)).inc()
@@ -130,7 +133,7 @@ class _Gauges:
             "prefix_queries": ("app_prefix_cache_queries", "vllm:prefix_cache_queries", "Prompt tokens."),
             "preempted": ("app_preemptions", "vllm:num_preemptions", "Answers sent back to the line."),
         }
-        stats = {served.card.name: served.worker.stats() for served in self.shelf}
+        stats = self.shelf.stats()
         for kind, table in ((GaugeMetricFamily, gauges), (CounterMetricFamily, counters)):
             for key, (ours, theirs, text) in table.items():
                 for name, label in ((ours, "model"), (theirs, "model_name")):

@@ -19,7 +19,7 @@ from ziggurat.service.limits import Limits
 from ziggurat.service.openapi import takes
 from ziggurat.service.problems import ApiError
 from ziggurat.service.sampling import TokenId
-from ziggurat.service.shelf import Served, Shelf
+from ziggurat.service.shelf import Judging, Served, Shelf
 from ziggurat.service.upstream import Upstreams
 
 
@@ -45,20 +45,21 @@ def model_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> APIRoute
     routes = APIRouter()
     created = int(time.time())
 
-    def described(served: Served) -> dict[str, Any]:
-        card = served.card
+    def described(held: Served | Judging) -> dict[str, Any]:
+        card, judges = held.card, shelf.judges(held.card.name)
         known = {"id": card.name, "object": "model", "created": created, "owned_by": "ziggurat"}
-        return {**known, "max_model_len": card.context, "parent": None, "stage": card.stage or None}
+        known |= {"root": card.run or card.name, "parent": None, "max_model_len": card.context}
+        return {**known, "stage": card.stage or None, "kind": "reward_model" if judges else "language_model"}
 
     @routes.get("/v1/models")
     async def models() -> dict[str, Any]:
-        ours = [described(served) for served in shelf]
+        ours = [described(held) for held in shelf.all()]
         return {"object": "list", "data": ours + await upstreams.models()}
 
     @routes.get("/v1/models/{name:path}")
     async def model(name: str) -> dict[str, Any]:
         far = [found for found in await upstreams.models() if found["id"] == name]
-        return far[0] if far else described(shelf[name])
+        return far[0] if far else described(shelf.find(name))
 
     @routes.post("/tokenize", **takes(TokenizeBody))
     async def tokenize(request: Request) -> JSONResponse:

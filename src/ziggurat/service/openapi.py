@@ -31,7 +31,7 @@ ERROR = {
 STATUSES = {
     400: "The request cannot be: a field, its value, or a prompt longer than the context.",
     401: "No key, or one that is not known.",
-    403: "The Host or the Origin is not this server's.",
+    403: "The Host or the Origin is not this server's, or the key is no admin's.",
     404: "No such model, object or route.",
     405: "Not this method.",
     408: "The body did not arrive in time.",

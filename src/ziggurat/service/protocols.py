@@ -1,14 +1,15 @@
-"""What the service needs of a model: four small protocols. `dialogue` fulfils them, and tests hand in fakes."""
+"""What the service needs of a model: small protocols. `dialogue` and `stages` fulfil them, and tests hand in fakes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.forms import Form
     from ziggurat.engine.params import SamplingParams
     from ziggurat.records import Message
+    from ziggurat.service.tickets import Ticket
 
 
 class DeltaLike(Protocol):
@@ -66,6 +67,7 @@ class ChatLike(Protocol):
         *,
         stop: Sequence[str] = (),
         fit: bool = False,
+        last: int | None = None,
         tools: Sequence[dict[str, Any]] | None = None,
         form: Form | None = None,
     ) -> RequestLike: ...
@@ -75,6 +77,7 @@ class ChatLike(Protocol):
         params: SamplingParams,
         *,
         stop: Sequence[str] = (),
+        last: int | None = None,
         form: Form | None = None,
     ) -> RequestLike: ...
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]: ...
@@ -84,3 +87,23 @@ class ChatLike(Protocol):
     def token_bytes(self, id: int) -> bytes | None: ...
     def tokenizer_info(self) -> dict[str, Any]: ...
     def embed(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]: ...
+
+
+@runtime_checkable
+class JudgeLike(Protocol):
+    """What the service needs of a reward model: `stages.judge.Judge`; `rows` may be called on any thread."""
+
+    @property
+    def context(self) -> int: ...
+    def rows(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]: ...
+    def score(self, rows: Sequence[Sequence[int]]) -> list[float]: ...
+
+
+class Watcher(Protocol):
+    """Who counts what the models do; called on the event loop."""
+
+    def watch(self, ticket: Ticket, item: DeltaLike | BaseException | None) -> None:
+        """`item` arrives for `ticket`; None is its end."""
+
+    def count(self, model: str, *, prompt: int, written: int) -> None:
+        """So many tokens were read and written without a ticket."""

@@ -100,12 +100,18 @@ class SamplingBody(BaseModel):
     min_tokens: Annotated[int, Field(ge=0)] | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=MAX_STOPS)] | None = None
     return_token_ids: bool | None = None
+    prompt_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
     structured_outputs: StructuredOutputs | None = None
 
     @model_validator(mode="after")
     def _options_of_a_stream(self) -> SamplingBody:
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options needs stream: true")
+        if self.stream and self.prompt_logprobs is not None:
+            raise ValueError("prompt_logprobs cannot be streamed; leave one of them out")
+        if self.truncate_prompt_tokens == 0:
+            raise ValueError("truncate_prompt_tokens is 0, which leaves no prompt; -1 keeps as much as fits")
         return self
 
     def form(self) -> Form | None:

@@ -27,6 +27,7 @@ from ziggurat.console import err, out
 from ziggurat.errors import UsageError
 from ziggurat.places import find_run
 from ziggurat.service import library, problems
+from ziggurat.service.admin import admin_routes
 from ziggurat.service.chat_api import chat_routes
 from ziggurat.service.chat_completions import chat_completion_routes
 from ziggurat.service.completions import completion_routes
@@ -39,7 +40,8 @@ from ziggurat.service.limits import Limits
 from ziggurat.service.metrics import Counted, Metrics, metrics_routes
 from ziggurat.service.models_api import model_routes
 from ziggurat.service.openapi import describe_by_hand, errors
-from ziggurat.service.protocols import ChatLike
+from ziggurat.service.protocols import ChatLike, JudgeLike
+from ziggurat.service.score import score_routes
 from ziggurat.service.shelf import Example, ModelCard, Shelf
 from ziggurat.service.upstream import Upstream, Upstreams
 
@@ -54,7 +56,7 @@ SHUTDOWN_S = 30
 
 
 def create_app(
-    models: Mapping[str, ChatLike],
+    models: Mapping[str, ChatLike | JudgeLike],
     *,
     cards: Mapping[str, ModelCard] | None = None,
     examples: Sequence[Example] = (),
@@ -63,8 +65,9 @@ def create_app(
     exposed: bool = False,
     keyring: Keyring | None = None,
     upstreams: Sequence[Upstream] = (),
+    shelves: library.Library | None = None,
 ) -> FastAPI:
-    """The application over models that are already loaded."""
+    """The application over models that are already loaded; with the library they came from, they can be swapped."""
     limits = limits or Limits()
     shelf, elsewhere = Shelf(models, cards or {}, examples, limits), Upstreams(upstreams)
     elsewhere.check_names(models)
@@ -86,11 +89,13 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     problems.install(app)
-    for routes in (model_routes, chat_completion_routes, completion_routes, embedding_routes):
+    for routes in (model_routes, chat_completion_routes, completion_routes, embedding_routes, score_routes):
         app.include_router(routes(shelf, limits, elsewhere), responses=errors())
     app.include_router(chat_routes(shelf), responses=errors())
     app.include_router(health_routes(shelf), responses=errors())
-    metrics = Metrics(shelf)
+    if shelves is not None:
+        app.include_router(admin_routes(shelf, shelves), responses=errors())
+    elsewhere.watcher = metrics = Metrics(shelf)
     app.include_router(metrics_routes(metrics), responses=errors())
     describe_by_hand(app)
     app.add_middleware(Gate, keyring=keyring)
@@ -194,8 +199,12 @@ def serve(
     allowed_hosts: Sequence[str] = (),
     examples: Sequence[Example] | None = None,
     ready: Callable[[str], None] | None = None,
+    batch_invariant: bool = False,
 ) -> None:
-    """Load the named runs, listen, and serve until Ctrl-C. `port` None: 8000 or the next free one; 0: any free one."""
+    """Load the named runs, listen, and serve until Ctrl-C. `port` None: 8000 or the next free one; 0: any free one.
+
+    A name may be NAME=RUN. `batch_invariant`: see `Engine`.
+    """
     far = [Upstream.parse(text) for text in upstreams]
     if not names and not far:
         raise UsageError("Name at least one run to serve, for instance `ziggurat serve town/ppo`.")
@@ -209,24 +218,26 @@ def serve(
     try:
         runs = list(dict.fromkeys(library.expand(names)))
         loaded = {}
+        shelves = library.Library(batch_invariant=batch_invariant)
         for name in runs:
-            card, chat = library.load(name)
-            loaded[card.name] = (card, chat)
+            card, model = shelves.load(name)
+            loaded[card.name] = (card, model)
             err.print(f"Loaded {card.name}.")
         if examples is None:
-            examples = library.examples_beside([find_run(name) for name in runs])
+            examples = library.examples_beside([find_run(library.split(name)[1]) for name in runs])
     except BaseException:
         listener.close()
         raise
     if not is_loopback(host) and keyring is None:
         err.print(f"Listening on {host} without a login: everybody who reaches this port can use the models.")
     app = create_app(
-        {name: chat for name, (_, chat) in loaded.items()},
+        {name: model for name, (_, model) in loaded.items()},
         cards={name: card for name, (card, _) in loaded.items()},
         examples=examples,
         allowed_hosts=(host, socket.gethostname(), *allowed_hosts),
         exposed=not is_loopback(host),
         keyring=keyring,
         upstreams=far,
+        shelves=shelves,
     )
     run_app(app, listener, ready or (lambda address: out.print(f"Chat at {address}  (Ctrl-C ends it)")))

@@ -1,20 +1,28 @@
-"""The models that this server offers: what the page shows of each, and the thread that runs it."""
+"""The models that this server offers: what the page shows of each, and the thread that runs it.
+
+Some write (`shelf[name]`), some judge (`shelf.judge(name)`); each is refused by name where the other is asked for. A
+name may begin to stand for another model (`swap`): who holds the old one is answered by it, who comes after gets the
+new one.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from ziggurat import __version__
-from ziggurat.errors import did_you_mean
+from ziggurat.errors import BusyError, UsageError, did_you_mean
 from ziggurat.service.limits import Limits
 from ziggurat.service.problems import ApiError
-from ziggurat.service.protocols import ChatLike
-from ziggurat.service.worker import ModelWorker
+from ziggurat.service.protocols import ChatLike, DeskLike, JudgeLike, Watcher
+from ziggurat.service.worker import ModelWorker, NoDesk
+
+M = TypeVar("M")
 
 
 class ModelCard(BaseModel):
@@ -29,6 +37,8 @@ class ModelCard(BaseModel):
     context: int | None = None  # tokens
     is_base: bool = False  # continues text; never saw a conversation
     description: str = ""
+    weights: str = ""  # hash of its files; "" where it was not loaded from any
+    numerics: str = ""  # how it computes: bfloat16, float32, batch invariant, ...
 
 
 class Example(BaseModel):
@@ -42,19 +52,26 @@ class Example(BaseModel):
 
 
 @dataclass(frozen=True)
-class Served:
+class Held(Generic[M]):
     card: ModelCard
-    worker: ModelWorker
-    fingerprint: str = ""
-    """What an answer hangs on beside the request: this server's version and the model."""
+    worker: ModelWorker[M]
+    fingerprint: str
+    """What an answer hangs on beside the request: this server's version, the weights, and how they are computed."""
+
+
+Served = Held[ChatLike]
+Judging = Held[JudgeLike]
 
 
 class Shelf:
-    """All models by name, in the order they were given (the page's order: bottom of the ladder first)."""
+    """All models by name, in the order they were given (the page's order: bottom of the ladder first).
+
+    Walking over it gives those that write.
+    """
 
     def __init__(
         self,
-        models: Mapping[str, ChatLike],
+        models: Mapping[str, ChatLike | JudgeLike],
         cards: Mapping[str, ModelCard],
         examples: Sequence[Example],
         limits: Limits,
@@ -62,46 +79,125 @@ class Shelf:
         self.limits = limits
         self.examples = tuple(examples)
         self.draining = False
-        self._served = {
-            name: Served(
-                cards.get(name) or ModelCard(name=name, is_base=chat.is_base),
-                ModelWorker(name, chat, max_running=limits.max_running, max_waiting=limits.max_waiting),
-                fingerprint=_fingerprint(name),
-            )
+        self._watcher: Watcher | None = None
+        self._retired: weakref.WeakSet[ModelWorker[Any]] = weakref.WeakSet()
+        self._writers = {
+            name: self._held(cards.get(name) or ModelCard(name=name, is_base=chat.is_base), chat, chat.desk)
             for name, chat in models.items()
+            if not isinstance(chat, JudgeLike)
+        }
+        self._judges = {
+            name: self._held(cards.get(name) or ModelCard(name=name, stage="reward"), judge, NoDesk)
+            for name, judge in models.items()
+            if isinstance(judge, JudgeLike)
         }
 
+    def _held(self, card: ModelCard, model: M, open_desk: Callable[[], DeskLike]) -> Held[M]:
+        limits = self.limits
+        worker = ModelWorker(
+            card.name, model, open_desk, max_running=limits.max_running, max_waiting=limits.max_waiting
+        )
+        worker.watcher, worker.draining = self._watcher, self.draining
+        known = f"{__version__} {card.weights or card.name} {card.numerics}"
+        return Held(card, worker, f"fp_{hashlib.sha256(known.encode()).hexdigest()[:10]}")
+
+    # --- finding ------------------------------------------------------------------------------------------------
+
     def __getitem__(self, name: str) -> Served:
-        if name not in self._served:
-            known = ", ".join(self._served) or "none"
-            hint = did_you_mean(name, self._served)
-            raise ApiError(
-                404,
-                f'There is no model "{name[:200]}" here (served: {known}).{hint}',
-                param="model",
-                code="model_not_found",
+        """A model that writes; 404 if there is none of that name, 400 if it gives scores."""
+        if name in self._judges:
+            message = f"{name} is a reward model: it gives scores, not words; send it pairs by POST /score."
+            raise ApiError(400, message, param="model", code="model_not_supported")
+        if name not in self._writers:
+            raise self._unknown(name)
+        return self._writers[name]
+
+    def judge(self, name: str) -> Judging:
+        """A reward model; 404 if there is none of that name, 400 if it writes."""
+        if name in self._writers:
+            known = f"served here: {', '.join(self._judges)}" if self._judges else "none is served here"
+            message = (
+                f"{name} is no reward model ({known}); serve the run of a reward stage to score with it."
             )
-        return self._served[name]
+            raise ApiError(400, message, param="model", code="model_not_supported")
+        if name not in self._judges:
+            raise self._unknown(name)
+        return self._judges[name]
+
+    def find(self, name: str) -> Served | Judging:
+        return self.judge(name) if name in self._judges else self[name]
+
+    def judges(self, name: str) -> bool:
+        """Whether the model of that name gives scores."""
+        return name in self._judges
 
     def named_or_first(self, name: str | None) -> Served:
         """For endpoints that may leave the model out, as a server of one model allows."""
+        if not name and not self._writers:
+            raise ApiError(404, "No model that writes is served here.", param="model", code="model_not_found")
         return self[name] if name else next(iter(self))
 
     def __iter__(self) -> Iterator[Served]:
-        return iter(self._served.values())
+        return iter(self._writers.values())
+
+    def all(self) -> list[Served | Judging]:
+        return [*self._writers.values(), *self._judges.values()]
+
+    def _unknown(self, name: str) -> ApiError:
+        names = [*self._writers, *self._judges]
+        known, hint = ", ".join(names) or "none", did_you_mean(name, names)
+        message = f'There is no model "{name[:200]}" here (served: {known}).{hint}'
+        return ApiError(404, message, param="model", code="model_not_found")
+
+    # --- changing -----------------------------------------------------------------------------------------------
+
+    def swap(self, card: ModelCard, model: ChatLike | JudgeLike) -> None:
+        """Another model under a name that is served: a model that writes for one that writes, a judge for a judge.
+
+        Requests that hold the old one are answered by it. It is let go with the last of them. On the event loop.
+        """
+        if self.draining:
+            raise BusyError(f"The server is shutting down; {card.name} is not changed any more.")
+        old = self.find(card.name)
+        judges = isinstance(model, JudgeLike)
+        if judges != self.judges(card.name):
+            kinds = ("gives scores", "writes") if judges else ("writes", "gives scores")
+            raise UsageError(
+                f"{card.run} {kinds[0]} and {card.name} {kinds[1]}; serve it under another name."
+            )
+        if isinstance(model, JudgeLike):
+            self._judges[card.name] = self._held(card, model, NoDesk)
+        else:
+            self._writers[card.name] = self._held(card, model, model.desk)
+        self._retired.add(old.worker)
+        old.worker.retire()
+        self.find(card.name).worker.draining = self.draining  # SIGTERM comes when it likes
+
+    def watched_by(self, watcher: Watcher) -> None:
+        """Who hears of all that the models do, those that are swapped in later too."""
+        self._watcher = watcher
+        for held in self.all():
+            held.worker.watcher = watcher
+
+    def stats(self) -> dict[str, dict[str, float]]:
+        """What each model is doing now. Requests that one which was swapped out still has count for its name."""
+        told = {held.card.name: held.worker.stats() for held in self.all()}
+        for worker in list(self._retired):
+            for figure, value in (("running", worker.running), ("waiting", worker.waiting)):
+                told[worker.name][figure] += value
+        return told
 
     def drain(self) -> None:
         """Take no new request; those that were taken are answered."""
         self.draining = True
-        for served in self:
-            served.worker.draining = True
+        for worker in self._workers():
+            worker.draining = True
 
     def close(self) -> None:
         """Stop every model's thread. May be called twice."""
         self.drain()
-        for served in self:
-            served.worker.close()
+        for worker in self._workers():
+            worker.close()
 
-
-def _fingerprint(name: str) -> str:
-    return f"fp_{hashlib.sha256(f'{__version__} {name}'.encode()).hexdigest()[:10]}"
+    def _workers(self) -> list[ModelWorker[Any]]:
+        return [*(held.worker for held in self.all()), *self._retired]

@@ -19,11 +19,12 @@ R = TypeVar("R")
 class Ticket:
     """One request on its way through a model's thread. Its async half belongs to the event loop that made it."""
 
-    def __init__(self, worker: ModelWorker, request: RequestLike) -> None:
+    def __init__(self, worker: ModelWorker[Any], request: RequestLike) -> None:
         self.worker, self.request = worker, request
         self.unfinished = request.params.n
         self.handle: int | None = None  # the model's thread's own
         self.cancelled = False
+        self.ended = False  # the last has arrived: finished or failed
         self.tokens = 0  # that were written, as far as the event loop has heard
         self.on_end: Callable[[int], None] | None = None  # told once, the tokens of prompt and completions
         self.t_submitted = self.t_started = self.t_first = self.t_finished = time.perf_counter()
@@ -48,6 +49,8 @@ class Ticket:
         """Called on the event loop."""
         if item is not None and not isinstance(item, BaseException):
             self.tokens += len(item.tokens)
+        else:
+            self.ended = True
         self._arrived.put_nowait(item)
 
 

@@ -5,7 +5,7 @@
 Its models appear in `/v1/models` as `cluster/<their id>`; a request for one is passed on as it came, with the model's
 own id and the upstream's key (`ZIGGURAT_UPSTREAM_CLUSTER_KEY`), and its answer comes back as it is written. What a
 client sent as its key stays here. An upstream that cannot be reached is a 503, one that fails while it answers ends the
-stream with an error event.
+stream with an error event. What is asked and written there counts as what is here (`meter.py`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import httpx
+from fastapi import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from ziggurat.errors import UsageError
+from ziggurat.service.meter import Meter
 from ziggurat.service.problems import ApiError, error_body
+from ziggurat.service.protocols import Watcher
 from ziggurat.service.streams import DONE, event
 
 LISTED_S = 30.0
@@ -39,6 +43,7 @@ class Upstream:
         self._client = httpx.AsyncClient(headers=headers, timeout=TIMEOUT, trust_env=False)
         self._listed: list[dict[str, Any]] = []
         self._listed_at = -LISTED_S
+        self._refuses_usage = False  # of streams; found out by asking
 
     @classmethod
     def parse(cls, text: str) -> Upstream:
@@ -66,49 +71,88 @@ class Upstream:
                 self._listed_at -= 0.9 * LISTED_S  # ask again soon
         return self._listed
 
-    async def forward(self, path: str, body: dict[str, Any]) -> Response:
-        """POST `body` to `path` there, with the model's own id; the answer as it comes."""
-        sent = {**body, "model": str(body["model"]).removeprefix(f"{self.name}/")}
-        request = self._client.build_request("POST", f"{self.url}{path}", json=sent)
-        try:
-            answer = await self._client.send(request, stream=True)
-        except httpx.HTTPError:
-            raise ApiError(
-                503,
-                f"The server behind {self.name} cannot be reached; try again in a moment.",
-                retry_after_s=5,
-            ) from None
-        kind = answer.headers.get("content-type", "application/json")
-        if not kind.startswith("text/event-stream"):
-            return await self._whole(answer)
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(self._pieces(answer), 200, headers, media_type="text/event-stream")
+    def label(self, model: str) -> str:
+        """What counters call it: a model that is listed there by its name, any other by its server's alone."""
+        return model if any(model == known["id"] for known in self._listed) else self.name
 
-    async def _whole(self, answer: httpx.Response) -> Response:
+    async def forward(self, path: str, body: dict[str, Any], meter: Meter) -> Response:
+        """POST `body` to `path` there, with the model's own id; the answer as it comes, its tokens told to `meter`."""
+        sent = {**body, "model": str(body["model"]).removeprefix(f"{self.name}/")}
+        metered = meter.asking_for_usage(sent)
         try:
-            told = json.loads(await answer.aread())
+            if metered is None or self._refuses_usage:
+                answer = await self._send(path, sent)
+            else:
+                answer = await self._send(path, metered)
+                if answer.status_code in (400, 422):  # for that, or for something else: asked again without
+                    await answer.aclose()
+                    answer = await self._send(path, sent)
+                    self._refuses_usage = answer.is_success
+            kind = answer.headers.get("content-type", "application/json")
+            if not kind.startswith("text/event-stream"):
+                return await self._whole(answer, meter)
+        except BaseException:
+            meter.close()
+            raise
+        return _FarStream(self, answer, meter)
+
+    async def _send(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        try:
+            request = self._client.build_request("POST", f"{self.url}{path}", json=body)
+            return await self._client.send(request, stream=True)
+        except httpx.HTTPError:
+            message = f"The server behind {self.name} cannot be reached; try again in a moment."
+            raise ApiError(503, message, retry_after_s=5) from None
+
+    async def _whole(self, answer: httpx.Response, meter: Meter) -> Response:
+        try:
+            raw = await answer.aread()
+            if answer.is_success:
+                meter.whole(raw)
+            told = json.loads(raw)
         except (httpx.HTTPError, ValueError):
             return JSONResponse(error_body(503, f"The server behind {self.name} gave no answer."), 503)
         finally:
             await answer.aclose()
+            meter.close()
         status = answer.status_code
         if status >= 400 and not (isinstance(told, dict) and isinstance(told.get("error"), dict)):
             told = error_body(status, f"The server behind {self.name} refused the request.")
         return JSONResponse(told, 503 if status in (401, 403) or status >= 500 else status)
 
-    async def _pieces(self, answer: httpx.Response) -> AsyncIterator[bytes]:
-        """Closing this, as a client that leaves does, closes the stream over there."""
-        try:
-            async for piece in answer.aiter_raw():
-                yield piece
-        except httpx.HTTPError:
-            yield event(error_body(503, f"The server behind {self.name} broke off."))
-            yield DONE
-        finally:
-            await answer.aclose()
-
     async def close(self) -> None:
         await self._client.aclose()
+
+
+class _FarStream(StreamingResponse):
+    """An event stream from elsewhere. On every way out - ended, broken off, the client gone - it is closed over there
+    as well, and its tokens are settled."""
+
+    def __init__(self, upstream: Upstream, answer: httpx.Response, meter: Meter) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(self._events(), 200, headers, media_type="text/event-stream")
+        self.upstream, self.answer, self.meter = upstream, answer, meter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.meter.close()
+            await self.answer.aclose()
+
+    async def _events(self) -> AsyncIterator[bytes]:
+        buffer = b""
+        try:
+            async for piece in self.answer.aiter_bytes():
+                *whole, buffer = (buffer + piece).replace(b"\r\n", b"\n").split(b"\n\n")
+                for one in whole:
+                    if self.meter.event(one):
+                        yield one + b"\n\n"
+            if buffer and self.meter.event(buffer):
+                yield buffer
+        except httpx.HTTPError:
+            yield event(error_body(503, f"The server behind {self.upstream.name} broke off."))
+            yield DONE
 
 
 class Upstreams:
@@ -116,6 +160,16 @@ class Upstreams:
 
     def __init__(self, upstreams: Sequence[Upstream] = ()) -> None:
         self._by_name = {upstream.name: upstream for upstream in upstreams}
+        self.watcher: Watcher | None = None
+
+    async def answer(self, request: Request, raw: bytes) -> Response | None:
+        """The answer from elsewhere to a request with this body; None if it is for us."""
+        found = self.of(raw)
+        if found is None:
+            return None
+        upstream, body = found
+        meter = Meter(request, raw, body, upstream.label(str(body["model"])), self.watcher)
+        return await upstream.forward(request.url.path.removeprefix("/v1"), body, meter)
 
     def of(self, raw: bytes) -> tuple[Upstream, dict[str, Any]] | None:
         """Who answers this body, and the body; None if it is for us (or is no JSON: then we refuse it)."""

@@ -5,7 +5,9 @@ requests from the line, steps its desk, and wakes the event loop once for all th
 cancelled while it waits leaves the line at once; one that is running is out of the engine before the next step.
 
     unopened --submit()--> open --close()--> closed        (close() may be called twice; submit() after it is refused)
-                             └--step fails--> failed       (every request hears why; health says so; no new ones)
+                            │└--step fails--> failed       (every request hears why; health says so; no new ones)
+                            └--retire()--> retired         (another model has its name: whoever still holds this one is
+                                                            answered; when nothing is left, its thread and cache go)
 """
 
 from __future__ import annotations
@@ -14,22 +16,46 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from ziggurat.errors import BusyError, ZigguratError
-from ziggurat.service.protocols import ChatLike, DeltaLike, DeskLike, RequestLike
+from ziggurat.service.protocols import DeltaLike, DeskLike, RequestLike, Watcher
 from ziggurat.service.tickets import Item, Job, R, Ticket
 
+M = TypeVar("M")
 
-class ModelWorker:
+
+class NoDesk:
+    """The desk of a model that writes nothing: its thread has jobs only."""
+
+    def begin(self, request: Any) -> int:
+        raise TypeError(f"a model that writes nothing was given {request!r}")
+
+    def step(self) -> Sequence[tuple[int, DeltaLike]]:
+        return ()
+
+    def cancel(self, handle: int) -> None:
+        pass
+
+    def reset(self) -> None:
+        pass
+
+    def stats(self) -> dict[str, float]:
+        return {"cache_usage": 0.0, "prefix_hits": 0.0, "prefix_queries": 0.0, "preempted": 0.0}
+
+
+class ModelWorker(Generic[M]):
     """The thread of one model and the line before it."""
 
-    def __init__(self, name: str, chat: ChatLike, *, max_running: int, max_waiting: int) -> None:
-        self.name, self.chat = name, chat
+    def __init__(
+        self, name: str, chat: M, open_desk: Callable[[], DeskLike], *, max_running: int, max_waiting: int
+    ) -> None:
+        self.name, self.chat, self._open_desk = name, chat, open_desk
         self.max_running, self.max_waiting = max_running, max_waiting
         self.failure: BaseException | None = None
         self.draining = False  # what was taken is answered, nothing more is taken
-        self.watch: Callable[[Ticket, DeltaLike | BaseException | None], None] | None = None
+        self.retired = False  # what still comes is answered, and then everything is let go
+        self.watcher: Watcher | None = None
         self._line: deque[Ticket] = deque()
         self._jobs: deque[Job[Any]] = deque()
         self._gone: list[Ticket] = []  # cancelled while they ran, not yet taken out
@@ -41,12 +67,15 @@ class ModelWorker:
 
     def check_room(self) -> None:
         """Refuse a request before anybody works on it."""
+        self._check_open(begun=False)
+        if (waiting := self.waiting) >= self.max_waiting:
+            raise BusyError(f"{self.name} is busy: {waiting} requests already wait; try again in a moment.")
+
+    def _check_open(self, *, begun: bool) -> None:
         if self.failure is not None:
             raise BusyError(f"{self.name} has failed and takes no request; its server must be started again.")
-        if self._closed or self.draining:
+        if self._closed or (self.draining and not begun):
             raise BusyError(f"The server is shutting down; {self.name} takes no new request.")
-        if (waiting := len(self._line)) >= self.max_waiting:
-            raise BusyError(f"{self.name} is busy: {waiting} requests already wait; try again in a moment.")
 
     def submit(self, request: RequestLike) -> Ticket:
         with self._changed:
@@ -56,11 +85,17 @@ class ModelWorker:
             self._start()
         return ticket
 
-    async def call(self, compute: Callable[[], R]) -> R:
-        """What `compute` returns, computed on the model's thread between two steps; it should be short."""
+    async def call(self, compute: Callable[[], R], *, begun: bool = False) -> R:
+        """What `compute` returns, computed on the model's thread between two steps; it should be short.
+
+        `begun`: a further part of a request that was taken, so that no full line and no draining refuses it.
+        """
         job = Job(compute)
         with self._changed:
-            self.check_room()
+            if begun:
+                self._check_open(begun=True)
+            else:
+                self.check_room()
             self._jobs.append(job)
             self._start()
         return await job.outcome
@@ -74,19 +109,22 @@ class ModelWorker:
 
     def cancel(self, ticket: Ticket) -> None:
         with self._changed:
-            if ticket.cancelled:
+            if ticket.cancelled or ticket.ended:
                 return
             ticket.cancelled = True
-            if ticket in self._line:
+            waited = ticket in self._line
+            if waited:
                 self._line.remove(ticket)
             else:
                 self._gone.append(ticket)
                 self._changed.notify()
+        if waited:
+            self._deliver([(ticket, None)])  # as for one that ran: whoever counts hears of it
 
     @property
     def waiting(self) -> int:
-        """Requests in the line, the running ones not counted."""
-        return len(self._line)
+        """Requests and jobs in the line, the running ones not counted."""
+        return len(self._line) + len(self._jobs)
 
     @property
     def running(self) -> int:
@@ -94,9 +132,15 @@ class ModelWorker:
 
     def stats(self) -> dict[str, float]:
         """What the model is doing now; figures of one moment or another of the step that runs."""
-        nothing = {"cache_usage": 0.0, "prefix_hits": 0.0, "prefix_queries": 0.0, "preempted": 0.0}
-        desk = self._desk.stats() if self._desk is not None else nothing
-        return {"running": float(self.running), "waiting": float(self.waiting), **desk}
+        desk = self._desk or NoDesk()
+        return {"running": float(self.running), "waiting": float(self.waiting), **desk.stats()}
+
+    def retire(self) -> None:
+        """Let go of the thread and the cache as soon as nothing is left to do; a request that still comes has them made
+        once more."""
+        with self._changed:
+            self.retired = True
+            self._changed.notify_all()
 
     def close(self, timeout_s: float = 5.0) -> None:
         with self._changed:
@@ -113,16 +157,19 @@ class ModelWorker:
 
     def _work(self) -> None:
         try:
-            self._desk = desk = self.chat.desk()
+            self._desk = desk = self._open_desk()
         except BaseException as error:
             self._fail(error)
             return
         while True:
             with self._changed:
-                while not (self._line or self._running or self._gone or self._jobs or self._closed):
+                while not (self._has_work or self._closed or self.retired):
                     self._changed.wait()
                 if self._closed:
                     break
+                if not self._has_work:
+                    self._thread = self._desk = None
+                    return
                 gone, self._gone = self._gone, []
                 room = self.max_running - len(self._running)
                 admitted = [self._line.popleft() for _ in range(min(room, len(self._line)))]
@@ -137,6 +184,10 @@ class ModelWorker:
         closing = BusyError("The server is shutting down; this answer was not finished.")
         self._refuse_jobs(closing)
         self._fail_all(closing)
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._line or self._running or self._gone or self._jobs)
 
     def _begin(self, desk: DeskLike, ticket: Ticket) -> None:
         ticket.t_started = time.perf_counter()
@@ -204,16 +255,14 @@ class ModelWorker:
         for loop in {ticket.loop for ticket, _ in items}:
             own = [(ticket, item) for ticket, item in items if ticket.loop is loop]
             try:
-                loop.call_soon_threadsafe(_arrive, own, self.watch)
+                loop.call_soon_threadsafe(_arrive, own, self.watcher)
             except RuntimeError:
                 for ticket, _ in own:
                     self.cancel(ticket)
 
 
-def _arrive(
-    items: Sequence[Item], watch: Callable[[Ticket, DeltaLike | BaseException | None], None] | None
-) -> None:
+def _arrive(items: Sequence[Item], watcher: Watcher | None) -> None:
     for ticket, item in items:
-        if watch is not None:
-            watch(ticket, item)
+        if watcher is not None:
+            watcher.watch(ticket, item)
         ticket.arrive(item)
