@@ -140,6 +140,24 @@ def test_the_next_turn_of_a_conversation_computes_only_what_is_new(model: Transf
     assert len(engine.lot.parked) == 1  # the conversation grew in its place
 
 
+def test_a_crowd_that_waits_does_not_search_the_cache_at_every_step(
+    model: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waiting prompt was compared with every running one at every step: 32 clients, 60 ms a step."""
+    engine = Engine(model, max_slots=16, parked=2, chunk_flops=1.0)
+    searches = []
+    longest = engine.lot.longest
+
+    def counted(ids: Any, salt: str) -> tuple[int, int]:
+        searches.append(len(ids))
+        return longest(ids, salt)
+
+    monkeypatch.setattr(engine.lot, "longest", counted)
+    prompts = [[i, *range(40)] for i in range(16)]
+    assert tokens_of(engine, prompts) == expected(model, prompts)
+    assert len(searches) <= 3 * len(prompts)  # 40 tokens take three chunks
+
+
 def test_n_completions_prefill_a_long_prompt_once(model: Transformer) -> None:
     engine = Engine(model, max_slots=4, parked=1, chunk_flops=1.0)
     engine.submit(list(range(40)), SamplingParams(seed=0, max_tokens=3, n=4))

@@ -18,6 +18,7 @@ Legend: B batch, T time, H query heads, K key/value heads, D head width, G = H /
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 
@@ -52,7 +53,11 @@ class Arena:
         returnable = self.slot_bytes >= RELEASE_BYTES and self.slot_bytes % mmap.PAGESIZE == 0
         if self.device.type != "cpu" or not returnable or not hasattr(mmap, "MADV_DONTNEED"):
             return torch.zeros(shape, dtype=dtype, device=self.device)
-        memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+        # Private: from shared memory, which is Python's default, the system takes nothing back.
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, flags=private)
+        with contextlib.suppress(OSError):  # a kernel without huge pages refuses
+            memory.madvise(mmap.MADV_NOHUGEPAGE)  # a sequence fills little of its slot
         self._maps.append(memory)
         return torch.frombuffer(memory, dtype=dtype).view(shape)
 
@@ -97,8 +102,11 @@ class Arena:
 
     def clear(self) -> None:
         """Forget everything, non-finite leftovers included."""
-        self.k.zero_()
-        self.v.zero_()
+        for memory in self._maps:
+            memory.madvise(mmap.MADV_DONTNEED)  # zeros again, and no page of them touched
+        if not self._maps:
+            self.k.zero_()
+            self.v.zero_()
 
 
 class Prefill:

@@ -205,6 +205,8 @@ class Engine:
         """Waiting requests take the holes first, then the slots after the last; holes left over are closed."""
         rows = self.rows
         holes = rows.holes()
+        for slot in holes:
+            self.arena.release(slot)
         free = self.max_slots - len(rows) + len(holes)
         if self.waiting and (free >= self.admit_together or free == self.max_slots):
             slots = (holes + list(range(len(rows), self.max_slots)))[: self._fitting(free)]
@@ -218,6 +220,8 @@ class Engine:
             source, target = rows.close_holes()
             if len(source):
                 self.arena.move(source, target, int(rows.length[target].max()))
+                for slot in source.tolist():
+                    self.arena.release(slot)
 
     def _fitting(self, free: int) -> int:
         """How many of those who wait fit into the cache, parked sequences given up for them."""

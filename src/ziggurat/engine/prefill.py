@@ -53,21 +53,23 @@ class Prefiller:
         """All that is missing; with a bound on the work, as much of it as the bound allows, but something."""
         left = math.inf if self.chunk_flops is None else self.chunk_flops
         budget = left
-        while (waiting := self._waiting()) and (left > budget / 2 or left == budget):
+        while (waiting := self._line()) and (left > budget / 2 or left == budget):
             whole = self._whole(waiting, left)
             left -= self._fill_whole(whole) if whole else self._fill_chunk(waiting[0], left)
 
-    def _waiting(self) -> list[int]:
-        """Rows that still miss something, after they took what others have; in the order of admission."""
+    def _line(self) -> list[int]:
+        """Rows that still miss something, in the order of admission; the first has taken what others have.
+
+        The others look for that when their turn comes: a crowd that waits must not search the cache at every step.
+        """
         rows = self.rows
         unready = np.flatnonzero(rows.length[: len(rows)] < rows.target[: len(rows)]).tolist()
-        waiting = sorted(
-            (row for row in unready if rows.drafts[row]), key=lambda row: self._draft(row).serial
-        )
-        if self.lot.enabled:
-            for row in waiting:
-                self._take_prefix(row)
-        return [row for row in waiting if rows.length[row] < rows.target[row]]
+        line = sorted((row for row in unready if rows.drafts[row]), key=lambda row: self._draft(row).serial)
+        for place, row in enumerate(line):
+            self._take_prefix(row)
+            if rows.length[row] < rows.target[row]:
+                return line[place:]
+        return []
 
     def _draft(self, row: int) -> Draft:
         draft = self.rows.drafts[row]
@@ -79,7 +81,7 @@ class Prefiller:
     def _take_prefix(self, row: int) -> None:
         """Copy what somebody has of a prompt that is not begun."""
         draft, rows = self._draft(row), self.rows
-        if rows.length[row] or draft.params.prompt_logprobs is not None:
+        if not self.lot.enabled or rows.length[row] or draft.params.prompt_logprobs is not None:
             return
         ids = np.asarray(rows.known(row)[:-1], dtype=np.int32)
         slot, shared = self._donor(row, ids, draft.params.cache_salt)
@@ -98,8 +100,7 @@ class Prefiller:
             draft = self._draft(other)
             if draft.params.cache_salt != salt or rows.version[other] != rows.version[row]:
                 continue
-            prompt = np.asarray(draft.prompt[: rows.length[other]], dtype=np.int32)
-            if (common := common_prefix(prompt, ids)) > shared:
+            if (common := common_prefix(draft.prompt_ids[: rows.length[other]], ids)) > shared:
                 slot, shared = other, common
         return slot, shared
 
@@ -113,7 +114,9 @@ class Prefiller:
         sharers: dict[tuple[int, ...], list[int]] = {}
         budget = math.inf if left == math.inf else tokens_within(left, self.model.config, 0)
         longest = 0
-        for row in waiting:
+        for place, row in enumerate(waiting):
+            if place:
+                self._take_prefix(row)
             draft = self._draft(row)
             ids = tuple(self.rows.known(row)[:-1])
             alone = self.fixed_tokens is not None or draft.params.prompt_logprobs is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -73,6 +74,10 @@ class Draft:
     made: Made = field(default_factory=Made)  # before it was preempted
     serial: int = 0  # in the order of admission
     prompt_scores: list[PromptScore] = field(default_factory=list)  # where params.prompt_logprobs asks
+
+    @cached_property
+    def prompt_ids(self) -> npt.NDArray[np.int32]:
+        return np.asarray(self.prompt, dtype=np.int32)
 
 
 class Rows:

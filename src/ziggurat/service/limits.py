@@ -22,10 +22,10 @@ class Limits:
     max_tokens: int = 2_048
     """The longest completion that may be asked for, so that one request cannot keep a model busy for ever."""
 
-    max_running: int = 8
-    """Answers that one model writes at once, as one batch; more would slow each of them down on a CPU."""
+    max_running: int = 32
+    """Answers that one model writes at once, as one batch: a step reads the weights once for all of them."""
 
-    max_waiting: int = 32
+    max_waiting: int = 128
     """Requests that may wait for one model; the next one is told to come back (503) instead of queueing for minutes."""
 
     keepalive_s: float = 10.0
