@@ -131,6 +131,13 @@ def serve(
     batch_invariant: Annotated[
         bool, typer.Option("--batch-invariant", help="The same numbers whatever runs beside; slower.")
     ] = False,
+    moderation_patterns: Annotated[
+        Path | None, typer.Option("--moderation-patterns", help="YAML of patterns for /v1/moderations.")
+    ] = None,
+    moderation_classifier: Annotated[
+        Path | None,
+        typer.Option("--moderation-classifier", help="A folder that `ziggurat moderation train` wrote."),
+    ] = None,
     expose: Annotated[
         bool, typer.Option("--expose", help="Allow an address that other machines can reach without keys.")
     ] = False,
@@ -165,6 +172,8 @@ def serve(
         keys=keys,
         upstreams=upstream or (),
         batch_invariant=batch_invariant,
+        moderation_patterns=moderation_patterns,
+        moderation_classifier=moderation_classifier,
         allowed_hosts=allowed_host or (),
         ready=ready,
     )

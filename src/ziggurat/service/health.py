@@ -8,11 +8,12 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
 from ziggurat import __version__
+from ziggurat.service.moderation_judges import Moderator
 from ziggurat.service.problems import RETRY_AFTER_S, error_body
 from ziggurat.service.shelf import Shelf
 
 
-def health_routes(shelf: Shelf) -> APIRouter:
+def health_routes(shelf: Shelf, moderator: Moderator) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/health")
@@ -29,7 +30,8 @@ def health_routes(shelf: Shelf) -> APIRouter:
         failed = any(model["failed"] for model in models.values())
         status = "failed" if failed else "ok"
         return JSONResponse(
-            {"status": status, "version": __version__, "models": models}, 503 if failed else 200
+            {"status": status, "version": __version__, "models": models, "moderation": moderator.status()},
+            503 if failed else 200,
         )
 
     @routes.get("/ready")

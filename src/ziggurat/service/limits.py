@@ -28,6 +28,12 @@ class Limits:
     max_waiting: int = 128
     """Requests that may wait for one model; the next one is told to come back (503) instead of queueing for minutes."""
 
+    max_stored: int = 1_000
+    """Responses kept for `store: true`, of all keys together; beyond, the longest unused go."""
+
+    max_stored_bytes: int = 64 * 1024 * 1024
+    """Of their JSON; a conversation of the town has a few thousand."""
+
     keepalive_s: float = 10.0
     """While a request waits, an SSE comment goes out this often, so that proxies keep the connection open."""
 

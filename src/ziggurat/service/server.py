@@ -39,8 +39,12 @@ from ziggurat.service.keys import Keyring
 from ziggurat.service.limits import Limits
 from ziggurat.service.metrics import Counted, Metrics, metrics_routes
 from ziggurat.service.models_api import model_routes
+from ziggurat.service.moderation import moderation_routes, moderator_of
+from ziggurat.service.moderation_judges import Moderator
 from ziggurat.service.openapi import describe_by_hand, errors
 from ziggurat.service.protocols import ChatLike, JudgeLike
+from ziggurat.service.responses import response_routes
+from ziggurat.service.responses_store import ResponseStore
 from ziggurat.service.score import score_routes
 from ziggurat.service.shelf import Example, ModelCard, Shelf
 from ziggurat.service.upstream import Upstream, Upstreams
@@ -65,6 +69,7 @@ def create_app(
     exposed: bool = False,
     keyring: Keyring | None = None,
     upstreams: Sequence[Upstream] = (),
+    moderator: Moderator | None = None,
     shelves: library.Library | None = None,
 ) -> FastAPI:
     """The application over models that are already loaded; with the library they came from, they can be swapped."""
@@ -72,9 +77,12 @@ def create_app(
     shelf, elsewhere = Shelf(models, cards or {}, examples, limits), Upstreams(upstreams)
     elsewhere.check_names(models)
 
+    store, moderator = ResponseStore(limits), moderator or Moderator([])
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await store.close()
         shelf.close()
         await elsewhere.close()
 
@@ -91,8 +99,10 @@ def create_app(
     problems.install(app)
     for routes in (model_routes, chat_completion_routes, completion_routes, embedding_routes, score_routes):
         app.include_router(routes(shelf, limits, elsewhere), responses=errors())
+    app.include_router(response_routes(shelf, limits, elsewhere, store), responses=errors())
+    app.include_router(moderation_routes(moderator, limits, elsewhere), responses=errors())
     app.include_router(chat_routes(shelf), responses=errors())
-    app.include_router(health_routes(shelf), responses=errors())
+    app.include_router(health_routes(shelf, moderator), responses=errors())
     if shelves is not None:
         app.include_router(admin_routes(shelf, shelves), responses=errors())
     elsewhere.watcher = metrics = Metrics(shelf)
@@ -196,6 +206,8 @@ def serve(
     expose: bool = False,
     keys: Path | None = None,
     upstreams: Sequence[str] = (),
+    moderation_patterns: Path | None = None,
+    moderation_classifier: Path | None = None,
     allowed_hosts: Sequence[str] = (),
     examples: Sequence[Example] | None = None,
     ready: Callable[[str], None] | None = None,
@@ -209,6 +221,7 @@ def serve(
     if not names and not far:
         raise UsageError("Name at least one run to serve, for instance `ziggurat serve town/ppo`.")
     keyring = Keyring(keys) if keys is not None else None
+    moderator = moderator_of(moderation_patterns, moderation_classifier)
     if not is_loopback(host) and keyring is None and not expose:
         raise UsageError(
             f"{host} can be reached from other machines: ask for keys with --keys FILE (`ziggurat key new` makes one), "
@@ -239,5 +252,6 @@ def serve(
         keyring=keyring,
         upstreams=far,
         shelves=shelves,
+        moderator=moderator,
     )
     run_app(app, listener, ready or (lambda address: out.print(f"Chat at {address}  (Ctrl-C ends it)")))

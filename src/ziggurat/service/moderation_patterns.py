@@ -1,0 +1,136 @@
+r"""The first layer: a list of patterns that people write, and change while the server runs.
+
+    # moderation.yaml
+    harassment:
+      - \byou (are|'re) (an idiot|worthless)
+    violence:
+      - 我要杀了
+
+A pattern is a regular expression of RE2 (https://github.com/google/re2/wiki/Syntax), whose time grows with the length
+of the text and no faster, whatever a client sends; letters match in either case. A text that one matches has score 1 in
+that category, every other has 0: the list knows its own words and nothing else.
+
+The file is read again when it changed. One that is broken or gone leaves the last good list in force; the log says so
+once, and `/health` says `stale` until it is mended.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.compute
+import yaml
+
+from ziggurat.errors import DataError, did_you_mean
+from ziggurat.service.moderation_judges import CATEGORIES, Verdict, plain
+
+log = logging.getLogger("ziggurat.service")
+
+MAX_PATTERNS = 10_000
+"""All are tried on every text: this many take about a tenth of a second of one core on a short one."""
+
+
+def read_patterns(path: Path) -> dict[str, list[str]]:
+    """Category -> patterns; every one compiles, and none matches everything.
+
+    Raises:
+        DataError: the file is not there, is not of this shape, or holds a pattern that cannot be.
+    """
+    try:
+        told: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the patterns cannot be read ({error}); write a YAML file.", path=path) from None
+    except yaml.YAMLError as error:
+        raise DataError(f"this is not YAML ({' '.join(str(error).split())}).", path=path) from None
+    if not isinstance(told, dict) or not told:
+        raise DataError(
+            "expected categories with a list of patterns each, such as violence: [...].", path=path
+        )
+    for category, patterns in told.items():
+        if category not in CATEGORIES:
+            hint = did_you_mean(str(category), CATEGORIES)
+            raise DataError(f"there is no category {category!r}.{hint}", path=path)
+        if not isinstance(patterns, list) or not patterns or not all(isinstance(p, str) for p in patterns):
+            raise DataError("expected a list of patterns, each a text.", path=path, field=category)
+        for pattern in patterns:
+            _check(pattern, path, category)
+    if (count := sum(map(len, told.values()))) > MAX_PATTERNS:
+        raise DataError(f"there are {count:,} patterns; at most {MAX_PATTERNS:,} are read.", path=path)
+    return told
+
+
+def _check(pattern: str, path: Path, category: str) -> None:
+    try:
+        everything = _matches([""], pattern)[0]
+    except pyarrow.ArrowInvalid as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{pattern!r} is no pattern ({reason}).", path=path, field=category) from None
+    if everything:
+        raise DataError(f"{pattern!r} matches every text; say more.", path=path, field=category)
+
+
+def _matches(texts: Sequence[str], pattern: str) -> list[bool]:
+    found = pyarrow.compute.match_substring_regex(
+        pyarrow.array(texts, pyarrow.string()), pattern, ignore_case=True
+    )
+    return list(found.to_pylist())
+
+
+class PatternFile:
+    """The list of a file, as it was when it was last good."""
+
+    name = "patterns"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._trouble: str | None = None
+        self._lock = threading.Lock()
+        self._seen = self._state()
+        self._patterns = read_patterns(path)
+
+    @property
+    def categories(self) -> frozenset[str]:
+        return frozenset(self._patterns)
+
+    @property
+    def trouble(self) -> str | None:
+        self.refresh()
+        return self._trouble
+
+    def judge(self, texts: Sequence[str]) -> list[Mapping[str, Verdict]]:
+        self.refresh()
+        patterns, shown = self._patterns, [plain(text) for text in texts]
+        hits = {c: [False] * len(shown) for c in patterns}
+        for category, own in patterns.items():
+            for pattern in own:
+                found = _matches(shown, pattern)
+                hits[category] = [a or b for a, b in zip(hits[category], found, strict=True)]
+        return [{c: Verdict(float(hit[i]), hit[i]) for c, hit in hits.items()} for i in range(len(shown))]
+
+    def refresh(self) -> None:
+        """Read the file again if it changed."""
+        with self._lock:
+            state = self._state()
+            if state == self._seen:
+                return
+            self._seen = state
+            try:
+                self._patterns = read_patterns(self.path)
+            except DataError as error:
+                self._trouble = str(error)
+                log.warning("%s The last good list stays in force.", error)
+            else:
+                self._trouble = None
+
+    def _state(self) -> tuple[int, ...] | None:
+        """What changes when the file does; None while it is not there."""
+        try:
+            told = self.path.stat()
+        except OSError:
+            return None
+        return told.st_mtime_ns, told.st_size, told.st_ino

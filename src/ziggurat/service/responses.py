@@ -1,0 +1,184 @@
+"""`/v1/responses`: create (whole, streamed or in the background), read, cancel, delete; input items and input tokens.
+
+Differs from OpenAI's in one default: nothing is kept unless `store: true` asks for it. See responses_store.py for what
+is kept and how long, responses_body.py for what is read.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+import anyio.to_thread
+from fastapi import APIRouter, Query, Request
+from starlette.responses import JSONResponse, Response
+
+from ziggurat.engine.params import SamplingParams
+from ziggurat.service.bodies import read_raw
+from ziggurat.service.gate import admit, salt_of
+from ziggurat.service.limits import Limits
+from ziggurat.service.openapi import takes
+from ziggurat.service.problems import ApiError
+from ziggurat.service.protocols import RequestLike
+from ziggurat.service.responses_body import InputBody, ResponseBody
+from ziggurat.service.responses_items import listed, to_conversation
+from ziggurat.service.responses_reply import Reply
+from ziggurat.service.responses_store import ResponseStore
+from ziggurat.service.shelf import Served, Shelf
+from ziggurat.service.streams import gather, stream
+from ziggurat.service.tools import no_tools
+from ziggurat.service.upstream import Upstreams
+
+KEPT_HERE = ("store", "background", "previous_response_id", "conversation")
+"""What an upstream cannot be asked for: it knows one key of ours, and would mix up those who ask here."""
+
+
+def response_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams, store: ResponseStore) -> APIRouter:
+    routes = APIRouter(prefix="/v1/responses")
+
+    @routes.post("", **takes(ResponseBody, streams=True))
+    async def create(request: Request) -> Response:
+        raw = await read_raw(request, limits)
+        if (far := await upstreams.answer(request, _for_elsewhere(upstreams, raw))) is not None:
+            return far
+        body = ResponseBody.model_validate_json(raw)
+        if (body.max_output_tokens or 0) > limits.max_tokens:
+            message = f"max_output_tokens is {body.max_output_tokens}; this server writes at most {limits.max_tokens}."
+            raise ApiError(400, message, param="max_output_tokens")
+        served = shelf[body.model]
+        served.worker.check_room()
+        owner, items = salt_of(request), listed(body.input)
+        params = body.params(
+            limits,
+            max_tokens=body.max_output_tokens,
+            logprobs=(body.top_logprobs or 0) if body.logprobs else 0,
+            cache_salt=owner,
+        )
+        before = store.conversation(owner, body.previous_response_id)
+        prepared = await prepare(body, served, [*before, *items], params)
+        (ticket,) = admit(request, served, [prepared])
+        reply = Reply(body, served.worker.chat, ticket)
+        if body.store:
+            store.keep(owner, reply, items)
+        if body.background:
+            store.write(reply)
+            return JSONResponse(reply.as_json())
+        try:
+            return await _answer(request, reply)
+        except BaseException:
+            store.forget(reply.id)  # its client never heard of it
+            raise
+
+    async def _answer(request: Request, reply: Reply) -> Response:
+        if not reply.body.stream:
+            (reply.tally,) = await gather(request, [reply.ticket])
+            reply.end()
+            return JSONResponse(reply.as_json())
+        answer = await stream(
+            request,
+            reply.ticket,
+            pieces=reply.pieces,
+            tail=reply.tail,
+            failed=reply.failed,
+            keepalive_s=limits.keepalive_s,
+        )
+        _end_with_its_client(reply)
+        return answer
+
+    async def prepare(
+        body: InputBody, served: Served, items: list[dict[str, Any]], params: SamplingParams
+    ) -> RequestLike:
+        tools, form, chat = body.tool_list(), body.form(), served.worker.chat
+        if tools and not chat.uses_tools:
+            raise no_tools(body.model)
+        messages = to_conversation(body.instructions, items, limits)
+        stops = body.stops if isinstance(body, ResponseBody) else []
+        fit = body.truncation == "auto"
+        return await anyio.to_thread.run_sync(
+            lambda: chat.prepare(messages, params, stop=stops, fit=fit, tools=tools, form=form)
+        )
+
+    @routes.post("/input_tokens", **takes(InputBody))
+    async def input_tokens(request: Request) -> Response:
+        raw = await read_raw(request, limits)
+        if (far := await upstreams.answer(request, _for_elsewhere(upstreams, raw))) is not None:
+            return far
+        body = InputBody.model_validate_json(raw)
+        served = shelf[body.model]
+        before = store.conversation(salt_of(request), body.previous_response_id)
+        prepared = await prepare(body, served, [*before, *listed(body.input)], SamplingParams())
+        return JSONResponse({"object": "response.input_tokens", "input_tokens": len(prepared.ids)})
+
+    @routes.get("/{response_id}")
+    async def read(request: Request, response_id: str, stream: bool = False) -> dict[str, Any]:
+        kept = store.get(salt_of(request), response_id)
+        if stream:
+            message = (
+                "a response is streamed only when it is created; leave out stream to read it as it stands."
+            )
+            raise ApiError(400, message, param="stream")
+        return kept.reply.as_json()
+
+    @routes.post("/{response_id}/cancel")
+    async def cancel(request: Request, response_id: str) -> dict[str, Any]:
+        """Stop writing; what has come stays. One that has ended is returned as it is, however often it is asked."""
+        kept = store.get(salt_of(request), response_id)
+        store.cancel(kept.reply)
+        return kept.reply.as_json()
+
+    @routes.delete("/{response_id}")
+    async def delete(request: Request, response_id: str) -> dict[str, Any]:
+        kept = store.get(salt_of(request), response_id)
+        store.cancel(kept.reply)
+        store.forget(response_id)
+        return {"id": response_id, "object": "response", "deleted": True}
+
+    @routes.get("/{response_id}/input_items")
+    async def input_items(
+        request: Request,
+        response_id: str,
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        order: Literal["asc", "desc"] = "desc",
+        after: str | None = None,
+    ) -> dict[str, Any]:
+        """The items of this response's own request; those before it are at `previous_response_id`."""
+        items = list(store.get(salt_of(request), response_id).input)
+        if order == "desc":
+            items.reverse()
+        if after is not None:
+            places = [i for i, item in enumerate(items) if item["id"] == after]
+            if not places:
+                raise ApiError(400, f'"{after[:100]}" is no item of {response_id}.', param="after")
+            items = items[places[0] + 1 :]
+        page = items[:limit]
+        ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
+        return {"object": "list", "data": page, **ends, "has_more": len(items) > limit}
+
+    return routes
+
+
+def _for_elsewhere(upstreams: Upstreams, raw: bytes) -> bytes:
+    """A body as an upstream may have it, with `store: false` said aloud; one for us as it is."""
+    far = upstreams.of(raw)
+    if far is None:
+        return raw
+    _, body = far
+    for name in KEPT_HERE:
+        if body.get(name):
+            message = (
+                f"{name} is not there for models of another server; send the whole conversation as input."
+            )
+            raise ApiError(400, message, param=name)
+    return json.dumps({**body, "store": False}).encode()
+
+
+def _end_with_its_client(reply: Reply) -> None:
+    """A stream that its client left is cancelled, for those who read it later too."""
+    before = reply.ticket.on_end
+
+    def ended(tokens: int) -> None:
+        if before is not None:
+            before(tokens)
+        reply.end(cancelled=True)
+
+    reply.ticket.on_end = ended
