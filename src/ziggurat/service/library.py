@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ziggurat.errors import DataError, UsageError
 from ziggurat.places import find_run, model_folder, runs_home, stage_runs
+from ziggurat.service.apart import apart
 from ziggurat.service.shelf import Example, ModelCard
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def split(text: str) -> tuple[str | None, str]:
 def load(text: str, *, batch_invariant: bool = False) -> tuple[ModelCard, Chat | Judge]:
     """One model, ready to talk or to judge, and what the page tells about it."""
     name, run = split(text)
-    return _load(name, find_run(run), batch_invariant)
+    return apart(partial(_load, name, find_run(run), batch_invariant))
 
 
 def _load(name: str | None, folder: Path, batch_invariant: bool) -> tuple[ModelCard, Chat | Judge]:
@@ -150,7 +152,7 @@ class Library:
                 f"{name} is the name of that very run and cannot stand for {run_name(folder)}; "
                 f"serve it under a name of its own, for instance `ziggurat serve chat={self._runs[name]}`."
             )
-        return _load(name, folder, self.batch_invariant)
+        return apart(partial(_load, name, folder, self.batch_invariant))
 
 
 def _by_name(run: str) -> Path:

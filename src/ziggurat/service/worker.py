@@ -24,6 +24,9 @@ from ziggurat.service.tickets import Item, Job, R, Ticket
 
 M = TypeVar("M")
 
+IDLE_S = 2.0
+"""A thread that has nothing to do for so long ends, and OpenMP's threads with it: they slow other models (apart.py)."""
+
 
 class NoDesk:
     """The desk of a model that writes nothing: its thread has jobs only."""
@@ -150,25 +153,27 @@ class ModelWorker(Generic[M]):
             self._changed.notify_all()
         message = "The server is shutting down; this request was not begun."
         self._deliver([(ticket, BusyError(message)) for ticket in dropped])
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout_s)
+        thread = self._thread  # it may end by itself meanwhile
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout_s)
 
     # --- on the model's thread ----------------------------------------------------------------------------------
 
     def _work(self) -> None:
         try:
-            self._desk = desk = self._open_desk()
+            self._desk = desk = self._desk or self._open_desk()
         except BaseException as error:
             self._fail(error)
             return
         while True:
             with self._changed:
                 while not (self._has_work or self._closed or self.retired):
-                    self._changed.wait()
+                    if not self._changed.wait(IDLE_S):
+                        break
                 if self._closed:
                     break
                 if not self._has_work:
-                    self._thread = self._desk = None
+                    self._thread, self._desk = None, None if self.retired else desk
                     return
                 gone, self._gone = self._gone, []
                 room = self.max_running - len(self._running)
