@@ -67,3 +67,73 @@ def decode(
     )
     columns = ["ziggurat", "limit", "of it", *names]
     out.print(table(None, ["", *columns], rows, right=columns))
+
+
+@app.command()
+def serve(
+    run: Annotated[
+        str | None, typer.Argument(help="A run or a model folder; without one, a random model of 134M.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few small requests, to see that it works.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Requests a second over HTTP against the engine alone, and what visitors wait for.
+
+    \b
+    ziggurat bench serve
+    ziggurat bench serve town/ppo --json
+    """
+    import dataclasses
+
+    from ziggurat.evaluation.serving import QUICK, Plan, measure_serving
+    from ziggurat.training.precision import choose_dtype
+
+    dtype, _ = choose_dtype()
+    machine, plan, report = measure_serving(
+        run, QUICK if quick else Plan(), dtype=dtype, tell=lambda name: err.print(f"{name} ...")
+    )
+    if as_json:
+        found = {"machine": vars(machine), "dtype": str(dtype), "plan": vars(plan)}
+        out.out(json.dumps({**found, "report": {**dataclasses.asdict(report), "share": report.share}}))
+        return
+    closed, opened = report.closed, report.open
+    rows = [
+        ["offline", "requests a second", f"{report.offline_per_s:.2f}", ""],
+        [f"{plan.clients} clients", "requests a second", f"{closed.requests_per_s:.2f}", ""],
+        ["", "of offline", f"{report.share:.0%}", ">= 80%"],
+        ["", "to the first token, p50 / p95, s", f"{closed.first_p50_s:.2f} / {closed.first_p95_s:.2f}", ""],
+        [
+            f"arrivals, {report.open_per_s:.2f} a second",
+            "to the first token, p50 / p95, s",
+            f"{opened.first_p50_s:.2f} / {opened.first_p95_s:.2f}",
+            "p95 <= 1.5",
+        ],
+        [
+            "",
+            "between tokens, p50 / p95 / max, ms",
+            f"{1e3 * opened.between_p50_s:.0f} / {1e3 * opened.between_p95_s:.0f} / {1e3 * opened.between_max_s:.0f}",
+            "p95 <= 150",
+        ],
+        [
+            f"a prompt of {report.long_prompt:,}",
+            f"between tokens of {plan.others} others: p50 before / max, ms",
+            f"{1e3 * report.others_p50_s:.0f} / {1e3 * report.others_max_s:.0f}",
+            "<= 200",
+        ],
+        ["", "to its own first token, s", f"{report.long_first_s:.2f}", ""],
+        [
+            "processors busy",
+            "server / load generator, closed",
+            f"{closed.server_cpus:.2f} / {closed.client_cpus:.2f}",
+            "",
+        ],
+        ["", "server / load generator, arrivals", f"{opened.server_cpus:.2f} / {opened.client_cpus:.2f}", ""],
+    ]
+    out.print(
+        f"{machine.gflops_bf16:,.0f} GFLOP/s bf16, {machine.gflops_fp32:,.0f} fp32, {machine.gb_per_s:.0f} GB/s, "
+        f"{machine.threads} threads; {str(dtype).removeprefix('torch.')}; prompts of {plan.prompt[0]} to "
+        f"{plan.prompt[1]} tokens, answers of {plan.answer[0]} to {plan.answer[1]}"
+    )
+    out.print(table(None, ["", "what", "found", "target"], rows, right=["found"]))
