@@ -184,7 +184,7 @@ class Engine:
         ready = self.rows.ready()
         if not ready.any():
             return None
-        logits = self._logits()
+        logits = self._logits(ready)
         distribution = tempered_logprobs(logits, self.rows.temperature[: len(ready)])
         ids = self._choose(logits, distribution, ready)
         return self._account(ids, distribution, ready)
@@ -239,10 +239,11 @@ class Engine:
             fitting += 1
         return fitting
 
-    def _logits(self) -> Tensor:
-        """(B, V) of every sequence's next token."""
+    def _logits(self, ready: npt.NDArray[np.bool_]) -> Tensor:
+        """(B, V) of every sequence's next token; a row that is not ready is computed along, but not to its full length."""
         rows, B = self.rows, len(self.rows)
-        shape, window = (self.max_slots, self.arena.capacity) if self.batch_invariant else (B, None)
+        window = int(rows.length[:B][ready].max()) + 1
+        shape, window = (self.max_slots, self.arena.capacity) if self.batch_invariant else (B, window)
         lengths = np.minimum(rows.length[:shape], self.arena.capacity - 1)
         last = torch.from_numpy(rows.last[:shape, None]).to(self.device)  # (B, 1)
         positions = torch.from_numpy(np.minimum(lengths, self.context - 1)[:, None]).to(self.device)  # (B, 1)
