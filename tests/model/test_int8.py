@@ -111,10 +111,10 @@ def test_threads_do_not_share_a_buffer() -> None:
 def test_a_model_becomes_small_and_says_nearly_the_same(path: str, tied: bool) -> None:
     model, small = tiny(tied=tied), tiny(tied=tied)
     before = int8.weight_bytes(model)
-    words = int8.quantize(small)
-    assert ("rounded to int8 too" in words) == (path == "integers")
-    assert int8.is_int8(small)
-    assert not int8.is_int8(model)
+    int8.quantize(small)
+    assert int8.numerics(model) == "float32"
+    words = {"integers": "float32, int8 weights and activations in matrix products"}
+    assert int8.numerics(small) == words.get(path, "float32, int8 weights")
     assert not any(isinstance(module, Linear) for module in small.modules())
     assert int8.weight_bytes(small) < before * (0.6 if tied else 0.45)
     ids = torch.randint(61, (3, 20))

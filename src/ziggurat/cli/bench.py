@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ziggurat.cli import inputs, options
 from ziggurat.console import err, out, table
 
 app = typer.Typer(help="Measure generation here, against this machine's limits.", no_args_is_help=True)
@@ -23,6 +25,7 @@ def decode(
         str | None, typer.Argument(help="A run or a model folder; without one, a random model of 134M.")
     ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="bf16, fp32, or what is best here.")] = "auto",
+    weights: options.Weights = "auto",
     peers: Annotated[
         bool, typer.Option("--peers/--no-peers", help="Also measure others that are installed.")
     ] = True,
@@ -32,23 +35,26 @@ def decode(
 
     \b
     ziggurat bench decode
+    ziggurat bench decode --weights int8
     ziggurat bench decode town/ppo --no-peers
     """
     from ziggurat.evaluation.speed import measure_decoding, reference_model
+    from ziggurat.model.int8 import load_to_serve, numerics, quantize
     from ziggurat.training.precision import choose_dtype
 
     chosen, _ = choose_dtype(dtype)
     if run is None:
         model = reference_model(chosen)
+        if weights == "int8":
+            quantize(model)
     else:
-        from ziggurat.model.hub.load import load_model
         from ziggurat.places import model_folder
 
-        model = load_model(model_folder(run), dtype=chosen)
+        model = load_to_serve(model_folder(run), chosen, weights)
     machine, figures = measure_decoding(model, peers=peers, tell=lambda name: err.print(f"{name} ..."))
     if as_json:
         found = [vars(figure) for figure in figures]
-        out.out(json.dumps({"machine": vars(machine), "dtype": str(chosen), "figures": found}))
+        out.out(json.dumps({"machine": vars(machine), "dtype": numerics(model), "figures": found}))
         return
     names = list(figures[0].peers)
     rows = [
@@ -63,9 +69,45 @@ def decode(
     ]
     out.print(
         f"{machine.gflops_bf16:,.0f} GFLOP/s bf16, {machine.gflops_fp32:,.0f} fp32, "
-        f"{machine.gb_per_s:.0f} GB/s, {machine.threads} threads; {str(chosen).removeprefix('torch.')}; tokens a second"
+        f"{machine.gb_per_s:.0f} GB/s, {machine.threads} threads; {numerics(model)}; tokens a second"
     )
     columns = ["ziggurat", "limit", "of it", *names]
+    out.print(table(None, ["", *columns], rows, right=columns))
+
+
+@app.command()
+def quantization(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run or a model folder.")],
+    text: Annotated[list[Path], typer.Option("--text", help="Raw text to predict.")],
+    context: Annotated[int, typer.Option(help="Tokens of a window; 0: the model's context.", min=0)] = 0,
+    as_json: options.AsJson = False,
+) -> None:
+    """What int8 weights cost: the same text predicted by the same model in fp32, as it is served, and in int8.
+
+    \b
+    ziggurat bench quantization town/ppo --text held_out.txt
+    """
+    from ziggurat.evaluation.quantization import compare
+    from ziggurat.places import model_folder
+
+    found = compare(model_folder(run), [d.text for d in inputs.documents(text).records], context or None)
+    if as_json:
+        out.out(json.dumps([row.to_dict() for row in found]))
+        return
+    first = found[0].score
+    rows = [
+        [
+            row.numerics,
+            f"{row.weight_bytes / 1e6:,.1f}",
+            f"{row.score.bits_per_byte:.4f}",
+            f"{row.score.perplexity:,.3f}",
+            f"{row.score.perplexity / first.perplexity - 1:+.2%}",
+            f"{row.agreement:.2%}",
+        ]
+        for row in found
+    ]
+    out.print(f"{first.tokens:,} tokens, {first.bytes:,} bytes of text")
+    columns = ["weights, MB", "bits per byte", "perplexity", "cost", "same likeliest token"]
     out.print(table(None, ["", *columns], rows, right=columns))
 
 

@@ -87,6 +87,7 @@ def generate(
     max_tokens: MaxTokens = 256,
     system: System = None,
     stop: Stop = None,
+    weights: options.Weights = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per completion.")] = False,
 ) -> None:
     """Complete a text (a base model, or --raw) or answer prompts (every other model).
@@ -98,7 +99,7 @@ def generate(
     """
     params = _params(temperature, top_k, top_p, min_p, seed, max_tokens, n, beam, length_penalty)
     conversations = _conversations(prompt or [], file, system)
-    model = _load(run)
+    model = _load(run, weights)
     raw = raw or model.is_base
     texts = ["\n".join(message.content for message in messages) for messages in conversations]
     if len(conversations) * n == 1 and not beam and not as_json and sys.stdout.isatty():
@@ -131,6 +132,7 @@ def serve(
     batch_invariant: Annotated[
         bool, typer.Option("--batch-invariant", help="The same numbers whatever runs beside; slower.")
     ] = False,
+    weights: options.Weights = "auto",
     moderation_patterns: Annotated[
         Path | None, typer.Option("--moderation-patterns", help="YAML of patterns for /v1/moderations.")
     ] = None,
@@ -172,6 +174,7 @@ def serve(
         keys=keys,
         upstreams=upstream or (),
         batch_invariant=batch_invariant,
+        weights=weights,
         moderation_patterns=moderation_patterns,
         moderation_classifier=moderation_classifier,
         allowed_hosts=allowed_host or (),
@@ -208,10 +211,10 @@ def _params(
     )
 
 
-def _load(run: str) -> Chat:
+def _load(run: str, weights: str = "auto") -> Chat:
     from ziggurat.dialogue.chat import Chat
 
-    model = Chat.load(run)
+    model = Chat.load(run, weights=weights)
     if model.template.is_plain and not model.is_base:
         err.print(f"{run} has no chat template; it is written to as User: and Assistant:.")
     return model

@@ -69,6 +69,9 @@ PlanOnly = Annotated[bool, typer.Option(help="Print the plan and stop.")]
 
 # --- all kinds --------------------------------------------------------------------------------------------------------
 
+Weights = Annotated[
+    str, typer.Option("--weights", help="auto: as the machine computes best; int8: a byte a weight, faster.")
+]
 Port = Annotated[
     int | None,
     typer.Option(

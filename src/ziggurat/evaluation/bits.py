@@ -103,6 +103,19 @@ def score_texts(
     batch_tokens: int = BATCH_TOKENS,
 ) -> TextScore:
     """Score every byte of every text once; `stride` defaults to the context (fastest)."""
+    return read_texts(model, tokenizer, texts, context=context, stride=stride, batch_tokens=batch_tokens)[0]
+
+
+def read_texts(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    texts: Iterable[str],
+    *,
+    context: int | None = None,
+    stride: int | None = None,
+    batch_tokens: int = BATCH_TOKENS,
+) -> tuple[TextScore, NDArray[np.int64]]:
+    """The score, and for each scored token the one that the model held for likeliest (in the same order each time)."""
     kept = [text for text in texts if text]
     if not kept:
         raise DataError("there is no text to score: give a file with at least one non-empty document")
@@ -113,12 +126,14 @@ def score_texts(
         for ids in tokenizer.encode_batch(kept)
         for window in windows([tokenizer.endoftext_id, *ids], context, stride)
     ]
-    return TextScore(
-        nll_nats=sum(_score_batch(model, batch) for batch in _by_length(cut, batch_tokens)),
+    read = [_read_batch(model, batch) for batch in _by_length(cut, batch_tokens)]
+    score = TextScore(
+        nll_nats=sum(nll for nll, _ in read),
         tokens=sum(len(w.ids) - 1 - w.skip for w in cut),
         bytes=sum(len(text.encode("utf-8")) for text in kept),
         characters=sum(len(text) for text in kept),
     )
+    return score, np.concatenate([likeliest for _, likeliest in read])
 
 
 def bits_per_byte(
@@ -156,7 +171,7 @@ def _by_length(cut: list[Window], batch_tokens: int) -> Iterator[list[Window]]:
         start += rows
 
 
-def _score_batch(model: Transformer, batch: list[Window]) -> float:
+def _read_batch(model: Transformer, batch: list[Window]) -> tuple[float, NDArray[np.int64]]:
     import torch
     import torch.nn.functional as F
 
@@ -173,9 +188,9 @@ def _score_batch(model: Transformer, batch: list[Window]) -> float:
         targets = rows[:, 1:][wanted]  # (N)
         piece = max(1, 32 * 1024 * 1024 // model.config.vocab_size)
         total: Tensor = torch.zeros((), dtype=torch.float64, device=device)
+        likeliest = []
         for i in range(0, len(targets), piece):
-            nll = F.cross_entropy(
-                model.logits(hidden[i : i + piece]), targets[i : i + piece], reduction="none"
-            )
-            total += nll.double().sum()
-    return float(total)
+            logits = model.logits(hidden[i : i + piece])
+            total += F.cross_entropy(logits, targets[i : i + piece], reduction="none").double().sum()
+            likeliest.append(logits.argmax(-1).cpu().numpy())
+    return float(total), np.concatenate(likeliest)

@@ -2,8 +2,8 @@
 
     weight[o, i] = codes[o, i] * scales[o]        codes from -127 to 127, scales[o] = max |weight[o]| / 127
 
-Every matrix but the embedding becomes int8: of that one, one row is read a token, so it keeps its dtype, beside the int8
-copy where the two are tied. Scales are bf16 numbers, so that every path multiplies by the same.
+Every matrix but the embedding becomes int8: of that, one row is read a token, so it keeps its dtype (beside the int8
+copy where the two are tied). Scales are bf16 numbers, so that every path multiplies by the same.
 
     integers   CPUs that multiply int8 (VNNI), by fbgemm: each token's activations are rounded to int8 as well, in 255
                steps over its own -max..max. Sums of integers are exact, so that a token's result is the same bit for
@@ -22,12 +22,15 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ziggurat.errors import UsageError
+from ziggurat.model.hub.load import load_model
 from ziggurat.model.layers import Linear
 from ziggurat.model.transformer import Transformer
 
@@ -41,8 +44,22 @@ KEPT_ROWS = 64
 """Buffers for up to so many rows are kept from one product to the next."""
 
 
-def quantize(model: Transformer, dtype: torch.dtype | None = None) -> str:
-    """Make every matrix of `model` int8, in place, and compute in `dtype`; says in words how it multiplies.
+def load_to_serve(folder: Path, dtype: torch.dtype, weights: str = "auto") -> Transformer:
+    """The Transformer of `folder`, computing in `dtype`; nothing may learn from it.
+
+    Raises UsageError for other `weights` than auto and int8.
+    """
+    if weights not in ("auto", "int8"):
+        raise UsageError(f"--weights is {weights!r}; it must be auto (the dtype computed in) or int8.")
+    if weights == "auto":
+        return load_model(folder, dtype=dtype)
+    model = load_model(folder)
+    quantize(model, dtype)
+    return model
+
+
+def quantize(model: Transformer, dtype: torch.dtype | None = None) -> None:
+    """Make every matrix of `model` int8, in place, and compute in `dtype`.
 
     Best given fp32 masters: from bf16 ones the weights are rounded twice. `model` must lie on the device it serves on.
     """
@@ -55,13 +72,22 @@ def quantize(model: Transformer, dtype: torch.dtype | None = None) -> str:
         parameter.data = parameter.data.to(dtype)
     model.requires_grad_(False)
     model.compute_dtype = dtype
-    if model.unembedding.packed is not None:
-        return "int8 weights; each token's activations are rounded to int8 too (the CPU multiplies int8)"
-    return "int8 weights, widened for each product (no int8 product for this device)"
 
 
-def is_int8(model: nn.Module) -> bool:
-    return any(isinstance(module, Int8Linear) for module in model.modules())
+def numerics(model: Transformer) -> str:
+    """In words, what a model's products are computed in."""
+    dtype = str(model.compute_dtype).removeprefix("torch.")
+    matrix: nn.Module = model.unembedding
+    if not isinstance(matrix, Int8Linear):
+        return dtype
+    integers = matrix.packed is not None
+    return f"{dtype}, int8 weights" + (" and activations in matrix products" if integers else "")
+
+
+def bytes_a_weight(model: Transformer) -> int:
+    """Of a matrix that is read for every token."""
+    matrix: nn.Module = model.unembedding
+    return 1 if isinstance(matrix, Int8Linear) else model.compute_dtype.itemsize
 
 
 def weight_bytes(model: nn.Module) -> int:

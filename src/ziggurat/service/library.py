@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,7 +18,7 @@ from ziggurat.service.apart import apart
 from ziggurat.service.shelf import Example, ModelCard
 
 if TYPE_CHECKING:
-    from ziggurat.dialogue.chat import Chat
+    from ziggurat.dialogue.chat import Chat, LoadOptions
     from ziggurat.stages.judge import Judge
 
 LADDER_STAGES = ("pretrain", "sft", "ppo")
@@ -64,14 +64,15 @@ def split(text: str) -> tuple[str | None, str]:
     return name, run
 
 
-def load(text: str, *, batch_invariant: bool = False) -> tuple[ModelCard, Chat | Judge]:
+def load(text: str, **options: Unpack[LoadOptions]) -> tuple[ModelCard, Chat | Judge]:
     """One model, ready to talk or to judge, and what the page tells about it."""
     name, run = split(text)
-    return apart(partial(_load, name, find_run(run), batch_invariant))
+    return apart(partial(_load, name, find_run(run), options))
 
 
-def _load(name: str | None, folder: Path, batch_invariant: bool) -> tuple[ModelCard, Chat | Judge]:
+def _load(name: str | None, folder: Path, options: LoadOptions) -> tuple[ModelCard, Chat | Judge]:
     from ziggurat.model.hub.load import is_scalar  # after the name is known to be good: it brings torch
+    from ziggurat.model.int8 import numerics
 
     files = model_folder(folder)
     model: Chat | Judge
@@ -79,12 +80,12 @@ def _load(name: str | None, folder: Path, batch_invariant: bool) -> tuple[ModelC
         from ziggurat.stages.judge import Judge
 
         model = Judge.load(folder)
-        dtype, is_base = model.model.body.compute_dtype, False
+        body, is_base = model.model.body, False
     else:
         from ziggurat.dialogue.chat import Chat
 
-        model = Chat.load(folder, batch_invariant=batch_invariant)
-        dtype, is_base = model.model.compute_dtype, model.is_base
+        model = Chat.load(folder, **options)
+        body, is_base = model.model, model.is_base
     shown = run_name(folder)
     card = ModelCard(
         name=name or (shown if not shown.startswith("/") else folder.name),
@@ -94,7 +95,7 @@ def _load(name: str | None, folder: Path, batch_invariant: bool) -> tuple[ModelC
         context=model.context,
         is_base=is_base,
         weights=digest(files),
-        numerics=str(dtype).removeprefix("torch.") + (", batch invariant" if batch_invariant else ""),
+        numerics=numerics(body) + (", batch invariant" if options.get("batch_invariant") else ""),
     )
     return card, model
 
@@ -124,15 +125,15 @@ def digest(folder: Path) -> str:
 class Library:
     """Which run stands behind each name that is served, and how it is loaded again."""
 
-    def __init__(self, *, batch_invariant: bool = False) -> None:
-        self.batch_invariant = batch_invariant
+    def __init__(self, **options: Unpack[LoadOptions]) -> None:
+        self.options = options
         self._runs: dict[
             str, str
         ] = {}  # as they were asked for: town/ppo is its latest run, whichever that is then
         self._named: set[str] = set()  # those with a name of their own
 
     def load(self, text: str) -> tuple[ModelCard, Chat | Judge]:
-        card, model = load(text, batch_invariant=self.batch_invariant)
+        card, model = load(text, **self.options)
         name, run = split(text)
         self._runs[card.name] = run
         if name or card.name != card.run:
@@ -152,7 +153,7 @@ class Library:
                 f"{name} is the name of that very run and cannot stand for {run_name(folder)}; "
                 f"serve it under a name of its own, for instance `ziggurat serve chat={self._runs[name]}`."
             )
-        return apart(partial(_load, name, folder, self.batch_invariant))
+        return apart(partial(_load, name, folder, self.options))
 
 
 def _by_name(run: str) -> Path:

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Unpack
 
 import uvicorn
 from fastapi import FastAPI
@@ -48,6 +49,9 @@ from ziggurat.service.responses_store import ResponseStore
 from ziggurat.service.score import score_routes
 from ziggurat.service.shelf import Example, ModelCard, Shelf
 from ziggurat.service.upstream import Upstream, Upstreams
+
+if TYPE_CHECKING:
+    from ziggurat.dialogue.chat import LoadOptions
 
 DEFAULT_PORT = 8000
 PORTS_TO_TRY = 20
@@ -211,11 +215,11 @@ def serve(
     allowed_hosts: Sequence[str] = (),
     examples: Sequence[Example] | None = None,
     ready: Callable[[str], None] | None = None,
-    batch_invariant: bool = False,
+    **options: Unpack[LoadOptions],
 ) -> None:
     """Load the named runs, listen, and serve until Ctrl-C. `port` None: 8000 or the next free one; 0: any free one.
 
-    A name may be NAME=RUN. `batch_invariant`: see `Engine`.
+    A name may be NAME=RUN. `options`: how the models compute.
     """
     far = [Upstream.parse(text) for text in upstreams]
     if not names and not far:
@@ -231,11 +235,11 @@ def serve(
     try:
         runs = list(dict.fromkeys(library.expand(names)))
         loaded = {}
-        shelves = library.Library(batch_invariant=batch_invariant)
+        shelves = library.Library(**options)
         for name in runs:
             card, model = shelves.load(name)
             loaded[card.name] = (card, model)
-            err.print(f"Loaded {card.name}.")
+            err.print(f"Loaded {card.name} ({card.numerics}).")
         if examples is None:
             examples = library.examples_beside([find_run(library.split(name)[1]) for name in runs])
     except BaseException:
