@@ -8,15 +8,17 @@ from collections.abc import Iterator
 import pytest
 from tests.service.conftest import _serving
 from tests.service.test_clients import MODEL, tiny_chat
+from tests.service.test_moderations import Harsh
 
 from ziggurat.service.limits import Limits
+from ziggurat.service.moderation_judges import Moderator
 from ziggurat.service.server import create_app
 
 schemathesis = pytest.importorskip("schemathesis")
 
 from hypothesis import HealthCheck, settings  # noqa: E402 - after the check that all of it is there
 
-APP = create_app({MODEL: tiny_chat()}, limits=Limits(max_tokens=8))
+APP = create_app({MODEL: tiny_chat()}, limits=Limits(max_tokens=8), moderator=Moderator([Harsh()]))
 SCHEMA = schemathesis.openapi.from_dict(APP.openapi())
 
 
@@ -48,6 +50,13 @@ def test_no_answer_is_a_fault_or_undescribed(case: schemathesis.Case, address: s
 def test_the_description_knows_every_body_and_no_422() -> None:
     described = APP.openapi()
     assert "422" not in json.dumps(described)
-    for path in ("/v1/chat/completions", "/v1/completions", "/tokenize", "/api/chat"):
+    for path in (
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/responses",
+        "/v1/moderations",
+        "/tokenize",
+        "/api/chat",
+    ):
         assert "requestBody" in described["paths"][path]["post"]
         assert "429" in described["paths"][path]["post"]["responses"]
