@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
-import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -272,51 +269,6 @@ def test_max_tokens_0_scores_and_writes_nothing(client: openai.OpenAI, chat: Cha
     assert len(told.choices[0].logprobs.tokens or []) == len(ids)
     assert told.usage is not None
     assert told.usage.completion_tokens == 0
-
-
-@pytest.mark.slow
-def test_lm_eval_unmodified(address: str, chat: Chat, tmp_path: Path) -> None:
-    """`local-completions` on a task given as local files: its log-likelihoods are those of the model in process."""
-    lm_eval = pytest.importorskip("lm_eval")
-    rows = [
-        {"q": "The baker by the canal says", "a": " good morning", "b": " naught"},
-        {"q": "你好，", "a": "运河边的面包师。", "b": "世界"},
-    ]
-    data = tmp_path / "rows.jsonl"
-    data.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
-    task = {
-        "task": "town_choice",
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(data)}},
-        "test_split": "test",
-        "output_type": "multiple_choice",
-        "doc_to_text": "{{q}}",
-        "doc_to_choice": "{{[a, b]}}",
-        "target_delimiter": "",
-        "doc_to_target": 0,
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = lm_eval.simple_evaluate(
-            model="local-completions",
-            model_args={
-                "model": MODEL,
-                "base_url": f"{address}/v1/completions",
-                "tokenizer_backend": "remote",
-                "max_length": 512,
-            },
-            tasks=[task],
-            bootstrap_iters=0,
-        )
-    samples = found["samples"]["town_choice"]
-    for sample, row in zip(samples, rows, strict=True):
-        for (logprob, _greedy), answer in zip(sample["filtered_resps"], (row["a"], row["b"]), strict=True):
-            ids = chat.raw_ids(row["q"] + answer)
-            context = len(chat.raw_ids(row["q"]))
-            with torch.no_grad():
-                logprobs = chat.model(torch.tensor([ids]))[0].log_softmax(-1)
-            expected = sum(float(logprobs[i - 1, ids[i]]) for i in range(context, len(ids)))
-            assert math.isclose(float(logprob), expected, abs_tol=1e-4 * len(ids))
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ from ziggurat.service.upstream import Upstreams
 
 MAX_PAIRS = 128
 
-Texts = str | Annotated[list[str], Field(min_length=1, max_length=MAX_PAIRS)]
+Texts = str | list[str]
 Conversation = Annotated[list[OpenAITurn], Field(min_length=1)]
 
 
@@ -39,9 +39,7 @@ class ScoreBody(BaseModel):
 
     model: ModelName
     text_1: Texts | None = None
-    messages: (
-        Conversation | Annotated[list[Conversation], Field(min_length=1, max_length=MAX_PAIRS)] | None
-    ) = None
+    messages: Conversation | list[Conversation] | None = None
     text_2: Texts
 
     @model_validator(mode="after")
@@ -51,6 +49,8 @@ class ScoreBody(BaseModel):
         if (self.model_extra or {}).get("truncate_prompt_tokens") is not None:
             raise ValueError("truncate_prompt_tokens is not supported here: half an answer has another score")
         asked, answers = len(self.questions()), len(self.answers())
+        if not 1 <= answers <= MAX_PAIRS:
+            raise ValueError(f"text_2 has {answers} answers; 1 to {MAX_PAIRS} are scored at once")
         if asked not in (1, answers):
             raise ValueError(f"there are {asked} questions and {answers} answers; give one, or one each")
         return self
