@@ -143,6 +143,8 @@ class ModelWorker(Generic[M]):
         once more."""
         with self._changed:
             self.retired = True
+            if self._thread is None:
+                self._desk = None
             self._changed.notify_all()
 
     def close(self, timeout_s: float = 5.0) -> None:
