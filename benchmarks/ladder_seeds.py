@@ -1,6 +1,6 @@
 """Does the ladder pass its gates on seeds that nobody tuned it on? A fixed plan, several towns, several trainings.
 
-    python benchmarks/ladder_seeds.py --towns 19 20 21 22 23 --seeds 0 1
+    python benchmarks/ladder_seeds.py --towns 21 22 23 24 25 --seeds 0 1
     python benchmarks/ladder_seeds.py --table                  only print the table of what was measured so far
 
 Every climb is appended to benchmarks/ladder_seeds.jsonl (climbs that are there already are skipped, so it can be
@@ -25,9 +25,10 @@ HERE = Path(__file__).parent
 RESULTS, TABLE = HERE / "ladder_seeds.jsonl", HERE / "ladder_seeds.md"
 
 
-def climb(town: int, seed: int) -> dict[str, Any]:
-    """One climb in a folder of its own; returns what is kept of its report."""
-    with tempfile.TemporaryDirectory() as home:
+def climb(town: int, seed: int, keep: Path | None) -> dict[str, Any]:
+    """One climb in a folder of its own, below `keep` or thrown away; returns what is kept of its report."""
+    with tempfile.TemporaryDirectory() as passing:
+        home = str(keep / f"{town}-{seed}") if keep else passing
         command = [sys.executable, "-m", "ziggurat", "ladder", "--fixed-plan", "--no-serve"]
         command += ["--town", str(town), "--seed", str(seed)]
         subprocess.run(command, check=True, env={**os.environ, "ZIGGURAT_HOME": home})
@@ -102,15 +103,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--towns", type=int, nargs="+", default=[19, 20, 21, 22, 23])
+    parser.add_argument("--towns", type=int, nargs="+", default=[21, 22, 23, 24, 25])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep every climb's runs there")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     for town in [] if options.table else options.towns:
         for seed in options.seeds:
             if any(row["town"] == town and row["seed"] == seed for row in results()):
                 continue
-            row = climb(town, seed)
+            row = climb(town, seed, options.keep)
             with RESULTS.open("a", encoding="utf-8") as out:
                 out.write(json.dumps(row) + "\n")
             TABLE.write_text(table(results()), encoding="utf-8")

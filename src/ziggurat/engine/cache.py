@@ -19,6 +19,7 @@ Legend: B batch, T time, H query heads, K key/value heads, D head width, G = H /
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import mmap
 
@@ -29,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ziggurat.model.config import ModelConfig
+from ziggurat.model.transformer import Slots
 
 PLAIN_KEYS = 192
 """Keys up to which a decoding step's attention is two plain products."""
@@ -76,9 +78,7 @@ class Arena:
 
         `window`: keys to look at, masked beyond a row's own; by default as many as the longest row has.
         """
-        return Decode(
-            self, torch.from_numpy(lengths).to(self.device), window or int(lengths.max(initial=0)) + 1
-        )
+        return Decode(self, lengths, window or int(lengths.max(initial=0)) + 1)
 
     def move(self, source: npt.NDArray[np.int64], target: npt.NDArray[np.int64], tokens: int) -> None:
         """Copy the first `tokens` positions of slots `source` over slots `target`."""
@@ -111,7 +111,14 @@ class Arena:
             self.v.zero_()
 
 
-class Prefill:
+class View:
+    """What a model sees of the arena: `attend` in each view's own way."""
+
+    def one_more(self, _layer: int) -> Slots | None:
+        return None
+
+
+class Prefill(View):
     """New sequences, padded on the right: a causal model never sees the padding, and decoding overwrites it."""
 
     def __init__(self, arena: Arena, slots: Tensor, rows: Tensor) -> None:
@@ -125,7 +132,7 @@ class Prefill:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
 
 
-class Extend:
+class Extend(View):
     """Many tokens more of one sequence: each sees what its slot holds and the new ones before it."""
 
     def __init__(self, arena: Arena, slot: int, start: int, tokens: int) -> None:
@@ -155,19 +162,29 @@ class Extend:
         return torch.matmul(weights.view(K, -1, S), values).view(q.shape)
 
 
-class Decode:
+class Decode(View):
     """One token more for every running sequence."""
 
-    def __init__(self, arena: Arena, lengths: Tensor, window: int) -> None:
-        B = len(lengths)
-        self.arena, self.lengths, self.window = arena, lengths, window
-        self.slots = torch.arange(B, device=arena.device)
-        # (B, T), the new token included
-        within = torch.arange(window, device=arena.device) <= lengths[:, None]
-        mask = torch.zeros(within.shape, dtype=arena.k.dtype, device=arena.device)
-        self.mask = mask.masked_fill_(~within, float("-inf"))[
-            :, None, None
-        ]  # (B, 1, 1, T), added to the scores
+    def __init__(self, arena: Arena, lengths: npt.NDArray[np.int64], window: int) -> None:
+        self.arena, self.window, self.held = arena, window, lengths
+
+    @functools.cached_property
+    def lengths(self) -> Tensor:
+        return torch.from_numpy(self.held).to(self.arena.device)  # (B,)
+
+    @functools.cached_property
+    def slots(self) -> Tensor:
+        return torch.arange(len(self.held), device=self.arena.device)
+
+    @functools.cached_property
+    def mask(self) -> Tensor:
+        """(B, 1, 1, T), the new token included, added to the scores."""
+        within = torch.arange(self.window, device=self.arena.device) <= self.lengths[:, None]  # (B, T)
+        mask = torch.zeros(within.shape, dtype=self.arena.k.dtype, device=self.arena.device)
+        return mask.masked_fill_(~within, float("-inf"))[:, None, None]
+
+    def one_more(self, layer: int) -> Slots | None:
+        return self.arena.k[layer], self.arena.v[layer], self.held
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q (B, H, 1, D), k and v (B, K, 1, D) -> (B, H, 1, D)."""

@@ -62,8 +62,8 @@ class Figure:
 
 
 def reference_model(dtype: torch.dtype, seed: int = 0) -> Transformer:
-    """With random weights: speed does not hang on what it says."""
-    model = Transformer(ModelConfig(**REFERENCE), seed=seed).eval()  # type: ignore[arg-type]
+    """With random weights, kept in the dtype that it is served in: speed does not hang on what it says."""
+    model = Transformer(ModelConfig(**REFERENCE), seed=seed).eval().to(dtype)  # type: ignore[arg-type]
     set_compute_dtype(model, dtype)
     return model
 

@@ -13,6 +13,8 @@ Legend: B batch, T time, H query heads, K key/value heads, D head width, C width
 
 from __future__ import annotations
 
+import functools
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -36,15 +38,35 @@ def by_hand(x: Tensor) -> bool:
     return x.is_cpu and torch.is_grad_enabled()
 
 
+def compiled(x: Tensor) -> ModuleType | None:
+    """`compiled_kernels`, where they are for x: bf16 on a CPU, without gradients."""
+    if not x.is_cpu or x.dtype != torch.bfloat16 or torch.is_grad_enabled():
+        return None
+    return _compiled()
+
+
+@functools.cache
+def _compiled() -> ModuleType | None:
+    """Imported when first asked for; None where they do not work."""
+    try:
+        from ziggurat.model import compiled_kernels
+    except ImportError:
+        return None
+    return compiled_kernels if compiled_kernels.work() else None
+
+
 # RMSNorm: y = x r g, with r = 1 / sqrt(mean(x^2) + eps).
 # With u = dy x: dg = sum over rows of u r; dx = r (dy g) - x r^3 / C sum over columns of u g.
 
 
 def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     """(..., C) -> (..., C); gain (C,) in any dtype."""
-    if not by_hand(x):
-        return slow_rms_norm(x, gain, eps)
-    y: Tensor = _apply(_RMSNorm, x, gain, eps)
+    if kernels := compiled(x):
+        y: Tensor = kernels.rms_norm(x, gain, eps)
+    elif by_hand(x):
+        y = _apply(_RMSNorm, x, gain, eps)
+    else:
+        y = slow_rms_norm(x, gain, eps)
     return y
 
 
