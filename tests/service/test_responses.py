@@ -517,6 +517,9 @@ def test_an_upstream_answers_and_keeps_nothing(serving: Serving, fake: FakeChat)
         assert told.store is False
         with asker.responses.stream(model="far/m", input="one two") as stream:
             assert stream.get_final_response().output_text == "[1] one two"
+        lines = httpx.get(f"{where}/metrics").text.splitlines()
+        (written,) = [line for line in lines if line.startswith('app_generation_tokens_total{model="far')]
+        assert written.endswith(" 6.0")  # three pieces each, streamed or not
         for name, value in (("store", True), ("previous_response_id", "resp_x"), ("background", True)):
             changes: dict[str, Any] = {name: value}
             with pytest.raises(openai.BadRequestError, match=f"{name} is not there for models of another"):

@@ -28,13 +28,17 @@ class Meter:
         self.prompt, self.written = len(raw) // BYTES_PER_TOKEN, 0
         self._told = self._begun = self._hides_usage = False
         self._label, self._watcher = label, watcher
-        most = _count(body.get("max_completion_tokens")) or _count(body.get("max_tokens"))
+        self._tells_by_itself = request.url.path.startswith("/v1/responses")  # in its last event
+        names = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+        most = next((count for name in names if (count := _count(body.get(name)))), 0)
         self._reserved: Reservation | None = Reservation(
             request, self.prompt + most * max(1, _count(body.get("n")))
         )
 
     def asking_for_usage(self, body: dict[str, Any]) -> dict[str, Any] | None:
         """The body of a stream with the wish for its usage; None where that is there already or has no place."""
+        if self._tells_by_itself:
+            return None
         options = body.get("stream_options") or {}
         if body.get("stream") is not True or not isinstance(options, dict) or options.get("include_usage"):
             return None
@@ -55,7 +59,8 @@ class Meter:
             return True
         self._begun = True
         usage_alone = self._read(told) and told.get("choices") == []
-        self.written += 0 if self._told else len(told.get("choices") or ())
+        pieces = len(told.get("choices") or ()) or int(str(told.get("type")).endswith(".delta"))
+        self.written += 0 if self._told else pieces
         return not (usage_alone and self._hides_usage)
 
     def _read(self, told: Any) -> bool:
