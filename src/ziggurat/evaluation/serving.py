@@ -104,8 +104,12 @@ class Report:
 
 
 def write_reference(folder: Path, context: int) -> None:
-    """The random model of `bench decode` with a longer context, and a tokenizer of as many tokens, all of them text."""
-    config = ModelConfig(**{**REFERENCE, "context": context})  # type: ignore[arg-type]
+    """The random model of `bench decode` with a longer context."""
+    write_random(folder, ModelConfig(**{**REFERENCE, "context": context}))  # type: ignore[arg-type]
+
+
+def write_random(folder: Path, config: ModelConfig) -> None:
+    """A model of random weights in bf16, and a tokenizer of as many tokens, nearly all of them text of their own."""
     rng = np.random.default_rng(0)
     letters = rng.integers(ord("a"), ord("z") + 1, size=(40_000, 4), dtype=np.uint8)
     text = " ".join(word.tobytes().decode() for word in letters)
