@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from ziggurat.engine.generate import generate
 from ziggurat.engine.params import SamplingParams
-from ziggurat.model import int8
+from ziggurat.model import int8, kernels
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.layers import Linear
 from ziggurat.model.transformer import Transformer
@@ -69,7 +69,8 @@ def test_products_are_those_of_the_rounded_weights(path: str, rows: int, dtype: 
         found = small(x).double()
     rounded = small.weight_as(torch.float64)
     wide = x.double()
-    if path == "integers":  # activations are rounded as well: 127 steps up and down from 0
+    compiled = rows <= int8.COMPILED_ROWS and dtype == torch.bfloat16 and int8._loops() is not None
+    if path == "integers" and not compiled:  # activations are rounded as well: 127 steps up and down from 0
         step = wide.abs().amax(-1, keepdim=True) / 127
         wide = (wide / step).round() * step
     expected = F.linear(wide, rounded, made.bias.double())
@@ -86,6 +87,22 @@ def test_a_row_is_the_same_alone_and_among_others() -> None:
     together = small(x)
     assert all(torch.equal(together[i : i + 1], small(x[i : i + 1])) for i in range(9))
     assert not together[4].any()
+
+
+@pytest.mark.skipif(kernels._compiled() is None or int8._loops() is None, reason="no numba here")
+@pytest.mark.parametrize("columns", [8, 96, 1000, 5000])
+def test_the_compiled_product_reads_activations_as_bf16_has_them(columns: int) -> None:
+    torch.manual_seed(0)
+    made = linear(70, columns)
+    small = int8.Int8Linear(made.weight.detach(), None)
+    x = torch.randn(2, columns).bfloat16()
+    x[1] = 300  # the largest sums that there can be
+    with torch.inference_mode():
+        found = torch.cat([small(x[:1]), small(x[1:])])
+        assert torch.equal(found, small(x))
+    expected = x.double() @ small.weight_as(torch.float64).T
+    error = (found.double() - expected).norm(dim=1) / expected.norm(dim=1)
+    assert error.max() < 0.003  # what rounding the result to bf16 takes
 
 
 @integers

@@ -5,11 +5,14 @@
 Every matrix but the embedding becomes int8: of that, one row is read a token, so it keeps its dtype (beside the int8
 copy where the two are tied). Scales are bf16 numbers, so that every path multiplies by the same.
 
-    integers   CPUs that multiply int8 (VNNI), by fbgemm: each token's activations are rounded to int8 as well, in 255
-               steps over its own -max..max. Sums of integers are exact, so that a token's result is the same bit for
-               bit alone and in a batch.
-    widened    elsewhere: weights only, codes are widened to the activations' dtype. Saves memory; for several rows no
-               time.
+    one or two rows   CPUs with numba, bf16: `int8_kernels.py`, activations finer than bf16
+    more rows         CPUs that multiply int8 (VNNI), by fbgemm: each token's activations are rounded to int8 as well,
+                      in 255 steps over its own -max..max
+    widened           elsewhere, weights only: codes are widened to the activations' dtype. Saves memory; for several
+                      rows no time.
+
+Sums of integers are exact, so that in the first two a token's result is the same bit for bit whatever the others are.
+Where both are used there are two copies of the codes, each in its own order, as there are of bf16 weights.
 
 For models to be served: the masters are dropped and nothing learns afterwards. Left out: scales by group, which neither
 path multiplies by faster than bf16; int8 keys and values. Measured: see docs/engine.md.
@@ -23,6 +26,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -30,6 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ziggurat.errors import UsageError
+from ziggurat.model import kernels
 from ziggurat.model.hub.load import load_model
 from ziggurat.model.layers import Linear
 from ziggurat.model.transformer import Transformer
@@ -38,8 +43,8 @@ STEPS = 127
 """The largest code of a weight or an activation."""
 RANGE = (1.0, -(STEPS + 1) / STEPS, 0.0, 0.0)
 """Columns beside the activations, which lie within -1..1: with them fbgemm's own choice of a scale is 1 / 127."""
-FEW_ROWS = 4
-"""Up to so many rows torch's weight-only product beats widening the matrix first."""
+COMPILED_ROWS, FEW_ROWS = 2, 4
+"""Up to so many rows the compiled product is the fastest; torch's weight-only one beats widening the matrix first."""
 KEPT_ROWS = 64
 """Buffers for up to so many rows are kept from one product to the next."""
 
@@ -91,16 +96,16 @@ def bytes_a_weight(model: Transformer) -> int:
 
 
 def weight_bytes(model: nn.Module) -> int:
-    """Bytes of all weights, codes and scales; copies that `Linear` makes for speed are not counted."""
+    """Bytes of all weights, codes and scales; second copies in an order that is faster are not counted."""
     stored = sum(p.numel() * p.element_size() for p in model.parameters())
-    return stored + sum(m.codes_bytes for m in model.modules() if isinstance(m, Int8Linear))
+    return stored + sum(m.code_bytes for m in model.modules() if isinstance(m, Int8Linear))
 
 
 class Int8Linear(nn.Module):
     """In place of a `Linear`, to be served."""
 
     scales: Tensor  # (out,)
-    codes: Tensor | None  # (out, in) int8; None where they are packed
+    codes: Tensor  # (out, in) int8
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         """weight (out, in), bias (out,)."""
@@ -110,23 +115,24 @@ class Int8Linear(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
         self.packed = pack(codes, scales) if weight.device.type == "cpu" and multiplies_int8() else None
         self.register_buffer("scales", scales)
-        self.register_buffer("codes", codes if self.packed is None else None)
+        self.register_buffer("codes", codes)
 
     @property
-    def codes_bytes(self) -> int:
-        columns = self.in_features + (0 if self.packed is None else len(RANGE))
-        return self.out_features * columns + self.scales.numel() * self.scales.element_size()
+    def code_bytes(self) -> int:
+        return self.codes.numel() + self.scales.numel() * self.scales.element_size()
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(x.numel() // self.in_features, self.in_features)
-        y = self._widened(rows) if self.packed is None else packed_linear(rows, self.packed)
+        if len(rows) <= COMPILED_ROWS and kernels.compiled(x) and (loops := _loops()):
+            y: Tensor = loops.linear_rows(rows, self.codes, self.scales)
+        else:
+            y = self._widened(rows) if self.packed is None else packed_linear(rows, self.packed)
         if self.bias is not None:
             y = y + self.bias.to(y.dtype)
         return y.view(*x.shape[:-1], self.out_features)
 
     def _widened(self, rows: Tensor) -> Tensor:
         """rows (N, in) -> (N, out)."""
-        assert self.codes is not None
         if rows.is_cpu and len(rows) <= FEW_ROWS:
             few: Tensor = torch.ops.aten._weight_int8pack_mm(rows, self.codes, self.scales.to(rows.dtype))
             return few
@@ -134,8 +140,7 @@ class Int8Linear(nn.Module):
 
     def weight_as(self, dtype: torch.dtype) -> Tensor:
         """(out, in), as the codes say."""
-        codes = unpack(self.packed)[:, : self.in_features] if self.codes is None else self.codes
-        return (codes.float() * self.scales.float()[:, None]).to(dtype)
+        return (self.codes.float() * self.scales[:, None]).to(dtype)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, {'widened' if self.packed is None else 'integers'}"
@@ -149,7 +154,15 @@ def to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     return codes.to(torch.int8), scales
 
 
-# --- integers: fbgemm ---------------------------------------------------------------------------------------------
+@functools.cache
+def _loops() -> ModuleType | None:
+    """Imported when first asked for; None where they do not work."""
+    from ziggurat.model import int8_kernels
+
+    return int8_kernels if int8_kernels.work() else None
+
+
+# --- more rows: fbgemm ----------------------------------------------------------------------------------------------
 
 
 def pack(codes: Tensor, scales: Tensor) -> Any:
@@ -159,13 +172,6 @@ def pack(codes: Tensor, scales: Tensor) -> Any:
         zeros = torch.zeros(len(scales), dtype=torch.int64)
         quantized = torch._make_per_channel_quantized_tensor(wider, scales.double(), zeros, 0)
         return torch.ops.quantized.linear_prepack(quantized, None)
-
-
-def unpack(packed: Any) -> Tensor:
-    """-> codes (out, in + len(RANGE))."""
-    with _fbgemm():
-        codes: Tensor = torch.ops.quantized.linear_unpack(packed)[0].int_repr()
-        return codes
 
 
 def packed_linear(rows: Tensor, packed: Any) -> Tensor:
