@@ -19,6 +19,7 @@ from tests.service.fakes import FakeChat, FakeRequest, echo, saying, wait_until
 from tests.service.test_clients import TEXT
 from tests.service.test_score import tiny_judge
 
+from ziggurat.cli.main import run as run_command
 from ziggurat.dialogue.chat import Chat
 from ziggurat.dialogue.desk import Delta, Desk
 from ziggurat.engine.params import SamplingParams
@@ -106,6 +107,8 @@ def test_a_stream_ends_on_the_old_weights_and_the_next_request_has_the_new_ones(
     app = create_app({card.name: chat}, cards={card.name: card}, shelves=shelves)
     del chat
     leave = slowed(monkeypatch, old_model)
+    given_back: list[object] = []  # what is left of the old model when its memory goes back to the system
+    monkeypatch.setattr("ziggurat.service.memory.give_back", lambda: given_back.append(old_model()))
     with serving(app) as address, httpx.Client(base_url=address, timeout=30) as client:
         with client.stream("POST", "/v1/chat/completions", json=asking("chat", stream=True)) as stream:
             lines = (line for line in stream.iter_lines() if line.startswith("data: {"))
@@ -131,6 +134,7 @@ def test_a_stream_ends_on_the_old_weights_and_the_next_request_has_the_new_ones(
         assert {chunk["system_fingerprint"] for chunk in chunks} == {told["previous_system_fingerprint"]}
 
         wait_until(lambda: old_model() is None)
+        wait_until(lambda: given_back == [None])
         assert metric(address, "app_generation_running", "chat") == 0
         assert client.get("/v1/models/chat").json()["root"] == "town/ppo-2"
 
@@ -295,3 +299,22 @@ def test_the_digest_tells_weights_apart_whole_or_by_pieces(
         monkeypatch.setattr(library, "PIECE_BYTES", 8)
         assert library.digest(a) == library.digest(same)
         assert len({library.digest(f) for f in (a, one_byte, config, trained)}) == 4
+
+
+def test_batch_invariance_reaches_the_engine_and_the_fingerprint(
+    ziggurat_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_run(ziggurat_home, "town/ppo-1", 1)
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr("ziggurat.service.server.serve", lambda runs, **options: asked.append(options))
+    assert run_command(["serve", "town/ppo", "--batch-invariant"]) == 0
+    assert run_command(["serve", "town/ppo"]) == 0
+    assert [options["batch_invariant"] for options in asked] == [True, False]
+
+    def fingerprint(**options: Any) -> str:
+        card, chat = library.Library(**options).load("town/ppo")
+        assert isinstance(chat, Chat)
+        assert chat.desk().engine.batch_invariant == options.get("batch_invariant", False)
+        return Shelf({card.name: chat}, {card.name: card}, [], Limits())[card.name].fingerprint
+
+    assert fingerprint(batch_invariant=True) != fingerprint()

@@ -48,6 +48,26 @@ def test_a_ticket_that_has_ended_wakes_nobody_when_it_is_let_go(
     assert asyncio.run(end()) == []
 
 
+def test_a_retired_model_keeps_neither_thread_nor_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is at work, or its thread has ended for want of work."""
+
+    async def retire(idle_first: bool) -> None:
+        worker = worker_of(FakeChat(echo))
+        ticket = worker.submit(request())
+        while await ticket.next() is not None:
+            pass
+        if idle_first:
+            await asyncio.to_thread(wait_until, lambda: worker._thread is None)
+            assert worker._desk is not None
+        worker.retire()
+        await asyncio.to_thread(wait_until, lambda: worker._thread is None)
+        assert worker._desk is None
+
+    asyncio.run(retire(idle_first=False))
+    monkeypatch.setattr("ziggurat.service.worker.IDLE_S", 0.05)
+    asyncio.run(retire(idle_first=True))
+
+
 def test_one_that_still_writes_is_cancelled_and_its_thread_is_woken() -> None:
     async def leave() -> int:
         chat = FakeChat(saying(*["word "] * 1000))

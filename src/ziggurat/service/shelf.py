@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from ziggurat import __version__
 from ziggurat.errors import BusyError, UsageError, did_you_mean
 from ziggurat.service.limits import Limits
+from ziggurat.service.memory import give_back_after
 from ziggurat.service.problems import ApiError
 from ziggurat.service.protocols import ChatLike, DeskLike, JudgeLike, Watcher
 from ziggurat.service.worker import ModelWorker, NoDesk
@@ -170,6 +171,7 @@ class Shelf:
         else:
             self._writers[card.name] = self._held(card, model, model.desk)
         self._retired.add(old.worker)
+        give_back_after(old.worker)
         old.worker.retire()
         self.find(card.name).worker.draining = self.draining  # SIGTERM comes when it likes
 

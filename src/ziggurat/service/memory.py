@@ -1,0 +1,31 @@
+"""Memory of a model that is gone goes back to the system.
+
+glibc keeps what is freed in pieces below its mmap threshold, which grows to 32 MiB: most of a model's matrices. After
+six swaps of a model of 134M parameters the process held 2.0 GB; given back, 0.8 GB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import weakref
+
+
+def give_back() -> None:
+    """Where the C library is another, nothing."""
+    with contextlib.suppress(OSError, TypeError):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
+def give_back_after(gone: object) -> None:
+    """Once `gone` is, and all that it alone held; on the event loop, which goes on meanwhile."""
+    loop = asyncio.get_running_loop()
+
+    def soon() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is gone as well: so is the process, or nearly
+            loop.call_soon_threadsafe(lambda: loop.run_in_executor(None, give_back))
+
+    weakref.finalize(gone, soon).atexit = False
