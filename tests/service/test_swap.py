@@ -106,6 +106,7 @@ def test_a_stream_ends_on_the_old_weights_and_the_next_request_has_the_new_ones(
     old_model = weakref.ref(chat.model)
     app = create_app({card.name: chat}, cards={card.name: card}, shelves=shelves)
     del chat
+    monkeypatch.setattr("ziggurat.service.worker.IDLE_S", 1_000.0)  # it ends because it was swapped out
     leave = slowed(monkeypatch, old_model)
     given_back: list[object] = []  # what is left of the old model when its memory goes back to the system
     monkeypatch.setattr("ziggurat.service.memory.give_back", lambda: given_back.append(old_model()))
