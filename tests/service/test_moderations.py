@@ -21,10 +21,13 @@ from ziggurat.errors import DataError, ModelFolderError, UsageError
 from ziggurat.service.moderation import moderator_of
 from ziggurat.service.moderation_classifier import Classifier, features
 from ziggurat.service.moderation_judges import CATEGORIES, Moderator, Verdict
-from ziggurat.service.moderation_patterns import PatternFile, read_patterns
+from ziggurat.service.moderation_patterns import TOGETHER, PatternFile, passes, read_patterns
 from ziggurat.service.moderation_training import Labelled, train
 from ziggurat.service.server import create_app
 from ziggurat.service.upstream import Upstream
+from ziggurat.town.chance import Chance
+from ziggurat.town.phrases import LANGUAGES
+from ziggurat.town.questions import ask_improper, ask_proper
 
 PATTERNS = "violence:\n  - \\bstab(bed|s)?\\b\n  - 我要杀了\nharassment:\n  - you are an idiot\n"
 
@@ -187,6 +190,14 @@ def test_no_pattern_can_be_made_slow_by_a_text(file: Path) -> None:
     assert time.perf_counter() - t0 < 5
 
 
+def test_patterns_that_are_too_large_together_are_tried_alone(file: Path) -> None:
+    large = [f"begin{i}(ab|cd|ef){{990}}end" for i in range(120)]
+    assert len(large) / TOGETHER < len(passes(large)) <= len(large)
+    file.write_text("violence:\n" + "".join(f"  - {pattern}\n" for pattern in [*large, "stab"]))
+    (verdict,) = PatternFile(file).judge(["begin77" + "ab" * 990 + "end"])
+    assert verdict["violence"].flagged
+
+
 # --- the classifier --------------------------------------------------------------------------------------------------
 
 THINGS = [
@@ -244,6 +255,28 @@ def test_labels_without_a_pattern_cannot_be_measured_as_learned() -> None:
     ]
     told = train(rows)[1]["illicit"]
     assert told.precision is None or told.precision < 0.8
+
+
+def test_requests_of_the_town_are_told_from_their_look_alikes() -> None:
+    """Improper requests and proper ones in the same words, about things that no text to learn from names."""
+
+    def requests(kind: str, *, exam: bool) -> set[str]:
+        ask = ask_improper if kind == "improper" else ask_proper
+        return {
+            ask(chance, language, exam=exam).messages[-1].content
+            for language in LANGUAGES
+            for chance in [Chance(1, "moderation", kind, language)]
+            for _ in range(200)
+        }
+
+    rows = [Labelled(text=t, categories=["illicit"]) for t in sorted(requests("improper", exam=False))]
+    rows += [Labelled(text=t, categories=[]) for t in sorted(requests("proper", exam=False))]
+    made = train(rows)[0]
+    improper, proper = (sorted(requests(kind, exam=True)) for kind in ("improper", "proper"))
+    caught = [one["illicit"].flagged for one in made.judge(improper)]
+    wronged = [one["illicit"].flagged for one in made.judge(proper)]
+    assert sum(caught) / len(caught) > 0.97
+    assert sum(wronged) / len(wronged) < 0.03
 
 
 def test_a_saved_classifier_judges_as_it_did(folder: Path) -> None:

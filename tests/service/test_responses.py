@@ -13,16 +13,24 @@ import httpx
 import openai
 import pytest
 from openai.types.responses import Response, ResponseStreamEvent
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, echo, failing, saying, wait_until
 from tests.service.test_clients import MODEL, TOOLS, tiny_chat
 
 from ziggurat.dialogue.chat import Chat
+from ziggurat.engine.params import SamplingParams
+from ziggurat.records import Message
 from ziggurat.service.keys import Keyring, new_key
 from ziggurat.service.limits import Limits
+from ziggurat.service.protocols import ChatLike
+from ziggurat.service.responses_body import ResponseBody
+from ziggurat.service.responses_reply import Reply
+from ziggurat.service.responses_store import ResponseStore
 from ziggurat.service.server import create_app
+from ziggurat.service.tickets import Ticket
 from ziggurat.service.upstream import Upstream
+from ziggurat.service.worker import ModelWorker
 
 FUNCTIONS: list[Any] = [{"type": "function", "strict": True, **tool["function"]} for tool in TOOLS]
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
@@ -148,8 +156,8 @@ def test_a_stream_adds_up_in_the_order_that_the_client_expects(address: str, cli
 
 
 class Person(BaseModel):
-    name: str
-    age: int
+    name: str = Field(max_length=8)
+    age: int = Field(ge=0, le=99)
 
 
 def test_a_schema_holds_and_the_client_parses_it(client: openai.OpenAI) -> None:
@@ -160,11 +168,18 @@ def test_a_schema_holds_and_the_client_parses_it(client: openai.OpenAI) -> None:
         final = stream.get_final_response()
     assert "response.output_text.done" in kinds
     assert isinstance(final.output_parsed, Person)
-    anything = client.responses.create(
-        **asking(text={"format": {"type": "json_object"}}, max_output_tokens=400)
-    )
-    if anything.status == "completed":
-        assert isinstance(json.loads(anything.output_text), dict)
+    schema = Person.model_json_schema() | {"additionalProperties": False}
+    format_: Any = {"type": "json_schema", "name": "person", "schema": schema, "strict": True}
+    for seed in range(3):
+        told = client.responses.create(
+            **asking(
+                text={"format": format_}, temperature=1, max_output_tokens=200, extra_body={"seed": seed}
+            )
+        )
+        assert told.status == "completed"
+        assert set(json.loads(told.output_text)) == {"name", "age"}
+    anything = client.responses.create(**asking(text={"format": {"type": "json_object"}}))
+    assert anything.output_text.startswith("{")
 
 
 def test_a_function_that_must_be_called_is_called_and_its_output_is_read(
@@ -274,6 +289,7 @@ def test_a_conversation_that_outgrew_the_context_is_refused_or_cut(client: opena
         ({"tools": [{"type": "web_search"}]}, "tools.0.type", "function"),
         ({"tool_choice": "required"}, None, "there are no tools"),
         ({"conversation": "conv_1"}, None, "conversation is not supported"),
+        ({"prompt_logprobs": 2}, None, "/v1/chat/completions"),
         ({"background": True}, None, "store: true"),
         ({"background": True, "store": True, "stream": True}, None, "cannot be streamed"),
         ({"max_output_tokens": 10**6}, "max_output_tokens", "at most"),
@@ -438,6 +454,25 @@ def test_one_that_waits_in_the_line_is_cancelled_too(serving: Serving, fake: Fak
         fake.gate.release(10)
         wait_until(lambda: asker.responses.retrieve(first.id).status == "completed")
         assert len(fake.requests) == 1
+
+
+def test_what_is_cancelled_in_the_line_leaves_nobody_waiting() -> None:
+    """No word of it ever comes from the model's thread: without a word of our own its task waits for ever."""
+
+    async def cancelled() -> None:
+        chat = FakeChat(echo)
+        worker = ModelWorker[ChatLike]("m", chat, chat.desk, max_running=1, max_waiting=9)  # never started
+        ticket = Ticket(worker, chat.prepare([Message(role="user", content="x")], SamplingParams()))
+        store, reply = ResponseStore(Limits()), Reply(ResponseBody(model="m", store=True), chat, ticket)
+        store.write(reply)
+        await asyncio.sleep(0)
+        store.cancel(reply)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        assert len(others) == 1
+        await asyncio.wait_for(asyncio.gather(*others), 5)
+        assert reply.as_json()["status"] == "cancelled"
+
+    asyncio.run(cancelled())
 
 
 def test_a_stream_that_is_cancelled_by_another_request_ends(near: str, fake: FakeChat) -> None:

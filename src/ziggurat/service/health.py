@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio.to_thread
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
@@ -29,8 +30,9 @@ def health_routes(shelf: Shelf, moderator: Moderator) -> APIRouter:
         }
         failed = any(model["failed"] for model in models.values())
         status = "failed" if failed else "ok"
+        moderation = await anyio.to_thread.run_sync(moderator.status) if moderator.judges else {}
         return JSONResponse(
-            {"status": status, "version": __version__, "models": models, "moderation": moderator.status()},
+            {"status": status, "version": __version__, "models": models, "moderation": moderation},
             503 if failed else 200,
         )
 

@@ -32,7 +32,9 @@ from ziggurat.service.moderation_judges import CATEGORIES, Verdict, plain
 log = logging.getLogger("ziggurat.service")
 
 MAX_PATTERNS = 10_000
-"""All are tried on every text: this many take about a tenth of a second of one core on a short one."""
+"""Measured on one core: 0.6 s to read them once, 0.08 s for each request, whether its text is short or 32,000 long."""
+TOGETHER = 50
+"""Patterns searched for in one pass over the text."""
 
 
 def read_patterns(path: Path) -> dict[str, list[str]]:
@@ -81,6 +83,21 @@ def _matches(texts: Sequence[str], pattern: str) -> list[bool]:
     return list(found.to_pylist())
 
 
+def passes(patterns: Sequence[str]) -> list[str]:
+    """As few patterns as RE2 has memory for, that match where these do."""
+    passes: list[str] = []
+    for start in range(0, len(patterns), TOGETHER):
+        some = patterns[start : start + TOGETHER]
+        joined = "|".join(f"(?:{pattern})" for pattern in some)
+        try:
+            _matches([""], joined)
+        except pyarrow.ArrowInvalid:  # together they are too large
+            passes += some
+        else:
+            passes.append(joined)
+    return passes
+
+
 class PatternFile:
     """The list of a file, as it was when it was last good."""
 
@@ -91,7 +108,7 @@ class PatternFile:
         self._trouble: str | None = None
         self._lock = threading.Lock()
         self._seen = self._state()
-        self._patterns = read_patterns(path)
+        self._patterns = self._read()
 
     @property
     def categories(self) -> frozenset[str]:
@@ -120,12 +137,15 @@ class PatternFile:
                 return
             self._seen = state
             try:
-                self._patterns = read_patterns(self.path)
+                self._patterns = self._read()
             except DataError as error:
                 self._trouble = str(error)
                 log.warning("%s The last good list stays in force.", error)
             else:
                 self._trouble = None
+
+    def _read(self) -> dict[str, list[str]]:
+        return {category: passes(own) for category, own in read_patterns(self.path).items()}
 
     def _state(self) -> tuple[int, ...] | None:
         """What changes when the file does; None while it is not there."""

@@ -20,6 +20,9 @@ from ziggurat.service.sampling import SamplingBody, as_schema
 NOT_BUILT = ("conversation", "prompt", "moderation")
 """Refused with 400 unless empty: silence would be a wrong answer."""
 
+ELSEWHERE = ("prompt_logprobs", "truncate_prompt_tokens", "return_token_ids")
+"""Of vLLM's extras those that chat completions alone answer."""
+
 LOGPROBS = "message.output_text.logprobs"
 
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
@@ -143,7 +146,10 @@ class ResponseBody(InputBody, SamplingBody):
     background: bool | None = None
 
     @model_validator(mode="after")
-    def _runs_somewhere(self) -> ResponseBody:
+    def _can_be_done(self) -> ResponseBody:
+        for name in ELSEWHERE:
+            if getattr(self, name):
+                raise ValueError(f"{name} is answered by /v1/chat/completions and not here; leave it out")
         if self.background and not self.store:
             raise ValueError("background needs store: true, or nobody could ever read the answer")
         if self.background and self.stream:
