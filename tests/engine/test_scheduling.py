@@ -271,6 +271,8 @@ def test_tokens_within_is_the_inverse_of_flops(model: Transformer) -> None:
                 tokens_within(1.0001 * forward_flops(model.config, tokens, start), model.config, start)
                 == tokens
             )
+            heavy = forward_flops(model.config, tokens, start, 4.0)
+            assert tokens_within(1.0001 * heavy, model.config, start, 4.0) == tokens
 
 
 def test_common_prefix() -> None:

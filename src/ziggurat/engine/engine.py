@@ -34,6 +34,7 @@ from ziggurat.engine.prefill import Prefiller
 from ziggurat.engine.prefixes import ParkingLot
 from ziggurat.engine.rows import NO_TOKEN, Draft, LogitsMask, Rows, StopRule
 from ziggurat.engine.sampler import derive_key, draw, tempered_logprobs, uniforms
+from ziggurat.engine.speculate import GUESSES, Speculator
 from ziggurat.errors import ContextError, UsageError, ZigguratError
 from ziggurat.model.transformer import Transformer
 
@@ -55,6 +56,8 @@ class Engine:
         cache_tokens: int | None = None,
         chunk_flops: float | None = None,
         batch_invariant: bool = False,
+        small: Transformer | None = None,
+        guesses: int = GUESSES,
     ) -> None:
         """`context`: tokens per slot, prompt and completion; the model's own by default.
 
@@ -62,7 +65,8 @@ class Engine:
         throughput, worse for the first token. `parked`: finished sequences kept for those who begin alike.
         `cache_tokens`: tokens in the cache at most, all sequences and the parked ones together. `chunk_flops`: prefill
         in one step at most. `batch_invariant`: every step has the same shapes, so that a request's numbers are the same
-        bit for bit whatever runs beside it; slower.
+        bit for bit whatever runs beside it; slower. `small`: a model of the same tokenizer that guesses so many tokens
+        ahead (speculate.py); what is written is distributed as without it.
         """
         self.model, self.config = model, model.config
         self.context = min(context or self.config.context, self.config.context)
@@ -79,6 +83,11 @@ class Engine:
         self.prefiller = Prefiller(
             model, self.arena, self.rows, self.lot, chunk_flops=chunk_flops, fixed_tokens=fixed
         )
+        if small is not None and batch_invariant:
+            raise UsageError(
+                "a small model guesses in shapes of its own: choose it or fixed shapes, not both."
+            )
+        self.speculator = None if small is None else Speculator(model, small, self.arena, self.rows, guesses)
         self.waiting: deque[Draft] = deque()
         self.weight_version = 0
         self.preempted = 0  # times that a sequence was sent back, since the engine was made
@@ -128,8 +137,11 @@ class Engine:
     def step(self) -> list[Event]:
         """Make room, admit, prefill, compute, account. Returns what happened since the last step."""
         events, self._cancelled = self._cancelled, []
-        advance = self.advance()
-        return events if advance is None else events + self._events(advance)
+        while (advance := self.advance()) is not None:
+            events += self._events(advance)
+            if self.speculator is None or not self.speculator.more:
+                break
+        return events
 
     def cancel(self, handle: Handle) -> None:
         """End a request now; its slot is free at the next step. Unknown and finished handles are ignored."""
@@ -148,6 +160,8 @@ class Engine:
             self.model.load_state_dict(dict(state))
         self.weight_version = version
         self.lot.clear()
+        if self.speculator is not None:
+            self.speculator.forget()
 
     @property
     def has_work(self) -> bool:
@@ -172,18 +186,24 @@ class Engine:
         self._cancelled.clear()
         self.lot.clear()
         self.arena.clear()
+        if self.speculator is not None:
+            self.speculator.forget()
 
     # --- one step -----------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
     def advance(self) -> Advance | None:
         """The step without events; None if no token was made. Rows that ended stay readable until the next step."""
+        if self.speculator is not None and (drawn := self.speculator.left()) is not None:
+            return self._account(*drawn)
         self._make_room()
         self._admit()
         self.prefiller.step()
         ready = self.rows.ready()
         if not ready.any():
             return None
+        if self.speculator is not None and (drawn := self.speculator.draw(ready, self._choose)) is not None:
+            return self._account(*drawn)
         logits = self._logits(ready)
         distribution = tempered_logprobs(logits, self.rows.temperature[: len(ready)])
         ids = self._choose(logits, distribution, ready)
@@ -240,7 +260,7 @@ class Engine:
         return fitting
 
     def _logits(self, ready: npt.NDArray[np.bool_]) -> Tensor:
-        """(B, V) of every sequence's next token; a row that is not ready is computed along, but not to its full length."""
+        """(B, V) of every sequence's next token; rows that are not ready are computed along, shortened."""
         rows, B = self.rows, len(self.rows)
         window = int(rows.length[:B][ready].max()) + 1
         shape, window = (self.max_slots, self.arena.capacity) if self.batch_invariant else (B, window)

@@ -52,15 +52,18 @@ def forward_flops_per_token(config: ModelConfig, T: int) -> float:
     return forward_flops(config, T) / T
 
 
-def forward_flops(config: ModelConfig, tokens: int, start: int = 0) -> float:
-    """FLOPs of a forward pass over `tokens` tokens that follow `start` others, whose keys are there already."""
+def forward_flops(config: ModelConfig, tokens: int, start: int = 0, key_weight: float = 1.0) -> float:
+    """FLOPs of a forward pass over `tokens` tokens that follow `start` others, whose keys are there already.
+
+    `key_weight`: what a FLOP of attention counts, for those who care about time.
+    """
     mean_keys = start + (tokens + 1) / 2
-    return tokens * (2 * matrix_parameters(config) + _flops_per_key(config) * mean_keys)
+    return tokens * (2 * matrix_parameters(config) + key_weight * _flops_per_key(config) * mean_keys)
 
 
-def tokens_within(flops: float, config: ModelConfig, start: int) -> int:
+def tokens_within(flops: float, config: ModelConfig, start: int, key_weight: float = 1.0) -> int:
     """How many tokens `forward_flops` has room for, after `start` others: the root of a quadratic in their number."""
-    per_key = _flops_per_key(config)
+    per_key = key_weight * _flops_per_key(config)
     linear = 2 * matrix_parameters(config) + per_key * (start + 0.5)
     return int((math.sqrt(linear * linear + 2 * per_key * flops) - linear) / per_key)
 
