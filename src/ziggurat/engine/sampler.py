@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ziggurat.engine.params import SamplingParams
@@ -57,6 +58,12 @@ def uniforms(keys: Uint64s, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.flo
     return (words >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
 
+def branch(keys: Uint64s, purpose: str) -> Uint64s:
+    """Keys (B,) of another stream of numbers, for draws beside the one that `uniforms` decides by default."""
+    word = int.from_bytes(purpose.encode().ljust(8, b"\0")[:8], "little")
+    return _scramble(keys ^ np.uint64(word))
+
+
 # --- drawing ------------------------------------------------------------------------------------------------------
 
 
@@ -76,6 +83,15 @@ class Rules:
             np.array([p.top_k for p in params], dtype=np.int64),
             np.array([p.top_p for p in params], dtype=np.float32),
             np.array([p.min_p for p in params], dtype=np.float32),
+        )
+
+    def repeat(self, times: int) -> Rules:
+        """Each row's rules so many times, one after the other."""
+        return Rules(
+            self.temperature.repeat(times),
+            self.top_k.repeat(times),
+            self.top_p.repeat(times),
+            self.min_p.repeat(times),
         )
 
 
@@ -115,27 +131,53 @@ def _apply_min_p(logprobs: Tensor, min_p: npt.NDArray[np.float32]) -> Tensor:
     return logprobs.masked_fill(logprobs < floor, float("-inf"))
 
 
-def _pick(probabilities: Tensor, u: Tensor) -> Tensor:
-    """probabilities (B, N) of any sum, u (B,) in [0, 1) -> index (B,), never one of probability 0."""
-    cumulated = probabilities.cumsum(-1)  # accumulated in fp64 on CPU, stored in fp32
+def probabilities(logprobs: Tensor, rules: Rules) -> Tensor:
+    """What `draw` draws from: logprobs (B, V) -> (B, V) adding up to 1; one-hot where a row is greedy."""
+    greedy = (rules.temperature == 0) | (rules.top_k == 1)
+    best = logprobs.argmax(-1)
+    if greedy.all():
+        return F.one_hot(best, logprobs.shape[-1]).float()
+    cut = ~greedy & ((rules.top_k > 0) | (rules.top_p < 1))
+    if (rules.min_p[~greedy] > 0).any():
+        logprobs = _apply_min_p(logprobs, rules.min_p)
+    p = logprobs.exp()
+    if cut.any():
+        rows = torch.from_numpy(np.flatnonzero(cut)).to(logprobs.device)
+        kept, ids = _cut(logprobs[rows], rules.top_k[cut], rules.top_p[cut])
+        p[rows] = torch.zeros_like(p[rows]).scatter_(-1, ids, kept)
+    if greedy.any():
+        rows = torch.from_numpy(np.flatnonzero(greedy)).to(logprobs.device)
+        p[rows] = F.one_hot(best[rows], logprobs.shape[-1]).float()
+    return p / p.sum(-1, keepdim=True)
+
+
+def pick(weights: Tensor, u: Tensor) -> Tensor:
+    """weights (B, N) of any sum, u (B,) in [0, 1) -> index (B,), never one of weight 0."""
+    cumulated = weights.cumsum(-1)  # accumulated in fp64 on CPU, stored in fp32
     total = cumulated[:, -1]
     threshold = torch.minimum(
         u * total, torch.nextafter(total, torch.zeros_like(total))
     )  # u * total may round to total
     index = torch.searchsorted(cumulated, threshold[:, None], right=True).squeeze(-1)
-    return index.clamp_(
-        max=probabilities.shape[-1] - 1
-    )  # NaN is beyond every number; the engine will name it
+    return index.clamp_(max=weights.shape[-1] - 1)  # NaN is beyond every number; the engine will name it
 
 
 def _draw_full(logprobs: Tensor, u: Tensor) -> Tensor:
-    return _pick(logprobs.exp(), u)
+    return pick(logprobs.exp(), u)
 
 
 def _draw_cut(
     logprobs: Tensor, top_k: npt.NDArray[np.int64], top_p: npt.NDArray[np.float32], u: Tensor
 ) -> Tensor:
     """Rows with a top-k or a top-p, drawn among their most likely tokens."""
+    kept, ids = _cut(logprobs, top_k, top_p)
+    return ids.gather(-1, pick(kept, u)[:, None]).squeeze(-1)
+
+
+def _cut(
+    logprobs: Tensor, top_k: npt.NDArray[np.int64], top_p: npt.NDArray[np.float32]
+) -> tuple[Tensor, Tensor]:
+    """Probabilities (B, N) of the most likely tokens, 0 where top-k or top-p cut them, and those tokens (B, N)."""
     V = logprobs.shape[-1]
     k = np.where(top_k > 0, np.minimum(top_k, V), V)
     kept_mass = torch.from_numpy(top_p).to(logprobs.device)[:, None]
@@ -155,4 +197,4 @@ def _draw_cut(
     before = cumulated - p
     keep = before < kept_mass * total
     keep[:, 0] = True
-    return ids.gather(-1, _pick(p * keep, u)[:, None]).squeeze(-1)
+    return p * keep, ids
