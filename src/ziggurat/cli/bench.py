@@ -26,6 +26,9 @@ def decode(
     ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="bf16, fp32, or what is best here.")] = "auto",
     weights: options.Weights = "auto",
+    draft: Annotated[
+        str | None, typer.Option("--draft", metavar="RUN", help="A smaller model that guesses ahead for RUN.")
+    ] = None,
     peers: Annotated[
         bool, typer.Option("--peers/--no-peers", help="Also measure others that are installed.")
     ] = True,
@@ -51,7 +54,14 @@ def decode(
         from ziggurat.places import model_folder
 
         model = load_to_serve(model_folder(run), chosen, weights)
-    machine, figures = measure_decoding(model, peers=peers, tell=lambda name: err.print(f"{name} ..."))
+    small = None
+    if draft is not None:
+        from ziggurat.places import model_folder
+
+        small = load_to_serve(model_folder(draft), chosen)
+    machine, figures = measure_decoding(
+        model, small=small, peers=peers, tell=lambda name: err.print(f"{name} ...")
+    )
     if as_json:
         found = [vars(figure) for figure in figures]
         out.out(json.dumps({"machine": vars(machine), "dtype": numerics(model), "figures": found}))
@@ -64,6 +74,7 @@ def decode(
             f"{figure.limit:,.0f}",
             f"{figure.tokens_per_s / figure.limit:.0%}",
             *(f"{figure.peers[name]:,.0f}" for name in names),
+            *([] if draft is None else ["" if figure.taken is None else f"{figure.taken:.0%}"]),
         ]
         for figure in figures
     ]
@@ -71,7 +82,7 @@ def decode(
         f"{machine.gflops_bf16:,.0f} GFLOP/s bf16, {machine.gflops_fp32:,.0f} fp32, "
         f"{machine.gb_per_s:.0f} GB/s, {machine.threads} threads; {numerics(model)}; tokens a second"
     )
-    columns = ["ziggurat", "limit", "of it", *names]
+    columns = ["ziggurat", "limit", "of it", *names, *([] if draft is None else ["guesses taken"])]
     out.print(table(None, ["", *columns], rows, right=columns))
 
 

@@ -133,6 +133,12 @@ def serve(
         bool, typer.Option("--batch-invariant", help="The same numbers whatever runs beside; slower.")
     ] = False,
     weights: options.Weights = "auto",
+    draft: Annotated[
+        str | None,
+        typer.Option(
+            "--draft", metavar="RUN", help="A smaller model of the same tokenizer that guesses ahead."
+        ),
+    ] = None,
     moderation_patterns: Annotated[
         Path | None, typer.Option("--moderation-patterns", help="YAML of patterns for /v1/moderations.")
     ] = None,
@@ -175,6 +181,7 @@ def serve(
         upstreams=upstream or (),
         batch_invariant=batch_invariant,
         weights=weights,
+        draft=draft,
         moderation_patterns=moderation_patterns,
         moderation_classifier=moderation_classifier,
         allowed_hosts=allowed_host or (),

@@ -44,7 +44,7 @@ ARENA_BYTES = 1 << 30
 """Room for keys and values of all requests of a model; when it is full, the youngest wait."""
 MAX_SLOTS, PARKED = 64, 16
 """Requests that run at once, and finished ones kept for the next turn of their conversation."""
-CHUNK_FLOPS = 2.5e10
+CHUNK_FLOPS = 2e10
 """Prefill in one step: a tenth of a second or less on two cores, so that nobody's stream stands still for longer."""
 
 
@@ -53,6 +53,7 @@ class LoadOptions(TypedDict, total=False):
 
     batch_invariant: bool
     weights: str  # auto or int8; see model/int8.py
+    draft: str | None  # a smaller model of the same tokenizer that guesses ahead; see engine/speculate.py
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,9 @@ class Chat:
         is_base: bool | None = None,
         name: str = "",
         batch_invariant: bool = False,
+        small: Transformer | None = None,
     ) -> None:
-        """`batch_invariant`: streams and desks compute in fixed shapes (see `Engine`); whole batches do not."""
+        """`batch_invariant`, `small`: how streams and desks compute (see `Engine`); whole batches do not."""
         if tokenizer.vocab_size > model.config.vocab_size:
             raise ModelFolderError(
                 f"{name or 'the model'} has {model.config.vocab_size:,} tokens and its tokenizer "
@@ -87,6 +89,7 @@ class Chat:
         self.template = template or ChatTemplate(tokenizer)
         self.is_base = self.template.is_plain if is_base is None else is_base
         self.batch_invariant = batch_invariant
+        self.small = small and small.eval()
         self._shared: SharedEngine | None = None
 
     @classmethod
@@ -103,6 +106,7 @@ class Chat:
             is_base=never_chatted(folder, template),
             name=str(name_or_path),
             batch_invariant=options.get("batch_invariant", False),
+            small=_load_small(draft, tokenizer) if (draft := options.get("draft")) else None,
         )
 
     @property
@@ -370,7 +374,19 @@ class Chat:
             cache_tokens=tokens,
             chunk_flops=CHUNK_FLOPS,
             batch_invariant=self.batch_invariant,
+            small=self.small,
         )
+
+
+def _load_small(name: str, tokenizer: Tokenizer) -> Transformer:
+    folder = model_folder(name)
+    own = Tokenizer.load(folder)
+    both = range(tokenizer.vocab_size)
+    if own.vocab_size != len(both) or any(own.token_bytes(i) != tokenizer.token_bytes(i) for i in both):
+        raise UsageError(
+            f"{name} has another tokenizer than the model it should guess for; choose one of its family."
+        )
+    return load_to_serve(folder, choose_dtype()[0])
 
 
 def never_chatted(folder: Path, template: ChatTemplate) -> bool:

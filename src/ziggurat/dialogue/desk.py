@@ -138,6 +138,8 @@ class Desk:
             "prefix_hits": float(engine.lot.hits),
             "prefix_queries": float(engine.lot.hits + engine.prefiller.computed),
             "preempted": float(engine.preempted),
+            "guessed": float(engine.speculator.guessed if engine.speculator else 0),
+            "taken": float(engine.speculator.taken if engine.speculator else 0),
         }
 
     def _forget(self, handle: Handle, choice: int) -> None:

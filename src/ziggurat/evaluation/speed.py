@@ -59,6 +59,7 @@ class Figure:
     tokens_per_s: float
     limit: float  # tokens per second that this machine's bandwidth or matrix unit allows
     peers: dict[str, float]  # tokens per second of others
+    taken: float | None = None  # share of a small model's guesses that the model took
 
 
 def reference_model(dtype: torch.dtype, seed: int = 0) -> Transformer:
@@ -69,12 +70,22 @@ def reference_model(dtype: torch.dtype, seed: int = 0) -> Transformer:
 
 
 def measure_decoding(
-    model: Transformer, *, peers: bool = True, tell: Callable[[str], None] = lambda _: None
+    model: Transformer,
+    *,
+    small: Transformer | None = None,
+    peers: bool = True,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[Machine, list[Figure]]:
-    """Every case that fits the context, between two measurements of the machine (the better one counts)."""
+    """Every case that fits the context, between two measurements of the machine (the better one counts).
+
+    `small` guesses ahead in runs of their own, which stand among the peers.
+    """
     before = measure_machine()
     _run(model, CASES[0])  # weights are cast and packed on first use
     others = {"transformers": _transformers(model)} if peers else {}
+    taken: dict[str, float] = {}
+    if small is not None:
+        others["guessed ahead"] = lambda case: _run(model, case, small, taken)
     figures = []
     for case in CASES:
         if case.prompt + case.new > model.config.context:
@@ -91,7 +102,8 @@ def measure_decoding(
         after.threads,
     )
     return machine, [
-        Figure(case.name, own, limit(model, case, machine), theirs) for case, own, theirs in figures
+        Figure(case.name, own, limit(model, case, machine), theirs, taken.get(case.name))
+        for case, own, theirs in figures
     ]
 
 
@@ -107,8 +119,10 @@ def limit(model: Transformer, case: Case, machine: Machine) -> float:
     return min(computing, case.streams * 1e9 * machine.gb_per_s / read)
 
 
-def _run(model: Transformer, case: Case) -> float:
-    engine = Engine(model, max_slots=case.streams, context=case.prompt + case.new)
+def _run(
+    model: Transformer, case: Case, small: Transformer | None = None, taken: dict[str, float] | None = None
+) -> float:
+    engine = Engine(model, max_slots=case.streams, context=case.prompt + case.new, small=small)
     generator = torch.Generator().manual_seed(0)
     params = SamplingParams(temperature=0, max_tokens=case.new)
     for _ in range(case.streams):
@@ -122,6 +136,8 @@ def _run(model: Transformer, case: Case) -> float:
     written = 0
     while engine.has_work:
         written += len(engine.step())
+    if taken is not None and engine.speculator is not None:
+        taken[case.name] = engine.speculator.taken / max(1, engine.speculator.guessed)
     return written / (time.perf_counter() - t1)
 
 

@@ -95,9 +95,15 @@ def _load(name: str | None, folder: Path, options: LoadOptions) -> tuple[ModelCa
         context=model.context,
         is_base=is_base,
         weights=digest(files),
-        numerics=numerics(body) + (", batch invariant" if options.get("batch_invariant") else ""),
+        numerics=_numerics(numerics(body), options),
     )
     return card, model
+
+
+def _numerics(computed: str, options: LoadOptions) -> str:
+    """All that a seed's words hang on beside the weights."""
+    fixed = ", batch invariant" if options.get("batch_invariant") else ""
+    return computed + fixed + (f", guesses by {draft}" if (draft := options.get("draft")) else "")
 
 
 def digest(folder: Path) -> str:

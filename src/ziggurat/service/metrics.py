@@ -132,6 +132,12 @@ class _Gauges:
             "prefix_hits": ("app_prefix_cache_hits", "vllm:prefix_cache_hits", "Prompt tokens copied."),
             "prefix_queries": ("app_prefix_cache_queries", "vllm:prefix_cache_queries", "Prompt tokens."),
             "preempted": ("app_preemptions", "vllm:num_preemptions", "Answers sent back to the line."),
+            "guessed": (
+                "app_guesses",
+                "vllm:spec_decode_num_draft_tokens",
+                "Tokens that a draft model guessed.",
+            ),
+            "taken": ("app_guesses_taken", "vllm:spec_decode_num_accepted_tokens", "Of them, those taken."),
         }
         stats = self.shelf.stats()
         for kind, table in ((GaugeMetricFamily, gauges), (CounterMetricFamily, counters)):
@@ -139,7 +145,7 @@ class _Gauges:
                 for name, label in ((ours, "model"), (theirs, "model_name")):
                     family = kind(name, text, labels=[label])
                     for model, figures in stats.items():
-                        family.add_metric([model], figures[key])
+                        family.add_metric([model], figures.get(key, 0.0))
                     yield family
 
 
