@@ -3,7 +3,7 @@
     python benchmarks/exactness.py [--prompts 500] [--tokens 64]
 
 A random model whose logits have a standard deviation of 1 or more writes greedily in fp32: alone, in a crowd, by
-chunks, after preemption, with copied prefixes. The judge is one forward pass over prompt and answer, as training computes it.
+chunks, after preemption, with copied prefixes. The judge is one forward pass over prompt and answer, as in training.
 Where two ways part, the gap between the judge's two likeliest tokens there is listed: sums of floating-point numbers
 depend on their order, so a tie can fall either way, and nothing else may. With fixed shapes (`batch_invariant`) all
 log-probabilities must be equal bit for bit. In bf16 without them the share that parts is reported. Prints markdown;

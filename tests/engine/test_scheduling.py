@@ -14,6 +14,7 @@ from ziggurat.engine.engine import Engine
 from ziggurat.engine.events import Event
 from ziggurat.engine.generate import generate
 from ziggurat.engine.params import SamplingParams
+from ziggurat.engine.prefill import KEY_WEIGHT
 from ziggurat.engine.prefixes import common_prefix
 from ziggurat.model.accounting import forward_flops, tokens_within
 from ziggurat.model.transformer import Transformer
@@ -114,6 +115,22 @@ def test_a_long_prompt_lets_the_others_go_on(model: Transformer) -> None:
         if any(event.handle == long for event in events):
             break
     assert 3 <= steps <= 6  # 39 tokens, some 16 at a time
+
+
+def test_a_crowd_that_waits_gets_more_of_a_step_than_one_prompt(model: Transformer) -> None:
+    def first_step(prompts: int) -> int:
+        engine = Engine(model, max_slots=8, chunk_flops=1.01 * forward_flops(model.config, 16, 0, KEY_WEIGHT))
+        for start in range(prompts):
+            engine.submit(list(range(start, start + 9)), GREEDY)
+        engine.step()
+        return engine.prefiller.computed
+
+    assert [first_step(prompts) for prompts in (1, 2, 4)] == [
+        8,
+        16,
+        24,
+    ]  # whole prompts of 8, the last decoded
+    assert first_step(8) >= 48
 
 
 def test_a_prefilling_request_can_be_cancelled(model: Transformer) -> None:

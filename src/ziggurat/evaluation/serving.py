@@ -95,7 +95,8 @@ class Report:
     long_prompt: int
     long_first_s: float
     others_p50_s: float  # between tokens of the others before the long prompt came
-    others_max_s: float  # while it was read
+    others_p99_s: float  # while it was read
+    others_max_s: float
 
     @property
     def share(self) -> float:
@@ -197,6 +198,7 @@ def _over_http(
         long_prompt=plan.long_prompt,
         long_first_s=long_first_s,
         others_p50_s=float(np.median(gaps_before)),
+        others_p99_s=float(np.percentile(gaps_during or [0.0], 99)),
         others_max_s=max(gaps_during, default=0.0),
     )
 
