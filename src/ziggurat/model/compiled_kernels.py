@@ -64,8 +64,8 @@ def _times_row(weight, x, y):
 def linear_row(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x (1, C), weight (N, C), both bf16 and contiguous -> (1, N)."""
     y = torch.empty(1, len(weight), dtype=torch.bfloat16)
-    _share_threads()
-    _times_row(_bits(weight), _bits(x)[0], _bits(y)[0])
+    share_threads()
+    _times_row(bits(weight), bits(x)[0], bits(y)[0])
     return y if bias is None else y.add_(bias)
 
 
@@ -89,8 +89,8 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     C = x.shape[-1]
     rows = x.contiguous().view(-1, C)
     y = torch.empty_like(rows)
-    _share_threads()
-    _normed(_bits(rows), _bits(gain.detach().to(torch.bfloat16)), np.float32(eps), _bits(y))
+    share_threads()
+    _normed(bits(rows), bits(gain.detach().to(torch.bfloat16)), np.float32(eps), bits(y))
     return y.view(x.shape)
 
 
@@ -107,8 +107,8 @@ def swiglu(x: Tensor) -> Tensor:
     """x (..., 2 F), gate and up -> (..., F), both bf16."""
     rows = x.contiguous().view(-1, x.shape[-1])
     y = torch.empty(len(rows), x.shape[-1] // 2, dtype=torch.bfloat16)
-    _share_threads()
-    _gated(_bits(rows), _bits(y))
+    share_threads()
+    _gated(bits(rows), bits(y))
     return y.view(*x.shape[:-1], -1)
 
 
@@ -192,9 +192,9 @@ def attend_new(
     B, K, D = len(qkv), keys.shape[1], keys.shape[3]
     y = torch.empty(B, qkv.shape[1] - 2 * K * D, dtype=torch.bfloat16)
     per_head = np.empty((y.shape[1] // D + K, 0), np.float32) if gains is None else gains.float().numpy()
-    turn = np.empty((B, 2, 0), np.int16) if rotary is None else _bits(rotary)
-    _share_threads()
-    _attend_new(_bits(qkv), per_head, np.float32(eps), turn, _bits(keys), _bits(values), lengths, _bits(y))
+    turn = np.empty((B, 2, 0), np.int16) if rotary is None else bits(rotary)
+    share_threads()
+    _attend_new(bits(qkv), per_head, np.float32(eps), turn, bits(keys), bits(values), lengths, bits(y))
     return y
 
 
@@ -264,10 +264,10 @@ def block_row(
     per_head = np.empty((out.shape[1] // keys.shape[3] + keys.shape[1], 0), np.float32)
     if gains is not None:
         per_head = gains.float().numpy()
-    _share_threads()
+    share_threads()
     _block_row(
-        _bits(x)[0, 0], _bits(norm1), _bits(qkv), per_head, np.float32(eps), _bits(rotary), _bits(keys), _bits(values),
-        lengths, _bits(out), _bits(norm2), _bits(up), _bits(down), _bits(y)[0, 0],
+        bits(x)[0, 0], bits(norm1), bits(qkv), per_head, np.float32(eps), bits(rotary), bits(keys), bits(values),
+        lengths, bits(out), bits(norm2), bits(up), bits(down), bits(y)[0, 0],
     )  # fmt: skip
     return y
 
@@ -275,7 +275,7 @@ def block_row(
 # --- the door ----------------------------------------------------------------------------------------------------
 
 
-def _bits(x: Tensor) -> Any:
+def bits(x: Tensor) -> Any:
     """bf16 on a CPU -> the same memory as an int16 array."""
     return x.view(torch.int16).numpy()
 
@@ -283,7 +283,7 @@ def _bits(x: Tensor) -> Any:
 _caller = threading.local()
 
 
-def _share_threads() -> None:
+def share_threads() -> None:
     """As many threads as torch uses here; numba counts them for each calling thread."""
     threads = torch.get_num_threads()
     if getattr(_caller, "threads", 0) != threads:

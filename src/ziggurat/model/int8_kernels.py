@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import njit, prange, types
 from torch import Tensor
 
-from ziggurat.model.compiled_kernels import ROWS_AT_ONCE, _bits, _share_threads
+from ziggurat.model.compiled_kernels import ROWS_AT_ONCE, bits, share_threads
 from ziggurat.model.compiled_numbers import intrinsic, narrow, widen
 
 MOST_BITS = 15
@@ -85,9 +85,9 @@ def linear_rows(x: Tensor, codes: Tensor, scales: Tensor) -> Tensor:
     """x (M, C) bf16, codes (N, C) int8, scales (N) fp32 -> (M, N) bf16."""
     y = torch.empty(len(x), len(codes), dtype=torch.bfloat16)
     digit_bits = min(MOST_BITS, 31 - 7 - (x.shape[1] - 1).bit_length())
-    _share_threads()
+    share_threads()
     _times_rows(
-        codes.numpy(), scales.numpy(), _bits(x.contiguous()), np.float32((1 << digit_bits) - 1), _bits(y)
+        codes.numpy(), scales.numpy(), bits(x.contiguous()), np.float32((1 << digit_bits) - 1), bits(y)
     )
     return y
 
