@@ -13,8 +13,10 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+import psutil
 import pytest
 from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, saying, wait_until
@@ -23,6 +25,8 @@ from tests.service.test_clients import MODEL, asking, tiny_chat
 from ziggurat.dialogue.chat import Chat
 from ziggurat.service.limits import Limits
 from ziggurat.service.server import create_app
+from ziggurat.service.tickets import Ticket
+from ziggurat.service.worker import ModelWorker
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +88,55 @@ def test_a_full_line_says_when_to_come_back_and_everybody_in_it_is_answered(
             if response.status_code == 200
         }
         assert len(answered) == 1  # greedy: the same question has one answer, whoever sat beside it
+
+
+def crowd_of(n: int, address: str) -> list[httpx.Response]:
+    """`n` requests at once, each on a connection of its own."""
+
+    async def all_of_them() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        async with httpx.AsyncClient(timeout=120, limits=limits) as client:
+            url = f"{address}/v1/chat/completions"
+            return await asyncio.gather(*(client.post(url, json=asking(max_tokens=2)) for _ in range(n)))
+
+    return asyncio.run(all_of_them())
+
+
+@pytest.mark.slow
+def test_two_thousand_in_the_line_are_answered_in_their_order(
+    serving: Serving, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody starves: whoever joined the line first is begun first, and memory stays bounded."""
+    tickets: list[Ticket] = []
+    submit = ModelWorker.submit
+
+    def kept(worker: ModelWorker[Any], request: Any) -> Ticket:
+        tickets.append(submit(worker, request))
+        return tickets[-1]
+
+    monkeypatch.setattr(ModelWorker, "submit", kept)
+    memory = psutil.Process().memory_info
+    with serving(create_app({MODEL: chat}, limits=Limits(max_waiting=2_000, max_running=32))) as address:
+        before = memory().rss
+        told = crowd_of(2_000, address)
+    assert {response.status_code for response in told} == {200}
+    assert memory().rss - before < 400 * 2**20  # server and client are one process here
+    began = [ticket.t_started for ticket in tickets]
+    assert len(began) == 2_000
+    assert began == sorted(began)
+    waits = [ticket.t_started - ticket.t_submitted for ticket in tickets]
+    assert max(waits) > 20 * min(waits)  # there was a line
+
+
+@pytest.mark.slow
+def test_two_thousand_at_once_are_answered_or_told_when_to_come_back(serving: Serving, chat: Chat) -> None:
+    with serving(create_app({MODEL: chat})) as address:
+        told = crowd_of(2_000, address)
+        statuses = [response.status_code for response in told]
+        assert set(statuses) <= {200, 503}
+        assert statuses.count(200) >= Limits().max_waiting
+        assert all(int(r.headers["retry-after"]) >= 1 for r in told if r.status_code == 503)
+        assert httpx.post(f"{address}/v1/chat/completions", json=asking(max_tokens=2)).status_code == 200
 
 
 @pytest.mark.parametrize(

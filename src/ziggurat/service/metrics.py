@@ -6,8 +6,10 @@ read from the models when somebody asks; nothing is counted on a model's thread.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -139,6 +141,9 @@ class _Gauges:
             ),
             "taken": ("app_guesses_taken", "vllm:spec_decode_num_accepted_tokens", "Of them, those taken."),
         }
+        with suppress(RuntimeError):  # no loop: the registry asks once when it is made
+            tasks = len(asyncio.all_tasks())
+            yield GaugeMetricFamily("app_event_loop_tasks", "Of the event loop, open connections.", tasks)
         stats = self.shelf.stats()
         for kind, table in ((GaugeMetricFamily, gauges), (CounterMetricFamily, counters)):
             for key, (ours, theirs, text) in table.items():
