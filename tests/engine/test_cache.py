@@ -11,10 +11,17 @@ import torch
 from ziggurat.engine.cache import Arena
 from ziggurat.engine.engine import Engine
 from ziggurat.engine.params import SamplingParams
+from ziggurat.engine.views import Extend
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.transformer import Transformer
 
-LARGE = {"kv_heads": 1, "heads": 1, "d_head": 64, "d_model": 64, "context": 4096}  # a MiB a slot and layer in fp32
+LARGE = {
+    "kv_heads": 1,
+    "heads": 1,
+    "d_head": 64,
+    "d_model": 64,
+    "context": 4096,
+}  # a MiB a slot and layer in fp32
 
 
 def rss_mib() -> float:
@@ -39,14 +46,16 @@ def test_a_released_slot_costs_nothing_and_reads_as_zeros() -> None:
 
 def test_a_chunk_in_bf16_sees_what_is_there_and_what_is_new() -> None:
     """Against one attention over the whole, in fp32; four query heads share two key heads."""
-    config = ModelConfig(vocab_size=64, layers=1, d_model=64, heads=4, kv_heads=2, d_head=16, d_ff=64, context=64)
+    config = ModelConfig(
+        vocab_size=64, layers=1, d_model=64, heads=4, kv_heads=2, d_head=16, d_ff=64, context=64
+    )
     arena = Arena(config, 3, 64, torch.bfloat16, torch.device("cpu"))
     torch.manual_seed(0)
     q, k, v = torch.randn(1, 4, 40, 16), torch.randn(1, 2, 40, 16), torch.randn(1, 2, 40, 16)
     whole = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
     for start, stop in ((0, 1), (1, 30), (30, 40)):
         new = (part[:, :, start:stop].bfloat16() for part in (q, k, v))
-        seen = arena.extend(1, start, stop - start).attend(0, *new)
+        seen = Extend(arena, 1, start, stop - start).attend(0, *new)
         torch.testing.assert_close(seen.float(), whole[:, :, start:stop], atol=0.03, rtol=0.03)
 
 

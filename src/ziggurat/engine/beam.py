@@ -23,6 +23,7 @@ from ziggurat.engine.cache import Arena
 from ziggurat.engine.engine import check_prompt
 from ziggurat.engine.events import Completion
 from ziggurat.engine.params import SamplingParams
+from ziggurat.engine.views import Decode, Prefill
 from ziggurat.errors import UsageError
 from ziggurat.model.transformer import Transformer
 
@@ -128,7 +129,7 @@ class _Search:
             ids = torch.tensor([prompt[:-1]], device=device)
             positions = torch.arange(len(prompt) - 1, device=device)[None]
             first = np.zeros(1, dtype=np.int64)
-            model.hidden(ids, positions=positions, cache=self.arena.prefill(first, first))
+            model.hidden(ids, positions=positions, cache=Prefill(self.arena, first, ids.shape[1]))
 
     def logprobs(self, live: list[Beam]) -> torch.Tensor:
         """(B, V) of the next token of every beam; beam i sits in slot i."""
@@ -136,7 +137,7 @@ class _Search:
         length = len(self.prompt) + count - 1
         last = torch.tensor([[(beam.ids or self.prompt)[-1]] for beam in live], device=self.arena.device)
         positions = torch.full_like(last, length)
-        view = self.arena.decode(np.full(len(live), length, dtype=np.int64))
+        view = Decode(self.arena, np.full(len(live), length, dtype=np.int64))
         hidden = self.model.hidden(last, positions=positions, cache=view)
         return torch.log_softmax(self.model.logits(hidden[:, 0]), dim=-1)
 

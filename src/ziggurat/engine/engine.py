@@ -28,18 +28,22 @@ from torch import Tensor
 
 from ziggurat.engine.cache import Arena
 from ziggurat.engine.events import Advance, Event, Handle
+from ziggurat.engine.pages import PagedArena
 from ziggurat.engine.params import SamplingParams
 from ziggurat.engine.penalties import adjust
-from ziggurat.engine.prefill import Prefiller
+from ziggurat.engine.prefill import WHOLE_TOKENS, Prefiller
 from ziggurat.engine.prefixes import ParkingLot
 from ziggurat.engine.rows import NO_TOKEN, Draft, LogitsMask, Rows, StopRule
 from ziggurat.engine.sampler import derive_key, draw, tempered_logprobs, uniforms
 from ziggurat.engine.speculate import GUESSES, Speculator
+from ziggurat.engine.views import Decode
 from ziggurat.errors import ContextError, UsageError, ZigguratError
 from ziggurat.model.transformer import Transformer
 
 FIXED_TOKENS = 32
 """Tokens of a prefill whose shape never changes."""
+PAGE_TOKENS = 32
+"""Tokens of a page on a GPU."""
 
 
 class Engine:
@@ -58,6 +62,7 @@ class Engine:
         batch_invariant: bool = False,
         small: Transformer | None = None,
         guesses: int = GUESSES,
+        page_tokens: int | None = None,
     ) -> None:
         """`context`: tokens per slot, prompt and completion; the model's own by default.
 
@@ -66,7 +71,8 @@ class Engine:
         `cache_tokens`: tokens in the cache at most, all sequences and the parked ones together. `chunk_flops`: prefill
         in one step at most. `batch_invariant`: every step has the same shapes, so that a request's numbers are the same
         bit for bit whatever runs beside it; slower. `small`: a model of the same tokenizer that guesses so many tokens
-        ahead (speculate.py); what is written is distributed as without it.
+        ahead (speculate.py); what is written is distributed as without it. `page_tokens`: keep the cache in pages of so
+        many (0: contiguous; None: pages on a GPU only).
         """
         self.model, self.config = model, model.config
         self.context = min(context or self.config.context, self.config.context)
@@ -77,7 +83,7 @@ class Engine:
         fixed = FIXED_TOKENS if batch_invariant else None
         capacity = -(-self.context // FIXED_TOKENS) * FIXED_TOKENS if batch_invariant else self.context
         slots = max_slots + parked
-        self.arena = Arena(self.config, slots, capacity, model.compute_dtype, self.device)
+        self.arena = self._arena(slots, capacity, page_tokens)
         self.rows = Rows(max_slots, self.context)
         self.lot = ParkingLot(self.arena, range(max_slots, slots))
         self.prefiller = Prefiller(
@@ -94,6 +100,18 @@ class Engine:
         self.filled = 0  # tokens in the cache when the last step began; may be read on any thread
         self._next_handle, self._next_serial = 0, 0
         self._cancelled: list[Event] = []
+
+    def _arena(self, slots: int, capacity: int, page_tokens: int | None) -> Arena:
+        if page_tokens is None:
+            page_tokens = PAGE_TOKENS if self.device.type == "cuda" else 0
+        dtype = self.model.compute_dtype
+        if not page_tokens:
+            return Arena(self.config, slots, capacity, dtype, self.device)
+        # Beyond the tokens themselves: a page of each slot is not full, one is being filled, prefill pads.
+        pages = -(-(self.cache_tokens + WHOLE_TOKENS) // page_tokens) + 2 * slots
+        return PagedArena(
+            self.config, slots, capacity, dtype, self.device, page_tokens=page_tokens, pages=pages
+        )
 
     # --- the interface ------------------------------------------------------------------------------------------
 
@@ -265,9 +283,10 @@ class Engine:
         window = int(rows.length[:B][ready].max()) + 1
         shape, window = (self.max_slots, self.arena.capacity) if self.batch_invariant else (B, window)
         lengths = np.minimum(rows.length[:shape], self.arena.capacity - 1)
+        lengths[B:] = 0  # nobody is there
         last = torch.from_numpy(rows.last[:shape, None]).to(self.device)  # (B, 1)
         positions = torch.from_numpy(np.minimum(lengths, self.context - 1)[:, None]).to(self.device)  # (B, 1)
-        view = self.arena.decode(lengths, window)
+        view = Decode(self.arena, lengths, window)
         hidden = self.model.hidden(last, positions=positions, cache=view)
         return self.model.logits(hidden[:, 0])[:B]
 

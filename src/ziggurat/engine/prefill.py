@@ -21,6 +21,7 @@ from torch import Tensor
 from ziggurat.engine.cache import Arena
 from ziggurat.engine.prefixes import WORTH_SHARING, Ids, ParkingLot, common_prefix
 from ziggurat.engine.rows import Draft, PromptScore, Rows
+from ziggurat.engine.views import Extend, Prefill
 from ziggurat.model.accounting import forward_flops, tokens_within
 from ziggurat.model.transformer import Transformer
 
@@ -153,16 +154,16 @@ class Prefiller:
             padded = np.zeros((len(group), T), dtype=np.int64)
             for place, prompt in enumerate(group):
                 padded[place, : len(prompt)] = prompt
-            targets = [(row, place) for place, prompt in enumerate(group) for row in sharers[prompt]]
-            slot_of, place_of = np.array(targets, dtype=np.int64).T
             ids = torch.from_numpy(padded).to(self.arena.device)
             positions = torch.arange(T, device=self.arena.device).expand(len(group), T)
-            view = self.arena.prefill(np.ascontiguousarray(slot_of), np.ascontiguousarray(place_of))
-            self.model.hidden(ids, positions=positions, cache=view)
+            first = np.array([sharers[prompt][0] for prompt in group], dtype=np.int64)
+            self.model.hidden(ids, positions=positions, cache=Prefill(self.arena, first, T))
             self.computed += sum(map(len, group))
             flops += len(group) * forward_flops(self.model.config, T, 0, KEY_WEIGHT)
         for known, rows in sharers.items():
             self.rows.length[rows] = len(known)
+            for row in rows[1:]:
+                self.arena.share(rows[0], row, 0, len(known))
         return flops
 
     def _fill_chunk(self, row: int, left: float) -> float:
@@ -181,7 +182,7 @@ class Prefiller:
         ids[0, :tokens] = torch.tensor(known[start : start + tokens])
         positions = torch.arange(start, start + shape, device=device)[None]
         positions.clamp_(max=self.model.config.context - 1)  # of padding
-        hidden = self.model.hidden(ids, positions=positions, cache=self.arena.extend(row, start, shape))
+        hidden = self.model.hidden(ids, positions=positions, cache=Extend(self.arena, row, start, shape))
         if draft.params.prompt_logprobs is not None:
             self._score_prompt(draft, hidden[0], known[start + 1 : start + 1 + tokens])
         self.rows.length[row] += tokens

@@ -27,12 +27,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ziggurat.engine.cache import Arena, View
+from ziggurat.engine.cache import Arena
 from ziggurat.engine.rows import Draft, Rows
 from ziggurat.engine.sampler import branch, pick, probabilities, tempered_logprobs, uniforms
+from ziggurat.engine.views import Decode, Extend, Several
 from ziggurat.errors import UsageError
 from ziggurat.model.transformer import Transformer
 
@@ -154,7 +154,7 @@ class Speculator:
                 stop = min(int(self.rows.length[row]), start + FILL_TOKENS)
                 ids = torch.tensor([known[start:stop]], device=self.device)
                 positions = torch.arange(start, stop, device=self.device)[None]
-                self.small.hidden(ids, positions=positions, cache=self.own.extend(row, start, stop - start))
+                self.small.hidden(ids, positions=positions, cache=Extend(self.own, row, start, stop - start))
                 self.held[row] = stop
                 left -= stop - start
             complete[row] = self.held[row] >= self.rows.length[row]
@@ -185,7 +185,7 @@ class Speculator:
             positions = torch.from_numpy(np.minimum(start + j, self.context - 1)[:, None]).to(self.device)
             window = int(start[able].max()) + j + 1
             hidden = self.small.hidden(
-                last[:, None], positions=positions, cache=self.own.decode(start + j, window)
+                last[:, None], positions=positions, cache=Decode(self.own, start + j, window)
             )
             q = probabilities(
                 tempered_logprobs(self.small.logits(hidden[:, 0]), rows.rules().temperature), rows.rules()
@@ -245,30 +245,3 @@ def settle(p: Tensor, q: Tensor, guess: Tensor, accept: Tensor, again: Tensor) -
     ids = guess.clone()
     ids[refused] = pick(rest, again[refused])
     return ids, taken
-
-
-class Several(View):
-    """Several tokens more for every running sequence, of which each sees those before it."""
-
-    def __init__(self, arena: Arena, lengths: npt.NDArray[np.int64], stored: Mask, window: int) -> None:
-        """`lengths` (B,) tokens in the slots 0..B-1; `stored` (B, T): which of the new ones are kept behind them."""
-        self.arena = arena
-        self.window = min(window, arena.capacity)
-        slots, columns = np.nonzero(stored)
-        self.slots, self.columns, self.places = (
-            torch.from_numpy(each).to(arena.device) for each in (slots, columns, lengths[slots] + columns)
-        )
-        last_seen = torch.from_numpy(lengths[:, None] + np.arange(stored.shape[1])).to(arena.device)  # (B, T)
-        seen = torch.arange(self.window, device=arena.device) <= last_seen[..., None]  # (B, T, S)
-        mask = torch.zeros(seen.shape, dtype=arena.k.dtype, device=arena.device)
-        self.mask = mask.masked_fill_(~seen, float("-inf"))[:, None]  # (B, 1, T, S), added to the scores
-
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q (B, H, T, D), k and v (B, K, T, D) -> (B, H, T, D)."""
-        keys, values = self.arena.k[layer], self.arena.v[layer]  # (slots, K, capacity, D)
-        keys[self.slots, :, self.places] = k[self.slots, :, self.columns]
-        values[self.slots, :, self.places] = v[self.slots, :, self.columns]
-        B = len(q)
-        keys, values = keys[:B, :, : self.window], values[:B, :, : self.window]  # (B, K, S, D)
-        grouped = q.shape[1] != k.shape[1]
-        return F.scaled_dot_product_attention(q, keys, values, attn_mask=self.mask, enable_gqa=grouped)
