@@ -24,9 +24,9 @@ from tests.service.test_clients import MODEL, asking, tiny_chat
 
 from ziggurat.dialogue.chat import Chat
 from ziggurat.service.limits import Limits
+from ziggurat.service.models.tickets import Ticket
+from ziggurat.service.models.worker import ModelWorker
 from ziggurat.service.server import create_app
-from ziggurat.service.tickets import Ticket
-from ziggurat.service.worker import ModelWorker
 
 
 @pytest.fixture(scope="module")

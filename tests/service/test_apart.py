@@ -12,14 +12,14 @@ from tests.service.fakes import FakeChat, echo, wait_until
 
 from ziggurat.engine.params import SamplingParams
 from ziggurat.records import Message
-from ziggurat.service import worker as workers
-from ziggurat.service.apart import apart
-from ziggurat.service.tickets import Ticket
-from ziggurat.service.worker import ModelWorker
+from ziggurat.service.models import worker as workers
+from ziggurat.service.models.apart import apart
+from ziggurat.service.models.tickets import Ticket
+from ziggurat.service.models.worker import ModelWorker
 
 SCRIPT = """
 import psutil, time, torch
-from ziggurat.service.apart import apart
+from ziggurat.service.models.apart import apart
 torch.set_num_threads(2)
 sums = lambda: torch.ones(1 << 22).add_(1).sum().item()
 count = psutil.Process().num_threads

@@ -14,8 +14,8 @@ from tests.service.fakes import FakeChat, echo, failing, saying, wait_until
 
 from ziggurat.errors import ContextError
 from ziggurat.service.limits import Limits
+from ziggurat.service.models.shelf import Example, ModelCard
 from ziggurat.service.server import create_app
-from ziggurat.service.shelf import Example, ModelCard
 
 LIMITS = Limits(
     max_body_bytes=4_000,

@@ -14,7 +14,7 @@ from tests.service.fakes import FakeChat, echo, saying, wait_until
 
 from ziggurat.cli.main import run
 from ziggurat.errors import DataError, UsageError
-from ziggurat.service.keys import Bucket, Key, Keyring, duration, hash_of, new_key, read_keys
+from ziggurat.service.access.keys import Bucket, Key, Keyring, duration, hash_of, new_key, read_keys
 from ziggurat.service.server import create_app, serve
 
 

@@ -14,7 +14,7 @@ from ziggurat.errors import DataError
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.hub.save import save_model
 from ziggurat.model.transformer import Transformer
-from ziggurat.service import library
+from ziggurat.service.models import library
 from ziggurat.service.server import create_app
 from ziggurat.tokenizer.bpe import Tokenizer
 

@@ -13,8 +13,8 @@ from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, echo, failing, saying, wait_until
 
 from ziggurat.errors import BusyError
+from ziggurat.service.models.shelf import Example, ModelCard
 from ziggurat.service.server import create_app
-from ziggurat.service.shelf import Example, ModelCard
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

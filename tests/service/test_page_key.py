@@ -11,7 +11,7 @@ import pytest
 from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, saying
 
-from ziggurat.service.keys import Key, Keyring, hash_of, new_key
+from ziggurat.service.access.keys import Key, Keyring, hash_of, new_key
 from ziggurat.service.server import create_app
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

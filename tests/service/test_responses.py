@@ -21,16 +21,16 @@ from tests.service.test_clients import MODEL, TOOLS, tiny_chat
 from ziggurat.dialogue.chat import Chat
 from ziggurat.engine.params import SamplingParams
 from ziggurat.records import Message
-from ziggurat.service.keys import Keyring, new_key
+from ziggurat.service.access.keys import Keyring, new_key
 from ziggurat.service.limits import Limits
+from ziggurat.service.models.tickets import Ticket
+from ziggurat.service.models.worker import ModelWorker
 from ziggurat.service.protocols import ChatLike
-from ziggurat.service.responses_body import ResponseBody
-from ziggurat.service.responses_reply import Reply
-from ziggurat.service.responses_store import ResponseStore
+from ziggurat.service.responses.body import ResponseBody
+from ziggurat.service.responses.reply import Reply
+from ziggurat.service.responses.store import ResponseStore
 from ziggurat.service.server import create_app
-from ziggurat.service.tickets import Ticket
-from ziggurat.service.upstream import Upstream
-from ziggurat.service.worker import ModelWorker
+from ziggurat.service.upstream.servers import Upstream
 
 FUNCTIONS: list[Any] = [{"type": "function", "strict": True, **tool["function"]} for tool in TOOLS]
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)

@@ -11,7 +11,7 @@ from tests.service.test_clients import MODEL, tiny_chat
 from tests.service.test_moderations import Harsh
 
 from ziggurat.service.limits import Limits
-from ziggurat.service.moderation_judges import Moderator
+from ziggurat.service.moderation.judges import Moderator
 from ziggurat.service.server import create_app
 
 schemathesis = pytest.importorskip("schemathesis")

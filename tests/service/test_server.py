@@ -18,9 +18,9 @@ from tests.service.fakes import FakeChat, FakeRequest, echo
 from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
 from ziggurat.service import server
-from ziggurat.service.guard import host_name, is_loopback
+from ziggurat.service.access.guard import host_name, is_loopback
+from ziggurat.service.models.worker import ModelWorker
 from ziggurat.service.server import create_app, listen, serve
-from ziggurat.service.worker import ModelWorker
 
 
 def app(**settings: object) -> object:

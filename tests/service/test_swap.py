@@ -28,13 +28,13 @@ from ziggurat.model.config import ModelConfig
 from ziggurat.model.hub.save import save_model, save_scalar
 from ziggurat.model.transformer import Transformer
 from ziggurat.records import Message
-from ziggurat.service import library
-from ziggurat.service.gate import must_be_admin
-from ziggurat.service.keys import Keyring, new_key
+from ziggurat.service.access.gate import must_be_admin
+from ziggurat.service.access.keys import Keyring, new_key
 from ziggurat.service.limits import Limits
+from ziggurat.service.models import library
+from ziggurat.service.models.shelf import ModelCard, Shelf
 from ziggurat.service.problems import ApiError
 from ziggurat.service.server import create_app
-from ziggurat.service.shelf import ModelCard, Shelf
 from ziggurat.tokenizer.bpe import Tokenizer
 
 MESSAGES = [{"role": "user", "content": "Good morning, Ana! Where does the baker live, and who says so?"}]
@@ -106,10 +106,12 @@ def test_a_stream_ends_on_the_old_weights_and_the_next_request_has_the_new_ones(
     old_model = weakref.ref(chat.model)
     app = create_app({card.name: chat}, cards={card.name: card}, shelves=shelves)
     del chat
-    monkeypatch.setattr("ziggurat.service.worker.IDLE_S", 1_000.0)  # it ends because it was swapped out
+    monkeypatch.setattr(
+        "ziggurat.service.models.worker.IDLE_S", 1_000.0
+    )  # it ends because it was swapped out
     leave = slowed(monkeypatch, old_model)
     given_back: list[object] = []  # what is left of the old model when its memory goes back to the system
-    monkeypatch.setattr("ziggurat.service.memory.give_back", lambda: given_back.append(old_model()))
+    monkeypatch.setattr("ziggurat.service.models.memory.give_back", lambda: given_back.append(old_model()))
     with serving(app) as address, httpx.Client(base_url=address, timeout=30) as client:
         with client.stream("POST", "/v1/chat/completions", json=asking("chat", stream=True)) as stream:
             lines = (line for line in stream.iter_lines() if line.startswith("data: {"))

@@ -13,8 +13,8 @@ from tests.service.fakes import FakeChat, FakeRequest, echo, failing, saying, wa
 from ziggurat.engine.params import SamplingParams
 from ziggurat.records import Message
 from ziggurat.service.limits import Limits
+from ziggurat.service.models.worker import ModelWorker
 from ziggurat.service.server import create_app
-from ziggurat.service.worker import ModelWorker
 
 
 def request() -> FakeRequest:
@@ -64,7 +64,7 @@ def test_a_retired_model_keeps_neither_thread_nor_cache(monkeypatch: pytest.Monk
         assert worker._desk is None
 
     asyncio.run(retire(idle_first=False))
-    monkeypatch.setattr("ziggurat.service.worker.IDLE_S", 0.05)
+    monkeypatch.setattr("ziggurat.service.models.worker.IDLE_S", 0.05)
     asyncio.run(retire(idle_first=True))
 
 

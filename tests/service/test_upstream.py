@@ -17,9 +17,9 @@ from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, echo, failing, saying, wait_until
 
 from ziggurat.errors import UsageError
-from ziggurat.service.keys import Keyring, new_key
+from ziggurat.service.access.keys import Keyring, new_key
 from ziggurat.service.server import create_app
-from ziggurat.service.upstream import Upstream
+from ziggurat.service.upstream.servers import Upstream
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def new(
     ziggurat key new ana
     ziggurat key new batch --tokens 1000000 --concurrent 32 --file /etc/ziggurat/keys.jsonl
     """
-    from ziggurat.service.keys import new_key
+    from ziggurat.service.access.keys import new_key
 
     limits = {"requests_per_minute": requests, "tokens_per_minute": tokens, "concurrent": concurrent}
     out.out(new_key(file, name, admin=admin, **limits))

@@ -34,10 +34,10 @@ def train(
     ziggurat moderation train labelled.jsonl --out moderation/mine
     """
     from ziggurat.files import check_folder
-    from ziggurat.service import moderation_training
+    from ziggurat.service.moderation import training
 
     check_folder(folder)
-    made, measured, left_out = moderation_training.train(moderation_training.read_labelled(labelled))
+    made, measured, left_out = training.train(training.read_labelled(labelled))
     made.save(folder)
     for category, count in left_out.items():
         err.print(f"Left out {category}: {count} texts in or out of it are too few to learn it from.")
@@ -71,7 +71,7 @@ def check(
     \b
     ziggurat moderation check "How do I pick a lock?" --patterns moderation.yaml --classifier moderation/mine
     """
-    from ziggurat.service.moderation import moderator_of
+    from ziggurat.service.moderation.endpoint import moderator_of
 
     moderator = moderator_of(patterns, classifier)
     if not moderator.judges:

@@ -17,9 +17,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ziggurat.service.models.shelf import Shelf
+from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.protocols import DeltaLike
-from ziggurat.service.shelf import Shelf
-from ziggurat.service.tickets import Ticket
 
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 TOKENS = (1, 8, 32, 128, 512, 2048, 8192)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ziggurat.dialogue.forms import Form
     from ziggurat.engine.params import SamplingParams
     from ziggurat.records import Message
-    from ziggurat.service.tickets import Ticket
+    from ziggurat.service.models.tickets import Ticket
 
 
 class DeltaLike(Protocol):

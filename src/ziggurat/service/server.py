@@ -28,28 +28,29 @@ from ziggurat import __version__
 from ziggurat.console import err, out
 from ziggurat.errors import UsageError
 from ziggurat.places import find_run
-from ziggurat.service import library, problems
-from ziggurat.service.admin import admin_routes
-from ziggurat.service.chat_api import chat_routes
-from ziggurat.service.chat_completions import chat_completion_routes
-from ziggurat.service.completions import completion_routes
-from ziggurat.service.embeddings import embedding_routes
-from ziggurat.service.gate import Gate
-from ziggurat.service.guard import Guard, is_loopback
-from ziggurat.service.health import health_routes
-from ziggurat.service.keys import Keyring
+from ziggurat.service import problems
+from ziggurat.service.access.gate import Gate
+from ziggurat.service.access.guard import Guard, is_loopback
+from ziggurat.service.access.keys import Keyring
+from ziggurat.service.endpoints.admin import admin_routes
+from ziggurat.service.endpoints.chat_api import chat_routes
+from ziggurat.service.endpoints.chat_completions import chat_completion_routes
+from ziggurat.service.endpoints.completions import completion_routes
+from ziggurat.service.endpoints.embeddings import embedding_routes
+from ziggurat.service.endpoints.health import health_routes
+from ziggurat.service.endpoints.models_api import model_routes
+from ziggurat.service.endpoints.score import score_routes
 from ziggurat.service.limits import Limits
 from ziggurat.service.metrics import Counted, Metrics, metrics_routes
-from ziggurat.service.models_api import model_routes
-from ziggurat.service.moderation import moderation_routes, moderator_of
-from ziggurat.service.moderation_judges import Moderator
+from ziggurat.service.models import library
+from ziggurat.service.models.shelf import Example, ModelCard, Shelf
+from ziggurat.service.moderation.endpoint import moderation_routes, moderator_of
+from ziggurat.service.moderation.judges import Moderator
 from ziggurat.service.openapi import describe_by_hand, errors
 from ziggurat.service.protocols import ChatLike, JudgeLike
-from ziggurat.service.responses import response_routes
-from ziggurat.service.responses_store import ResponseStore
-from ziggurat.service.score import score_routes
-from ziggurat.service.shelf import Example, ModelCard, Shelf
-from ziggurat.service.upstream import Upstream, Upstreams
+from ziggurat.service.responses.endpoint import response_routes
+from ziggurat.service.responses.store import ResponseStore
+from ziggurat.service.upstream.servers import Upstream, Upstreams
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import LoadOptions

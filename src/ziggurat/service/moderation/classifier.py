@@ -25,7 +25,7 @@ from safetensors.numpy import load_file, save_file
 
 from ziggurat.errors import ModelFolderError
 from ziggurat.files import atomic_write_text
-from ziggurat.service.moderation_judges import CATEGORIES, Verdict, plain
+from ziggurat.service.moderation.judges import CATEGORIES, Verdict, plain
 
 BUCKETS = 1 << 16
 SIZES = (1, 2, 3, 4, 5)

@@ -23,10 +23,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ziggurat.errors import UsageError
-from ziggurat.service.meter import Meter
+from ziggurat.service.endpoints.streams import DONE, event
 from ziggurat.service.problems import ApiError, error_body
 from ziggurat.service.protocols import Watcher
-from ziggurat.service.streams import DONE, event
+from ziggurat.service.upstream.meter import Meter
 
 LISTED_S = 30.0
 """How long a list of models is believed."""

@@ -27,7 +27,7 @@ import pyarrow.compute
 import yaml
 
 from ziggurat.errors import DataError, did_you_mean
-from ziggurat.service.moderation_judges import CATEGORIES, Verdict, plain
+from ziggurat.service.moderation.judges import CATEGORIES, Verdict, plain
 
 log = logging.getLogger("ziggurat.service")
 

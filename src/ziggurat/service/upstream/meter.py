@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import Request
 
-from ziggurat.service.gate import Reservation
+from ziggurat.service.access.gate import Reservation
 from ziggurat.service.protocols import Watcher
 
 BYTES_PER_TOKEN = 4

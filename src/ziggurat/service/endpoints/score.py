@@ -20,13 +20,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import JSONResponse, Response
 
 from ziggurat.records import Message
-from ziggurat.service.batches import in_batches
-from ziggurat.service.bodies import ModelName, OpenAITurn, read_raw, to_messages
+from ziggurat.service.endpoints.bodies import ModelName, OpenAITurn, read_raw, to_messages
 from ziggurat.service.limits import Limits
+from ziggurat.service.models.batches import in_batches
+from ziggurat.service.models.shelf import Shelf
 from ziggurat.service.openapi import takes
 from ziggurat.service.problems import ApiError
-from ziggurat.service.shelf import Shelf
-from ziggurat.service.upstream import Upstreams
+from ziggurat.service.upstream.servers import Upstreams
 
 MAX_PAIRS = 128
 

@@ -18,12 +18,12 @@ from typing import Any
 import anyio.to_thread
 from fastapi import APIRouter, Request
 
-from ziggurat.service.bodies import ChatBody, read_body, to_messages, to_params
-from ziggurat.service.gate import admit, salt_of
+from ziggurat.service.access.gate import admit, salt_of
+from ziggurat.service.endpoints.bodies import ChatBody, read_body, to_messages, to_params
+from ziggurat.service.endpoints.streams import Tally, TicketStream, event, stream, timings
 from ziggurat.service.limits import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE
+from ziggurat.service.models.shelf import Shelf
 from ziggurat.service.openapi import takes
-from ziggurat.service.shelf import Shelf
-from ziggurat.service.streams import Tally, TicketStream, event, stream, timings
 
 
 def chat_routes(shelf: Shelf) -> APIRouter:

@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
-from ziggurat.service.logprobs import chat_logprobs
+from ziggurat.service.endpoints.logprobs import chat_logprobs
+from ziggurat.service.endpoints.streams import DONE, Choice, Tally, event
+from ziggurat.service.endpoints.tools import read_calls
+from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.protocols import ChatLike, DeltaLike
-from ziggurat.service.responses_body import ResponseBody
-from ziggurat.service.responses_items import new_id
-from ziggurat.service.streams import DONE, Choice, Tally, event
-from ziggurat.service.tickets import Ticket
-from ziggurat.service.tools import read_calls
+from ziggurat.service.responses.body import ResponseBody
+from ziggurat.service.responses.items import new_id
 
 Ending = Literal["completed", "incomplete", "cancelled", "failed"]
 

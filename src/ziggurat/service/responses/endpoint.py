@@ -14,20 +14,20 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from ziggurat.engine.params import SamplingParams
-from ziggurat.service.bodies import read_raw
-from ziggurat.service.gate import admit, salt_of
+from ziggurat.service.access.gate import admit, salt_of
+from ziggurat.service.endpoints.bodies import read_raw
+from ziggurat.service.endpoints.streams import gather, stream
+from ziggurat.service.endpoints.tools import no_tools
 from ziggurat.service.limits import Limits
+from ziggurat.service.models.shelf import Served, Shelf
 from ziggurat.service.openapi import takes
 from ziggurat.service.problems import ApiError
 from ziggurat.service.protocols import RequestLike
-from ziggurat.service.responses_body import InputBody, ResponseBody
-from ziggurat.service.responses_items import listed, to_conversation
-from ziggurat.service.responses_reply import Reply
-from ziggurat.service.responses_store import ResponseStore
-from ziggurat.service.shelf import Served, Shelf
-from ziggurat.service.streams import gather, stream
-from ziggurat.service.tools import no_tools
-from ziggurat.service.upstream import Upstreams
+from ziggurat.service.responses.body import InputBody, ResponseBody
+from ziggurat.service.responses.items import listed, to_conversation
+from ziggurat.service.responses.reply import Reply
+from ziggurat.service.responses.store import ResponseStore
+from ziggurat.service.upstream.servers import Upstreams
 
 KEPT_HERE = ("store", "background", "previous_response_id", "conversation")
 """What an upstream cannot be asked for: it knows one key of ours, and would mix up those who ask here."""

@@ -9,9 +9,9 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
 from ziggurat import __version__
-from ziggurat.service.moderation_judges import Moderator
+from ziggurat.service.models.shelf import Shelf
+from ziggurat.service.moderation.judges import Moderator
 from ziggurat.service.problems import RETRY_AFTER_S, error_body
-from ziggurat.service.shelf import Shelf
 
 
 def health_routes(shelf: Shelf, moderator: Moderator) -> APIRouter:

@@ -15,13 +15,13 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import JSONResponse, Response
 
-from ziggurat.service.batches import in_batches
-from ziggurat.service.bodies import ModelName, read_raw
+from ziggurat.service.endpoints.bodies import ModelName, read_raw
 from ziggurat.service.limits import Limits
+from ziggurat.service.models.batches import in_batches
+from ziggurat.service.models.shelf import Shelf
 from ziggurat.service.openapi import takes
 from ziggurat.service.problems import ApiError
-from ziggurat.service.shelf import Shelf
-from ziggurat.service.upstream import Upstreams
+from ziggurat.service.upstream.servers import Upstreams
 
 MAX_INPUTS = 2048
 

@@ -20,11 +20,11 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from ziggurat.console import err
-from ziggurat.service.bodies import read_body
-from ziggurat.service.gate import must_be_admin
-from ziggurat.service.library import Library
+from ziggurat.service.access.gate import must_be_admin
+from ziggurat.service.endpoints.bodies import read_body
+from ziggurat.service.models.library import Library
+from ziggurat.service.models.shelf import Shelf
 from ziggurat.service.openapi import takes
-from ziggurat.service.shelf import Shelf
 
 
 class ReloadBody(BaseModel):

@@ -16,9 +16,9 @@ from fastapi import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.problems import ApiError, describe
 from ziggurat.service.protocols import DeltaLike
-from ziggurat.service.tickets import Ticket
 
 KEEPALIVE = b": waiting\n\n"
 DONE = b"data: [DONE]\n\n"

@@ -14,8 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from ziggurat.errors import DataError, UsageError
 from ziggurat.places import find_run, model_folder, runs_home, stage_runs
-from ziggurat.service.apart import apart
-from ziggurat.service.shelf import Example, ModelCard
+from ziggurat.service.models.apart import apart
+from ziggurat.service.models.shelf import Example, ModelCard
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Chat, LoadOptions

@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from ziggurat.errors import BusyError, ZigguratError
+from ziggurat.service.models.tickets import Item, Job, R, Ticket
 from ziggurat.service.protocols import DeltaLike, DeskLike, RequestLike, Watcher
-from ziggurat.service.tickets import Item, Job, R, Ticket
 
 M = TypeVar("M")
 

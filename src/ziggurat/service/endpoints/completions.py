@@ -17,17 +17,17 @@ from fastapi import APIRouter, Request
 from pydantic import Field, model_validator
 from starlette.responses import JSONResponse, Response
 
-from ziggurat.service.bodies import read_raw
-from ziggurat.service.gate import admit, salt_of
+from ziggurat.service.access.gate import admit, salt_of
+from ziggurat.service.endpoints.bodies import read_raw
+from ziggurat.service.endpoints.logprobs import completion_logprobs, prompt_logprobs
+from ziggurat.service.endpoints.sampling import SamplingBody, TokenId
+from ziggurat.service.endpoints.streams import DONE, Choice, Tally, event, gather, stream
 from ziggurat.service.limits import Limits
-from ziggurat.service.logprobs import completion_logprobs, prompt_logprobs
+from ziggurat.service.models.shelf import Served, Shelf
 from ziggurat.service.openapi import takes
 from ziggurat.service.problems import ApiError
 from ziggurat.service.protocols import DeltaLike
-from ziggurat.service.sampling import SamplingBody, TokenId
-from ziggurat.service.shelf import Served, Shelf
-from ziggurat.service.streams import DONE, Choice, Tally, event, gather, stream
-from ziggurat.service.upstream import Upstreams
+from ziggurat.service.upstream.servers import Upstreams
 
 MAX_PROMPTS = 128
 DEFAULT_MAX_TOKENS = 16

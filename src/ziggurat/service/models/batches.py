@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 
-from ziggurat.service.gate import Reservation
+from ziggurat.service.access.gate import Reservation
+from ziggurat.service.models.worker import ModelWorker
 from ziggurat.service.problems import ApiError
-from ziggurat.service.worker import ModelWorker
 
 R = TypeVar("R")
 MAX_TOGETHER = 16

@@ -17,17 +17,17 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from starlette.responses import JSONResponse, Response
 
 from ziggurat.dialogue.forms import Form
-from ziggurat.service.bodies import MaxTokens, OpenAITurn, read_raw, to_messages
-from ziggurat.service.gate import admit, salt_of
+from ziggurat.service.access.gate import admit, salt_of
+from ziggurat.service.endpoints.bodies import MaxTokens, OpenAITurn, read_raw, to_messages
+from ziggurat.service.endpoints.logprobs import chat_logprobs, prompt_logprobs
+from ziggurat.service.endpoints.sampling import SamplingBody, as_schema
+from ziggurat.service.endpoints.streams import DONE, Choice, Tally, event, gather, stream
+from ziggurat.service.endpoints.tools import ToolCall, no_tools, read_calls
 from ziggurat.service.limits import Limits
-from ziggurat.service.logprobs import chat_logprobs, prompt_logprobs
+from ziggurat.service.models.shelf import Served, Shelf
 from ziggurat.service.openapi import takes
 from ziggurat.service.protocols import DeltaLike
-from ziggurat.service.sampling import SamplingBody, as_schema
-from ziggurat.service.shelf import Served, Shelf
-from ziggurat.service.streams import DONE, Choice, Tally, event, gather, stream
-from ziggurat.service.tools import ToolCall, no_tools, read_calls
-from ziggurat.service.upstream import Upstreams
+from ziggurat.service.upstream.servers import Upstreams
 
 NOT_BUILT = (
     "functions",

@@ -15,12 +15,12 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
-from ziggurat.service.bodies import read_raw
+from ziggurat.service.endpoints.bodies import read_raw
 from ziggurat.service.limits import Limits
-from ziggurat.service.moderation_judges import Judge, Moderator
+from ziggurat.service.moderation.judges import Judge, Moderator
 from ziggurat.service.openapi import takes
 from ziggurat.service.problems import ApiError
-from ziggurat.service.upstream import Upstreams
+from ziggurat.service.upstream.servers import Upstreams
 
 MAX_INPUTS = 256
 
@@ -61,11 +61,11 @@ def moderator_of(patterns: Path | None = None, classifier: Path | None = None) -
     """The layers that an operator gave; files that cannot be used are an error here and now."""
     judges: list[Judge] = []
     if patterns is not None:
-        from ziggurat.service.moderation_patterns import PatternFile  # it brings pyarrow
+        from ziggurat.service.moderation.patterns import PatternFile  # it brings pyarrow
 
         judges.append(PatternFile(patterns))
     if classifier is not None:
-        from ziggurat.service.moderation_classifier import Classifier
+        from ziggurat.service.moderation.classifier import Classifier
 
         judges.append(Classifier.load(classifier))
     return Moderator(judges)

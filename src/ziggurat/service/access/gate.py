@@ -14,12 +14,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ziggurat.service.guard import is_loopback
-from ziggurat.service.keys import Account, Keyring
+from ziggurat.service.access.guard import is_loopback
+from ziggurat.service.access.keys import Account, Keyring
+from ziggurat.service.models.shelf import Served
+from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.problems import ApiError, error_body, response_for
 from ziggurat.service.protocols import RequestLike
-from ziggurat.service.shelf import Served
-from ziggurat.service.tickets import Ticket
 
 OPEN = frozenset({"/", "/health", "/ready", "/version"})
 

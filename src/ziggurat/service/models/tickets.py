@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ziggurat.service.protocols import DeltaLike, RequestLike
 
 if TYPE_CHECKING:
-    from ziggurat.service.worker import ModelWorker
+    from ziggurat.service.models.worker import ModelWorker
 
 R = TypeVar("R")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ziggurat.service.limits import Limits
 from ziggurat.service.problems import ApiError, describe
-from ziggurat.service.responses_reply import Reply
+from ziggurat.service.responses.reply import Reply
 
 
 @dataclass

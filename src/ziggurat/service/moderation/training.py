@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ziggurat.errors import DataError, did_you_mean
-from ziggurat.service.moderation_classifier import BUCKETS, Classifier, Description, features
-from ziggurat.service.moderation_judges import CATEGORIES, plain
+from ziggurat.service.moderation.classifier import BUCKETS, Classifier, Description, features
+from ziggurat.service.moderation.judges import CATEGORIES, plain
 
 MIN_TEXTS = 20
 """Of a category, in and out of it, among the texts to learn from; with fewer it is left out."""

@@ -14,13 +14,13 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
-from ziggurat.service.bodies import ModelName, OpenAITurn, read_body, to_messages
+from ziggurat.service.endpoints.bodies import ModelName, OpenAITurn, read_body, to_messages
+from ziggurat.service.endpoints.sampling import TokenId
 from ziggurat.service.limits import Limits
+from ziggurat.service.models.shelf import Judging, Served, Shelf
 from ziggurat.service.openapi import takes
 from ziggurat.service.problems import ApiError
-from ziggurat.service.sampling import TokenId
-from ziggurat.service.shelf import Judging, Served, Shelf
-from ziggurat.service.upstream import Upstreams
+from ziggurat.service.upstream.servers import Upstreams
 
 
 class TokenizeBody(BaseModel):

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from ziggurat.dialogue.forms import Form
 from ziggurat.engine.params import SamplingParams
-from ziggurat.service.bodies import MaxTokens, ModelName, Seed, Temperature, to_params
+from ziggurat.service.endpoints.bodies import MaxTokens, ModelName, Seed, Temperature, to_params
 from ziggurat.service.limits import Limits
 from ziggurat.service.problems import ApiError
 

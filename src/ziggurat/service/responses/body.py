@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from ziggurat.dialogue.forms import Form
-from ziggurat.service.bodies import MaxTokens, ModelName
-from ziggurat.service.chat_completions import ToolName
-from ziggurat.service.responses_items import Input
-from ziggurat.service.sampling import SamplingBody, as_schema
+from ziggurat.service.endpoints.bodies import MaxTokens, ModelName
+from ziggurat.service.endpoints.chat_completions import ToolName
+from ziggurat.service.endpoints.sampling import SamplingBody, as_schema
+from ziggurat.service.responses.items import Input
 
 NOT_BUILT = ("conversation", "prompt", "moderation")
 """Refused with 400 unless empty: silence would be a wrong answer."""

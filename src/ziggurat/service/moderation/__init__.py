@@ -1,0 +1,1 @@
+"""`/v1/moderations`: a list of patterns and a small classifier."""
