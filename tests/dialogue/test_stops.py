@@ -48,6 +48,12 @@ def test_an_empty_stop_string_is_refused() -> None:
         StopStrings(["a", ""])
 
 
+def test_in_a_tool_call_no_stop_string_is_looked_for(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.encode("The baker by the canal")
+    rule = StopAtStrings(tokenizer, ["canal"], tool_id=ids[1])
+    assert not any(rule.accept(id) for id in ids)
+
+
 def test_the_rule_over_ids_fires_with_the_token_that_completes_it(tokenizer: Tokenizer) -> None:
     rule = StopAtStrings(tokenizer, ["canal"])
     ids = tokenizer.encode("The baker by the canal")

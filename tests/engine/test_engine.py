@@ -235,13 +235,20 @@ def test_alternatives_are_the_most_likely_tokens(model: Transformer) -> None:
 
 
 class EvenTokens:
-    """A mask and a stop rule over ids: only even tokens; enough after three of them."""
-
-    def __init__(self) -> None:
-        self.seen: list[int] = []
+    """A mask over ids: only even ones."""
 
     def allowed(self) -> torch.Tensor:
         return torch.arange(61) % 2 == 0
+
+    def accept(self, token: int) -> bool:
+        return token % 2 == 0
+
+
+class AfterThree:
+    """A stop rule: three tokens are enough."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
 
     def accept(self, token: int) -> bool:
         self.seen.append(token)
@@ -251,7 +258,7 @@ class EvenTokens:
 def test_masks_and_stop_rules_follow_each_completion_on_its_own(model: Transformer) -> None:
     engine = Engine(model, max_slots=3)
     params = SamplingParams(max_tokens=9, seed=0, n=2)
-    handle = engine.submit([1, 2, 3], params, stop_rule=EvenTokens(), logits_mask=EvenTokens())
+    handle = engine.submit([1, 2, 3], params, stop_rule=AfterThree(), logits_mask=EvenTokens())
     free = engine.submit([4, 5], SamplingParams(temperature=0, max_tokens=9))
     events = run(engine)
     for choice in (0, 1):

@@ -70,7 +70,7 @@ def test_tokens_do_not_depend_on_the_schedule(model: Transformer, options: dict[
     assert engine.running == 0
     assert engine.used_tokens == engine.lot.tokens <= engine.cache_tokens
     if "cache_tokens" in options and not options.get("parked"):
-        assert engine.preempted > 0
+        assert engine.admission.preempted > 0
 
 
 def test_sampled_tokens_survive_preemption(model: Transformer) -> None:
@@ -78,7 +78,7 @@ def test_sampled_tokens_survive_preemption(model: Transformer) -> None:
     prompts = prompts_of(6, longest=20)
     engine = Engine(model, max_slots=4, cache_tokens=64)
     assert tokens_of(engine, prompts, params) == expected(model, prompts, params)
-    assert engine.preempted > 0
+    assert engine.admission.preempted > 0
 
 
 def test_rules_keep_their_state_through_a_preemption(model: Transformer) -> None:
@@ -95,7 +95,7 @@ def test_rules_keep_their_state_through_a_preemption(model: Transformer) -> None
     for prompt, rule in zip(prompts_of(5, longest=20), rules, strict=True):
         engine.submit(prompt, SamplingParams(temperature=0, max_tokens=20), stop_rule=rule)
     events = run(engine)
-    assert engine.preempted > 0
+    assert engine.admission.preempted > 0
     for own, rule in zip(events.values(), rules, strict=True):
         assert [event.token for event in own] == rule.seen
         assert [event.index for event in own] == list(range(10))
@@ -236,7 +236,7 @@ def test_every_number_is_the_same_bit_for_bit_with_fixed_shapes(model: Transform
     assert numbers(crowded, prompts[::-1]) == alone[::-1]
     short = Engine(model, max_slots=4, batch_invariant=True, cache_tokens=60)
     assert numbers(short, prompts) == alone
-    assert short.preempted > 0
+    assert short.admission.preempted > 0
 
 
 def test_prompt_logprobs_are_those_of_one_forward_pass(model: Transformer) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from ziggurat.service.access.patience import PatientProtocol
 from ziggurat.service.server import address_of, listen
 
 CHROMIUM_ARGS = [
@@ -30,7 +31,8 @@ Serving = Callable[[Any], AbstractContextManager[str]]
 @contextmanager
 def _serving(app: Any) -> Iterator[str]:
     listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+    config = uvicorn.Config(app, http=PatientProtocol, log_level="critical", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + 20

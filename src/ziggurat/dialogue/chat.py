@@ -20,10 +20,10 @@ import torch
 
 from ziggurat.dialogue.desk import Delta, Desk, Request, Usage, Writer, token_name
 from ziggurat.dialogue.stops import StopAtStrings, StopStrings
-from ziggurat.engine.engine import Engine, check_prompt
+from ziggurat.engine.engine import Engine
 from ziggurat.engine.events import Finish
 from ziggurat.engine.generate import generate
-from ziggurat.engine.params import SamplingParams
+from ziggurat.engine.params import SamplingParams, check_prompt
 from ziggurat.engine.rows import LogitsMask
 from ziggurat.engine.shared import SharedEngine
 from ziggurat.errors import ContextError, ModelFolderError, UsageError

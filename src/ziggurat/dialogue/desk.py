@@ -97,7 +97,7 @@ class Desk:
         self._requests: dict[Handle, Request] = {}
 
     def begin(self, request: Request) -> Handle:
-        rule = StopAtStrings(self.tokenizer, request.stop) if request.stop else None
+        rule = StopAtStrings(self.tokenizer, request.stop, request.tool_id) if request.stop else None
         handle = self.engine.submit(request.ids, request.params, stop_rule=rule, logits_mask=request.mask)
         self._requests[handle] = request
         for choice in range(request.params.n):
@@ -134,10 +134,10 @@ class Desk:
         """Figures that may be read on any thread: each is one number that the engine's thread writes."""
         engine = self.engine
         return {
-            "cache_usage": engine.filled / engine.cache_tokens,
+            "cache_usage": engine.admission.filled / engine.cache_tokens,
             "prefix_hits": float(engine.lot.hits),
             "prefix_queries": float(engine.lot.hits + engine.prefiller.computed),
-            "preempted": float(engine.preempted),
+            "preempted": float(engine.admission.preempted),
             "guessed": float(engine.speculator.guessed if engine.speculator else 0),
             "taken": float(engine.speculator.taken if engine.speculator else 0),
         }

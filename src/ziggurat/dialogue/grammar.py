@@ -89,8 +89,8 @@ class FormMask:
         allowed[: len(mask)] = torch.from_numpy(mask.astype(bool))
         return allowed
 
-    def accept(self, token: int) -> None:
-        self._matcher.consume_token(token)
+    def accept(self, token: int) -> bool:
+        return bool(self._matcher.consume_token(token)) and not self._matcher.is_error()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FormMask:
         return FormMask(self._matcher.deep_copy(), self._vocab_size)
@@ -117,6 +117,8 @@ class Forms:
             )
         try:
             matcher = llguidance.LLMatcher(self._tokenizer, compiled(form), log_level=0)
+        except RecursionError:
+            raise UsageError(_refusal(form, "it is nested too deeply")) from None
         except ValueError as error:
             raise UsageError(_refusal(form, str(error))) from None
         if matcher.is_error():

@@ -52,17 +52,23 @@ class StopStrings:
 
 
 class StopAtStrings:
-    """The engine's `StopRule`: ends a completion with the token that completes a stop string."""
+    """The engine's `StopRule`: ends a completion with the token that completes a stop string.
 
-    def __init__(self, tokenizer: Tokenizer, strings: Sequence[str]) -> None:
-        self._tokenizer, self._strings = tokenizer, strings
+    After `tool_id` comes a tool call, which is JSON: no stop string is looked for in it.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, strings: Sequence[str], tool_id: int | None = None) -> None:
+        self._tokenizer, self._strings, self._tool_id = tokenizer, strings, tool_id
+        self._calling = False
         self._decoder = IncrementalDecoder(tokenizer)
         self._stops = StopStrings(strings)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StopAtStrings:
         """For the other completions of a prompt, before any token: the tokenizer is shared."""
-        return StopAtStrings(self._tokenizer, self._strings)
+        return StopAtStrings(self._tokenizer, self._strings, self._tool_id)
 
     def accept(self, token: int) -> bool:
-        self._stops.push(self._decoder.push(token))
+        self._calling = self._calling or token == self._tool_id
+        if not self._calling:
+            self._stops.push(self._decoder.push(token))
         return self._stops.hit

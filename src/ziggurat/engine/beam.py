@@ -20,9 +20,8 @@ import numpy as np
 import torch
 
 from ziggurat.engine.cache import Arena
-from ziggurat.engine.engine import check_prompt
 from ziggurat.engine.events import Completion
-from ziggurat.engine.params import SamplingParams
+from ziggurat.engine.params import SamplingParams, check_prompt
 from ziggurat.engine.views import Decode, Prefill
 from ziggurat.errors import UsageError
 from ziggurat.model.transformer import Transformer

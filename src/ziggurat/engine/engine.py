@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -26,24 +25,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ziggurat.engine.cache import Arena
+from ziggurat.engine.admission import Admission
 from ziggurat.engine.events import Advance, Event, Handle
-from ziggurat.engine.pages import PagedArena
-from ziggurat.engine.params import SamplingParams
+from ziggurat.engine.pages import make_arena
+from ziggurat.engine.params import SamplingParams, check_prompt
 from ziggurat.engine.penalties import adjust
-from ziggurat.engine.prefill import WHOLE_TOKENS, Prefiller
+from ziggurat.engine.prefill import Prefiller
 from ziggurat.engine.prefixes import ParkingLot
 from ziggurat.engine.rows import NO_TOKEN, Draft, LogitsMask, Rows, StopRule
 from ziggurat.engine.sampler import derive_key, draw, tempered_logprobs, uniforms
 from ziggurat.engine.speculate import GUESSES, Speculator
 from ziggurat.engine.views import Decode
-from ziggurat.errors import ContextError, UsageError, ZigguratError
+from ziggurat.errors import UsageError, ZigguratError
 from ziggurat.model.transformer import Transformer
 
 FIXED_TOKENS = 32
 """Tokens of a prefill whose shape never changes."""
-PAGE_TOKENS = 32
-"""Tokens of a page on a GPU."""
 
 
 class Engine:
@@ -76,14 +73,15 @@ class Engine:
         """
         self.model, self.config = model, model.config
         self.context = min(context or self.config.context, self.config.context)
-        self.max_slots, self.admit_together = max_slots, admit_together
+        self.max_slots = max_slots
         self.cache_tokens = max(cache_tokens or max_slots * self.context, self.context)
         self.batch_invariant = batch_invariant
         self.device = model.embedding.weight.device
         fixed = FIXED_TOKENS if batch_invariant else None
         capacity = -(-self.context // FIXED_TOKENS) * FIXED_TOKENS if batch_invariant else self.context
         slots = max_slots + parked
-        self.arena = self._arena(slots, capacity, page_tokens)
+        shape = (self.config, slots, capacity, model.compute_dtype, self.device)
+        self.arena = make_arena(*shape, cache_tokens=self.cache_tokens, page_tokens=page_tokens)
         self.rows = Rows(max_slots, self.context)
         self.lot = ParkingLot(self.arena, range(max_slots, slots))
         self.prefiller = Prefiller(
@@ -94,24 +92,18 @@ class Engine:
                 "a small model guesses in shapes of its own: choose it or fixed shapes, not both."
             )
         self.speculator = None if small is None else Speculator(model, small, self.arena, self.rows, guesses)
-        self.waiting: deque[Draft] = deque()
-        self.weight_version = 0
-        self.preempted = 0  # times that a sequence was sent back, since the engine was made
-        self.filled = 0  # tokens in the cache when the last step began; may be read on any thread
-        self._next_handle, self._next_serial = 0, 0
-        self._cancelled: list[Event] = []
-
-    def _arena(self, slots: int, capacity: int, page_tokens: int | None) -> Arena:
-        if page_tokens is None:
-            page_tokens = PAGE_TOKENS if self.device.type == "cuda" else 0
-        dtype = self.model.compute_dtype
-        if not page_tokens:
-            return Arena(self.config, slots, capacity, dtype, self.device)
-        # Beyond the tokens themselves: a page of each slot is not full, one is being filled, prefill pads.
-        pages = -(-(self.cache_tokens + WHOLE_TOKENS) // page_tokens) + 2 * slots
-        return PagedArena(
-            self.config, slots, capacity, dtype, self.device, page_tokens=page_tokens, pages=pages
+        self.admission = Admission(
+            self.rows,
+            self.lot,
+            self.arena,
+            cache_tokens=self.cache_tokens,
+            together=admit_together,
+            replay=batch_invariant,
         )
+        self.waiting = self.admission.waiting
+        self.weight_version = 0
+        self._next_handle = 0
+        self._cancelled: list[Event] = []
 
     # --- the interface ------------------------------------------------------------------------------------------
 
@@ -134,6 +126,10 @@ class Engine:
         if wrong := [token for token, _ in params.logit_bias if not 0 <= token < self.config.vocab_size]:
             raise UsageError(
                 f"logit_bias names token {wrong[0]} and the model has {self.config.vocab_size:,} tokens."
+            )
+        if wrong := [token for token in params.stop_ids if not 0 <= token < self.config.vocab_size]:
+            raise UsageError(
+                f"token {wrong[0]} shall end the answer and the model has {self.config.vocab_size:,} tokens."
             )
         handle, self._next_handle = self._next_handle, self._next_handle + 1
         request_key = derive_key(params.seed, *path)
@@ -188,14 +184,12 @@ class Engine:
     @property
     def running(self) -> int:
         """Sequences in slots."""
-        return sum(sequence is not None for sequence in self.rows.drafts)
+        return self.rows.alive
 
     @property
     def used_tokens(self) -> int:
-        """Tokens in the cache, or soon (a prompt that is being prefilled), those of parked sequences included."""
-        alive = [row for row, draft in enumerate(self.rows.drafts) if draft is not None]
-        held = np.maximum(self.rows.length, self.rows.target)[alive]
-        return int(held.sum()) + self.lot.tokens
+        """Tokens in the cache, those of parked sequences included."""
+        return self.admission.used_tokens
 
     def reset(self) -> None:
         """Drop everything that waits or runs, without events."""
@@ -214,8 +208,8 @@ class Engine:
         """The step without events; None if no token was made. Rows that ended stay readable until the next step."""
         if self.speculator is not None and (drawn := self.speculator.left()) is not None:
             return self._account(*drawn)
-        self._make_room()
-        self._admit()
+        self.admission.make_room()
+        self.admission.admit(self.weight_version)
         self.prefiller.step()
         ready = self.rows.ready()
         if not ready.any():
@@ -226,56 +220,6 @@ class Engine:
         distribution = tempered_logprobs(logits, self.rows.temperature[: len(ready)])
         ids = self._choose(logits, distribution, ready)
         return self._account(ids, distribution, ready)
-
-    def _make_room(self) -> None:
-        """Before the cache is over its bound, parked sequences are dropped, then the youngest running one."""
-        while (filled := self.used_tokens) + self.running > self.cache_tokens:
-            if self.lot.drop_oldest():
-                continue
-            alive = [(draft.serial, row) for row, draft in enumerate(self.rows.drafts) if draft is not None]
-            if len(alive) < 2:
-                break
-            self.waiting.appendleft(self.rows.preempt(max(alive)[1]))
-            self.preempted += 1
-        self.filled = filled
-
-    def _admit(self) -> None:
-        """Waiting requests take the holes first, then the slots after the last; holes left over are closed."""
-        rows = self.rows
-        holes = rows.holes()
-        for slot in holes:
-            self.arena.release(slot)
-        free = self.max_slots - len(rows) + len(holes)
-        if self.waiting and (free >= self.admit_together or free == self.max_slots):
-            slots = (holes + list(range(len(rows), self.max_slots)))[: self._fitting(free)]
-            for slot in slots:
-                sequence = self.waiting.popleft()
-                sequence.serial, self._next_serial = self._next_serial, self._next_serial + 1
-                rows.fill(slot, sequence, replay=self.batch_invariant)
-                rows.version[slot] = self.weight_version
-            holes = holes[len(slots) :]
-        if holes:
-            source, target = rows.close_holes()
-            if len(source):
-                self.arena.move(source, target, int(rows.length[target].max()))
-                for slot in source.tolist():
-                    self.arena.release(slot)
-
-    def _fitting(self, free: int) -> int:
-        """How many of those who wait fit into the cache, parked sequences given up for them."""
-        room = self.cache_tokens - self.used_tokens - self.running
-        fitting = 0
-        for draft in list(self.waiting)[:free]:
-            need = len(draft.prompt) + len(draft.made.ids) + 1
-            while need > room and self.lot.parked:
-                before = self.lot.tokens
-                self.lot.drop_oldest()
-                room += before - self.lot.tokens
-            if need > room and (fitting or self.running):
-                break
-            room -= need
-            fitting += 1
-        return fitting
 
     def _logits(self, ready: npt.NDArray[np.bool_]) -> Tensor:
         """(B, V) of every sequence's next token; rows that are not ready are computed along, shortened."""
@@ -308,9 +252,14 @@ class Engine:
                 choosable[row] = tempered_logprobs(adjusted[None], rows.temperature[row : row + 1])[0]
             if early:
                 stops = rows.stops[row]
-                choosable[row, torch.from_numpy(stops[stops != NO_TOKEN]).to(self.device)] = -math.inf
+                stops = torch.from_numpy(stops[stops != NO_TOKEN])
+                if allowed is not None and not allowed.index_fill(0, stops, False).any():
+                    rows.min_tokens[row] = 0  # the mask leaves nothing but the end
+                else:
+                    choosable[row, stops.to(self.device)] = -math.inf
             if allowed is not None:
                 choosable[row].masked_fill_(~allowed.to(self.device), -math.inf)
+            choosable[row] -= choosable[row].amax()  # what is left may be too unlikely for exp in fp32
         ids = draw(choosable, rows.rules(), uniforms(rows.key[:B], rows.count[:B]))
         for row, sequence in enumerate(rows.drafts):
             if sequence is not None and rows.count[row] < len(sequence.made.ids):
@@ -331,6 +280,7 @@ class Engine:
         count = rows.count[each]
         rows.tokens[each, count], rows.logprobs[each, count] = tokens[each], logprobs[each]
         stopped = (rows.stops[:B] == tokens[:, None]).any(-1) & (rows.count[:B] >= rows.min_tokens[:B])
+        broken = np.zeros(B, dtype=np.bool_)  # their masks can follow them no longer
         rows.last[each] = tokens[each]
         rows.length[each] += 1
         rows.count[each] += 1
@@ -340,10 +290,10 @@ class Engine:
                 continue  # a replay: its rules have seen this token
             if sequence and sequence.stop_rule and sequence.stop_rule.accept(int(tokens[row])):
                 stopped[row] = True
-            if sequence and sequence.logits_mask:
-                sequence.logits_mask.accept(int(tokens[row]))
+            if sequence and sequence.logits_mask and not sequence.logits_mask.accept(int(tokens[row])):
+                stopped[row], broken[row] = False, True
         stopped &= ready
-        ended = ready & (stopped | (rows.count[:B] >= rows.max_tokens[:B]))
+        ended = ready & (stopped | broken | (rows.count[:B] >= rows.max_tokens[:B]))
         drafts = [draft if ready[row] else None for row, draft in enumerate(rows.drafts)]
         for row in np.flatnonzero(ended).tolist():
             self._end(row)
@@ -392,20 +342,3 @@ def _top(distribution: Tensor, n: int) -> tuple[tuple[int, float], ...]:
         return ()
     values, ids = distribution.topk(min(n, len(distribution)))
     return tuple(zip(ids.tolist(), values.tolist(), strict=True))
-
-
-def check_prompt(ids: Sequence[int], context: int, vocab_size: int) -> None:
-    """A prompt must leave room for one token, and have one to start from."""
-    if not ids:
-        raise UsageError(
-            "the prompt is empty; give at least one token (the end-of-text token starts a document)."
-        )
-    if len(ids) >= context:
-        raise ContextError(
-            f"the prompt has {len(ids):,} tokens and the context is {context:,}, so nothing can be added; shorten it."
-        )
-    if min(ids) < 0 or max(ids) >= vocab_size:
-        wrong = min(ids) if min(ids) < 0 else max(ids)
-        raise UsageError(
-            f"the prompt has token {wrong} and the model {vocab_size:,} tokens; they are not of one tokenizer."
-        )

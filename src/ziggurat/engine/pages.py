@@ -23,6 +23,11 @@ from torch import Tensor
 from ziggurat.engine.cache import Arena, Numbers
 from ziggurat.model.config import ModelConfig
 
+PAGE_TOKENS = 32
+"""Tokens of a page on a GPU."""
+PADDING = 1024
+"""Tokens that a batch of whole prompts may have beyond them (prefill.WHOLE_TOKENS)."""
+
 
 class PagedArena(Arena):
     """Keys and values of `slots` sequences of up to `capacity` tokens, in `pages` pages: (layers, pages, P, K, D)."""
@@ -54,6 +59,11 @@ class PagedArena(Arena):
     @property
     def free_pages(self) -> int:
         return len(self._free)
+
+    def pages_of(self, slot: int) -> list[int]:
+        """The pages that a slot holds, in the order of its tokens."""
+        held: list[int] = self._table[slot, : self._count[slot]].tolist()
+        return held
 
     # --- pages --------------------------------------------------------------------------------------------------
 
@@ -154,3 +164,26 @@ class PagedArena(Arena):
             self.release(slot)
         self.k.zero_()
         self.v.zero_()
+
+
+def make_arena(
+    config: ModelConfig,
+    slots: int,
+    capacity: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    cache_tokens: int,
+    page_tokens: int | None = None,
+) -> Arena:
+    """For `slots` sequences of up to `capacity` tokens, `cache_tokens` together; in pages of `page_tokens` tokens.
+
+    0: not in pages. None: in pages on a GPU only.
+    """
+    if page_tokens is None:
+        page_tokens = PAGE_TOKENS if device.type == "cuda" else 0
+    if not page_tokens:
+        return Arena(config, slots, capacity, dtype, device)
+    # Beyond the tokens themselves: a page of each slot is not full, one is being filled, prefill pads.
+    pages = -(-(cache_tokens + PADDING) // page_tokens) + 2 * slots
+    return PagedArena(config, slots, capacity, dtype, device, page_tokens=page_tokens, pages=pages)

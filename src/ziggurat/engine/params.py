@@ -1,10 +1,16 @@
-"""How one request wants its tokens chosen: every knob of sampling, checked when it is made."""
+"""What is asked of the engine: how a request wants its tokens chosen, and which prompts can be read at all."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ziggurat.errors import UsageError
+from ziggurat.errors import ContextError, UsageError
+
+LARGEST = 2**31
+"""No count reaches it."""
+COLDEST = 1e-5
+"""Below this temperature the likeliest token is drawn: logits divided by less may leave fp32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +18,7 @@ class SamplingParams:
     """The wishes of one request."""
 
     temperature: float = 1.0
-    """Logits are divided by it; 0 is greedy."""
+    """Logits are divided by it; 0, and what is below COLDEST, is greedy."""
     top_k: int = 0
     """Only the k most likely tokens; 0 is all."""
     top_p: float = 1.0
@@ -51,15 +57,15 @@ class SamplingParams:
     def __post_init__(self) -> None:
         limits: list[tuple[bool, str]] = [
             (self.temperature >= 0, f"temperature is {self.temperature}; it must be 0 (greedy) or more"),
-            (self.top_k >= 0, f"top_k is {self.top_k}; it must be 0 (all) or more"),
+            (0 <= self.top_k < LARGEST, f"top_k is {self.top_k}; it must be 0 (all) or more"),
             (0 <= self.top_p <= 1, f"top_p is {self.top_p}; it must be between 0 and 1"),
             (0 <= self.min_p <= 1, f"min_p is {self.min_p}; it must be between 0 and 1"),
             (
-                self.repetition_penalty > 0,
-                f"repetition_penalty is {self.repetition_penalty}; it must be above 0",
+                self.repetition_penalty >= 0.01,
+                f"repetition_penalty is {self.repetition_penalty}; it must be 0.01 or more",
             ),
-            (self.max_tokens >= 1, f"max_tokens is {self.max_tokens}; it must be 1 or more"),
-            (self.min_tokens >= 0, f"min_tokens is {self.min_tokens}; it must be 0 or more"),
+            (1 <= self.max_tokens < LARGEST, f"max_tokens is {self.max_tokens}; it must be 1 or more"),
+            (0 <= self.min_tokens < LARGEST, f"min_tokens is {self.min_tokens}; it must be 0 or more"),
             (self.n >= 1, f"n is {self.n}; it must be 1 or more"),
             (self.logprobs >= 0, f"logprobs is {self.logprobs}; it must be 0 or more"),
             (self.beam >= 0, f"beam is {self.beam}; it must be 0 (no beam) or more"),
@@ -67,6 +73,8 @@ class SamplingParams:
         problems = [message for holds, message in limits if not holds]
         if problems:
             raise UsageError("; ".join(problems) + ".")
+        if self.temperature < COLDEST:
+            object.__setattr__(self, "temperature", 0.0)
 
     @property
     def greedy(self) -> bool:
@@ -77,3 +85,20 @@ class SamplingParams:
         """Whether `penalties.adjust` would change anything."""
         penalised = self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1.0
         return bool(self.logit_bias or penalised)
+
+
+def check_prompt(ids: Sequence[int], context: int, vocab_size: int) -> None:
+    """A prompt must leave room for one token, and have one to start from."""
+    if not ids:
+        raise UsageError(
+            "the prompt is empty; give at least one token (the end-of-text token starts a document)."
+        )
+    if len(ids) >= context:
+        raise ContextError(
+            f"the prompt has {len(ids):,} tokens and the context is {context:,}, so nothing can be added; shorten it."
+        )
+    if min(ids) < 0 or max(ids) >= vocab_size:
+        wrong = min(ids) if min(ids) < 0 else max(ids)
+        raise UsageError(
+            f"the prompt has token {wrong} and the model {vocab_size:,} tokens; they are not of one tokenizer."
+        )

@@ -129,6 +129,7 @@ class Prefiller:
         Empty if the first in line must be cut. A prompt that begins as an earlier one of these waits to copy it.
         """
         sharers: dict[tuple[int, ...], list[int]] = {}
+        salts: dict[tuple[int, ...], str] = {}
         budget = math.inf if left == math.inf else tokens_within(left, self.model.config, 0, KEY_WEIGHT)
         longest = 0
         for place, row in enumerate(waiting):
@@ -138,12 +139,16 @@ class Prefiller:
             ids = tuple(self.rows.known(row)[:-1])
             alone = self.fixed_tokens is not None or draft.params.prompt_logprobs is not None
             longest = max(longest, len(ids))
-            new = ids not in sharers
+            new, salt = ids not in sharers, draft.params.cache_salt
             if self.rows.length[row] or alone or longest * (len(sharers) + new) > budget:
                 break
-            if new and self.lot.enabled and any(ids[:SHARED] == other[:SHARED] for other in sharers):
+            if not new and salts[ids] != salt:
+                break  # nothing is shared between them, not even who waits for whom
+            alike = (other for other in sharers if salts[other] == salt and ids[:SHARED] == other[:SHARED])
+            if new and self.lot.enabled and any(alike):
                 break
             sharers.setdefault(ids, []).append(row)
+            salts.setdefault(ids, salt)
         return sharers
 
     def _fill_whole(self, sharers: dict[tuple[int, ...], list[int]]) -> float:

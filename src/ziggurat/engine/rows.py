@@ -28,8 +28,8 @@ class LogitsMask(Protocol):
         """(V,) bool, true where a token may come next; None: anywhere."""
         ...
 
-    def accept(self, token: int) -> None:
-        """`token` was chosen."""
+    def accept(self, token: int) -> bool:
+        """`token` was chosen; false if the mask is lost, and the sequence ends as if too long."""
         ...
 
 
@@ -104,6 +104,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.drafts)
 
+    @property
+    def alive(self) -> int:
+        """Rows that are no holes."""
+        return sum(draft is not None for draft in self.drafts)
+
     def columns(self) -> list[npt.NDArray[np.generic]]:
         """Every column that is not derived from another, for moving rows."""
         return [value for value in vars(self).values() if isinstance(value, np.ndarray)]
@@ -156,6 +161,8 @@ class Rows:
         assert draft is not None
         if count > len(draft.made.ids):  # not in the midst of a replay
             draft.made = Made(self.tokens[row, :count].tolist(), self.logprobs[row, :count].tolist())
+        if len(draft.prompt_scores) < len(draft.prompt) - 1:
+            draft.prompt_scores.clear()  # it will be read from its beginning
         self.drafts[row] = None
         return draft
 

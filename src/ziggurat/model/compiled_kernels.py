@@ -154,7 +154,7 @@ def _attend_new(qkv, gains, eps, rotary, keys, values, lengths, y):
             values[b, k, at, d] = qkv[b, (H + K + k) * D + d]
         for h in range(k * G, (k + 1) * G):
             _turned(qkv[b, h * D : (h + 1) * D], gains[h], eps, rotary[b], q)
-            best = np.float32(-np.inf)
+            best = np.float32(-3.4e38)
             for t in range(at + 1):
                 row = keys[b, k, t]
                 product = np.float32(0)

@@ -22,6 +22,7 @@ from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.protocols import DeltaLike
 
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 TOKENS = (1, 8, 32, 128, 512, 2048, 8192)
 
 
@@ -91,7 +92,7 @@ class Metrics:
                 counter.labels(model).inc(tokens)
 
     def http(self, route: str, method: str, status: int, seconds: float) -> None:
-        self.http_requests.labels(route, method, str(status)).inc()
+        self.http_requests.labels(route, method if method in METHODS else "other", str(status)).inc()
         self.http_seconds.labels(route).observe(seconds)
 
     # --- making them --------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from ziggurat.service import problems
 from ziggurat.service.access.gate import Gate
 from ziggurat.service.access.guard import Guard, is_loopback
 from ziggurat.service.access.keys import Keyring
+from ziggurat.service.access.patience import PatientProtocol
 from ziggurat.service.endpoints.admin import admin_routes
 from ziggurat.service.endpoints.chat_api import chat_routes
 from ziggurat.service.endpoints.chat_completions import chat_completion_routes
@@ -197,7 +198,12 @@ class _Server(uvicorn.Server):
 def run_app(app: FastAPI, listener: socket.socket, ready: Callable[[str], None]) -> None:
     """Serve an application on a bound socket until Ctrl-C or SIGTERM."""
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=SHUTDOWN_S, server_header=False
+        app,
+        http=PatientProtocol,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+        server_header=False,
     )
     try:
         drain = getattr(app.state, "drain", lambda: None)

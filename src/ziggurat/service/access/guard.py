@@ -36,6 +36,14 @@ def host_name(authority: str) -> str:
         return ""
 
 
+def _place(origin: str) -> str | None:
+    """`http://localhost:8000` -> `localhost:8000`; None for what is no origin."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
+
+
 def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -72,7 +80,7 @@ class Guard:
         if not (host in self.names or (self.exposed and _is_address(host))):
             return f"Host {authority!r} is not a name of this server; open it as http://localhost, or allow the name."
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != authority.lower():
+        if origin is not None and _place(origin) != authority.lower():
             return f"This server does not answer pages from {origin}."
         return None
 

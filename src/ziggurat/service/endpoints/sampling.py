@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from ziggurat.dialogue.forms import Form
-from ziggurat.engine.params import SamplingParams
+from ziggurat.engine.params import LARGEST, SamplingParams
 from ziggurat.service.endpoints.bodies import MaxTokens, ModelName, Seed, Temperature, to_params
 from ziggurat.service.limits import Limits
 from ziggurat.service.problems import ApiError
@@ -26,7 +26,7 @@ StopString = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 Bias = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
-TokenId = Annotated[int, Field(ge=0)]
+TokenId = Annotated[int, Field(ge=0, lt=LARGEST)]
 
 
 class StreamOptions(BaseModel):
@@ -70,7 +70,7 @@ def as_schema(schema: dict[str, Any] | str) -> Form:
     if isinstance(schema, str):
         try:
             schema = json.loads(schema)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ApiError(400, f"Invalid schema for response_format: it is not JSON ({error}).") from None
     if not isinstance(schema, dict):
         raise ApiError(400, "Invalid schema for response_format: it must be an object.")
@@ -94,10 +94,10 @@ class SamplingBody(BaseModel):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     # vLLM's
-    top_k: Annotated[int, Field(ge=-1)] | None = None
+    top_k: Annotated[int, Field(ge=-1, lt=LARGEST)] | None = None
     min_p: Share | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = None
-    min_tokens: Annotated[int, Field(ge=0)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10, allow_inf_nan=False)] | None = None
+    min_tokens: Annotated[int, Field(ge=0, lt=LARGEST)] | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=MAX_STOPS)] | None = None
     return_token_ids: bool | None = None
     prompt_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None

@@ -42,6 +42,10 @@ class Reply:
         self._message_open = False
         self._held: list[Any] = []  # tokens whose text is not certain yet
 
+    @property
+    def previous(self) -> str | None:
+        return self.body.previous_response_id
+
     def as_json(self) -> dict[str, Any]:
         return self.final or self._object("in_progress", [])
 

@@ -18,12 +18,24 @@ from ziggurat.service.problems import ApiError, describe
 from ziggurat.service.responses.reply import Reply
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What is left of a reply: no model, no tokens."""
+
+    id: str
+    final: dict[str, Any]
+    previous: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        return self.final
+
+
 @dataclass
 class Kept:
     """One response, what was asked, and whose it is."""
 
     owner: str
-    reply: Reply
+    reply: Reply | Ended
     input: list[dict[str, Any]]
     bytes: int = 0  # 0 while it is being written
 
@@ -44,6 +56,7 @@ class ResponseStore:
         kept = self._kept[reply.id] = Kept(owner, reply, items)
 
         def ended() -> None:
+            kept.reply = Ended(reply.id, reply.as_json(), reply.body.previous_response_id)
             kept.measure()
             self._make_room()
 
@@ -72,15 +85,15 @@ class ResponseStore:
                     f"this conversation has more than {self.limits.max_messages} responses; begin a new one."
                 )
                 raise ApiError(400, message, param="previous_response_id")
-            id = kept.reply.body.previous_response_id
+            id = kept.reply.previous
         return [item for turn in reversed(turns) for item in turn]
 
     def forget(self, id: str) -> None:
         self._kept.pop(id, None)
 
-    def cancel(self, reply: Reply) -> None:
+    def cancel(self, reply: Reply | Ended) -> None:
         """End a response that is being written; nothing happens to one that has ended."""
-        if reply.final is None:
+        if isinstance(reply, Reply) and reply.final is None:
             reply.end(cancelled=True)
             reply.ticket.cancel()
             reply.ticket.arrive(None)  # whoever waits for its next words waits no more

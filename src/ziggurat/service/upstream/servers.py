@@ -98,7 +98,12 @@ class Upstream:
 
     async def _send(self, path: str, body: dict[str, Any]) -> httpx.Response:
         try:
-            request = self._client.build_request("POST", f"{self.url}{path}", json=body)
+            sent = json.dumps(body, allow_nan=False).encode()  # what is no character is escaped
+        except ValueError:
+            raise ApiError(400, "The body holds a number that is none (NaN or infinite).") from None
+        try:
+            kind = {"content-type": "application/json"}
+            request = self._client.build_request("POST", f"{self.url}{path}", content=sent, headers=kind)
             return await self._client.send(request, stream=True)
         except httpx.HTTPError:
             message = f"The server behind {self.name} cannot be reached; try again in a moment."

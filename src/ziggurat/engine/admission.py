@@ -1,0 +1,86 @@
+"""Who waits, who gets a slot, and who must give it back: the cache holds so many tokens and no more."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from ziggurat.engine.cache import Arena
+from ziggurat.engine.prefixes import ParkingLot
+from ziggurat.engine.rows import Draft, Rows
+
+
+class Admission:
+    """The line before the slots. First come, first served; who was sent back stands at the front."""
+
+    def __init__(
+        self, rows: Rows, lot: ParkingLot, arena: Arena, *, cache_tokens: int, together: int, replay: bool
+    ) -> None:
+        """`cache_tokens`: in the cache at most. `together`: wait until so many slots are free, unless nothing runs.
+
+        `replay`: a sequence that was sent back has its tokens decoded again rather than prefilled.
+        """
+        self.rows, self.lot, self.arena = rows, lot, arena
+        self.cache_tokens, self.together, self.replay = cache_tokens, together, replay
+        self.waiting: deque[Draft] = deque()
+        self.preempted = 0  # times that a sequence was sent back
+        self.filled = 0  # tokens in the cache when the last step began; may be read on any thread
+        self._serial = 0
+
+    @property
+    def used_tokens(self) -> int:
+        """Tokens in the cache, or soon (a prompt that is being prefilled), those of parked sequences included."""
+        alive = [row for row, draft in enumerate(self.rows.drafts) if draft is not None]
+        held = np.maximum(self.rows.length, self.rows.target)[alive]
+        return int(held.sum()) + self.lot.tokens
+
+    def make_room(self) -> None:
+        """Before the cache is over its bound, parked sequences are dropped, then the youngest running one."""
+        while (filled := self.used_tokens) + self.rows.alive > self.cache_tokens:
+            if self.lot.drop_oldest():
+                continue
+            alive = [(draft.serial, row) for row, draft in enumerate(self.rows.drafts) if draft is not None]
+            if len(alive) < 2:
+                break
+            self.waiting.appendleft(self.rows.preempt(max(alive)[1]))
+            self.preempted += 1
+        self.filled = filled
+
+    def admit(self, weight_version: int) -> None:
+        """Waiting requests take the holes first, then the slots after the last; holes left over are closed."""
+        rows = self.rows
+        holes = rows.holes()
+        for slot in holes:
+            self.arena.release(slot)
+        free = len(rows.count) - len(rows) + len(holes)
+        if self.waiting and (free >= self.together or free == len(rows.count)):
+            slots = (holes + list(range(len(rows), len(rows.count))))[: self._fitting(free)]
+            for slot in slots:
+                sequence = self.waiting.popleft()
+                sequence.serial, self._serial = self._serial, self._serial + 1
+                rows.fill(slot, sequence, replay=self.replay)
+                rows.version[slot] = weight_version
+            holes = holes[len(slots) :]
+        if holes:
+            source, target = rows.close_holes()
+            if len(source):
+                self.arena.move(source, target, int(rows.length[target].max()))
+                for slot in source.tolist():
+                    self.arena.release(slot)
+
+    def _fitting(self, free: int) -> int:
+        """How many of those who wait fit into the cache, parked sequences given up for them."""
+        room = self.cache_tokens - self.used_tokens - self.rows.alive
+        fitting = 0
+        for draft in list(self.waiting)[:free]:
+            need = len(draft.prompt) + len(draft.made.ids) + 1
+            while need > room and self.lot.parked:
+                before = self.lot.tokens
+                self.lot.drop_oldest()
+                room += before - self.lot.tokens
+            if need > room and (fitting or self.rows.alive):
+                break
+            room -= need
+            fitting += 1
+        return fitting
