@@ -324,3 +324,26 @@ def test_metrics_count_what_happened_under_both_names(client: openai.OpenAI, add
     assert float(lines[f'app_generation_running{{model="{MODEL}"}}']) == 0
     assert "a-secret" not in read.text
     assert any('route="/v1/models/{name:path}"' in line and 'status="404"' in line for line in lines)
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+def test_usage_may_be_told_with_every_piece(address: str, path: str) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    asked = {"prompt": "one two three"} if path == "completions" else asking(max_tokens=6)
+    body = {
+        "model": MODEL,
+        "max_tokens": 6,
+        "min_tokens": 6,
+        "seed": 1,
+        **asked,
+        "temperature": 1,
+        "stream": True,
+        "stream_options": options,
+    }
+    lines = httpx.post(f"{address}/v1/{path}", json=body).text.split("\n\n")
+    told = [json.loads(line[6:])["usage"] for line in lines if line.startswith("data: {")]
+    assert all(each["prompt_tokens"] == told[-1]["prompt_tokens"] > 0 for each in told)
+    written = [each["completion_tokens"] for each in told]
+    assert written == sorted(written)
+    assert written[-1] == written[-2] == 6
+    assert written[0] < 6

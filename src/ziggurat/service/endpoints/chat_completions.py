@@ -156,7 +156,7 @@ def chat_completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -
             )
         )
         (ticket,) = admit(request, served, [prepared])
-        shape = _Shape(body, served)
+        shape = _Shape(body, served, len(prepared.ids))
         if not body.stream:
             (tally,) = await gather(request, [ticket])
             return JSONResponse(shape.whole(tally))
@@ -170,8 +170,8 @@ def chat_completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -
 class _Shape:
     """The answer to one request, as JSON."""
 
-    def __init__(self, body: ChatCompletionBody, served: Served) -> None:
-        self.body, self.chat = body, served.worker.chat
+    def __init__(self, body: ChatCompletionBody, served: Served, prompt_tokens: int) -> None:
+        self.body, self.chat, self.prompt_tokens = body, served.worker.chat, prompt_tokens
         self.common = {
             "id": f"chatcmpl-{secrets.token_hex(12)}",
             "created": int(time.time()),
@@ -213,41 +213,39 @@ class _Shape:
     # --- streamed -----------------------------------------------------------------------------------------------
 
     def pieces(self, delta: DeltaLike, tally: Tally) -> Iterator[bytes]:
+        usage = self.body.usage_of_piece(tally, self.prompt_tokens)
         if delta.choice not in self.begun:
             self.begun.add(delta.choice)
-            yield self._chunk(delta.choice, {"role": "assistant", "content": ""})
+            yield self._chunk(delta.choice, {"role": "assistant", "content": ""}, usage)
         said = delta.text if delta.call is None else ""
         if said or (self.body.logprobs and delta.tokens):
-            yield self._chunk(delta.choice, {"content": said}, logprobs=self._logprobs(delta.tokens))
+            logprobs = self._logprobs(delta.tokens)
+            yield self._chunk(delta.choice, {"content": said}, usage, logprobs=logprobs)
         if delta.finish is None:
             return
         choice = tally.choices[delta.choice]
         calls = read_calls(choice.calls)
         for number, call in enumerate(calls):
-            yield self._chunk(delta.choice, {"tool_calls": [{"index": number, **call.as_json()}]})
-        yield self._chunk(delta.choice, {}, finish=self._finish(choice, calls))
+            yield self._chunk(delta.choice, {"tool_calls": [{"index": number, **call.as_json()}]}, usage)
+        yield self._chunk(delta.choice, {}, usage, finish=self._finish(choice, calls))
 
     def tail(self, tally: Tally) -> Iterator[bytes]:
-        if self._wants_usage:
+        if self.body.wants_usage:
             yield event(
                 {**self.common, "object": "chat.completion.chunk", "choices": [], "usage": tally.usage()}
             )
         yield DONE
 
-    @property
-    def _wants_usage(self) -> bool:
-        return self.body.stream_options is not None and self.body.stream_options.include_usage
-
     def _chunk(
         self,
         index: int,
         delta: dict[str, Any],
+        usage: dict[str, Any],
         *,
         finish: str | None = None,
         logprobs: dict[str, Any] | None = None,
     ) -> bytes:
         choice = {"index": index, "delta": delta, "finish_reason": finish, "logprobs": logprobs}
-        usage = {"usage": None} if self._wants_usage else {}
         return event({**self.common, "object": "chat.completion.chunk", "choices": [choice], **usage})
 
     def _finish(self, choice: Choice, calls: list[ToolCall]) -> str:

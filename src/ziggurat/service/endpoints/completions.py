@@ -167,7 +167,7 @@ class _Shape:
             )
         return told
 
-    def pieces(self, delta: DeltaLike, _tally: Tally) -> Iterator[bytes]:
+    def pieces(self, delta: DeltaLike, tally: Tally) -> Iterator[bytes]:
         logprobs = None
         if self.body.logprobs is not None:
             offset = self.offsets.get(delta.choice, 0)
@@ -180,13 +180,10 @@ class _Shape:
                 "logprobs": logprobs,
                 "finish_reason": delta.finish,
             }
-            yield event({**self.common, "choices": [choice], **self._no_usage()})
+            usage = self.body.usage_of_piece(tally, len(self.prompts[0]))
+            yield event({**self.common, "choices": [choice], **usage})
 
     def tail(self, tally: Tally) -> Iterator[bytes]:
-        if self._no_usage():
+        if self.body.wants_usage:
             yield event({**self.common, "choices": [], "usage": tally.usage()})
         yield DONE
-
-    def _no_usage(self) -> dict[str, None]:
-        options = self.body.stream_options
-        return {"usage": None} if options is not None and options.include_usage else {}

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from ziggurat.dialogue.forms import Form
 from ziggurat.engine.params import LARGEST, SamplingParams
 from ziggurat.service.endpoints.bodies import MaxTokens, ModelName, Seed, Temperature, to_params
+from ziggurat.service.endpoints.streams import Tally
 from ziggurat.service.limits import Limits
 from ziggurat.service.problems import ApiError
 
@@ -32,6 +33,12 @@ TokenId = Annotated[int, Field(ge=0, lt=LARGEST)]
 class StreamOptions(BaseModel):
     include_usage: bool = False
     continuous_usage_stats: bool = False
+
+    def usage(self, tally: Tally, prompt_tokens: int) -> dict[str, Any]:
+        """What a piece of the answer says of usage: nothing, null (it comes last), or how much there is so far."""
+        if self.continuous_usage_stats:
+            return {"usage": tally.so_far(prompt_tokens)}
+        return {"usage": None} if self.include_usage else {}
 
 
 class StructuredOutputs(BaseModel):
@@ -117,6 +124,13 @@ class SamplingBody(BaseModel):
     def form(self) -> Form | None:
         """What the answer must look like, where that was asked for."""
         return self.structured_outputs.form() if self.structured_outputs else None
+
+    def usage_of_piece(self, tally: Tally, prompt_tokens: int) -> dict[str, Any]:
+        return self.stream_options.usage(tally, prompt_tokens) if self.stream_options else {}
+
+    @property
+    def wants_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage
 
     @property
     def stops(self) -> list[str]:

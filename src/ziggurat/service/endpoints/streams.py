@@ -63,6 +63,11 @@ class Tally:
             self.prompt_tokens = delta.usage.prompt_tokens
             self.completion_tokens += delta.usage.completion_tokens
 
+    def so_far(self, prompt_tokens: int) -> dict[str, int]:
+        """The usage of what was written until now."""
+        written = sum(len(choice.tokens) for choice in self.choices.values())
+        return Tally(prompt_tokens=prompt_tokens, completion_tokens=written).usage()
+
     def usage(self) -> dict[str, int]:
         total = self.prompt_tokens + self.completion_tokens
         return {
