@@ -182,6 +182,13 @@ def test_a_broken_list_is_said_before_a_server_starts(file: Path, text: str, sai
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize("text", ["去死！", "去死!", "（密码）：１２３", "(密码):123"])
+def test_full_width_punctuation_in_a_pattern_is_met_in_either_width(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "patterns.yaml"
+    path.write_text("harassment: ['去死！', '（密码）：[0-9]{3}']", encoding="utf-8")
+    assert PatternFile(path).judge([text])[0]["harassment"].flagged
+
+
 def test_no_pattern_can_be_made_slow_by_a_text(file: Path) -> None:
     """`(a+)+$` on aaaa...b takes a backtracking matcher longer than the universe has; RE2 reads it once."""
     file.write_text("violence:\n  - (a+)+$\n")

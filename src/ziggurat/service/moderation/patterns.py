@@ -17,6 +17,7 @@ once, and `/health` says `stale` until it is mended.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,11 +60,17 @@ def read_patterns(path: Path) -> dict[str, list[str]]:
             raise DataError(f"there is no category {category!r}.{hint}", path=path)
         if not isinstance(patterns, list) or not patterns or not all(isinstance(p, str) for p in patterns):
             raise DataError("expected a list of patterns, each a text.", path=path, field=category)
-        for pattern in patterns:
+        told[category] = [plain_pattern(pattern) for pattern in patterns]
+        for pattern in told[category]:
             _check(pattern, path, category)
     if (count := sum(map(len, told.values()))) > MAX_PATTERNS:
         raise DataError(f"there are {count:,} patterns; at most {MAX_PATTERNS:,} are read.", path=path)
     return told
+
+
+def plain_pattern(pattern: str) -> str:
+    """A pattern for texts that went through `plain`: full-width signs are written narrow, and stand for themselves."""
+    return "".join(c if (written := plain(c)) == c else re.escape(written) for c in pattern)
 
 
 def _check(pattern: str, path: Path, category: str) -> None:
