@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import openai
 import pytest
 import uvicorn
+from tests.service.tiny import MODEL, tiny_chat
 
+from ziggurat.dialogue.chat import Chat
 from ziggurat.service.access.patience import PatientProtocol
-from ziggurat.service.server import address_of, listen
+from ziggurat.service.server import address_of, create_app, listen
 
 CHROMIUM_ARGS = [
     "--headless",
@@ -53,6 +56,23 @@ def _serving(app: Any) -> Iterator[str]:
 def serving() -> Serving:
     """`with serving(app) as address:` runs the app behind a real socket."""
     return _serving
+
+
+@pytest.fixture(scope="module")
+def chat() -> Chat:
+    return tiny_chat()
+
+
+@pytest.fixture
+def address(serving: Serving, chat: Chat) -> Iterator[str]:
+    with serving(create_app({MODEL: chat})) as where:
+        yield where
+
+
+@pytest.fixture
+def client(address: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -20,18 +20,13 @@ import psutil
 import pytest
 from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, saying, wait_until
-from tests.service.test_clients import MODEL, asking, tiny_chat
+from tests.service.tiny import MODEL, asking, tiny_chat
 
 from ziggurat.dialogue.chat import Chat
 from ziggurat.service.limits import Limits
 from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.models.worker import ModelWorker
 from ziggurat.service.server import create_app
-
-
-@pytest.fixture(scope="module")
-def chat() -> Chat:
-    return tiny_chat()
 
 
 @pytest.fixture

@@ -11,16 +11,11 @@ import httpx
 import pytest
 from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, saying
-from tests.service.test_clients import MODEL, asking, tiny_chat
+from tests.service.tiny import MODEL, asking
 
 from ziggurat.dialogue.chat import Chat
 from ziggurat.service.access import patience
 from ziggurat.service.server import create_app
-
-
-@pytest.fixture(scope="module")
-def chat() -> Chat:
-    return tiny_chat()
 
 
 @pytest.mark.parametrize(

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tests.service.conftest import Serving
-from tests.service.test_clients import MODEL, tiny_chat
+from tests.service.tiny import MODEL
 
 from ziggurat.dialogue.chat import Chat
 from ziggurat.records import Message
-from ziggurat.service.server import create_app
 
 pytestmark = pytest.mark.slow
 
@@ -27,17 +25,6 @@ QUESTIONS = [
     {"q": "早上好，面包师！今天有什么？", "a": "你好"},
 ]
 MAX_TOKENS = 24
-
-
-@pytest.fixture(scope="module")
-def chat() -> Chat:
-    return tiny_chat()
-
-
-@pytest.fixture
-def address(serving: Serving, chat: Chat) -> Iterator[str]:
-    with serving(create_app({MODEL: chat})) as where:
-        yield where
 
 
 def task(tmp_path: Path, rows: Sequence[dict[str, Any]], **settings: Any) -> dict[str, Any]:

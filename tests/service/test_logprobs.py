@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 import torch
-from tests.service.conftest import Serving
-from tests.service.test_clients import MODEL, tiny_chat
+from tests.service.tiny import MODEL
 from torch import Tensor
 
 from ziggurat.dialogue.chat import Chat
 from ziggurat.records import Message
-from ziggurat.service.server import create_app
 
 MESSAGES = [{"role": "user", "content": "Good morning, Ana! 你好"}]
 TEXT = "The baker says 你好 to Ana"
-
-
-@pytest.fixture(scope="module")
-def chat() -> Chat:
-    return tiny_chat()
-
-
-@pytest.fixture
-def address(serving: Serving, chat: Chat) -> Iterator[str]:
-    with serving(create_app({MODEL: chat})) as where:
-        yield where
 
 
 def post(address: str, path: str, **body: Any) -> dict[str, Any]:

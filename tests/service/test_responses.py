@@ -16,9 +16,8 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, Field, TypeAdapter
 from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, echo, failing, saying, wait_until
-from tests.service.test_clients import MODEL, TOOLS, tiny_chat
+from tests.service.tiny import MODEL, TOOLS
 
-from ziggurat.dialogue.chat import Chat
 from ziggurat.engine.params import SamplingParams
 from ziggurat.records import Message
 from ziggurat.service.access.keys import Keyring, new_key
@@ -34,23 +33,6 @@ from ziggurat.service.upstream.servers import Upstream
 
 FUNCTIONS: list[Any] = [{"type": "function", "strict": True, **tool["function"]} for tool in TOOLS]
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
-
-
-@pytest.fixture(scope="module")
-def chat() -> Chat:
-    return tiny_chat()
-
-
-@pytest.fixture
-def address(serving: Serving, chat: Chat) -> Iterator[str]:
-    with serving(create_app({MODEL: chat})) as where:
-        yield where
-
-
-@pytest.fixture
-def client(address: str) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0) as made:
-        yield made
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from tests.service.conftest import _serving
-from tests.service.test_clients import MODEL, tiny_chat
 from tests.service.test_moderations import Harsh
+from tests.service.tiny import MODEL, tiny_chat
 
 from ziggurat.service.limits import Limits
 from ziggurat.service.moderation.judges import Moderator

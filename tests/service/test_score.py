@@ -12,7 +12,7 @@ import pytest
 import torch
 from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, echo, wait_until
-from tests.service.test_clients import TEXT
+from tests.service.tiny import TEXT
 
 from ziggurat.errors import ModelFolderError
 from ziggurat.model.config import ModelConfig

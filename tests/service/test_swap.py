@@ -16,8 +16,8 @@ import torch
 from fastapi import FastAPI, Request
 from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, FakeRequest, echo, saying, wait_until
-from tests.service.test_clients import TEXT
 from tests.service.test_score import tiny_judge
+from tests.service.tiny import TEXT
 
 from ziggurat.cli.main import run as run_command
 from ziggurat.dialogue.chat import Chat

@@ -27,6 +27,8 @@ from torch import Tensor
 
 from ziggurat.model.config import ModelConfig
 
+WHOLE_TOKENS = 1024
+"""Tokens, padding included, in one batch of whole prompts: larger ones gain nothing on a CPU and need more memory."""
 RELEASE_BYTES = 1 << 20
 """A slot of one layer that is smaller than this is not worth a call to give it back."""
 
@@ -85,12 +87,10 @@ class Arena:
 
     def move(self, source: Numbers, target: Numbers, tokens: int) -> None:
         """Copy the first `tokens` positions of slots `source` over slots `target`."""
-        self.copy(torch.from_numpy(source).to(self.device), torch.from_numpy(target).to(self.device), tokens)
-
-    def copy(self, source: Tensor, target: Tensor, tokens: int) -> None:
+        taken, put = (torch.from_numpy(slots).to(self.device) for slots in (source, target))
         for layer in range(self.k.shape[0]):
             for store in (self.k[layer], self.v[layer]):
-                store[target, :, :tokens] = store[source, :, :tokens]
+                store[put, :, :tokens] = store[taken, :, :tokens]
 
     def share(self, source: int, target: int, start: int, stop: int) -> None:
         """Copy positions start..stop-1 of one slot to the same positions of another."""

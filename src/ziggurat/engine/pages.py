@@ -20,13 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ziggurat.engine.cache import Arena, Numbers
+from ziggurat.engine.cache import WHOLE_TOKENS, Arena, Numbers
 from ziggurat.model.config import ModelConfig
 
 PAGE_TOKENS = 32
 """Tokens of a page on a GPU."""
-PADDING = 1024
-"""Tokens that a batch of whole prompts may have beyond them (prefill.WHOLE_TOKENS)."""
 
 
 class PagedArena(Arena):
@@ -185,5 +183,5 @@ def make_arena(
     if not page_tokens:
         return Arena(config, slots, capacity, dtype, device)
     # Beyond the tokens themselves: a page of each slot is not full, one is being filled, prefill pads.
-    pages = -(-(cache_tokens + PADDING) // page_tokens) + 2 * slots
+    pages = -(-(cache_tokens + WHOLE_TOKENS) // page_tokens) + 2 * slots
     return PagedArena(config, slots, capacity, dtype, device, page_tokens=page_tokens, pages=pages)

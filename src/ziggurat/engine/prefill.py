@@ -18,15 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ziggurat.engine.cache import Arena
+from ziggurat.engine.cache import WHOLE_TOKENS, Arena
 from ziggurat.engine.prefixes import WORTH_SHARING, Ids, ParkingLot, common_prefix
 from ziggurat.engine.rows import Draft, PromptScore, Rows
 from ziggurat.engine.views import Extend, Prefill
 from ziggurat.model.accounting import forward_flops, tokens_within
 from ziggurat.model.transformer import Transformer
 
-WHOLE_TOKENS = 1024
-"""Tokens, padding included, in one batch of whole prompts: larger ones gain nothing on a CPU and need more memory."""
 SHARED = 32
 """Tokens: prompts that begin alike for so long are computed one after the other, the later ones from a copy."""
 KEY_WEIGHT = 2.0

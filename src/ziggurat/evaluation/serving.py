@@ -135,14 +135,7 @@ def measure_serving(
         del model
         with serving([folder]) as server:
             report = _over_http(server, plan, todo, vocab_size, offline_per_s, tell)
-        after = measure_machine()
-    machine = Machine(
-        max(before.gflops_fp32, after.gflops_fp32),
-        max(before.gflops_bf16, after.gflops_bf16),
-        max(before.gb_per_s, after.gb_per_s),
-        after.threads,
-    )
-    return machine, plan, report
+        return before.best(measure_machine()), plan, report
 
 
 @contextmanager

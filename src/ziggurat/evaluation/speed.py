@@ -94,13 +94,7 @@ def measure_decoding(
         own = _run(model, case)
         theirs = {name: run(case) for name, run in others.items() if run is not None}
         figures.append((case, own, theirs))
-    after = measure_machine()
-    machine = Machine(
-        max(before.gflops_fp32, after.gflops_fp32),
-        max(before.gflops_bf16, after.gflops_bf16),
-        max(before.gb_per_s, after.gb_per_s),
-        after.threads,
-    )
+    machine = before.best(measure_machine())
     return machine, [
         Figure(case.name, own, limit(model, case, machine), theirs, taken.get(case.name))
         for case, own, theirs in figures

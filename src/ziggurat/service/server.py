@@ -50,6 +50,7 @@ from ziggurat.service.moderation.judges import Moderator
 from ziggurat.service.openapi import describe_by_hand, errors
 from ziggurat.service.protocols import ChatLike, JudgeLike
 from ziggurat.service.responses.endpoint import response_routes
+from ziggurat.service.responses.kept import kept_response_routes
 from ziggurat.service.responses.store import ResponseStore
 from ziggurat.service.upstream.servers import Upstream, Upstreams
 
@@ -111,6 +112,7 @@ def create_app(
     for routes in (model_routes, chat_completion_routes, completion_routes, embedding_routes, score_routes):
         app.include_router(routes(shelf, limits, elsewhere), responses=errors())
     app.include_router(response_routes(shelf, limits, elsewhere, store), responses=errors())
+    app.include_router(kept_response_routes(store), responses=errors())
     app.include_router(moderation_routes(moderator, limits, elsewhere), responses=errors())
     app.include_router(chat_routes(shelf), responses=errors())
     app.include_router(health_routes(shelf, moderator), responses=errors())

@@ -20,13 +20,13 @@ from ziggurat.errors import RunError
 from ziggurat.evaluation.plots import Series, line_plot
 from ziggurat.evaluation.report import Table
 from ziggurat.evaluation.statistics import Interval
-from ziggurat.model.heads import RewardModel
-from ziggurat.model.hub import load_model, load_scalar
+from ziggurat.model.hub import load_model
 from ziggurat.model.transformer import Transformer
 from ziggurat.places import model_folder
 from ziggurat.records import Comparison
 from ziggurat.runs import Run
 from ziggurat.stages.comparison_batches import render_comparisons
+from ziggurat.stages.judge import Judge
 from ziggurat.stages.plan import Speeds, Work
 from ziggurat.stages.report_card import score_comparisons
 from ziggurat.tokenizer.bpe import Tokenizer
@@ -159,8 +159,6 @@ def load_policy(run: Path) -> Policy:
 
 def score_held_out(run: Path, held: Sequence[Comparison]) -> list[list[float]]:
     """A reward model's scores of every completion, by comparison."""
-    folder = model_folder(run)
-    model, tokenizer = load_scalar(folder, dtype=choose_dtype("auto")[0]), Tokenizer.load(folder)
-    assert isinstance(model, RewardModel)
-    scored = render_comparisons(held, ChatTemplate(tokenizer), model.body.config.context)
-    return score_comparisons(model, scored, tokenizer.pad_id)
+    judge = Judge.load(run)
+    scored = render_comparisons(held, judge.template, judge.context)
+    return score_comparisons(judge.model, scored, judge.tokenizer.pad_id)

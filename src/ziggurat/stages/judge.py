@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from ziggurat.errors import ModelFolderError
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub.load import load_scalar
@@ -28,13 +30,13 @@ class Judge:
         self.template = ChatTemplate(tokenizer)
 
     @classmethod
-    def load(cls, name_or_path: str | Path) -> Judge:
-        """The reward model of a run, a checkpoint or a folder.
+    def load(cls, name_or_path: str | Path, dtype: torch.dtype | None = None) -> Judge:
+        """The reward model of a run, a checkpoint or a folder, computing in what is best here unless `dtype` says.
 
         Raises ModelFolderError for a language model, and for a critic: it has no scale of its own.
         """
         folder = model_folder(name_or_path)
-        model = load_scalar(folder, dtype=choose_dtype()[0])
+        model = load_scalar(folder, dtype=dtype or choose_dtype()[0])
         if not isinstance(model, RewardModel):
             raise ModelFolderError(f"{folder} holds a critic; name the run of a reward stage.")
         return cls(model, Tokenizer.load(folder))
@@ -48,9 +50,9 @@ class Judge:
     def parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
-    def rows(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
-        """Ids of conversations that end on an answer; ContextError names the first that is too long."""
-        return render_scored(conversations, self.template, self.context, "pair")
+    def rows(self, conversations: Sequence[Sequence[Message]], what: str = "pair") -> list[list[int]]:
+        """Ids of conversations that end on an answer; ContextError names the first `what` that is too long."""
+        return render_scored(conversations, self.template, self.context, what)
 
     def score(self, rows: Sequence[Sequence[int]]) -> list[float]:
         """One reward for each of `rows`, in their order."""

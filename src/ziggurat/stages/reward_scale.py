@@ -18,14 +18,13 @@ import torch
 
 from ziggurat.console import err
 from ziggurat.model.heads import RewardModel
-from ziggurat.model.hub import load_model, load_scalar
+from ziggurat.model.hub import load_model
 from ziggurat.model.transformer import set_compute_dtype
-from ziggurat.places import model_folder
 from ziggurat.records import Demonstration, Message
 from ziggurat.stages.comparison_batches import conversation, render_scored
+from ziggurat.stages.judge import Judge
 from ziggurat.stages.report_card import score_rows
 from ziggurat.stages.rollouts import render_prompts, roll_out
-from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.precision import choose_dtype
 
@@ -105,16 +104,12 @@ def gold_from_reward_model(
 
     The callable takes a sampler (with `complete_many`) and returns the mean reward of its greedy answers.
     """
-    folder = model_folder(reward_model)
-    template = ChatTemplate(Tokenizer.load(folder))
-    model = load_scalar(folder)
-    assert isinstance(model, RewardModel)
+    judge = Judge.load(reward_model, torch.float32)
     asked = list(prompts)
 
     def gold(sampler: Any) -> float:
         answers: list[str] = sampler.complete_many(asked)
         talks = [conversation(prompt, text) for prompt, text in zip(asked, answers, strict=True)]
-        rows = render_scored(talks, template, model.body.config.context, "completion")
-        return statistics.fmean(score_rows(model, rows, template.tokenizer.pad_id))
+        return statistics.fmean(judge.score(judge.rows(talks, "completion")))
 
     return gold

@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ziggurat.engine.params import SamplingParams
-from ziggurat.model.heads import RewardModel
-from ziggurat.model.hub import load_scalar
-from ziggurat.places import model_folder
 from ziggurat.records import Prompt
 from ziggurat.runs import Run
 from ziggurat.stages import sft as stage2
 from ziggurat.stages.climb import load_policy
-from ziggurat.stages.comparison_batches import conversation, render_scored
-from ziggurat.stages.report_card import score_rows
+from ziggurat.stages.comparison_batches import conversation
+from ziggurat.stages.judge import Judge
 from ziggurat.stages.sample import sample_from
 from ziggurat.town.climb import Climb
 from ziggurat.town.demonstrations import write_demonstrations
@@ -29,7 +26,6 @@ from ziggurat.town.documents import write_documents
 from ziggurat.town.exam import Item
 from ziggurat.town.examiner import MAX_ANSWER_TOKENS, Answers
 from ziggurat.town.grading import Grader
-from ziggurat.training.precision import choose_dtype
 
 PICKED_FROM = 4
 TEXT_DOCUMENTS = 10_000  # mixed in: more than is read
@@ -56,9 +52,7 @@ def _last_row(run: Path) -> dict[str, Any]:
 
 def best_of(climb: Climb, items: Sequence[Item], grader: Grader) -> Answers:
     """Of the stage-2 model's answers to each question, the one that the reward model likes best."""
-    policy, judge = load_policy(climb.runs["sft"]), climb.runs[f"reward-{climb.work.rounds}"]
-    reward = load_scalar(model_folder(judge), dtype=choose_dtype("auto")[0])
-    assert isinstance(reward, RewardModel)
+    policy, judge = load_policy(climb.runs["sft"]), Judge.load(climb.runs[f"reward-{climb.work.rounds}"])
     prompts = [Prompt(prompt=list(item.question.messages)) for item in items]
     params = SamplingParams(max_tokens=MAX_ANSWER_TOKENS, seed=climb.seed)
     sampled = sample_from(policy.model, policy.template, prompts, PICKED_FROM, params)
@@ -68,8 +62,7 @@ def best_of(climb: Climb, items: Sequence[Item], grader: Grader) -> Answers:
         for prompt, texts in zip(prompts, drawn, strict=True)
         for text in texts
     ]
-    rows = render_scored(conversations, policy.template, policy.model.config.context, "answer")
-    scores = iter(score_rows(reward, rows, policy.tokenizer.pad_id))
+    scores = iter(judge.score(judge.rows(conversations, "answer")))
     chosen = [max((next(scores), text) for text in texts)[1] for texts in drawn]
     grades = [grader.grade(item.question, text) for item, text in zip(items, chosen, strict=True)]
     return Answers("best_of", list(items), chosen, grades)

@@ -50,6 +50,15 @@ class Machine:
     gb_per_s: float
     threads: int
 
+    def best(self, other: Machine) -> Machine:
+        """The better figure of two measurements: whatever disturbed one made it worse."""
+        return Machine(
+            max(self.gflops_fp32, other.gflops_fp32),
+            max(self.gflops_bf16, other.gflops_bf16),
+            max(self.gb_per_s, other.gb_per_s),
+            other.threads,
+        )
+
     @property
     def gflops(self) -> float:
         """GFLOP/s in the dtype that `choose_dtype("auto")` chooses."""

@@ -1,16 +1,16 @@
-"""`/v1/responses`: create (whole, streamed or in the background), read, cancel, delete; input items and input tokens.
+"""`/v1/responses`: create (whole, streamed or in the background), count input tokens; kept.py has the rest.
 
-Differs from OpenAI's in one default: nothing is kept unless `store: true` asks for it. See responses_store.py for what
-is kept and how long, responses_body.py for what is read.
+Differs from OpenAI's in one default: nothing is kept unless `store: true` asks for it. See store.py for what is kept
+and how long, body.py for what is read.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import anyio.to_thread
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from ziggurat.engine.params import SamplingParams
@@ -55,7 +55,7 @@ def response_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams, store: R
             cache_salt=owner,
         )
         before = store.conversation(owner, body.previous_response_id)
-        prepared = await prepare(body, served, [*before, *items], params)
+        prepared = await _prepare(body, served, [*before, *items], params, limits)
         (ticket,) = admit(request, served, [prepared])
         reply = Reply(body, served.worker.chat, ticket)
         if body.store:
@@ -64,39 +64,10 @@ def response_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams, store: R
             store.write(reply)
             return JSONResponse(reply.as_json())
         try:
-            return await _answer(request, reply)
+            return await _answer(request, reply, limits)
         except BaseException:
             store.forget(reply.id)  # its client never heard of it
             raise
-
-    async def _answer(request: Request, reply: Reply) -> Response:
-        if not reply.body.stream:
-            (reply.tally,) = await gather(request, [reply.ticket])
-            reply.end()
-            return JSONResponse(reply.as_json())
-        answer = await stream(
-            request,
-            reply.ticket,
-            pieces=reply.pieces,
-            tail=reply.tail,
-            failed=reply.failed,
-            keepalive_s=limits.keepalive_s,
-        )
-        _end_with_its_client(reply)
-        return answer
-
-    async def prepare(
-        body: InputBody, served: Served, items: list[dict[str, Any]], params: SamplingParams
-    ) -> RequestLike:
-        tools, form, chat = body.tool_list(), body.form(), served.worker.chat
-        if tools and not chat.uses_tools:
-            raise no_tools(body.model)
-        messages = to_conversation(body.instructions, items, limits)
-        stops = body.stops if isinstance(body, ResponseBody) else []
-        fit = body.truncation == "auto"
-        return await anyio.to_thread.run_sync(
-            lambda: chat.prepare(messages, params, stop=stops, fit=fit, tools=tools, form=form)
-        )
 
     @routes.post("/input_tokens", **takes(InputBody))
     async def input_tokens(request: Request) -> Response:
@@ -106,55 +77,42 @@ def response_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams, store: R
         body = InputBody.model_validate_json(raw)
         served = shelf[body.model]
         before = store.conversation(salt_of(request), body.previous_response_id)
-        prepared = await prepare(body, served, [*before, *listed(body.input)], SamplingParams())
+        items = [*before, *listed(body.input)]
+        prepared = await _prepare(body, served, items, SamplingParams(), limits)
         return JSONResponse({"object": "response.input_tokens", "input_tokens": len(prepared.ids)})
 
-    @routes.get("/{response_id}")
-    async def read(request: Request, response_id: str, stream: bool = False) -> dict[str, Any]:
-        kept = store.get(salt_of(request), response_id)
-        if stream:
-            message = (
-                "a response is streamed only when it is created; leave out stream to read it as it stands."
-            )
-            raise ApiError(400, message, param="stream")
-        return kept.reply.as_json()
-
-    @routes.post("/{response_id}/cancel")
-    async def cancel(request: Request, response_id: str) -> dict[str, Any]:
-        """Stop writing; what has come stays. One that has ended is returned as it is, however often it is asked."""
-        kept = store.get(salt_of(request), response_id)
-        store.cancel(kept.reply)
-        return kept.reply.as_json()
-
-    @routes.delete("/{response_id}")
-    async def delete(request: Request, response_id: str) -> dict[str, Any]:
-        kept = store.get(salt_of(request), response_id)
-        store.cancel(kept.reply)
-        store.forget(response_id)
-        return {"id": response_id, "object": "response", "deleted": True}
-
-    @routes.get("/{response_id}/input_items")
-    async def input_items(
-        request: Request,
-        response_id: str,
-        limit: Annotated[int, Query(ge=1, le=100)] = 20,
-        order: Literal["asc", "desc"] = "desc",
-        after: str | None = None,
-    ) -> dict[str, Any]:
-        """The items of this response's own request; those before it are at `previous_response_id`."""
-        items = list(store.get(salt_of(request), response_id).input)
-        if order == "desc":
-            items.reverse()
-        if after is not None:
-            places = [i for i, item in enumerate(items) if item["id"] == after]
-            if not places:
-                raise ApiError(400, f'"{after[:100]}" is no item of {response_id}.', param="after")
-            items = items[places[0] + 1 :]
-        page = items[:limit]
-        ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
-        return {"object": "list", "data": page, **ends, "has_more": len(items) > limit}
-
     return routes
+
+
+async def _prepare(
+    body: InputBody, served: Served, items: list[dict[str, Any]], params: SamplingParams, limits: Limits
+) -> RequestLike:
+    tools, form, chat = body.tool_list(), body.form(), served.worker.chat
+    if tools and not chat.uses_tools:
+        raise no_tools(body.model)
+    messages = to_conversation(body.instructions, items, limits)
+    stops = body.stops if isinstance(body, ResponseBody) else []
+    fit = body.truncation == "auto"
+    return await anyio.to_thread.run_sync(
+        lambda: chat.prepare(messages, params, stop=stops, fit=fit, tools=tools, form=form)
+    )
+
+
+async def _answer(request: Request, reply: Reply, limits: Limits) -> Response:
+    if not reply.body.stream:
+        (reply.tally,) = await gather(request, [reply.ticket])
+        reply.end()
+        return JSONResponse(reply.as_json())
+    answer = await stream(
+        request,
+        reply.ticket,
+        pieces=reply.pieces,
+        tail=reply.tail,
+        failed=reply.failed,
+        keepalive_s=limits.keepalive_s,
+    )
+    _end_with_its_client(reply)
+    return answer
 
 
 def _for_elsewhere(upstreams: Upstreams, raw: bytes) -> bytes:
