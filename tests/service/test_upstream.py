@@ -87,6 +87,35 @@ def test_one_that_is_not_there_is_a_503_and_hides_nobody(serving: Serving) -> No
         assert (told.status_code, told.headers["retry-after"]) == (503, "5")
 
 
+def test_what_it_says_of_when_to_come_back_is_handed_on_with_its_refusal(
+    serving: Serving, tmp_path: Path
+) -> None:
+    """Its key is used up: who asked us hears for how long. Nothing else of its headers passes."""
+    far = FastAPI()
+    said = {"Retry-After": "7", "x-ratelimit-remaining-requests": "0", "x-inside": "secret", "set-cookie": "a=b"}
+
+    @far.post("/v1/chat/completions")
+    async def refuse() -> Response:
+        return JSONResponse({"error": {"message": "slow down"}}, 429, said)
+
+    keys = tmp_path / "keys.jsonl"
+    key = {"authorization": f"Bearer {new_key(keys, 'ana', requests_per_minute=50)}"}
+    body = {"model": "busy/x", "messages": [{"role": "user", "content": "x"}]}
+    with serving(far) as there:
+        busy = [Upstream("busy", f"{there}/v1")]
+        with serving(create_app({}, upstreams=busy)) as address:
+            for stream in (False, True):
+                told = httpx.post(f"{address}/v1/chat/completions", json={**body, "stream": stream})
+                assert (told.status_code, told.json()["error"]["message"]) == (429, "slow down")
+                assert (told.headers["retry-after"], told.headers["x-ratelimit-remaining-requests"]) == ("7", "0")
+                assert not {"x-inside", "set-cookie"} & set(told.headers)
+        busy = [Upstream("busy", f"{there}/v1")]
+        with serving(create_app({}, keyring=Keyring(keys), upstreams=busy)) as address:
+            told = httpx.post(f"{address}/v1/chat/completions", json=body, headers=key)
+            assert told.headers["retry-after"] == "7"
+            assert told.headers["x-ratelimit-remaining-requests"] == "49", "of the key here"
+
+
 @pytest.mark.parametrize("text", ["cluster", "=http://a", "a b=http://a", "a=ftp://b"])
 def test_what_is_no_upstream_is_said(text: str) -> None:
     with pytest.raises(UsageError, match="NAME=URL"):
@@ -201,6 +230,22 @@ def test_a_client_that_leaves_pays_for_what_was_written_and_frees_its_place(
     assert 5 < near.counted("generation") < 100
     assert near.counted("prompt") == pytest.approx(len(json.dumps(body)) / 4, abs=20), "a guess"
     assert near.used() < 400
+    chat.answer, chat.delay_s = echo, 0
+    assert near.post().status_code == 200, "a key with one answer at once has it back"
+
+
+def test_a_client_that_leaves_before_a_whole_answer_is_hung_up_on_over_there(
+    near: Metered, chat: FakeChat
+) -> None:
+    """Without a stream nothing is sent until the end, so nothing but its own disconnect tells that it has left."""
+    chat.answer, chat.delay_s = saying(*["word "] * 400), 0.02
+    body = {"model": FAR, "messages": [{"role": "user", "content": LONG}], "max_tokens": 400}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{near.address}/v1/chat/completions", json=body, headers=near.headers, timeout=0.5)
+    wait_until(lambda: chat.closed == 1)
+    assert chat.told < 200, "400 had it been written to its end"
+    wait_until(lambda: near.counted("prompt") > 0)
+    assert near.counted("prompt") == pytest.approx(len(json.dumps(body)) / 4, abs=20), "a guess"
     chat.answer, chat.delay_s = echo, 0
     assert near.post().status_code == 200, "a key with one answer at once has it back"
 

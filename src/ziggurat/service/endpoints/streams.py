@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.responses import StreamingResponse
@@ -20,6 +20,7 @@ from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.problems import ApiError, describe
 from ziggurat.service.protocols import DeltaLike
 
+R = TypeVar("R")
 KEEPALIVE = b": waiting\n\n"
 DONE = b"data: [DONE]\n\n"
 
@@ -91,6 +92,21 @@ def timings(ticket: Ticket, tally: Tally) -> dict[str, float]:
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def while_there(request: Request, work: Coroutine[Any, Any, R]) -> R:
+    """What `work` returns; it is cancelled, and has ended, when its client went away first."""
+    working = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ApiError(499, "The client went away before its answer began.")
+        return working.result()
+    finally:
+        gone.cancel()
+        working.cancel()
+        await asyncio.wait({working})
 
 
 async def _race(ticket: Ticket, gone: asyncio.Task[None], timeout_s: float) -> tuple[bool, DeltaLike | None]:

@@ -75,8 +75,10 @@ class Meter:
         self._told = True
         return True
 
-    def close(self) -> None:
-        """Settle; nothing was used if no answer began. The second time nothing happens."""
+    def close(self, *, left: bool = False) -> None:
+        """Settle; the second time nothing happens. Nothing was used if no answer began, unless the client has `left`:
+        its prompt was worked on until then."""
+        self._begun |= left
         reserved, self._reserved = self._reserved, None
         if reserved is None:
             return

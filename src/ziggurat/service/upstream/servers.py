@@ -4,12 +4,15 @@
 
 Its models appear in `/v1/models` as `cluster/<their id>`; a request for one is passed on as it came, with the model's
 own id and the upstream's key (`ZIGGURAT_UPSTREAM_CLUSTER_KEY`), and its answer comes back as it is written. What a
-client sent as its key stays here. An upstream that cannot be reached is a 503, one that fails while it answers ends the
-stream with an error event. What is asked and written there counts as what is here (`meter.py`).
+client sent as its key stays here. A client that goes away is hung up on over there as well, whether or not it asked for
+a stream. An upstream that cannot be reached is a 503, one that fails while it answers ends the stream with an error
+event; one that refuses is quoted, with what it says of when to come back. What is asked and written there counts as
+what is here (`meter.py`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -23,7 +26,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ziggurat.errors import UsageError
-from ziggurat.service.endpoints.streams import DONE, event
+from ziggurat.service.endpoints.streams import DONE, event, while_there
 from ziggurat.service.problems import ApiError, error_body
 from ziggurat.service.protocols import Watcher
 from ziggurat.service.upstream.meter import Meter
@@ -32,6 +35,11 @@ LISTED_S = 30.0
 """How long a list of models is believed."""
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 LIST_TIMEOUT_S = 3.0
+
+QUOTED = ("retry-after", "retry-after-ms", "x-should-retry") + tuple(
+    f"x-ratelimit-{figure}-{what}" for figure in ("limit", "remaining", "reset") for what in ("requests", "tokens")
+)
+"""Headers of a refusal that its client is told. Where keys are asked for here, the gate puts our limits over theirs."""
 
 
 class Upstream:
@@ -90,9 +98,11 @@ class Upstream:
                     self._refuses_usage = answer.is_success
             kind = answer.headers.get("content-type", "application/json")
             if not kind.startswith("text/event-stream"):
-                return await self._whole(answer, meter)
-        except BaseException:
-            meter.close()
+                whole = await self._whole(answer, meter)
+                meter.close()
+                return whole
+        except BaseException as error:
+            meter.close(left=isinstance(error, asyncio.CancelledError))
             raise
         return _FarStream(self, answer, meter)
 
@@ -119,11 +129,11 @@ class Upstream:
             return JSONResponse(error_body(503, f"The server behind {self.name} gave no answer."), 503)
         finally:
             await answer.aclose()
-            meter.close()
         status = answer.status_code
         if status >= 400 and not (isinstance(told, dict) and isinstance(told.get("error"), dict)):
             told = error_body(status, f"The server behind {self.name} refused the request.")
-        return JSONResponse(told, 503 if status in (401, 403) or status >= 500 else status)
+        quoted = {name: answer.headers[name] for name in QUOTED if status >= 400 and name in answer.headers}
+        return JSONResponse(told, 503 if status in (401, 403) or status >= 500 else status, quoted)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -174,7 +184,8 @@ class Upstreams:
             return None
         upstream, body = found
         meter = Meter(request, raw, body, upstream.label(str(body["model"])), self.watcher)
-        return await upstream.forward(request.url.path.removeprefix("/v1"), body, meter)
+        path = request.url.path.removeprefix("/v1")
+        return await while_there(request, upstream.forward(path, body, meter))
 
     def of(self, raw: bytes) -> tuple[Upstream, dict[str, Any]] | None:
         """Who answers this body, and the body; None if it is for us (or is no JSON: then we refuse it)."""
