@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -231,41 +225,3 @@ def test_a_reader_who_stops_reading_does_not_stop_the_others(serving: Serving) -
         told = httpx.post(f"{address}/v1/chat/completions", json=asking(model="m"), timeout=20)
         assert told.json()["choices"][0]["message"]["content"] == "heard"
         deaf.close()
-
-
-@pytest.mark.slow
-def test_sigterm_lets_running_answers_finish(tmp_path: Path) -> None:
-    """A real process: what was begun is finished, what comes later is refused, and it ends by itself."""
-    script = tmp_path / "serve.py"
-    script.write_text(
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from tests.service.fakes import FakeChat, saying\n"
-        "from ziggurat.service.server import create_app, listen, run_app\n"
-        "chat = FakeChat(saying(*['a '] * 30), delay_s=0.1)\n"
-        "run_app(create_app({'m': chat}), listen('127.0.0.1', 0), lambda at: print(at, flush=True))\n"
-    )
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(root)], stdout=subprocess.PIPE, text=True, env=os.environ.copy()
-    )
-    try:
-        assert process.stdout is not None
-        address = process.stdout.readline().strip()
-        heard: list[str] = []
-
-        def ask() -> None:
-            told = httpx.post(
-                f"{address}/v1/chat/completions", json=asking(model="m", max_tokens=40), timeout=20
-            )
-            heard.append(told.json()["choices"][0]["message"]["content"])
-
-        asking_thread = threading.Thread(target=ask)
-        asking_thread.start()
-        wait_until(lambda: httpx.get(f"{address}/health").json()["models"]["m"]["running"] == 1)
-        process.send_signal(signal.SIGTERM)
-        asking_thread.join(15)
-        assert heard == ["a " * 30]
-        assert process.wait(10) in (0, -signal.SIGTERM)
-    finally:
-        process.kill()
-        process.communicate()

@@ -92,7 +92,12 @@ def test_what_it_says_of_when_to_come_back_is_handed_on_with_its_refusal(
 ) -> None:
     """Its key is used up: who asked us hears for how long. Nothing else of its headers passes."""
     far = FastAPI()
-    said = {"Retry-After": "7", "x-ratelimit-remaining-requests": "0", "x-inside": "secret", "set-cookie": "a=b"}
+    said = {
+        "Retry-After": "7",
+        "x-ratelimit-remaining-requests": "0",
+        "x-inside": "secret",
+        "set-cookie": "a=b",
+    }
 
     @far.post("/v1/chat/completions")
     async def refuse() -> Response:
@@ -107,7 +112,10 @@ def test_what_it_says_of_when_to_come_back_is_handed_on_with_its_refusal(
             for stream in (False, True):
                 told = httpx.post(f"{address}/v1/chat/completions", json={**body, "stream": stream})
                 assert (told.status_code, told.json()["error"]["message"]) == (429, "slow down")
-                assert (told.headers["retry-after"], told.headers["x-ratelimit-remaining-requests"]) == ("7", "0")
+                assert (told.headers["retry-after"], told.headers["x-ratelimit-remaining-requests"]) == (
+                    "7",
+                    "0",
+                )
                 assert not {"x-inside", "set-cookie"} & set(told.headers)
         busy = [Upstream("busy", f"{there}/v1")]
         with serving(create_app({}, keyring=Keyring(keys), upstreams=busy)) as address:

@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Unpack
 
 import uvicorn
@@ -33,6 +32,7 @@ from ziggurat.service.access.gate import Gate
 from ziggurat.service.access.guard import Guard, is_loopback
 from ziggurat.service.access.keys import Keyring
 from ziggurat.service.access.patience import PatientProtocol
+from ziggurat.service.drain import DRAIN_S, Drain, DrainingServer
 from ziggurat.service.endpoints.admin import admin_routes
 from ziggurat.service.endpoints.chat_api import chat_routes
 from ziggurat.service.endpoints.chat_completions import chat_completion_routes
@@ -66,9 +66,6 @@ EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound unaske
 MATRIX_SHAPES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256", "LRU_CACHE_CAPACITY": "256"}
 """oneDNN and its binding in torch keep a compiled product for each shape they met, 1,024 of them by default. Requests
 have all shapes: a server of a 0.2M model grew to 1.7 GiB in four minutes. What an operator has set stays."""
-
-SHUTDOWN_S = 30
-"""How long answers that were begun may be written on after Ctrl-C or SIGTERM; a second one ends them now."""
 
 
 def create_app(
@@ -124,7 +121,7 @@ def create_app(
     app.add_middleware(Gate, keyring=keyring)
     app.add_middleware(Counted, metrics=metrics)  # outside the gate: who is refused counts too
     app.add_middleware(Guard, allowed_hosts=tuple(allowed_hosts), exposed=exposed)
-    app.state.drain = shelf.drain
+    app.state.drain = Drain(shelf, elsewhere)
     page, policy = chat_page()
 
     @app.get("/", include_in_schema=False)
@@ -180,36 +177,15 @@ def address_of(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's, saying when it can be reached, and telling the models when it drains."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], drain: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready, self._drain = ready, drain
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._drain()
-        super().handle_exit(sig, frame)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        if self.started:
-            self._ready()
-
-
-def run_app(app: FastAPI, listener: socket.socket, ready: Callable[[str], None]) -> None:
-    """Serve an application on a bound socket until Ctrl-C or SIGTERM."""
+def run_app(
+    app: FastAPI, listener: socket.socket, ready: Callable[[str], None], *, drain_s: float = DRAIN_S
+) -> None:
+    """Serve an application on a bound socket until Ctrl-C or SIGTERM; `drain_s`: see drain.py."""
     config = uvicorn.Config(
-        app,
-        http=PatientProtocol,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=SHUTDOWN_S,
-        server_header=False,
+        app, http=PatientProtocol, log_level="warning", access_log=False, server_header=False
     )
     try:
-        drain = getattr(app.state, "drain", lambda: None)
-        _Server(config, lambda: ready(address_of(listener)), drain).run(sockets=[listener])
+        DrainingServer(config, app.state.drain, lambda: ready(address_of(listener)), drain_s).run([listener])
     except KeyboardInterrupt:
         pass
     finally:

@@ -195,11 +195,12 @@ class Shelf:
         for worker in self._workers():
             worker.draining = True
 
-    def close(self) -> None:
-        """Stop every model's thread. May be called twice."""
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Stop every model's thread, and wait so long for each; what it was writing ends with an error. May be called
+        twice."""
         self.drain()
         for worker in self._workers():
-            worker.close()
+            worker.close(timeout_s)
 
     def _workers(self) -> list[ModelWorker[Any]]:
         return [*(held.worker for held in self.all()), *self._retired]

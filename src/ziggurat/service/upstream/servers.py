@@ -25,9 +25,9 @@ from fastapi import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ziggurat.errors import UsageError
+from ziggurat.errors import BusyError, UsageError
 from ziggurat.service.endpoints.streams import DONE, event, while_there
-from ziggurat.service.problems import ApiError, error_body
+from ziggurat.service.problems import ApiError, error_body, response_for
 from ziggurat.service.protocols import Watcher
 from ziggurat.service.upstream.meter import Meter
 
@@ -36,9 +36,14 @@ LISTED_S = 30.0
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 LIST_TIMEOUT_S = 3.0
 
-QUOTED = ("retry-after", "retry-after-ms", "x-should-retry") + tuple(
-    f"x-ratelimit-{figure}-{what}" for figure in ("limit", "remaining", "reset") for what in ("requests", "tokens")
-)
+QUOTED = [
+    *("retry-after", "retry-after-ms", "x-should-retry"),
+    *(
+        f"x-ratelimit-{figure}-{what}"
+        for figure in ("limit", "remaining", "reset")
+        for what in ("requests", "tokens")
+    ),
+]
 """Headers of a refusal that its client is told. Where keys are asked for here, the gate puts our limits over theirs."""
 
 
@@ -52,6 +57,7 @@ class Upstream:
         self._listed: list[dict[str, Any]] = []
         self._listed_at = -LISTED_S
         self._refuses_usage = False  # of streams; found out by asking
+        self._closed = False
 
     @classmethod
     def parse(cls, text: str) -> Upstream:
@@ -111,12 +117,14 @@ class Upstream:
             sent = json.dumps(body, allow_nan=False).encode()  # what is no character is escaped
         except ValueError:
             raise ApiError(400, "The body holds a number that is none (NaN or infinite).") from None
+        if self._closed:
+            raise ApiError(503, self.lost("is closed"), retry_after_s=5)
         try:
             kind = {"content-type": "application/json"}
             request = self._client.build_request("POST", f"{self.url}{path}", content=sent, headers=kind)
             return await self._client.send(request, stream=True)
         except httpx.HTTPError:
-            message = f"The server behind {self.name} cannot be reached; try again in a moment."
+            message = self.lost("cannot be reached; try again in a moment")
             raise ApiError(503, message, retry_after_s=5) from None
 
     async def _whole(self, answer: httpx.Response, meter: Meter) -> Response:
@@ -126,7 +134,7 @@ class Upstream:
                 meter.whole(raw)
             told = json.loads(raw)
         except (httpx.HTTPError, ValueError):
-            return JSONResponse(error_body(503, f"The server behind {self.name} gave no answer."), 503)
+            return response_for(ApiError(503, self.lost("gave no answer")))
         finally:
             await answer.aclose()
         status = answer.status_code
@@ -135,7 +143,15 @@ class Upstream:
         quoted = {name: answer.headers[name] for name in QUOTED if status >= 400 and name in answer.headers}
         return JSONResponse(told, 503 if status in (401, 403) or status >= 500 else status, quoted)
 
+    def lost(self, how: str) -> str:
+        """Why there is no answer, or no more of it."""
+        if self._closed:
+            return "The server is shutting down; this answer was not finished."
+        return f"The server behind {self.name} {how}."
+
     async def close(self) -> None:
+        """Hang up; whoever is being answered from there gets an error. May be called twice."""
+        self._closed = True
         await self._client.aclose()
 
 
@@ -166,7 +182,7 @@ class _FarStream(StreamingResponse):
             if buffer and self.meter.event(buffer):
                 yield buffer
         except httpx.HTTPError:
-            yield event(error_body(503, f"The server behind {self.upstream.name} broke off."))
+            yield event(error_body(503, self.upstream.lost("broke off")))
             yield DONE
 
 
@@ -176,6 +192,7 @@ class Upstreams:
     def __init__(self, upstreams: Sequence[Upstream] = ()) -> None:
         self._by_name = {upstream.name: upstream for upstream in upstreams}
         self.watcher: Watcher | None = None
+        self.draining = False  # what was begun is answered, nothing more is taken
 
     async def answer(self, request: Request, raw: bytes) -> Response | None:
         """The answer from elsewhere to a request with this body; None if it is for us."""
@@ -183,6 +200,8 @@ class Upstreams:
         if found is None:
             return None
         upstream, body = found
+        if self.draining:
+            raise BusyError(f"The server is shutting down; {upstream.name} takes no new request.")
         meter = Meter(request, raw, body, upstream.label(str(body["model"])), self.watcher)
         path = request.url.path.removeprefix("/v1")
         return await while_there(request, upstream.forward(path, body, meter))
