@@ -46,7 +46,7 @@ def test_two_hundred_that_hang_up_leave_a_server_that_answers(address: str) -> N
     assert time.monotonic() - began < 5
 
     def idle() -> bool:
-        state = httpx.get(f"{address}/health").json()["models"][MODEL]
+        state = httpx.get(f"{address}/admin/health").json()["models"][MODEL]
         return bool(state["running"] == state["waiting"] == 0)
 
     wait_until(idle)

@@ -201,7 +201,7 @@ def test_hanging_up_stops_the_model(address: str, chat: FakeChat) -> None:
 
 def test_hanging_up_while_waiting_leaves_the_line(address: str, chat: FakeChat) -> None:
     chat.answer, chat.gate = saying("first"), threading.Semaphore(0)
-    health = f"{address}/health"
+    health = f"{address}/admin/health"
     first = threading.Thread(target=ask, args=(address,))
     first.start()
     wait_until(lambda: httpx.get(health).json()["models"]["town/ppo-1"]["running"])
@@ -215,7 +215,7 @@ def test_hanging_up_while_waiting_leaves_the_line(address: str, chat: FakeChat) 
 
 def test_the_line_is_bounded_and_a_full_one_answers_503(address: str, chat: FakeChat) -> None:
     chat.answer, chat.gate = saying("slow"), threading.Semaphore(0)
-    waiting = f"{address}/health"
+    waiting = f"{address}/admin/health"
     threads = [threading.Thread(target=ask, args=(address,)) for _ in range(3)]  # one runs, two wait
     threads[0].start()
     wait_until(lambda: httpx.get(waiting).json()["models"]["town/ppo-1"]["running"])

@@ -150,7 +150,7 @@ def test_a_client_that_leaves_frees_the_engine(address: str, chat: Chat) -> None
 
     asyncio.run(leave())
     for _ in range(200):
-        models = httpx.get(f"{address}/health").json()["models"]
+        models = httpx.get(f"{address}/admin/health").json()["models"]
         if models[MODEL]["running"] == 0:
             return
     raise AssertionError("still running")

@@ -51,7 +51,7 @@ class Process:
         return httpx.post(f"{self.address}/v1/chat/completions", json=body, timeout=30)
 
     def writes(self) -> int:
-        told = httpx.get(f"{self.address}/health").json()["models"]["m"]
+        told = httpx.get(f"{self.address}/admin/health").json()["models"]["m"]
         return int(told["running"])
 
     def stop(self) -> None:

@@ -54,8 +54,19 @@ def test_without_a_key_nothing_but_health_and_the_page(address: str, key: str) -
     assert [httpx.get(f"{address}{p}").status_code for p in ("/", "/health", "/ready", "/version")] == [
         200
     ] * 4
+    assert httpx.get(f"{address}/health").json() == {"status": "ok"}, "and no detail"
+    assert httpx.get(f"{address}/ready").json() == {"status": "ready"}
     assert post(address, key + "x").status_code == 401
     assert post(address, key).status_code == 200
+
+
+def test_what_each_model_is_doing_is_for_admins(address: str, key: str, file: Path) -> None:
+    def ask(secret: str) -> httpx.Response:
+        return httpx.get(f"{address}/admin/health", headers={"authorization": f"bearer {secret}"})
+
+    assert (httpx.get(f"{address}/admin/health").status_code, ask(key).status_code) == (401, 403)
+    told = ask(new_key(file, "ops", admin=True)).json()
+    assert told["models"] == {"m": {"running": 0, "waiting": 0, "failed": False}}
 
 
 def test_every_answer_says_what_is_left_and_the_sixth_in_a_minute_is_refused(address: str, key: str) -> None:

@@ -143,7 +143,7 @@ def test_a_list_changes_while_the_server_runs_and_a_broken_one_changes_nothing(
         return bool(told.json()["results"][0]["flagged"])
 
     def health() -> Any:
-        return httpx.get(f"{address}/health").json()["moderation"]
+        return httpx.get(f"{address}/admin/health").json()["moderation"]
 
     assert (flagged("stab"), flagged("poison")) == (True, False)
     file.write_text("illicit:\n  - poison\n")

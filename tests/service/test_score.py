@@ -178,7 +178,7 @@ def test_it_is_listed_as_what_it_is_and_not_offered_to_talk_to(address: str) -> 
     assert httpx.get(f"{address}/v1/models/{NAME}").json() == listed[NAME]
     page = httpx.get(f"{address}/api/models").json()["models"]
     assert [model["name"] for model in page] == ["town/ppo-1"]
-    assert NAME in httpx.get(f"{address}/health").json()["models"]
+    assert NAME in httpx.get(f"{address}/admin/health").json()["models"]
 
 
 class HeldJudge(Judge):
@@ -209,7 +209,7 @@ def test_scores_are_computed_on_the_models_thread_and_the_line_is_bounded(
         asking[0].start()
         wait_until(lambda: len(held.threads) == 1)
         asking[1].start()
-        wait_until(lambda: httpx.get(f"{address}/health").json()["models"][NAME]["waiting"] == 1)
+        wait_until(lambda: httpx.get(f"{address}/admin/health").json()["models"][NAME]["waiting"] == 1)
         refused = post(address, text_1=QUESTION, text_2="By the canal.")
         assert (refused.status_code, "busy" in refused.json()["error"]["message"]) == (503, True)
         held.leave.release(len(asking))

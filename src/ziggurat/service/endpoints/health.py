@@ -1,14 +1,18 @@
-"""Is it alive, may it be asked, which version is it: for load balancers and people with a terminal."""
+"""Is it alive, may it be asked, which version is it: for load balancers and people with a terminal.
+
+These three need no key, so they tell nothing else. What each model is doing is told at `/admin/health`, to admins.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import anyio.to_thread
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse
 
 from ziggurat import __version__
+from ziggurat.service.access.gate import must_be_admin
 from ziggurat.service.models.shelf import Shelf
 from ziggurat.service.moderation.judges import Moderator
 from ziggurat.service.problems import RETRY_AFTER_S, error_body
@@ -17,10 +21,20 @@ from ziggurat.service.problems import RETRY_AFTER_S, error_body
 def health_routes(shelf: Shelf, moderator: Moderator) -> APIRouter:
     routes = APIRouter()
 
+    def alive(**detail: Any) -> JSONResponse:
+        failed = any(served.worker.failure is not None for served in shelf.all())
+        return JSONResponse({"status": "failed" if failed else "ok", **detail}, 503 if failed else 200)
+
     @routes.get("/health")
     async def health() -> JSONResponse:
         """200 while every model's thread can work, 503 once one has failed."""
-        models: dict[str, Any] = {
+        return alive()
+
+    @routes.get("/admin/health")
+    async def detail(request: Request) -> JSONResponse:
+        """The same, model by model and judge by judge; for admins."""
+        must_be_admin(request)
+        models = {
             served.card.name: {
                 "running": served.worker.running,
                 "waiting": served.worker.waiting,
@@ -28,13 +42,8 @@ def health_routes(shelf: Shelf, moderator: Moderator) -> APIRouter:
             }
             for served in shelf.all()
         }
-        failed = any(model["failed"] for model in models.values())
-        status = "failed" if failed else "ok"
         moderation = await anyio.to_thread.run_sync(moderator.status) if moderator.judges else {}
-        return JSONResponse(
-            {"status": status, "version": __version__, "models": models, "moderation": moderation},
-            503 if failed else 200,
-        )
+        return alive(version=__version__, models=models, moderation=moderation)
 
     @routes.get("/ready")
     async def ready() -> JSONResponse:

@@ -11,7 +11,7 @@ of the text and no faster, whatever a client sends; letters match in either case
 that category, every other has 0: the list knows its own words and nothing else.
 
 The file is read again when it changed. One that is broken or gone leaves the last good list in force; the log says so
-once, and `/health` says `stale` until it is mended.
+once, and `/admin/health` says `stale` until it is mended.
 """
 
 from __future__ import annotations
