@@ -22,7 +22,7 @@ from ziggurat.service.endpoints.bodies import MaxTokens, OpenAITurn, read_raw, t
 from ziggurat.service.endpoints.logprobs import chat_logprobs, prompt_logprobs
 from ziggurat.service.endpoints.sampling import SamplingBody, as_schema
 from ziggurat.service.endpoints.streams import DONE, Choice, Tally, event, gather, stream
-from ziggurat.service.endpoints.tools import ToolCall, no_tools, read_calls
+from ziggurat.service.endpoints.tools import Mode, ToolCall, ToolChoice, no_tools, read_calls
 from ziggurat.service.limits import Limits
 from ziggurat.service.models.shelf import Served, Shelf
 from ziggurat.service.openapi import takes
@@ -48,6 +48,7 @@ class Function(BaseModel):
     name: ToolName
     description: str | None = None
     parameters: dict[str, Any] | None = None
+    strict: bool | None = None
 
 
 class Tool(BaseModel):
@@ -62,6 +63,18 @@ class NamedFunction(BaseModel):
 class NamedTool(BaseModel):
     type: Literal["function"]
     function: NamedFunction
+
+
+class Allowed(BaseModel):
+    mode: Literal["auto", "required"] = "auto"
+    tools: Annotated[list[NamedTool], Field(min_length=1, max_length=128)]
+
+
+class AllowedTools(BaseModel):
+    """Only these of the tools."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: Allowed
 
 
 class JsonSchema(BaseModel):
@@ -90,7 +103,7 @@ class ChatCompletionBody(SamplingBody):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: Mode | NamedTool | AllowedTools | None = None
     response_format: ResponseFormat | None = None
 
     @model_validator(mode="after")
@@ -101,30 +114,31 @@ class ChatCompletionBody(SamplingBody):
                 raise ValueError(f"{name} is not supported by this server yet; leave it out")
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
-        if isinstance(self.tool_choice, NamedTool):
-            name = self.tool_choice.function.name
-            if name not in [tool.function.name for tool in self.tools or ()]:
-                raise ValueError(f"tool_choice names {name}, which is not among tools")
-        elif self.tool_choice == "required" and not self.tools:
-            raise ValueError("tool_choice is required and there are no tools")
+        self.choice.check(self.functions)
         return self
 
+    @property
+    def functions(self) -> list[dict[str, Any]]:
+        return [tool.function.model_dump() for tool in self.tools or ()]
+
+    @property
+    def choice(self) -> ToolChoice:
+        said = self.tool_choice
+        if isinstance(said, NamedTool):
+            return ToolChoice("required", (said.function.name,))
+        if isinstance(said, AllowedTools):
+            names = tuple(tool.function.name for tool in said.allowed_tools.tools)
+            return ToolChoice(said.allowed_tools.mode, names, hides=True)
+        return ToolChoice(said or "auto")
+
     def form(self) -> Form | None:
-        if self.tools and self.tool_choice == "required":
-            return Form.call([tool.function.model_dump() for tool in self.tools])
-        if isinstance(self.tool_choice, NamedTool):
-            name = self.tool_choice.function.name
-            chosen = [t.function.model_dump() for t in self.tools or () if t.function.name == name]
-            return Form.call(chosen)
+        return self.choice.form(self.functions) or self._form_of_text()
+
+    def _form_of_text(self) -> Form | None:
         wanted = self.response_format
         if wanted is None or wanted.type == "text":
             return super().form()
         return as_schema({"type": "object"} if wanted.json_schema is None else wanted.json_schema.schema_)
-
-    def tool_list(self) -> list[dict[str, Any]] | None:
-        if not self.tools or self.tool_choice == "none":
-            return None
-        return [tool.model_dump(exclude_none=True) for tool in self.tools]
 
 
 def chat_completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> APIRouter:
@@ -138,7 +152,7 @@ def chat_completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -
         body = ChatCompletionBody.model_validate_json(raw)
         served = shelf[body.model]
         served.worker.check_room()
-        tools = body.tool_list()
+        tools = body.choice.told(body.functions)
         if tools and not served.worker.chat.uses_tools:
             raise no_tools(body.model)
         messages = to_messages(body.messages, limits)

@@ -1,4 +1,4 @@
-"""Tool calls: from what the model wrote to OpenAI's shape.
+"""Tools: which may be called, and calls from what the model wrote to OpenAI's shape.
 
 A model that was taught tools writes a call as `{"name": ..., "arguments": {...}}` after its tool token. What it wrote
 may be cut off (the token limit) or not be JSON; then the arguments are handed on as they stand, as OpenAI does, and the
@@ -12,12 +12,54 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from ziggurat.dialogue.forms import Form
 from ziggurat.service.problems import ApiError
 
 _NAME = re.compile(r'^\s*\{\s*"name"\s*:\s*"([^"]*)"')
 _ARGUMENTS = re.compile(r'"arguments"\s*:\s*')
+
+
+Mode = Literal["none", "auto", "required"]
+Functions = Sequence[dict[str, Any]]
+"""`{"name", "description", "parameters", ...}` each, of either of OpenAI's APIs."""
+
+
+@dataclass(frozen=True)
+class ToolChoice:
+    """What `tool_choice` says, however its API spells it."""
+
+    mode: Mode = "auto"
+    names: tuple[str, ...] = ()  # only these may be called; none named: all of them
+    hides: bool = False  # the model is not told of the others
+
+    def check(self, functions: Functions) -> None:
+        """ValueError if it asks for what is not there."""
+        known = [function["name"] for function in functions]
+        if strange := [name for name in self.names if name not in known]:
+            raise ValueError(f"tool_choice names {strange[0]}, which is not among tools")
+        if self.mode == "required" and not known:
+            raise ValueError("tool_choice is required and there are no tools")
+
+    def told(self, functions: Functions) -> list[dict[str, Any]] | None:
+        """The tools that the model is told of, as its template wants them."""
+        if self.mode == "none" or not functions:
+            return None
+        shown = self._allowed(functions) if self.hides else functions
+        return [{"type": "function", "function": _for_model(function)} for function in shown]
+
+    def form(self, functions: Functions) -> Form | None:
+        """What the answer must look like, if a call is required."""
+        return Form.call(self._allowed(functions)) if functions and self.mode == "required" else None
+
+    def _allowed(self, functions: Functions) -> Functions:
+        return [function for function in functions if not self.names or function["name"] in self.names]
+
+
+def _for_model(function: dict[str, Any]) -> dict[str, Any]:
+    """Without what is none of the model's business."""
+    return {key: value for key, value in function.items() if value is not None and key != "strict"}
 
 
 @dataclass(frozen=True)

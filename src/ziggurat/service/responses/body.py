@@ -15,6 +15,7 @@ from ziggurat.dialogue.forms import Form
 from ziggurat.service.endpoints.bodies import MaxTokens, ModelName
 from ziggurat.service.endpoints.chat_completions import ToolName
 from ziggurat.service.endpoints.sampling import SamplingBody, as_schema
+from ziggurat.service.endpoints.tools import Mode, ToolChoice
 from ziggurat.service.responses.items import Input
 
 NOT_BUILT = ("conversation", "prompt", "moderation")
@@ -37,11 +38,6 @@ class FunctionTool(BaseModel):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
-
-    def for_model(self) -> dict[str, Any]:
-        """As chat completions give it to the template."""
-        given = {"name": self.name, "description": self.description, "parameters": self.parameters}
-        return {"type": "function", "function": {k: v for k, v in given.items() if v is not None}}
 
 
 class NamedFunction(BaseModel):
@@ -89,7 +85,7 @@ class InputBody(BaseModel):
     instructions: str | None = None
     previous_response_id: str | None = None
     tools: Annotated[list[FunctionTool], Field(max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedFunction | AllowedTools | None = None
+    tool_choice: Mode | NamedFunction | AllowedTools | None = None
     text: TextOptions | None = None
     truncation: Literal["auto", "disabled"] | None = None
 
@@ -99,34 +95,28 @@ class InputBody(BaseModel):
         for name in NOT_BUILT:
             if extra.get(name) not in (None, False, 0, [], {}):
                 raise ValueError(f"{name} is not supported by this server; leave it out")
-        known = {tool.name for tool in self.tools or ()}
-        if strange := [name for name in self._chosen() if name not in known]:
-            raise ValueError(f"tool_choice names {strange[0]}, which is not among tools")
-        if self.tool_choice == "required" and not known:
-            raise ValueError("tool_choice is required and there are no tools")
+        self.choice.check(self.functions)
         return self
 
-    def _chosen(self) -> list[str]:
-        """The functions that tool_choice names."""
-        if isinstance(self.tool_choice, NamedFunction):
-            return [self.tool_choice.name]
-        if isinstance(self.tool_choice, AllowedTools):
-            return [tool.name for tool in self.tool_choice.tools]
-        return []
+    @property
+    def functions(self) -> list[dict[str, Any]]:
+        """As chat completions spells them."""
+        return [tool.model_dump(exclude={"type"}) for tool in self.tools or ()]
 
-    def tool_list(self) -> list[dict[str, Any]] | None:
-        """The tools that the model is told of."""
-        if not self.tools or self.tool_choice == "none":
-            return None
-        allowed = self._chosen() if isinstance(self.tool_choice, AllowedTools) else None
-        return [tool.for_model() for tool in self.tools if allowed is None or tool.name in allowed]
+    @property
+    def choice(self) -> ToolChoice:
+        said = self.tool_choice
+        if isinstance(said, NamedFunction):
+            return ToolChoice("required", (said.name,))
+        if isinstance(said, AllowedTools):
+            return ToolChoice(said.mode, tuple(tool.name for tool in said.tools), hides=True)
+        return ToolChoice(said or "auto")
 
     def form(self) -> Form | None:
         """What the answer must look like, where that was asked for."""
-        must = self.tool_choice == "required" or isinstance(self.tool_choice, NamedFunction)
-        if must or (isinstance(self.tool_choice, AllowedTools) and self.tool_choice.mode == "required"):
-            names = self._chosen() or [tool.name for tool in self.tools or ()]
-            return Form.call([t.for_model()["function"] for t in self.tools or () if t.name in names])
+        return self.choice.form(self.functions) or self._form_of_text()
+
+    def _form_of_text(self) -> Form | None:
         wanted = self.text.format if self.text else None
         if wanted is None or wanted.type == "text":
             return None
