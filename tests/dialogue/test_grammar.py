@@ -98,3 +98,34 @@ def test_json_is_written_with_one_space_and_no_other(chat: Chat) -> None:
         "additionalProperties": False,
     }
     assert answer(chat, Form.schema(schema))[0] == json.dumps({"a": 1, "b": [2, 2]})
+
+
+def test_calls_are_held_from_where_they_begin_and_words_before_them_are_free(chat: Chat) -> None:
+    number = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    tools = [{"name": "add", "parameters": number, "strict": True}, {"name": "any", "parameters": number}]
+    mask, encode, tool = chat._forms.mask(Form.calls(tools)), chat.tokenizer.encode, chat._tool_id
+    assert tool is not None
+
+    def follow(text: str) -> None:
+        for token in encode(text):
+            allowed = mask.allowed()
+            assert allowed is None or allowed[token], (text, token)
+            assert mask.accept(token)
+
+    def may_come() -> set[int]:
+        allowed = mask.allowed()
+        assert allowed is not None
+        return set(allowed.nonzero().flatten().tolist())
+
+    follow('Good morning {"name": 7')
+    assert mask.allowed() is None
+    assert mask.accept(tool)
+    follow('{"name": "a')
+    assert {encode("d")[0], encode("n")[0]} <= may_come()
+    follow('dd", "arguments": {"n": ')
+    assert encode('"')[0] not in may_come(), "n is an integer"
+    follow("7}}")
+    assert may_come() == {tool, *chat._ends}, "another call, or the end"
+    assert mask.accept(tool)
+    follow('{"name": "any", "arguments": {"n": "any object"}}')
+    assert may_come() == {tool, *chat._ends}

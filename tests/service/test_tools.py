@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import openai
 import pytest
 from tests.service.tiny import MODEL, TOOLS, asking
 
+from ziggurat.dialogue.chat import Chat
+
 FUNCTIONS: list[Any] = [{"type": "function", "strict": False, **tool["function"]} for tool in TOOLS]
+
+
+def functions(*, strict: bool) -> Any:
+    return [{"type": "function", "function": {**tool["function"], "strict": strict}} for tool in TOOLS]
 
 
 def allowing(mode: str, name: str) -> Any:
@@ -60,3 +68,72 @@ def test_the_model_is_told_of_the_allowed_tools_alone(client: openai.OpenAI) -> 
 def test_allowed_tools_that_cannot_be_are_refused(client: openai.OpenAI, choice: Any, says: str) -> None:
     with pytest.raises(openai.BadRequestError, match=says):
         client.chat.completions.create(**asking(tools=TOOLS, tool_choice=choice))
+
+
+# --- strict ----------------------------------------------------------------------------------------------------------
+
+
+def eager(chat: Chat) -> dict[str, Any]:
+    """A model that begins with the tool's token, and ends where it may."""
+    likes = {str(chat.tokenizer.id_of("<|tool|>")): 90, **{str(end): 100 for end in chat.template.stop_ids}}
+    return {"temperature": 1, "seed": 5, "extra_body": {"min_tokens": 1, "logit_bias": likes}}
+
+
+def fits(name: str, arguments: str) -> bool:
+    told = json.loads(arguments)
+    if name == "calendar":
+        return list(told) == ["feast"] and told["feast"] in ("Lantern Day", "元宵")
+    return list(told) == ["sum"] and bool(re.fullmatch(r"[0-9]{1,3}\+[0-9]{1,3}", told["sum"]))
+
+
+def test_a_call_of_a_strict_tool_fits_its_parameters_though_nobody_asked_for_a_call(
+    client: openai.OpenAI, chat: Chat
+) -> None:
+    asked = asking(tools=functions(strict=True), max_tokens=120, n=4) | eager(chat)
+    for choice in client.chat.completions.create(**asked).choices:
+        (call,) = choice.message.tool_calls or ()
+        assert fits(call.function.name, call.function.arguments)
+        assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
+    free = asking(tools=functions(strict=False), max_tokens=120) | eager(chat)
+    assert not client.chat.completions.create(**free).choices[0].message.tool_calls, (
+        "a tool's token and the end"
+    )
+
+
+def test_responses_hold_strict_tools_too_and_allowed_tools_to_their_names(
+    client: openai.OpenAI, chat: Chat
+) -> None:
+    strict = [{**function, "strict": True} for function in FUNCTIONS]
+    common: Any = {"model": MODEL, "input": "Good morning!", "max_output_tokens": 120}
+    sampled = eager(chat)
+    sampled["extra_body"]["seed"] = sampled.pop("seed")
+    (call,) = client.responses.create(**common, **sampled, tools=strict).output
+    assert call.type == "function_call"
+    assert fits(call.name, call.arguments)
+    spelled = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "calendar"}]}
+    (call,) = client.responses.create(**common, **sampled, tools=FUNCTIONS, tool_choice=spelled).output
+    assert call.type == "function_call"
+    assert call.name == "calendar"
+
+
+def test_what_is_said_before_no_call_is_as_it_would_be(client: openai.OpenAI) -> None:
+    def said(strict: bool) -> str | None:
+        asked = asking(tools=functions(strict=strict), max_tokens=40)
+        return client.chat.completions.create(**asked).choices[0].message.content
+
+    assert said(True) == said(False)
+
+
+def test_a_form_asked_for_beside_strict_tools_is_kept(client: openai.OpenAI) -> None:
+    asked = asking(tools=functions(strict=True), extra_body={"structured_outputs": {"choice": ["yes", "no"]}})
+    assert client.chat.completions.create(**asked).choices[0].message.content in ("yes", "no")
+
+
+def test_parameters_of_a_strict_tool_that_cannot_be_followed_are_refused(client: openai.OpenAI) -> None:
+    """One that is not strict is only told to the model."""
+    odd: Any = {"name": "f", "parameters": {"type": "object", "unevaluatedProperties": False}}
+    with pytest.raises(openai.BadRequestError, match="parameters of a function.*unevaluatedProperties"):
+        client.chat.completions.create(
+            **asking(tools=[{"type": "function", "function": {**odd, "strict": True}}])
+        )
+    client.chat.completions.create(**asking(tools=[{"type": "function", "function": odd}]))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["json_schema", "regex", "choice", "grammar", "tool"]
+Kind = Literal["json_schema", "regex", "choice", "grammar", "tool", "calls"]
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,25 @@ class Form:
     @classmethod
     def call(cls, tools: Sequence[dict[str, Any]]) -> Form:
         """A call of one of these tools (`{"name", "parameters"}` each), in the words of the chat template."""
-        calls = [
-            {
-                "type": "object",
-                "properties": {
-                    "name": {"const": tool["name"]},
-                    "arguments": tool.get("parameters") or {"type": "object"},
-                },
-                "required": ["name", "arguments"],
-                "additionalProperties": False,
-            }
-            for tool in tools
-        ]
-        return cls("tool", json.dumps(calls[0] if len(calls) == 1 else {"anyOf": calls}, ensure_ascii=False))
+        return cls("tool", _any_call([(tool["name"], tool.get("parameters")) for tool in tools]))
+
+    @classmethod
+    def calls(cls, tools: Sequence[dict[str, Any]]) -> Form:
+        """Words of any kind, then any number of calls of these tools: a `strict` one with arguments by its parameters,
+        another with any object."""
+        strict = [(tool["name"], tool.get("parameters") if tool.get("strict") else None) for tool in tools]
+        return cls("calls", _any_call(strict))
+
+
+def _any_call(tools: Sequence[tuple[str, dict[str, Any] | None]]) -> str:
+    """The schema of a call of one of these tools, a name and the schema of its arguments each."""
+    calls = [
+        {
+            "type": "object",
+            "properties": {"name": {"const": name}, "arguments": arguments or {"type": "object"}},
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for name, arguments in tools
+    ]
+    return json.dumps(calls[0] if len(calls) == 1 else {"anyOf": calls}, ensure_ascii=False)

@@ -33,6 +33,7 @@ TIMES = {
     "date-time": f"^[12][0-9]{{3}}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T{_TIME}$",
 }
 """Without leap seconds, which are valid at one moment only, and without the last days of months."""
+TOOL = "<|tool|>"
 MAX_FORM_CHARS = 100_000
 LARGEST_NUMBER = 10**15
 """Of numbers that a schema does not bound; below 2**53, so that every reader has the same number."""
@@ -50,7 +51,9 @@ def compiled(form: Form) -> str:
         return matcher.grammar_from_lark(f"start: {texts}")
     schema = {**_narrowed(json.loads(form.text)), "x-guidance": JSON_OPTIONS}
     if form.kind == "tool":
-        return matcher.grammar_from_lark(f"start: <|tool|> call\ncall: %json {json.dumps(schema)}")
+        return matcher.grammar_from_lark(f"start: {TOOL} call\ncall: %json {json.dumps(schema)}")
+    if form.kind == "calls":  # what comes before the first is none of its business: see CallsMask
+        return matcher.grammar_from_lark(f"start: call ({TOOL} call)*\ncall: %json {json.dumps(schema)}")
     return matcher.grammar_from_json_schema(schema)
 
 
@@ -96,19 +99,36 @@ class FormMask:
         return FormMask(self._matcher.deep_copy(), self._vocab_size)
 
 
+class CallsMask:
+    """Leaves alone what is said; from the tool's token on there are calls, and after each another one or the end."""
+
+    def __init__(self, calls: FormMask, tool_id: int | None) -> None:
+        self._calls, self._tool_id, self._begun = calls, tool_id, False
+
+    def allowed(self) -> Tensor | None:
+        return self._calls.allowed() if self._begun else None
+
+    def accept(self, token: int) -> bool:
+        if self._begun:
+            return self._calls.accept(token)
+        self._begun = token == self._tool_id
+        return True
+
+
 class Forms:
     """Compiles forms for one tokenizer."""
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int, ends: frozenset[int]) -> None:
         """`vocab_size`: of the model's logits. `ends`: tokens that end an answer."""
-        self._vocab_size = vocab_size
+        self._vocab_size, self._tool_id = vocab_size, tokenizer.id_of(TOOL)
         wrapped = llguidance.TokenizerWrapper(_Bytes(tokenizer, vocab_size, ends))
         self._tokenizer = llguidance.LLTokenizer(wrapped, n_vocab=vocab_size, eos_token=sorted(ends))
         self._ready = lru_cache(maxsize=64)(self._compile)
 
-    def mask(self, form: Form) -> FormMask:
+    def mask(self, form: Form) -> FormMask | CallsMask:
         """A mask of its own for each request; a form that cannot be is refused by what is wrong with it."""
-        return FormMask(self._ready(form).deep_copy(), self._vocab_size)
+        mask = FormMask(self._ready(form).deep_copy(), self._vocab_size)
+        return CallsMask(mask, self._tool_id) if form.kind == "calls" else mask
 
     def _compile(self, form: Form) -> llguidance.LLMatcher:
         if len(form.text) > MAX_FORM_CHARS:
@@ -128,7 +148,9 @@ class Forms:
 
 def _refusal(form: Form, reason: str) -> str:
     first = reason.strip().splitlines()[0] if reason.strip() else "it cannot be compiled"
-    if form.kind in ("json_schema", "tool"):
+    if form.kind in ("tool", "calls"):
+        return f"Invalid schema for the parameters of a function: {first}"
+    if form.kind == "json_schema":
         return f"Invalid schema for response_format: {first}"
     return f"the {form.kind} cannot be followed: {first}"
 

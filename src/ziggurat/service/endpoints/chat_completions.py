@@ -132,7 +132,7 @@ class ChatCompletionBody(SamplingBody):
         return ToolChoice(said or "auto")
 
     def form(self) -> Form | None:
-        return self.choice.form(self.functions) or self._form_of_text()
+        return self.choice.form(self.functions, self._form_of_text())
 
     def _form_of_text(self) -> Form | None:
         wanted = self.response_format

@@ -49,9 +49,16 @@ class ToolChoice:
         shown = self._allowed(functions) if self.hides else functions
         return [{"type": "function", "function": _for_model(function)} for function in shown]
 
-    def form(self, functions: Functions) -> Form | None:
-        """What the answer must look like, if a call is required."""
-        return Form.call(self._allowed(functions)) if functions and self.mode == "required" else None
+    def form(self, functions: Functions, text: Form | None) -> Form | None:
+        """What the answer must look like; `text` is what was asked for beside the tools.
+
+        A call that is required goes before it, one that the model may choose to write does not: then there is none.
+        """
+        allowed = self._allowed(functions)
+        if allowed and self.mode == "required":
+            return Form.call(allowed)
+        held = self.names or any(function.get("strict") for function in allowed)
+        return Form.calls(allowed) if text is None and held and self.mode == "auto" else text
 
     def _allowed(self, functions: Functions) -> Functions:
         return [function for function in functions if not self.names or function["name"] in self.names]

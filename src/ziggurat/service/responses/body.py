@@ -114,7 +114,7 @@ class InputBody(BaseModel):
 
     def form(self) -> Form | None:
         """What the answer must look like, where that was asked for."""
-        return self.choice.form(self.functions) or self._form_of_text()
+        return self.choice.form(self.functions, self._form_of_text())
 
     def _form_of_text(self) -> Form | None:
         wanted = self.text.format if self.text else None
@@ -152,5 +152,5 @@ class ResponseBody(InputBody, SamplingBody):
     def logprobs(self) -> bool:
         return bool(self.top_logprobs) or LOGPROBS in (self.include or ())
 
-    def form(self) -> Form | None:
-        return InputBody.form(self) or SamplingBody.form(self)
+    def _form_of_text(self) -> Form | None:
+        return InputBody._form_of_text(self) or SamplingBody.form(self)
