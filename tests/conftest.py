@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.needs import IN_CI
 
 MAX_THREADS = 2
 for _name in (
@@ -23,7 +24,6 @@ os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 CORPORA_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "corpora"
-IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from ziggurat import checkpoint_folders
@@ -157,7 +158,6 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
 
 
 def test_metrics_hold_plain_json_numbers(tmp_path: Path) -> None:
-    numpy = pytest.importorskip("numpy")
     with begin(tmp_path / "r") as run:
         run.log_metrics(
             {"step": 1, "nan": float("nan"), "np": numpy.float32(0.5), "list": numpy.array([1, 2])}

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from tests import needs
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -59,3 +60,16 @@ def test_an_old_python_is_refused_in_a_sentence(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "Ziggurat needs Python 3.11 or newer, this is Python 3.9.2" in done.stderr
     assert not (tmp_path / "venv").exists()
+
+
+def test_in_ci_a_package_that_is_missing_fails_its_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "export CI=true" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    monkeypatch.setattr(needs, "IN_CI", False)
+    with pytest.raises(pytest.skip.Exception):
+        needs.needs("no_such_client")
+    monkeypatch.setattr(needs, "IN_CI", True)
+    with pytest.raises(ModuleNotFoundError):
+        needs.needs("no_such_client")
+    own = {"needs.py", Path(__file__).name}
+    asking = [path for path in (ROOT / "tests").rglob("*.py") if path.name not in own]
+    assert not [path for path in asking if "importorskip" in path.read_text(encoding="utf-8")]

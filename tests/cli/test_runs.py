@@ -85,7 +85,6 @@ def test_path_can_be_used_in_a_shell(finished: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.slow
 def test_env_says_dtype_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("ziggurat.training.precision")
     assert ziggurat(["env", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["dtype"].startswith(("bfloat16 (", "float32 ("))

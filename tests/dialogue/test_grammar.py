@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.needs import needs
 
 from ziggurat.dialogue.chat import Chat
 from ziggurat.dialogue.forms import Form
@@ -31,7 +32,7 @@ def answer(chat: Chat, form: Form, seed: int = 0, max_tokens: int = 60) -> tuple
 
 
 def test_random_schemas_have_valid_answers() -> None:
-    pytest.importorskip("jsonschema_rs")
+    needs("jsonschema_rs")
     import forms
 
     rng = random.Random(1)

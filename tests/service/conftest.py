@@ -11,6 +11,7 @@ from typing import Any
 import openai
 import pytest
 import uvicorn
+from tests.needs import needs
 from tests.service.tiny import MODEL, tiny_chat
 
 from ziggurat.dialogue.chat import Chat
@@ -78,7 +79,7 @@ def client(address: str) -> Iterator[openai.OpenAI]:
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Any]:
     """Headless Chromium for one module: Playwright keeps an event loop in this thread for as long as it lives."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    playwright = needs("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as running:
         started = running.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
         yield started

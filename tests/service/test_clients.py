@@ -11,6 +11,7 @@ import numpy as np
 import openai
 import pytest
 import torch
+from tests.needs import needs
 from tests.service.tiny import MODEL, TOOLS, asking
 
 from ziggurat.dialogue.chat import Chat
@@ -205,7 +206,7 @@ def test_max_tokens_0_scores_and_writes_nothing(client: openai.OpenAI, chat: Cha
 
 @pytest.mark.slow
 def test_langchain_chats_streams_and_calls_tools(address: str) -> None:
-    langchain = pytest.importorskip("langchain_openai")
+    langchain = needs("langchain_openai")
     model = langchain.ChatOpenAI(
         base_url=f"{address}/v1", api_key="any", model=MODEL, temperature=0, max_tokens=60, stream_usage=True
     )

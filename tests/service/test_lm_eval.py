@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.needs import needs
 from tests.service.tiny import MODEL
 
 from ziggurat.dialogue.chat import Chat
@@ -43,7 +44,7 @@ def task(tmp_path: Path, rows: Sequence[dict[str, Any]], **settings: Any) -> dic
 
 
 def evaluate(kind: str, where: str, one: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
-    lm_eval = pytest.importorskip("lm_eval")
+    lm_eval = needs("lm_eval")
     arguments = {"model": MODEL, "base_url": where, **more.pop("model_args", {})}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from tests.needs import needs
 from tests.service.conftest import _serving
 from tests.service.test_moderations import Harsh
 from tests.service.tiny import MODEL, tiny_chat
@@ -14,7 +16,7 @@ from ziggurat.service.limits import Limits
 from ziggurat.service.moderation.judges import Moderator
 from ziggurat.service.server import create_app
 
-schemathesis = pytest.importorskip("schemathesis")
+schemathesis = needs("schemathesis")
 
 from hypothesis import HealthCheck, settings  # noqa: E402 - after the check that all of it is there
 
@@ -45,6 +47,37 @@ def test_no_answer_is_a_fault_or_undescribed(case: schemathesis.Case, address: s
 
     checks = [not_a_server_error, content_type_conformance, response_schema_conformance]
     case.validate_response(response, checks=[*checks, status_code_conformance])
+
+
+GOOD: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "Good morning!"}], "max_tokens": 4},
+    "/v1/completions": {"prompt": "Good morning", "max_tokens": 4},
+    "/v1/responses": {"input": "Good morning!", "max_output_tokens": 4},
+    "/api/chat": {"messages": [{"role": "user", "content": "Good morning!"}], "max_tokens": 4},
+}
+
+
+def test_every_endpoint_that_writes_is_known_by_a_good_request() -> None:
+    """Those that may stream are those that write."""
+    paths = APP.openapi()["paths"]
+    answers = {
+        path: str(known["post"]["responses"]["200"]) for path, known in paths.items() if "post" in known
+    }
+    assert {path for path, told in answers.items() if "text/event-stream" in told} == set(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("path", "stream"), [(p, s) for p in GOOD for s in (False, True) if s or p != "/api/chat"]
+)
+def test_a_good_request_is_answered_as_described(path: str, stream: bool, address: str) -> None:
+    """A server that refused everything would pass all that is sent at random."""
+    how = {} if path == "/api/chat" else {"stream": stream}  # the page's own always streams
+    body = {"model": MODEL, **GOOD[path], **how}
+    case = SCHEMA[path]["POST"].Case(body=body, media_type="application/json")
+    response = case.call_and_validate(base_url=address)
+    assert response.status_code == 200, response.text[:500]
+    assert response.headers["content-type"][0].startswith("text/event-stream") == stream
+    assert 'data: {"error"' not in response.text
 
 
 def test_the_description_knows_every_body_and_no_422() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.needs import needs
 
 from ziggurat.errors import DataError
 from ziggurat.places import model_folder
@@ -104,7 +105,7 @@ def test_the_same_question_is_never_on_both_sides() -> None:
 
 def test_a_foreign_folder_is_a_base_too(tmp_path: Path, base: Path) -> None:
     """A tiny LLaMA as transformers saves it, with a tokenizer from elsewhere and no chat template of its own."""
-    transformers = pytest.importorskip("transformers")
+    transformers = needs("transformers")
     folder = tmp_path / "foreign"
     config = transformers.LlamaConfig(
         vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.needs import needs
 from tokenizers import AddedToken
 
 from ziggurat.errors import DataError, ModelFolderError
@@ -139,7 +140,7 @@ def test_many_are_rendered_as_one_by_one() -> None:
 @pytest.mark.parametrize("model_type", [None, "qwen3", "llama", "gpt2"])
 def test_transformers_gives_the_same_ids(model_type: str | None, tmp_path: Path) -> None:
     """AutoTokenizer loads what we save, whatever architecture lies beside it, text and chat alike."""
-    transformers = pytest.importorskip("transformers")
+    transformers = needs("transformers")
     TOKENIZER.save(tmp_path)
     if model_type:
         (tmp_path / "config.json").write_text(f'{{"model_type": "{model_type}"}}')
@@ -169,7 +170,7 @@ def test_stops_are_end_of_turn_and_of_document() -> None:
 
 @pytest.mark.parametrize("jinja", [CHATML, TRIMMING], ids=["chatml", "trimming"])
 def test_foreign_template_gives_the_ids_of_transformers(jinja: str, tmp_path: Path, foreign: Foreign) -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = needs("transformers")
     (tmp_path / "chat_template.jinja").write_text(jinja)
     tokenizer = foreign(eos_token="<|im_end|>", tokenizer_class="PreTrainedTokenizerFast")
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
@@ -191,7 +192,7 @@ def test_foreign_template_trains_the_answer_and_its_end_only(tmp_path: Path, for
 
 def test_special_that_swallows_spaces_swallows_them_here_too(tmp_path: Path, foreign: Foreign) -> None:
     """Phi-3's <|end|> has rstrip: the newline after it in the template is no token."""
-    transformers = pytest.importorskip("transformers")
+    transformers = needs("transformers")
     (tmp_path / "chat_template.jinja").write_text(CHATML.replace("<|im_end|>", "<|swallow|>"))
     extra = [AddedToken("<|swallow|>", special=True, rstrip=True)]
     tokenizer = foreign(extra, eos_token="<|swallow|>", tokenizer_class="PreTrainedTokenizerFast")

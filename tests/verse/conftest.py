@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.needs import needs
 
-pytest.importorskip("pypinyin", reason='rhyme needs pypinyin: pip install "ziggurat[verse]"')
+needs("pypinyin", reason='rhyme needs pypinyin: pip install "ziggurat[verse]"')
 
 SAMPLE_POEMS = 1600
 
