@@ -8,6 +8,7 @@ read, so the endpoints call `admit`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,7 +19,8 @@ from ziggurat.service.access.guard import is_loopback
 from ziggurat.service.access.keys import Account, Keyring
 from ziggurat.service.models.shelf import Served
 from ziggurat.service.models.tickets import Ticket
-from ziggurat.service.problems import ApiError, error_body, response_for
+from ziggurat.service.models.worker import ModelWorker
+from ziggurat.service.problems import RETRY_AFTER_S, ApiError, error_body, response_for
 from ziggurat.service.protocols import RequestLike
 
 OPEN = frozenset({"/", "/health", "/ready", "/version"})
@@ -71,6 +73,7 @@ def salt_of(request: Request) -> str:
 
 def admit(request: Request, served: Served, prepared: Sequence[RequestLike]) -> list[Ticket]:
     """Put requests into a model's line, within what the key has left; what is not used is given back at their end."""
+    owner = leave_room(request, served.worker, sum(p.params.n for p in prepared))
     context = served.worker.chat.context
     most = [len(p.ids) + p.params.n * min(p.params.max_tokens, context - len(p.ids)) for p in prepared]
     reserved = Reservation(request, sum(most))
@@ -84,7 +87,7 @@ def admit(request: Request, served: Served, prepared: Sequence[RequestLike]) -> 
 
     try:
         for one in prepared:
-            tickets.append(served.worker.submit(one))
+            tickets.append(served.worker.submit(one, owner))
             tickets[-1].on_end = ended
     except BaseException:
         for ticket in tickets:
@@ -93,6 +96,25 @@ def admit(request: Request, served: Served, prepared: Sequence[RequestLike]) -> 
             ended(0)
         raise
     return tickets
+
+
+def leave_room(request: Request, worker: ModelWorker[Any], answers: int) -> str:
+    """Whose a request is in the line; 429 if with so many answers more its owner would have too much there.
+
+    Without keys that is its address; "" is this machine itself: whoever asks through a proxy comes from here, and they
+    are not told apart. A request of someone who has nothing in the line is always taken.
+    """
+    account: Account | None = getattr(request.state, "account", None)
+    host = "" if request.client is None or is_loopback(request.client.host) else request.client.host
+    owner = host if account is None else account.key.sha256
+    waiting, most = worker.waiting_of(owner) if owner else 0, worker.max_waiting_each
+    if waiting and waiting + answers > most:
+        message = (
+            f"This {'address' if account is None else 'key'} has {waiting} of at most {most} answers waiting for "
+            f"{worker.name}, and this request asks for {answers}; send it again when some have begun."
+        )
+        raise ApiError(429, message, code="rate_limit_exceeded", retry_after_s=RETRY_AFTER_S)
+    return owner
 
 
 class Reservation:
