@@ -42,7 +42,7 @@ from ziggurat.service.endpoints.health import health_routes
 from ziggurat.service.endpoints.models_api import model_routes
 from ziggurat.service.endpoints.score import score_routes
 from ziggurat.service.limits import Limits
-from ziggurat.service.metrics import Counted, Metrics, metrics_routes
+from ziggurat.service.metrics import Metrics, metrics_routes
 from ziggurat.service.models import library
 from ziggurat.service.models.shelf import Example, ModelCard, Shelf
 from ziggurat.service.moderation.endpoint import moderation_routes, moderator_of
@@ -53,6 +53,7 @@ from ziggurat.service.responses.endpoint import response_routes
 from ziggurat.service.responses.kept import kept_response_routes
 from ziggurat.service.responses.store import ResponseStore
 from ziggurat.service.upstream.servers import Upstream, Upstreams
+from ziggurat.service.visits import Visited
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import LoadOptions
@@ -122,7 +123,7 @@ def create_app(
     app.include_router(metrics_routes(metrics), responses=errors())
     describe_by_hand(app)
     app.add_middleware(Gate, keyring=keyring)
-    app.add_middleware(Counted, metrics=metrics)  # outside the gate: who is refused counts too
+    app.add_middleware(Visited, metrics=metrics)  # outside the gate: who is refused counts too
     app.add_middleware(Guard, allowed_hosts=tuple(allowed_hosts), exposed=exposed)
     app.state.drain = shelf.drain
     page, policy = chat_page()

@@ -22,6 +22,7 @@ from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.models.worker import ModelWorker
 from ziggurat.service.problems import RETRY_AFTER_S, ApiError, error_body, response_for
 from ziggurat.service.protocols import RequestLike
+from ziggurat.service.visits import visit_of
 
 OPEN = frozenset({"/", "/health", "/ready", "/version"})
 
@@ -36,8 +37,10 @@ class Gate:
         if scope["type"] != "http" or self.keyring is None or scope["path"] in OPEN:
             await self.app(scope, receive, send)
             return
-        account = self.keyring.account(Headers(scope=scope).get("authorization", ""))
+        authorization = Headers(scope=scope).get("authorization", "")
+        account = self.keyring.account(authorization)
         if account is None:
+            visit_of(scope).auth_failure = "unknown_key" if authorization else "no_key"
             message = "This server needs an API key: send Authorization: Bearer <key>."
             await JSONResponse(error_body(401, message, code="invalid_api_key"), 401)(scope, receive, send)
             return
@@ -53,6 +56,7 @@ class Gate:
         if scope["method"] == "POST":
             wait_s = account.requests.seconds_until(1)
             if wait_s > 0:
+                visit_of(scope).over_limit = "requests"
                 refusal = too_many("requests", account.key.requests_per_minute, wait_s)
                 await response_for(refusal)(scope, receive, send_counted)
                 return
@@ -109,6 +113,7 @@ def leave_room(request: Request, worker: ModelWorker[Any], answers: int) -> str:
     owner = host if account is None else account.key.sha256
     waiting, most = worker.waiting_of(owner) if owner else 0, worker.max_waiting_each
     if waiting and waiting + answers > most:
+        visit_of(request.scope).over_limit = "waiting"
         message = (
             f"This {'address' if account is None else 'key'} has {waiting} of at most {most} answers waiting for "
             f"{worker.name}, and this request asks for {answers}; send it again when some have begun."
@@ -127,7 +132,7 @@ class Reservation:
         self._account: Account | None = getattr(request.state, "account", None)
         self._tokens = tokens
         if self._account is not None:
-            _reserve(self._account, tokens)
+            _reserve(request, self._account, tokens)
 
     def settle(self, used: int) -> None:
         """Give back what was not used, or take what was used beyond; the second time nothing happens."""
@@ -145,6 +150,7 @@ def must_be_admin(request: Request) -> None:
     else:
         allowed = request.client is not None and is_loopback(request.client.host)
     if not allowed:
+        visit_of(request.scope).auth_failure = "not_admin"
         message = (
             "This is for admins: use a key made with `ziggurat key new NAME --admin`, "
             "or, where there are no keys, ask from the machine itself."
@@ -152,9 +158,10 @@ def must_be_admin(request: Request) -> None:
         raise ApiError(403, message, code="admin_only")
 
 
-def _reserve(account: Account, tokens: int) -> None:
+def _reserve(request: Request, account: Account, tokens: int) -> None:
     """429 if the key has not so many tokens left, or has too many answers written at once."""
     if account.running >= account.key.concurrent:
+        visit_of(request.scope).over_limit = "concurrent"
         raise ApiError(
             429,
             f"This key may have {account.key.concurrent} answers written at once; wait for one to end.",
@@ -163,6 +170,7 @@ def _reserve(account: Account, tokens: int) -> None:
         )
     wait_s = account.tokens.seconds_until(tokens)
     if wait_s > 0:
+        visit_of(request.scope).over_limit = "tokens"
         raise too_many("tokens", account.key.tokens_per_minute, wait_s)
     account.tokens.take(tokens)
     account.running += 1
