@@ -115,8 +115,8 @@ class Metrics:
         self.http_seconds.labels(visit.route).observe(visit.elapsed_s)
         if visit.streamed:
             self.streams.dec()
-            if not visit.whole:
-                self.streams_left.inc()
+        if visit.left:
+            self.streams_left.inc()
         if visit.over_limit is not None:
             self.over_limit.labels(visit.over_limit).inc()
         if visit.auth_failure is not None:

@@ -49,6 +49,7 @@ from ziggurat.service.moderation.endpoint import moderation_routes, moderator_of
 from ziggurat.service.moderation.judges import Moderator
 from ziggurat.service.openapi import describe_by_hand, errors
 from ziggurat.service.protocols import ChatLike, JudgeLike
+from ziggurat.service.request_log import RequestLog
 from ziggurat.service.responses.endpoint import response_routes
 from ziggurat.service.responses.kept import kept_response_routes
 from ziggurat.service.responses.store import ResponseStore
@@ -84,6 +85,7 @@ def create_app(
     upstreams: Sequence[Upstream] = (),
     moderator: Moderator | None = None,
     shelves: library.Library | None = None,
+    request_log: RequestLog | None = None,
 ) -> FastAPI:
     """The application over models that are already loaded; with the library they came from, they can be swapped."""
     limits = limits or Limits()
@@ -98,6 +100,8 @@ def create_app(
         await store.close()
         shelf.close()
         await elsewhere.close()
+        if request_log is not None:
+            request_log.close()
 
     # No /docs and /redoc: those pages load their scripts from the network. /openapi.json stays.
     # No telemetry: FastAPI would send traces where an environment variable points; nothing leaves this machine.
@@ -123,8 +127,8 @@ def create_app(
     app.include_router(metrics_routes(metrics), responses=errors())
     describe_by_hand(app)
     app.add_middleware(Gate, keyring=keyring)
-    app.add_middleware(Visited, metrics=metrics)  # outside the gate: who is refused counts too
     app.add_middleware(Guard, allowed_hosts=tuple(allowed_hosts), exposed=exposed)
+    app.add_middleware(Visited, metrics=metrics, log=request_log)  # outside: who is refused counts too
     app.state.drain = shelf.drain
     page, policy = chat_page()
 
@@ -227,6 +231,7 @@ def serve(
     upstreams: Sequence[str] = (),
     moderation_patterns: Path | None = None,
     moderation_classifier: Path | None = None,
+    request_log: Path | None = None,
     allowed_hosts: Sequence[str] = (),
     examples: Sequence[Example] | None = None,
     ready: Callable[[str], None] | None = None,
@@ -248,8 +253,9 @@ def serve(
         )
     for name, shapes in MATRIX_SHAPES.items():
         os.environ.setdefault(name, shapes)  # before torch is there to read it
-    listener = listen(host, port)
+    listener, requests = listen(host, port), None
     try:
+        requests = RequestLog(request_log) if request_log is not None else None
         runs = list(dict.fromkeys(library.expand(names)))
         loaded = {}
         shelves = library.Library(**options)
@@ -261,6 +267,8 @@ def serve(
             examples = library.examples_beside([find_run(library.split(name)[1]) for name in runs])
     except BaseException:
         listener.close()
+        if requests is not None:
+            requests.close()
         raise
     if not is_loopback(host) and keyring is None:
         err.print(f"Listening on {host} without a login: everybody who reaches this port can use the models.")
@@ -274,5 +282,6 @@ def serve(
         upstreams=far,
         shelves=shelves,
         moderator=moderator,
+        request_log=requests,
     )
     run_app(app, listener, ready or (lambda address: out.print(f"Chat at {address}  (Ctrl-C ends it)")))

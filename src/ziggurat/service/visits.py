@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from ziggurat.service.metrics import Metrics
+    from ziggurat.service.request_log import RequestLog
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -25,9 +26,9 @@ AuthFailure = Literal["no_key", "unknown_key", "not_admin"]
 
 @dataclass
 class Visit:
-    """One request. `route` is the template of its path, `other` where there is none."""
+    """One request. `route` is the template of its path, `other` where there is none, as for a method that is none."""
 
-    method: str
+    method: str = "other"
     route: str = "other"
     status: int = 500  # unless an answer began
     began: float = field(default_factory=time.perf_counter)
@@ -36,27 +37,42 @@ class Visit:
     whole: bool = False  # its last byte was handed over
     over_limit: LimitScope | None = None
     auth_failure: AuthFailure | None = None
+    request_id: str | None = None  # chosen by the client, or drawn
+    key: str | None = None  # its name
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+    @property
+    def left(self) -> bool:
+        """Whether a stream ended before its end: its client went away."""
+        return self.streamed and not self.whole
+
+    def count(self, *, prompt: int, written: int) -> None:
+        """So many tokens were read and written for it."""
+        self.prompt_tokens = (self.prompt_tokens or 0) + prompt
+        self.completion_tokens = (self.completion_tokens or 0) + written
 
 
 def visit_of(scope: Scope) -> Visit:
     """Whoever serves parts of the application without the middleware gets one that nobody reads."""
-    found = scope.setdefault("state", {}).setdefault("visit", Visit(scope["method"]))
+    found = scope.setdefault("state", {}).setdefault("visit", Visit())
     assert isinstance(found, Visit)
     return found
 
 
 class Visited:
-    """ASGI middleware: tells the metrics of every request."""
+    """ASGI middleware, outside all others: tells the metrics, and the log where there is one, of every request."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, log: RequestLog | None = None) -> None:
+        self.app, self.metrics, self.log = app, metrics, log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         visit = visit_of(scope)
-        visit.method = scope["method"] if scope["method"] in METHODS else "other"
+        if scope["method"] in METHODS:
+            visit.method = scope["method"]
 
         async def send_seen(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -75,3 +91,5 @@ class Visited:
             visit.route = getattr(scope.get("route"), "path", "other")
             visit.elapsed_s = time.perf_counter() - visit.began
             self.metrics.visited(visit)
+            if self.log is not None:
+                self.log.write(visit)

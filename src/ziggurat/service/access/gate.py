@@ -45,6 +45,7 @@ class Gate:
             await JSONResponse(error_body(401, message, code="invalid_api_key"), 401)(scope, receive, send)
             return
         scope.setdefault("state", {})["account"] = account
+        visit_of(scope).key = account.key.name
 
         async def send_counted(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -88,6 +89,9 @@ def admit(request: Request, served: Served, prepared: Sequence[RequestLike]) -> 
         used.append(tokens)
         if len(used) == len(prepared):
             reserved.settle(sum(used))
+            if begun := [ticket for ticket in tickets if ticket.handle is not None]:
+                read = sum(len(ticket.request.ids) for ticket in begun)
+                visit_of(request.scope).count(prompt=read, written=sum(ticket.tokens for ticket in begun))
 
     try:
         for one in prepared:

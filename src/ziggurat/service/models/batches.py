@@ -14,6 +14,7 @@ from fastapi import Request
 from ziggurat.service.access.gate import Reservation, leave_room
 from ziggurat.service.models.worker import ModelWorker
 from ziggurat.service.problems import ApiError
+from ziggurat.service.visits import visit_of
 
 R = TypeVar("R")
 MAX_TOGETHER = 16
@@ -46,6 +47,7 @@ async def in_batches(
     finally:
         tokens = sum(len(rows[i]) for i in done)
         reserved.settle(tokens)
+        visit_of(request.scope).count(prompt=tokens, written=0)
         if worker.watcher is not None:
             worker.watcher.count(worker.name, prompt=tokens, written=0)
     return [done[i] for i in range(len(rows))]
