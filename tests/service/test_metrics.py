@@ -137,6 +137,12 @@ def test_refusals_are_counted_by_the_limit(serving: Serving, chat: FakeChat, tmp
         for thread in held:
             thread.join(20)
         assert refused() == {"requests": 1, "tokens": 2, "concurrent": 1, "waiting": 3}
+        headers = {"authorization": f"Bearer {keys['waiting']}"}
+        told = httpx.get(f"{address}/metrics", headers=headers).text
+        assert not [name for name in ("ana", "ben", "cyd", "dan", *keys.values()) if f'"{name}"' in told]
+        assert httpx.get(f"{address}/metrics").status_code == 401
+        for path in ("/docs", "/redoc"):
+            assert httpx.get(f"{address}{path}", headers=headers).status_code == 404
 
 
 def test_failed_logins_are_counted_by_their_reason(serving: Serving, chat: FakeChat, tmp_path: Path) -> None:
