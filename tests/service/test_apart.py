@@ -55,7 +55,7 @@ def test_a_models_thread_ends_when_nobody_asks_and_comes_back(monkeypatch: pytes
         opened.append(chat)
         return chat
 
-    worker = ModelWorker("m", chat, open_desk, max_running=1, max_waiting=1)
+    worker = ModelWorker("m", chat, open_desk, max_running=1, max_waiting=1, max_waiting_each=1)
 
     def threads() -> int:
         return sum(thread.name == "model:m" for thread in threading.enumerate())

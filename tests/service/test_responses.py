@@ -443,7 +443,9 @@ def test_what_is_cancelled_in_the_line_leaves_nobody_waiting() -> None:
 
     async def cancelled() -> None:
         chat = FakeChat(echo)
-        worker = ModelWorker[ChatLike]("m", chat, chat.desk, max_running=1, max_waiting=9)  # never started
+        worker = ModelWorker[ChatLike](
+            "m", chat, chat.desk, max_running=1, max_waiting=9, max_waiting_each=9
+        )  # never started
         ticket = Ticket(worker, chat.prepare([Message(role="user", content="x")], SamplingParams()))
         store, reply = ResponseStore(Limits()), Reply(ResponseBody(model="m", store=True), chat, ticket)
         store.write(reply)

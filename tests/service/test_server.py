@@ -156,7 +156,7 @@ def test_a_server_says_where_it_is_and_ends_quietly_on_ctrl_c() -> None:
 
 def test_a_worker_may_be_closed_twice_and_then_refuses(serving: Serving) -> None:
     chat = FakeChat(echo)
-    worker = ModelWorker("m", chat, chat.desk, max_running=1, max_waiting=1)
+    worker = ModelWorker("m", chat, chat.desk, max_running=1, max_waiting=1, max_waiting_each=1)
     worker.close()
     worker.close()
     with pytest.raises(Exception, match="shutting down"):

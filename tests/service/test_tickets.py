@@ -22,7 +22,7 @@ def request() -> FakeRequest:
 
 
 def worker_of(chat: FakeChat) -> ModelWorker[FakeChat]:
-    return ModelWorker("m", chat, chat.desk, max_running=1, max_waiting=4)
+    return ModelWorker("m", chat, chat.desk, max_running=1, max_waiting=4, max_waiting_each=4)
 
 
 @pytest.mark.parametrize("answer", [echo, failing(ValueError("no"))])

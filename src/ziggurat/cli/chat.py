@@ -146,6 +146,12 @@ def serve(
         Path | None,
         typer.Option("--moderation-classifier", help="A folder that `ziggurat moderation train` wrote."),
     ] = None,
+    request_log: Annotated[
+        Path | None,
+        typer.Option(
+            "--request-log", metavar="FILE", help="Append a line of JSON for each request; - is stderr."
+        ),
+    ] = None,
     expose: Annotated[
         bool, typer.Option("--expose", help="Allow an address that other machines can reach without keys.")
     ] = False,
@@ -184,6 +190,7 @@ def serve(
         draft=draft,
         moderation_patterns=moderation_patterns,
         moderation_classifier=moderation_classifier,
+        request_log=request_log,
         allowed_hosts=allowed_host or (),
         ready=ready,
     )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
+from itertools import islice
 
 import numpy as np
 
 from ziggurat.engine.cache import Arena
+from ziggurat.engine.line import Line
 from ziggurat.engine.prefixes import ParkingLot
 from ziggurat.engine.rows import Draft, Rows
 
 
 class Admission:
-    """The line before the slots. First come, first served; who was sent back stands at the front."""
+    """The line before the slots. Cache salts (a server has one for each key) take turns, and within one the first comes
+    first; who was sent back stands at the front."""
 
     def __init__(
         self, rows: Rows, lot: ParkingLot, arena: Arena, *, cache_tokens: int, together: int, replay: bool
@@ -23,7 +25,7 @@ class Admission:
         """
         self.rows, self.lot, self.arena = rows, lot, arena
         self.cache_tokens, self.together, self.replay = cache_tokens, together, replay
-        self.waiting: deque[Draft] = deque()
+        self.waiting: Line[Draft] = Line()
         self.preempted = 0  # times that a sequence was sent back
         self.filled = 0  # tokens in the cache when the last step began; may be read on any thread
         self._serial = 0
@@ -73,7 +75,7 @@ class Admission:
         """How many of those who wait fit into the cache, parked sequences given up for them."""
         room = self.cache_tokens - self.used_tokens - self.rows.alive
         fitting = 0
-        for draft in list(self.waiting)[:free]:
+        for draft in islice(self.waiting, free):
             need = len(draft.prompt) + len(draft.made.ids) + 1
             while need > room and self.lot.parked:
                 before = self.lot.tokens

@@ -144,7 +144,8 @@ class Engine:
                     max_tokens=min(params.max_tokens, self.context - len(ids)),
                     stop_rule=copy.deepcopy(stop_rule) if choice else stop_rule,
                     logits_mask=copy.deepcopy(logits_mask) if choice else logits_mask,
-                )
+                ),
+                params.cache_salt,
             )
         return handle
 

@@ -25,8 +25,16 @@ class Limits:
     max_running: int = 32
     """Answers that one model writes at once, as one batch: a step reads the weights once for all of them."""
 
-    max_waiting: int = 128
-    """Requests that may wait for one model; the next one is told to come back (503) instead of queueing for minutes."""
+    max_sequences: int = 128
+    """Answers that one request may ask for, prompts times `n` or `best_of`: one slow request is better sent as several,
+    between which others have their turn."""
+
+    max_waiting: int = 256
+    """Prompts that may wait for one model; the next one is told to come back (503) instead of queueing for minutes."""
+
+    max_waiting_each: int = 128
+    """Answers of one key, or of one address where there are no keys, that may wait for one model (429 beyond). Half of
+    the line, so that nobody fills it alone, and as many as one request may ask for."""
 
     max_stored: int = 1_000
     """Responses kept for `store: true`, of all keys together; beyond, the longest unused go."""

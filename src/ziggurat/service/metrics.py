@@ -1,7 +1,8 @@
 """Numbers for Prometheus at `/metrics`, under our names and, where vLLM has the same figure, under its names too.
 
-Times are of one monotonic clock. The time to the first token counts from when a request joined the line. Gauges are
-read from the models when somebody asks; nothing is counted on a model's thread. No label holds what a client sent.
+Times are of one monotonic clock. The time to the first token counts from when a request joined the line; it is the time
+in the line and the prefill together, and with the decoding after it the whole duration. Gauges are read from the models
+when somebody asks; nothing is counted on a model's thread. No label holds what a client sent.
 """
 
 from __future__ import annotations
@@ -10,19 +11,19 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import get_args
 
 from fastapi import APIRouter
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ziggurat.service.models.shelf import Shelf
 from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.protocols import DeltaLike
+from ziggurat.service.visits import AuthFailure, LimitScope, Visit
 
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 TOKENS = (1, 8, 32, 128, 512, 2048, 8192)
 
 
@@ -36,6 +37,19 @@ class Metrics:
             "app_http_requests", "HTTP requests.", ["route", "method", "status"]
         )
         self.http_seconds = self._histogram("app_http_request_duration_seconds", "Of HTTP requests.", route)
+        self.streams = Gauge("app_sse_connections", "Event streams that are open.", registry=self.registry)
+        self.streams_left = self._counter(
+            "app_sse_disconnects", "Event streams that their clients left before the end.", []
+        )
+        self.over_limit = self._counter(
+            "app_ratelimit_rejections", "Requests refused with 429, by the limit.", ["scope"]
+        )
+        self.auth_failures = self._counter(
+            "app_auth_failures", "Requests refused for their key or the want of it.", ["reason"]
+        )
+        for counter, values in ((self.over_limit, LimitScope), (self.auth_failures, AuthFailure)):
+            for value in get_args(values):
+                counter.labels(value)  # told as 0 from the start
         self.finished = [
             self._counter(name, "Answers by the reason they ended.", [*label, "finish_reason"])
             for name, label in (
@@ -50,6 +64,8 @@ class Metrics:
         self.written_sizes = self._histogram("app_output_tokens_each", "Tokens of an answer.", model, TOKENS)
         self.queue = self._timed("queue_time_seconds", "request_queue_time_seconds")
         self.first_token = self._timed("time_to_first_token_seconds", "time_to_first_token_seconds")
+        self.prefill = self._timed("prefill_time_seconds", "request_prefill_time_seconds")
+        self.decode = self._timed("decode_time_seconds", "request_decode_time_seconds")
         self.between = self._timed("inter_token_latency_seconds", "inter_token_latency_seconds")
         self.whole = self._timed("generation_duration_seconds", "e2e_request_latency_seconds")
         self.registry.register(_Gauges(shelf))
@@ -66,11 +82,13 @@ class Metrics:
             if ticket.cancelled:
                 self.cancelled.labels(model).inc()
             elif item is None:
+                self._observe(self.decode, model, ticket.t_finished - ticket.t_first)
                 self._observe(self.whole, model, ticket.t_finished - ticket.t_submitted)
             return
         last = self._last.get(ticket)
         if last is None:
             self._observe(self.queue, model, ticket.t_started - ticket.t_submitted)
+            self._observe(self.prefill, model, ticket.t_first - ticket.t_started)
             self._observe(self.first_token, model, ticket.t_first - ticket.t_submitted)
             prompt = len(ticket.request.ids)
             self.count(model, prompt=prompt, written=0)
@@ -91,9 +109,18 @@ class Metrics:
             for counter in counters:
                 counter.labels(model).inc(tokens)
 
-    def http(self, route: str, method: str, status: int, seconds: float) -> None:
-        self.http_requests.labels(route, method if method in METHODS else "other", str(status)).inc()
-        self.http_seconds.labels(route).observe(seconds)
+    def visited(self, visit: Visit) -> None:
+        """An HTTP request has ended, one way or another."""
+        self.http_requests.labels(visit.route, visit.method, str(visit.status)).inc()
+        self.http_seconds.labels(visit.route).observe(visit.elapsed_s)
+        if visit.streamed:
+            self.streams.dec()
+        if visit.left:
+            self.streams_left.inc()
+        if visit.over_limit is not None:
+            self.over_limit.labels(visit.over_limit).inc()
+        if visit.auth_failure is not None:
+            self.auth_failures.labels(visit.auth_failure).inc()
 
     # --- making them --------------------------------------------------------------------------------------------
 
@@ -153,31 +180,6 @@ class _Gauges:
                     for model, figures in stats.items():
                         family.add_metric([model], figures.get(key, 0.0))
                     yield family
-
-
-class Counted:
-    """ASGI middleware: counts requests by the template of their route, never by what a client wrote into the path."""
-
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        began, status = time.perf_counter(), 500
-
-        async def send_counted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_counted)
-        finally:
-            route = getattr(scope.get("route"), "path", "other")
-            self.metrics.http(route, scope["method"], status, time.perf_counter() - began)
 
 
 def metrics_routes(metrics: Metrics) -> APIRouter:

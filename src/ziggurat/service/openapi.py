@@ -37,7 +37,7 @@ STATUSES = {
     408: "The body did not arrive in time.",
     413: "The body is too large.",
     415: "The body is not application/json.",
-    429: "The key has used up its minute, or writes too much at once.",
+    429: "The key has used up its minute, writes too much at once, or has too much in the line.",
     500: "A fault of the server.",
     503: "Busy, shutting down, or a model has failed.",
 }

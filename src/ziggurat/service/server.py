@@ -42,17 +42,19 @@ from ziggurat.service.endpoints.health import health_routes
 from ziggurat.service.endpoints.models_api import model_routes
 from ziggurat.service.endpoints.score import score_routes
 from ziggurat.service.limits import Limits
-from ziggurat.service.metrics import Counted, Metrics, metrics_routes
+from ziggurat.service.metrics import Metrics, metrics_routes
 from ziggurat.service.models import library
 from ziggurat.service.models.shelf import Example, ModelCard, Shelf
 from ziggurat.service.moderation.endpoint import moderation_routes, moderator_of
 from ziggurat.service.moderation.judges import Moderator
 from ziggurat.service.openapi import describe_by_hand, errors
 from ziggurat.service.protocols import ChatLike, JudgeLike
+from ziggurat.service.request_log import RequestLog
 from ziggurat.service.responses.endpoint import response_routes
 from ziggurat.service.responses.kept import kept_response_routes
 from ziggurat.service.responses.store import ResponseStore
 from ziggurat.service.upstream.servers import Upstream, Upstreams
+from ziggurat.service.visits import Visited
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import LoadOptions
@@ -80,6 +82,7 @@ def create_app(
     upstreams: Sequence[Upstream] = (),
     moderator: Moderator | None = None,
     shelves: library.Library | None = None,
+    request_log: RequestLog | None = None,
 ) -> FastAPI:
     """The application over models that are already loaded; with the library they came from, they can be swapped."""
     limits = limits or Limits()
@@ -94,6 +97,8 @@ def create_app(
         await store.close()
         shelf.close()
         await elsewhere.close()
+        if request_log is not None:
+            request_log.close()
 
     # No /docs and /redoc: those pages load their scripts from the network. /openapi.json stays.
     # No telemetry: FastAPI would send traces where an environment variable points; nothing leaves this machine.
@@ -119,8 +124,8 @@ def create_app(
     app.include_router(metrics_routes(metrics), responses=errors())
     describe_by_hand(app)
     app.add_middleware(Gate, keyring=keyring)
-    app.add_middleware(Counted, metrics=metrics)  # outside the gate: who is refused counts too
     app.add_middleware(Guard, allowed_hosts=tuple(allowed_hosts), exposed=exposed)
+    app.add_middleware(Visited, metrics=metrics, log=request_log)  # outside: who is refused counts too
     app.state.drain = Drain(shelf, elsewhere)
     page, policy = chat_page()
 
@@ -202,6 +207,7 @@ def serve(
     upstreams: Sequence[str] = (),
     moderation_patterns: Path | None = None,
     moderation_classifier: Path | None = None,
+    request_log: Path | None = None,
     allowed_hosts: Sequence[str] = (),
     examples: Sequence[Example] | None = None,
     ready: Callable[[str], None] | None = None,
@@ -223,8 +229,9 @@ def serve(
         )
     for name, shapes in MATRIX_SHAPES.items():
         os.environ.setdefault(name, shapes)  # before torch is there to read it
-    listener = listen(host, port)
+    listener, requests = listen(host, port), None
     try:
+        requests = RequestLog(request_log) if request_log is not None else None
         runs = list(dict.fromkeys(library.expand(names)))
         loaded = {}
         shelves = library.Library(**options)
@@ -236,6 +243,8 @@ def serve(
             examples = library.examples_beside([find_run(library.split(name)[1]) for name in runs])
     except BaseException:
         listener.close()
+        if requests is not None:
+            requests.close()
         raise
     if not is_loopback(host) and keyring is None:
         err.print(f"Listening on {host} without a login: everybody who reaches this port can use the models.")
@@ -249,5 +258,6 @@ def serve(
         upstreams=far,
         shelves=shelves,
         moderator=moderator,
+        request_log=requests,
     )
     run_app(app, listener, ready or (lambda address: out.print(f"Chat at {address}  (Ctrl-C ends it)")))

@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ziggurat.service.problems import error_body
+from ziggurat.service.visits import visit_of
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -91,6 +92,7 @@ class Guard:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"
+        visit_of(scope).request_id = request_id
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -93,6 +93,7 @@ def completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> API
             logprobs=body.logprobs or 0,
             prompt_logprobs=body.prompt_tops,
             n=body.best_of,
+            prompts=len(prompts),
             cache_salt=salt_of(request),
         )
         form = body.form()

@@ -144,9 +144,17 @@ class SamplingBody(BaseModel):
         logprobs: int = 0,
         prompt_logprobs: int | None = None,
         n: int | None = None,
+        prompts: int = 1,
         cache_salt: str = "",
     ) -> SamplingParams:
-        """As the engine wants them."""
+        """As the engine wants them; 400 if so many prompts with so many answers each are too much for one request."""
+        each = n or self.n or 1
+        if prompts * each > limits.max_sequences:
+            message = (
+                f"{prompts} prompts with {each} answers each make {prompts * each}; "
+                f"one request may ask for {limits.max_sequences} answers, so send several."
+            )
+            raise ApiError(400, message, param="prompt" if prompts > 1 else "n")
         return to_params(
             temperature=1.0 if self.temperature is None else self.temperature,
             top_p=1.0 if self.top_p is None else self.top_p,
@@ -161,7 +169,7 @@ class SamplingBody(BaseModel):
             logit_bias=tuple((self.logit_bias or {}).items()),
             min_tokens=self.min_tokens or 0,
             stop_ids=frozenset(self.stop_token_ids or ()),
-            n=n or self.n or 1,
+            n=each,
             logprobs=logprobs,
             prompt_logprobs=prompt_logprobs,
             cache_salt=cache_salt,

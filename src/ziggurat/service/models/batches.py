@@ -6,13 +6,15 @@ For what is no generation: embeddings and scores. Their tokens are a key's token
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import Request
 
-from ziggurat.service.access.gate import Reservation
+from ziggurat.service.access.gate import Reservation, leave_room
 from ziggurat.service.models.worker import ModelWorker
 from ziggurat.service.problems import ApiError
+from ziggurat.service.visits import visit_of
 
 R = TypeVar("R")
 MAX_TOGETHER = 16
@@ -29,8 +31,9 @@ async def in_batches(
 ) -> list[R]:
     """`compute` of every row, in the order of `rows`; given up when the client goes away.
 
-    Raises ApiError 429 if the key has not so many tokens left, BusyError if too many wait already.
+    Raises ApiError 429 if the key has not so many tokens left or too much in the line, BusyError if too many wait.
     """
+    owner = leave_room(request, worker, 1)
     reserved = Reservation(request, sum(map(len, rows)))
     done: dict[int, R] = {}
     try:
@@ -38,11 +41,13 @@ async def in_batches(
             if done and await request.is_disconnected():
                 raise ApiError(499, "The client went away before all of its texts were computed.")
             some = [rows[i] for i in chosen]
-            made = await worker.call(lambda some=some: compute(some), begun=bool(done))  # type: ignore[misc]
+            compute_some: Callable[[], Sequence[R]] = partial(compute, some)
+            made = await worker.call(compute_some, owner=owner, begun=bool(done))
             done.update(zip(chosen, made, strict=True))
     finally:
         tokens = sum(len(rows[i]) for i in done)
         reserved.settle(tokens)
+        visit_of(request.scope).count(prompt=tokens, written=0)
         if worker.watcher is not None:
             worker.watcher.count(worker.name, prompt=tokens, written=0)
     return [done[i] for i in range(len(rows))]

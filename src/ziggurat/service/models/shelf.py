@@ -96,7 +96,12 @@ class Shelf:
     def _held(self, card: ModelCard, model: M, open_desk: Callable[[], DeskLike]) -> Held[M]:
         limits = self.limits
         worker = ModelWorker(
-            card.name, model, open_desk, max_running=limits.max_running, max_waiting=limits.max_waiting
+            card.name,
+            model,
+            open_desk,
+            max_running=limits.max_running,
+            max_waiting=limits.max_waiting,
+            max_waiting_each=limits.max_waiting_each,
         )
         worker.watcher, worker.draining = self._watcher, self.draining
         known = f"{__version__} {card.weights or card.name} {card.numerics}"

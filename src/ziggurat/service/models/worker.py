@@ -1,8 +1,9 @@
 """One thread per model: requests wait in a bounded line, pieces of text come back to the event loop.
 
 The event loop never runs a model, and the model's thread never builds JSON or writes a log. The thread takes new
-requests from the line, steps its desk, and wakes the event loop once for all that a step brought. A request that is
-cancelled while it waits leaves the line at once; one that is running is out of the engine before the next step.
+requests from the line, in which their owners take turns, steps its desk, and wakes the event loop once for all that a
+step brought. A request that is cancelled while it waits leaves the line at once; one that is running is out of the
+engine before the next step.
 
     unopened --submit()--> open --close()--> closed        (close() may be called twice; submit() after it is refused)
                             │└--step fails--> failed       (every request hears why; health says so; no new ones)
@@ -14,10 +15,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from ziggurat.engine.line import Line
 from ziggurat.errors import BusyError, ZigguratError
 from ziggurat.service.models.tickets import Item, Job, R, Ticket
 from ziggurat.service.protocols import DeltaLike, DeskLike, RequestLike, Watcher
@@ -51,16 +52,24 @@ class ModelWorker(Generic[M]):
     """The thread of one model and the line before it."""
 
     def __init__(
-        self, name: str, chat: M, open_desk: Callable[[], DeskLike], *, max_running: int, max_waiting: int
+        self,
+        name: str,
+        chat: M,
+        open_desk: Callable[[], DeskLike],
+        *,
+        max_running: int,
+        max_waiting: int,
+        max_waiting_each: int,
     ) -> None:
         self.name, self.chat, self._open_desk = name, chat, open_desk
         self.max_running, self.max_waiting = max_running, max_waiting
+        self.max_waiting_each = max_waiting_each  # of one owner; whoever lets requests in holds to it
         self.failure: BaseException | None = None
         self.draining = False  # what was taken is answered, nothing more is taken
         self.retired = False  # what still comes is answered, and then everything is let go
         self.watcher: Watcher | None = None
-        self._line: deque[Ticket] = deque()
-        self._jobs: deque[Job[Any]] = deque()
+        self._line: Line[Ticket] = Line()
+        self._jobs: Line[Job[Any]] = Line()
         self._gone: list[Ticket] = []  # cancelled while they ran, not yet taken out
         self._running: dict[int, Ticket] = {}  # touched by the thread only; its length may be read anywhere
         self._changed = threading.Condition()
@@ -80,15 +89,16 @@ class ModelWorker(Generic[M]):
         if self._closed or (self.draining and not begun):
             raise BusyError(f"The server is shutting down; {self.name} takes no new request.")
 
-    def submit(self, request: RequestLike) -> Ticket:
+    def submit(self, request: RequestLike, owner: str = "") -> Ticket:
+        """Into the line. `owner`: who takes turns with others there; "" is whoever is not told apart."""
         with self._changed:
             self.check_room()
             ticket = Ticket(self, request)
-            self._line.append(ticket)
+            self._line.append(ticket, owner)
             self._start()
         return ticket
 
-    async def call(self, compute: Callable[[], R], *, begun: bool = False) -> R:
+    async def call(self, compute: Callable[[], R], *, owner: str = "", begun: bool = False) -> R:
         """What `compute` returns, computed on the model's thread between two steps; it should be short.
 
         `begun`: a further part of a request that was taken, so that no full line and no draining refuses it.
@@ -99,7 +109,7 @@ class ModelWorker(Generic[M]):
                 self._check_open(begun=True)
             else:
                 self.check_room()
-            self._jobs.append(job)
+            self._jobs.append(job, owner)
             self._start()
         return await job.outcome
 
@@ -128,6 +138,12 @@ class ModelWorker(Generic[M]):
     def waiting(self) -> int:
         """Requests and jobs in the line, the running ones not counted."""
         return len(self._line) + len(self._jobs)
+
+    def waiting_of(self, owner: str) -> int:
+        """Answers and jobs of one owner in the line; a request with `n` counts `n` times."""
+        with self._changed:
+            asked = sum(ticket.request.params.n for ticket in self._line.of(owner))
+            return asked + len(self._jobs.of(owner))
 
     @property
     def running(self) -> int:
@@ -180,10 +196,11 @@ class ModelWorker(Generic[M]):
                 gone, self._gone = self._gone, []
                 room = self.max_running - len(self._running)
                 admitted = [self._line.popleft() for _ in range(min(room, len(self._line)))]
+                job = self._jobs.popleft() if self._jobs else None
             for ticket in gone:
                 self._drop(desk, ticket)
-            if self._jobs:
-                self._jobs.popleft().run()
+            if job is not None:
+                job.run()
             for ticket in admitted:
                 self._begin(desk, ticket)
             if self._running and not self._step(desk):
@@ -249,8 +266,11 @@ class ModelWorker(Generic[M]):
         self._deliver([(ticket, error) for ticket in waiting])
 
     def _refuse_jobs(self, error: BaseException) -> None:
-        while self._jobs:
-            self._jobs.popleft().refuse(error)
+        with self._changed:
+            jobs = list(self._jobs)
+            self._jobs.clear()
+        for job in jobs:
+            job.refuse(error)
 
     def _fail_all(self, error: BaseException) -> None:
         failed = list(self._running.values())

@@ -14,6 +14,7 @@ from fastapi import Request
 
 from ziggurat.service.access.gate import Reservation
 from ziggurat.service.protocols import Watcher
+from ziggurat.service.visits import visit_of
 
 BYTES_PER_TOKEN = 4
 """Of English prose with a large vocabulary; other texts have more tokens. A guess is all it is."""
@@ -27,7 +28,7 @@ class Meter:
     ) -> None:
         self.prompt, self.written = len(raw) // BYTES_PER_TOKEN, 0
         self._told = self._begun = self._hides_usage = False
-        self._label, self._watcher = label, watcher
+        self._label, self._watcher, self._visit = label, watcher, visit_of(request.scope)
         self._tells_by_itself = request.url.path.startswith("/v1/responses")  # in its last event
         names = ("max_completion_tokens", "max_output_tokens", "max_tokens")
         most = next((count for name in names if (count := _count(body.get(name)))), 0)
@@ -84,7 +85,10 @@ class Meter:
             return
         prompt, written = (self.prompt, self.written) if self._begun else (0, 0)
         reserved.settle(prompt + written)
-        if self._watcher is not None and self._begun:
+        if not self._begun:
+            return
+        self._visit.count(prompt=prompt, written=written)
+        if self._watcher is not None:
             self._watcher.count(self._label, prompt=prompt, written=written)
 
 
