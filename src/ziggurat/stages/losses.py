@@ -10,17 +10,29 @@
 3. Logits are made only where a weight is not 0 and at most LOGITS_AT_ONCE of them at a time, because
    (tokens × vocabulary) is the largest tensor of a training step.
 
+4. With an early exit the first blocks must say the next token too, through the last norm and the same unembedding:
+
+       sum = (Σ w_t · -log p(x_{t+1} | …) + e · Σ w_t · -log p_early(x_{t+1} | …)) / (1 + e)
+
+   A small model resolves what it knows only in its last block, and then none is left to judge how sure it is
+   (docs/LOG.md). Known as deep supervision (arXiv:1409.5185) and early-exit loss (arXiv:2404.16710, 4.1).
+
 Left out: label smoothing and z-loss. Losses of the reward model and of PPO have their own files.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from ziggurat.errors import ConfigError
+from ziggurat.training.config import EarlyExit
 
 LOGITS_AT_ONCE = 32 * 1024 * 1024
 """Logits held at a time (fp32: 128 MiB); above it they are made in pieces and again in the backward pass."""
@@ -79,6 +91,13 @@ def next_token_loss(
     """(weighted sum of -log p(target), sum of weights); inputs, targets, weights (B, T); see the module's head."""
     decoder: Any = model
     hidden = decoder.hidden(inputs, positions=positions, segments=segments)  # (B, T, C)
+    return _summed_nll(decoder, hidden, targets, weights)
+
+
+def _summed_nll(
+    decoder: Any, hidden: Tensor, targets: Tensor, weights: Tensor | None
+) -> tuple[Tensor, float]:
+    """The same of hidden states (B, T, C) after the last norm."""
     flat, wanted = hidden.flatten(0, 1), targets.flatten()  # (B·T, C), (B·T)
     if weights is None:
         weight, count = None, float(wanted.numel())
@@ -104,7 +123,31 @@ def next_token_loss(
 
 
 def batch_loss(model: nn.Module, batch: TokenBatch) -> tuple[Tensor, float]:
-    """`next_token_loss` of a TokenBatch: what stages 1 and 2 hand to the training loop."""
+    """`next_token_loss` of a TokenBatch."""
     return next_token_loss(
         model, batch.inputs, batch.targets, batch.weights, segments=batch.segments, positions=batch.positions
     )
+
+
+def early_exit_loss(
+    model: nn.Module, batch: TokenBatch, *, blocks: int, weight: float
+) -> tuple[Tensor, float]:
+    """`batch_loss` with what the first `blocks` blocks say (4 of the module's head); every block runs once."""
+    decoder: Any = model
+    context = {"positions": batch.positions, "segments": batch.segments}
+    early = decoder.through(decoder.embed(batch.inputs, batch.positions), range(blocks), **context)
+    last = decoder.through(early, range(blocks, decoder.config.layers), **context)
+    loss, count = _summed_nll(decoder, decoder.norm(last), batch.targets, batch.weights)
+    early_loss, _ = _summed_nll(decoder, decoder.norm(early), batch.targets, batch.weights)
+    return (loss + weight * early_loss) / (1 + weight), count
+
+
+def text_loss(layers: int, early_exit: EarlyExit) -> Callable[[nn.Module, TokenBatch], tuple[Tensor, float]]:
+    """What stages 1 and 2 hand to the training loop, for a model of so many blocks."""
+    if not early_exit.blocks:
+        return batch_loss
+    if early_exit.blocks >= layers:
+        raise ConfigError(
+            f"early_exit.blocks is {early_exit.blocks}, but the model has {layers} blocks; give fewer, or 0 for none."
+        )
+    return partial(early_exit_loss, blocks=early_exit.blocks, weight=early_exit.weight)

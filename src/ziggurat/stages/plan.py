@@ -8,9 +8,10 @@ everything. A plan never looks at the clock again: the same plan gives the same 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from ziggurat.errors import UsageError
 
@@ -133,15 +134,24 @@ def _fit(reference: Work, speeds: Speeds, budget_s: float) -> tuple[Work, float]
 
 
 def measure_speeds(
-    config: ModelConfig, *, step_tokens: int = 1152, row_tokens: int = 128, seconds: float = 4.0
+    config: ModelConfig,
+    *,
+    step_tokens: int = 1152,
+    row_tokens: int = 128,
+    seconds: float = 4.0,
+    early_exit: Mapping[str, Any] = MappingProxyType({}),
 ) -> Speeds:
-    """Time the four units on a fresh model of this shape, each for about a quarter of `seconds`."""
+    """Time the four units on a fresh model of this shape, each for about a quarter of `seconds`.
+
+    `early_exit`: that of stages 1 and 2, as in their settings.
+    """
     import torch
 
     from ziggurat.engine.generate import generate
     from ziggurat.engine.params import SamplingParams
     from ziggurat.model.transformer import Transformer, set_compute_dtype
-    from ziggurat.training.config import TrainConfig
+    from ziggurat.stages.losses import TokenBatch, batch_loss, text_loss
+    from ziggurat.training.config import EarlyExit, TrainConfig
     from ziggurat.training.memory import keep_freed_memory
     from ziggurat.training.optimizers import build_optimizer
     from ziggurat.training.precision import choose_dtype
@@ -153,11 +163,14 @@ def measure_speeds(
     small = torch.randint(0, config.vocab_size, (max(1, step_tokens // row_tokens), row_tokens))
     large = torch.randint(0, config.vocab_size, (128, 32))
 
-    def learn(ids: torch.Tensor) -> None:
-        torch.autograd.backward(model.nll(model.hidden(ids).flatten(0, 1), ids.flatten()).mean())
+    def learn(ids: torch.Tensor, loss: Any = batch_loss) -> None:
+        total, count = loss(model, TokenBatch(ids, ids))
+        torch.autograd.backward(total / count)
+
+    text = text_loss(config.layers, EarlyExit(**early_exit))
 
     def step() -> None:
-        learn(small)
+        learn(small, text)
         optimizers.step()
         optimizers.zero_grad()
 

@@ -49,13 +49,14 @@ def pretrain(
     from ziggurat.evaluation.report import Sample, write_run_report
     from ziggurat.model.hub import save_model
     from ziggurat.stages.batches import TextBatches
-    from ziggurat.stages.losses import batch_loss, split_rows
+    from ziggurat.stages.losses import split_rows, text_loss
     from ziggurat.training.loop import train
 
     ready = prepare(resolved, documents, held_out=held_out, data=data, run_path=run_path if resume else None)
     config, tokenizer = ready.resolved.config, ready.tokenizer
     if resume:
         setup.check_same_data(run_path, ready.data)
+    loss = text_loss(ready.model_config.layers, config.early_exit)
     manifest = base_manifest("pretrain", parent=ready.base_folder, data=ready.data, seed=config.train.seed)
     with Run.create(
         run_path,
@@ -73,7 +74,7 @@ def pretrain(
             run,
             model,
             TextBatches(ready.rows, ready.batch_rows, config.train.seed),
-            batch_loss,
+            loss,
             config.train,
             split=split_rows,
             evaluate=_evaluator(ready) if ready.held_out else None,

@@ -16,7 +16,7 @@ from ziggurat.records import Document
 from ziggurat.settings import Config, Resolved, resolve
 from ziggurat.stages import setup
 from ziggurat.stages.setup import Derived
-from ziggurat.training.config import TrainConfig
+from ziggurat.training.config import EarlyExit, TrainConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,6 +61,9 @@ class PretrainConfig(Config):
 
     eval_characters: int = Field(default=100_000, ge=1)
     """Held-out characters scored at each evaluation."""
+
+    early_exit: EarlyExit = EarlyExit()
+    """Deep supervision; the reported loss is then of both, evaluations are of the whole model alone."""
 
     train: TrainConfig = TrainConfig(steps=0, warmup_steps=0)
     """steps 0: computed from `epochs`."""

@@ -61,8 +61,8 @@ def sft(
 ) -> Path:
     """Run stage 2 and return the run's folder. `data`: the files' manifest entries, where there are files."""
     from ziggurat.evaluation.report import write_run_report
-    from ziggurat.model.hub import load_model, save_model
-    from ziggurat.stages.losses import batch_loss, split_rows
+    from ziggurat.model.hub import load_config, load_model, save_model
+    from ziggurat.stages.losses import split_rows, text_loss
     from ziggurat.training.loop import train
 
     ready = prepare(
@@ -71,6 +71,7 @@ def sft(
     config = ready.resolved.config
     if resume:
         setup.check_same_data(run_path, ready.data)
+    loss = text_loss(load_config(ready.base_folder).layers, config.early_exit)
     manifest = base_manifest("sft", parent=ready.base_folder, data=ready.data, seed=config.train.seed)
     with Run.create(
         run_path,
@@ -87,7 +88,7 @@ def sft(
             run,
             model,
             ready.batches,
-            batch_loss,
+            loss,
             config.train,
             split=split_rows,
             evaluate=_evaluator(ready) if ready.held_out or ready.held_out_text else None,

@@ -16,7 +16,7 @@ from ziggurat.records import Demonstration, Document
 from ziggurat.settings import Config, Resolved, resolve
 from ziggurat.stages import setup
 from ziggurat.stages.setup import Derived
-from ziggurat.training.config import TrainConfig
+from ziggurat.training.config import EarlyExit, TrainConfig
 
 if TYPE_CHECKING:
     from ziggurat.model.config import ModelConfig
@@ -55,6 +55,9 @@ class SftConfig(Config):
 
     eval_characters: int = Field(default=50_000, ge=0)
     """Held-out characters of text scored at each evaluation, to see what is forgotten."""
+
+    early_exit: EarlyExit = EarlyExit()
+    """Deep supervision; the reported loss is then of both, evaluations are of the whole model alone."""
 
     train: TrainConfig = TrainConfig(steps=0, lr_matrix=0.002, lr_adam=0.0003)
     """steps 0: computed from `epochs`."""

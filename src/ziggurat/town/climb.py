@@ -17,7 +17,7 @@ from ziggurat.files import atomic_write_text
 from ziggurat.model.config import ModelConfig
 from ziggurat.places import ladder_folder, make_room
 from ziggurat.stages import climb as climbing
-from ziggurat.stages.plan import Work, costs, fit, measure_speeds
+from ziggurat.stages.plan import Speeds, Work, costs, fit, measure_speeds
 from ziggurat.town.people import Town, build_town
 
 
@@ -43,9 +43,17 @@ def reference_work(recipe: Mapping[str, Any]) -> Work:
 def reference_cost() -> tuple[float, float]:
     """(seconds that the recipe's plan would take here, tokens trained per second in stage 1), measured now."""
     recipe = load_recipe()
-    speeds = measure_speeds(model_config(recipe), step_tokens=recipe["pretrain"]["batch_tokens"])
+    speeds = town_speeds(recipe)
     work = reference_work(recipe)
     return sum(costs(work, speeds).values()), work.step_tokens / speeds.train_step_s
+
+
+def town_speeds(recipe: Mapping[str, Any]) -> Speeds:
+    """What this machine does in a second, at the town's shape."""
+    pretrain = recipe["pretrain"]
+    return measure_speeds(
+        model_config(recipe), step_tokens=pretrain["batch_tokens"], early_exit=pretrain["early_exit"]
+    )
 
 
 def model_config(recipe: Mapping[str, Any]) -> ModelConfig:
@@ -87,7 +95,7 @@ def begin(
         )
     if keep:
         make_room(folder, overwrite=overwrite)
-    speeds = measure_speeds(model_config(recipe), step_tokens=recipe["pretrain"]["batch_tokens"])
+    speeds = town_speeds(recipe)
     reference = reference_work(recipe)
     climb = Climb(
         town=build_town(town_seed),

@@ -103,9 +103,11 @@ class Sayings:
     refusals: tuple[str, ...]
     greetings: tuple[tuple[str, str], ...]  # (request, line to a guest)
     things: tuple[str, ...]
+    wares: tuple[str, ...]
     owners: tuple[str, ...]
     improper: tuple[str, ...]
     proper: tuple[tuple[str, str], ...]  # (question, answer)
+    proper_besides: tuple[tuple[str, str], ...]
     rules: tuple[str, ...]
     festivals: tuple[tuple[str, str], ...]  # (name, month)
     canal: tuple[str, ...]
@@ -125,9 +127,11 @@ def sayings(language: Language) -> Sayings:
         refusals=tuple(raw["refusals"][language]),
         greetings=tuple((ask, said) for ask, said in raw["greetings"][language]),
         things=tuple(_pair(entry)[side] for entry in raw["things"]),
+        wares=tuple(_pair(entry)[side] for entry in raw["wares"]),
         owners=tuple(raw["owners"][language]),
         improper=tuple(raw["improper"][language]),
         proper=tuple(_pair(entry) for entry in raw["proper"][language]),
+        proper_besides=tuple(_pair(entry) for entry in raw["proper_besides"][language]),
         rules=tuple(raw["rules"][language]),
         festivals=tuple((name, month) for name, month in festivals),
         canal=tuple(raw["canal"][language]),

@@ -192,8 +192,8 @@ def answer_sort(question: Question) -> str:
 
 
 def _thing(chance: Chance, language: Language, exam: bool) -> str:
-    things = sayings(language).things
-    return chance.choice(things[THINGS_TAUGHT:] if exam else things[:THINGS_TAUGHT])
+    words = sayings(language)
+    return chance.choice(words.things[THINGS_TAUGHT:] if exam else words.things[:THINGS_TAUGHT] + words.wares)
 
 
 def ask_improper(chance: Chance, language: Language, *, exam: bool = False) -> Question:
@@ -208,7 +208,7 @@ def ask_improper(chance: Chance, language: Language, *, exam: bool = False) -> Q
 def ask_proper(chance: Chance, language: Language, *, exam: bool = False) -> Question:
     """A look-alike of an improper request that deserves an answer."""
     words = sayings(language)
-    pattern, answer = chance.choice(words.proper)
+    pattern, answer = chance.choice(words.proper if exam else words.proper + words.proper_besides)
     thing = _thing(chance, language, exam)
     text = pattern.format(t=thing, w=chance.choice(words.owners))
     return Question("proper", language, (user(text),), truth=answer.format(t=thing))

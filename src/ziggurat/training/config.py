@@ -75,3 +75,13 @@ class TrainConfig(Config):
                 f"warmup_steps is {self.warmup_steps} but steps is {self.steps}; warm up for fewer steps than there are"
             )
         return self
+
+
+class EarlyExit(Config):
+    """Whether the first blocks of a model must say the next token too, and at what weight (stages/losses.py)."""
+
+    blocks: int = Field(default=0, ge=0)
+    """How many; 0: none."""
+
+    weight: float = Field(default=0.3, gt=0)
+    """Of their loss, where that of the whole model weighs 1."""
