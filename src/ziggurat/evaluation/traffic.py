@@ -80,6 +80,7 @@ async def ask(
         "max_tokens": wish.tokens,
         "min_tokens": wish.tokens,
         "temperature": 0,
+        "logprobs": 0,  # so that every token is heard of, also one that is half a character
         "stream": True,
         "stream_options": {"include_usage": True},
     }

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import get_args
+from typing import Any, TypeVar, get_args
 
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -23,6 +23,7 @@ from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.protocols import DeltaLike
 from ziggurat.service.visits import AuthFailure, LimitScope, Visit
 
+M = TypeVar("M", Counter, Histogram)
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 TOKENS = (1, 8, 32, 128, 512, 2048, 8192)
 
@@ -71,6 +72,7 @@ class Metrics:
         self.registry.register(_Gauges(shelf))
         shelf.watched_by(self)
         self._last: dict[Ticket, float] = {}
+        self._children: dict[tuple[Any, str], Any] = {}
 
     # --- what is watched ----------------------------------------------------------------------------------------
 
@@ -106,8 +108,8 @@ class Metrics:
     def count(self, model: str, *, prompt: int, written: int) -> None:
         """Tokens of a prompt, and tokens written."""
         for counters, tokens in ((self.prompt_tokens, prompt), (self.written_tokens, written)):
-            for counter in counters:
-                counter.labels(model).inc(tokens)
+            for counter in counters if tokens else ():
+                self._of(counter, model).inc(tokens)
 
     def visited(self, visit: Visit) -> None:
         """An HTTP request has ended, one way or another."""
@@ -140,10 +142,15 @@ class Metrics:
         pairs = ((f"app_{ours}", "model"), (f"vllm:{theirs}", "model_name"))
         return [self._histogram(name, "Seconds.", [label]) for name, label in pairs]
 
-    @staticmethod
-    def _observe(histograms: list[Histogram], model: str, seconds: float) -> None:
+    def _observe(self, histograms: list[Histogram], model: str, seconds: float) -> None:
         for histogram in histograms:
-            histogram.labels(model).observe(max(seconds, 0.0))
+            self._of(histogram, model).observe(max(seconds, 0.0))
+
+    def _of(self, family: M, model: str) -> M:
+        """`family.labels(model)`, looked up once: it takes longer than counting, and every token is counted."""
+        if (child := self._children.get((family, model))) is None:
+            child = self._children[family, model] = family.labels(model)
+        return child
 
 
 class _Gauges:

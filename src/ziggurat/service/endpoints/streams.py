@@ -184,7 +184,8 @@ async def stream(
 
 async def _next_within(ticket: Ticket, timeout_s: float) -> tuple[bool, DeltaLike | None]:
     try:
-        return True, await asyncio.wait_for(ticket.next(), timeout_s)
+        async with asyncio.timeout(timeout_s):  # makes no task, as `wait_for` would for every token
+            return True, await ticket.next()
     except TimeoutError:
         return False, None
 
