@@ -31,6 +31,7 @@ from ziggurat.stages.plan import Speeds, Work
 from ziggurat.stages.report_card import score_comparisons
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.training.memory import give_back_freed_memory
 from ziggurat.training.precision import choose_dtype
 
 
@@ -60,6 +61,7 @@ class Climb:
         """Adds the seconds inside to the stage's, and notes the memory."""
         started = time.perf_counter()
         yield
+        give_back_freed_memory()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
         self.peaks[stage] = self.peak_memory_bytes
 

@@ -43,8 +43,8 @@ MIXTURE = (
     ("letter", 18),
     ("overheard", 14),
     ("sheet", 4),
-    ("sums", 5),
-    ("sorting", 5),
+    ("sums", 4),
+    ("sorting", 6),
     ("stranger", 4),
     ("talk", 2),
 )
