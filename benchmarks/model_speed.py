@@ -18,7 +18,7 @@ from ziggurat.model import kernels
 from ziggurat.model.accounting import flops_per_token
 from ziggurat.model.presets import preset
 from ziggurat.model.transformer import Transformer, set_compute_dtype
-from ziggurat.training.memory import keep_freed_memory
+from ziggurat.memory import keep_freed_memory
 
 HOMES = {
     "rms_norm": layers,

@@ -26,6 +26,7 @@ from starlette.responses import HTMLResponse
 from ziggurat import __version__
 from ziggurat.console import err, out
 from ziggurat.errors import UsageError
+from ziggurat.memory import few_heaps
 from ziggurat.places import find_run
 from ziggurat.service import problems
 from ziggurat.service.access.gate import Gate
@@ -227,6 +228,7 @@ def serve(
             f"{host} can be reached from other machines: ask for keys with --keys FILE (`ziggurat key new` makes one), "
             "or add --expose to let everybody in."
         )
+    few_heaps()
     for name, shapes in MATRIX_SHAPES.items():
         os.environ.setdefault(name, shapes)  # before torch is there to read it
     listener, requests = listen(host, port), None

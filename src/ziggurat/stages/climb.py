@@ -31,7 +31,7 @@ from ziggurat.stages.plan import Speeds, Work
 from ziggurat.stages.report_card import score_comparisons
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
-from ziggurat.training.memory import give_back_freed_memory
+from ziggurat.memory import give_back_freed_memory
 from ziggurat.training.precision import choose_dtype
 
 

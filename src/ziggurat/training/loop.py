@@ -29,7 +29,7 @@ from ziggurat.training.checkpoints import (
 )
 from ziggurat.training.config import TrainConfig
 from ziggurat.training.interrupt import Interrupt
-from ziggurat.training.memory import keep_freed_memory
+from ziggurat.memory import keep_freed_memory
 from ziggurat.training.optimizers import build_optimizer
 from ziggurat.training.precision import choose_dtype
 from ziggurat.training.schedules import describe_schedule, lr_factor
