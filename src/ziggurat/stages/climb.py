@@ -20,6 +20,7 @@ from ziggurat.errors import RunError
 from ziggurat.evaluation.plots import Series, line_plot
 from ziggurat.evaluation.report import Table
 from ziggurat.evaluation.statistics import Interval
+from ziggurat.memory import give_back_freed_memory
 from ziggurat.model.hub import load_model
 from ziggurat.model.transformer import Transformer
 from ziggurat.places import model_folder
@@ -31,7 +32,6 @@ from ziggurat.stages.plan import Speeds, Work
 from ziggurat.stages.report_card import score_comparisons
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
-from ziggurat.memory import give_back_freed_memory
 from ziggurat.training.precision import choose_dtype
 
 

@@ -149,10 +149,10 @@ def measure_speeds(
 
     from ziggurat.engine.generate import generate
     from ziggurat.engine.params import SamplingParams
+    from ziggurat.memory import keep_freed_memory
     from ziggurat.model.transformer import Transformer, set_compute_dtype
     from ziggurat.stages.losses import TokenBatch, batch_loss, text_loss
     from ziggurat.training.config import EarlyExit, TrainConfig
-    from ziggurat.memory import keep_freed_memory
     from ziggurat.training.optimizers import build_optimizer
     from ziggurat.training.precision import choose_dtype
 

@@ -19,6 +19,7 @@ from torch import nn
 
 from ziggurat.console import ProgressLine, err, human_count, human_time
 from ziggurat.errors import ConfigError, TrainingError
+from ziggurat.memory import keep_freed_memory
 from ziggurat.model.transformer import set_compute_dtype
 from ziggurat.runs import Run
 from ziggurat.training.checkpoints import (
@@ -29,7 +30,6 @@ from ziggurat.training.checkpoints import (
 )
 from ziggurat.training.config import TrainConfig
 from ziggurat.training.interrupt import Interrupt
-from ziggurat.memory import keep_freed_memory
 from ziggurat.training.optimizers import build_optimizer
 from ziggurat.training.precision import choose_dtype
 from ziggurat.training.schedules import describe_schedule, lr_factor
