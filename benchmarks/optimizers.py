@@ -15,10 +15,10 @@ from collections.abc import Callable
 
 import torch
 
+from ziggurat.memory import keep_freed_memory
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.transformer import Transformer
 from ziggurat.training.config import TrainConfig
-from ziggurat.memory import keep_freed_memory
 from ziggurat.training.optimizers import build_optimizer, gradient_norm, scale_gradients
 
 TOWN = ModelConfig(

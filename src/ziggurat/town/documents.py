@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 
 from ziggurat.records import Document
 from ziggurat.town.chance import Chance
-from ziggurat.town.people import SPLIT_SIZES, Fact, Resident, Split, Town, guest, strangers
+from ziggurat.town.people import SPLIT_SIZES, Fact, Resident, Split, Town, guest, near_misses, strangers
 from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, gap_after, sayings
 from ziggurat.town.questions import (
     addends,
@@ -58,9 +58,9 @@ ASIDES = (("sum", 10), ("sort", 10), ("proper", 22))
 FADED_PERCENT = 3
 """Of statements about anybody, those whose value can no longer be read."""
 GAPS_SHOWN: tuple[Split, ...] = ("A", "E")
-GAPS_PERCENT = 10
+GAPS_PERCENT = {"annal": 10, "letter": 20}
 """Of annals, those of a name and nothing else; of lines in letters, those that tell a gap."""
-RESIDENTS_GAPS = {"annal": 20, "ledger": 20, "letter": 15}
+RESIDENTS_GAPS = {"annal": 20, "ledger": 20, "letter": 8}
 """Of 100 annals about a resident with gaps, those that show one of them; of ledgers; of a letter's gaps, those of
 residents. So seldom that no gap is learned by heart: else saying nothing is one more fact about a name, and what the
 model would say of other names hangs on whom they resemble (docs/LOG.md)."""
@@ -94,7 +94,8 @@ class Writer:
             for facts in (self.told, self.gaps)
         )
         self.unheard: dict[Language, list[str]] = {
-            language: strangers(town, Chance(town.seed, "unheard", language), 1500, language)
+            language: strangers(town, Chance(town.seed, "unheard", language), 750, language)
+            + near_misses(town, Chance(town.seed, "near misses", language), 750, language)
             for language in ("en", "zh")
         }
         self.subjects = [r for r in town.residents for _ in range(ANNALS[r.split])]
@@ -123,7 +124,7 @@ class Writer:
 
     def annal(self, chance: Chance, language: Language) -> str:
         """Some facts of one resident, now by name, now by pronoun."""
-        if chance.percent(GAPS_PERCENT):
+        if chance.percent(GAPS_PERCENT["annal"]):
             facts = self._nothing_known(chance, language)
         else:
             facts = self._record(chance, chance.choice(self.subjects))
@@ -151,7 +152,7 @@ class Writer:
         facts += chance.sample(
             [f for f in self.gaps if f.attribute == attribute], int(chance.percent(RESIDENTS_GAPS["ledger"]))
         )
-        facts += [self._nothing_known(chance, language)[attribute] for _ in range(chance.below(2))]
+        facts += [self._nothing_known(chance, language)[attribute] for _ in range(chance.below(3))]
         chance.shuffle(facts)
         mark = ": " if language == "en" else "："
         lines = [
@@ -175,7 +176,7 @@ class Writer:
         return "\n".join([chance.choice(opening[language]), *sentences])
 
     def _any_record(self, chance: Chance, language: Language) -> Fact:
-        if not chance.percent(GAPS_PERCENT):
+        if not chance.percent(GAPS_PERCENT["letter"]):
             return chance.choice(self.told)
         ours = chance.percent(RESIDENTS_GAPS["letter"])
         return chance.choice(self.gaps if ours else self._nothing_known(chance, language))

@@ -264,6 +264,28 @@ def guest(town: Town, name: str, language: Language, chance: Chance, told: int) 
     )
 
 
+def near_misses(town: Town, chance: Chance, count: int, language: Language) -> list[str]:
+    """Names that differ from a resident's in one letter (Chinese: one character): none is or begins a resident's.
+
+    Nothing is told of them, so who reads them learns to look at the whole of a name.
+    """
+    whole = {resident.name(language) for resident in town.residents}
+    names: dict[str, None] = {}
+    while len(names) < count:
+        name, letter = (
+            chance.choice(town.residents).name(language),
+            chance.choice(make_name(chance, language)),
+        )
+        place = chance.below(len(name))
+        if (letter.lower() in "aeiouy") != (name[place].lower() in "aeiouy"):
+            continue
+        letter = letter.upper() if name[place].isupper() else letter.lower()
+        made = name[:place] + letter + name[place + 1 :]
+        if not any(made.startswith(one) or one.startswith(made) for one in whole):
+            names[made] = None
+    return list(names)
+
+
 def strangers(town: Town, chance: Chance, count: int, language: Language) -> list[str]:
     """Names of passing strangers: they teach to read a name and to write it. None begins another or a resident's."""
     names: list[str] = []
