@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
+
 from ziggurat.engine.params import SamplingParams
 from ziggurat.records import Message
 
@@ -202,3 +204,10 @@ def wait_until(holds: Callable[[], bool], within_s: float = 10.0) -> None:
     while not holds():
         assert time.monotonic() < deadline, f"did not come true within {within_s} s"
         time.sleep(0.01)
+
+
+def told_of(address: str, admin_key: str, model: str = "m") -> dict[str, Any]:
+    """What a served model is doing, as its admin hears."""
+    headers = {"authorization": f"Bearer {admin_key}"}
+    told: dict[str, Any] = httpx.get(f"{address}/admin/health", headers=headers).json()["models"][model]
+    return told

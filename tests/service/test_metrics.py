@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.service.conftest import Serving
-from tests.service.fakes import FakeChat, saying, wait_until
+from tests.service.fakes import FakeChat, saying, told_of, wait_until
 
 from ziggurat.service.access.keys import Keyring, new_key
 from ziggurat.service.limits import Limits
@@ -112,6 +112,7 @@ def test_refusals_are_counted_by_the_limit(serving: Serving, chat: FakeChat, tmp
         "concurrent": new_key(file, "cyd", concurrent=1),
         "waiting": new_key(file, "dan"),
     }
+    root = new_key(file, "root", admin=True)
     limits = Limits(max_running=1, max_waiting=9, max_waiting_each=2)
     with serving(create_app({"m": chat}, keyring=Keyring(file), limits=limits)) as address:
 
@@ -120,7 +121,7 @@ def test_refusals_are_counted_by_the_limit(serving: Serving, chat: FakeChat, tmp
             return {scope: read(address, told.format(scope), keys["waiting"]) for scope in keys}
 
         def waiting() -> int:
-            return int(httpx.get(f"{address}/health").json()["models"]["m"]["waiting"])
+            return int(told_of(address, root)["waiting"])
 
         assert refused() == dict.fromkeys(keys, 0)
         assert [post(address, keys["requests"]) for _ in range(2)] == [200, 429]

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from tests.service.conftest import Serving
-from tests.service.fakes import FakeChat, FakeRequest, saying, wait_until
+from tests.service.fakes import FakeChat, FakeRequest, saying, told_of, wait_until
 
 from ziggurat.engine.params import SamplingParams
 from ziggurat.records import Message
@@ -45,7 +45,8 @@ def pool(chat: FakeChat) -> Iterator[ThreadPoolExecutor]:
 @pytest.fixture
 def keys(tmp_path: Path) -> dict[str, str]:
     file = tmp_path / "keys.jsonl"
-    return {name: new_key(file, name, concurrent=50, tokens_per_minute=10**6) for name in ("ana", "ben")}
+    made = {name: new_key(file, name, concurrent=50, tokens_per_minute=10**6) for name in ("ana", "ben")}
+    return {**made, "root": new_key(file, "root", admin=True)}
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def ask(address: str, keys: dict[str, str], pool: ThreadPoolExecutor) -> Ask:
         sent = pool.submit(httpx.post, f"{address}/v1/completions", json=body, headers=headers, timeout=20)
 
         def stands() -> bool:
-            told = httpx.get(f"{address}/health").json()["models"]["m"]
+            told = told_of(address, keys["root"])
             return bool(told["running"] == 1 and told["waiting"] == waiting)
 
         wait_until(sent.done if waiting < 0 else stands)
@@ -142,7 +143,7 @@ def test_texts_to_embed_wait_by_the_same_rule(
         return httpx.post(f"{address}/v1/embeddings", json={"model": "m", "input": "a"}, headers=headers)
 
     def waiting() -> int:
-        return int(httpx.get(f"{address}/health").json()["models"]["m"]["waiting"])
+        return int(told_of(address, keys["root"])["waiting"])
 
     sent = [pool.submit(embed, "ana") for _ in range(2)]
     wait_until(lambda: waiting() == 2)
