@@ -12,7 +12,6 @@ few_heaps              serving: every thread that allocates gets a heap of its o
 from __future__ import annotations
 
 import ctypes
-import gc
 import platform
 from functools import cache
 
@@ -34,7 +33,6 @@ def keep_freed_memory() -> bool:
 def give_back_freed_memory() -> bool:
     """Hand all that is free back to the kernel, wherever it lies in the heap; true if some was."""
     libc = _glibc()
-    gc.collect()
     return libc is not None and bool(libc.malloc_trim(0))
 
 

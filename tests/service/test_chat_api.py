@@ -170,6 +170,8 @@ def test_a_bug_in_the_model_is_a_500_without_its_details(serving: Serving) -> No
     with serving(create_app({"town/ppo-1": FakeChat(failing(RuntimeError("secret path")))})) as address:
         response = httpx.post(f"{address}/api/chat", json=body())
         assert response.status_code == 500
+        assert response.headers["x-request-id"].startswith("req_"), "marked like every answer"
+        assert response.headers["x-content-type-options"] == "nosniff"
         assert "secret" not in response.text
         assert httpx.get(f"{address}/health").status_code == 200
 

@@ -100,7 +100,7 @@ def test_more_answers_at_once_than_allowed_are_refused(address: str, key: str, c
     chat.gate.release()
     first.join()
     assert second.status_code == 429
-    assert "1 answers written at once" in second.json()["error"]["message"]
+    assert "1 requests answered at once" in second.json()["error"]["message"]
     chat.gate = None
     assert post(address, key).status_code == 200
 

@@ -109,7 +109,8 @@ def test_host_names_are_read_from_authorities(authority: str, name: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("host", "loopback"), [("127.0.0.9", True), ("::1", True), ("0.0.0.0", False), ("lan", False)]
+    ("host", "loopback"),
+    [("127.0.0.9", True), ("::1", True), ("::ffff:127.0.0.1", True), ("0.0.0.0", False), ("lan", False)],
 )
 def test_loopback_is_told_from_the_rest(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback

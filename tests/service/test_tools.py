@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import re
 from typing import Any
 
 import openai
+import pydantic
 import pytest
 from tests.service.tiny import MODEL, TOOLS, asking
 
@@ -137,3 +139,28 @@ def test_parameters_of_a_strict_tool_that_cannot_be_followed_are_refused(client:
             **asking(tools=[{"type": "function", "function": {**odd, "strict": True}}])
         )
     client.chat.completions.create(**asking(tools=[{"type": "function", "function": odd}]))
+
+
+@pytest.mark.parametrize("choice", ["required", "auto"])
+@pytest.mark.parametrize("others", [0, 1])
+def test_parameters_may_refer_to_their_own_definitions(
+    client: openai.OpenAI, choice: Any, others: int
+) -> None:
+    """As pydantic writes an enumeration; with other tools beside it the definitions stand elsewhere."""
+
+    class Colour(enum.Enum):
+        RED = "red"
+        BLUE = "blue"
+
+    class Paint(pydantic.BaseModel):
+        colour: Colour
+
+    tool = openai.pydantic_function_tool(Paint)
+    assert "$defs" in tool["function"]["parameters"]
+    asked = asking(tools=[*functions(strict=True)[:others], tool], max_tokens=60)
+    if choice == "required":
+        asked["tool_choice"] = {"type": "function", "function": {"name": "Paint"}}
+    (answer,) = client.chat.completions.create(**asked).choices
+    if choice == "required":
+        (call,) = answer.message.tool_calls or ()
+        assert json.loads(call.function.arguments)["colour"] in ("red", "blue")

@@ -117,6 +117,33 @@ def test_a_request_alone_is_taken_whole(ask: Ask, chat: FakeChat) -> None:
     assert begun(chat) == ["a1", "a2", "b1", "a3", "a4"]
 
 
+def test_a_request_for_which_there_is_no_room_is_refused_whole(ask: Ask, chat: FakeChat) -> None:
+    sent = [ask("ana", "a1"), ask("ana", ["a2", "a3", "a4"], waiting=3), ask("ben", ["b"] * 4, waiting=7)]
+    refused = ask("root", ["r1", "r2"], waiting=-1).result()  # eight may wait
+    assert refused.status_code == 503
+    assert refused.headers["x-ratelimit-remaining-tokens"] == refused.headers["x-ratelimit-limit-tokens"]
+    sent.append(ask("root", "r3", waiting=8))
+    assert chat.gate is not None
+    chat.gate.release(1000)
+    assert [one.result().status_code for one in sent] == [200] * 4
+    assert not {"r1", "r2"} & set(begun(chat))
+
+
+def test_answers_that_wait_inside_the_engine_count_too(chat: FakeChat) -> None:
+    async def counts() -> list[int]:
+        worker = ModelWorker("m", chat, chat.desk, max_running=2, max_waiting=9, max_waiting_each=9)
+        message = [Message(role="user", content="a")]
+        worker.submit(FakeRequest(message, SamplingParams(n=5), (), 0), "ana")
+        await asyncio.to_thread(wait_until, lambda: worker.running == 1)
+        told = [worker.waiting_of(owner) for owner in ("ana", "ben")]
+        assert chat.gate is not None
+        chat.gate.release(1000)
+        worker.close()
+        return told
+
+    assert asyncio.run(counts()) == [3, 0]
+
+
 def test_what_waits_is_counted_in_answers(chat: FakeChat) -> None:
     async def counts() -> list[int]:
         worker = ModelWorker("m", chat, chat.desk, max_running=1, max_waiting=9, max_waiting_each=9)

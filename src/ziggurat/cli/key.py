@@ -27,7 +27,7 @@ def new(
     tokens: Annotated[
         int, typer.Option("--tokens", min=1, help="Tokens a minute, prompts included.")
     ] = 100_000,
-    concurrent: Annotated[int, typer.Option("--concurrent", min=1, help="Answers written at once.")] = 4,
+    concurrent: Annotated[int, typer.Option("--concurrent", min=1, help="Requests answered at once.")] = 4,
     admin: Annotated[bool, typer.Option("--admin", help="It may also change what is served.")] = False,
 ) -> None:
     """Make a key and print it; only its hash is kept, so it cannot be shown again.

@@ -40,13 +40,29 @@ class Form:
 
 def _any_call(tools: Sequence[tuple[str, dict[str, Any] | None]]) -> str:
     """The schema of a call of one of these tools, a name and the schema of its arguments each."""
-    calls = [
-        {
-            "type": "object",
-            "properties": {"name": {"const": name}, "arguments": arguments or {"type": "object"}},
-            "required": ["name", "arguments"],
-            "additionalProperties": False,
-        }
-        for name, arguments in tools
-    ]
+    calls = []
+    for i, (name, arguments) in enumerate(tools):
+        place = "#/properties/arguments" if len(tools) == 1 else f"#/anyOf/{i}/properties/arguments"
+        arguments = _moved(arguments or {"type": "object"}, place)
+        calls.append(
+            {
+                "type": "object",
+                "properties": {"name": {"const": name}, "arguments": arguments},
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+        )
     return json.dumps(calls[0] if len(calls) == 1 else {"anyOf": calls}, ensure_ascii=False)
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """A schema that stands at `place` of a larger one: what it refers to in itself moves along."""
+    if isinstance(schema, list):
+        return [_moved(part, place) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    reference = schema.get("$ref")
+    moved = {key: _moved(part, place) for key, part in schema.items()}
+    if isinstance(reference, str) and reference.startswith("#"):
+        moved["$ref"] = place + reference[1:]
+    return moved

@@ -4,7 +4,7 @@
     open loop       requests come when they come (a Poisson process): finds what a visitor waits
 
 An open loop counts from when a request was due, not from when the generator got round to sending it, so that a slow
-server cannot slow down its own examination. One event of a stream is one token where every token is text.
+server cannot slow down its own examination. One event of a stream is one token.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Limits:
     """The longest completion that may be asked for, so that one request cannot keep a model busy for ever."""
 
     max_running: int = 32
-    """Answers that one model writes at once, as one batch: a step reads the weights once for all of them."""
+    """Prompts that one model answers at once, as one batch: a step reads the weights once for all of them."""
 
     max_sequences: int = 128
     """Answers that one request may ask for, prompts times `n` or `best_of`: one slow request is better sent as several,

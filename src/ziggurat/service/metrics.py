@@ -71,7 +71,7 @@ class Metrics:
         self.whole = self._timed("generation_duration_seconds", "e2e_request_latency_seconds")
         self.registry.register(_Gauges(shelf))
         shelf.watched_by(self)
-        self._last: dict[Ticket, float] = {}
+        self._last: dict[Ticket, dict[int, float]] = {}  # when each choice was last heard of
         self._children: dict[tuple[Any, str], Any] = {}
 
     # --- what is watched ----------------------------------------------------------------------------------------
@@ -83,21 +83,25 @@ class Metrics:
             self._last.pop(ticket, None)
             if ticket.cancelled:
                 self.cancelled.labels(model).inc()
+            elif item is not None:
+                for counter in self.finished:
+                    counter.labels(model, "error").inc()
             elif item is None:
                 self._observe(self.decode, model, ticket.t_finished - ticket.t_first)
                 self._observe(self.whole, model, ticket.t_finished - ticket.t_submitted)
             return
-        last = self._last.get(ticket)
-        if last is None:
+        heard = self._last.get(ticket)
+        if heard is None:
+            heard = self._last[ticket] = {}
             self._observe(self.queue, model, ticket.t_started - ticket.t_submitted)
             self._observe(self.prefill, model, ticket.t_first - ticket.t_started)
             self._observe(self.first_token, model, ticket.t_first - ticket.t_submitted)
             prompt = len(ticket.request.ids)
             self.count(model, prompt=prompt, written=0)
             self.prompt_sizes.labels(model).observe(prompt)
-        else:
-            self._observe(self.between, model, now - last)
-        self._last[ticket] = now
+        elif item.choice in heard:
+            self._observe(self.between, model, now - heard[item.choice])
+        heard[item.choice] = now
         self.count(model, prompt=0, written=len(item.tokens))
         if item.finish is not None:
             for counter in self.finished:

@@ -46,7 +46,7 @@ class RequestLog:
         self._file = _opened(path)
         self._visits: queue.Queue[tuple[float, Visit] | None] = queue.Queue(MAX_WAITING_LINES)
         self._dropped = 0  # added to on the event loop alone
-        self._failing = self._closed = False
+        self._failing = self._closed = self._torn = False
         self._thread = threading.Thread(target=self._work, name="request log", daemon=True)
         self._thread.start()
 
@@ -88,11 +88,15 @@ class RequestLog:
 
     def _append(self, text: str) -> bool:
         """Whether it was written; a disk that does not take it is told of once, until it takes some again."""
-        data = memoryview(text.encode(errors="replace"))
+        data = whole = memoryview(("\n" * self._torn + text).encode(errors="replace"))
         try:
             while data:
                 data = data[os.write(self._file, data) :]
+            self._torn = False
         except OSError as error:
+            self._torn = self._torn or len(data) < len(
+                whole
+            )  # half a line stands there; the next begins anew
             if not self._failing:
                 log.error("the request log %s cannot be written: %s", self.path, error)
             self._failing = True

@@ -6,6 +6,7 @@ examined, is `town/` and `verse/`.
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import time
@@ -61,6 +62,7 @@ class Climb:
         """Adds the seconds inside to the stage's, and notes the memory."""
         started = time.perf_counter()
         yield
+        gc.collect()
         give_back_freed_memory()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
         self.peaks[stage] = self.peak_memory_bytes

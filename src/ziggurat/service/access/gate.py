@@ -81,6 +81,7 @@ def admit(request: Request, served: Served, prepared: Sequence[RequestLike]) -> 
     owner = leave_room(request, served.worker, sum(p.params.n for p in prepared))
     context = served.worker.chat.context
     most = [len(p.ids) + p.params.n * min(p.params.max_tokens, context - len(p.ids)) for p in prepared]
+    served.worker.check_room(len(prepared))
     reserved = Reservation(request, sum(most))
     tickets: list[Ticket] = []
     used: list[int] = []
@@ -95,7 +96,7 @@ def admit(request: Request, served: Served, prepared: Sequence[RequestLike]) -> 
 
     try:
         for one in prepared:
-            tickets.append(served.worker.submit(one, owner))
+            tickets.append(served.worker.submit(one, owner, checked=True))
             tickets[-1].on_end = ended
     except BaseException:
         for ticket in tickets:
@@ -110,7 +111,7 @@ def leave_room(request: Request, worker: ModelWorker[Any], answers: int) -> str:
     """Whose a request is in the line; 429 if with so many answers more its owner would have too much there.
 
     Without keys that is its address; "" is this machine itself: whoever asks through a proxy comes from here, and they
-    are not told apart. A request of someone who has nothing in the line is always taken.
+    are not told apart. By this rule a request of someone who has nothing in the line is always taken.
     """
     account: Account | None = getattr(request.state, "account", None)
     host = "" if request.client is None or is_loopback(request.client.host) else request.client.host
@@ -168,7 +169,7 @@ def _reserve(request: Request, account: Account, tokens: int) -> None:
         visit_of(request.scope).over_limit = "concurrent"
         raise ApiError(
             429,
-            f"This key may have {account.key.concurrent} answers written at once; wait for one to end.",
+            f"This key may have {account.key.concurrent} requests answered at once; wait for one to end.",
             code="rate_limit_exceeded",
             retry_after_s=1,
         )

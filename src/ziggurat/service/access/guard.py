@@ -20,7 +20,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ziggurat.service.problems import error_body
+from ziggurat.service.problems import error_body, response_for
 from ziggurat.service.visits import visit_of
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -49,9 +49,11 @@ def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    inner = getattr(address, "ipv4_mapped", None)  # ::ffff:127.0.0.1, as a socket of both kinds tells it
+    return (inner or address).is_loopback
 
 
 def _is_address(host: str) -> bool:
@@ -94,8 +96,12 @@ class Guard:
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"
         visit_of(scope).request_id = request_id
 
+        began = False
+
         async def send_marked(message: Message) -> None:
+            nonlocal began
             if message["type"] == "http.response.start":
+                began = True
                 out = MutableHeaders(scope=message)
                 out["x-request-id"] = request_id
                 out.setdefault("x-content-type-options", "nosniff")
@@ -109,4 +115,11 @@ class Guard:
                 scope, receive, send_marked
             )
             return
-        await self.app(scope, receive, send_marked)
+        try:
+            await self.app(scope, receive, send_marked)
+        except (
+            Exception
+        ) as error:  # a fault of ours: Starlette would answer it outside all middleware, unmarked
+            if began:
+                raise
+            await response_for(error)(scope, receive, send_marked)

@@ -19,8 +19,8 @@ R = TypeVar("R")
 class Ticket:
     """One request on its way through a model's thread. Its async half belongs to the event loop that made it."""
 
-    def __init__(self, worker: ModelWorker[Any], request: RequestLike) -> None:
-        self.worker, self.request = worker, request
+    def __init__(self, worker: ModelWorker[Any], request: RequestLike, owner: str = "") -> None:
+        self.worker, self.request, self.owner = worker, request, owner
         self.unfinished = request.params.n
         self.handle: int | None = None  # the model's thread's own
         self.cancelled = False
@@ -43,7 +43,8 @@ class Ticket:
         self.worker.cancel(self)
         if self.on_end is not None:
             on_end, self.on_end = self.on_end, None
-            on_end(len(self.request.ids) + self.tokens)
+            read = len(self.request.ids) if self.handle is not None else 0  # nobody pays for the line
+            on_end(read + self.tokens)
 
     def arrive(self, item: DeltaLike | BaseException | None) -> None:
         """Called on the event loop."""

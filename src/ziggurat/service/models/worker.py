@@ -77,10 +77,10 @@ class ModelWorker(Generic[M]):
         self._desk: DeskLike | None = None
         self._closed = False
 
-    def check_room(self) -> None:
-        """Refuse a request before anybody works on it."""
+    def check_room(self, prompts: int = 1) -> None:
+        """Refuse so many before anybody works on them; whoever finds nobody waiting is taken whole."""
         self._check_open(begun=False)
-        if (waiting := self.waiting) >= self.max_waiting:
+        if (waiting := self.waiting) and waiting + prompts > self.max_waiting:
             raise BusyError(f"{self.name} is busy: {waiting} requests already wait; try again in a moment.")
 
     def _check_open(self, *, begun: bool) -> None:
@@ -89,11 +89,15 @@ class ModelWorker(Generic[M]):
         if self._closed or (self.draining and not begun):
             raise BusyError(f"The server is shutting down; {self.name} takes no new request.")
 
-    def submit(self, request: RequestLike, owner: str = "") -> Ticket:
-        """Into the line. `owner`: who takes turns with others there; "" is whoever is not told apart."""
+    def submit(self, request: RequestLike, owner: str = "", *, checked: bool = False) -> Ticket:
+        """Into the line. `owner`: who takes turns with others there; "" is whoever is not told apart. `checked`: there
+        was room for it a moment ago, on the same event loop."""
         with self._changed:
-            self.check_room()
-            ticket = Ticket(self, request)
+            if checked:
+                self._check_open(begun=False)
+            else:
+                self.check_room()
+            ticket = Ticket(self, request, owner)
             self._line.append(ticket, owner)
             self._start()
         return ticket
@@ -140,10 +144,14 @@ class ModelWorker(Generic[M]):
         return len(self._line) + len(self._jobs)
 
     def waiting_of(self, owner: str) -> int:
-        """Answers and jobs of one owner in the line; a request with `n` counts `n` times."""
+        """Answers and jobs of one owner that wait; a request with `n` counts `n` times.
+
+        Of those that were begun, what is more than `max_running` waits too, inside the engine.
+        """
         with self._changed:
             asked = sum(ticket.request.params.n for ticket in self._line.of(owner))
-            return asked + len(self._jobs.of(owner))
+            begun = sum(t.unfinished for t in list(self._running.values()) if t.owner == owner)
+            return asked + len(self._jobs.of(owner)) + max(0, begun - self.max_running)
 
     @property
     def running(self) -> int:

@@ -132,16 +132,20 @@ class Upstream:
             raw = await answer.aread()
             if answer.is_success:
                 meter.whole(raw)
-            told = json.loads(raw)
+            told = json.loads(raw)  # an answer that is none is not handed on
         except (httpx.HTTPError, ValueError):
             return response_for(ApiError(503, self.lost("gave no answer")))
         finally:
             await answer.aclose()
         status = answer.status_code
-        if status >= 400 and not (isinstance(told, dict) and isinstance(told.get("error"), dict)):
+        if answer.is_success:
+            return Response(raw, status, media_type="application/json")
+        if status in (401, 403):  # of our key: what is said of it is not for those who ask here
+            return response_for(ApiError(503, self.lost("does not accept this server's key")))
+        if not (isinstance(told, dict) and isinstance(told.get("error"), dict)):
             told = error_body(status, f"The server behind {self.name} refused the request.")
-        quoted = {name: answer.headers[name] for name in QUOTED if status >= 400 and name in answer.headers}
-        return JSONResponse(told, 503 if status in (401, 403) or status >= 500 else status, quoted)
+        quoted = {name: answer.headers[name] for name in QUOTED if name in answer.headers}
+        return JSONResponse(told, 503 if status >= 500 else status, quoted)
 
     def lost(self, how: str) -> str:
         """Why there is no answer, or no more of it."""

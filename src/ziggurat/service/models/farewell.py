@@ -8,16 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import weakref
 
-
-def give_back() -> None:
-    """Where the C library is another, nothing."""
-    with contextlib.suppress(OSError, TypeError):
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+from ziggurat.memory import give_back_freed_memory
 
 
 def give_back_after(gone: object) -> None:
@@ -26,6 +19,6 @@ def give_back_after(gone: object) -> None:
 
     def soon() -> None:
         with contextlib.suppress(RuntimeError):  # the loop is gone as well: so is the process, or nearly
-            loop.call_soon_threadsafe(lambda: loop.run_in_executor(None, give_back))
+            loop.call_soon_threadsafe(lambda: loop.run_in_executor(None, give_back_freed_memory))
 
     weakref.finalize(gone, soon).atexit = False
