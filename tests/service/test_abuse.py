@@ -99,8 +99,8 @@ def test_two_thousand_in_the_line_are_answered_in_their_order(
     tickets: list[Ticket] = []
     submit = ModelWorker.submit
 
-    def kept(worker: ModelWorker[Any], request: Any, owner: str) -> Ticket:
-        tickets.append(submit(worker, request, owner))
+    def kept(worker: ModelWorker[Any], request: Any, owner: str, **how: Any) -> Ticket:
+        tickets.append(submit(worker, request, owner, **how))
         return tickets[-1]
 
     monkeypatch.setattr(ModelWorker, "submit", kept)
