@@ -37,21 +37,23 @@ import threading, psutil, numpy as np
 from ziggurat.memory import few_heaps
 if {few} and not few_heaps():
     raise SystemExit("no glibc")
-gate = threading.Barrier(12)
+full, counted = threading.Barrier(13), threading.Barrier(13)
 def work():
-    blocks = [np.ones(2**13) for _ in range(300)]  # 64 KiB each: 19 MiB on this thread's heap
-    del blocks
-    gate.wait()
+    blocks = [np.ones(2**13) for _ in range(48)]  # 64 KiB each: 3 MiB, so that twelve threads fit into one heap
+    full.wait()
+    counted.wait()
 threads = [threading.Thread(target=work) for _ in range(12)]
 for thread in threads: thread.start()
-for thread in threads: thread.join()
+full.wait()
 maps = psutil.Process().memory_maps(grouped=False)
-print(sum(m.rss > 4 * 2**20 and int(m.addr.split("-")[0], 16) % 2**26 == 0 for m in maps))
+print(sum(m.rss > 2**21 and int(m.addr.split("-")[0], 16) % 2**26 == 0 for m in maps))
+counted.wait()
 """
 
 
 def test_threads_share_few_heaps() -> None:
-    """A heap of glibc's begins at a multiple of 64 MiB."""
+    """A heap of glibc's begins at a multiple of 64 MiB, as another region may by chance; unasked there are eight a
+    processor, so one a thread here."""
 
     def heaps(few: bool) -> int:
         script = HEAPS.format(few=few)
@@ -60,4 +62,5 @@ def test_threads_share_few_heaps() -> None:
             pytest.skip("another C library")
         return int(done.stdout)
 
-    assert heaps(few=True) < heaps(few=False)
+    assert heaps(few=True) <= 2
+    assert heaps(few=False) >= 8

@@ -114,6 +114,7 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         return JSONResponse(_validation_body(error.errors()), 400)
 
+    # Exception: what Guard does not catch, since it fails outside it.
     for kind in (ApiError, ZigguratError, ValidationError, Exception):
         app.add_exception_handler(kind, refuse)
     app.add_exception_handler(HTTPException, http)

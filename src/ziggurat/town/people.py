@@ -272,10 +272,8 @@ def near_misses(town: Town, chance: Chance, count: int, language: Language) -> l
     whole = {resident.name(language) for resident in town.residents}
     names: dict[str, None] = {}
     while len(names) < count:
-        name, letter = (
-            chance.choice(town.residents).name(language),
-            chance.choice(make_name(chance, language)),
-        )
+        name = chance.choice(town.residents).name(language)
+        letter = chance.choice(make_name(chance, language))
         place = chance.below(len(name))
         if (letter.lower() in "aeiouy") != (name[place].lower() in "aeiouy"):
             continue

@@ -128,7 +128,7 @@ def leave_room(request: Request, worker: ModelWorker[Any], answers: int) -> str:
 
 
 class Reservation:
-    """So many tokens of a key's minute and one of its answers at once, until it is settled what was used.
+    """So many tokens of a key's minute and one of its requests at once, until it is settled what was used.
 
     Refused with 429 if the key has them not; nothing at all without keys.
     """
@@ -164,7 +164,7 @@ def must_be_admin(request: Request) -> None:
 
 
 def _reserve(request: Request, account: Account, tokens: int) -> None:
-    """429 if the key has not so many tokens left, or has too many answers written at once."""
+    """429 if the key has not so many tokens left, or too many of its requests are being answered."""
     if account.running >= account.key.concurrent:
         visit_of(request.scope).over_limit = "concurrent"
         raise ApiError(

@@ -46,11 +46,11 @@ class Meter:
         self._hides_usage = True
         return {**body, "stream_options": {**options, "include_usage": True}}
 
-    def whole(self, answer: bytes) -> None:
-        """A whole answer came."""
+    def whole(self, told: Any, size: int) -> None:
+        """A whole answer of `size` bytes came."""
         self._begun = True
-        if not self._read(_parsed(answer)):
-            self.written = len(answer) // BYTES_PER_TOKEN
+        if not self._read(told):
+            self.written = size // BYTES_PER_TOKEN
 
     def event(self, sent: bytes) -> bool:
         """An event of a stream came; whether the client should see it."""

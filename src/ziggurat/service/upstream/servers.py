@@ -130,8 +130,6 @@ class Upstream:
     async def _whole(self, answer: httpx.Response, meter: Meter) -> Response:
         try:
             raw = await answer.aread()
-            if answer.is_success:
-                meter.whole(raw)
             told = json.loads(raw)  # an answer that is none is not handed on
         except (httpx.HTTPError, ValueError):
             return response_for(ApiError(503, self.lost("gave no answer")))
@@ -139,6 +137,7 @@ class Upstream:
             await answer.aclose()
         status = answer.status_code
         if answer.is_success:
+            meter.whole(told, len(raw))
             return Response(raw, status, media_type="application/json")
         if status in (401, 403):  # of our key: what is said of it is not for those who ask here
             return response_for(ApiError(503, self.lost("does not accept this server's key")))
