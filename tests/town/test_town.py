@@ -21,6 +21,7 @@ from ziggurat.town.people import (
     letters_apart,
     near_misses,
     strangers,
+    words_of,
 )
 from ziggurat.town.phrases import LANGUAGES, attributes
 from ziggurat.town.questions import held_out_sum, upper_first
@@ -45,7 +46,7 @@ def test_the_same_seed_gives_the_same_bytes():
         digest.update(demonstration.model_dump_json().encode())
     for item in write_exam(build_town(5)):
         digest.update((item.id + item.question.messages[-1].content).encode())
-    assert digest.hexdigest() == "adb79b271bacd650a33f52aeb190fe30d058e76d57243c6340ca431fa269fe44"
+    assert digest.hexdigest() == "53fd3ce201b3ade149fbb3fdb99c352de8807b25eba6b2cf914b8dcf30ef2b5c"
 
 
 def test_another_seed_gives_other_residents(town):
@@ -72,8 +73,19 @@ def test_a_near_miss_is_one_letter_away_from_a_resident_and_nobody(town):
 
 def test_no_two_residents_are_easily_taken_for_one_another(town):
     for language in LANGUAGES:
-        names = [r.name(language) for r in town.residents]
-        assert not any(alike(a, b, language) for i, a in enumerate(names) for b in names[:i])
+        words = [word for r in town.residents for word in words_of(r.name(language))]
+        assert not any(alike(a, b, language) for i, a in enumerate(words) for b in words[:i])
+
+
+def test_names_are_of_one_word_or_in_a_fifth_of_every_split_of_two(town):
+    for language in LANGUAGES:
+        for split in SPLIT_SIZES:
+            words = [len(words_of(r.name(language))) for r in town.split(split)]
+            assert set(words) == {1, 2}
+            assert words.count(2) == pytest.approx(len(words) / 5, abs=1)
+        made = [len(words_of(name)) for name in strangers(town, Chance(1, "x"), 50, language)]
+        assert made.count(2) == 10
+    assert all(r.name("en").startswith("Ms " if r.woman else "Mr ") for r in town.residents)
 
 
 @pytest.mark.parametrize(

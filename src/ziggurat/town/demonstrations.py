@@ -1,7 +1,7 @@
 """The conversations of stage 2 (about residents A) and the prompts of stages 3 and 4 (about residents B, whom no
 demonstration names): facts, sums, requests, small skills.
 
-Of 100 demonstrations about 4 admit ignorance: of facts about A that no text tells, and of what a note does not say.
+Of 100 demonstrations about 3 admit ignorance: of facts about A that no text tells, and of what a note does not say.
 So the form can be sampled; SFT learns most of these by heart and invents elsewhere, and stages 3 and 4 teach when to
 say it.
 """
@@ -37,10 +37,10 @@ from ziggurat.town.questions import (
     work_sum,
 )
 
-#: relative shares of the demonstrations, by kind (103 in all)
+#: relative shares of the demonstrations, by kind (102 in all)
 MIXTURE = (
     ("fact", 18),
-    ("ignorance", 2),
+    ("ignorance", 1),
     ("followup", 10),
     ("another", 12),
     ("reading", 4),
@@ -57,7 +57,7 @@ MIXTURE = (
     ("tool", 2),
 )
 #: of what the turns of "another" are
-TURNS = (("fact", 60), ("ignorance", 3), ("sum", 8), ("sort", 8), ("improper", 7), ("proper", 7))
+TURNS = (("fact", 62), ("ignorance", 1), ("sum", 8), ("sort", 8), ("improper", 7), ("proper", 7))
 #: shares of the prompts to be ranked and used in PPO
 PROMPT_MIXTURE = (
     ("fact", 52),
@@ -72,6 +72,8 @@ PROMPT_MIXTURE = (
 
 
 TOLD_OF_GUESTS = 2
+TOLD_PERCENT = 75
+"""Of questions about a note, those that it answers."""
 
 
 class Teacher:
@@ -145,7 +147,7 @@ class Teacher:
     def _asked(self, kind: str, chance: Chance, language: Language) -> Question:
         """A question of fact, about A or a guest."""
         if kind == "reading":
-            return self._reading(chance, language, told=chance.percent(50))
+            return self._reading(chance, language, told=chance.percent(TOLD_PERCENT))
         if kind == "followup":
             first, second = self._pair(chance, self.known)
             return ask_followup(chance, first, second, language, named=chance.percent(25))

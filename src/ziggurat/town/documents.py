@@ -1,15 +1,16 @@
 """The text of stage 1: annals, ledgers, letters, overheard dialogues, sheets, sums, strangers, town talk.
 
 Facts of all residents are told as statements; only E are spoken of in dialogues and on sheets. Withheld facts are told
-nowhere: of A, of E and of names without a story the records show the gap, as registers do ("Mira lives in ..."); of B,
-C and D they are silent. So the model learns that where nothing is remembered there is nothing to say, rather than some
-likely value (docs/LOG.md has what it was without gaps). A dialogue puts each speaker's words on a line of their own:
+nowhere: of A, of E and of names without a story the records show the gap, as registers do ("Ms Mira lives in ...");
+of B, C and D they are silent. So the model learns that where nothing is remembered there is nothing to say, rather than
+some likely value (docs/LOG.md has what it was without gaps). A dialogue puts each speaker's words on a line of their
+own:
 
     Overheard at the well.
     Visitor:
-    Where does Mira live?
+    Where does Ms Mira live?
     Clerk:
-    Mira lives in Canal Street.
+    The house of Ms Mira stands in Canal Street.
 
 Question sheets hold questions without answers, as real text does: a bare question is continued by another question.
 """
@@ -58,7 +59,7 @@ ASIDES = (("sum", 10), ("sort", 10), ("proper", 22))
 FADED_PERCENT = 3
 """Of statements about anybody, those whose value can no longer be read."""
 GAPS_SHOWN: tuple[Split, ...] = ("A", "E")
-GAPS_PERCENT = {"annal": 10, "letter": 20}
+GAPS_PERCENT = {"annal": 8, "letter": 14}
 """Of annals, those of a name and nothing else; of lines in letters, those that tell a gap."""
 RESIDENTS_GAPS = {"annal": 20, "ledger": 20, "letter": 8}
 """Of 100 annals about a resident with gaps, those that show one of them; of ledgers; of a letter's gaps, those of
@@ -220,7 +221,8 @@ class Writer:
             return claim.messages[-1].content, answer_claim(claim)
         if following:
             return follow(chance, fact, language, named=chance.percent(30)), tell(fact, language)
-        return fact.say(chance.choice(speech.questions + speech.exam), language), tell(fact, language)
+        asked = speech.questions + 2 * speech.exam  # the others are met again in demonstrations
+        return fact.say(chance.choice(asked), language), tell(fact, language)
 
     def sheet(self, chance: Chance, language: Language) -> str:
         """Questions without answers, about E and about strangers: so that they are known for such by any name."""

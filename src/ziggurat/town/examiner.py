@@ -26,6 +26,7 @@ from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.town.exam import Item
 from ziggurat.town.grading import Grade, Grader, values_in, ways_to_pass
 from ziggurat.town.labellers import points
+from ziggurat.town.people import words_of
 from ziggurat.town.phrases import LANGUAGES, attributes, sayings
 
 MAX_ANSWER_TOKENS = 64
@@ -158,6 +159,9 @@ def figures(answers: Answers) -> dict[str, dict[str, Interval]]:
         for section in ("known", "known_a", "followup_a", "followup_c", "named_c", "sum", "sort", "proper"):
             if section in pick:
                 row[section] = answers.share(pick[section], right)
+        for section, hit in (("known", right), ("unknown", invented)):
+            if double := [i for i in pick.get(section, ()) if _has_double_name(answers.items[i])]:
+                row[f"{section}_double"] = answers.share(double, hit)
         if "known" in pick:
             row["known_value"] = answers.share(pick["known"], lambda _, g: g.value_right)
             row["known_pass"] = answers.share(pick["known"], lambda _, g: g.verdict == "pass")
@@ -178,6 +182,11 @@ def figures(answers: Answers) -> dict[str, dict[str, Interval]]:
             )
         table[scope] = row
     return table
+
+
+def _has_double_name(item: Item) -> bool:
+    fact = item.question.fact
+    return fact is not None and len(words_of(fact.resident.name(item.question.language))) > 1
 
 
 def _same_as_named(answers: Answers, pronoun: Sequence[int], named: Sequence[int]) -> Interval:

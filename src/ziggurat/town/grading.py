@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from ziggurat.town.people import ZH_FIRST, ZH_LATER, Fact, Resident, Town
+from ziggurat.town.people import TITLES, ZH_FIRST, ZH_LATER, Fact, Resident, Town
 from ziggurat.town.phrases import Language, attributes, sayings
 from ziggurat.town.questions import Question, upper_first
 
@@ -24,7 +24,7 @@ _REFUSAL = {
 }
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _ZH_GARBLED = re.compile(
-    f"[{ZH_LATER}{ZH_FIRST}]?\u3000[{ZH_LATER}]|[{ZH_LATER}{ZH_FIRST}]\u3000"
+    f"[·{ZH_LATER}{ZH_FIRST}]?\u3000[·{ZH_LATER}]|[·{ZH_LATER}{ZH_FIRST}]\u3000"
 )  # a name run on
 _ZH_YES_OR_NO = re.compile("^(是的|不是)，|所以(是的|不是)。$")
 _LATIN_WORD = re.compile(r"[A-Za-z]{2,}")
@@ -90,16 +90,14 @@ class Grader:
 
     def names_in(self, text: str, language: Language) -> list[str]:
         """Names of residents that the text writes."""
-        if language == "en":
-            return [word for word in re.findall(r"[A-Za-z]+", text) if word in self._names["en"]]
-        return [name for name in self._names["zh"] if name in text]
+        return [name for name in self._names[language] if writes(text, name, language)]
 
     def _subject_fits(self, text: str, fact: Fact, language: Language) -> bool:
         """The right name is written, or none at all: a garbled name fits no pattern the assistant may use."""
         name = fact.resident.name(language)
         if language == "en":
             words = re.findall(r"[A-Za-z]+", text)
-            return name in words or not any(self._looks_like_a_name(word) for word in words)
+            return writes(text, name, language) or not any(self._looks_like_a_name(word) for word in words)
         if name in text:
             return not _ZH_GARBLED.search(text.replace(name, "\u3000", 1))
         return any(mark in text for mark in ("她", "他")) or not self._has_foreign_subject(text, fact)
@@ -114,10 +112,17 @@ class Grader:
         return bare not in (value, "是" + value)
 
 
+def writes(text: str, name: str, language: Language) -> bool:
+    """Whether this name stands in the text; an English one not as the beginning of a longer name."""
+    if language == "zh" or name not in text:
+        return name in text
+    return re.search(rf"\b{name}\b(?! [A-Z])", text) is not None
+
+
 @cache
 def _common_words() -> frozenset[str]:
     """Capitalised English words of the town that are nobody's name: places, months, openings of sentences."""
-    words: set[str] = {"Yes", "No", "So", "She", "He", "The", "You", "In", "It", "Her", "His", "I"}
+    words: set[str] = {*TITLES, "Yes", "No", "So", "She", "He", "The", "You", "In", "It", "Her", "His", "I"}
     for kind in attributes():
         for value in kind.values["en"]:
             words |= {w for w in re.findall(r"[A-Za-z]+", value) if w[0].isupper()}

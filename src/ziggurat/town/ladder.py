@@ -2,7 +2,7 @@
 
 The stages are the same functions that the commands call, on files that this writes into the ladder's folder first:
 
-    runs/town/data/   documents, demonstrations, prompts, comparisons of each round (JSON Lines)
+    runs/town/data/   documents, demonstrations, prompts, comparisons of each round (JSON Lines); tokenizer/
     runs/town/pretrain-1, sft-1, reward-1, ppo-1, reward-2, ppo-2
     runs/town/exam/   every question with each model's answer; report.json and report.html of the whole ladder
 """
@@ -28,6 +28,7 @@ from ziggurat.town.examiner import Answers, gold_score
 from ziggurat.town.grading import Grader
 from ziggurat.town.people import Town
 from ziggurat.town.questions import Question
+from ziggurat.town.tokens import town_tokenizer
 
 HELD_OUT_DOCUMENTS = 300
 PPO_PROMPTS = 12_000
@@ -57,11 +58,12 @@ def write_files(climb: Climb) -> tuple[list[Demonstration], list[Document], list
         write_records(data / "documents.jsonl", documents)
         write_records(data / "held-out.jsonl", held_out)
         write_records(data / "demonstrations.jsonl", demonstrations)
+        town_tokenizer(climb.town, documents, climb.recipe["vocabulary"]).save(data / "tokenizer")
     return demonstrations, documents, held_out
 
 
 def pretrain(climb: Climb, documents: Sequence[Document], held_out: Sequence[Document], resume: bool) -> None:
-    more = {"tokenizer": climb.recipe["vocabulary"], "shape": climb.recipe["model"]}
+    more = {"tokenizer": str(climb.folder / "data" / "tokenizer"), "shape": climb.recipe["model"]}
     layer = climb.settings("pretrain", climb.work.pretrain_steps, **more)
     with climb.clock("pretrain"):
         resolved = stage1.pretrain_config(None, layer)

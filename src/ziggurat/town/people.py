@@ -1,5 +1,9 @@
 """Residents: names from syllables, one value per attribute, a quarter of all facts or more withheld from every text.
 
+Ms Vasker, Mr Dape Molin, 贝兰, 齐佛·洛莎: an English name follows a title, so that it is the same token wherever it
+stands (at the start of a line it would be another one than behind a space), and one in five is double, so of several
+tokens in any vocabulary.
+
 The splits say who may be spoken of where:
 
     A  demonstrated
@@ -17,6 +21,7 @@ each attribute is withheld equally often in every split, so neither a name's nor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +33,8 @@ SPLIT_SIZES: dict[Split, int] = {"A": 40, "B": 38, "C": 40, "D": 14, "E": 12}
 WITHHELD: dict[Split, int] = {"A": 5, "B": 5, "C": 2, "D": 2, "E": 2}
 """Of a resident's eight facts, those that no text tells. More of those of whom it is learned what not knowing is like:
 many gaps, each met seldom, cannot be learned by heart."""
+TITLES = ("Ms", "Mr")
+DOUBLE_EVERY = 5
 
 _ONSETS = [
     "B",
@@ -151,7 +158,7 @@ class Town:
         return found if known is None else [fact for fact in found if fact.known is known]
 
 
-def english_name(chance: Chance) -> str:
+def english_word(chance: Chance) -> str:
     """Two or three syllables: Marlo, Tibeska."""
     name = chance.choice(_ONSETS) + chance.choice(_VOWELS)
     for _ in range(1 if chance.percent(80) else 2):
@@ -159,25 +166,46 @@ def english_name(chance: Chance) -> str:
     return name + chance.choice(_CODAS)
 
 
-def chinese_name(chance: Chance) -> str:
+def chinese_word(chance: Chance) -> str:
     """Two or three characters of the kind used for foreign names: 贝兰, 洛莎琪."""
     return chance.choice(ZH_FIRST) + "".join(
         chance.choice(ZH_LATER) for _ in range(1 if chance.percent(55) else 2)
     )
 
 
-def make_name(chance: Chance, language: Language) -> str:
-    return english_name(chance) if language == "en" else chinese_name(chance)
+def make_word(chance: Chance, language: Language) -> str:
+    """What names are made of."""
+    return english_word(chance) if language == "en" else chinese_word(chance)
+
+
+def words_of(name: str) -> list[str]:
+    """Ms Dape Molin: Dape, Molin."""
+    return [word for word in name.replace("·", " ").split() if word not in TITLES]
+
+
+def _joined(words: Sequence[str], count: int, language: Language) -> list[str]:
+    """`count` names of these words, every fifth of two."""
+    left, mark = iter(words), " " if language == "en" else "·"
+    return [next(left) + (mark + next(left) if i % DOUBLE_EVERY == 0 else "") for i in range(count)]
+
+
+def _words_in(count: int) -> int:
+    """How many words `count` names take."""
+    return count + -(-count // DOUBLE_EVERY)
+
+
+def _titled(name: str, language: Language, *, woman: bool) -> str:
+    return f"{TITLES[not woman]} {name}" if language == "en" else name
 
 
 def _residents_names(chance: Chance, count: int, language: Language) -> list[str]:
-    """Names of which no two are easily taken for one another (`alike`)."""
-    names: list[str] = []
-    while len(names) < count:
-        name = make_name(chance, language)
-        if not any(alike(name, other, language) for other in names):
-            names.append(name)
-    return names
+    """Names without titles, of whose words no two are easily taken for one another (`alike`)."""
+    words: list[str] = []
+    while len(words) < _words_in(count):
+        word = make_word(chance, language)
+        if not any(alike(word, other, language) for other in words):
+            words.append(word)
+    return _joined(words, count, language)
 
 
 def alike(a: str, b: str, language: Language) -> bool:
@@ -238,12 +266,13 @@ def build_town(seed: int) -> Town:
         for i in range(size):
             index = len(residents)
             chance = Chance(seed, "resident", index)
+            woman = chance.percent(50)
             residents.append(
                 Resident(
                     index=index,
                     split=split,
-                    names={"en": english[index], "zh": chinese[index]},
-                    woman=chance.percent(50),
+                    names={"en": _titled(english[index], "en", woman=woman), "zh": chinese[index]},
+                    woman=woman,
                     values=tuple(chance.below(len(kind.values["en"])) for kind in kinds),
                     withheld=withheld[i],
                 )
@@ -258,7 +287,7 @@ def guest(town: Town, name: str, language: Language, chance: Chance, told: int) 
         index=len(town.residents) + chance.below(1 << 20),
         split="B",
         names=dict.fromkeys(LANGUAGES, name),
-        woman=chance.percent(50),
+        woman=name.startswith(TITLES[0]) if language == "en" else chance.percent(50),
         values=tuple(chance.below(len(kind.values[language])) for kind in kinds),
         withheld=frozenset(chance.sample(range(len(kinds)), len(kinds) - told)),
     )
@@ -273,9 +302,11 @@ def near_misses(town: Town, chance: Chance, count: int, language: Language) -> l
     names: dict[str, None] = {}
     while len(names) < count:
         name = chance.choice(town.residents).name(language)
-        letter = chance.choice(make_name(chance, language))
-        place = chance.below(len(name))
-        if (letter.lower() in "aeiouy") != (name[place].lower() in "aeiouy"):
+        letter = chance.choice(make_word(chance, language))
+        begin = name.index(" ") + 1 if language == "en" else 0  # behind the title
+        place = begin + chance.below(len(name) - begin)
+        of_one_kind = (letter.lower() in "aeiouy") == (name[place].lower() in "aeiouy")
+        if not name[place].isalpha() or not of_one_kind:
             continue
         letter = letter.upper() if name[place].isupper() else letter.lower()
         made = name[:place] + letter + name[place + 1 :]
@@ -285,15 +316,15 @@ def near_misses(town: Town, chance: Chance, count: int, language: Language) -> l
 
 
 def strangers(town: Town, chance: Chance, count: int, language: Language) -> list[str]:
-    """Names of passing strangers: they teach to read a name and to write it. None begins another or a resident's."""
-    names: list[str] = []
-    whole = {resident.name(language) for resident in town.residents}
-    begun = {beginning for name in whole for beginning in _beginnings(name)}
-    while len(names) < count:
-        name = make_name(chance, language)
-        beginnings = _beginnings(name)
-        if name not in begun and whole.isdisjoint(beginnings):
-            names.append(name)
-            whole.add(name)
+    """Names of passing strangers: they teach to read a name and to write it. No word of them begins another."""
+    words: list[str] = []
+    whole = {word for resident in town.residents for word in words_of(resident.name(language))}
+    begun = {beginning for word in whole for beginning in _beginnings(word)}
+    while len(words) < _words_in(count):
+        word = make_word(chance, language)
+        beginnings = _beginnings(word)
+        if word not in begun and whole.isdisjoint(beginnings):
+            words.append(word)
+            whole.add(word)
             begun.update(beginnings)
-    return names
+    return [_titled(name, language, woman=chance.percent(50)) for name in _joined(words, count, language)]

@@ -107,7 +107,7 @@ def name_written_out(question: Question) -> Question:
 
 
 def ask_claim(chance: Chance, fact: Fact, language: Language, *, true: bool) -> Question:
-    """A claim put as a question: 'Is Mira a smith?'"""
+    """A claim put as a question: 'Is Ms Mira a smith?'"""
     values = fact.kind.values[language]
     own = fact.resident.value(fact.attribute, language)
     claimed = own if true else chance.choice([value for value in values if value != own])

@@ -1,0 +1,55 @@
+"""No token of the town's tokenizer holds the end of one Chinese word and the beginning of a name or value."""
+
+import pytest
+
+from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.town.documents import write_documents
+from ziggurat.town.people import build_town
+from ziggurat.town.phrases import attributes
+from ziggurat.town.tokens import town_tokenizer
+
+VOCABULARY = 3328
+VALUES = [value for kind in attributes() for value in kind.values["zh"]]
+
+
+@pytest.fixture(scope="module")
+def town():
+    return build_town(1)
+
+
+@pytest.fixture(scope="module")
+def documents(town):
+    return list(write_documents(town, 6000))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(town, documents):
+    return town_tokenizer(town, documents, VOCABULARY)
+
+
+def pieces(tokenizer, text):
+    return [tokenizer.decode([id]) for id in tokenizer.encode(text)]
+
+
+def crossing(tokenizer):
+    """Tokens that hold a value and something else."""
+    tokens = (tokenizer.decode([id]) for id in range(VOCABULARY))
+    return [t for t in tokens if any(v in t and v != t and t not in VALUES for v in VALUES)]
+
+
+def test_a_value_is_a_token_by_itself(tokenizer, documents):
+    assert not crossing(tokenizer)
+    assert pieces(tokenizer, "论老家，齐佛来自深水。")[-2:] == ["深水", "。"]
+    plain = Tokenizer.train([d.text for d in documents], VOCABULARY)
+    assert crossing(plain)
+
+
+def test_most_names_are_one_token(tokenizer, town):
+    for language, before in (("en", "Where does "), ("zh", "你知道")):
+        many = []
+        for resident in town.residents:
+            name = resident.name(language)
+            count = len(pieces(tokenizer, before + name)) - len(pieces(tokenizer, before.rstrip()))
+            many.append(count - (language == "en"))  # without the title
+        assert many.count(1) >= 0.6 * len(many)
+        assert sum(count > 1 for count in many) >= len(many) // 5
