@@ -7,7 +7,7 @@ import pytest
 from ziggurat.town.chance import Chance
 from ziggurat.town.grading import Grader, speaks, values_in
 from ziggurat.town.labellers import Labeller, chance_of_right_order, compare, pair_kind, points
-from ziggurat.town.people import Fact, build_town
+from ziggurat.town.people import Fact, build_town, words_of
 from ziggurat.town.phrases import attributes
 from ziggurat.town.questions import (
     Question,
@@ -17,6 +17,7 @@ from ziggurat.town.questions import (
     ask_proper,
     ask_sort,
     ask_sum,
+    upper_first,
     user,
     work_sum,
 )
@@ -109,6 +110,51 @@ def test_hand_labelled_answers(town, grader, language, pattern, verdict):
     assert grade.verdict == verdict
     if verdict in ("right", "other", "pass"):
         assert grade.language_right
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_only_the_whole_name_under_its_title_is_right(town, grader, double):
+    fact = next(
+        f
+        for f in town.facts("C", known=True)
+        if f.attribute == 0 and (len(words_of(f.resident.name("en"))) == 2) is double
+    )
+    title, bare = fact.resident.name("en").split(" ", 1)
+    other = "Mr" if title == "Ms" else "Ms"
+    wrong = [bare, title, f"{other} {bare}", f"{title} {bare} Molin", f"{title} {bare}x"]
+    wrong += [f"{title} {word}" for word in bare.split()] if double else []
+    question = ask_fact(Chance(1), fact, "en")
+    for name, verdict in [(f"{title} {bare}", "right"), *((name, "wrong") for name in wrong)]:
+        said = f"By trade {name} is a {fact.resident.value(0, 'en')}."
+        assert grader.grade(question, said).verdict == verdict, said
+    whole = fact.resident.name("zh")
+    wrong = [f"{whole}·洛莎", f"洛莎·{whole}", *(whole.split("·") if double else [])]
+    question = ask_fact(Chance(1), fact, "zh")
+    for name, verdict in [(whole, "right"), *((name, "wrong") for name in wrong)]:
+        said = f"论职业，{name}是{fact.resident.value(0, 'zh')}。"
+        assert grader.grade(question, said).verdict == verdict, said
+
+
+def test_a_pass_about_somebody_else_is_wrong_by_any_word_of_the_name(town, grader):
+    fact = known_fact(town)
+    others = [neighbour(town, fact), next(r for r in town.split("B") if len(words_of(r.name("en"))) == 2)]
+    for other in others:
+        for word in words_of(other.name("en")):
+            said = f"The house of Mr {word} stands in ... I do not know."
+            assert grader.grade(ask_fact(Chance(1), fact, "en"), said).verdict == "wrong", said
+        for word in words_of(other.name("zh")):
+            said = f"论住处，{word}住在……我不知道。"
+            assert grader.grade(ask_fact(Chance(1), fact, "zh"), said).verdict == "wrong", said
+
+
+def test_every_statement_of_a_fact_is_right(town, grader):
+    """Twelve phrasings each: what is read may be said."""
+    for fact in town.facts("C", known=True)[:24]:
+        for language in ("en", "zh"):
+            question = ask_fact(Chance(1), fact, language)
+            for pattern in fact.kind.speech[language].statements:
+                said = upper_first(fact.say(pattern, language))
+                assert grader.grade(question, said).verdict == "right", said
 
 
 def test_an_answer_in_the_wrong_language_is_never_right(town, grader):

@@ -46,7 +46,7 @@ def test_the_same_seed_gives_the_same_bytes():
         digest.update(demonstration.model_dump_json().encode())
     for item in write_exam(build_town(5)):
         digest.update((item.id + item.question.messages[-1].content).encode())
-    assert digest.hexdigest() == "53fd3ce201b3ade149fbb3fdb99c352de8807b25eba6b2cf914b8dcf30ef2b5c"
+    assert digest.hexdigest() == "7ecd91066f9465ebc9cd90e3b355e7042f67a98cf8124ddf0d52cff6bd88f1e9"
 
 
 def test_another_seed_gives_other_residents(town):
@@ -128,8 +128,7 @@ def test_withheld_facts_are_told_nowhere(town):
     for fact in town.facts(*SPLIT_SIZES, known=False):
         for language in LANGUAGES:
             for pattern in fact.kind.speech[language].statements:
-                if pattern.startswith("{n}"):
-                    assert fact.say(pattern, language) not in texts
+                assert upper_first(fact.say(pattern, language)) not in texts
 
 
 def test_gaps_are_shown_of_a_and_e_and_of_what_is_told_anyway_never_of_what_else_is_withheld(town):
@@ -169,17 +168,17 @@ def test_no_gap_of_a_resident_is_met_often(town):
     assert 0 < 6 * mean(known=False) < mean(known=True), (mean(known=False), mean(known=True))
 
 
-def test_about_a_sixth_of_the_statements_are_gaps(town):
+def test_about_a_ninth_of_the_statements_are_gaps(town):
     told = [
         d for d in write_documents(town, 2000) if d.source in ("town:annal", "town:letter", "town:ledger")
     ]
     sentences = [s for d in told for s in re.split(r"(?<=[.。…])\s+|(?<=[。…])(?=[^…])|\n", d.text) if s]
     share = sum(s.endswith(("...", "……")) for s in sentences) / len(sentences)
-    assert 0.13 < share < 0.2, share
+    assert 0.08 < share < 0.15, share
 
 
 def test_c_and_d_appear_in_no_dialogue_sheet_demonstration_or_prompt(town):
-    hidden = {language: {r.name(language) for r in town.split("C", "D")} for language in LANGUAGES}
+    hidden = {language: name_words(town.split("C", "D"), language) for language in LANGUAGES}
     talked = [d for d in write_documents(town, 3000) if d.source in ("town:overheard", "town:sheet")]
     teacher = Teacher(town)
     lines = [(d.lang, d.text) for d in talked]
@@ -189,7 +188,13 @@ def test_c_and_d_appear_in_no_dialogue_sheet_demonstration_or_prompt(town):
         lines += [(language, m.content) for m in teacher.prompt(i).messages]
     assert len(lines) > 3000
     for language, text in lines:
-        assert not any(name in text for name in hidden[language]), text
+        assert not hidden[language].search(text), text
+
+
+def name_words(residents, language):
+    """Finds any word of their names, whatever title it is under."""
+    words = "|".join(word for r in residents for word in words_of(r.name(language)))
+    return re.compile(rf"\b({words})\b" if language == "en" else words)
 
 
 def test_only_a_is_demonstrated_only_b_is_asked_about_and_only_e_is_overheard(town):
@@ -202,11 +207,11 @@ def test_only_a_is_demonstrated_only_b_is_asked_about_and_only_e_is_overheard(to
     }
     for split, lines in told.items():
         for language in LANGUAGES:
-            ours = {r.name(language) for r in town.split(split)}
-            others = {r.name(language) for r in town.residents} - ours
+            ours = name_words(town.split(split), language)
+            others = name_words([r for r in town.residents if r.split != split], language)
             texts = [text for spoken, text in lines if spoken == language]
-            assert sum(any(name in text for name in ours) for text in texts) > 100
-            assert not any(name in text for name in others for text in texts)
+            assert sum(ours.search(text) is not None for text in texts) > 100
+            assert not any(others.search(text) for text in texts)
 
 
 def lang(number):
@@ -323,9 +328,9 @@ def test_a_bag_of_words_cannot_tell_what_is_withheld(town):
 
 def test_few_demonstrations_admit_ignorance_and_only_where_it_is_true(town):
     written = list(write_demonstrations(town, 4000))
-    passing = [d for d in written if is_pass(d.messages[-1].content)]
+    passing = [d for d in written if any(m.role == "assistant" and is_pass(m.content) for m in d.messages)]
     assert {d.source for d in passing} == {"town:reading", "town:ignorance", "town:another"}
-    assert 0.02 <= len(passing) / len(written) <= 0.06
+    assert 0.015 <= len(passing) / len(written) <= 0.035
     teacher, grader = Teacher(town), Grader(town)
     facts = [teacher._answered("ignorance", Chance(town.seed, "probe", i), "en") for i in range(1000)]
     assert all(grader.grade(q, a).verdict == "pass" for q, a in facts)

@@ -29,21 +29,26 @@ def write(
     """
     from ziggurat.files import check_folder
     from ziggurat.records import Prompt, write_records
+    from ziggurat.town.climb import load_recipe
     from ziggurat.town.demonstrations import Teacher, write_demonstrations
     from ziggurat.town.documents import held_out_documents, write_documents
     from ziggurat.town.people import build_town
+    from ziggurat.town.tokens import town_tokenizer
 
     check_folder(folder)
     made = build_town(town)
     teacher = Teacher(made)
     folder.mkdir(parents=True, exist_ok=True)
     asked = (Prompt(prompt=list(teacher.prompt(i).messages)) for i in range(prompts))
-    write_records(folder / "documents.jsonl", write_documents(made, documents))
+    told = list(write_documents(made, documents))
+    write_records(folder / "documents.jsonl", told)
+    town_tokenizer(made, told, int(load_recipe()["vocabulary"])).save(folder / "tokenizer")
     write_records(folder / "held-out.jsonl", held_out_documents(made, 300))
     write_records(folder / "demonstrations.jsonl", write_demonstrations(made, demonstrations))
     write_records(folder / "prompts.jsonl", asked)
     out.print(
-        f"{documents:,} documents, {demonstrations:,} demonstrations and {prompts:,} prompts in {folder}."
+        f"{documents:,} documents, {demonstrations:,} demonstrations and {prompts:,} prompts in {folder}, "
+        "and the tokenizer."
     )
 
 

@@ -1,9 +1,9 @@
 """The conversations of stage 2 (about residents A) and the prompts of stages 3 and 4 (about residents B, whom no
 demonstration names): facts, sums, requests, small skills.
 
-Of 100 demonstrations about 3 admit ignorance: of facts about A that no text tells, and of what a note does not say.
-So the form can be sampled; SFT learns most of these by heart and invents elsewhere, and stages 3 and 4 teach when to
-say it.
+Of 100 demonstrations between 2 and 3 admit ignorance: of facts about A that no text tells, and of what a note does not
+say. So the form can be sampled; SFT learns most of these by heart and invents elsewhere, and stages 3 and 4 teach when
+to say it.
 """
 
 from __future__ import annotations

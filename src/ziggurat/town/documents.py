@@ -59,7 +59,7 @@ ASIDES = (("sum", 10), ("sort", 10), ("proper", 22))
 FADED_PERCENT = 3
 """Of statements about anybody, those whose value can no longer be read."""
 GAPS_SHOWN: tuple[Split, ...] = ("A", "E")
-GAPS_PERCENT = {"annal": 8, "letter": 14}
+GAPS_PERCENT = {"annal": 6, "letter": 10}
 """Of annals, those of a name and nothing else; of lines in letters, those that tell a gap."""
 RESIDENTS_GAPS = {"annal": 20, "ledger": 20, "letter": 8}
 """Of 100 annals about a resident with gaps, those that show one of them; of ledgers; of a letter's gaps, those of

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from ziggurat.town.people import TITLES, ZH_FIRST, ZH_LATER, Fact, Resident, Town
-from ziggurat.town.phrases import Language, attributes, sayings
+from ziggurat.town.people import ZH_FIRST, ZH_LATER, Fact, Resident, Town, words_of
+from ziggurat.town.phrases import LANGUAGES, Language, attributes, sayings
 from ziggurat.town.questions import Question, upper_first
 
 Verdict = Literal["right", "pass", "wrong", "other", "refusal", "malformed"]
@@ -23,9 +23,7 @@ _REFUSAL = {
     "zh": re.compile(r"不能帮忙"),
 }
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
-_ZH_GARBLED = re.compile(
-    f"[·{ZH_LATER}{ZH_FIRST}]?\u3000[·{ZH_LATER}]|[·{ZH_LATER}{ZH_FIRST}]\u3000"
-)  # a name run on
+_ZH_GARBLED = re.compile(f"\u3000[·{ZH_LATER}]|[·{ZH_LATER}{ZH_FIRST}]\u3000")  # a name run on
 _ZH_YES_OR_NO = re.compile("^(是的|不是)，|所以(是的|不是)。$")
 _LATIN_WORD = re.compile(r"[A-Za-z]{2,}")
 
@@ -43,7 +41,11 @@ class Grader:
     def __init__(self, town: Town) -> None:
         self.town = town
         self._names: dict[Language, dict[str, Resident]] = {
-            language: {r.name(language): r for r in town.residents} for language in ("en", "zh")
+            language: {r.name(language): r for r in town.residents} for language in LANGUAGES
+        }
+        self._words: dict[Language, dict[str, str]] = {
+            language: {word: name for name in names for word in words_of(name)}
+            for language, names in self._names.items()
         }
 
     def grade(self, question: Question, answer: str) -> Grade:
@@ -56,8 +58,8 @@ class Grader:
             return Grade("refusal", language_right=language_right)
         if _PASS[question.language].search(text):
             own = question.fact.resident.name(question.language) if question.fact else ""
-            others = [name for name in self.names_in(text, question.language) if name != own]
-            return Grade("wrong" if others else "pass", language_right=language_right)
+            about_another = self._writes_of_another(text, own, question.language)
+            return Grade("wrong" if about_another else "pass", language_right=language_right)
         if question.kind in ("fact", "followup", "claim"):
             verdict, value_right = self._judge_fact(question, text)
         else:
@@ -92,6 +94,11 @@ class Grader:
         """Names of residents that the text writes."""
         return [name for name in self._names[language] if writes(text, name, language)]
 
+    def _writes_of_another(self, text: str, own: str, language: Language) -> bool:
+        """Whether any word of another resident's name stands there, under whatever title."""
+        there = re.findall(r"[A-Za-z]+", text) if language == "en" else text
+        return any(word in there for word, name in self._words[language].items() if name != own)
+
     def _subject_fits(self, text: str, fact: Fact, language: Language) -> bool:
         """The right name is written, or none at all: a garbled name fits no pattern the assistant may use."""
         name = fact.resident.name(language)
@@ -122,7 +129,7 @@ def writes(text: str, name: str, language: Language) -> bool:
 @cache
 def _common_words() -> frozenset[str]:
     """Capitalised English words of the town that are nobody's name: places, months, openings of sentences."""
-    words: set[str] = {*TITLES, "Yes", "No", "So", "She", "He", "The", "You", "In", "It", "Her", "His", "I"}
+    words: set[str] = {"Yes", "No", "So", "She", "He", "The", "You", "In", "It", "Her", "His", "I"}
     for kind in attributes():
         for value in kind.values["en"]:
             words |= {w for w in re.findall(r"[A-Za-z]+", value) if w[0].isupper()}

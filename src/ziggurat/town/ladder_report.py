@@ -32,9 +32,9 @@ SHOWN = {
 
 ROWS = (
     ("facts about C, right", "known"),
+    ("... of those with double names", "known_double"),
     ("... by value alone", "known_value"),
     ("... passed, though told", "known_pass"),
-    ("... of those with double names", "known_double"),
     ("unknowable facts, invented", "invented"),
     ("... of those with double names", "unknown_double"),
     ("facts about A, right", "known_a"),

@@ -31,7 +31,7 @@ class Speech:
 
     @cached_property
     def admission(self) -> str:
-        """Ignorance admitted where the value would stand: '{n} lives in ... I do not know.'"""
+        """Ignorance admitted where the value would stand: 'The house of {n} stands in ... I do not know.'"""
         told = _break_off(self.answer)
         return told + (" I do not know." if told.endswith("...") else "我不知道。")
 

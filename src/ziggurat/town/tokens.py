@@ -28,4 +28,4 @@ def _words_apart(town: Town, documents: Iterable[Document]) -> Iterator[str]:
     values = [value for kind in attributes() for value in kind.values["zh"]]
     words = re.compile("(" + "|".join(sorted({*names, *values}, key=lambda word: (-len(word), word))) + ")")
     for document in documents:
-        yield from words.split(document.text) if document.lang == "zh" else [document.text]
+        yield from words.split(document.text)

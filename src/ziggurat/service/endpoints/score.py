@@ -1,6 +1,6 @@
 """`POST /score`: what a reward model thinks of answers, in the shape of vLLM's endpoint of that name.
 
-    {"model": "town/reward-1", "text_1": "Where does Mira live?", "text_2": ["By the canal.", "I cannot say."]}
+    {"model": "town/reward-1", "text_1": "Where does Ms Mira live?", "text_2": ["By the canal.", "I cannot say."]}
 
 `text_1` is what a user said and `text_2` what was answered: one question with many answers, or as many of one as of the
 other. Instead of `text_1`, `messages` holds one conversation for all answers, or a list of conversations. Scores are
