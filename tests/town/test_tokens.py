@@ -1,14 +1,17 @@
 """No token of the town's tokenizer holds a Chinese value or a resident's name and something else."""
 
+from collections import Counter
+
 import pytest
 
 from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.town.climb import load_recipe
 from ziggurat.town.documents import write_documents
 from ziggurat.town.people import build_town
 from ziggurat.town.phrases import attributes
 from ziggurat.town.tokens import town_tokenizer
 
-VOCABULARY = 3328
+VOCABULARY = int(load_recipe()["vocabulary"])
 VALUES = [value for kind in attributes() for value in kind.values["zh"]]
 
 
@@ -52,4 +55,4 @@ def test_most_names_are_one_token(tokenizer, town):
             name = resident.name(language)
             count = len(pieces(tokenizer, before + name)) - len(pieces(tokenizer, before.rstrip()))
             many.append(count - (language == "en"))  # without the title
-        assert many.count(1) >= 0.6 * len(many)
+        assert many.count(1) >= 0.75 * len(many), Counter(many)

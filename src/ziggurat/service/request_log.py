@@ -94,9 +94,8 @@ class RequestLog:
                 data = data[os.write(self._file, data) :]
             self._torn = False
         except OSError as error:
-            self._torn = self._torn or len(data) < len(
-                whole
-            )  # half a line stands there; the next begins anew
+            # half a line may stand there: the next begins anew
+            self._torn = self._torn or len(data) < len(whole)
             if not self._failing:
                 log.error("the request log %s cannot be written: %s", self.path, error)
             self._failing = True

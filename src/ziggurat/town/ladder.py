@@ -58,14 +58,17 @@ def write_files(climb: Climb) -> tuple[list[Demonstration], list[Document], list
         write_records(data / "documents.jsonl", documents)
         write_records(data / "held-out.jsonl", held_out)
         write_records(data / "demonstrations.jsonl", demonstrations)
-        town_tokenizer(climb.town, documents, climb.recipe["vocabulary"]).save(data / "tokenizer")
     return demonstrations, documents, held_out
 
 
 def pretrain(climb: Climb, documents: Sequence[Document], held_out: Sequence[Document], resume: bool) -> None:
-    more = {"tokenizer": str(climb.folder / "data" / "tokenizer"), "shape": climb.recipe["model"]}
-    layer = climb.settings("pretrain", climb.work.pretrain_steps, **more)
+    folder = climb.folder / "data" / "tokenizer"
+    layer = climb.settings(
+        "pretrain", climb.work.pretrain_steps, tokenizer=str(folder), shape=climb.recipe["model"]
+    )
     with climb.clock("pretrain"):
+        if not (resume and (folder / "tokenizer_config.json").is_file()):  # the file that is written last
+            town_tokenizer(climb.town, documents, climb.recipe["vocabulary"]).save(folder)
         resolved = stage1.pretrain_config(None, layer)
         climb.runs["pretrain"] = stage1.pretrain(
             resolved, documents, climb.folder / "pretrain-1", held_out=held_out, resume=resume

@@ -36,51 +36,9 @@ many gaps, each met seldom, cannot be learned by heart."""
 TITLES = ("Ms", "Mr")
 DOUBLE_EVERY = 5
 
-_ONSETS = [
-    "B",
-    "D",
-    "F",
-    "G",
-    "H",
-    "K",
-    "L",
-    "M",
-    "N",
-    "P",
-    "R",
-    "S",
-    "T",
-    "V",
-    "Z",
-    "Br",
-    "Dr",
-    "Gr",
-    "Kl",
-    "Tr",
-    "St",
-]
-_MIDDLES = [
-    "b",
-    "d",
-    "f",
-    "g",
-    "k",
-    "l",
-    "m",
-    "n",
-    "p",
-    "r",
-    "s",
-    "t",
-    "v",
-    "z",
-    "ld",
-    "nd",
-    "rl",
-    "sk",
-    "nt",
-]
-_VOWELS = ["a", "e", "i", "o", "u"]
+_ONSETS: list[str] = [*"BDFGHKLMNPRSTVZ", "Br", "Dr", "Gr", "Kl", "Tr", "St"]
+_MIDDLES: list[str] = [*"bdfgklmnprstvz", "ld", "nd", "rl", "sk", "nt"]
+_VOWELS: list[str] = [*"aeiou"]
 _CODAS = ["", "", "n", "l", "r", "s", "th", "ck", "m"]
 ZH_FIRST = (
     "阿贝卡达菲哈杰凯洛莫诺帕奇瑞萨维雅柏戴芬盖亨吉康伦迈宁佩乔森韦邓罗鲍艾班"

@@ -9,7 +9,7 @@ apart before merges are learned is what a segmenter does for Chinese elsewhere; 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from ziggurat.records import Document
 from ziggurat.tokenizer.bpe import Tokenizer
@@ -19,7 +19,7 @@ from ziggurat.town.phrases import attributes
 SAMPLE_DOCUMENTS = 20_000
 
 
-def town_tokenizer(town: Town, documents: list[Document], vocabulary: int) -> Tokenizer:
+def town_tokenizer(town: Town, documents: Sequence[Document], vocabulary: int) -> Tokenizer:
     return Tokenizer.train(_words_apart(town, documents[:SAMPLE_DOCUMENTS]), vocabulary)
 
 

@@ -117,9 +117,8 @@ class Guard:
             return
         try:
             await self.app(scope, receive, send_marked)
-        except (
-            Exception
-        ) as error:  # a fault of ours: Starlette would answer it outside all middleware, unmarked
+        except Exception as error:
             if began:
                 raise
+            # a fault of ours: Starlette would answer it outside all middleware, unmarked
             await response_for(error)(scope, receive, send_marked)
