@@ -206,6 +206,17 @@ def wait_until(holds: Callable[[], bool], within_s: float = 10.0) -> None:
         time.sleep(0.01)
 
 
+def wait_until_stopped(chat: FakeChat) -> None:
+    """Let a piece through now and then until the model falls silent: that a client left is noticed between two."""
+    assert chat.gate is not None
+    deadline = time.monotonic() + 10
+    while not chat.closed:
+        assert time.monotonic() < deadline, "the model goes on talking to nobody"
+        chat.gate.release()
+        time.sleep(0.05)
+    assert chat.told < chat.requests[-1][1].max_tokens, "it was not stopped: it came to its end"
+
+
 def told_of(address: str, admin_key: str, model: str = "m") -> dict[str, Any]:
     """What a served model is doing, as its admin hears."""
     headers = {"authorization": f"Bearer {admin_key}"}

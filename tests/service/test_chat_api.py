@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.service.conftest import Serving
-from tests.service.fakes import FakeChat, echo, failing, saying, wait_until
+from tests.service.fakes import FakeChat, echo, failing, saying, wait_until, wait_until_stopped
 
 from ziggurat.errors import ContextError
 from ziggurat.service.limits import Limits
@@ -188,14 +188,7 @@ def test_hanging_up_stops_the_model(address: str, chat: FakeChat) -> None:
     chat.answer, chat.gate = saying(*["word "] * 64), threading.Semaphore(1)
     with httpx.stream("POST", f"{address}/api/chat", json=body()) as response:
         next(response.iter_lines())
-    # From here on a piece is let through now and then; far fewer than 64 may be needed to notice.
-    for _ in range(10):
-        chat.gate.release()
-        if chat.closed:
-            break
-        wait_until(lambda: chat.closed > 0 or chat.told > 1)
-    wait_until(lambda: chat.closed == 1)
-    assert chat.told < 20
+    wait_until_stopped(chat)
     chat.gate = None
     chat.answer = saying("free again")
     assert ask(address)[0]["text"] == "free again"
