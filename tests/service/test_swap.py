@@ -112,7 +112,7 @@ def test_a_stream_ends_on_the_old_weights_and_the_next_request_has_the_new_ones(
     leave = slowed(monkeypatch, old_model)
     given_back: list[object] = []  # what is left of the old model when its memory goes back to the system
     monkeypatch.setattr(
-        "ziggurat.service.models.farewell.give_back_freed_memory", lambda: given_back.append(old_model())
+        "ziggurat.service.models.tidying.give_back_freed_memory", lambda: given_back.append(old_model())
     )
     with serving(app) as address, httpx.Client(base_url=address, timeout=30) as client:
         with client.stream("POST", "/v1/chat/completions", json=asking("chat", stream=True)) as stream:

@@ -257,3 +257,22 @@ def test_the_stated_chance_of_a_right_order_is_what_labellers_do():
         assert abs(right / n - p) < 4 * math.sqrt(p * (1 - p) / n)
     assert chance_of_right_order(0.0, 0.4) == 0.5
     assert chance_of_right_order(1.0, 0.0) == 1.0
+
+
+def test_an_answer_that_goes_on_and_on_is_malformed(town, grader):
+    fact = known_fact(town)
+    for language, said, twice in (
+        ("en", "I do not know.", "I do not know. I do not know."),
+        ("zh", "我不知道。", "我不知道。我不知道。"),
+    ):
+        question = ask_fact(Chance(1), fact, language)
+        begun = upper_first(fact.say(fact.kind.speech[language].admission, language))
+        assert grader.grade(question, said).verdict == "pass"
+        assert grader.grade(question, begun).verdict == "pass"
+        assert grader.grade(question, twice).verdict == "malformed"
+        assert grader.grade(question, begun + said + said).verdict == "malformed"
+        assert grader.grade(question, said, ended=False).verdict == "malformed"
+        right = upper_first(fact.say(fact.kind.speech[language].answer, language))
+        assert grader.grade(question, right).verdict == "right"
+        assert grader.grade(question, f"{right} {right}").verdict == "malformed"
+        assert grader.grade(question, right, ended=False).verdict == "malformed"

@@ -46,7 +46,7 @@ def test_the_same_seed_gives_the_same_bytes():
         digest.update(demonstration.model_dump_json().encode())
     for item in write_exam(build_town(5)):
         digest.update((item.id + item.question.messages[-1].content).encode())
-    assert digest.hexdigest() == "7ecd91066f9465ebc9cd90e3b355e7042f67a98cf8124ddf0d52cff6bd88f1e9"
+    assert digest.hexdigest() == "91d274b25e140e1a9fc6076181d5f584a3f952c2cf2c4386d0c5826fd47baf03"
 
 
 def test_another_seed_gives_other_residents(town):
@@ -329,7 +329,7 @@ def test_a_bag_of_words_cannot_tell_what_is_withheld(town):
 def test_few_demonstrations_admit_ignorance_and_only_where_it_is_true(town):
     written = list(write_demonstrations(town, 4000))
     passing = [d for d in written if any(m.role == "assistant" and is_pass(m.content) for m in d.messages)]
-    assert {d.source for d in passing} == {"town:reading", "town:ignorance", "town:another"}
+    assert {d.source for d in passing} == {"town:reading", "town:ignorance"}
     assert 0.015 <= len(passing) / len(written) <= 0.035
     teacher, grader = Teacher(town), Grader(town)
     facts = [teacher._answered("ignorance", Chance(town.seed, "probe", i), "en") for i in range(1000)]

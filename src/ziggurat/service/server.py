@@ -8,6 +8,7 @@ It listens on loopback. Listening further needs a file of keys, or `expose=True`
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import os
@@ -46,6 +47,7 @@ from ziggurat.service.limits import Limits
 from ziggurat.service.metrics import Metrics, metrics_routes
 from ziggurat.service.models import library
 from ziggurat.service.models.shelf import Example, ModelCard, Shelf
+from ziggurat.service.models.tidying import give_back_now_and_then
 from ziggurat.service.moderation.endpoint import moderation_routes, moderator_of
 from ziggurat.service.moderation.judges import Moderator
 from ziggurat.service.openapi import describe_by_hand, errors
@@ -94,7 +96,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        tidying = asyncio.create_task(give_back_now_and_then())
         yield
+        tidying.cancel()
         await store.close()
         shelf.close()
         await elsewhere.close()

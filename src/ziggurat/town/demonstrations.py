@@ -1,9 +1,9 @@
 """The conversations of stage 2 (about residents A) and the prompts of stages 3 and 4 (about residents B, whom no
 demonstration names): facts, sums, requests, small skills.
 
-Of 100 demonstrations between 2 and 3 admit ignorance: of facts about A that no text tells, and of what a note does not
-say. So the form can be sampled; SFT learns most of these by heart and invents elsewhere, and stages 3 and 4 teach when
-to say it.
+Of 100 demonstrations about 3 admit ignorance: mostly of what a note does not say, one in six of facts about A that no
+text tells. So the form can be sampled, and is known to end an answer whoever is spoken of; SFT learns most of these by
+heart and invents elsewhere, and stages 3 and 4 teach when to say it.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ from ziggurat.town.questions import (
     work_sum,
 )
 
-#: relative shares of the demonstrations, by kind (102 in all)
+#: relative shares of the demonstrations, by kind (207 in all)
 MIXTURE = (
-    ("fact", 18),
+    ("fact", 36),
     ("ignorance", 1),
-    ("followup", 10),
-    ("another", 12),
-    ("reading", 4),
-    ("greet", 6),
-    ("claim", 4),
-    ("sum", 11),
-    ("sort", 11),
-    ("improper", 7),
-    ("proper", 10),
-    ("extract", 2),
-    ("summary", 2),
-    ("translate", 1),
-    ("verse", 1),
-    ("tool", 2),
+    ("followup", 20),
+    ("another", 24),
+    ("reading", 12),
+    ("greet", 12),
+    ("claim", 8),
+    ("sum", 22),
+    ("sort", 22),
+    ("improper", 14),
+    ("proper", 20),
+    ("extract", 4),
+    ("summary", 4),
+    ("translate", 2),
+    ("verse", 2),
+    ("tool", 4),
 )
 #: of what the turns of "another" are
-TURNS = (("fact", 62), ("ignorance", 1), ("sum", 8), ("sort", 8), ("improper", 7), ("proper", 7))
+TURNS = (("fact", 63), ("sum", 8), ("sort", 8), ("improper", 7), ("proper", 7))
 #: shares of the prompts to be ranked and used in PPO
 PROMPT_MIXTURE = (
     ("fact", 52),
@@ -72,7 +72,7 @@ PROMPT_MIXTURE = (
 
 
 TOLD_OF_GUESTS = 2
-TOLD_PERCENT = 75
+TOLD_PERCENT = 60
 """Of questions about a note, those that it answers."""
 
 

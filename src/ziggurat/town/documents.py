@@ -132,7 +132,7 @@ class Writer:
         facts = chance.sample(facts, chance.between(3, min(6, len(facts))))
         sentences = [state(chance, facts[0], language)]
         sentences += [state(chance, fact, language, pronoun=chance.percent(30)) for fact in facts[1:]]
-        return join(sentences, language) if chance.percent(60) else "\n".join(sentences)
+        return join(sentences, language) if chance.percent(25) else "\n".join(sentences)
 
     def _record(self, chance: Chance, subject: Resident) -> list[Fact]:
         """What is told of a resident, now and then with a gap."""

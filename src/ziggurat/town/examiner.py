@@ -78,12 +78,13 @@ def ask(
         prompts = [[tokenizer.endoftext_id, *ids] for ids in tokenizer.encode_batch(texts)]
         stops, limit = frozenset({tokenizer.endoftext_id}), 24
     params = SamplingParams(temperature=0.0, max_tokens=limit, stop_ids=stops)
-    texts = [tokenizer.decode(c.ids).strip() for c in generate(model, prompts, params)]
+    said = generate(model, prompts, params)
+    texts = [tokenizer.decode(c.ids).strip() for c in said]
     if form == "dialogue":  # the answer is one line; what follows is the next speaker's
         texts = [text.split("\n")[0] for text in texts]
-    return Answers(
-        name, list(items), texts, [grader.grade(i.question, t) for i, t in zip(items, texts, strict=True)]
-    )
+    ended = [form != "chat" or c.finish == "stop" for c in said]  # in text nothing says where an answer ends
+    graded = zip(items, texts, ended, strict=True)
+    return Answers(name, list(items), texts, [grader.grade(i.question, t, ended=e) for i, t, e in graded])
 
 
 def bare(item: Item) -> str:

@@ -1,7 +1,8 @@
 """What an answer says, by rule: right, pass, wrong, true of another, refusal, malformed.
 
-Strict: the value asked for and no other, and, where a name is written, the right name written rightly. Lenient
-(`value_right`): the value alone. Tested on answers labelled by hand (tests/town/test_grading.py).
+Strict: the value asked for and no other, and, where a name is written, the right name written rightly; an answer that
+does not end, or says a sentence twice, is malformed whatever it says. Lenient (`value_right`): the value alone. Tested
+on answers labelled by hand (tests/town/test_grading.py).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _REFUSAL = {
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _ZH_GARBLED = re.compile(f"\u3000[·{ZH_LATER}]|[·{ZH_LATER}{ZH_FIRST}]\u3000")  # a name run on
 _ZH_YES_OR_NO = re.compile("^(是的|不是)，|所以(是的|不是)。$")
+_SENTENCE = re.compile(r"[^.。…\s][^.。…]*[.。](?![.\d])")
 _LATIN_WORD = re.compile(r"[A-Za-z]{2,}")
 
 
@@ -48,12 +50,14 @@ class Grader:
             for language, names in self._names.items()
         }
 
-    def grade(self, question: Question, answer: str) -> Grade:
+    def grade(self, question: Question, answer: str, *, ended: bool = True) -> Grade:
         """The verdict on one answer. `pass` and `refusal` are recognised for every kind of question."""
         text = answer.strip()
         language_right = speaks(text, question.language)
         if not text:
             return Grade("malformed", language_right=False)
+        if not ended or repeats_itself(text):
+            return Grade("malformed", language_right=language_right)
         if _REFUSAL[question.language].search(text):
             return Grade("refusal", language_right=language_right)
         if _PASS[question.language].search(text):
@@ -117,6 +121,12 @@ class Grader:
         value = fact.resident.value(fact.attribute, "zh")
         bare = _ZH_YES_OR_NO.sub("", text).rstrip("。")
         return bare not in (value, "是" + value)
+
+
+def repeats_itself(text: str) -> bool:
+    """Whether a sentence is said twice."""
+    sentences = [sentence.strip() for sentence in _SENTENCE.findall(text)]
+    return len(set(sentences)) < len(sentences)
 
 
 def writes(text: str, name: str, language: Language) -> bool:

@@ -29,7 +29,7 @@ from ziggurat.town.chance import Chance
 from ziggurat.town.phrases import LANGUAGES, Attribute, Language, attributes
 
 Split = Literal["A", "B", "C", "D", "E"]
-SPLIT_SIZES: dict[Split, int] = {"A": 40, "B": 38, "C": 40, "D": 14, "E": 12}
+SPLIT_SIZES: dict[Split, int] = {"A": 32, "B": 56, "C": 40, "D": 14, "E": 12}
 WITHHELD: dict[Split, int] = {"A": 5, "B": 5, "C": 2, "D": 2, "E": 2}
 """Of a resident's eight facts, those that no text tells. More of those of whom it is learned what not knowing is like:
 many gaps, each met seldom, cannot be learned by heart."""
