@@ -13,6 +13,7 @@ There the word that admits ignorance competes with the values (docs/town.md). Fo
     passes            share where a pass is the likeliest, untold and told
     prefers           share where the reward model prefers a pass to the answer with that value, untold and told
     sight             AUROC of how much it prefers the pass
+    ends              probability that the turn ends where a pass is said, untold: low where a model goes on and on
 
 The entropy says what could be known, the margin what is acted on, and the reward model what PPO will be asked for.
 """
@@ -51,6 +52,7 @@ class Slot:
     entropy: float
     margin: float
     sure: float
+    ends: float
     preference: float | None
     """The reward model's score of the pass less that of the answer with the likeliest value."""
 
@@ -65,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     folder, town = ladder_folder(options.climb), build_town(options.town)
     reward = load_scalar(folder / "reward-1" / "model") if (folder / "reward-1").exists() else None
-    print("model  split     entropy margin caught   sure          passes        prefers         sight")
+    print("model  split     entropy margin caught   sure          passes        prefers         sight   ends")
     for run in ("sft-1", "ppo-1"):
         if (folder / run).exists():
             for split in options.splits:
@@ -95,17 +97,18 @@ def read_slot(
     asked = ask_fact(chance, fact, language).messages
     said = [fact.say(speech.admission, language)]
     said += [fact.say(speech.answer, language, value) for value in fact.kind.values[language]]
-    rows = [
-        policy.template.render([*asked, Message(role="assistant", content=upper_first(text))]).ids
-        for text in said
-    ]
+    rendered = policy.template.render_many(
+        [[*asked, Message(role="assistant", content=upper_first(text))] for text in said]
+    )
+    rows = [r.ids for r in rendered]
+    end = max(i for i, trained in enumerate(rendered[0].mask) if trained)  # where the pass ends its turn
     at = max(shared_start([rows[0], row]) for row in rows[1:])
     own = rows[1 + fact.kind.values[language].index(fact.resident.value(fact.attribute, language))]
     if own[:at] != rows[0][:at]:  # one token holds the end of what leads to the value and its beginning
         return None
     rows = [row for row in rows if row[:at] == rows[0][:at]]
-    logits = policy.model.logits(policy.model.hidden(torch.tensor([rows[0][:at]]))[0, -1:])[0].float()  # (V,)
-    logp = logits.log_softmax(-1)
+    hidden = policy.model.hidden(torch.tensor([rows[0][:end]]))[0]  # (end, d)
+    logp, after = policy.model.logits(hidden[[at - 1, end - 1]]).float().log_softmax(-1)  # (V,) each
     values: Tensor = logp[[row[at] for row in rows[1:]]]
     preference = None
     if reward is not None:
@@ -116,6 +119,7 @@ def read_slot(
         entropy=float(-(logp.exp() * logp).sum()),
         margin=float(logp[rows[0][at]] - values.max()),
         sure=float(values.max().exp()),
+        ends=float(after[rows[0][end]].exp()),
         preference=preference,
     )
 
@@ -146,6 +150,7 @@ def describe(slots: Sequence[Slot]) -> str:
         ]
         sight = auroc(np.array([s.preference for s in slots]), np.array(untold_flags))
         columns.append(f"  {sight:.3f}")
+    columns.append(f"  {share([s.ends for s in untold]):.3f}")
     return " ".join(columns)
 
 
