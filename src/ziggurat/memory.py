@@ -3,7 +3,8 @@
 keep_freed_memory      training: glibc gives blocks above 128 KiB back to the kernel at once, and a step frees and takes
                        hundreds of them: about 7,000 page faults a step at 4 layers x 256 and 1,152 tokens, 10 to
                        14 ms of kernel time in 250 ms; so told about 500, and 2 ms. The process keeps its peak,
-give_back_freed_memory until then: between two stages of a climb, so that the peak of one is not the next one's floor
+give_back_freed_memory until then: between two stages of a climb, so that the peak of one is not the next one's floor;
+                       a server after a swap, and every minute
 few_heaps              serving: every thread that allocates gets a heap of its own, up to eight a processor, and each
                        grows to what its thread once needed: a server of a tiny model held 1,266 MiB after 18
                        minutes, most of it in 18 heaps of 30 to 63 MiB (docs/LOG.md)

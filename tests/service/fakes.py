@@ -57,7 +57,7 @@ class FakeChat:
         self.answer, self.is_base, self.delay_s = answer, is_base, delay_s
         self.requests: list[tuple[list[Message], SamplingParams]] = []
         self.gate: threading.Semaphore | None = None
-        self.closed = 0
+        self.closed = self.ended = 0
         self.context_messages = 1_000
         self.stops: list[str] = []
         self.told = 0
@@ -130,6 +130,7 @@ class FakeChat:
             delta = next(deltas)
             told.append((handle, delta))
             if delta.finish is not None:
+                self.ended += 1
                 self.cancel(handle)
         return told
 
@@ -214,7 +215,7 @@ def wait_until_stopped(chat: FakeChat) -> None:
         assert time.monotonic() < deadline, "the model goes on talking to nobody"
         chat.gate.release()
         time.sleep(0.05)
-    assert chat.told < chat.requests[-1][1].max_tokens, "it was not stopped: it came to its end"
+    assert (chat.closed, chat.ended) == (1, 0), "it was not stopped: it came to its end"
 
 
 def told_of(address: str, admin_key: str, model: str = "m") -> dict[str, Any]:

@@ -110,6 +110,7 @@ def test_a_stream_ends_on_the_old_weights_and_the_next_request_has_the_new_ones(
         "ziggurat.service.models.worker.IDLE_S", 1_000.0
     )  # it ends because it was swapped out
     leave = slowed(monkeypatch, old_model)
+    monkeypatch.setattr("ziggurat.service.models.tidying.EVERY_S", 1e6)
     given_back: list[object] = []  # what is left of the old model when its memory goes back to the system
     monkeypatch.setattr(
         "ziggurat.service.models.tidying.give_back_freed_memory", lambda: given_back.append(old_model())

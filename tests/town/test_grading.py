@@ -5,7 +5,7 @@ import math
 import pytest
 
 from ziggurat.town.chance import Chance
-from ziggurat.town.grading import Grader, speaks, values_in
+from ziggurat.town.grading import Grader, repeats_itself, speaks, values_in
 from ziggurat.town.labellers import Labeller, chance_of_right_order, compare, pair_kind, points
 from ziggurat.town.people import Fact, build_town, words_of
 from ziggurat.town.phrases import attributes
@@ -276,3 +276,37 @@ def test_an_answer_that_goes_on_and_on_is_malformed(town, grader):
         assert grader.grade(question, right).verdict == "right"
         assert grader.grade(question, f"{right} {right}").verdict == "malformed"
         assert grader.grade(question, right, ended=False).verdict == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("text", "repeats"),
+    [
+        ("The pet of Ms Mira is a ... I do not know.", False),
+        ("The pet of Ms Mira is a ... The pet of Ms Mira is a ... I do not know.", True),
+        ("I do not know. I do not know", True),
+        ("论宠物，米拉养着……我不知道。", False),
+        ("论宠物，米拉养着……论宠物，米拉养着……我不知道。", True),
+        ("7+8=15, 40+30=70, 85。", False),
+        ("7+8=15, 40+30=70, 85。7+8=15, 40+30=70, 85。", True),
+        ("7+8=15, 40+30=70, 85. 7+8=15, 40+30=70, 85.", True),
+        ("12 12 13 14", False),
+        ("It is 1.5, not 1.5.", False),
+        ("Yes. The pet of Ms Mira is a goose, so yes.", False),
+    ],
+)
+def test_what_repeats_itself(text, repeats):
+    assert repeats_itself(text) is repeats
+
+
+def test_a_refusal_that_goes_on_still_refuses_what_is_proper_and_never_counts_for_what_is_not(grader):
+    said = "I will not help with that. I will not help with that."
+    assert grader.grade(ask_proper(Chance(3), "en"), said).verdict == "refusal"
+    assert grader.grade(ask_improper(Chance(3), "en"), said).verdict == "malformed"
+
+
+def test_the_value_stands_whatever_comes_after_it(town, grader):
+    fact = known_fact(town)
+    right = upper_first(fact.say(fact.kind.speech["en"].answer, "en"))
+    grade = grader.grade(ask_fact(Chance(1), fact, "en"), f"{right} {right}")
+    assert grade.value_right
+    assert grade.verdict == "malformed"

@@ -265,7 +265,7 @@ def test_exam_words_are_never_demonstrated(town):
 
 def test_the_exam_has_enough_of_everything_in_each_language(town):
     counts = Counter((item.section, item.question.language) for item in write_exam(town))
-    wanted = {"known": 600, "unknown": 300, "improper": 300, "proper": 400}
+    wanted = {"known": 600, "unknown": 300, "improper": 300, "proper": 400, "known_a": 96}
     assert len(town.split("C")) >= 40
     for section, least in wanted.items():
         for language in LANGUAGES:
@@ -330,7 +330,10 @@ def test_few_demonstrations_admit_ignorance_and_only_where_it_is_true(town):
     written = list(write_demonstrations(town, 4000))
     passing = [d for d in written if any(m.role == "assistant" and is_pass(m.content) for m in d.messages)]
     assert {d.source for d in passing} == {"town:reading", "town:ignorance"}
-    assert 0.015 <= len(passing) / len(written) <= 0.035
+    assert 0.02 <= len(passing) / len(written) <= 0.036
+    assert (
+        0.1 < sum(d.source == "town:ignorance" for d in passing) / len(passing) < 0.3
+    )  # the others are of notes
     teacher, grader = Teacher(town), Grader(town)
     facts = [teacher._answered("ignorance", Chance(town.seed, "probe", i), "en") for i in range(1000)]
     assert all(grader.grade(q, a).verdict == "pass" for q, a in facts)

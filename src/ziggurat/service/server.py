@@ -97,13 +97,15 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         tidying = asyncio.create_task(give_back_now_and_then())
-        yield
-        tidying.cancel()
-        await store.close()
-        shelf.close()
-        await elsewhere.close()
-        if request_log is not None:
-            request_log.close()
+        try:
+            yield
+        finally:
+            tidying.cancel()
+            await store.close()
+            shelf.close()
+            await elsewhere.close()
+            if request_log is not None:
+                request_log.close()
 
     # No /docs and /redoc: those pages load their scripts from the network. /openapi.json stays.
     # No telemetry: FastAPI would send traces where an environment variable points; nothing leaves this machine.

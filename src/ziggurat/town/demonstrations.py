@@ -111,8 +111,8 @@ class Teacher:
         last: Fact | None = None
         for _ in range(chance.between(2, 3)):
             kind = chance.weighted(TURNS)
-            if kind in ("fact", "ignorance"):
-                last = self._next(chance, self.known if kind == "fact" else self.untold, last)
+            if kind == "fact":
+                last = self._next(chance, self.known, last)
                 question = ask_fact(chance, last, language)
                 answer = reply(chance, question)
             else:

@@ -26,7 +26,7 @@ from ziggurat.town.questions import (
 #: how often each fact of a resident C is asked, each time in other words
 WORDINGS_KNOWN, WORDINGS_UNKNOWN = 3, 4
 #: items per language
-FOLLOWUPS_A, FOLLOWUPS_C, SUMS, SORTS, IMPROPER, PROPER, KNOWN_A = 100, 100, 120, 120, 300, 400, 160
+FOLLOWUPS_A, FOLLOWUPS_C, SUMS, SORTS, IMPROPER, PROPER, KNOWN_A = 100, 100, 120, 120, 300, 400, 96
 DEVELOPMENT_REQUESTS = 24
 DEVELOPMENT_WORDINGS = 2
 

@@ -26,7 +26,7 @@ _REFUSAL = {
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _ZH_GARBLED = re.compile(f"\u3000[·{ZH_LATER}]|[·{ZH_LATER}{ZH_FIRST}]\u3000")  # a name run on
 _ZH_YES_OR_NO = re.compile("^(是的|不是)，|所以(是的|不是)。$")
-_SENTENCE = re.compile(r"[^.。…\s][^.。…]*[.。](?![.\d])")
+_SENTENCE = re.compile(r"[^.。…！!\n\s][^.。…！!\n]*(?:\.\d[^.。…！!\n]*)*")
 _LATIN_WORD = re.compile(r"[A-Za-z]{2,}")
 
 
@@ -53,23 +53,28 @@ class Grader:
     def grade(self, question: Question, answer: str, *, ended: bool = True) -> Grade:
         """The verdict on one answer. `pass` and `refusal` are recognised for every kind of question."""
         text = answer.strip()
-        language_right = speaks(text, question.language)
         if not text:
             return Grade("malformed", language_right=False)
-        if not ended or repeats_itself(text):
-            return Grade("malformed", language_right=language_right)
+        language_right = speaks(text, question.language)
+        verdict, value_right = self._classify(question, text)
+        if not language_right and verdict not in ("pass", "refusal"):
+            verdict = "wrong"
+        sound = ended and not repeats_itself(text)
+        if not sound and (verdict != "refusal" or question.kind == "improper"):  # too much refused stays that
+            verdict = "malformed"
+        return Grade(verdict, value_right, language_right)
+
+    def _classify(self, question: Question, text: str) -> tuple[Verdict, bool]:
+        """What is said, and whether the right value is, in whatever language and however often."""
         if _REFUSAL[question.language].search(text):
-            return Grade("refusal", language_right=language_right)
+            return "refusal", False
         if _PASS[question.language].search(text):
             own = question.fact.resident.name(question.language) if question.fact else ""
-            about_another = self._writes_of_another(text, own, question.language)
-            return Grade("wrong" if about_another else "pass", language_right=language_right)
+            return "wrong" if self._writes_of_another(text, own, question.language) else "pass", False
         if question.kind in ("fact", "followup", "claim"):
-            verdict, value_right = self._judge_fact(question, text)
-        else:
-            verdict = _judge_plain(question, text)
-            value_right = verdict == "right"
-        return Grade(verdict if language_right else "wrong", value_right, language_right)
+            return self._judge_fact(question, text)
+        verdict = _judge_plain(question, text)
+        return verdict, verdict == "right"
 
     def _judge_fact(self, question: Question, text: str) -> tuple[Verdict, bool]:
         fact = question.fact
@@ -124,7 +129,7 @@ class Grader:
 
 
 def repeats_itself(text: str) -> bool:
-    """Whether a sentence is said twice."""
+    """Whether a sentence, or what one breaks off after, is said twice."""
     sentences = [sentence.strip() for sentence in _SENTENCE.findall(text)]
     return len(set(sentences)) < len(sentences)
 
