@@ -351,12 +351,13 @@ def chopping(app: Any, *, size: int) -> Any:
 
 
 def dropping(app: Any, mark: bytes) -> Any:
-    """The same application, losing every chunk that holds `mark`."""
+    """The same application, losing every event that holds `mark` (several may come in one chunk)."""
 
     async def dropped(scope: Any, receive: Any, send: Any) -> None:
         async def lose(message: Any) -> None:
-            if scope["path"] == "/api/chat" and mark in message.get("body", b""):
-                message = {**message, "body": b""}
+            if scope.get("path") == "/api/chat" and mark in (body := message.get("body", b"")):
+                events = body.split(b"\n\n")
+                message = {**message, "body": b"\n\n".join(e for e in events if mark not in e)}
             await send(message)
 
         await app(scope, receive, lose)
