@@ -187,7 +187,7 @@ def write_examples(climb: Climb, items: Sequence[Item]) -> None:
         "sum": "skill",
         "sort": "skill",
         "improper": "improper",
-        "proper": "known",
+        "proper": "proper",
     }
     rows = []
     for language in LANGUAGES:

@@ -49,7 +49,7 @@ class Example(BaseModel):
 
     text: str
     lang: Literal["en", "zh"] = "en"
-    kind: Literal["known", "unknown", "improper", "skill"] | str = ""
+    kind: Literal["known", "unknown", "improper", "proper", "skill"] | str = ""
 
 
 @dataclass(frozen=True)
