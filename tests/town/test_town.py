@@ -168,7 +168,7 @@ def test_no_gap_of_a_resident_is_met_often(town):
     assert 0 < 6 * mean(known=False) < mean(known=True), (mean(known=False), mean(known=True))
 
 
-def test_about_a_ninth_of_the_statements_are_gaps(town):
+def test_about_an_eighth_of_the_statements_are_gaps(town):
     told = [
         d for d in write_documents(town, 2000) if d.source in ("town:annal", "town:letter", "town:ledger")
     ]
@@ -331,9 +331,8 @@ def test_few_demonstrations_admit_ignorance_and_only_where_it_is_true(town):
     passing = [d for d in written if any(m.role == "assistant" and is_pass(m.content) for m in d.messages)]
     assert {d.source for d in passing} == {"town:reading", "town:ignorance"}
     assert 0.02 <= len(passing) / len(written) <= 0.036
-    assert (
-        0.1 < sum(d.source == "town:ignorance" for d in passing) / len(passing) < 0.3
-    )  # the others are of notes
+    of_residents = sum(d.source == "town:ignorance" for d in passing) / len(passing)
+    assert 0.1 < of_residents < 0.3  # the others are of notes
     teacher, grader = Teacher(town), Grader(town)
     facts = [teacher._answered("ignorance", Chance(town.seed, "probe", i), "en") for i in range(1000)]
     assert all(grader.grade(q, a).verdict == "pass" for q, a in facts)
