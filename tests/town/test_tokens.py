@@ -55,4 +55,6 @@ def test_most_names_are_one_token(tokenizer, town):
             name = resident.name(language)
             count = len(pieces(tokenizer, before + name)) - len(pieces(tokenizer, before.rstrip()))
             many.append(count - (language == "en"))  # without the title
-        assert many.count(1) >= 0.75 * len(many), Counter(many)
+        assert 0.75 * len(many) <= many.count(1) <= 0.85 * len(many), Counter(
+            many
+        )  # the double ones stay of several

@@ -1,4 +1,4 @@
-"""Residents: names from syllables, one value per attribute, a quarter of all facts or more withheld from every text.
+"""Residents: names from syllables, one value per attribute, two to five of eight facts withheld from every text.
 
 Ms Vasker, Mr Dape Molin, 贝兰, 齐佛·洛莎: an English name follows a title, so that it is the same token wherever it
 stands (at the start of a line it would be another one than behind a space), and one in five is double, so of several
