@@ -91,7 +91,8 @@ def test_as_a_critic_it_hears_the_words_so_far_and_expects_the_next():
             states.append(hidden[end - 1])
             words.append(ids[end])
             rows.append(row)
-    values = model.values(torch.stack(states), torch.tensor(words), torch.tensor(rows), len(answers))
+    foresight = model.foresee(torch.stack(states), torch.tensor(words))
+    values = model.values(foresight, torch.tensor(rows), len(answers))
     torch.testing.assert_close(
         values.double(), torch.tensor(expected, dtype=torch.float64), rtol=1e-5, atol=1e-4
     )

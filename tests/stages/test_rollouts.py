@@ -136,11 +136,11 @@ def test_a_critic_with_passes_of_its_own_learns_more_and_the_policy_no_more(
         experience = assess(
             nets, rollouts, groups, temperature=1.0, truncation_reward=-3.0, beta=0.1, gamma=1.0, lam=0.95
         )
-        for group, states in zip(groups, experience.critic_states, strict=True):
-            for one, known in zip(group, states, strict=True):
+        for group, foresights in zip(groups, experience.foresights, strict=True):
+            for one, known in zip(group, foresights, strict=True):
                 assert (known is None) is body_learns
                 if known is not None:
-                    assert torch.allclose(known, one.states(critic.body.hidden(one.ids)), atol=1e-4)
+                    assert torch.allclose(known.states, one.states(critic.body.hidden(one.ids)), atol=1e-4)
         optimizers = [
             build_optimizer(m, NetConfig(lr_adam=0.003).as_train_config()) for m in (policy, critic)
         ]

@@ -6,7 +6,7 @@ from tests.training.tiny import TINY, tiny_model
 from torch import nn
 
 from ziggurat.training.config import TrainConfig
-from ziggurat.training.muon import Muon, newton_schulz
+from ziggurat.training.muon import JORDAN, Coefficients, Muon, newton_schulz, polar_express
 from ziggurat.training.optimizers import build_optimizer, muon_rows
 
 
@@ -16,28 +16,38 @@ def polar_factor(x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (16, 48), (48, 16)])
-def test_newton_schulz_lands_near_the_polar_factor(shape: tuple[int, int]) -> None:
-    """Its singular vectors are exact; its singular values lie in [0.6, 1.25] if the input's are not tiny."""
+@pytest.mark.parametrize(
+    ("coefficients", "low", "high", "along"),
+    [(JORDAN, 0.6, 1.25, 0.97), (polar_express(3), 0.15, 1.9, 0.85), (polar_express(7), 0.95, 1.07, 0.999)],
+)
+def test_newton_schulz_lands_near_the_polar_factor(
+    shape: tuple[int, int], coefficients: Coefficients, low: float, high: float, along: float
+) -> None:
+    """Its singular vectors are exact; its singular values lie near 1 if the input's are not tiny."""
     torch.manual_seed(0)
     x = torch.randn(3, *shape)
     u, s, v = torch.linalg.svd(x, full_matrices=False)
     x = u @ torch.diag_embed(s.clamp(min=0.05 * s.max().item())) @ v
-    y = newton_schulz(x.clone(), 5)
+    y = newton_schulz(x.clone(), coefficients)
     values = torch.linalg.svdvals(y)
-    assert values.min() > 0.6
-    assert values.max() < 1.25
+    assert values.min() > low
+    assert values.max() < high
     inner = (y * polar_factor(x)).flatten(1).sum(1) / (y.flatten(1).norm(dim=1) * min(shape) ** 0.5)
-    assert (inner > 0.97).all()
+    assert (inner > along).all()
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e8])
 def test_newton_schulz_does_not_care_for_scale(scale: float) -> None:
     x = torch.randn(2, 8, 12, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(newton_schulz(x * scale, 5), newton_schulz(x.clone(), 5), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        newton_schulz(x * scale, JORDAN), newton_schulz(x.clone(), JORDAN), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_zero_gradient_stays_zero() -> None:
-    assert torch.equal(newton_schulz(torch.zeros(1, 4, 6, dtype=torch.bfloat16), 5), torch.zeros(1, 4, 6))
+    assert torch.equal(
+        newton_schulz(torch.zeros(1, 4, 6, dtype=torch.bfloat16), JORDAN), torch.zeros(1, 4, 6)
+    )
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (32, 96), (96, 32)])
@@ -46,7 +56,7 @@ def test_agrees_with_torch_muon(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     start = torch.randn(shape)
     ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
-    a = Muon([ours], lr=0.02, weight_decay=0.1, steps=5)
+    a = Muon([ours], lr=0.02, weight_decay=0.1, coefficients=JORDAN)
     b = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, momentum=0.95, ns_steps=5)
     for step in range(5):
         grad = torch.randn(shape, generator=torch.Generator().manual_seed(step))

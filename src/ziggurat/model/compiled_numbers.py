@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
-"""Numbers inside compiled loops: bf16 as 16 bits, and an exponential that is computed many at a time.
+"""Numbers inside compiled loops: bf16 as 16 bits, an exponential that is computed many at a time; how tensors get in.
 
 A bf16 number is the upper half of an fp32 one: widened by a shift, narrowed by rounding. The exponential is a
 polynomial, since libm's is called number by number: 0.26 against 2.3 ns in loops over 540 numbers (AVX-512).
@@ -7,41 +7,57 @@ polynomial, since libm's is called number by number: 0.26 against 2.3 ns in loop
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+import numba
 import numba.extending
 import numpy as np
+import torch
 from llvmlite import ir
 from numba import njit, types
+from torch import Tensor
 
+config: Any = numba.config  # made at run time
+config.THREADING_LAYER = "omp"  # the one that several threads may call at once, and torch's own pool
 intrinsic: Any = numba.extending.intrinsic  # its own types count the typing context among the arguments
 
 
 @intrinsic
-def widen(_typing: Any, _bits: Any) -> Any:
-    """int16 holding a bf16 number -> float32."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        word = builder.zext(arguments[0], ir.IntType(32))
-        return builder.bitcast(builder.shl(word, ir.Constant(ir.IntType(32), 16)), ir.FloatType())
-
-    return types.float32(types.int16), generate
+def widen(_typing: Any, number: Any) -> Any:
+    """int16 holding a bf16 number -> float32; a float32 stays what it is."""
+    return types.float32(number), _widen if number == types.int16 else _last
 
 
 @intrinsic
 def narrow(_typing: Any, _number: Any) -> Any:
     """float32 -> int16 holding the nearest bf16 number, ties to even."""
+    return types.int16(types.float32), _narrow
 
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        def constant(value: int) -> Any:
-            return ir.Constant(ir.IntType(32), value)
 
-        word = builder.bitcast(arguments[0], ir.IntType(32))
-        odd = builder.and_(builder.lshr(word, constant(16)), constant(1))
-        rounded = builder.add(word, builder.add(odd, constant(0x7FFF)))
-        return builder.trunc(builder.lshr(rounded, constant(16)), ir.IntType(16))
+@intrinsic
+def narrow_for(_typing: Any, array: Any, _number: Any) -> Any:
+    """float32 -> the number that this array holds for it: narrowed for one of int16, as it is for one of float32."""
+    return array.dtype(array, types.float32), _narrow if array.dtype == types.int16 else _last
 
-    return types.int16(types.float32), generate
+
+def _last(_context: Any, _builder: Any, _signature: Any, arguments: Any) -> Any:
+    return arguments[-1]
+
+
+def _widen(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+    word = builder.zext(arguments[-1], ir.IntType(32))
+    return builder.bitcast(builder.shl(word, ir.Constant(ir.IntType(32), 16)), ir.FloatType())
+
+
+def _narrow(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+    def constant(value: int) -> Any:
+        return ir.Constant(ir.IntType(32), value)
+
+    word = builder.bitcast(arguments[-1], ir.IntType(32))
+    odd = builder.and_(builder.lshr(word, constant(16)), constant(1))
+    rounded = builder.add(word, builder.add(odd, constant(0x7FFF)))
+    return builder.trunc(builder.lshr(rounded, constant(16)), ir.IntType(16))
 
 
 @intrinsic
@@ -72,3 +88,28 @@ def exp(x):
     p = p * f + np.float32(1)
     p = p * f + np.float32(1)
     return p * power_of_two(np.int32(n))
+
+
+# --- the door ----------------------------------------------------------------------------------------------------
+
+
+def bits(x: Tensor) -> Any:
+    """bf16 on a CPU -> the same memory as an int16 array; fp32 -> as it is."""
+    x = x.detach()
+    return (x.view(torch.int16) if x.dtype == torch.bfloat16 else x).numpy()
+
+
+_caller = threading.local()
+
+
+def share_threads() -> None:
+    """As many threads as torch uses here; numba counts them for each calling thread.
+
+    The first call starts numba's threads, which sets OpenMP's number for torch too: that is put back.
+    """
+    threads = torch.get_num_threads()
+    if getattr(_caller, "threads", 0) != threads:
+        numba.set_num_threads(min(threads, config.NUMBA_NUM_THREADS))
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        _caller.threads = threads

@@ -80,7 +80,7 @@ class ModelConfig(Config):
 
     @property
     def llama_like(self) -> bool:
-        """True if a block is what `compiled_kernels.block_row` computes."""
+        """True if a block is what `compiled_decoding.block_row` computes."""
         chosen = (self.norm, self.norm_placement, self.activation, self.positions)
         biases = self.qkv_bias or self.out_bias or self.mlp_bias
         return chosen == ("rmsnorm", "pre", "swiglu", "rotary") and not biases

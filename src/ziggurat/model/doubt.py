@@ -58,16 +58,16 @@ class Doubt(nn.Module):
         summed: Tensor = share.new_zeros(count).index_add(0, rows, term)
         return summed
 
-    def so_far(self, before: Tensor, logits: Tensor, words: Tensor, rows: Tensor, count: int) -> Tensor:
+    def so_far(self, before: Tensor, heard: Tensor, expected: Tensor, rows: Tensor, count: int) -> Tensor:
         """The doubt (N,) of each answer before each of its words: of the words so far, and of the one to come as it
-        is expected to be. logits (N, V), words (N): ids, those of an answer next to one another and in order.
+        is expected to be. heard and expected (N, 3): what `hear` and `expect` give of each, the words of an answer
+        next to one another and in order.
         """
         share = self._attend(before, rows, count)
-        logp = log_chances(logits)
-        heard = share * (hear(logp, words) @ self.weigh.T)  # (N, heads)
-        coming = share * (expect(logp) @ self.weigh.T)
+        said = share * (heard @ self.weigh.T)  # (N, heads)
+        coming = share * (expected @ self.weigh.T)
         first = torch.searchsorted(rows, torch.arange(count, device=rows.device))  # of each answer
-        term = (_running(heard, first, rows) - heard + coming) / _running(share, first, rows)
+        term = (_running(said, first, rows) - said + coming) / _running(share, first, rows)
         return WEIGH_GAIN * term.sum(dim=1)
 
     def _attend(self, before: Tensor, rows: Tensor, count: int) -> Tensor:

@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor, nn
 
-from ziggurat.model.doubt import HEADS, HEARD, Doubt, hear, log_chances
+from ziggurat.model.doubt import HEADS, HEARD, Doubt, expect, hear, log_chances
 from ziggurat.model.layers import Linear
 from ziggurat.model.transformer import Transformer
 
@@ -64,6 +64,15 @@ class Reading:
             [getattr(one, name) for one in readings] for name in ("ends", "before", "heard")
         )
         return Reading(torch.cat(ends), torch.cat(before), torch.cat(heard), torch.cat(rows))
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """What a critic's body makes of N words before they are chosen: all that values are read off."""
+
+    states: Tensor  # (N, C)
+    heard: Tensor  # (N, 3) as of a Reading
+    expected: Tensor  # (N, 3) the same as it is to be expected (`model.doubt.expect`)
 
 
 class RewardModel(ScalarModel):
@@ -127,17 +136,24 @@ class RewardModel(ScalarModel):
         """The reward (B,) that every reader applies; arguments as of `raw`."""
         return self._calibrated(self.raw(ids, ends, hidden))
 
-    def values(self, states: Tensor, words: Tensor, rows: Tensor, count: int) -> Tensor:
+    def foresee(self, states: Tensor, words: Tensor) -> Foresight:
+        """The body's part of `values`: it changes only where the body learns. Arguments as there."""
+        if self.doubt_after is None:
+            return Foresight(states, *(states.new_zeros(len(states), 0),) * 2)
+        with torch.no_grad():
+            logp = log_chances(self.body.logits(states))
+            return Foresight(states, hear(logp, words), expect(logp))
+
+    def values(self, foresight: Foresight, rows: Tensor, count: int) -> Tensor:
         """As a critic: the reward (N,) expected of `count` answers before each of their N words is chosen.
 
-        states (N, C) that the words were chosen from; words (N) ids, those of an answer next to one another and in
-        order; rows (N): the answer that each belongs to, 0 ... count - 1.
+        foresight: of states (N, C) that the words were chosen from and of the words (N), ids, those of an answer next
+        to one another and in order; rows (N): the answer that each belongs to, 0 ... count - 1.
         """
-        raw = self.scores(states)
+        raw = self.scores(foresight.states)
         if self.doubt_after is not None:
-            with torch.no_grad():
-                logits = self.body.logits(states)
-            raw = raw + self.doubt.so_far(states, logits, words, rows, count)
+            said, expected = foresight.heard, foresight.expected
+            raw = raw + self.doubt.so_far(foresight.states, said, expected, rows, count)
         return self._calibrated(raw)
 
     def _calibrated(self, raw: Tensor) -> Tensor:

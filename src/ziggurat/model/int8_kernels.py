@@ -18,8 +18,8 @@ from llvmlite import ir
 from numba import njit, prange, types
 from torch import Tensor
 
-from ziggurat.model.compiled_kernels import ROWS_AT_ONCE, bits, share_threads
-from ziggurat.model.compiled_numbers import intrinsic, narrow, widen
+from ziggurat.model.compiled_decoding import ROWS_AT_ONCE
+from ziggurat.model.compiled_numbers import bits, intrinsic, narrow, share_threads, widen
 
 MOST_BITS = 15
 """Of an activation, without its sign."""

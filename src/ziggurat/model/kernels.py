@@ -1,9 +1,11 @@
-"""The operations between the matrix products, with backward passes written by hand for the CPU.
+"""The operations between the matrix products: what they mean, and which loops compute them where.
 
-On a CPU, torch computes RMSNorm, rotation and attention's gradient as dozens of passes over memory; together they cost
-more than all matrix products of a small model. Each function here has two bodies with one signature: `slow_*`, the
-plain torch that defines the meaning (used on other devices, where torch's own kernels are fused), and an
-`autograd.Function` with as few passes as we found. Tests hold them equal, and hold the gradients to finite differences.
+On a CPU, torch computes RMSNorm, rotation, SwiGLU and their gradients as dozens of passes over memory; together they
+cost more than all matrix products of a small model. So each function here has two bodies with one signature: `slow_*`,
+plain torch, which defines the meaning (and runs on other devices, where torch's own kernels are fused, in fp64, and
+where numba does not work), and loops that touch everything once: `compiled_training` with gradients, in bf16 and fp32,
+`compiled_decoding` without, in bf16. Tests hold them equal. Attention stays with torch's matrix products; only what its
+backward pass keeps is ours.
 
 Row statistics are accumulated in fp32; products are rounded to the dtype of the activations.
 Measured: see docs/model.md. Left out: double backward.
@@ -24,22 +26,17 @@ from torch.autograd.function import once_differentiable
 
 LONGEST_KEPT_SCORES = 1024
 """Up to this many tokens attention keeps its (T, T) weights for the backward pass; beyond, torch's flash attention."""
-ROWS_TIMES_VOCABULARY = 1 << 18
-"""fp32 logits made at a time (1 MiB, half of a core's second-level cache)."""
+ROWS = 128
+"""Tokens whose logits are made at a time, so that they are read again while they are in the processor's cache."""
+TRAINED_DTYPES = (torch.bfloat16, torch.float32)
 
 
 def _apply(function: type[torch.autograd.Function], *inputs: Any) -> Any:
     return function.apply(*inputs)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
-def by_hand(x: Tensor) -> bool:
-    """In training. Without gradients there is less to save, and one path for every batch size keeps a completion
-    independent of its neighbours in the batch."""
-    return x.is_cpu and torch.is_grad_enabled()
-
-
 def compiled(x: Tensor) -> ModuleType | None:
-    """`compiled_kernels`, where they are for x: bf16 on a CPU, without gradients."""
+    """`compiled_decoding`, where they are for x: bf16 on a CPU, without gradients."""
     if not x.is_cpu or x.dtype != torch.bfloat16 or torch.is_grad_enabled():
         return None
     return _compiled()
@@ -49,10 +46,27 @@ def compiled(x: Tensor) -> ModuleType | None:
 def _compiled() -> ModuleType | None:
     """Imported when first asked for; None where they do not work."""
     try:
-        from ziggurat.model import compiled_kernels
+        from ziggurat.model import compiled_decoding
     except ImportError:
         return None
-    return compiled_kernels if compiled_kernels.work() else None
+    return compiled_decoding if compiled_decoding.work() else None
+
+
+def trained(x: Tensor) -> ModuleType | None:
+    """`compiled_training`, where it is for x: bf16 or fp32 on a CPU, with gradients.
+
+    Without them there is less to save, and one path for every batch size keeps a completion independent of its
+    neighbours in the batch."""
+    return _trained() if x.is_cpu and x.dtype in TRAINED_DTYPES and torch.is_grad_enabled() else None
+
+
+@functools.cache
+def _trained() -> ModuleType | None:
+    if _compiled() is None:
+        return None
+    from ziggurat.model import compiled_training
+
+    return compiled_training
 
 
 # RMSNorm: y = x r g, with r = 1 / sqrt(mean(x^2) + eps).
@@ -63,8 +77,8 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     """(..., C) -> (..., C); gain (C,) in any dtype."""
     if kernels := compiled(x):
         y: Tensor = kernels.rms_norm(x, gain, eps)
-    elif by_hand(x):
-        y = _apply(_RMSNorm, x, gain, eps)
+    elif loops := trained(x):
+        y = _apply(_RMSNorm, x, gain, eps, loops)
     else:
         y = slow_rms_norm(x, gain, eps)
     return y
@@ -75,32 +89,21 @@ def slow_rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     return y
 
 
-def inverse_rms(x: Tensor, eps: float) -> Tensor:
-    """(..., C) -> (..., 1), at least fp32."""
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=dtype)
-    r: Tensor = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-    return r
-
-
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float) -> Tensor:
-        r = inverse_rms(x, eps).to(x.dtype)
+    def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float, loops: Any) -> Tensor:
+        y: Tensor
+        y, r = loops.rms_norm(x, gain, eps)
         ctx.save_for_backward(x, gain, r)
-        return (x * r).mul_(gain.to(x.dtype))
+        ctx.loops = loops
+        return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, gain, r = ctx.saved_tensors
-        C = x.shape[-1]
-        g = gain.to(x.dtype)
-        u = (dy * x).reshape(-1, C)  # (N, C)
-        dgain = r.reshape(1, -1) @ u  # (1, C)
-        along = (u @ g[:, None]).view(r.shape)  # (..., 1)
-        dx = (dy * g).mul_(r).addcmul_(x, along * r**3, value=-1 / C)
-        return dx, dgain[0].to(gain.dtype), None
+        dx, dgain = ctx.loops.rms_norm_backward(dy, x, gain, r)
+        return dx, dgain.to(gain.dtype), None, None
 
 
 # Heads: qkv -> q, k, v per head, q and k RMS-normalised with gains and rotated.
@@ -112,9 +115,12 @@ def normed_heads(
     qkv: Tensor, gains: Tensor, rotary: Tensor, K: int, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """qkv (B, T, (H + 2K) D), gains (H + K, D), rotary (T, 1, 2, D) or (B, T, 1, 2, D) -> q, k, v (B, H or K, T, D)."""
-    if not by_hand(qkv):
-        return slow_normed_heads(qkv, gains, rotary, K, eps)
-    q, k, v = _apply(_NormedHeads, qkv, gains, rotary, K, eps)
+    if kernels := compiled(qkv):
+        q, k, v = kernels.normed_heads(qkv, gains, rotary, K, eps)
+    elif loops := trained(qkv):
+        q, k, v = _apply(_NormedHeads, qkv, gains, rotary, K, eps, loops)
+    else:
+        q, k, v = slow_normed_heads(qkv, gains, rotary, K, eps)
     return q, k, v
 
 
@@ -137,52 +143,56 @@ def rotate(x: Tensor, rotary: Tensor) -> Tensor:
 class _NormedHeads(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, qkv: Tensor, gains: Tensor, rotary: Tensor, K: int, eps: float
+        ctx: Any, qkv: Tensor, gains: Tensor, rotary: Tensor, K: int, eps: float, loops: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
-        B, T, _ = qkv.shape
-        HK, D = gains.shape
-        x, v = qkv.view(B, T, HK + K, D).split_with_sizes((HK, K), dim=2)
-        square = _head_sums(x * x, torch.ones_like(gains))
-        r = square.div_(D).add_(eps).rsqrt_()  # (B, T, H + K, 1)
-        cos, sin = rotary.unbind(-2)
-        g = gains.to(x.dtype)
-        xhat = x * r
-        turned = xhat.roll(D // 2, -1).mul_(sin * g.roll(D // 2, -1))
-        z = x.new_empty(B, HK, T, D)
-        torch.addcmul(turned, xhat, cos * g, out=z.transpose(1, 2))
-        ctx.save_for_backward(xhat, r, gains, rotary)
-        q, k = z.split_with_sizes((HK - K, K), dim=1)
-        return q, k, v.transpose(1, 2)
+        z, v, r = loops.normed_heads(qkv, gains, rotary, K, eps)
+        ctx.save_for_backward(qkv, gains, rotary, r)
+        ctx.loops = loops
+        q, k = z.split_with_sizes((z.shape[1] - K, K), dim=1)
+        return q, k, v
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        xhat, r, gains, rotary = ctx.saved_tensors
-        B, T, HK, D = xhat.shape
-        K = dk.shape[1]
-        g = gains.to(xhat.dtype)
-        cos, sin = rotary.unbind(-2)
-        dz = torch.cat((dq.transpose(1, 2), dk.transpose(1, 2)), dim=2)  # (B, T, H + K, D)
-        a = torch.addcmul((dz * sin).roll(D // 2, -1), dz, cos)
-        u = a * xhat
-        dgains = (u.new_ones(1, B * T) @ u.reshape(B * T, HK * D)).to(gains.dtype).view(HK, D)
-        along = _head_sums(u, g)
-        a.mul_(g).addcmul_(xhat, along, value=-1 / D)
-        dqkv = torch.empty(B, T, HK + K, D, dtype=xhat.dtype)
-        torch.mul(a, r, out=dqkv[:, :, :HK])
-        dqkv[:, :, HK:] = dv.transpose(1, 2)
-        return dqkv.view(B, T, -1), dgains, None, None, None
+    def backward(
+        ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor
+    ) -> tuple[Tensor, Tensor, None, None, None, None]:
+        qkv, gains, rotary, r = ctx.saved_tensors
+        dqkv, dgains = ctx.loops.normed_heads_backward(dq, dk, dv, qkv, gains, rotary, r)
+        return dqkv, dgains.to(gains.dtype), None, None, None, None
 
 
-def _head_sums(x: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sums within heads, x (B, T, H, D), weights (H, D) -> (B, T, H, 1), as one matrix product.
+# SwiGLU: y = g sigma(g) u for a gate g and an up-projection u. dg = dy u sigma (1 + g (1 - sigma)); du = dy g sigma.
 
-    Its matrix (H D, H) is block diagonal: column h holds the weights of head h in the rows of head h. The products
-    with its zeros are cheaper than a reduction over short rows.
-    """
-    B, T, H, D = x.shape
-    blocks = weights.to(x.dtype)[:, :, None] * torch.eye(H, dtype=x.dtype)[:, None]  # (H, D, H)
-    return (x.reshape(B * T, H * D) @ blocks.view(H * D, H)).view(B, T, H, 1)
+
+def swiglu(x: Tensor) -> Tensor:
+    """(..., 2 F), gate and up -> (..., F)."""
+    if kernels := compiled(x):
+        y: Tensor = kernels.swiglu(x)
+    elif loops := trained(x):
+        y = _apply(_SwiGLU, x, loops)
+    else:
+        y = slow_swiglu(x)
+    return y
+
+
+def slow_swiglu(x: Tensor) -> Tensor:
+    gate, up = x.chunk(2, dim=-1)
+    return F.silu(gate) * up
+
+
+class _SwiGLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, loops: Any) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.loops = loops
+        y: Tensor = loops.swiglu(x)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return ctx.loops.swiglu_backward(dy, x), None
 
 
 # Causal attention. With p = softmax(s): ds = p (dp - sum(dp p)), the rest are matrix products.
@@ -191,7 +201,7 @@ def _head_sums(x: Tensor, weights: Tensor) -> Tensor:
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """q (B, H, T, D), k and v (B, K, T, D) -> (B, H, T, D); bias (B, 1, T, T) from `causal_bias`, or plainly causal."""
-    if not (by_hand(q) and q.requires_grad and q.shape[2] <= LONGEST_KEPT_SCORES):
+    if not (q.is_cpu and torch.is_grad_enabled() and q.requires_grad and q.shape[2] <= LONGEST_KEPT_SCORES):
         return slow_causal_attention(q, k, v, bias)
     y: Tensor = _apply(_CausalAttention, q, k, v, bias)
     return y
@@ -239,16 +249,17 @@ class _CausalAttention(torch.autograd.Function):
 
 
 # Next-token loss: -log p(target) from hidden states. d = p - onehot(target) is kept in the activations' dtype, made a
-# few rows at a time while their fp32 logits are in the processor's cache. With g the gradient of each row's loss:
+# few rows at a time while their logits are in the processor's cache. With g the gradient of each row's loss:
 # dhidden = g (d W); dW = d^T (g hidden), so nothing of size (N, V) is touched twice.
 
 
 def token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """hidden (N, C), weight (V, C) of the same dtype, targets (N) -> (N) in at least fp32."""
-    if not hidden.is_cpu:
+    loops = _trained() if hidden.is_cpu and hidden.dtype in TRAINED_DTYPES else None
+    if loops is None:
         return slow_token_nll(hidden, weight, targets)
     learns = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
-    nll: Tensor = _apply(_TokenNLL, hidden, weight, targets, learns)
+    nll: Tensor = _apply(_TokenNLL, hidden, weight, targets, learns, loops)
     return nll
 
 
@@ -261,25 +272,20 @@ def slow_token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 
 class _TokenNLL(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, learns: bool) -> Tensor:
-        N, V = len(hidden), len(weight)
-        exact = torch.promote_types(hidden.dtype, torch.float32)
-        rows = max(64, ROWS_TIMES_VOCABULARY // V)
-        nll = torch.empty(N, dtype=exact)
-        d = torch.empty(N, V, dtype=hidden.dtype) if learns else hidden.new_empty(0)
-        for i in range(0, N, rows):
-            target = targets[i : i + rows, None]
-            log_p = F.linear(hidden[i : i + rows], weight).log_softmax(-1, dtype=exact)  # (rows, V)
-            nll[i : i + rows] = -log_p.gather(1, target)[:, 0]
-            if learns:
-                p = log_p.exp_()
-                d[i : i + rows] = p.scatter_add_(1, target, p.new_full(target.shape, -1.0))
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, learns: bool, loops: Any
+    ) -> Tensor:
+        nll = torch.empty(len(hidden))
+        d = hidden.new_empty(len(hidden) if learns else 0, len(weight))
+        for i in range(0, len(hidden), ROWS):
+            piece = slice(i, i + ROWS)
+            loops.token_nll(F.linear(hidden[piece], weight), targets[piece], nll[piece], d[piece])
         ctx.save_for_backward(hidden, weight, d)
         return nll
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         hidden, weight, d = ctx.saved_tensors
         g = g[:, None].to(hidden.dtype)
-        return (d @ weight).mul_(g), d.T @ (hidden * g), None, None
+        return (d @ weight).mul_(g), d.T @ (hidden * g), None, None, None

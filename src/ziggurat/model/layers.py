@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ziggurat.model.config import Activation, ModelConfig
-from ziggurat.model.kernels import compiled, rms_norm
+from ziggurat.model.kernels import compiled, rms_norm, swiglu
 
 
 class Linear(nn.Linear):
@@ -150,14 +150,6 @@ def sinusoid_table(config: ModelConfig) -> Tensor:
     frequency = 10_000.0 ** (-torch.arange(0, config.d_model, 2, dtype=torch.float64) / config.d_model)
     angle = torch.arange(config.context, dtype=torch.float64)[:, None] * frequency
     return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1).float()
-
-
-def swiglu(x: Tensor) -> Tensor:
-    if kernels := compiled(x):
-        y: Tensor = kernels.swiglu(x)
-        return y
-    gate, up = x.chunk(2, dim=-1)
-    return F.silu(gate) * up
 
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {

@@ -14,8 +14,9 @@
 
        sum = (Σ w_t · -log p(x_{t+1} | …) + e · Σ w_t · -log p_early(x_{t+1} | …)) / (1 + e)
 
-   A small model resolves what it knows only in its last block, and then none is left to judge how sure it is
-   (docs/LOG.md). Known as deep supervision (arXiv:1409.5185) and early-exit loss (arXiv:2404.16710, 4.1).
+   where the second sum may be estimated as k times that of every k-th token. A small model resolves what it knows
+   only in its last block, and then none is left to judge how sure it is (docs/LOG.md). Known as deep supervision
+   (arXiv:1409.5185) and early-exit loss (arXiv:2404.16710, 4.1).
 
 Left out: label smoothing and z-loss. Losses of the reward model and of PPO have their own files.
 """
@@ -129,17 +130,17 @@ def batch_loss(model: nn.Module, batch: TokenBatch) -> tuple[Tensor, float]:
     )
 
 
-def early_exit_loss(
-    model: nn.Module, batch: TokenBatch, *, blocks: int, weight: float
-) -> tuple[Tensor, float]:
-    """`batch_loss` with what the first `blocks` blocks say (4 of the module's head); every block runs once."""
+def early_exit_loss(model: nn.Module, batch: TokenBatch, *, early_exit: EarlyExit) -> tuple[Tensor, float]:
+    """`batch_loss` with what the first blocks say (4 of the module's head); every block runs once."""
     decoder: Any = model
     context = {"positions": batch.positions, "segments": batch.segments}
+    blocks, every = early_exit.blocks, early_exit.every
     early = decoder.through(decoder.embed(batch.inputs, batch.positions), range(blocks), **context)
     last = decoder.through(early, range(blocks, decoder.config.layers), **context)
     loss, count = _summed_nll(decoder, decoder.norm(last), batch.targets, batch.weights)
-    early_loss, _ = _summed_nll(decoder, decoder.norm(early), batch.targets, batch.weights)
-    return (loss + weight * early_loss) / (1 + weight), count
+    weights = None if batch.weights is None else batch.weights[:, ::every]
+    early_loss, _ = _summed_nll(decoder, decoder.norm(early[:, ::every]), batch.targets[:, ::every], weights)
+    return (loss + early_exit.weight * every * early_loss) / (1 + early_exit.weight), count
 
 
 def text_loss(layers: int, early_exit: EarlyExit) -> Callable[[nn.Module, TokenBatch], tuple[Tensor, float]]:
@@ -150,4 +151,4 @@ def text_loss(layers: int, early_exit: EarlyExit) -> Callable[[nn.Module, TokenB
         raise ConfigError(
             f"early_exit.blocks is {early_exit.blocks}, but the model has {layers} blocks; give fewer, or 0 for none."
         )
-    return partial(early_exit_loss, blocks=early_exit.blocks, weight=early_exit.weight)
+    return partial(early_exit_loss, early_exit=early_exit)

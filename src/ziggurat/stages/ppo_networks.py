@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ziggurat.console import err
 from ziggurat.errors import ModelFolderError
-from ziggurat.model.heads import RewardModel
+from ziggurat.model.heads import Foresight, RewardModel
 from ziggurat.model.hub import load_model, load_scalar
 from ziggurat.model.transformer import Transformer, set_compute_dtype
 from ziggurat.stages.ppo_config import Prepared
@@ -137,11 +137,17 @@ def _alike(a: Transformer, b: Transformer, below: int | None = None) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def critic_values(critic: RewardModel, micro: Microbatch, states: Tensor | None = None) -> Tensor:
-    """Values (N,) of the actions' states, in units of the reward; `states` (N, C): the body's, where known already."""
-    if states is None:
-        states = micro.states(critic.body.hidden(micro.ids))
-    return critic.values(states, micro.actions, micro.state_row, len(micro.ids))
+def critic_foresight(critic: RewardModel, micro: Microbatch, hidden: Tensor | None = None) -> Foresight:
+    """What the critic's body makes of the actions' states; `hidden` (B, T, C): of all of them, where known already."""
+    states = micro.states(critic.body.hidden(micro.ids) if hidden is None else hidden)
+    return critic.foresee(states, micro.actions)
+
+
+def critic_values(critic: RewardModel, micro: Microbatch, foresight: Foresight | None = None) -> Tensor:
+    """Values (N,) of the actions' states, in units of the reward; `foresight`: the body's part, where known already."""
+    if foresight is None:
+        foresight = critic_foresight(critic, micro)
+    return critic.values(foresight, micro.state_row, len(micro.ids))
 
 
 def action_logits(

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from ziggurat.errors import TrainingError
-from ziggurat.model.heads import RewardModel
+from ziggurat.model.heads import Foresight, RewardModel
 from ziggurat.model.transformer import Transformer
 from ziggurat.stages.advantages import gae, masked_whiten, token_rewards
 from ziggurat.stages.losses import next_token_loss
 from ziggurat.stages.ppo_losses import clipped_policy_loss, clipped_value_loss, entropy, exact_kl, token_logp
-from ziggurat.stages.ppo_networks import Networks, action_logits, critic_values
+from ziggurat.stages.ppo_networks import Networks, action_logits, critic_foresight, critic_values
 from ziggurat.stages.rollouts import Microbatch, Rollout
 from ziggurat.training.optimizers import Optimizers, gradient_norm, scale_gradients
 
@@ -56,8 +56,8 @@ class Experience:
     """Whitened over the whole step."""
     returns: Tensor
     """Values plus the advantages before whitening: the critic's targets."""
-    critic_states: list[list[Tensor | None]]
-    """Of each microbatch of each minibatch: the states (N, C) that the critic reads; None if its body learns."""
+    foresights: list[list[Foresight | None]]
+    """Of each microbatch of each minibatch: what the critic's body makes of it; None if that learns."""
     trunks: list[list[Tensor | None]]
     """Likewise what the policy's still blocks make of it, (B, T, C); None where all of the policy learns."""
 
@@ -109,7 +109,7 @@ def assess(
     mask, engine_logp, ended = _tables(rollouts, shape, device)
     old_logp, ref_logp, kl, ent, values = (torch.zeros(shape, device=device) for _ in range(5))
     scores = torch.zeros(shape[0], device=device)
-    critic_states: list[list[Tensor | None]] = [[] for _ in minibatches]
+    foresights: list[list[Foresight | None]] = [[] for _ in minibatches]
     trunks: list[list[Tensor | None]] = [[] for _ in minibatches]
     for number, micro in ((i, micro) for i, group in enumerate(minibatches) for micro in group):
         trunk = nets.trunk(micro.ids)
@@ -129,9 +129,9 @@ def assess(
         micro.put(ref_logp, reference.gather(1, micro.actions[:, None])[:, 0])
         micro.put(kl, exact_kl(logp, reference))
         micro.put(ent, entropy(logp))
-        states = micro.states(read[nets.critic.body])
-        micro.put(values, critic_values(nets.critic, micro, states))
-        critic_states[number].append(None if nets.critic_body_learns else states)
+        foresight = critic_foresight(nets.critic, micro, read[nets.critic.body])
+        micro.put(values, critic_values(nets.critic, micro, foresight))
+        foresights[number].append(None if nets.critic_body_learns else foresight)
         scores[micro.rows] = nets.reward.score(micro.ids, micro.ends, read[nets.reward.body])
     scores = torch.where(ended, scores, torch.full_like(scores, truncation_reward))
     rewards = token_rewards(old_logp - ref_logp, scores, mask, beta=beta)
@@ -149,7 +149,7 @@ def assess(
         rewards=rewards,
         advantages=masked_whiten(advantages, mask),
         returns=advantages + values,
-        critic_states=critic_states,
+        foresights=foresights,
         trunks=trunks,
     )
 
@@ -182,9 +182,7 @@ def update(
                 _policy_gradient(nets, group, trunks, experience, settings, stats, first=policy_taken == 0)
                 if ptx_rows is not None:
                     _ptx_gradient(nets.policy, ptx_rows(), settings.ptx_weight, stats)
-            _critic_gradient(
-                nets.critic, group, experience.critic_states[number], experience, settings, stats
-            )
+            _critic_gradient(nets.critic, group, experience.foresights[number], experience, settings, stats)
             norms = _clip(settings, policy_optimizer, critic_optimizer)
             stats.grad_norm += norms[0]
             stats.critic_grad_norm += norms[1]
@@ -233,13 +231,13 @@ def _ptx_gradient(policy: Transformer, rows: Tensor, weight: float, stats: Updat
 def _critic_gradient(
     critic: RewardModel,
     group: Sequence[Microbatch],
-    states: Sequence[Tensor | None],
+    foresights: Sequence[Foresight | None],
     experience: Experience,
     settings: UpdateSettings,
     stats: UpdateStats,
 ) -> None:
     count = sum(len(micro.actions) for micro in group)
-    for micro, known in zip(group, states, strict=True):
+    for micro, known in zip(group, foresights, strict=True):
         values = critic_values(critic, micro, known)
         old, returns = micro.take(experience.values), micro.take(experience.returns)
         loss, clipped = clipped_value_loss(values, old, returns, settings.value_clip)

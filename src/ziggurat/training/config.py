@@ -31,7 +31,7 @@ class TrainConfig(Config):
     momentum: float = Field(default=0.95, ge=0, lt=1)
     """Muon's Nesterov momentum."""
 
-    newton_schulz_steps: int = Field(default=5, ge=1)
+    newton_schulz_steps: int = Field(default=3, ge=1)
     """Iterations of Muon's orthogonalisation."""
 
     betas: tuple[float, float] = (0.9, 0.95)
@@ -85,3 +85,6 @@ class EarlyExit(Config):
 
     weight: float = Field(default=0.3, gt=0)
     """Of their loss, where that of the whole model weighs 1."""
+
+    every: int = Field(default=1, ge=1)
+    """They say one token in so many: the loss is estimated from these, and the logits of the others are spared."""

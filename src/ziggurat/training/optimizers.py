@@ -90,7 +90,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizers:
             lr=config.lr_matrix,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
-            steps=config.newton_schulz_steps,
+            rounds=config.newton_schulz_steps,
             dtype=choose_dtype("auto")[0],
             rows=rows,
         )

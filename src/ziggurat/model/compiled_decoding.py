@@ -15,10 +15,7 @@ Legend: B batch, H query heads, K key/value heads, D head width, T tokens in the
 from __future__ import annotations
 
 import math
-import threading
-from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -26,10 +23,9 @@ from numba import njit, prange
 from numba.core.errors import NumbaError
 from torch import Tensor
 
-from ziggurat.model.compiled_numbers import exp, narrow, widen
+from ziggurat.model import compiled_training
+from ziggurat.model.compiled_numbers import bits, exp, narrow, share_threads, widen
 
-config: Any = numba.config  # made at run time
-config.THREADING_LAYER = "omp"  # the one that several threads may call at once, and torch's own pool
 Lengths = npt.NDArray[np.int64]
 ROWS_AT_ONCE = 64
 """Rows of a matrix that a thread takes at a time."""
@@ -72,44 +68,22 @@ def linear_row(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 # --- between the matrices ----------------------------------------------------------------------------------------
 
 
-@njit(parallel=True, fastmath=True, nogil=True, cache=True)
-def _normed(x, gain, eps, y):
-    N, C = x.shape
-    for n in prange(N):
-        square = np.float32(0)
-        for c in range(C):
-            square += widen(x[n, c]) * widen(x[n, c])
-        scale = np.float32(1) / np.float32(math.sqrt(square / C + eps))
-        for c in range(C):
-            y[n, c] = narrow(widen(x[n, c]) * scale * widen(gain[c]))
-
-
 def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
-    """x (..., C) -> (..., C), both bf16; gain (C,) in any dtype."""
-    C = x.shape[-1]
-    rows = x.contiguous().view(-1, C)
-    y = torch.empty_like(rows)
-    share_threads()
-    _normed(bits(rows), bits(gain.detach().to(torch.bfloat16)), np.float32(eps), bits(y))
-    return y.view(x.shape)
+    """x (..., C) -> (..., C), both bf16; gain (C,) in any dtype, rounded as the weights are."""
+    y, _ = compiled_training.rms_norm(x, gain.to(torch.bfloat16), eps)
+    return y
 
 
-@njit(parallel=True, fastmath=True, nogil=True, cache=True)
-def _gated(x, y):
-    N, F = y.shape
-    for n in prange(N):
-        for f in range(F):
-            gate = widen(x[n, f])
-            y[n, f] = narrow(gate / (np.float32(1) + exp(-gate)) * widen(x[n, F + f]))
+def normed_heads(
+    qkv: Tensor, gains: Tensor, rotary: Tensor, K: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As in `kernels`, in bf16."""
+    z, v, _ = compiled_training.normed_heads(qkv, gains, rotary, K, eps)
+    q, k = z.split_with_sizes((z.shape[1] - K, K), dim=1)
+    return q, k, v
 
 
-def swiglu(x: Tensor) -> Tensor:
-    """x (..., 2 F), gate and up -> (..., F), both bf16."""
-    rows = x.contiguous().view(-1, x.shape[-1])
-    y = torch.empty(len(rows), x.shape[-1] // 2, dtype=torch.bfloat16)
-    share_threads()
-    _gated(bits(rows), bits(y))
-    return y.view(*x.shape[:-1], -1)
+swiglu = compiled_training.swiglu
 
 
 # --- one new token of every sequence -----------------------------------------------------------------------------
@@ -275,25 +249,10 @@ def block_row(
 # --- the door ----------------------------------------------------------------------------------------------------
 
 
-def bits(x: Tensor) -> Any:
-    """bf16 on a CPU -> the same memory as an int16 array."""
-    return x.view(torch.int16).numpy()
-
-
-_caller = threading.local()
-
-
-def share_threads() -> None:
-    """As many threads as torch uses here; numba counts them for each calling thread."""
-    threads = torch.get_num_threads()
-    if getattr(_caller, "threads", 0) != threads:
-        numba.set_num_threads(min(threads, config.NUMBA_NUM_THREADS))
-        _caller.threads = threads
-
-
 def work() -> bool:
-    """Whether they compile and run here, and multiply rightly."""
-    weight, x = torch.randn(70, 40).bfloat16(), torch.randn(1, 40).bfloat16()
+    """Whether they compile and run here, and multiply rightly. Draws nothing from torch's own random numbers."""
+    weight = torch.linspace(-2000, 2000, 70 * 40).sin().view(70, 40).bfloat16()
+    x = weight[:1].flip(1)
     try:
         with torch.inference_mode():
             y = linear_row(x, weight, None).float()

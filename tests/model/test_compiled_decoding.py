@@ -34,7 +34,7 @@ def close(found: Tensor, exact: Tensor, slack: float = 1.01) -> None:
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (7, 40), (64, 64), (200, 33)])
 @torch.inference_mode()
 def test_a_matrix_times_a_row(rows: int, columns: int) -> None:
-    from ziggurat.model.compiled_kernels import linear_row
+    from ziggurat.model.compiled_decoding import linear_row
 
     x, weight, bias = drawn(1, columns), drawn(rows, columns, seed=1), drawn(rows, seed=2)
     close(linear_row(x, weight, None), x.double() @ weight.double().T)
@@ -43,7 +43,7 @@ def test_a_matrix_times_a_row(rows: int, columns: int) -> None:
 
 @torch.inference_mode()
 def test_rounding_is_to_the_nearest_even() -> None:
-    from ziggurat.model.compiled_kernels import linear_row
+    from ziggurat.model.compiled_decoding import linear_row
 
     numbers = torch.cat((torch.randn(4096), torch.tensor([0.0, -0.0, 1 + 2**-8, 1 + 3 * 2**-8, 3e38, 1e-39])))
     upper = numbers.bfloat16()
@@ -55,7 +55,7 @@ def test_rounding_is_to_the_nearest_even() -> None:
 
 @torch.inference_mode()
 def test_norm_and_gate() -> None:
-    from ziggurat.model.compiled_kernels import rms_norm, swiglu
+    from ziggurat.model.compiled_decoding import rms_norm, swiglu
 
     x, gain = drawn(3, 5, 48), drawn(48, seed=1)
     close(rms_norm(x, gain, 1e-6), F.rms_norm(x.double(), (48,), gain.double(), 1e-6))
@@ -69,7 +69,7 @@ def test_norm_and_gate() -> None:
 @pytest.mark.parametrize(("normed", "rotated"), [(True, True), (False, True), (True, False), (False, False)])
 @torch.inference_mode()
 def test_attention_of_new_tokens(heads: tuple[int, int], normed: bool, rotated: bool) -> None:
-    from ziggurat.model.compiled_kernels import attend_new
+    from ziggurat.model.compiled_decoding import attend_new
 
     (H, K), D, lengths = heads, 16, np.array([0, 5, 30])
     keys, values = drawn(4, K, 32, D, seed=1), drawn(4, K, 32, D, seed=2)
