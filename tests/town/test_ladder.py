@@ -90,10 +90,9 @@ def test_the_ladder_climbs_all_four_stages_and_reports(capsys):
     assert report["exam"]["sft"]["all"]["language"]["value"] > 0.8
     assert report["exam"]["sft"]["all"]["improper_refused"]["value"] > 0.5
     assert report["reward_card"]["pairs"]["value"] > 0.6
-    sft, longer, best = (
-        report["exam"][name]["all"]["utility"]["value"] for name in ("sft", "sft_longer", "best_of")
-    )
-    assert len({sft, longer, best}) == 3, "the controls are other models"
+    sft, longer, best = (report["exam"][name]["all"] for name in ("sft", "sft_longer", "best_of"))
+    assert sft not in (longer, best), "the controls are other models"
+    assert longer != best
     assert {"exam", "controls"} < report["seconds"].keys()
     assert {gate["stage"] for gate in report["gates"]} == {"base", "sft", "reward", "ppo"}
     html = (folder / "exam" / "report.html").read_text()
