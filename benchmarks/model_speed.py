@@ -1,6 +1,6 @@
 """Tokens per second of the model alone: python benchmarks/model_speed.py [--threads N] [--preset town]
 
-Compares the hand-written passes with plain torch in one process, turn by turn, so that a busy machine slows both alike;
+Compares the compiled passes with plain torch in one process, turn by turn, so that a busy machine slows both alike;
 each figure is the best of its turns. A training step here is forward and backward, without optimizer.
 """
 
@@ -31,6 +31,7 @@ HOMES = {
 def choose(prefix: str) -> None:
     for name, home in HOMES.items():
         setattr(home, name, getattr(kernels, prefix + name))
+    layers.ACTIVATIONS["swiglu"] = getattr(kernels, prefix + "swiglu")
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ def linear_row(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     """x (..., C) -> (..., C), both bf16; gain (C,) in any dtype, rounded as the weights are."""
-    y, _ = compiled_training.rms_norm(x, gain.to(torch.bfloat16), eps)
+    y, _ = compiled_training.rms_norm(x, gain, eps)
     return y
 
 
@@ -165,7 +165,7 @@ def attend_new(
     """
     B, K, D = len(qkv), keys.shape[1], keys.shape[3]
     y = torch.empty(B, qkv.shape[1] - 2 * K * D, dtype=torch.bfloat16)
-    per_head = np.empty((y.shape[1] // D + K, 0), np.float32) if gains is None else gains.float().numpy()
+    per_head = np.empty((y.shape[1] // D + K, 0), np.float32) if gains is None else _rounded(gains)
     turn = np.empty((B, 2, 0), np.int16) if rotary is None else bits(rotary)
     share_threads()
     _attend_new(bits(qkv), per_head, np.float32(eps), turn, bits(keys), bits(values), lengths, bits(y))
@@ -237,7 +237,7 @@ def block_row(
     y = torch.empty_like(x)
     per_head = np.empty((out.shape[1] // keys.shape[3] + keys.shape[1], 0), np.float32)
     if gains is not None:
-        per_head = gains.float().numpy()
+        per_head = _rounded(gains)
     share_threads()
     _block_row(
         bits(x)[0, 0], bits(norm1), bits(qkv), per_head, np.float32(eps), bits(rotary), bits(keys), bits(values),
@@ -247,6 +247,12 @@ def block_row(
 
 
 # --- the door ----------------------------------------------------------------------------------------------------
+
+
+def _rounded(gains: Tensor) -> npt.NDArray[np.float32]:
+    """As training rounds them, so that a rollout is scored with the gains that it was written with."""
+    rounded: npt.NDArray[np.float32] = gains.detach().to(torch.bfloat16).float().numpy()
+    return rounded
 
 
 def work() -> bool:

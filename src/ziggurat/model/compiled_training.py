@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from numba import njit, prange
+from numba.core.errors import NumbaError
 from torch import Tensor
 
 from ziggurat.model.compiled_numbers import bits, exp, narrow_for, share_threads, widen
@@ -64,18 +65,18 @@ def _norm_backward(dy, x, r, gain, dx, dgain):
 def rms_norm(x: Tensor, gain: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """x (..., C), gain (C,) -> y as x, and r (N,) fp32, one over the root mean square of each row."""
     rows = _rows(x)
-    y, r = torch.empty_like(rows), torch.empty(len(rows))
+    y, r = torch.empty_like(rows), torch.empty(len(rows), dtype=torch.float32)
     share_threads()
-    _norm(bits(rows), _floats(gain), np.float32(eps), bits(y), r.numpy())
+    _norm(bits(rows), _floats(gain, x), np.float32(eps), bits(y), r.numpy())
     return y.view(x.shape), r
 
 
 def rms_norm_backward(dy: Tensor, x: Tensor, gain: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
     """-> dx as x, dgain (C,) fp32."""
     rows = _rows(x)
-    dx, dgain = torch.empty_like(rows), torch.empty(PARTS, x.shape[-1])
+    dx, dgain = torch.empty_like(rows), torch.empty(PARTS, x.shape[-1], dtype=torch.float32)
     share_threads()
-    _norm_backward(bits(_rows(dy)), bits(rows), r.numpy(), _floats(gain), bits(dx), dgain.numpy())
+    _norm_backward(bits(_rows(dy)), bits(rows), r.numpy(), _floats(gain, x), bits(dx), dgain.numpy())
     return dx.view(x.shape), dgain.sum(0)
 
 
@@ -148,10 +149,14 @@ def normed_heads(
     """qkv (B, T, (H + 2K) D), others as in `kernels` -> z (B, H + K, T, D) and v (B, K, T, D), r (N, H + K)."""
     B, T, _ = qkv.shape
     HK, D = gains.shape
-    z, v, r = qkv.new_empty(B, HK, T, D), qkv.new_empty(B, K, T, D), torch.empty(B * T, HK)
+    z, v, r = (
+        qkv.new_empty(B, HK, T, D),
+        qkv.new_empty(B, K, T, D),
+        torch.empty(B * T, HK, dtype=torch.float32),
+    )
     share_threads()
     turn = bits(_rows(rotary, 2, D))
-    _heads(bits(_rows(qkv)), _floats(gains), turn, np.float32(eps), bits(z), bits(v), r.numpy())
+    _heads(bits(_rows(qkv)), _floats(gains, qkv), turn, np.float32(eps), bits(z), bits(v), r.numpy())
     return z, v, r
 
 
@@ -161,11 +166,11 @@ def normed_heads_backward(
     """dq (B, H, T, D), dk and dv (B, K, T, D) -> dqkv as qkv, dgains (H + K, D) fp32."""
     HK, D = gains.shape
     rows = _rows(qkv)
-    dqkv, dgains = torch.empty_like(rows), torch.empty(PARTS, HK, D)
+    dqkv, dgains = torch.empty_like(rows), torch.empty(PARTS, HK, D, dtype=torch.float32)
     dq, dk, dv = (bits(d.contiguous()) for d in (dq, dk, dv))
     share_threads()
     turn = bits(_rows(rotary, 2, D))
-    _heads_backward(dq, dk, dv, bits(rows), _floats(gains), turn, r.numpy(), bits(dqkv), dgains.numpy())
+    _heads_backward(dq, dk, dv, bits(rows), _floats(gains, qkv), turn, r.numpy(), bits(dqkv), dgains.numpy())
     return dqkv.view(qkv.shape), dgains.sum(0)
 
 
@@ -200,7 +205,7 @@ def swiglu(x: Tensor) -> Tensor:
     y = rows.new_empty(len(rows), x.shape[-1] // 2)
     share_threads()
     _gated(bits(rows), bits(y))
-    return y.view(*x.shape[:-1], -1)
+    return y.view(*x.shape[:-1], y.shape[-1])
 
 
 def swiglu_backward(dy: Tensor, x: Tensor) -> Tensor:
@@ -245,6 +250,24 @@ def _rows(x: Tensor, *shape: int) -> Tensor:
     return x.reshape(-1, *(shape or (x.shape[-1],))).contiguous()
 
 
-def _floats(gain: Tensor) -> npt.NDArray[np.float32]:
-    floats: npt.NDArray[np.float32] = gain.detach().float().numpy()
+def _floats(gain: Tensor, like: Tensor) -> npt.NDArray[np.float32]:
+    """Gains as the weights are: rounded to what is computed in."""
+    floats: npt.NDArray[np.float32] = gain.detach().to(like.dtype).float().numpy()
     return floats
+
+
+def work(dtype: torch.dtype) -> bool:
+    """Whether every loop compiles and runs here in this dtype. Draws nothing from torch's own random numbers."""
+    x = torch.linspace(-2, 2, 2 * 3 * 16).view(2, 3, 16).to(dtype)
+    gains, rotary = torch.ones(3, 4), torch.ones(3, 1, 2, 4).to(dtype)
+    nll, d = torch.empty(6, dtype=torch.float32), x.new_empty(6, 16)
+    try:
+        y, r = rms_norm(x, torch.ones(16), 1e-6)
+        rms_norm_backward(y, x, torch.ones(16), r)
+        z, v, turned = normed_heads(x, gains, rotary, 1, 1e-6)
+        normed_heads_backward(z[:, :2], z[:, 2:], v, x, gains, rotary, turned)
+        swiglu_backward(swiglu(x), x)
+        token_nll(x.view(6, 16), torch.arange(6), nll, d)
+    except (NumbaError, ValueError, OSError):  # no OpenMP, no compiler for this processor, no place to cache
+        return False
+    return bool(nll.isfinite().all())

@@ -71,7 +71,7 @@ class Foresight:
     """What a critic's body makes of N words before they are chosen: all that values are read off."""
 
     states: Tensor  # (N, C)
-    heard: Tensor  # (N, 3) as of a Reading
+    heard: Tensor  # (N, 3) as of a Reading; (N, 0) without `doubt_after`
     expected: Tensor  # (N, 3) the same as it is to be expected (`model.doubt.expect`)
 
 

@@ -2,10 +2,10 @@
 
 On a CPU, torch computes RMSNorm, rotation, SwiGLU and their gradients as dozens of passes over memory; together they
 cost more than all matrix products of a small model. So each function here has two bodies with one signature: `slow_*`,
-plain torch, which defines the meaning (and runs on other devices, where torch's own kernels are fused, in fp64, and
-where numba does not work), and loops that touch everything once: `compiled_training` with gradients, in bf16 and fp32,
-`compiled_decoding` without, in bf16. Tests hold them equal. Attention stays with torch's matrix products; only what its
-backward pass keeps is ours.
+plain torch, which defines the meaning (and runs on other devices, where torch's own kernels are fused, in other dtypes,
+and where numba does not work), and loops that touch everything once: `compiled_training` with gradients, in bf16 and
+fp32 (and for every loss), `compiled_decoding` without, in bf16. Tests hold them equal. Attention stays with torch's
+matrix products; only what its backward pass keeps is ours.
 
 Row statistics are accumulated in fp32; products are rounded to the dtype of the activations.
 Measured: see docs/model.md. Left out: double backward.
@@ -16,6 +16,7 @@ Legend: B batch, T time, H query heads, K key/value heads, D head width, C width
 from __future__ import annotations
 
 import functools
+import warnings
 from types import ModuleType
 from typing import Any
 
@@ -26,8 +27,9 @@ from torch.autograd.function import once_differentiable
 
 LONGEST_KEPT_SCORES = 1024
 """Up to this many tokens attention keeps its (T, T) weights for the backward pass; beyond, torch's flash attention."""
-ROWS = 128
-"""Tokens whose logits are made at a time, so that they are read again while they are in the processor's cache."""
+ROWS, LOGITS = 128, 1 << 20
+"""Tokens whose logits are made at a time, fewer of large vocabularies: they are read again while a cache has them."""
+SLOW = "numba's compiled loops do not work on this machine, so plain torch does their work, more slowly"
 TRAINED_DTYPES = (torch.bfloat16, torch.float32)
 
 
@@ -44,29 +46,34 @@ def compiled(x: Tensor) -> ModuleType | None:
 
 @functools.cache
 def _compiled() -> ModuleType | None:
-    """Imported when first asked for; None where they do not work."""
+    """Imported when first asked for; None, said once, where they do not work."""
     try:
         from ziggurat.model import compiled_decoding
-    except ImportError:
+    except (ImportError, RuntimeError) as problem:  # no numba; no place to keep what it compiles
+        warnings.warn(f"{SLOW} ({problem})", RuntimeWarning, stacklevel=2)
         return None
-    return compiled_decoding if compiled_decoding.work() else None
+    if compiled_decoding.work():
+        return compiled_decoding
+    warnings.warn(SLOW, RuntimeWarning, stacklevel=2)
+    return None
 
 
 def trained(x: Tensor) -> ModuleType | None:
-    """`compiled_training`, where it is for x: bf16 or fp32 on a CPU, with gradients.
-
-    Without them there is less to save, and one path for every batch size keeps a completion independent of its
-    neighbours in the batch."""
-    return _trained() if x.is_cpu and x.dtype in TRAINED_DTYPES and torch.is_grad_enabled() else None
+    """`compiled_training`, where it is for x: bf16 or fp32 on a CPU, with gradients."""
+    return _trained(x.device.type, x.dtype) if torch.is_grad_enabled() else None
 
 
 @functools.cache
-def _trained() -> ModuleType | None:
-    if _compiled() is None:
+def _trained(device: str, dtype: torch.dtype) -> ModuleType | None:
+    """Every loop has run once when this returns them, so that none fails to compile in the middle of a training."""
+    if device != "cpu" or dtype not in TRAINED_DTYPES or _compiled() is None:
         return None
     from ziggurat.model import compiled_training
 
-    return compiled_training
+    if compiled_training.work(dtype):
+        return compiled_training
+    warnings.warn(SLOW, RuntimeWarning, stacklevel=2)
+    return None
 
 
 # RMSNorm: y = x r g, with r = 1 / sqrt(mean(x^2) + eps).
@@ -255,9 +262,11 @@ class _CausalAttention(torch.autograd.Function):
 
 def token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """hidden (N, C), weight (V, C) of the same dtype, targets (N) -> (N) in at least fp32."""
-    loops = _trained() if hidden.is_cpu and hidden.dtype in TRAINED_DTYPES else None
+    loops = _trained(hidden.device.type, hidden.dtype)
     if loops is None:
         return slow_token_nll(hidden, weight, targets)
+    if len(targets) and (int(targets.min()) < 0 or int(targets.max()) >= len(weight)):
+        raise IndexError(f"a target is not in the vocabulary of {len(weight)} tokens")
     learns = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
     nll: Tensor = _apply(_TokenNLL, hidden, weight, targets, learns, loops)
     return nll
@@ -275,17 +284,20 @@ class _TokenNLL(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, learns: bool, loops: Any
     ) -> Tensor:
-        nll = torch.empty(len(hidden))
+        nll = torch.empty(len(hidden), dtype=torch.float32)
         d = hidden.new_empty(len(hidden) if learns else 0, len(weight))
-        for i in range(0, len(hidden), ROWS):
-            piece = slice(i, i + ROWS)
+        rows = max(16, min(ROWS, LOGITS // len(weight)))
+        for i in range(0, len(hidden), rows):
+            piece = slice(i, i + rows)
             loops.token_nll(F.linear(hidden[piece], weight), targets[piece], nll[piece], d[piece])
         ctx.save_for_backward(hidden, weight, d)
         return nll
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         hidden, weight, d = ctx.saved_tensors
         g = g[:, None].to(hidden.dtype)
-        return (d @ weight).mul_(g), d.T @ (hidden * g), None, None, None
+        dhidden = (d @ weight).mul_(g) if ctx.needs_input_grad[0] else None
+        dweight = d.T @ (hidden * g) if ctx.needs_input_grad[1] else None
+        return dhidden, dweight, None, None, None

@@ -14,7 +14,7 @@
 
        sum = (Σ w_t · -log p(x_{t+1} | …) + e · Σ w_t · -log p_early(x_{t+1} | …)) / (1 + e)
 
-   where the second sum may be estimated as k times that of every k-th token. A small model resolves what it knows
+   where the second sum may be estimated from every k-th token of a row. A small model resolves what it knows
    only in its last block, and then none is left to judge how sure it is (docs/LOG.md). Known as deep supervision
    (arXiv:1409.5185) and early-exit loss (arXiv:2404.16710, 4.1).
 
@@ -138,9 +138,11 @@ def early_exit_loss(model: nn.Module, batch: TokenBatch, *, early_exit: EarlyExi
     early = decoder.through(decoder.embed(batch.inputs, batch.positions), range(blocks), **context)
     last = decoder.through(early, range(blocks, decoder.config.layers), **context)
     loss, count = _summed_nll(decoder, decoder.norm(last), batch.targets, batch.weights)
+    targets = batch.targets[:, ::every]
     weights = None if batch.weights is None else batch.weights[:, ::every]
-    early_loss, _ = _summed_nll(decoder, decoder.norm(early[:, ::every]), batch.targets[:, ::every], weights)
-    return (loss + early_exit.weight * every * early_loss) / (1 + early_exit.weight), count
+    early_loss, _ = _summed_nll(decoder, decoder.norm(early[:, ::every]), targets, weights)
+    share = early_exit.weight * batch.targets.shape[1] / targets.shape[1]
+    return (loss + share * early_loss) / (1 + early_exit.weight), count
 
 
 def text_loss(layers: int, early_exit: EarlyExit) -> Callable[[nn.Module, TokenBatch], tuple[Tensor, float]]:

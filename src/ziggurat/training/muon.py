@@ -6,16 +6,16 @@
 
 `NS` drives every singular value of u towards 1 by odd polynomials, X <- aX + b(XX^T)X + c(XX^T)^2 X. Each round has its
 own coefficients, which follow from what the rounds before it leave (Polar Express). Three rounds of it bring singular
-values between 0.02 and 1 into about [0.2, 1.9], seven into [0.95, 1.07]. Three are enough: on the town's ladder they
+values between 0.002 and 1 into about [0.2, 1.9], eight into [0.99, 1.01]. Three are enough: on the town's ladder they
 learned as much as five of Jordan's (which land in [0.7, 1.2]), at three fifths of the cost (docs/LOG.md).
 
 What differs from `torch.optim.Muon` (the test holds both equal): matrices of one shape go through Newton-Schulz
 together, a tall one is multiplied from the right instead of being transposed, a product with aI + bA + cA^2 replaces
-a product and a sum, and a fused weight (q, k and v stacked in one matrix) is orthogonalised in its parts.
+a product and a sum, the norm has a margin of 1 %, and a fused weight (q, k and v stacked in one matrix) is
+orthogonalised in its parts.
 
 Sources: Keller Jordan, "Muon: an optimizer for hidden layers" (kellerjordan.github.io/posts/muon), for the algorithm;
-Amsel et al., "The Polar Express" (arXiv:2505.16932, algorithm 1), for the coefficients; measurements in
-docs/training.md.
+Amsel et al., "The Polar Express" (arXiv:2505.16932, algorithm 1), for the coefficients.
 """
 
 from __future__ import annotations
@@ -36,8 +36,11 @@ POLAR_EXPRESS: Coefficients = (
     (3.948691, -2.908902, 0.551819),
     (3.318420, -2.488488, 0.510049),
     (2.300652, -1.668904, 0.418807),
+    (1.891301, -1.267996, 0.376804),
+    (1.875001, -1.250002, 0.375000),
+    (1.875000, -1.250000, 0.375000),
 )
-"""The best for singular values from 0.001 to 1, round by round."""
+"""The best for singular values from 0.001 to 1, round by round; from the eighth on they are all alike."""
 MARGIN = (
     1.01  # above 1, so that rounding to bf16 throws no singular value beyond where a round still shrinks it
 )
@@ -45,7 +48,7 @@ EPS = 1e-7  # under the norm: a gradient of zero stays zero
 
 
 def polar_express(rounds: int) -> Coefficients:
-    """So many rounds' coefficients, all but the last for singular values up to `MARGIN`; beyond five all are alike."""
+    """So many rounds' coefficients, all but the last for singular values up to `MARGIN`."""
     chosen = [*POLAR_EXPRESS, *(POLAR_EXPRESS[-1],) * (rounds - len(POLAR_EXPRESS))][:rounds]
     return *((a / MARGIN, b / MARGIN**3, c / MARGIN**5) for a, b, c in chosen[:-1]), chosen[-1]
 
