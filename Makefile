@@ -39,10 +39,12 @@ clean:  ## Remove the virtual environment and the caches (never your runs)
 # Set-up is done once; a stamp newer than the two files it depends on says that it was.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(call install,.)
+	@$(BIN)/python -m ziggurat.model.compile
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	@$(call install,.[dev])
+	@$(BIN)/python -m ziggurat.model.compile
 	@touch $@ $(VENV)/.installed
 
 define install
