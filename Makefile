@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+LOOPS  := $(wildcard src/ziggurat/model/compiled_*.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint fix setup setup-dev clean
@@ -14,10 +15,10 @@ ARGS   ?=
 help:  ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed  ## Set up, climb the whole ladder on the embedded town, serve the chat page
+demo: $(VENV)/.compiled  ## Set up, climb the whole ladder on the embedded town, serve the chat page
 	@$(BIN)/ziggurat ladder $(DEMO_ARGS)
 
-test: $(VENV)/.installed-dev  ## Set up, run the tests (ARGS="tests/test_runs.py -k torn" chooses)
+test: $(VENV)/.installed-dev $(VENV)/.compiled  ## Set up, run the tests (ARGS="tests/test_runs.py -k torn" chooses)
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.installed-dev  ## Formatting, lint, types, and who may import whom
@@ -30,8 +31,8 @@ fix: $(VENV)/.installed-dev  ## Let the tools mend what they can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-setup: $(VENV)/.installed  ## Only set up
-setup-dev: $(VENV)/.installed-dev  ## Only set up, with what the tests need
+setup: $(VENV)/.compiled  ## Only set up
+setup-dev: $(VENV)/.installed-dev $(VENV)/.compiled  ## Only set up, with what the tests need
 
 clean:  ## Remove the virtual environment and the caches (never your runs)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -39,13 +40,17 @@ clean:  ## Remove the virtual environment and the caches (never your runs)
 # Set-up is done once; a stamp newer than the two files it depends on says that it was.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(call install,.)
-	@$(BIN)/python -m ziggurat.model.compile
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	@$(call install,.[dev])
-	@$(BIN)/python -m ziggurat.model.compile
 	@touch $@ $(VENV)/.installed
+
+# numba keeps compiled loops by the file that they stand in, and does not see that another that they use has changed.
+$(VENV)/.compiled: $(VENV)/.installed $(LOOPS)
+	@rm -f src/ziggurat/model/__pycache__/*.nb?
+	@$(BIN)/python -m ziggurat.model.compile
+	@touch $@
 
 define install
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

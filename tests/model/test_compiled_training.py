@@ -94,7 +94,7 @@ def test_outputs_and_gradients_are_the_exact_ones_rounded_once(name: str, dtype:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_rows_that_lie_apart_are_read_where_they_lie(name: str) -> None:
+def test_rows_that_lie_apart_are_read_rightly(name: str) -> None:
     """Every second token of a wider tensor, and gradients that were expanded from one number."""
     fast, slow, inputs = CASES[name]
     wide = torch.stack((inputs[0].float(), inputs[0].float()), dim=-1)[..., 0]

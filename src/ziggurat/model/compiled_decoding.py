@@ -24,7 +24,7 @@ from numba.core.errors import NumbaError
 from torch import Tensor
 
 from ziggurat.model import compiled_training
-from ziggurat.model.compiled_numbers import bits, exp, narrow, share_threads, widen
+from ziggurat.model.compiled_numbers import bits, exp, narrow, rounded, share_threads, widen
 
 Lengths = npt.NDArray[np.int64]
 ROWS_AT_ONCE = 64
@@ -165,7 +165,7 @@ def attend_new(
     """
     B, K, D = len(qkv), keys.shape[1], keys.shape[3]
     y = torch.empty(B, qkv.shape[1] - 2 * K * D, dtype=torch.bfloat16)
-    per_head = np.empty((y.shape[1] // D + K, 0), np.float32) if gains is None else _rounded(gains)
+    per_head = np.empty((y.shape[1] // D + K, 0), np.float32) if gains is None else rounded(gains, qkv)
     turn = np.empty((B, 2, 0), np.int16) if rotary is None else bits(rotary)
     share_threads()
     _attend_new(bits(qkv), per_head, np.float32(eps), turn, bits(keys), bits(values), lengths, bits(y))
@@ -237,7 +237,7 @@ def block_row(
     y = torch.empty_like(x)
     per_head = np.empty((out.shape[1] // keys.shape[3] + keys.shape[1], 0), np.float32)
     if gains is not None:
-        per_head = _rounded(gains)
+        per_head = rounded(gains, x)
     share_threads()
     _block_row(
         bits(x)[0, 0], bits(norm1), bits(qkv), per_head, np.float32(eps), bits(rotary), bits(keys), bits(values),
@@ -247,12 +247,6 @@ def block_row(
 
 
 # --- the door ----------------------------------------------------------------------------------------------------
-
-
-def _rounded(gains: Tensor) -> npt.NDArray[np.float32]:
-    """As training rounds them, so that a rollout is scored with the gains that it was written with."""
-    rounded: npt.NDArray[np.float32] = gains.detach().to(torch.bfloat16).float().numpy()
-    return rounded
 
 
 def work() -> bool:

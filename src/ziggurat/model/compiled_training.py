@@ -16,13 +16,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from numba import njit, prange
 from numba.core.errors import NumbaError
 from torch import Tensor
 
-from ziggurat.model.compiled_numbers import bits, exp, narrow_for, share_threads, widen
+from ziggurat.model.compiled_numbers import bits, exp, narrow_for, rounded, share_threads, widen
 
 PARTS = 16
 """In how many parts the rows are summed up."""
@@ -67,7 +66,7 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     rows = _rows(x)
     y, r = torch.empty_like(rows), torch.empty(len(rows), dtype=torch.float32)
     share_threads()
-    _norm(bits(rows), _floats(gain, x), np.float32(eps), bits(y), r.numpy())
+    _norm(bits(rows), rounded(gain, x), np.float32(eps), bits(y), r.numpy())
     return y.view(x.shape), r
 
 
@@ -76,7 +75,7 @@ def rms_norm_backward(dy: Tensor, x: Tensor, gain: Tensor, r: Tensor) -> tuple[T
     rows = _rows(x)
     dx, dgain = torch.empty_like(rows), torch.empty(PARTS, x.shape[-1], dtype=torch.float32)
     share_threads()
-    _norm_backward(bits(_rows(dy)), bits(rows), r.numpy(), _floats(gain, x), bits(dx), dgain.numpy())
+    _norm_backward(bits(_rows(dy)), bits(rows), r.numpy(), rounded(gain, x), bits(dx), dgain.numpy())
     return dx.view(x.shape), dgain.sum(0)
 
 
@@ -156,7 +155,7 @@ def normed_heads(
     )
     share_threads()
     turn = bits(_rows(rotary, 2, D))
-    _heads(bits(_rows(qkv)), _floats(gains, qkv), turn, np.float32(eps), bits(z), bits(v), r.numpy())
+    _heads(bits(_rows(qkv)), rounded(gains, qkv), turn, np.float32(eps), bits(z), bits(v), r.numpy())
     return z, v, r
 
 
@@ -170,7 +169,7 @@ def normed_heads_backward(
     dq, dk, dv = (bits(d.contiguous()) for d in (dq, dk, dv))
     share_threads()
     turn = bits(_rows(rotary, 2, D))
-    _heads_backward(dq, dk, dv, bits(rows), _floats(gains, qkv), turn, r.numpy(), bits(dqkv), dgains.numpy())
+    _heads_backward(dq, dk, dv, bits(rows), rounded(gains, qkv), turn, r.numpy(), bits(dqkv), dgains.numpy())
     return dqkv.view(qkv.shape), dgains.sum(0)
 
 
@@ -248,12 +247,6 @@ def token_nll(logits: Tensor, targets: Tensor, nll: Tensor, d: Tensor) -> None:
 def _rows(x: Tensor, *shape: int) -> Tensor:
     """x laid out as (N, C), or (N, *shape)."""
     return x.reshape(-1, *(shape or (x.shape[-1],))).contiguous()
-
-
-def _floats(gain: Tensor, like: Tensor) -> npt.NDArray[np.float32]:
-    """Gains as the weights are: rounded to what is computed in."""
-    floats: npt.NDArray[np.float32] = gain.detach().to(like.dtype).float().numpy()
-    return floats
 
 
 def work(dtype: torch.dtype) -> bool:

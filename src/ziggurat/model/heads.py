@@ -139,7 +139,8 @@ class RewardModel(ScalarModel):
     def foresee(self, states: Tensor, words: Tensor) -> Foresight:
         """The body's part of `values`: it changes only where the body learns. Arguments as there."""
         if self.doubt_after is None:
-            return Foresight(states, *(states.new_zeros(len(states), 0),) * 2)
+            nothing = states.new_zeros(len(states), 0)
+            return Foresight(states, heard=nothing, expected=nothing)
         with torch.no_grad():
             logp = log_chances(self.body.logits(states))
             return Foresight(states, hear(logp, words), expect(logp))

@@ -56,6 +56,7 @@ class Attribute:
     name: str
     label: dict[Language, str]  # heading of a ledger
     values: dict[Language, tuple[str, ...]]
+    asking: tuple[str, ...]  # Chinese words by which it is asked for
     speech: dict[Language, Speech]
 
 
@@ -88,7 +89,7 @@ def attributes() -> tuple[Attribute, ...]:
             language: Speech(**{kind: _said(block[language][kind]) for kind in Speech.__dataclass_fields__})
             for language in LANGUAGES
         }
-        found.append(Attribute(name, label, values, speech))
+        found.append(Attribute(name, label, values, tuple(block["asking"]), speech))
     return tuple(found)
 
 

@@ -19,8 +19,6 @@ from ziggurat.town.people import Town
 from ziggurat.town.phrases import attributes
 
 SAMPLE_DOCUMENTS = 20_000
-ASKING = "什么 几月 哪里 哪种 生日 宠物 动物 养 菜 食物 乐器 演奏 外衣 颜色 职业 工作 住处 老家 家乡 长大"
-"""Chinese words by which the attributes are asked for."""
 
 
 def town_tokenizer(town: Town, documents: Sequence[Document], vocabulary: int) -> Tokenizer:
@@ -29,9 +27,7 @@ def town_tokenizer(town: Town, documents: Sequence[Document], vocabulary: int) -
 
 def _words_apart(town: Town, documents: Iterable[Document]) -> Iterator[str]:
     names = [resident.name("zh") for resident in town.residents]
-    values = [value for kind in attributes() for value in kind.values["zh"]]
-    words = re.compile(
-        "(" + "|".join(sorted({*names, *values, *ASKING.split()}, key=lambda word: (-len(word), word))) + ")"
-    )
+    told = [word for kind in attributes() for word in (*kind.values["zh"], *kind.asking)]
+    words = re.compile("(" + "|".join(sorted({*names, *told}, key=lambda word: (-len(word), word))) + ")")
     for document in documents:
         yield from words.split(document.text)

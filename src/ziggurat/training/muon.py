@@ -41,16 +41,19 @@ POLAR_EXPRESS: Coefficients = (
     (1.875000, -1.250000, 0.375000),
 )
 """The best for singular values from 0.001 to 1, round by round; from the eighth on they are all alike."""
-MARGIN = (
-    1.01  # above 1, so that rounding to bf16 throws no singular value beyond where a round still shrinks it
-)
-EPS = 1e-7  # under the norm: a gradient of zero stays zero
+MARGIN = 1.01
+"""Of the norm: above 1, so that rounding to bf16 throws no singular value beyond where a round still shrinks it."""
+EPS = 1e-7
+"""Under the norm: a gradient of zero stays zero."""
 
 
 def polar_express(rounds: int) -> Coefficients:
     """So many rounds' coefficients, all but the last for singular values up to `MARGIN`."""
     chosen = [*POLAR_EXPRESS, *(POLAR_EXPRESS[-1],) * (rounds - len(POLAR_EXPRESS))][:rounds]
     return *((a / MARGIN, b / MARGIN**3, c / MARGIN**5) for a, b, c in chosen[:-1]), chosen[-1]
+
+
+POLAR_EXPRESS_3 = polar_express(3)
 
 
 def newton_schulz(x: Tensor, coefficients: Coefficients) -> Tensor:
@@ -68,8 +71,7 @@ def newton_schulz(x: Tensor, coefficients: Coefficients) -> Tensor:
 
 class Muon(torch.optim.Optimizer):
     """Updates 2-D parameters only. `rows` splits a fused weight into the row blocks that are matrices of their own.
-    `coefficients` replace those of `rounds` rounds of Polar Express. `step` works in the gradients themselves and
-    leaves rubbish in them.
+    `step` works in the gradients themselves and leaves rubbish in them.
     """
 
     def __init__(
@@ -79,8 +81,7 @@ class Muon(torch.optim.Optimizer):
         *,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
-        rounds: int = 3,
-        coefficients: Coefficients | None = None,
+        coefficients: Coefficients = POLAR_EXPRESS_3,
         dtype: torch.dtype = torch.bfloat16,
         rows: dict[nn.Parameter, tuple[int, ...]] | None = None,
     ) -> None:
@@ -92,7 +93,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(list(params), defaults)
         self._dtype = dtype
         self._rows = rows or {}
-        self._coefficients = coefficients or polar_express(rounds)
+        self._coefficients = coefficients
         for group in self.param_groups:
             for p in group["params"]:
                 if p.ndim != 2:

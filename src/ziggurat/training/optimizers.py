@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ziggurat.model.transformer import Transformer
 from ziggurat.training.config import TrainConfig
-from ziggurat.training.muon import Muon
+from ziggurat.training.muon import Muon, polar_express
 from ziggurat.training.precision import choose_dtype
 
 
@@ -90,7 +90,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizers:
             lr=config.lr_matrix,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
-            rounds=config.newton_schulz_steps,
+            coefficients=polar_express(config.newton_schulz_steps),
             dtype=choose_dtype("auto")[0],
             rows=rows,
         )
