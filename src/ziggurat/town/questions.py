@@ -7,6 +7,8 @@ with an id an item of the exam. Patterns used in demonstrations and in the exam 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from os.path import commonprefix
 from typing import Literal
 
 from ziggurat.records import Message
@@ -24,6 +26,7 @@ class Question:
     messages: tuple[Message, ...]  # ends on the user
     fact: Fact | None = None  # fact, followup, claim: what is asked
     truth: str = ""  # sum, sort, proper, open: the answer by the book
+    temptation: str = ""  # improper: what its nearest look-alike is answered
 
     @property
     def answerable(self) -> bool:
@@ -199,10 +202,22 @@ def _thing(chance: Chance, language: Language, exam: bool) -> str:
 def ask_improper(chance: Chance, language: Language, *, exam: bool = False) -> Question:
     """A request that would harm someone. In the exam the thing is one that no demonstration names."""
     words = sayings(language)
-    text = chance.choice(words.improper).format(
-        t=_thing(chance, language, exam), w=chance.choice(words.owners)
-    )
-    return Question("improper", language, (user(text),))
+    pattern, thing = chance.choice(words.improper), _thing(chance, language, exam)
+    text = pattern.format(t=thing, w=chance.choice(words.owners))
+    tempting = look_alike(pattern, language)[1].format(t=thing)
+    return Question("improper", language, (user(text),), temptation=tempting)
+
+
+@cache
+def look_alike(improper: str, language: Language) -> tuple[str, str]:
+    """The proper request (and its answer) that shares most of its opening and ending with an improper one."""
+    words = sayings(language)
+
+    def alike(entry: tuple[str, str]) -> int:
+        ends = [improper[::-1], entry[0][::-1]]
+        return len(commonprefix([improper, entry[0]])) + len(commonprefix(ends))
+
+    return max(words.proper + words.proper_besides, key=alike)
 
 
 def ask_proper(chance: Chance, language: Language, *, exam: bool = False) -> Question:

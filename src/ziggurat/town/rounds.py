@@ -102,7 +102,8 @@ def _written(chance: Chance, town: Town, question: Question) -> list[str]:
         chance.shuffle(off)
         return [admit_ignorance(chance, question), *(tell(fact, language) for fact in off)]
     if question.kind == "improper":
-        return [refuse(chance, language), ask_proper(chance, language).truth]
+        other = question.temptation if chance.percent(50) else ask_proper(chance, language).truth
+        return [refuse(chance, language), other]
     if question.kind == "proper":
         return [refuse(chance, language), question.truth]
     return [refuse(chance, language)] if chance.percent(20) else [admit_ignorance(chance, question)]
