@@ -68,16 +68,54 @@ def test_agrees_with_torch_muon(shape: tuple[int, int]) -> None:
     assert float((ours - theirs).detach().norm() / way.detach()) < 0.03
 
 
-def test_parts_of_a_fused_weight_move_as_if_they_were_alone() -> None:
-    torch.manual_seed(0)
-    q, k = torch.randn(8, 12), torch.randn(4, 12)
-    fused = nn.Parameter(torch.zeros(12, 12))
-    apart = [nn.Parameter(torch.zeros(8, 12)), nn.Parameter(torch.zeros(4, 12))]
-    fused.grad = torch.cat((q, k))
-    apart[0].grad, apart[1].grad = q.clone(), k.clone()
-    Muon([fused], lr=0.1, rows={fused: (8, 4)}, dtype=torch.float32).step()
-    Muon(apart, lr=0.1, dtype=torch.float32).step()
+@pytest.mark.parametrize("beta2", [0.0, 0.9])
+def test_parts_of_a_fused_weight_move_as_if_they_were_alone(beta2: float) -> None:
+    fused = nn.Parameter(torch.zeros(20, 12))
+    apart = [nn.Parameter(torch.zeros(rows, 12)) for rows in (14, 6)]  # a tall one and a wide one
+    together = Muon([fused], lr=0.1, beta2=beta2, rows={fused: (14, 6)}, dtype=torch.float32)
+    alone = Muon(apart, lr=0.1, beta2=beta2, dtype=torch.float32)
+    for step in range(3):
+        grad = torch.randn(20, 12, generator=torch.Generator().manual_seed(step))
+        fused.grad = grad.clone()
+        for p, part in zip(apart, grad.split((14, 6)), strict=True):
+            p.grad = part.clone()
+        together.step()
+        alone.step()
     torch.testing.assert_close(fused.detach(), torch.cat([p.detach() for p in apart]))
+
+
+@pytest.mark.parametrize("shape", [(24, 8), (8, 24)])
+def test_normuon_evens_the_longer_side_and_keeps_the_norm(shape: tuple[int, int]) -> None:
+    """The first step knows no past: all rows of a tall matrix (columns of a wide one) move equally far."""
+    grad = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    plain, even = nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.zeros(shape))
+    for p, beta2 in ((plain, 0.0), (even, 0.95)):
+        p.grad = grad.clone()
+        Muon([p], lr=0.1, beta2=beta2, dtype=torch.float32).step()
+    across = 1 if shape[0] > shape[1] else 0
+    lengths = even.detach().norm(dim=across)
+    torch.testing.assert_close(lengths, lengths.mean().expand_as(lengths))
+    torch.testing.assert_close(even.detach().norm(), plain.detach().norm())
+    assert plain.detach().norm(dim=across).std() > 0.05 * lengths.mean()
+
+
+def test_normuon_remembers_the_past() -> None:
+    """By hand, from the updates that plain Muon makes of the same gradients (no momentum)."""
+    grads = [torch.randn(6, 3, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    p, plain = nn.Parameter(torch.zeros(6, 3)), nn.Parameter(torch.zeros(6, 3))
+    ours = Muon([p], lr=1.0, momentum=0.0, beta2=0.8, dtype=torch.float32)
+    theirs = Muon([plain], lr=1.0, momentum=0.0, dtype=torch.float32)
+    squares, expected = torch.zeros(6), torch.zeros(6, 3)
+    for grad in grads:
+        p.grad, plain.grad = grad.clone(), grad.clone()
+        ours.step()
+        before = plain.detach().clone()
+        theirs.step()
+        update = plain.detach() - before
+        squares = 0.8 * squares + 0.2 * update.square().sum(1)
+        evened = update / squares.sqrt()[:, None]
+        expected += evened * update.norm() / evened.norm()
+    torch.testing.assert_close(p.detach(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_refuses_a_vector() -> None:

@@ -216,12 +216,12 @@ class Writer:
         self, chance: Chance, fact: Fact, language: Language, *, following: bool
     ) -> tuple[str, str]:
         speech = fact.kind.speech[language]
-        if chance.percent(24):
+        if chance.percent(14):
             claim = ask_claim(chance, fact, language, true=chance.percent(50))
             return claim.messages[-1].content, answer_claim(claim)
         if following:
             return follow(chance, fact, language, named=chance.percent(30)), tell(fact, language)
-        asked = speech.questions + 2 * speech.exam  # the others are met again in demonstrations
+        asked = speech.questions + 3 * speech.exam  # the others are met again in demonstrations
         return fact.say(chance.choice(asked), language), tell(fact, language)
 
     def sheet(self, chance: Chance, language: Language) -> str:

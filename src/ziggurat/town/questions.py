@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Literal
 
 from ziggurat.records import Message
@@ -214,10 +214,14 @@ def look_alike(improper: str, language: Language) -> tuple[str, str]:
     words = sayings(language)
 
     def alike(entry: tuple[str, str]) -> int:
-        ends = [improper[::-1], entry[0][::-1]]
-        return len(commonprefix([improper, entry[0]])) + len(commonprefix(ends))
+        return _shared(improper, entry[0]) + _shared(improper[::-1], entry[0][::-1])
 
     return max(words.proper + words.proper_besides, key=alike)
+
+
+def _shared(one: str, other: str) -> int:
+    """Characters of their common opening."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def ask_proper(chance: Chance, language: Language, *, exam: bool = False) -> Question:

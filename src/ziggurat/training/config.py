@@ -31,6 +31,9 @@ class TrainConfig(Config):
     momentum: float = Field(default=0.95, ge=0, lt=1)
     """Muon's Nesterov momentum."""
 
+    muon_beta2: float = Field(default=0.0, ge=0, lt=1)
+    """Decay rate of what NorMuon remembers of an update's rows; 0: plain Muon."""
+
     newton_schulz_steps: int = Field(default=3, ge=1)
     """Iterations of Muon's orthogonalisation."""
 

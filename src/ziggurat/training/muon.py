@@ -4,6 +4,12 @@
     u  = g + mu (m - g)                           Nesterov's look ahead
     W <- W - lr sqrt(max(1, rows / columns)) NS(u)
 
+With beta2 > 0 (NorMuon) the rows of O = NS(u) are brought to about one length, and O keeps its norm. Where a matrix is
+wide its columns are: so it is the neurons of the MLP that learn at one pace, on both of their sides.
+
+    v <- beta2 v + (1 - beta2) |O_row|^2          of each row
+    O <- O / sqrt(v), times what gives it the norm that it had
+
 `NS` drives every singular value of u towards 1 by odd polynomials, X <- aX + b(XX^T)X + c(XX^T)^2 X. Each round has its
 own coefficients, which follow from what the rounds before it leave (Polar Express). Three rounds of it bring singular
 values between 0.002 and 1 into about [0.2, 1.9], eight into [0.99, 1.01]. Three are enough: on the town's ladder they
@@ -15,13 +21,14 @@ a product and a sum, the norm has a margin of 1 %, and a fused weight (q, k and 
 orthogonalised in its parts.
 
 Sources: Keller Jordan, "Muon: an optimizer for hidden layers" (kellerjordan.github.io/posts/muon), for the algorithm;
-Amsel et al., "The Polar Express" (arXiv:2505.16932, algorithm 1), for the coefficients.
+Amsel et al., "The Polar Express" (arXiv:2505.16932, algorithm 1), for the coefficients; Li et al., "NorMuon"
+(arXiv:2510.05491, algorithm 1), for the rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +76,27 @@ def newton_schulz(x: Tensor, coefficients: Coefficients) -> Tensor:
     return x
 
 
+def even_lengths(updates: Tensor, squares: list[Tensor], beta2: float) -> None:
+    """Brings the rows of updates (N, R, C), of wide ones the columns, to about one length, in place.
+
+    squares: what is remembered of them, N of (max(R, C),).
+    """
+    across = 2 if updates.shape[1] >= updates.shape[2] else 1
+    lengths = torch.linalg.vector_norm(updates, dim=across, dtype=torch.float32)  # (N, S), S the longer side
+    torch._foreach_lerp_(squares, list(lengths.square()), 1.0 - beta2)
+    factors = torch.stack(squares).clamp_min_(EPS**2).rsqrt_()  # (N, S)
+    kept = lengths.norm(dim=1) / (lengths * factors).norm(dim=1).clamp_min_(EPS)  # (N,)
+    updates.mul_((factors * kept[:, None]).unsqueeze(across).to(updates.dtype))
+
+
+class _Matrix(NamedTuple):
+    """Views of what belongs to one matrix, which may be a part of a fused weight."""
+
+    weight: Tensor  # (R, C)
+    look_ahead: Tensor  # (R, C)
+    squares: Tensor  # (max(R, C),)
+
+
 class Muon(torch.optim.Optimizer):
     """Updates 2-D parameters only. `rows` splits a fused weight into the row blocks that are matrices of their own.
     `step` works in the gradients themselves and leaves rubbish in them.
@@ -80,6 +108,7 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         *,
         momentum: float = 0.95,
+        beta2: float = 0.0,
         weight_decay: float = 0.0,
         coefficients: Coefficients = POLAR_EXPRESS_3,
         dtype: torch.dtype = torch.bfloat16,
@@ -88,6 +117,7 @@ class Muon(torch.optim.Optimizer):
         defaults: dict[str, Any] = {
             "lr": lr,
             "momentum": momentum,
+            "beta2": beta2,
             "weight_decay": weight_decay,
         }
         super().__init__(list(params), defaults)
@@ -107,32 +137,38 @@ class Muon(torch.optim.Optimizer):
             if not params:
                 continue
             grads = [p.grad for p in params]
-            momenta = [self._momentum(p) for p in params]
+            momenta = [self._kept(p)["momentum"] for p in params]
             torch._foreach_lerp_(momenta, grads, 1.0 - group["momentum"])
             torch._foreach_lerp_(grads, momenta, group["momentum"])  # now Nesterov's look ahead
             if group["weight_decay"]:
                 torch._foreach_mul_(params, 1.0 - group["lr"] * group["weight_decay"])
-            for pairs in self._buckets(params, grads):
-                batch = torch.stack([look_ahead.to(self._dtype) for _, look_ahead in pairs])  # (N, R, C)
+            for parts in self._buckets(params, grads):
+                batch = torch.stack([part.look_ahead.to(self._dtype) for part in parts])  # (N, R, C)
                 _, rows, columns = batch.shape
                 scale = group["lr"] * max(1.0, rows / columns) ** 0.5
-                for (weight, _), update in zip(pairs, newton_schulz(batch, self._coefficients), strict=True):
-                    weight.add_(update, alpha=-scale)
+                updates = newton_schulz(batch, self._coefficients)
+                if group["beta2"]:
+                    even_lengths(updates, [part.squares for part in parts], group["beta2"])
+                for part, update in zip(parts, updates, strict=True):
+                    part.weight.add_(update, alpha=-scale)
 
-    def _momentum(self, p: nn.Parameter) -> Tensor:
-        state = self.state[p]
+    def _kept(self, p: nn.Parameter) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self.state[p]
         if not state:
-            state["momentum"] = torch.zeros_like(p)
-        momentum: Tensor = state["momentum"]
-        return momentum
+            state |= {"momentum": torch.zeros_like(p), "squares": p.new_zeros(sum(self._longer_sides(p)))}
+        return state
 
-    def _buckets(
-        self, params: list[nn.Parameter], updates: list[Tensor]
-    ) -> list[list[tuple[Tensor, Tensor]]]:
-        """(weight, update) of every matrix, as views, those of one shape together."""
-        buckets: dict[tuple[torch.Size, torch.device], list[tuple[Tensor, Tensor]]] = {}
-        for p, update in zip(params, updates, strict=True):
-            rows = list(self._rows.get(p, (p.shape[0],)))
-            for pair in zip(torch.split(p, rows), torch.split(update, rows), strict=True):
-                buckets.setdefault((pair[0].shape, p.device), []).append(pair)
+    def _longer_sides(self, p: nn.Parameter) -> list[int]:
+        """Of each of its matrices."""
+        return [max(rows, p.shape[1]) for rows in self._rows.get(p, (len(p),))]
+
+    def _buckets(self, params: list[nn.Parameter], look_aheads: list[Tensor]) -> list[list[_Matrix]]:
+        """The matrices, those of one shape together."""
+        buckets: dict[tuple[torch.Size, torch.device], list[_Matrix]] = {}
+        for p, look_ahead in zip(params, look_aheads, strict=True):
+            rows = list(self._rows.get(p, (len(p),)))
+            squares = torch.split(self._kept(p)["squares"], self._longer_sides(p))
+            views = zip(torch.split(p, rows), torch.split(look_ahead, rows), squares, strict=True)
+            for matrix in map(_Matrix._make, views):
+                buckets.setdefault((matrix.weight.shape, p.device), []).append(matrix)
         return list(buckets.values())

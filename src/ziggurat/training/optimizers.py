@@ -89,6 +89,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizers:
             [p for p in names if p in rows],
             lr=config.lr_matrix,
             momentum=config.momentum,
+            beta2=config.muon_beta2,
             weight_decay=config.weight_decay,
             coefficients=polar_express(config.newton_schulz_steps),
             dtype=choose_dtype("auto")[0],
