@@ -102,7 +102,7 @@ def _written(chance: Chance, town: Town, question: Question) -> list[str]:
         chance.shuffle(off)
         return [admit_ignorance(chance, question), *(tell(fact, language) for fact in off)]
     if question.kind == "improper":
-        other = question.temptation if chance.percent(50) else ask_proper(chance, language).truth
+        other = question.temptation if chance.percent(33) else ask_proper(chance, language).truth
         return [refuse(chance, language), other]
     if question.kind == "proper":
         return [refuse(chance, language), question.truth]
