@@ -39,13 +39,13 @@ from ziggurat.town.questions import (
 
 #: shares of the documents, by kind (out of 100)
 MIXTURE = (
-    ("annal", 42),
+    ("annal", 39),
     ("ledger", 6),
     ("letter", 18),
     ("overheard", 14),
     ("sheet", 4),
-    ("sums", 4),
-    ("sorting", 6),
+    ("sums", 3),
+    ("sorting", 10),
     ("stranger", 4),
     ("talk", 2),
 )
@@ -54,7 +54,7 @@ CHINESE_PERCENT = 53
 ANNALS: dict[Split, int] = {"A": 3, "B": 4, "C": 6, "D": 6, "E": 6}
 """How often the subject of an annal is a resident of each split, so that a fact of B, of whom fewer are told, is told
 about as often as one of C: of B the reward model learns what it looks like to know."""
-ASIDES = (("sum", 10), ("sort", 10), ("proper", 22))
+ASIDES = (("sum", 7), ("sort", 14), ("proper", 21))
 """Of 100 exchanges of an overheard dialogue, those about no resident."""
 FADED_PERCENT = 3
 """Of statements about anybody, those whose value can no longer be read."""
