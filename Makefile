@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
-LOOPS  := $(wildcard src/ziggurat/model/compiled_*.py)
+LOOPS  := $(wildcard src/ziggurat/model/cpu/compiled_*.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint fix setup setup-dev clean
@@ -48,8 +48,8 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt
 
 # numba keeps compiled loops by the file that they stand in, and does not see that another that they use has changed.
 $(VENV)/.compiled: $(VENV)/.installed $(LOOPS)
-	@rm -f src/ziggurat/model/__pycache__/*.nb?
-	@$(BIN)/python -m ziggurat.model.compile
+	@rm -f src/ziggurat/model/cpu/__pycache__/*.nb?
+	@$(BIN)/python -m ziggurat.model.cpu.compile
 	@touch $@
 
 define install

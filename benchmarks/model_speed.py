@@ -15,8 +15,8 @@ import torch
 import ziggurat.model.layers as layers
 import ziggurat.model.transformer as transformer
 from ziggurat.memory import keep_freed_memory
-from ziggurat.model import kernels
 from ziggurat.model.accounting import flops_per_token
+from ziggurat.model.cpu import kernels
 from ziggurat.model.presets import preset
 from ziggurat.model.transformer import Transformer, set_compute_dtype
 

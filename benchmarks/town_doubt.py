@@ -29,11 +29,11 @@ import torch
 from torch import Tensor
 
 from ziggurat.evaluation.statistics import auroc
+from ziggurat.ladder.climb import Policy, load_policy
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_scalar
 from ziggurat.places import ladder_folder
 from ziggurat.records import Message
-from ziggurat.stages.climb import Policy, load_policy
 from ziggurat.stages.report_card import score_rows
 from ziggurat.town.chance import Chance
 from ziggurat.town.people import Fact, Split, Town, build_town

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import argparse
 
+from ziggurat.ladder.climb import load_policy
 from ziggurat.places import ladder_folder
-from ziggurat.stages.climb import load_policy
 from ziggurat.town import examiner
 from ziggurat.town.exam import write_exam
 from ziggurat.town.grading import Grader

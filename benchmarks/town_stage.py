@@ -22,10 +22,10 @@ from typing import Any
 
 import torch
 
+from ziggurat.ladder.climb import load_policy
 from ziggurat.places import ladder_folder, make_room
 from ziggurat.settings import flatten, parse_sets
 from ziggurat.stages import ppo as stage4
-from ziggurat.stages.climb import load_policy
 from ziggurat.stages.rollouts import Rollout, render_prompts
 from ziggurat.town import examiner, ladder
 from ziggurat.town.chance import Chance

@@ -17,10 +17,10 @@ from typing import Any
 
 from town_stage import change
 
+from ziggurat.ladder.climb import load_policy
 from ziggurat.places import ladder_folder, make_room
 from ziggurat.runs import Run
 from ziggurat.settings import flatten, parse_sets
-from ziggurat.stages.climb import load_policy
 from ziggurat.stages.rollouts import PolicySampler
 from ziggurat.verse import climb as ladder
 from ziggurat.verse.poems import read_poems

@@ -11,7 +11,7 @@ import torch
 from ziggurat.cli.main import run
 from ziggurat.evaluation import quantization
 from ziggurat.evaluation.bits import score_texts
-from ziggurat.model import int8
+from ziggurat.model.cpu import int8
 from ziggurat.model.hub import load_model, save_model
 from ziggurat.model.presets import sized
 from ziggurat.model.transformer import Transformer

@@ -146,7 +146,7 @@ def test_interleaved_rotary_halves_are_noticed(
         return x * cos + partner * sin
 
     monkeypatch.setattr(transformer, "rotate", interleaved)
-    monkeypatch.setattr("ziggurat.model.kernels.rotate", interleaved)
+    monkeypatch.setattr("ziggurat.model.cpu.kernels.rotate", interleaved)
     assert difference(logits(load_model(tmp_path), ids), expected) > NOTICED
 
 

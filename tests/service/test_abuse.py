@@ -17,7 +17,7 @@ from tests.service.fakes import FakeChat, saying, wait_until
 from tests.service.tiny import MODEL, asking, tiny_chat
 
 from ziggurat.dialogue.chat import Chat
-from ziggurat.service.limits import Limits
+from ziggurat.service.http.limits import Limits
 from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.models.worker import ModelWorker
 from ziggurat.service.server import create_app

@@ -13,7 +13,7 @@ from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, echo, failing, saying, wait_until, wait_until_stopped
 
 from ziggurat.errors import ContextError
-from ziggurat.service.limits import Limits
+from ziggurat.service.http.limits import Limits
 from ziggurat.service.models.shelf import Example, ModelCard
 from ziggurat.service.server import create_app
 

@@ -12,7 +12,7 @@ from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, saying, told_of, wait_until
 
 from ziggurat.service.access.keys import Keyring, new_key
-from ziggurat.service.limits import Limits
+from ziggurat.service.http.limits import Limits
 from ziggurat.service.models.library import Library
 from ziggurat.service.server import create_app
 from ziggurat.service.upstream.servers import Upstream

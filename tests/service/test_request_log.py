@@ -17,12 +17,12 @@ from tests.service.tiny import MODEL, asking
 
 from ziggurat.dialogue.chat import Chat
 from ziggurat.errors import DataError
-from ziggurat.service import request_log
 from ziggurat.service.access.keys import Keyring, new_key
-from ziggurat.service.request_log import RequestLog
+from ziggurat.service.observe import request_log
+from ziggurat.service.observe.request_log import RequestLog
+from ziggurat.service.observe.visits import Visit
 from ziggurat.service.server import create_app, serve
 from ziggurat.service.upstream.servers import Upstream
-from ziggurat.service.visits import Visit
 
 
 @pytest.fixture

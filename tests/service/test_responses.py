@@ -21,13 +21,13 @@ from tests.service.tiny import MODEL, TOOLS
 from ziggurat.engine.params import SamplingParams
 from ziggurat.records import Message
 from ziggurat.service.access.keys import Keyring, new_key
-from ziggurat.service.limits import Limits
+from ziggurat.service.http.limits import Limits
+from ziggurat.service.models.protocols import ChatLike
 from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.models.worker import ModelWorker
-from ziggurat.service.protocols import ChatLike
-from ziggurat.service.responses.body import ResponseBody
-from ziggurat.service.responses.reply import Reply
-from ziggurat.service.responses.store import ResponseStore
+from ziggurat.service.openai.responses.body import ResponseBody
+from ziggurat.service.openai.responses.reply import Reply
+from ziggurat.service.openai.responses.store import ResponseStore
 from ziggurat.service.server import create_app
 from ziggurat.service.upstream.servers import Upstream
 

@@ -22,7 +22,7 @@ from ziggurat.model.hub.save import save_scalar
 from ziggurat.model.transformer import Transformer
 from ziggurat.records import Message
 from ziggurat.service.access.keys import Keyring, new_key
-from ziggurat.service.limits import Limits
+from ziggurat.service.http.limits import Limits
 from ziggurat.service.models import library
 from ziggurat.service.models.batches import MAX_TOGETHER, TOKENS_TOGETHER, groups
 from ziggurat.service.server import create_app

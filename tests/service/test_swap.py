@@ -30,10 +30,10 @@ from ziggurat.model.transformer import Transformer
 from ziggurat.records import Message
 from ziggurat.service.access.gate import must_be_admin
 from ziggurat.service.access.keys import Keyring, new_key
-from ziggurat.service.limits import Limits
+from ziggurat.service.http.limits import Limits
+from ziggurat.service.http.problems import ApiError
 from ziggurat.service.models import library
 from ziggurat.service.models.shelf import ModelCard, Shelf
-from ziggurat.service.problems import ApiError
 from ziggurat.service.server import create_app
 from ziggurat.tokenizer.bpe import Tokenizer
 

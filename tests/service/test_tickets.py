@@ -12,7 +12,7 @@ from tests.service.fakes import FakeChat, FakeRequest, echo, failing, saying, wa
 
 from ziggurat.engine.params import SamplingParams
 from ziggurat.records import Message
-from ziggurat.service.limits import Limits
+from ziggurat.service.http.limits import Limits
 from ziggurat.service.models.worker import ModelWorker
 from ziggurat.service.server import create_app
 

@@ -18,7 +18,7 @@ from tests.service.fakes import FakeChat, FakeRequest, saying, told_of, wait_unt
 from ziggurat.engine.params import SamplingParams
 from ziggurat.records import Message
 from ziggurat.service.access.keys import Keyring, new_key
-from ziggurat.service.limits import Limits
+from ziggurat.service.http.limits import Limits
 from ziggurat.service.models.worker import ModelWorker
 from ziggurat.service.server import create_app
 

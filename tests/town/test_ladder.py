@@ -8,8 +8,8 @@ import pytest
 
 from ziggurat.cli.main import run
 from ziggurat.errors import UsageError
+from ziggurat.ladder.plan import SMALLEST, Speeds, Work, costs, fit, parse_budget
 from ziggurat.places import runs_home
-from ziggurat.stages.plan import SMALLEST, Speeds, Work, costs, fit, parse_budget
 from ziggurat.town.climb import Climb, load_recipe, reference_work
 from ziggurat.town.ladder import climb_stages
 from ziggurat.town.people import build_town

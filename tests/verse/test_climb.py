@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ziggurat.cli.main import run
+from ziggurat.ladder.plan import Speeds, Work
 from ziggurat.places import runs_home
-from ziggurat.stages.plan import Speeds, Work
 from ziggurat.verse import climb as climbing
 from ziggurat.verse import report
 from ziggurat.verse.demonstrations import title_task

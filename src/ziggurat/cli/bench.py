@@ -42,7 +42,7 @@ def decode(
     ziggurat bench decode town/ppo --no-peers
     """
     from ziggurat.evaluation.speed import measure_decoding, reference_model
-    from ziggurat.model.int8 import load_to_serve, numerics, quantize
+    from ziggurat.model.cpu.int8 import load_to_serve, numerics, quantize
     from ziggurat.training.precision import choose_dtype
 
     chosen, _ = choose_dtype(dtype)

@@ -36,9 +36,9 @@ def ladder(
     ziggurat ladder --town 7 --seed 1 --name seven
     """
     from ziggurat.files import check_folder
+    from ziggurat.ladder.climb import cost_table
+    from ziggurat.ladder.plan import parse_budget
     from ziggurat.places import ladder_folder
-    from ziggurat.stages.climb import cost_table
-    from ziggurat.stages.plan import parse_budget
     from ziggurat.town import climb as climbing
     from ziggurat.town import finals, ladder_report
     from ziggurat.town.gates import summarize

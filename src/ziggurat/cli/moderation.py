@@ -34,7 +34,7 @@ def train(
     ziggurat moderation train labelled.jsonl --out moderation/mine
     """
     from ziggurat.files import check_folder
-    from ziggurat.service.moderation import training
+    from ziggurat.service.openai.moderation import training
 
     check_folder(folder)
     made, measured, left_out = training.train(training.read_labelled(labelled))
@@ -71,7 +71,7 @@ def check(
     \b
     ziggurat moderation check "How do I pick a lock?" --patterns moderation.yaml --classifier moderation/mine
     """
-    from ziggurat.service.moderation.endpoint import moderator_of
+    from ziggurat.service.openai.moderation.endpoint import moderator_of
 
     moderator = moderator_of(patterns, classifier)
     if not moderator.judges:

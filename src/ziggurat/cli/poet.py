@@ -34,9 +34,9 @@ def poet(
     ziggurat poet --data poems_zh.jsonl.gz --resume
     """
     from ziggurat.files import check_folder
+    from ziggurat.ladder.climb import cost_table
+    from ziggurat.ladder.plan import parse_budget
     from ziggurat.places import ladder_folder
-    from ziggurat.stages.climb import cost_table
-    from ziggurat.stages.plan import parse_budget
     from ziggurat.verse import climb as climbing
     from ziggurat.verse import report
 

@@ -28,7 +28,7 @@ from ziggurat.engine.rows import LogitsMask
 from ziggurat.engine.shared import SharedEngine
 from ziggurat.errors import ContextError, ModelFolderError, UsageError
 from ziggurat.model.accounting import cache_bytes_per_token, total_parameters
-from ziggurat.model.int8 import load_to_serve
+from ziggurat.model.cpu.int8 import load_to_serve
 from ziggurat.model.transformer import Transformer
 from ziggurat.places import model_folder
 from ziggurat.records import Message

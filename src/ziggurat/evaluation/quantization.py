@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ziggurat.evaluation.bits import TextScore, read_texts
-from ziggurat.model.int8 import load_to_serve, numerics, weight_bytes
+from ziggurat.model.cpu.int8 import load_to_serve, numerics, weight_bytes
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.training.precision import choose_dtype
 

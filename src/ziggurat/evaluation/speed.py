@@ -18,7 +18,7 @@ from ziggurat.engine.engine import Engine
 from ziggurat.engine.params import SamplingParams
 from ziggurat.model.accounting import forward_flops_per_token, matrix_parameters
 from ziggurat.model.config import ModelConfig
-from ziggurat.model.int8 import bytes_a_weight
+from ziggurat.model.cpu.int8 import bytes_a_weight
 from ziggurat.model.transformer import Transformer, set_compute_dtype
 from ziggurat.training.precision import Machine, measure_machine
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ziggurat.model.config import Activation, ModelConfig
-from ziggurat.model.kernels import compiled, rms_norm, swiglu
+from ziggurat.model.cpu.kernels import compiled, rms_norm, swiglu
 
 
 class Linear(nn.Linear):

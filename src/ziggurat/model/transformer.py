@@ -21,7 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from ziggurat.model.config import Activation, ModelConfig
-from ziggurat.model.kernels import causal_attention, causal_bias, compiled, normed_heads, rotate, token_nll
+from ziggurat.model.cpu.kernels import (
+    causal_attention,
+    causal_bias,
+    compiled,
+    normed_heads,
+    rotate,
+    token_nll,
+)
 from ziggurat.model.layers import (
     ACTIVATIONS,
     Embedding,

@@ -29,35 +29,35 @@ from ziggurat.console import err, out
 from ziggurat.errors import UsageError
 from ziggurat.memory import few_heaps
 from ziggurat.places import find_run
-from ziggurat.service import problems
 from ziggurat.service.access.gate import Gate
 from ziggurat.service.access.guard import Guard, is_loopback
 from ziggurat.service.access.keys import Keyring
 from ziggurat.service.access.patience import PatientProtocol
-from ziggurat.service.drain import DRAIN_S, Drain, DrainingServer
-from ziggurat.service.endpoints.admin import admin_routes
-from ziggurat.service.endpoints.chat_api import chat_routes
-from ziggurat.service.endpoints.chat_completions import chat_completion_routes
-from ziggurat.service.endpoints.completions import completion_routes
-from ziggurat.service.endpoints.embeddings import embedding_routes
-from ziggurat.service.endpoints.health import health_routes
-from ziggurat.service.endpoints.models_api import model_routes
-from ziggurat.service.endpoints.score import score_routes
-from ziggurat.service.limits import Limits
-from ziggurat.service.metrics import Metrics, metrics_routes
+from ziggurat.service.api.admin import admin_routes
+from ziggurat.service.api.chat import chat_routes
+from ziggurat.service.api.health import health_routes
+from ziggurat.service.api.score import score_routes
+from ziggurat.service.http import problems
+from ziggurat.service.http.drain import DRAIN_S, Drain, DrainingServer
+from ziggurat.service.http.limits import Limits
+from ziggurat.service.http.openapi import describe_by_hand, errors
 from ziggurat.service.models import library
+from ziggurat.service.models.protocols import ChatLike, JudgeLike
 from ziggurat.service.models.shelf import Example, ModelCard, Shelf
 from ziggurat.service.models.tidying import give_back_now_and_then
-from ziggurat.service.moderation.endpoint import moderation_routes, moderator_of
-from ziggurat.service.moderation.judges import Moderator
-from ziggurat.service.openapi import describe_by_hand, errors
-from ziggurat.service.protocols import ChatLike, JudgeLike
-from ziggurat.service.request_log import RequestLog
-from ziggurat.service.responses.endpoint import response_routes
-from ziggurat.service.responses.kept import kept_response_routes
-from ziggurat.service.responses.store import ResponseStore
+from ziggurat.service.observe.metrics import Metrics, metrics_routes
+from ziggurat.service.observe.request_log import RequestLog
+from ziggurat.service.observe.visits import Visited
+from ziggurat.service.openai.chat_completions import chat_completion_routes
+from ziggurat.service.openai.completions import completion_routes
+from ziggurat.service.openai.embeddings import embedding_routes
+from ziggurat.service.openai.models import model_routes
+from ziggurat.service.openai.moderation.endpoint import moderation_routes, moderator_of
+from ziggurat.service.openai.moderation.judges import Moderator
+from ziggurat.service.openai.responses.endpoint import response_routes
+from ziggurat.service.openai.responses.kept import kept_response_routes
+from ziggurat.service.openai.responses.store import ResponseStore
 from ziggurat.service.upstream.servers import Upstream, Upstreams
-from ziggurat.service.visits import Visited
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import LoadOptions

@@ -14,10 +14,10 @@ from typing import Any
 import yaml
 
 from ziggurat.files import atomic_write_text
+from ziggurat.ladder import climb as climbing
+from ziggurat.ladder.plan import Speeds, Work, costs, fit, measure_speeds
 from ziggurat.model.config import ModelConfig
 from ziggurat.places import ladder_folder, make_room
-from ziggurat.stages import climb as climbing
-from ziggurat.stages.plan import Speeds, Work, costs, fit, measure_speeds
 from ziggurat.town.people import Town, build_town
 
 

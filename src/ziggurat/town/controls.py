@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ziggurat.engine.params import SamplingParams
+from ziggurat.ladder.climb import load_policy
 from ziggurat.records import Prompt
 from ziggurat.runs import Run
 from ziggurat.stages import sft as stage2
-from ziggurat.stages.climb import load_policy
 from ziggurat.stages.comparison_batches import conversation
 from ziggurat.stages.judge import Judge
 from ziggurat.stages.sample import sample_from

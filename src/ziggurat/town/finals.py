@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ziggurat.evaluation.bits import bits_per_byte
-from ziggurat.stages.climb import Policy, load_policy
+from ziggurat.ladder.climb import Policy, load_policy
 from ziggurat.town import examiner
 from ziggurat.town.climb import Climb
 from ziggurat.town.controls import best_of, train_on

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ziggurat.ladder.climb import load_policy, score_held_out
 from ziggurat.records import Demonstration, Document, Prompt, write_records
 from ziggurat.runs import Run
 from ziggurat.stages import ppo as stage4
 from ziggurat.stages import pretrain as stage1
 from ziggurat.stages import reward as stage3
 from ziggurat.stages import sft as stage2
-from ziggurat.stages.climb import load_policy, score_held_out
 from ziggurat.stages.rollouts import PolicySampler
 from ziggurat.town import rounds
 from ziggurat.town.climb import Climb

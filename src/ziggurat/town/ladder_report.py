@@ -12,7 +12,7 @@ from ziggurat.evaluation.plots import Series, bar_plot, line_plot
 from ziggurat.evaluation.report import Section, Table, Verdict, html_table, render_page, verdict_list
 from ziggurat.evaluation.statistics import Interval
 from ziggurat.files import atomic_write_text
-from ziggurat.stages.climb import cost_table, stage_plots
+from ziggurat.ladder.climb import cost_table, stage_plots
 from ziggurat.town import examiner
 from ziggurat.town.climb import Climb
 from ziggurat.town.exam import Item

@@ -20,18 +20,18 @@ from typing import Any
 from ziggurat.console import err
 from ziggurat.errors import RunError
 from ziggurat.files import atomic_write_text, sha256_file
+from ziggurat.ladder import climb as climbing
+from ziggurat.ladder.climb import load_policy, score_held_out
+from ziggurat.ladder.plan import Work, measure_speeds
 from ziggurat.model.config import ModelConfig
 from ziggurat.places import ladder_folder, make_room
 from ziggurat.records import Demonstration, Document, Prompt, write_records
 from ziggurat.runs import Run
 from ziggurat.settings import parse_yaml
-from ziggurat.stages import climb as climbing
 from ziggurat.stages import ppo as stage4
 from ziggurat.stages import pretrain as stage1
 from ziggurat.stages import reward as stage3
 from ziggurat.stages import sft as stage2
-from ziggurat.stages.climb import load_policy, score_held_out
-from ziggurat.stages.plan import Work, measure_speeds
 from ziggurat.stages.rollouts import PolicySampler
 from ziggurat.verse import rounds
 from ziggurat.verse.demonstrations import ALSO_WRITTEN, Teacher, write_demonstrations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ziggurat.stages.plan import COMPLETION_TOKENS, CONVERSATION_TOKENS, Speeds, Work, costs, fit
+from ziggurat.ladder.plan import COMPLETION_TOKENS, CONVERSATION_TOKENS, Speeds, Work, costs, fit
 
 RESERVED_S = 90.0
 """Reading and splitting the file, the tokenizer, the exam of three models and the report, together."""

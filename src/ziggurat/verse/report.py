@@ -17,7 +17,7 @@ from ziggurat.evaluation.plots import bar_plot
 from ziggurat.evaluation.report import Section, Table, Verdict, html_table, render_page, verdict_list
 from ziggurat.evaluation.statistics import Interval
 from ziggurat.files import atomic_write_text
-from ziggurat.stages.climb import cost_table, load_policy, stage_plots
+from ziggurat.ladder.climb import cost_table, load_policy, stage_plots
 from ziggurat.verse import exam
 from ziggurat.verse.climb import Climb
 from ziggurat.verse.demonstrations import Task

@@ -17,12 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ziggurat.service.access.guard import is_loopback
 from ziggurat.service.access.keys import Account, Keyring
+from ziggurat.service.http.problems import RETRY_AFTER_S, ApiError, error_body, response_for
+from ziggurat.service.models.protocols import RequestLike
 from ziggurat.service.models.shelf import Served
 from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.models.worker import ModelWorker
-from ziggurat.service.problems import RETRY_AFTER_S, ApiError, error_body, response_for
-from ziggurat.service.protocols import RequestLike
-from ziggurat.service.visits import visit_of
+from ziggurat.service.observe.visits import visit_of
 
 OPEN = frozenset({"/", "/health", "/ready", "/version"})
 

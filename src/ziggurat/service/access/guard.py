@@ -20,8 +20,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ziggurat.service.problems import error_body, response_for
-from ziggurat.service.visits import visit_of
+from ziggurat.service.http.problems import error_body, response_for
+from ziggurat.service.observe.visits import visit_of
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")

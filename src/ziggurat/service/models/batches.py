@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from fastapi import Request
 
 from ziggurat.service.access.gate import Reservation, leave_room
+from ziggurat.service.http.problems import ApiError
 from ziggurat.service.models.worker import ModelWorker
-from ziggurat.service.problems import ApiError
-from ziggurat.service.visits import visit_of
+from ziggurat.service.observe.visits import visit_of
 
 R = TypeVar("R")
 MAX_TOGETHER = 16

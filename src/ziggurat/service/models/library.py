@@ -71,8 +71,8 @@ def load(text: str, **options: Unpack[LoadOptions]) -> tuple[ModelCard, Chat | J
 
 
 def _load(name: str | None, folder: Path, options: LoadOptions) -> tuple[ModelCard, Chat | Judge]:
+    from ziggurat.model.cpu.int8 import numerics
     from ziggurat.model.hub.load import is_scalar  # after the name is known to be good: it brings torch
-    from ziggurat.model.int8 import numerics
 
     files = model_folder(folder)
     model: Chat | Judge

@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict
 
 from ziggurat import __version__
 from ziggurat.errors import BusyError, UsageError, did_you_mean
-from ziggurat.service.limits import Limits
+from ziggurat.service.http.limits import Limits
+from ziggurat.service.http.problems import ApiError
+from ziggurat.service.models.protocols import ChatLike, DeskLike, JudgeLike, Watcher
 from ziggurat.service.models.tidying import give_back_after
 from ziggurat.service.models.worker import ModelWorker, NoDesk
-from ziggurat.service.problems import ApiError
-from ziggurat.service.protocols import ChatLike, DeskLike, JudgeLike, Watcher
 
 M = TypeVar("M")
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ziggurat.service.protocols import DeltaLike, RequestLike
+from ziggurat.service.models.protocols import DeltaLike, RequestLike
 
 if TYPE_CHECKING:
     from ziggurat.service.models.worker import ModelWorker

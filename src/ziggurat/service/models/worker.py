@@ -20,8 +20,8 @@ from typing import Any, Generic, TypeVar
 
 from ziggurat.engine.line import Line
 from ziggurat.errors import BusyError, ZigguratError
+from ziggurat.service.models.protocols import DeltaLike, DeskLike, RequestLike, Watcher
 from ziggurat.service.models.tickets import Item, Job, R, Ticket
-from ziggurat.service.protocols import DeltaLike, DeskLike, RequestLike, Watcher
 
 M = TypeVar("M")
 

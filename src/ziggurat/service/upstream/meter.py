@@ -13,8 +13,8 @@ from typing import Any
 from fastapi import Request
 
 from ziggurat.service.access.gate import Reservation
-from ziggurat.service.protocols import Watcher
-from ziggurat.service.visits import visit_of
+from ziggurat.service.models.protocols import Watcher
+from ziggurat.service.observe.visits import visit_of
 
 BYTES_PER_TOKEN = 4
 """Of English prose with a large vocabulary; other texts have more tokens. A guess is all it is."""

@@ -26,9 +26,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ziggurat.errors import BusyError, UsageError
-from ziggurat.service.endpoints.streams import DONE, event, while_there
-from ziggurat.service.problems import ApiError, error_body, response_for
-from ziggurat.service.protocols import Watcher
+from ziggurat.service.http.problems import ApiError, error_body, response_for
+from ziggurat.service.models.protocols import Watcher
+from ziggurat.service.openai.streams import DONE, event, while_there
 from ziggurat.service.upstream.meter import Meter
 
 LISTED_S = 30.0

@@ -1,0 +1,1 @@
+"""The climb of a world: plan, rounds, targets, report."""

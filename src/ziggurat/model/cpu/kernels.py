@@ -1,0 +1,303 @@
+"""The operations between the matrix products: what they mean, and which loops compute them where.
+
+On a CPU, torch computes RMSNorm, rotation, SwiGLU and their gradients as dozens of passes over memory; together they
+cost more than all matrix products of a small model. So each function here has two bodies with one signature: `slow_*`,
+plain torch, which defines the meaning (and runs on other devices, where torch's own kernels are fused, in other dtypes,
+and where numba does not work), and loops that touch everything once: `compiled_training` with gradients, in bf16 and
+fp32 (and for every loss), `compiled_decoding` without, in bf16. Tests hold them equal. Attention stays with torch's
+matrix products; only what its backward pass keeps is ours.
+
+Row statistics are accumulated in fp32; products are rounded to the dtype of the activations.
+Measured: see docs/model.md. Left out: double backward.
+
+Legend: B batch, T time, H query heads, K key/value heads, D head width, C width, V vocabulary, N = B * T.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+LONGEST_KEPT_SCORES = 1024
+"""Up to this many tokens attention keeps its (T, T) weights for the backward pass; beyond, torch's flash attention."""
+ROWS, LOGITS = 128, 1 << 20
+"""Tokens whose logits are made at a time, fewer of large vocabularies: they are read again while a cache has them."""
+SLOW = "numba's compiled loops do not work on this machine, so plain torch does their work, more slowly"
+TRAINED_DTYPES = (torch.bfloat16, torch.float32)
+
+
+def _apply(function: type[torch.autograd.Function], *inputs: Any) -> Any:
+    return function.apply(*inputs)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+
+
+def compiled(x: Tensor) -> ModuleType | None:
+    """`compiled_decoding`, where they are for x: bf16 on a CPU, without gradients."""
+    if not x.is_cpu or x.dtype != torch.bfloat16 or torch.is_grad_enabled():
+        return None
+    return _compiled()
+
+
+@functools.cache
+def _compiled() -> ModuleType | None:
+    """Imported when first asked for; None, said once, where they do not work."""
+    try:
+        from ziggurat.model.cpu import compiled_decoding
+    except (ImportError, RuntimeError) as problem:  # no numba; no place to keep what it compiles
+        warnings.warn(f"{SLOW} ({problem})", RuntimeWarning, stacklevel=2)
+        return None
+    if compiled_decoding.work():
+        return compiled_decoding
+    warnings.warn(SLOW, RuntimeWarning, stacklevel=2)
+    return None
+
+
+def trained(x: Tensor) -> ModuleType | None:
+    """`compiled_training`, where it is for x: bf16 or fp32 on a CPU, with gradients."""
+    return _trained(x.device.type, x.dtype) if torch.is_grad_enabled() else None
+
+
+@functools.cache
+def _trained(device: str, dtype: torch.dtype) -> ModuleType | None:
+    """Every loop has run once when this returns them, so that none fails to compile in the middle of a training."""
+    if device != "cpu" or dtype not in TRAINED_DTYPES or _compiled() is None:
+        return None
+    from ziggurat.model.cpu import compiled_training
+
+    if compiled_training.work(dtype):
+        return compiled_training
+    warnings.warn(SLOW, RuntimeWarning, stacklevel=2)
+    return None
+
+
+# RMSNorm: y = x r g, with r = 1 / sqrt(mean(x^2) + eps).
+# With u = dy x: dg = sum over rows of u r; dx = r (dy g) - x r^3 / C sum over columns of u g.
+
+
+def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
+    """(..., C) -> (..., C); gain (C,) in any dtype."""
+    if kernels := compiled(x):
+        y: Tensor = kernels.rms_norm(x, gain, eps)
+    elif loops := trained(x):
+        y = _apply(_RMSNorm, x, gain, eps, loops)
+    else:
+        y = slow_rms_norm(x, gain, eps)
+    return y
+
+
+def slow_rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
+    y: Tensor = F.rms_norm(x, (x.shape[-1],), gain.to(x.dtype), eps)
+    return y
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float, loops: Any) -> Tensor:
+        y: Tensor
+        y, r = loops.rms_norm(x, gain, eps)
+        ctx.save_for_backward(x, gain, r)
+        ctx.loops = loops
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        x, gain, r = ctx.saved_tensors
+        dx, dgain = ctx.loops.rms_norm_backward(dy, x, gain, r)
+        return dx, dgain.to(gain.dtype), None, None
+
+
+# Heads: qkv -> q, k, v per head, q and k RMS-normalised with gains and rotated.
+# With xhat = x r and the halves of sin signed (-, +): z = xhat (g cos) + roll(xhat) (roll(g) sin).
+# Backward: a = R^T dz = dz cos + roll(dz sin); then as RMSNorm with dy = a.
+
+
+def normed_heads(
+    qkv: Tensor, gains: Tensor, rotary: Tensor, K: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """qkv (B, T, (H + 2K) D), gains (H + K, D), rotary (T, 1, 2, D) or (B, T, 1, 2, D) -> q, k, v (B, H or K, T, D)."""
+    if kernels := compiled(qkv):
+        q, k, v = kernels.normed_heads(qkv, gains, rotary, K, eps)
+    elif loops := trained(qkv):
+        q, k, v = _apply(_NormedHeads, qkv, gains, rotary, K, eps, loops)
+    else:
+        q, k, v = slow_normed_heads(qkv, gains, rotary, K, eps)
+    return q, k, v
+
+
+def slow_normed_heads(
+    qkv: Tensor, gains: Tensor, rotary: Tensor, K: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    HK, D = gains.shape
+    x, v = qkv.view(*qkv.shape[:-1], HK + K, D).split_with_sizes((HK, K), dim=2)
+    z = rotate(F.rms_norm(x, (D,), None, eps) * gains.to(x.dtype), rotary)
+    q, k = z.split_with_sizes((HK - K, K), dim=2)
+    return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+
+
+def rotate(x: Tensor, rotary: Tensor) -> Tensor:
+    """x (B, T, H, D) turned by halves: x cos + roll(x, D/2) sin, where sin's first half is negated in the table."""
+    cos, sin = rotary.unbind(-2)
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+
+
+class _NormedHeads(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, qkv: Tensor, gains: Tensor, rotary: Tensor, K: int, eps: float, loops: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        z, v, r = loops.normed_heads(qkv, gains, rotary, K, eps)
+        ctx.save_for_backward(qkv, gains, rotary, r)
+        ctx.loops = loops
+        q, k = z.split_with_sizes((z.shape[1] - K, K), dim=1)
+        return q, k, v
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor
+    ) -> tuple[Tensor, Tensor, None, None, None, None]:
+        qkv, gains, rotary, r = ctx.saved_tensors
+        dqkv, dgains = ctx.loops.normed_heads_backward(dq, dk, dv, qkv, gains, rotary, r)
+        return dqkv, dgains.to(gains.dtype), None, None, None, None
+
+
+# SwiGLU: y = g sigma(g) u for a gate g and an up-projection u. dg = dy u sigma (1 + g (1 - sigma)); du = dy g sigma.
+
+
+def swiglu(x: Tensor) -> Tensor:
+    """(..., 2 F), gate and up -> (..., F)."""
+    if kernels := compiled(x):
+        y: Tensor = kernels.swiglu(x)
+    elif loops := trained(x):
+        y = _apply(_SwiGLU, x, loops)
+    else:
+        y = slow_swiglu(x)
+    return y
+
+
+def slow_swiglu(x: Tensor) -> Tensor:
+    gate, up = x.chunk(2, dim=-1)
+    return F.silu(gate) * up
+
+
+class _SwiGLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, loops: Any) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.loops = loops
+        y: Tensor = loops.swiglu(x)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return ctx.loops.swiglu_backward(dy, x), None
+
+
+# Causal attention. With p = softmax(s): ds = p (dp - sum(dp p)), the rest are matrix products.
+# The G = H / K query heads that read one key head are laid behind one another, so that they are one product too.
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """q (B, H, T, D), k and v (B, K, T, D) -> (B, H, T, D); bias (B, 1, T, T) from `causal_bias`, or plainly causal."""
+    if not (q.is_cpu and torch.is_grad_enabled() and q.requires_grad and q.shape[2] <= LONGEST_KEPT_SCORES):
+        return slow_causal_attention(q, k, v, bias)
+    y: Tensor = _apply(_CausalAttention, q, k, v, bias)
+    return y
+
+
+def slow_causal_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    grouped = q.shape[1] != k.shape[1]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=bias is None, enable_gqa=grouped)
+
+
+def causal_bias(segments: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, T) -> (B, 1, T, T): 0 where the key is not later and of the same segment, elsewhere minus infinity."""
+    T = segments.shape[1]
+    seen = (segments[:, :, None] == segments[:, None, :]).tril_()
+    return torch.zeros(len(segments), T, T, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)[
+        :, None
+    ]
+
+
+class _CausalAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        B, H, T, D = q.shape
+        K, G = k.shape[1], H // k.shape[1]
+        q, k, v = q.reshape(B * K, G * T, D), k.reshape(B * K, T, D), v.reshape(B * K, T, D)
+        if bias is None:
+            bias = q.new_full((T, T), -torch.inf).triu_(1).repeat(G, 1)  # (GT, T)
+        else:
+            bias = bias[:, :, None].expand(B, K, G, T, T).reshape(B * K, G * T, T)
+        p = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=D**-0.5).softmax(-1)  # (BK, GT, T)
+        ctx.save_for_backward(q, k, v, p)
+        return (p @ v).view(B, H, T, D)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        q, k, v, p = ctx.saved_tensors
+        B, H, T, D = dy.shape
+        dy = dy.reshape(q.shape)
+        dv = p.transpose(1, 2) @ dy
+        ds = torch._softmax_backward_data(dy @ v.transpose(1, 2), p, -1, p.dtype)
+        dq = (ds @ k).mul_(D**-0.5)
+        dk = (ds.transpose(1, 2) @ q).mul_(D**-0.5)
+        return dq.view(B, H, T, D), dk.view(B, -1, T, D), dv.view(B, -1, T, D), None
+
+
+# Next-token loss: -log p(target) from hidden states. d = p - onehot(target) is kept in the activations' dtype, made a
+# few rows at a time while their logits are in the processor's cache. With g the gradient of each row's loss:
+# dhidden = g (d W); dW = d^T (g hidden), so nothing of size (N, V) is touched twice.
+
+
+def token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """hidden (N, C), weight (V, C) of the same dtype, targets (N) -> (N) in at least fp32."""
+    loops = _trained(hidden.device.type, hidden.dtype)
+    if loops is None:
+        return slow_token_nll(hidden, weight, targets)
+    if len(targets) and (int(targets.min()) < 0 or int(targets.max()) >= len(weight)):
+        raise IndexError(f"a target is not in the vocabulary of {len(weight)} tokens")
+    learns = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    nll: Tensor = _apply(_TokenNLL, hidden, weight, targets, learns, loops)
+    return nll
+
+
+def slow_token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    logits = F.linear(hidden, weight)
+    return F.cross_entropy(
+        logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="none"
+    )
+
+
+class _TokenNLL(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, learns: bool, loops: Any
+    ) -> Tensor:
+        nll = torch.empty(len(hidden), dtype=torch.float32)
+        d = hidden.new_empty(len(hidden) if learns else 0, len(weight))
+        rows = max(16, min(ROWS, LOGITS // len(weight)))
+        for i in range(0, len(hidden), rows):
+            piece = slice(i, i + rows)
+            loops.token_nll(F.linear(hidden[piece], weight), targets[piece], nll[piece], d[piece])
+        ctx.save_for_backward(hidden, weight, d)
+        return nll
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        hidden, weight, d = ctx.saved_tensors
+        g = g[:, None].to(hidden.dtype)
+        dhidden = (d @ weight).mul_(g) if ctx.needs_input_grad[0] else None
+        dweight = d.T @ (hidden * g) if ctx.needs_input_grad[1] else None
+        return dhidden, dweight, None, None, None

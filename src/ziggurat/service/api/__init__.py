@@ -1,0 +1,1 @@
+"""Ziggurat's own endpoints: chat, administration, health, scores."""

@@ -1,0 +1,1 @@
+"""HTTP itself: limits, error bodies, the OpenAPI document, draining."""

@@ -1,0 +1,1 @@
+"""What the operator sees: visits, metrics, the request log."""

@@ -1,0 +1,268 @@
+"""`POST /v1/chat/completions`, whole or streamed, any number of choices, with log-probabilities and tools.
+
+A stream: for each choice one chunk with its role, then its text, then one chunk with an empty delta and the reason it
+ended; then the usage, where it was asked for; then [DONE]. A tool call is sent when it is whole, in one piece.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal
+
+import anyio.to_thread
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from starlette.responses import JSONResponse, Response
+
+from ziggurat.dialogue.forms import Form
+from ziggurat.service.access.gate import admit, salt_of
+from ziggurat.service.http.limits import Limits
+from ziggurat.service.http.openapi import takes
+from ziggurat.service.models.protocols import DeltaLike
+from ziggurat.service.models.shelf import Served, Shelf
+from ziggurat.service.openai.bodies import MaxTokens, OpenAITurn, read_raw, to_messages
+from ziggurat.service.openai.logprobs import chat_logprobs, prompt_logprobs
+from ziggurat.service.openai.sampling import SamplingBody, as_schema
+from ziggurat.service.openai.streams import DONE, Choice, Tally, event, gather, stream
+from ziggurat.service.openai.tools import Mode, ToolCall, ToolChoice, no_tools, read_calls
+from ziggurat.service.upstream.servers import Upstreams
+
+NOT_BUILT = (
+    "functions",
+    "function_call",
+    "response_format",
+    "structured_outputs",
+    "audio",
+    "web_search_options",
+)
+"""Refused with 400 unless empty: silence would be a wrong answer."""
+
+ToolName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+
+
+class Function(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    name: ToolName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(BaseModel):
+    type: Literal["function"]
+    function: Function
+
+
+class NamedFunction(BaseModel):
+    name: ToolName
+
+
+class NamedTool(BaseModel):
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class Allowed(BaseModel):
+    mode: Literal["auto", "required"] = "auto"
+    tools: Annotated[list[NamedTool], Field(min_length=1, max_length=128)]
+
+
+class AllowedTools(BaseModel):
+    """Only these of the tools."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: Allowed
+
+
+class JsonSchema(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    name: ToolName
+    schema_: Annotated[dict[str, Any], Field(alias="schema", default_factory=dict)]
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _schema_given(self) -> ResponseFormat:
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError("response_format of type json_schema needs json_schema")
+        return self
+
+
+class ChatCompletionBody(SamplingBody):
+    messages: list[OpenAITurn]
+    max_tokens: MaxTokens | None = None
+    max_completion_tokens: MaxTokens | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    tools: Annotated[list[Tool], Field(max_length=128)] | None = None
+    tool_choice: Mode | NamedTool | AllowedTools | None = None
+    response_format: ResponseFormat | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ChatCompletionBody:
+        extra = self.model_extra or {}
+        for name in NOT_BUILT:
+            if extra.get(name) not in (None, False, 0, [], {}, {"type": "text"}):
+                raise ValueError(f"{name} is not supported by this server yet; leave it out")
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs: true")
+        self.choice.check(self.functions)
+        return self
+
+    @property
+    def functions(self) -> list[dict[str, Any]]:
+        return [tool.function.model_dump() for tool in self.tools or ()]
+
+    @property
+    def choice(self) -> ToolChoice:
+        said = self.tool_choice
+        if isinstance(said, NamedTool):
+            return ToolChoice("required", (said.function.name,))
+        if isinstance(said, AllowedTools):
+            names = tuple(tool.function.name for tool in said.allowed_tools.tools)
+            return ToolChoice(said.allowed_tools.mode, names, hides=True)
+        return ToolChoice(said or "auto")
+
+    def form(self) -> Form | None:
+        return self.choice.form(self.functions, self._form_of_text())
+
+    def _form_of_text(self) -> Form | None:
+        wanted = self.response_format
+        if wanted is None or wanted.type == "text":
+            return super().form()
+        return as_schema({"type": "object"} if wanted.json_schema is None else wanted.json_schema.schema_)
+
+
+def chat_completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> APIRouter:
+    routes = APIRouter(prefix="/v1")
+
+    @routes.post("/chat/completions", **takes(ChatCompletionBody, streams=True))
+    async def chat_completions(request: Request) -> Response:
+        raw = await read_raw(request, limits)
+        if (far := await upstreams.answer(request, raw)) is not None:
+            return far
+        body = ChatCompletionBody.model_validate_json(raw)
+        served = shelf[body.model]
+        served.worker.check_room()
+        tools = body.choice.told(body.functions)
+        if tools and not served.worker.chat.uses_tools:
+            raise no_tools(body.model)
+        messages = to_messages(body.messages, limits)
+        params = body.params(
+            limits,
+            max_tokens=body.max_completion_tokens or body.max_tokens,
+            logprobs=(body.top_logprobs or 0) if body.logprobs else 0,
+            prompt_logprobs=body.prompt_logprobs,
+            cache_salt=salt_of(request),
+        )
+        form = body.form()
+        prepared = await anyio.to_thread.run_sync(
+            lambda: served.worker.chat.prepare(
+                messages, params, stop=body.stops, last=body.truncate_prompt_tokens, tools=tools, form=form
+            )
+        )
+        (ticket,) = admit(request, served, [prepared])
+        shape = _Shape(body, served, len(prepared.ids))
+        if not body.stream:
+            (tally,) = await gather(request, [ticket])
+            return JSONResponse(shape.whole(tally))
+        return await stream(
+            request, ticket, pieces=shape.pieces, tail=shape.tail, keepalive_s=limits.keepalive_s
+        )
+
+    return routes
+
+
+class _Shape:
+    """The answer to one request, as JSON."""
+
+    def __init__(self, body: ChatCompletionBody, served: Served, prompt_tokens: int) -> None:
+        self.body, self.chat, self.prompt_tokens = body, served.worker.chat, prompt_tokens
+        self.common = {
+            "id": f"chatcmpl-{secrets.token_hex(12)}",
+            "created": int(time.time()),
+            "model": body.model,
+            "system_fingerprint": served.fingerprint,
+        }
+        self.begun: set[int] = set()
+
+    def whole(self, tally: Tally) -> dict[str, Any]:
+        choices = [self._choice(index, tally.choices[index]) for index in sorted(tally.choices)]
+        told = {**self.common, "object": "chat.completion", "choices": choices, "usage": tally.usage()}
+        if self.body.prompt_logprobs is not None:
+            told["prompt_logprobs"] = prompt_logprobs(
+                tally.choices[0].prompt, self.chat.token_name, self.body.prompt_logprobs
+            )
+        return told
+
+    def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        calls = read_calls(choice.calls)
+        message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None}
+        if calls:
+            message["content"] = choice.text or None
+            message["tool_calls"] = [call.as_json() for call in calls]
+        told = {
+            "index": index,
+            "message": message,
+            "finish_reason": self._finish(choice, calls),
+            "logprobs": self._logprobs(choice.tokens),
+        }
+        if self.body.return_token_ids:
+            told["token_ids"] = [token.id for token in choice.tokens]
+        return told
+
+    def _logprobs(self, tokens: Iterable[Any]) -> dict[str, Any] | None:
+        if not self.body.logprobs:
+            return None
+        return chat_logprobs(list(tokens), self.chat.token_name, self.chat.token_bytes)
+
+    # --- streamed -----------------------------------------------------------------------------------------------
+
+    def pieces(self, delta: DeltaLike, tally: Tally) -> Iterator[bytes]:
+        usage = self.body.usage_of_piece(tally, self.prompt_tokens)
+        if delta.choice not in self.begun:
+            self.begun.add(delta.choice)
+            yield self._chunk(delta.choice, {"role": "assistant", "content": ""}, usage)
+        said = delta.text if delta.call is None else ""
+        if said or (self.body.logprobs and delta.tokens):
+            logprobs = self._logprobs(delta.tokens)
+            yield self._chunk(delta.choice, {"content": said}, usage, logprobs=logprobs)
+        if delta.finish is None:
+            return
+        choice = tally.choices[delta.choice]
+        calls = read_calls(choice.calls)
+        for number, call in enumerate(calls):
+            yield self._chunk(delta.choice, {"tool_calls": [{"index": number, **call.as_json()}]}, usage)
+        yield self._chunk(delta.choice, {}, usage, finish=self._finish(choice, calls))
+
+    def tail(self, tally: Tally) -> Iterator[bytes]:
+        if self.body.wants_usage:
+            yield event(
+                {**self.common, "object": "chat.completion.chunk", "choices": [], "usage": tally.usage()}
+            )
+        yield DONE
+
+    def _chunk(
+        self,
+        index: int,
+        delta: dict[str, Any],
+        usage: dict[str, Any],
+        *,
+        finish: str | None = None,
+        logprobs: dict[str, Any] | None = None,
+    ) -> bytes:
+        choice = {"index": index, "delta": delta, "finish_reason": finish, "logprobs": logprobs}
+        return event({**self.common, "object": "chat.completion.chunk", "choices": [choice], **usage})
+
+    def _finish(self, choice: Choice, calls: list[ToolCall]) -> str:
+        """A function that was forced by its name ends with `stop`, as at OpenAI's."""
+        called = calls and choice.finish == "stop" and not isinstance(self.body.tool_choice, NamedTool)
+        return "tool_calls" if called else choice.finish

@@ -1,0 +1,156 @@
+"""The body of `POST /v1/responses`: what is read, within its bounds, and what is refused by name.
+
+Left unread, because it changes nothing here: `reasoning`, `max_tool_calls`, `parallel_tool_calls` (a model may always
+call several), `service_tier`, `user`, `safety_identifier`, `prompt_cache_key`, `text.verbosity`, values of `include`
+other than the log-probabilities, and every field that nobody knows.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from ziggurat.dialogue.forms import Form
+from ziggurat.service.openai.bodies import MaxTokens, ModelName
+from ziggurat.service.openai.chat_completions import ToolName
+from ziggurat.service.openai.responses.items import Input
+from ziggurat.service.openai.sampling import SamplingBody, as_schema
+from ziggurat.service.openai.tools import Mode, ToolChoice
+
+NOT_BUILT = ("conversation", "prompt", "moderation")
+"""Refused with 400 unless empty: silence would be a wrong answer."""
+
+ELSEWHERE = ("prompt_logprobs", "truncate_prompt_tokens", "return_token_ids")
+"""Of vLLM's extras those that chat completions alone answer."""
+
+LOGPROBS = "message.output_text.logprobs"
+
+MetadataKey = Annotated[str, StringConstraints(max_length=64)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+
+
+class FunctionTool(BaseModel):
+    """A function; the tools that OpenAI runs itself (search, code, images) are not here."""
+
+    type: Literal["function"]
+    name: ToolName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class NamedFunction(BaseModel):
+    type: Literal["function"]
+    name: ToolName
+
+
+class AllowedTools(BaseModel):
+    """Only these of the tools."""
+
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"] = "auto"
+    tools: Annotated[list[NamedFunction], Field(min_length=1, max_length=128)]
+
+
+class TextFormat(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    type: Literal["text", "json_object", "json_schema"]
+    name: ToolName | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    strict: bool | None = None
+    description: str | None = None
+
+    @model_validator(mode="after")
+    def _schema_given(self) -> TextFormat:
+        if self.type == "json_schema" and (self.schema_ is None or self.name is None):
+            raise ValueError("a format of type json_schema needs name and schema")
+        return self
+
+
+class TextOptions(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    format: TextFormat | None = None
+
+
+class InputBody(BaseModel):
+    """What decides which tokens a model is given: all of `POST /v1/responses/input_tokens`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: ModelName
+    input: Input = []
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    tools: Annotated[list[FunctionTool], Field(max_length=128)] | None = None
+    tool_choice: Mode | NamedFunction | AllowedTools | None = None
+    text: TextOptions | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> InputBody:
+        extra = self.model_extra or {}
+        for name in NOT_BUILT:
+            if extra.get(name) not in (None, False, 0, [], {}):
+                raise ValueError(f"{name} is not supported by this server; leave it out")
+        self.choice.check(self.functions)
+        return self
+
+    @property
+    def functions(self) -> list[dict[str, Any]]:
+        """As chat completions spells them."""
+        return [tool.model_dump(exclude={"type"}) for tool in self.tools or ()]
+
+    @property
+    def choice(self) -> ToolChoice:
+        said = self.tool_choice
+        if isinstance(said, NamedFunction):
+            return ToolChoice("required", (said.name,))
+        if isinstance(said, AllowedTools):
+            return ToolChoice(said.mode, tuple(tool.name for tool in said.tools), hides=True)
+        return ToolChoice(said or "auto")
+
+    def form(self) -> Form | None:
+        """What the answer must look like, where that was asked for."""
+        return self.choice.form(self.functions, self._form_of_text())
+
+    def _form_of_text(self) -> Form | None:
+        wanted = self.text.format if self.text else None
+        if wanted is None or wanted.type == "text":
+            return None
+        return as_schema(wanted.schema_ if wanted.schema_ is not None else {"type": "object"})
+
+
+class ResponseBody(InputBody, SamplingBody):
+    """The whole of it; what is sampled how is asked for as in chat completions, vLLM's extras included."""
+
+    max_output_tokens: MaxTokens | None = None
+    n: Literal[1] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    include: list[str] | None = None
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = None
+    store: bool | None = None
+    stream: bool | None = None
+    background: bool | None = None
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> ResponseBody:
+        for name in ELSEWHERE:
+            if getattr(self, name):
+                raise ValueError(f"{name} is answered by /v1/chat/completions and not here; leave it out")
+        if self.background and not self.store:
+            raise ValueError("background needs store: true, or nobody could ever read the answer")
+        if self.background and self.stream:
+            raise ValueError(
+                "a background response cannot be streamed; ask for it with GET until it is completed"
+            )
+        return self
+
+    @property
+    def logprobs(self) -> bool:
+        return bool(self.top_logprobs) or LOGPROBS in (self.include or ())
+
+    def _form_of_text(self) -> Form | None:
+        return InputBody._form_of_text(self) or SamplingBody.form(self)

@@ -1,0 +1,226 @@
+"""One response of `/v1/responses` from its beginning to its end: the object that is read, and the events of its stream.
+
+    response.created, response.in_progress
+    response.output_item.added, response.content_part.added          a message, once the first words are there
+    response.output_text.delta ...
+    response.output_text.done, response.content_part.done, response.output_item.done
+    response.output_item.added, response.function_call_arguments.delta, ... .done, response.output_item.done
+    response.completed | response.incomplete | response.failed       with the whole response; then [DONE]
+
+Every event has the next `sequence_number`. A function call is sent when it is whole, in one piece. A response that was
+cancelled ends its stream with `response.incomplete`, and its status says `cancelled`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+from ziggurat.service.models.protocols import ChatLike, DeltaLike
+from ziggurat.service.models.tickets import Ticket
+from ziggurat.service.openai.logprobs import chat_logprobs
+from ziggurat.service.openai.responses.body import ResponseBody
+from ziggurat.service.openai.responses.items import new_id
+from ziggurat.service.openai.streams import DONE, Choice, Tally, event
+from ziggurat.service.openai.tools import read_calls
+
+Ending = Literal["completed", "incomplete", "cancelled", "failed"]
+
+
+class Reply:
+    """The answer to one request. `end` fixes it, once; what arrives later changes nothing."""
+
+    def __init__(self, body: ResponseBody, chat: ChatLike, ticket: Ticket) -> None:
+        self.body, self.chat, self.ticket = body, chat, ticket
+        self.id, self.message_id = new_id("resp"), new_id("msg")
+        self.tally = Tally()
+        self.final: dict[str, Any] | None = None
+        self.on_end: Callable[[], None] | None = None
+        self._created_at = int(time.time())
+        self._sequence = 0
+        self._message_open = False
+        self._held: list[Any] = []  # tokens whose text is not certain yet
+
+    @property
+    def previous(self) -> str | None:
+        return self.body.previous_response_id
+
+    def as_json(self) -> dict[str, Any]:
+        return self.final or self._object("in_progress", [])
+
+    def end(self, error: dict[str, Any] | None = None, *, cancelled: bool = False) -> None:
+        """Fix the response as it stands."""
+        if self.final is not None:
+            return
+        choice = self.tally.choices.get(0, Choice())
+        status: Ending = "incomplete" if choice.finish == "length" else "completed"
+        if cancelled or choice.finish == "cancelled":
+            status = "cancelled"
+        if error is not None:
+            status = "failed"
+        self.final = self._object(status, self._output(choice, status), error)
+        if self.on_end is not None:
+            self.on_end()
+
+    def _output(self, choice: Choice, status: Ending) -> list[dict[str, Any]]:
+        whole = status == "completed"
+        calls = read_calls(choice.calls)
+        items: list[dict[str, Any]] = []
+        if choice.text or (whole and not calls):
+            tokens = choice.tokens if not calls else ()
+            part = {
+                "type": "output_text",
+                "text": choice.text,
+                "annotations": [],
+                "logprobs": self._logprobs(tokens),
+            }
+            message = {"id": self.message_id, "type": "message", "role": "assistant", "content": [part]}
+            items.append({**message, "status": "completed" if whole or calls else "incomplete"})
+        for number, call in enumerate(calls, start=1):
+            said = {"call_id": call.id, "name": call.name, "arguments": call.arguments}
+            state = "completed" if whole or number < len(calls) else "incomplete"
+            items.append({"id": new_id("fc"), "type": "function_call", **said, "status": state})
+        return items
+
+    def _object(
+        self, status: str, output: list[dict[str, Any]], error: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        body = self.body
+        choice = body.tool_choice
+        shown = choice if isinstance(choice, str) else choice and choice.model_dump()
+        form = body.text.format if body.text else None
+        return {
+            "id": self.id,
+            "object": "response",
+            "created_at": self._created_at,
+            "completed_at": int(time.time()) if status == "completed" else None,
+            "status": status,
+            "error": error,
+            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+            "model": body.model,
+            "output": output,
+            "usage": None if status == "in_progress" else self._usage(),
+            "instructions": body.instructions,
+            "previous_response_id": body.previous_response_id,
+            "tools": [tool.model_dump() for tool in body.tools or ()],
+            "tool_choice": shown or "auto",
+            "parallel_tool_calls": True,
+            "text": {
+                "format": form.model_dump(by_alias=True, exclude_none=True) if form else {"type": "text"}
+            },
+            "truncation": body.truncation or "disabled",
+            "temperature": 1.0 if body.temperature is None else body.temperature,
+            "top_p": 1.0 if body.top_p is None else body.top_p,
+            "presence_penalty": body.presence_penalty or 0.0,
+            "frequency_penalty": body.frequency_penalty or 0.0,
+            "top_logprobs": body.top_logprobs or 0,
+            "max_output_tokens": body.max_output_tokens,
+            "max_tool_calls": None,
+            "reasoning": None,
+            "store": bool(body.store),
+            "background": bool(body.background),
+            "metadata": body.metadata or {},
+            "service_tier": "default",
+            "user": None,
+            "safety_identifier": None,
+            "prompt_cache_key": None,
+        }
+
+    def _usage(self) -> dict[str, Any]:
+        """The model's own counts; of an answer that was cut off, those of the prompt and of what has come."""
+        read = self.tally.prompt_tokens or len(self.ticket.request.ids)
+        written = self.tally.completion_tokens or self.ticket.tokens
+        return {
+            "input_tokens": read,
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "output_tokens": written,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": read + written,
+        }
+
+    def _logprobs(self, tokens: Sequence[Any]) -> list[dict[str, Any]]:
+        if not self.body.logprobs:
+            return []
+        content = chat_logprobs(tokens, self.chat.token_name, self.chat.token_bytes)["content"]
+        for one in [top for token in content for top in (token, *token["top_logprobs"])]:
+            one["bytes"] = one["bytes"] or []  # never null in this API
+        return list(content)
+
+    # --- streamed -----------------------------------------------------------------------------------------------
+
+    def pieces(self, delta: DeltaLike, tally: Tally) -> Iterator[bytes]:
+        if self.final is not None:
+            return
+        self.tally = tally
+        yield from self._opening()
+        if delta.call is not None:
+            return
+        self._held += delta.tokens
+        if delta.text:
+            yield from self._open_message()
+            logprobs, self._held = self._logprobs(self._held), []
+            yield self._of_text("response.output_text.delta", delta=delta.text, logprobs=logprobs)
+
+    def tail(self, tally: Tally) -> Iterator[bytes]:
+        yield from self._opening()
+        if self.final is None:
+            self.tally = tally
+            self.end()
+        assert self.final is not None
+        for number, item in enumerate(self.final["output"]):
+            yield from self._close_message(item) if item["type"] == "message" else self._call(number, item)
+        last = "completed" if self.final["status"] == "completed" else "incomplete"
+        yield self._event(f"response.{last}", response=self.final)
+        yield DONE
+
+    def failed(self, error: dict[str, Any]) -> Iterator[bytes]:
+        yield from self._opening()
+        self.end({"code": "server_error", "message": error["error"]["message"]})
+        yield self._event("response.failed", response=self.as_json())
+        yield DONE
+
+    def _opening(self) -> Iterator[bytes]:
+        if self._sequence == 0:
+            begun = self._object("in_progress", [])
+            yield self._event("response.created", response=begun)
+            yield self._event("response.in_progress", response=begun)
+
+    def _open_message(self) -> Iterator[bytes]:
+        """A message is always the first item: a model says what it says before it calls."""
+        if self._message_open:
+            return
+        self._message_open = True
+        item = {
+            "id": self.message_id,
+            "type": "message",
+            "role": "assistant",
+            "content": [],
+            "status": "in_progress",
+        }
+        yield self._event("response.output_item.added", output_index=0, item=item)
+        part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
+        yield self._of_text("response.content_part.added", part=part)
+
+    def _close_message(self, item: dict[str, Any]) -> Iterator[bytes]:
+        yield from self._open_message()
+        part = item["content"][0]
+        yield self._of_text("response.output_text.done", text=part["text"], logprobs=part["logprobs"])
+        yield self._of_text("response.content_part.done", part=part)
+        yield self._event("response.output_item.done", output_index=0, item=item)
+
+    def _call(self, number: int, item: dict[str, Any]) -> Iterator[bytes]:
+        begun = {**item, "arguments": "", "status": "in_progress"}
+        where = {"item_id": item["id"], "output_index": number}
+        kind, said = "response.function_call_arguments", item["arguments"]
+        yield self._event("response.output_item.added", output_index=number, item=begun)
+        yield self._event(f"{kind}.delta", **where, delta=said)
+        yield self._event(f"{kind}.done", **where, name=item["name"], arguments=said)
+        yield self._event("response.output_item.done", output_index=number, item=item)
+
+    def _of_text(self, kind: str, **fields: Any) -> bytes:
+        return self._event(kind, item_id=self.message_id, output_index=0, content_index=0, **fields)
+
+    def _event(self, kind: str, **fields: Any) -> bytes:
+        number, self._sequence = self._sequence, self._sequence + 1
+        return f"event: {kind}\n".encode() + event({"type": kind, "sequence_number": number, **fields})

@@ -1,0 +1,176 @@
+"""What both of OpenAI's generation endpoints ask of the sampler, with vLLM's extras, each within its bounds.
+
+Accepted and left unread, because they change nothing here: `user`, `safety_identifier`, `prompt_cache_key`, `store`,
+`metadata`, `service_tier`, `reasoning_effort`, `verbosity`, `parallel_tool_calls`, `modalities`, `prediction`, and
+every field that nobody knows.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from ziggurat.dialogue.forms import Form
+from ziggurat.engine.params import LARGEST, SamplingParams
+from ziggurat.service.http.limits import Limits
+from ziggurat.service.http.problems import ApiError
+from ziggurat.service.openai.bodies import MaxTokens, ModelName, Seed, Temperature, to_params
+from ziggurat.service.openai.streams import Tally
+
+MAX_STOPS = 32
+"""OpenAI takes 4; evaluation harnesses send more."""
+MAX_N = 128
+
+StopString = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
+Bias = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+TokenId = Annotated[int, Field(ge=0, lt=LARGEST)]
+
+
+class StreamOptions(BaseModel):
+    include_usage: bool = False
+    continuous_usage_stats: bool = False
+
+    def usage(self, tally: Tally, prompt_tokens: int) -> dict[str, Any]:
+        """What a piece of the answer says of usage: nothing, null (it comes last), or how much there is so far."""
+        if self.continuous_usage_stats:
+            return {"usage": tally.so_far(prompt_tokens)}
+        return {"usage": None} if self.include_usage else {}
+
+
+class StructuredOutputs(BaseModel):
+    """vLLM's: one of these says what the answer must look like."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    json_: Annotated[dict[str, Any] | str | None, Field(alias="json")] = None
+    json_object: bool | None = None
+    regex: Annotated[str, Field(min_length=1)] | None = None
+    choice: (
+        Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=1000)] | None
+    ) = None
+    grammar: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> StructuredOutputs:
+        given = [self.json_ is not None, bool(self.json_object), self.regex is not None]
+        if sum([*given, self.choice is not None, self.grammar is not None]) != 1:
+            raise ValueError("give exactly one of json, json_object, regex, choice and grammar")
+        return self
+
+    def form(self) -> Form:
+        if self.regex is not None:
+            return Form("regex", self.regex)
+        if self.choice is not None:
+            return Form.choice(self.choice)
+        if self.grammar is not None:
+            return Form("grammar", self.grammar)
+        schema = {"type": "object"} if self.json_ is None else self.json_
+        return as_schema(schema)
+
+
+def as_schema(schema: dict[str, Any] | str) -> Form:
+    """A JSON schema, written out or as an object."""
+    if isinstance(schema, str):
+        try:
+            schema = json.loads(schema)
+        except (ValueError, RecursionError) as error:
+            raise ApiError(400, f"Invalid schema for response_format: it is not JSON ({error}).") from None
+    if not isinstance(schema, dict):
+        raise ApiError(400, "Invalid schema for response_format: it must be an object.")
+    return Form.schema(schema)
+
+
+class SamplingBody(BaseModel):
+    """The fields that `POST /v1/chat/completions` and `POST /v1/completions` share."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: ModelName
+    temperature: Temperature | None = None
+    top_p: Share | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: Annotated[dict[TokenId, Bias], Field(max_length=1024)] | None = None
+    seed: Seed | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_N)] | None = None
+    stop: StopString | Annotated[list[StopString], Field(max_length=MAX_STOPS)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    # vLLM's
+    top_k: Annotated[int, Field(ge=-1, lt=LARGEST)] | None = None
+    min_p: Share | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10, allow_inf_nan=False)] | None = None
+    min_tokens: Annotated[int, Field(ge=0, lt=LARGEST)] | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=MAX_STOPS)] | None = None
+    return_token_ids: bool | None = None
+    prompt_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
+    structured_outputs: StructuredOutputs | None = None
+
+    @model_validator(mode="after")
+    def _options_of_a_stream(self) -> SamplingBody:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options needs stream: true")
+        if self.stream and self.prompt_logprobs is not None:
+            raise ValueError("prompt_logprobs cannot be streamed; leave one of them out")
+        if self.truncate_prompt_tokens == 0:
+            raise ValueError("truncate_prompt_tokens is 0, which leaves no prompt; -1 keeps as much as fits")
+        return self
+
+    def form(self) -> Form | None:
+        """What the answer must look like, where that was asked for."""
+        return self.structured_outputs.form() if self.structured_outputs else None
+
+    def usage_of_piece(self, tally: Tally, prompt_tokens: int) -> dict[str, Any]:
+        return self.stream_options.usage(tally, prompt_tokens) if self.stream_options else {}
+
+    @property
+    def wants_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
+    def stops(self) -> list[str]:
+        return [self.stop] if isinstance(self.stop, str) else list(self.stop or ())
+
+    def params(
+        self,
+        limits: Limits,
+        *,
+        max_tokens: MaxTokens | None,
+        logprobs: int = 0,
+        prompt_logprobs: int | None = None,
+        n: int | None = None,
+        prompts: int = 1,
+        cache_salt: str = "",
+    ) -> SamplingParams:
+        """As the engine wants them; 400 if so many prompts with so many answers each are too much for one request."""
+        each = n or self.n or 1
+        if prompts * each > limits.max_sequences:
+            message = (
+                f"{prompts} prompts with {each} answers each make {prompts * each}; "
+                f"one request may ask for {limits.max_sequences} answers, so send several."
+            )
+            raise ApiError(400, message, param="prompt" if prompts > 1 else "n")
+        return to_params(
+            temperature=1.0 if self.temperature is None else self.temperature,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            max_tokens=max_tokens,
+            seed=self.seed,
+            limits=limits,
+            top_k=max(self.top_k or 0, 0),
+            min_p=self.min_p or 0.0,
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            repetition_penalty=self.repetition_penalty or 1.0,
+            logit_bias=tuple((self.logit_bias or {}).items()),
+            min_tokens=self.min_tokens or 0,
+            stop_ids=frozenset(self.stop_token_ids or ()),
+            n=each,
+            logprobs=logprobs,
+            prompt_logprobs=prompt_logprobs,
+            cache_salt=cache_salt,
+        )
