@@ -157,14 +157,18 @@ class Message(Strict):
             row["reasoning"] = row.pop("reasoning_content") or row.get("reasoning")
         row["reasoning"] = row.get("reasoning") or None
         if row["reasoning"] is not None and row.get("role") != "assistant":
-            raise ValueError(f"only an assistant message has reasoning, this one has role {row.get('role')!r}")
+            raise ValueError(
+                f"only an assistant message has reasoning, this one has role {row.get('role')!r}"
+            )
         if call := row.pop("function_call", None):
             row["tool_calls"] = row.get("tool_calls") or [{"type": "function", "function": call}]
         if isinstance(row.get("tool_calls"), list):
             row["tool_calls"] = [_with_parsed_arguments(call) for call in row["tool_calls"]]
         content = row.pop("content", None)
         if content is None and not (row.get("tool_calls") or row["reasoning"]):
-            raise ValueError("a message needs content (only one with tool_calls or reasoning may leave it out)")
+            raise ValueError(
+                "a message needs content (only one with tool_calls or reasoning may leave it out)"
+            )
         row["parts"] = parts_of(content)
         return row
 
@@ -203,6 +207,11 @@ def parts_of(content: Any) -> list[Part]:
             type_name = part.get("type") if isinstance(part, dict) else type(part).__name__
             raise ValueError(f'content parts of type {type_name!r} are not supported, only "text" is')
     return parts_of("".join(texts))
+
+
+def completion_messages(completion: str | list[Message]) -> list[Message]:
+    """A completion as messages."""
+    return [Message(role="assistant", content=completion)] if isinstance(completion, str) else completion
 
 
 def split_reasoning(content: str) -> tuple[str | None, str]:

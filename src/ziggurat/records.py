@@ -42,6 +42,7 @@ from ziggurat.record_types import (
     Role,
     TextPart,
     check_ranks,
+    completion_messages,
     split_reasoning,
 )
 
@@ -62,6 +63,7 @@ __all__ = [
     "Role",
     "TextPart",
     "check_ranks",
+    "completion_messages",
     "is_near",
     "load_json",
     "open_text",

@@ -150,7 +150,7 @@ def _pdf_text(path: Path) -> str:
     try:
         pypdf: Any = importlib.import_module("pypdf")
     except ImportError:
-        raise DataError('reading PDF needs the package pypdf: pip install pypdf.', path=path) from None
+        raise DataError("reading PDF needs the package pypdf: pip install pypdf.", path=path) from None
     try:
         pages = [page.extract_text() for page in pypdf.PdfReader(path).pages]
     except Exception as error:  # pypdf raises many kinds

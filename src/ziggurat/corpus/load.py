@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from ziggurat.corpus.formats.common import Context, Format, Unusable, as_messages, best_of
+from ziggurat.corpus.formats.common import Context, Format, Unusable, best_of
 from ziggurat.corpus.rows import Row, read_rows
 from ziggurat.corpus.sniff import Sniffed, sniff
 from ziggurat.corpus.track import Tracked, count_unused
@@ -33,6 +33,7 @@ from ziggurat.records import (
     Rating,
     Record,
     Reject,
+    completion_messages,
     read_records,
 )
 
@@ -188,7 +189,7 @@ def _as_demonstration(record: Record) -> tuple[Demonstration, str] | None:
             messages=best_of(record), source=record.source, tools=record.tools
         ), "the best completion taken as the answer"
     if isinstance(record, Rating) and record.label:
-        messages = [*record.prompt, *as_messages(record.completion)]
+        messages = [*record.prompt, *completion_messages(record.completion)]
         return Demonstration(messages=messages, tools=record.tools), "a liked completion taken as the answer"
     return None
 
@@ -202,7 +203,9 @@ def _as_prompt(record: Record) -> tuple[Prompt, str] | None:
         messages.pop()
     if not messages or messages[-1].role == "system":
         return None
-    return Prompt(prompt=messages, tools=record.tools), "the conversation up to its last question taken as the prompt"
+    return Prompt(
+        prompt=messages, tools=record.tools
+    ), "the conversation up to its last question taken as the prompt"
 
 
 def _unique(prompts: Imported[Prompt]) -> Imported[Prompt]:

@@ -119,7 +119,9 @@ def _is_native(rows: list[Row], kind: type[Record]) -> bool:
         telling = {"prompt", "completion", "label"} <= keys and isinstance(first["prompt"], list)
     elif kind is Demonstration:
         turns = first.get("messages")
-        telling = is_messages(turns) and "label" not in keys and all(_fits(t, MESSAGE_KEYS) for t in turns or [])
+        telling = (
+            is_messages(turns) and "label" not in keys and all(_fits(t, MESSAGE_KEYS) for t in turns or [])
+        )
         telling = telling and not any(_has_other_roles(row.get("messages")) for row in rows)
     elif kind is Prompt:
         telling = is_messages(first.get("prompt")) and not {"chosen", "rejected", "completion"} & keys

@@ -150,8 +150,9 @@ class Tokenizer:
             raise ModelFolderError(
                 f"{path} is not a tokenizer that can be read ({error}); fetch or write the file again."
             ) from None
-        named = {k: v for k, v in _read_json(path.parent / "special_tokens_map.json").items() if k in _SPECIAL_NAMES}
-        config = named | _read_json(path.parent / "tokenizer_config.json")
+        named = _read_json(path.parent / "special_tokens_map.json")
+        config = {name: _content(named[name]) for name in _SPECIAL_NAMES if named.get(name)}
+        config |= _read_json(path.parent / "tokenizer_config.json")
         jinja = path.parent / "chat_template.jinja"
         template = jinja.read_text(encoding="utf-8") if jinja.is_file() else config.get("chat_template")
         if isinstance(template, list):  # several named templates: [{"name": "default", "template": ...}, ...]
@@ -245,7 +246,9 @@ class Tokenizer:
         parts = []
         for name in sorted(self.guarded, key=len, reverse=True):
             token = self.added_token(self.guarded[name])
-            parts.append((r"\s*" if token.lstrip else "") + re.escape(name) + (r"\s*" if token.rstrip else ""))
+            parts.append(
+                (r"\s*" if token.lstrip else "") + re.escape(name) + (r"\s*" if token.rstrip else "")
+            )
         return re.compile("|".join(parts)) if parts else re.compile(r"(?!)")
 
     def _replaced(self, ids: list[int]) -> list[int]:
@@ -308,13 +311,13 @@ class Tokenizer:
 
     @cached_property
     def adds_bos(self) -> bool:
-        """Whether the tokenizer's own encoding of raw text begins with `bos_id` (LLaMA; not GPT-2 or Qwen)."""
-        if self.bos_id is None:
-            return False
-        wished = self.config.get("add_bos_token")
-        if isinstance(wished, bool):
-            return wished
-        return bool(self._full.encode("", add_special_tokens=True).ids[:1] == [self.bos_id])
+        """Whether the tokenizer's own encoding of raw text begins with `bos_id` (LLaMA; not GPT-2 or Qwen).
+
+        As in transformers 5, the post-processor of tokenizer.json alone decides.
+        """
+        return self.bos_id is not None and self._full.encode("", add_special_tokens=True).ids[:1] == [
+            self.bos_id
+        ]
 
     @property
     def text_start_id(self) -> int:
@@ -339,8 +342,7 @@ class Tokenizer:
 
     def special_text(self, name: str) -> str | None:
         """The text of `eos_token`, `bos_token` ... as tokenizer_config.json names it (a string or an object)."""
-        value = self.config.get(name)
-        return value.get("content") if isinstance(value, dict) else value
+        return _content(self.config.get(name))
 
     def added_token(self, id: int) -> AddedToken:
         return self._added[id]
@@ -371,6 +373,11 @@ class Tokenizer:
 def _clean(text: str) -> str:
     """Half a surrogate pair, which JSON can carry and UTF-8 cannot, becomes U+FFFD."""
     return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+
+
+def _content(token: Any) -> Any:
+    """The text of a special token, which a configuration writes as a string or as an object."""
+    return token.get("content") if isinstance(token, dict) else token
 
 
 def _read_json(path: Path) -> dict[str, Any]:

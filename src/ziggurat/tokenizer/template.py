@@ -34,7 +34,7 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ziggurat.errors import DataError, ModelFolderError, UsageError
-from ziggurat.records import Message, split_reasoning
+from ziggurat.records import Message
 from ziggurat.tokenizer.bpe import Before, Tokenizer
 from ziggurat.tokenizer.contents import CONTENTS, Content, Contents, Placed, to_json
 from ziggurat.tokenizer.jinja import PLAIN_JINJA, Generation
@@ -88,7 +88,7 @@ class _Turn:
 class ChatTemplate:
     """A tokenizer with the Jinja template of a chat model.
 
-    `kwargs` are further variables of the template (`enable_thinking`), which `render` may override. `reasoning` says
+    `template_kwargs` are further variables of the template (`enable_thinking`), which `render` may override. `reasoning` says
     what becomes of the reasoning in messages. ModelFolderError for a template that is not valid Jinja.
     """
 
@@ -97,7 +97,7 @@ class ChatTemplate:
         tokenizer: Tokenizer,
         jinja: str | None = None,
         *,
-        kwargs: Mapping[str, Any] | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
         reasoning: Reasoning = "trained",
     ):
         self.tokenizer = tokenizer
@@ -105,7 +105,7 @@ class ChatTemplate:
         # Callers print it: "this model has no chat template; conversations are written as User: and Assistant:".
         self.is_plain = chosen is None
         self.jinja = chosen or PLAIN_JINJA
-        self.kwargs, self.reasoning = _checked(kwargs), reasoning
+        self.template_kwargs, self.reasoning = _checked(template_kwargs), reasoning
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", Generation]
         )
@@ -130,14 +130,16 @@ class ChatTemplate:
         *,
         add_generation_prompt: bool = False,
         tools: Sequence[dict[str, Any]] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
         continue_final: bool = False,
     ) -> Rendered:
         """One conversation as ids and mask. DataError where the template refuses it.
 
         `continue_final`: the last message is not ended, so that a model continues it.
         """
-        return self._encoded([self._runs(messages, add_generation_prompt, tools, kwargs, continue_final)])[0]
+        return self._encoded(
+            [self._runs(messages, add_generation_prompt, tools, template_kwargs, continue_final)]
+        )[0]
 
     def render_many(
         self,
@@ -145,13 +147,13 @@ class ChatTemplate:
         *,
         add_generation_prompt: bool = False,
         tools: Sequence[Sequence[dict[str, Any]] | None] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[Rendered]:
         """`render` for many conversations, encoded in one batch."""
         all_tools = tools if tools is not None else [None] * len(conversations)
         return self._encoded(
             [
-                self._runs(messages, add_generation_prompt, these, kwargs)
+                self._runs(messages, add_generation_prompt, these, template_kwargs)
                 for messages, these in zip(conversations, all_tools, strict=True)
             ]
         )
@@ -162,10 +164,11 @@ class ChatTemplate:
         *,
         add_generation_prompt: bool = False,
     ) -> list[Rendered | DataError]:
-        """`render_many` of (messages, tools); the error in place of a conversation that the template refuses."""
+        """`render_many` of (messages, tools); the error in place of a conversation that the template cannot show."""
         made: list[list[_Run] | DataError] = []
         for messages, tools in conversations:
             try:
+                self._check_calls(messages)
                 made.append(self._runs(messages, add_generation_prompt, tools))
             except DataError as error:
                 made.append(error)
@@ -221,7 +224,7 @@ class ChatTemplate:
             return self._template.render(
                 {
                     **self._names,
-                    **(self.kwargs if variables is None else variables),
+                    **(self.template_kwargs if variables is None else variables),
                     "messages": messages,
                     "tools": tools or None,
                     "add_generation_prompt": generate,
@@ -255,6 +258,24 @@ class ChatTemplate:
         except DataError:
             return False
 
+    @cached_property
+    def _shows_calls(self) -> bool:
+        """Whether the template writes tool calls."""
+        call = {"type": "function", "id": "call00001", "function": {"name": "\ue002", "arguments": {}}}
+        turns = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+        try:
+            return "\ue002" in self._render_text(turns, False)
+        except DataError:
+            return True  # the refusal of the conversation itself says why
+
+    def _check_calls(self, messages: Sequence[Message]) -> None:
+        for number, message in enumerate(messages, 1):
+            if message.tool_calls and not self._shows_calls:
+                raise DataError(
+                    f"the chat template shows no tool calls, and message {number} has some; use a model whose "
+                    "template shows tools, or leave tool_calls out."
+                )
+
     # ------------------------------------------------------------------ conversation -> parts
 
     def _parts(
@@ -262,16 +283,15 @@ class ChatTemplate:
         messages: Sequence[Message],
         generate: bool = False,
         tools: Any = None,
-        kwargs: Mapping[str, Any] | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> tuple[list[Placed], list[_Turn]]:
         """The rendered text in parts, and where each turn of the assistant lies in it."""
         contents = Contents(self.tokenizer.special_pattern)
-        variables = contents.hide_unsafe({**self.kwargs, **_checked(kwargs)})
+        variables = contents.hide_unsafe({**self.template_kwargs, **_checked(template_kwargs)})
         hidden_tools = contents.hide_unsafe(tools) if tools else None
         rows = [contents.hide(n, message, *self._said(message)) for n, message in enumerate(messages)]
         rendered = self._render_text(rows, generate, hidden_tools, contents, variables)
         parts = contents.parse(rendered)
-        _refuse_hidden_calls(messages, parts)
         own: dict[int, list[int]] = {}
         for at, placed in enumerate(parts):
             if isinstance(placed.part, Content):
@@ -286,7 +306,9 @@ class ChatTemplate:
                 prompt = self._prompt_text(rows[:number], hidden_tools, contents, variables)
                 before = parts[at - 1].start if at else 0
                 start = min(parts[at].start, max(before, len(commonprefix([prompt, rendered]))))
-            turn = _Turn(start, parts[at].start, start, self._end(parts, own[number][-1]), message.weight != 0)
+            turn = _Turn(
+                start, parts[at].start, start, self._end(parts, own[number][-1]), message.weight != 0
+            )
             if self.reasoning != "trained":
                 turn.trained_from = _after_thinking(parts, turn)
             turns.append(turn)
@@ -298,8 +320,13 @@ class ChatTemplate:
         inside: the template writes no reasoning, so that it gets it inside the text.
         """
         text, reasoning = message.content, message.reasoning
-        if reasoning is None and message.role == "assistant" and "</think>" in self.jinja:
-            reasoning, text = split_reasoning(text)
+        if (
+            reasoning is None
+            and message.role == "assistant"
+            and "</think>" in text
+            and "</think>" in self.jinja
+        ):
+            reasoning, text = _cut_thinking(text, self._shows_reasoning)
         if reasoning is None or self.reasoning == "hidden":
             return text, None, False
         return text, reasoning, not self._shows_reasoning and "</think>" not in self.jinja
@@ -326,7 +353,9 @@ class ChatTemplate:
             return content.end
         found = list(self.tokenizer.special_pattern.finditer(following.part))
         ends = [match for match in found if self.tokenizer.guarded[match[0].strip()] in self._turn_ends]
-        ends = ends or [m for m in found if self.tokenizer.guarded[m[0].strip()] in self.tokenizer.special_ids]
+        ends = ends or [
+            m for m in found if self.tokenizer.guarded[m[0].strip()] in self.tokenizer.special_ids
+        ]
         return following.start + ends[0].end() if ends else content.end
 
     @cached_property
@@ -346,7 +375,11 @@ class ChatTemplate:
             return
         for before, after in zip(parts, parts[1:], strict=False):
             answers = isinstance(before.part, Content) and messages[before.part.message].role == "assistant"
-            if answers and isinstance(after.part, str) and (match := self.tokenizer.special_pattern.search(after.part)):
+            if (
+                answers
+                and isinstance(after.part, str)
+                and (match := self.tokenizer.special_pattern.search(after.part))
+            ):
                 yield self.tokenizer.guarded[match[0].strip()]
 
     # ------------------------------------------------------------------ parts -> runs -> ids
@@ -356,12 +389,16 @@ class ChatTemplate:
         messages: Sequence[Message],
         generate: bool,
         tools: Any,
-        kwargs: Mapping[str, Any] | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
         continue_final: bool = False,
     ) -> list[_Run]:
-        parts, turns = self._parts(messages, generate, tools, kwargs)
+        parts, turns = self._parts(messages, generate, tools, template_kwargs)
         if continue_final:
-            own = [at for at, p in enumerate(parts) if isinstance(p.part, Content) and p.part.message == len(messages) - 1]
+            own = [
+                at
+                for at, p in enumerate(parts)
+                if isinstance(p.part, Content) and p.part.message == len(messages) - 1
+            ]
             if not own:
                 raise DataError("the chat template does not show the last message, which is to be continued.")
             parts = parts[: own[-1] + 1]
@@ -440,6 +477,13 @@ def _cut(part: str, start: int, end: int, cuts: list[int], at: int) -> Iterator[
         start = border
 
 
+def _cut_thinking(text: str, shown: bool) -> tuple[str, str]:
+    """(reasoning, answer) as the templates of Qwen3 (`shown`) and of DeepSeek-R1 cut a content at </think>."""
+    pieces = text.split("</think>")
+    thought = pieces[0].rstrip("\n").split("<think>")[-1].lstrip("\n")
+    return thought, pieces[-1].lstrip("\n") if shown else pieces[-1]
+
+
 def _after_thinking(parts: list[Placed], turn: _Turn) -> int:
     """Where the answer of a turn begins: after its reasoning and the text of the template that ends it."""
     found = turn.start
@@ -466,16 +510,6 @@ def _checked(kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
             f"chat_template_kwargs holds {ours[0]!r}, which has a parameter of its own; leave it out there."
         )
     return dict(kwargs or {})
-
-
-def _refuse_hidden_calls(messages: Sequence[Message], parts: list[Placed]) -> None:
-    shown = {p.part.message for p in parts if isinstance(p.part, Content) and p.part.kind == "call"}
-    for number, message in enumerate(messages):
-        if message.tool_calls and number not in shown:
-            raise DataError(
-                f"the chat template shows no tool calls, and message {number + 1} has some; use a model whose "
-                "template knows tools, or leave tool_calls out."
-            )
 
 
 def _raise(message: str) -> None:

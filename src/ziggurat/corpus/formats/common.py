@@ -28,6 +28,7 @@ from ziggurat.records import (
     Prompt,
     Rating,
     Role,
+    completion_messages,
     split_reasoning,
 )
 
@@ -319,11 +320,7 @@ def await_answer(messages: list[Message]) -> list[Message]:
 def best_of(comparison: Comparison) -> list[Message]:
     """The conversation with the best completion, for using comparisons as demonstrations."""
     best = comparison.completions[comparison.ranks.index(min(comparison.ranks))]
-    return [*comparison.prompt, *as_messages(best)]
-
-
-def as_messages(completion: Completion) -> list[Message]:
-    return [Message(role="assistant", content=completion)] if isinstance(completion, str) else completion
+    return [*comparison.prompt, *completion_messages(best)]
 
 
 def as_completion(messages: list[Message]) -> Completion:

@@ -21,7 +21,6 @@ from ziggurat.corpus.formats.common import (
     Format,
     Unusable,
     as_completion,
-    as_messages,
     await_answer,
     comparison,
     demonstration,
@@ -36,7 +35,7 @@ from ziggurat.corpus.formats.common import (
 from ziggurat.corpus.formats.hh import transcript
 from ziggurat.corpus.formats.openai import is_messages, messages
 from ziggurat.corpus.rows import Row
-from ziggurat.records import Comparison, Demonstration, Message, Prompt, Rating
+from ziggurat.records import Comparison, Demonstration, Message, Prompt, Rating, completion_messages
 
 
 PROMPT, COMPLETION = ("prompt", "query"), ("completion", "response", "answer")
@@ -61,7 +60,9 @@ def _completion(value: Any) -> Completion:
 
 def _comparisons(row: Row, context: Context) -> Iterator[Comparison]:
     chosen, rejected = row["chosen"], row["rejected"]
-    if row.get("prompt") is None or (is_messages(chosen) and len(chosen) > 1 and chosen[0]["role"] != "assistant"):
+    if row.get("prompt") is None or (
+        is_messages(chosen) and len(chosen) > 1 and chosen[0]["role"] != "assistant"
+    ):
         chosen, rejected = messages(chosen), messages(rejected)
         shared = 0
         while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
@@ -79,7 +80,7 @@ def _ratings(row: Row, _: Context) -> Iterator[Rating]:
 
 
 def _demonstrations(row: Row, context: Context) -> Iterator[Demonstration]:
-    answer = as_messages(_completion(row[_name(row, COMPLETION) or "completion"]))
+    answer = completion_messages(_completion(row[_name(row, COMPLETION) or "completion"]))
     yield demonstration([*_prompt(row), *answer], context, row)
 
 
