@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (templates as their authors write them)
 """Model folders in the style of known families: a tokenizer with merges (" Yes" is one token) and their template."""
 
 from __future__ import annotations

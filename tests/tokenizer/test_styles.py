@@ -1,4 +1,4 @@
-"""Templates of known families, with tokenizers that have merges: prompts, trained tokens, stops, reasoning, begin tokens."""
+"""Templates of known families, with tokenizers that have merges: prompts, masks, stops, reasoning, begin tokens."""
 
 from __future__ import annotations
 

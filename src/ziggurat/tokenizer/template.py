@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from os.path import commonprefix
+from itertools import pairwise
 from typing import Any, Literal
 
 import jinja2
@@ -88,8 +88,9 @@ class _Turn:
 class ChatTemplate:
     """A tokenizer with the Jinja template of a chat model.
 
-    `template_kwargs` are further variables of the template (`enable_thinking`), which `render` may override. `reasoning` says
-    what becomes of the reasoning in messages. ModelFolderError for a template that is not valid Jinja.
+    `template_kwargs` are further variables of the template (`enable_thinking`), which `render` may override.
+    `reasoning` decides whether the reasoning in messages is trained. ModelFolderError for a template that is not valid
+    Jinja.
     """
 
     def __init__(
@@ -305,7 +306,7 @@ class ChatTemplate:
             if start is None:
                 prompt = self._prompt_text(rows[:number], hidden_tools, contents, variables)
                 before = parts[at - 1].start if at else 0
-                start = min(parts[at].start, max(before, len(commonprefix([prompt, rendered]))))
+                start = min(parts[at].start, max(before, _shared(prompt, rendered)))
             turn = _Turn(
                 start, parts[at].start, start, self._end(parts, own[number][-1]), message.weight != 0
             )
@@ -373,7 +374,7 @@ class ChatTemplate:
             parts = contents.parse(self._render_text(rows, False, None, contents))
         except DataError:
             return
-        for before, after in zip(parts, parts[1:], strict=False):
+        for before, after in pairwise(parts):
             answers = isinstance(before.part, Content) and messages[before.part.message].role == "assistant"
             if (
                 answers
@@ -498,6 +499,12 @@ def _after_thinking(parts: list[Placed], turn: _Turn) -> int:
             rest = placed.part[at + len("</think>") :]
             found = placed.end - len(rest.lstrip())
     return found
+
+
+def _shared(one: str, other: str) -> int:
+    """The number of characters with which both texts begin."""
+    short = min(len(one), len(other))
+    return next((at for at in range(short) if one[at] != other[at]), short)
 
 
 def _conversation(*turns: tuple[Any, str]) -> list[Message]:

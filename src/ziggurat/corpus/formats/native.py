@@ -9,8 +9,8 @@ from ziggurat.corpus.formats.common import (
     Context,
     Format,
     as_completion,
-    label_of,
     join_turns,
+    label_of,
     tools_of,
     with_system,
 )

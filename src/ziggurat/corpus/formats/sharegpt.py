@@ -1,7 +1,8 @@
 """ShareGPT: `{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}`
 
 With `tools` (JSON in a string) and turns `function_call` and `observation`; with `chosen` and `rejected` a
-comparison; with `label` or `kto_tag` a rating. A turn with `weight` 0, or `train` or `loss` false, is not trained. Source: the ShareGPT dumps, in the form that LLaMA-Factory documents.
+comparison; with `label` or `kto_tag` a rating. A turn with `weight` 0, or `train` or `loss` false, is not trained.
+Source: the ShareGPT dumps, in the form that LLaMA-Factory documents.
 """
 
 from __future__ import annotations

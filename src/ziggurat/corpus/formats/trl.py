@@ -6,8 +6,8 @@ unpaired preference  `{"prompt": "Sky?", "completion": "Blue.", "label": true}` 
 prompt-completion    `{"prompt": "Sky?", "completion": "Blue."}`
 prompt only          `{"prompt": "Sky?"}`
 
-`query` may stand for `prompt`, and `response` or `answer` for `completion`. The columns `system`, `tools` and, where the
-prompt is text, `context` are used.
+`query` may stand for `prompt`, and `response` or `answer` for `completion`. The columns `system`, `tools` and, where
+the prompt is text, `context` are used.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ from ziggurat.corpus.formats.hh import transcript
 from ziggurat.corpus.formats.openai import is_messages, messages
 from ziggurat.corpus.rows import Row
 from ziggurat.records import Comparison, Demonstration, Message, Prompt, Rating, completion_messages
-
 
 PROMPT, COMPLETION = ("prompt", "query"), ("completion", "response", "answer")
 
