@@ -342,7 +342,8 @@ class Tokenizer:
 
     def special_text(self, name: str) -> str | None:
         """The text of `eos_token`, `bos_token` ... as tokenizer_config.json names it (a string or an object)."""
-        return _content(self.config.get(name))
+        text: str | None = _content(self.config.get(name))
+        return text
 
     def added_token(self, id: int) -> AddedToken:
         return self._added[id]

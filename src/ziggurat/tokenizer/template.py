@@ -263,7 +263,8 @@ class ChatTemplate:
     def _shows_calls(self) -> bool:
         """Whether the template writes tool calls."""
         call = {"type": "function", "id": "call00001", "function": {"name": "\ue002", "arguments": {}}}
-        turns = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+        asked: dict[str, Any] = {"role": "user", "content": "u"}
+        turns = [asked, {"role": "assistant", "content": "", "tool_calls": [call]}]
         try:
             return "\ue002" in self._render_text(turns, False)
         except DataError:
