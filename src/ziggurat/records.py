@@ -2,18 +2,23 @@
 
 One record a line of JSON (`.jsonl`, also `.gz` and `.zst`) or one row of Parquet. Native files are strict: the first
 bad row is an error that names file, line, field and what was expected; with `skip_bad_rows` it is counted and kept
-aside. Files of other shapes are sniffed and imported by `corpus`, not here.
+aside. A field that resembles no field of the record is left out and counted; a misspelt field is an error. Files of
+other shapes are recognised and imported by `corpus`, not here.
 """
 
 from __future__ import annotations
 
+import difflib
 import gzip
 import io
 import json
 import os
+import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
@@ -23,16 +28,22 @@ from ziggurat.console import err
 from ziggurat.errors import DataError, did_you_mean
 from ziggurat.record_types import (
     MAX_COMPLETIONS,
+    MESSAGE_KEYS,
     MIN_COMPLETIONS,
     Comparison,
     Demonstration,
     Document,
     Message,
+    Origin,
+    Part,
     Prompt,
     Rating,
     Record,
     Role,
+    TextPart,
     check_ranks,
+    completion_messages,
+    split_reasoning,
 )
 
 __all__ = [
@@ -42,21 +53,62 @@ __all__ = [
     "Demonstration",
     "Document",
     "Message",
+    "Notes",
+    "Origin",
+    "Part",
     "Prompt",
     "Rating",
     "Record",
     "Reject",
     "Role",
+    "TextPart",
     "check_ranks",
+    "completion_messages",
+    "is_near",
+    "load_json",
     "open_text",
     "read_records",
+    "split_reasoning",
+    "without_surrogates",
     "write_records",
 ]
 
 PARQUET_SUFFIX = ".parquet"
 _JSON_COLUMNS = ("meta", "tools", "tool_calls", "sampling")  # free-form: JSON text in a Parquet cell
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_OTHERS = {
+    b"PAR1": "is a Parquet file; give it a name that ends in .parquet.",
+    b"PK\x03\x04": "is a zip archive; unpack it and name the files inside.",
+    b"BZh": "is compressed by bzip2, which is not read; unpack it first.",
+    b"\xfd7zXZ": "is compressed by xz, which is not read; unpack it first.",
+}
 
 R = TypeVar("R", bound=Record)
+
+
+@dataclass
+class Notes:
+    """What a reader left out, mended or did not use: each reason or field with its count."""
+
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Reasons for which a row gave no record."""
+    mended: Counter[str] = field(default_factory=Counter)
+    """Repairs after which a row gave a record."""
+    unused: Counter[str] = field(default_factory=Counter)
+    """Fields that hold a value and were not used, as `messages[].name`."""
+
+    def summary(self) -> str:
+        """`; 2 dropped: no answer by the assistant (2); fields not used: id (300)`, or nothing."""
+        text = ""
+        for verb, reasons in (("dropped", self.dropped), ("mended", self.mended)):
+            if reasons:
+                text += f"; {reasons.total():,} {verb}: {_counted(reasons)}"
+        return text + (f"; fields not used: {_counted(self.unused)}" if self.unused else "")
+
+
+def _counted(reasons: Counter[str]) -> str:
+    return ", ".join(f"{reason} ({count:,})" for reason, count in reasons.most_common())
 
 
 @dataclass(frozen=True)
@@ -69,15 +121,24 @@ class Reject:
 
 
 def read_records(
-    path: str | Path, kind: type[R], *, skip_bad_rows: bool = False, rejects: list[Reject] | None = None
+    path: str | Path,
+    kind: type[R],
+    *,
+    skip_bad_rows: bool = False,
+    rejects: list[Reject] | None = None,
+    notes: Notes | None = None,
 ) -> Iterator[R]:
-    """Yield the records of a native file; a bad row raises DataError, or goes to `rejects` with `skip_bad_rows`."""
+    """Yield the records of a native file; a bad row raises DataError, or goes to `rejects` with `skip_bad_rows`.
+
+    `notes` counts mended rows and fields that were not used.
+    """
     path = Path(path)
     aside: list[Reject] = [] if rejects is None else rejects
+    notes = Notes() if notes is None else notes
     before, count = len(aside), 0
     for line, row in _rows(path):
         try:
-            record = _parse(path, line, row, kind)
+            record = _parse(path, line, row, kind, notes)
         except DataError as error:
             if not skip_bad_rows:
                 raise
@@ -97,13 +158,18 @@ def read_records(
 
 
 def open_text(path: Path) -> IO[bytes]:
-    """The bytes of a file, decompressed by its suffix (.gz, .zst)."""
+    """The bytes of a file, decompressed by its suffix (.gz, .zst) or by its first bytes, whatever its name."""
     if path.is_dir():
         raise DataError("is a folder; name a file.", path=path)
     try:
-        if path.suffix == ".gz":
+        with open(path, "rb") as raw:
+            head = raw.read(6)
+        for magic, sentence in _OTHERS.items():
+            if head.startswith(magic) and path.suffix != PARQUET_SUFFIX:
+                raise DataError(sentence, path=path)
+        if path.suffix == ".gz" or head.startswith(_GZIP):
             return cast(IO[bytes], gzip.open(path, "rb"))
-        if path.suffix == ".zst":
+        if path.suffix == ".zst" or head.startswith(_ZSTD):
             import zstandard
 
             return io.BufferedReader(zstandard.open(path, "rb"))  # its own reader cannot be iterated
@@ -115,7 +181,7 @@ def open_text(path: Path) -> IO[bytes]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str | bytes | dict[str, Any]]]:
-    """(line or row number, raw row); JSON is parsed later so that a bad line can be set aside."""
+    """(line or row number, raw row); JSON is parsed later so that `skip_bad_rows` can leave a broken line out."""
     if path.suffix == PARQUET_SUFFIX:
         yield from _parquet_rows(path)
         return
@@ -167,48 +233,129 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _from_cells(value: Any) -> Any:
     """Undo `_to_cells`: JSON text in the free-form columns, absent struct fields."""
     if isinstance(value, dict):
+        mixed = (*_JSON_COLUMNS, "completions")
         return {
-            key: json.loads(item) if key in _JSON_COLUMNS and isinstance(item, str) else _from_cells(item)
+            key: _json_or_text(item) if key in mixed and isinstance(item, str) else _from_cells(item)
             for key, item in value.items()
             if item is not None
-        } | (
-            {"completions": json.loads(value["completions"])}
-            if isinstance(value.get("completions"), str)
-            else {}
-        )
+        }
     if isinstance(value, list):
         return [_from_cells(item) for item in value]
     return value
 
 
-def _parse(path: Path, line: int, row: str | bytes | dict[str, Any], kind: type[R]) -> R:
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def load_json(text: str, path: Path, line: int) -> Any:
+    """The value of a JSON text; DataError with the place for broken JSON."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        at = line if error.lineno == 1 else error.lineno
+        raise DataError(
+            f"broken JSON at column {error.colno} ({error.msg}); mend that line.", path=path, line=at
+        ) from error
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise DataError(f"broken JSON ({reason}); mend that line.", path=path, line=line) from error
+
+
+def without_surrogates(value: Any, notes: Notes) -> Any:
+    """The value with each half of a surrogate pair replaced by U+FFFD; rows with one are counted."""
+    replaced = _replaced(value)
+    if replaced != value:
+        notes.mended["half a surrogate pair (no character) replaced by U+FFFD"] += 1
+    return replaced
+
+
+def _replaced(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SURROGATES.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_replaced(key): _replaced(item) for key, item in value.items()}
+    return [_replaced(item) for item in value] if isinstance(value, list) else value
+
+
+@lru_cache(1024)
+def is_near(key: str, absent: frozenset[str]) -> bool:
+    """Whether a key looks like a misspelling of a field that is not there."""
+    return bool(difflib.get_close_matches(key, absent, n=1, cutoff=0.75))
+
+
+def _without_unknown(row: dict[str, Any], known: Iterable[str], prefix: str, notes: Notes) -> dict[str, Any]:
+    """The row without fields that resemble none of `known`; a field that looks misspelt stays, and is refused later.
+
+    >>> _without_unknown({"text": "a", "url": "b"}, ("text",), "", Notes())
+    {'text': 'a'}
+    """
+    absent = frozenset(known) - set(row)
+    kept = {}
+    for key, value in row.items():
+        if key in known or is_near(key, absent):
+            kept[key] = value
+        elif value is not None:
+            notes.unused[f"{prefix}{key}"] += 1
+    for name in ("messages", "prompt", "completion"):
+        if name in kept:
+            kept[name] = _messages_without_unknown(kept[name], f"{prefix}{name}", notes)
+    if isinstance(kept.get("completions"), list):
+        kept["completions"] = [
+            _messages_without_unknown(one, f"{prefix}completions[]", notes) for one in kept["completions"]
+        ]
+    return kept
+
+
+def _extras_in_meta(row: dict[str, Any]) -> dict[str, Any]:
+    """Further fields of a document belong to its `meta`, as they do in files of other formats."""
+    absent = frozenset(Document.model_fields) - set(row)
+    extras = {k: v for k, v in row.items() if k not in Document.model_fields and not is_near(k, absent)}
+    if not extras or not isinstance(row.get("meta", {}), dict):
+        return row
+    kept = {key: value for key, value in row.items() if key not in extras}
+    return {**kept, "meta": {**row.get("meta", {}), **extras}}
+
+
+def _messages_without_unknown(value: Any, prefix: str, notes: Notes) -> Any:
+    if not isinstance(value, list):
+        return value
+    return [
+        _without_unknown(turn, MESSAGE_KEYS, f"{prefix}[].", notes) if isinstance(turn, dict) else turn
+        for turn in value
+    ]
+
+
+def _parse(path: Path, line: int, row: str | bytes | dict[str, Any], kind: type[R], notes: Notes) -> R:
     value: Any = row
     if isinstance(row, bytes):
         try:
-            value = json.loads(row.decode("utf-8").rstrip("\r\n"))
+            text = row.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise DataError(
                 f"not UTF-8 text at byte {error.start + 1} of the line.", path=path, line=line
             ) from error
-        except ValueError as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-            column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-            raise DataError(
-                f"broken JSON{column} ({reason}); mend that line.", path=path, line=line
-            ) from error
+        value = load_json(text, path, line)
+        if "\\ud" in text or "\\uD" in text:
+            value = without_surrogates(value, notes)
     if not isinstance(value, dict):
         raise DataError(
             f"expected one {kind.__name__.lower()} as a JSON object, found {type(value).__name__}.",
             path=path,
             line=line,
         )
+    if kind is Document:
+        value = _extras_in_meta(value)
     try:
-        record = kind.model_validate(value)
+        record = kind.model_validate(_without_unknown(value, kind.model_fields, "", notes))
     except ValidationError as error:
         raise _row_error(path, line, kind, error) from error
     if isinstance(record, Comparison) and record.labeller is None:
         record.labeller = f"import:{path.name}"
-    return record
+    return record.at(Origin(path, line))
 
 
 def _row_error(path: Path, line: int, kind: type[Record], error: ValidationError) -> DataError:
@@ -218,9 +365,7 @@ def _row_error(path: Path, line: int, kind: type[Record], error: ValidationError
     for part in detail["loc"]:
         if isinstance(part, int):
             field += f"[{part}]"
-        elif (
-            not part[:1].isupper() and "[" not in part and part != "str"
-        ):  # else pydantic's tag of a union member
+        elif not part[:1].isupper() and "[" not in part and part != "str":  # else a tag of a union member
             field += f".{part}" if field else part
     message = detail["msg"].removeprefix("Value error, ").rstrip(".")
     if detail["type"] == "missing":
@@ -270,7 +415,7 @@ def _write_lines(temporary: Path, suffix: str, records: Iterable[Record]) -> int
 
 
 class _Plain:
-    """A context around a file that somebody else closes."""
+    """A context around a file that its owner closes."""
 
     def __init__(self, raw: IO[bytes]) -> None:
         self.write: Callable[[bytes], int] = raw.write

@@ -77,3 +77,17 @@ def test_scoring_leaves_the_model_in_training_mode(model: Transformer, tokenizer
 def test_no_text_is_a_sentence(model: Transformer, tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="no text to score"):
         bits_per_byte(model, tokenizer, ["", ""])
+
+
+def test_a_text_begins_as_the_source_begins_it(tmp_path: Path) -> None:
+    """LLaMA's begin token stands before the first token of a text; it was the end token."""
+    import torch
+    from tests.tokenizer.styles import STYLES, make
+
+    tokenizer = Tokenizer.load(make(tmp_path, STYLES["llama2"]))
+    small = Transformer(tiny_config(tokenizer.vocab_size))
+    ids = [tokenizer.bos_id, *tokenizer.encode("Yes Two")]
+    with torch.no_grad():
+        logits = small.logits(small.hidden(torch.tensor([ids[:-1]])))[0]
+    nll = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="sum")
+    assert score_texts(small, tokenizer, ["Yes Two"]).nll_nats == pytest.approx(float(nll), rel=1e-5)

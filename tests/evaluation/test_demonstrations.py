@@ -44,5 +44,5 @@ def test_one_wrong_token_spoils_its_turn_only(model: Transformer) -> None:
 def test_conversations_beyond_the_context_are_counted_not_cut(model: Transformer) -> None:
     talks = [Rendered([1, 2, 3], [False, True, True]), Rendered([1] * 40, [True] * 40)]
     assert score_demonstrations(model, talks).left_out == 1
-    with pytest.raises(DataError, match="none of the 1 demonstrations"):
+    with pytest.raises(DataError, match="all 1 demonstrations are longer"):
         score_demonstrations(model, talks[1:])

@@ -93,19 +93,18 @@ def show(
 
 
 def _conversations(record: Any) -> list[tuple[str, list[Message], Any]]:
-    """What there is to render of a record: one conversation, or one per completion."""
-    from ziggurat.corpus.formats.common import as_messages
-    from ziggurat.records import Comparison, Demonstration, Rating
+    """(title, messages, tools) of each conversation in a record: the completions of a comparison best first."""
+    from ziggurat.records import Comparison, Prompt, Rating
+    from ziggurat.tokenizer.rendering import conversations_of
 
-    if isinstance(record, Demonstration):
-        return [("", record.messages, record.tools)]
+    found = conversations_of(record)
     if isinstance(record, Comparison):
-        ranked = sorted(zip(record.ranks, record.completions, strict=True), key=lambda pair: pair[0])
-        return [(f"rank {rank}", [*record.prompt, *as_messages(given)], None) for rank, given in ranked]
+        ranked = sorted(zip(record.ranks, found, strict=True), key=lambda pair: pair[0])
+        return [(f"rank {rank}", *one) for rank, one in ranked]
+    title = "prompt" if isinstance(record, Prompt) else ""
     if isinstance(record, Rating):
         title = "liked" if record.label else "not liked"
-        return [(title, [*record.prompt, *as_messages(record.completion)], None)]
-    return [("prompt", record.prompt, (record.meta or {}).get("tools"))]
+    return [(title, *one) for one in found]
 
 
 def _template(model: str | None, text: str) -> ChatTemplate:
@@ -120,7 +119,7 @@ def _template(model: str | None, text: str) -> ChatTemplate:
         Tokenizer.load(folder if (folder / "tokenizer.json").is_file() else model_folder(model))
     )
     if template.is_plain:
-        err.print(f"{model} has no chat template of its own; it is written to as User: and Assistant:.")
+        err.print(f"{model} has no chat template; the conversation is written as User: and Assistant: lines.")
     return template
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ziggurat.cli import inputs, options
-from ziggurat.console import out, table
+from ziggurat.console import err, out, table
 from ziggurat.errors import UsageError
 
 
@@ -57,6 +57,7 @@ def measure(
     from ziggurat.model.hub import load_model
     from ziggurat.places import model_folder
     from ziggurat.tokenizer.bpe import Tokenizer
+    from ziggurat.tokenizer.rendering import render_all
     from ziggurat.tokenizer.template import ChatTemplate
 
     folder = model_folder(model)
@@ -65,17 +66,24 @@ def measure(
     loaded, tokenizer = load_model(folder), Tokenizer.load(folder)
     result: dict[str, Any] = {"model": str(folder), "data": documents.entries + talks.entries}
     if documents:
-        score = score_texts(
+        result["text"] = score_texts(
             loaded,
             tokenizer,
             [d.text for d in documents.records],
             context=context or None,
             stride=stride or None,
-        )
-        result["text"] = score.to_dict()
+        ).to_dict()
     if talks:
-        rendered = ChatTemplate(tokenizer).render_many(
-            [d.messages for d in talks.records], tools=[d.tools for d in talks.records]
+        given = len(talks.records)
+        usable = render_all(
+            ChatTemplate(tokenizer),
+            talks.records,
+            longest=loaded.config.context + 1,
+            skip=skip,
+            what="demonstration",
         )
-        result["demonstrations"] = score_demonstrations(loaded, rendered).to_dict()
+        if usable.left_out:
+            err.print(usable.left_out.summary(given))
+        score = score_demonstrations(loaded, usable.flat)
+        result["demonstrations"] = {**score.to_dict(), "left_out": given - len(usable.records)}
     return result

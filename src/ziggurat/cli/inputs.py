@@ -15,7 +15,7 @@ from ziggurat.errors import ConfigError, DataError, RunError, UsageError, did_yo
 from ziggurat.files import check_folder, sha256_file
 from ziggurat.lineage import data_entry
 from ziggurat.places import find_run, next_run_path, runs_home
-from ziggurat.records import Document, Record
+from ziggurat.records import Document, Notes, Record
 from ziggurat.settings import environment_sets, load_yaml, parse_sets
 
 R = TypeVar("R", bound=Record)
@@ -38,12 +38,14 @@ def documents(paths: Sequence[Path] | None, *, role: str = "data", skip: bool = 
 
     loaded: Loaded[Document] = Loaded()
     for file in _files(paths or []):
-        found = list(read_documents(file, skip_bad_rows=skip))
+        notes = Notes()
+        found = list(read_documents(file, skip_bad_rows=skip, notes=notes))
         loaded.records += found
         loaded.entries.append({**data_entry(file, len(found)), "role": role})
         characters = sum(len(d.text) for d in found)
         err.print(
             f"{file}: {len(found):,} document{'' if len(found) == 1 else 's'}, {characters:,} characters"
+            f"{notes.summary()}"
         )
     return loaded
 

@@ -18,7 +18,7 @@ from ziggurat.corpus.load import (
 )
 from ziggurat.corpus.sniff import sniff
 from ziggurat.errors import DataError
-from ziggurat.records import Record
+from ziggurat.records import Notes, Record
 
 LOADERS: dict[str, Callable[..., Imported[Any]]] = {
     "demonstrations": load_demonstrations,
@@ -59,21 +59,27 @@ def _check_records(path: Path, kind: str, skip_bad_rows: bool) -> dict[str, Any]
         "records": len(imported.records),
         "dropped": dict(imported.dropped),
         "mended": dict(imported.mended),
+        "unused": dict(imported.unused),
         "summary": imported.summary(),
     }
 
 
 def _check_documents(path: Path, skip_bad_rows: bool) -> dict[str, Any]:
     count = characters = 0
-    for document in read_documents(path, skip_bad_rows=skip_bad_rows):
+    notes = Notes()
+    for document in read_documents(path, skip_bad_rows=skip_bad_rows, notes=notes):
         count += 1
         characters += len(document.text)
     name = "folder" if path.is_dir() else sniff(path).name
     summary = f"{count:,} document{'' if count == 1 else 's'}, {characters:,} characters ({name})"
+    summary += notes.summary()
     return {
         "kind": "documents",
         "format": name,
         "records": count,
         "characters": characters,
+        "dropped": dict(notes.dropped),
+        "mended": dict(notes.mended),
+        "unused": dict(notes.unused),
         "summary": summary,
     }

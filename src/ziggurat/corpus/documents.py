@@ -1,8 +1,8 @@
 """Raw text for stage 1: any file or folder becomes documents.
 
 Rows (`.jsonl`, `.csv`, `.parquet`, ...) are read from their text column; `.txt` is one document, or several where
-lines `<|endoftext|>` part them; Markdown loses its front matter, HTML its tags; source code is text that knows its
-language; PDF needs the extra `documents`. Left out here: cleaning, filtering, deduplication.
+lines `<|endoftext|>` separate them; Markdown loses its front matter, HTML its tags; the language of source code goes to
+`meta`; PDF needs the package pypdf. Left out here: cleaning, filtering, deduplication.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ziggurat.corpus.html import html_text
 from ziggurat.corpus.rows import Row, kind_of, read_rows, read_text
 from ziggurat.corpus.sniff import ROW_KINDS, sniff
 from ziggurat.errors import DataError
-from ziggurat.records import Document, read_records
+from ziggurat.records import Document, Notes, Origin, Reject, read_records, without_surrogates
 
 SEPARATOR = "<|endoftext|>"  # between documents of one plain text file, as several public corpora have it
 MARKDOWN = (".md", ".markdown", ".mdx")
@@ -32,9 +32,13 @@ LANGUAGES = {
 
 
 def read_documents(
-    paths: str | Path | Iterable[str | Path], *, skip_bad_rows: bool = False
+    paths: str | Path | Iterable[str | Path], *, skip_bad_rows: bool = False, notes: Notes | None = None
 ) -> Iterator[Document]:
-    """Every document of files and folders, in the order given; folders in the order of their file names."""
+    """Every document of files and folders, in the order given; folders in the order of their file names.
+
+    `notes` counts the rows that were mended or left out, and the fields that were not used.
+    """
+    notes = Notes() if notes is None else notes
     several = [paths] if isinstance(paths, str | Path) else list(paths)
     if not several:
         raise DataError("no file of text was given; name at least one.")
@@ -45,7 +49,7 @@ def read_documents(
         if not files:
             raise DataError("the folder holds no file; name one that does.", path=path)
         for file in files:
-            yield from _documents(file, skip_bad_rows)
+            yield from _documents(file, skip_bad_rows, notes)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -55,13 +59,13 @@ def _files(folder: Path) -> Iterator[Path]:
             yield file
 
 
-def _documents(path: Path, skip_bad_rows: bool) -> Iterator[Document]:
+def _documents(path: Path, skip_bad_rows: bool, notes: Notes) -> Iterator[Document]:
     kind = kind_of(path)
     if kind in ROW_KINDS:
-        yield from _from_rows(path, skip_bad_rows)
+        yield from _from_rows(path, skip_bad_rows, notes)
         return
     if kind == ".pdf":
-        yield Document(text=_pdf_text(path), source=path.name)
+        yield Document(text=without_surrogates(_pdf_text(path), notes), source=path.name)
         return
     text = read_text(path)
     if "\0" in text:
@@ -83,11 +87,16 @@ def _documents(path: Path, skip_bad_rows: bool) -> Iterator[Document]:
         yield Document(text=text, source=path.name)
 
 
-def _from_rows(path: Path, skip_bad_rows: bool) -> Iterator[Document]:
+def _from_rows(path: Path, skip_bad_rows: bool, notes: Notes) -> Iterator[Document]:
     sniffed = sniff(path)
     if sniffed.native is Document:
-        for document in read_records(path, Document, skip_bad_rows=skip_bad_rows):
+        rejects: list[Reject] = []
+        for document in read_records(
+            path, Document, skip_bad_rows=skip_bad_rows, rejects=rejects, notes=notes
+        ):
             yield document if document.source else document.model_copy(update={"source": path.name})
+        if rejects:
+            notes.dropped["bad rows skipped"] += len(rejects)
         return
     if sniffed.text_column is None:
         raise DataError(
@@ -95,12 +104,14 @@ def _from_rows(path: Path, skip_bad_rows: bool) -> Iterator[Document]:
             f'rows with "text".',
             path=path,
         )
-    for line, row in read_rows(path):
+    for line, row in read_rows(path, notes):
         text = _joined(row.get(sniffed.text_column))
         if text is None and not skip_bad_rows:
             raise DataError("expected text here.", path=path, line=line, field=sniffed.text_column)
         if text and text.strip():
-            yield _document(row, sniffed.text_column, text, path)
+            yield _document(row, sniffed.text_column, text, path).at(Origin(path, line))
+        else:
+            notes.dropped["no text" if text is None else "an empty text"] += 1
 
 
 def _joined(value: Any) -> str | None:
@@ -139,7 +150,7 @@ def _pdf_text(path: Path) -> str:
     try:
         pypdf: Any = importlib.import_module("pypdf")
     except ImportError:
-        raise DataError('reading PDF needs an extra: pip install "ziggurat[documents]".', path=path) from None
+        raise DataError("reading PDF needs the package pypdf: pip install pypdf.", path=path) from None
     try:
         pages = [page.extract_text() for page in pypdf.PdfReader(path).pages]
     except Exception as error:  # pypdf raises many kinds

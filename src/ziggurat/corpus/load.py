@@ -1,12 +1,12 @@
-"""Files in, records out: the four doors through which data reaches the stages.
+"""Files in, records out: the four functions through which data reaches the stages.
 
     load_demonstrations("alpaca.json").records      load_comparisons("hh.jsonl.gz").records
     load_ratings("kto.json").records                load_prompts("questions.jsonl").records
 
-Native files are strict. Everything else is recognised (sniff.py) and imported (formats/); what an importer leaves out
-or mends is counted by reason, and `Imported.summary()` says it in one sentence. Where a file holds richer records
-than were asked for, the obvious part is taken, and said: the best completions of comparisons as demonstrations, the
-questions of anything as prompts.
+Native files are strict. Everything else is recognised (sniff.py) and imported (formats/). What a reader leaves out or
+mends is counted by reason, and the fields that it does not use are counted by name; `Imported.summary()` says it in one
+sentence. Where a file holds richer records than are needed, the obvious part is taken, and the summary says so: the
+best completions of comparisons as demonstrations, the questions of anything as prompts.
 """
 
 from __future__ import annotations
@@ -19,11 +19,23 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from ziggurat.corpus.formats.common import Context, Format, Unusable, as_messages, best_of
+from ziggurat.corpus.formats.common import Context, Format, Unusable, best_of
 from ziggurat.corpus.rows import Row, read_rows
 from ziggurat.corpus.sniff import Sniffed, sniff
+from ziggurat.corpus.track import Tracked, count_unused
 from ziggurat.errors import DataError
-from ziggurat.records import Comparison, Demonstration, Prompt, Rating, Record, Reject, read_records
+from ziggurat.records import (
+    Comparison,
+    Demonstration,
+    Notes,
+    Origin,
+    Prompt,
+    Rating,
+    Record,
+    Reject,
+    completion_messages,
+    read_records,
+)
 
 R = TypeVar("R", bound=Record)
 KINDS: dict[str, type[Record]] = {
@@ -40,18 +52,28 @@ class Imported(Generic[R]):
 
     records: list[R]
     format: str
-    dropped: Counter[str] = field(default_factory=Counter)  # reason -> rows that gave nothing
-    mended: Counter[str] = field(default_factory=Counter)  # reason -> rows repaired
+    notes: Notes = field(default_factory=Notes)
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Reasons for which a row gave no record, with their counts."""
+        return self.notes.dropped
+
+    @property
+    def mended(self) -> Counter[str]:
+        """Repairs after which a row gave a record, with their counts."""
+        return self.notes.mended
+
+    @property
+    def unused(self) -> Counter[str]:
+        """Fields that were not used, with the number of rows that have them."""
+        return self.notes.unused
 
     def summary(self) -> str:
         """`300 ratings (openai messages with a label); 2 dropped: no answer by the assistant (2)`"""
         kind = type(self.records[0]).__name__.lower() if self.records else "record"
         text = f"{len(self.records):,} {kind}{'' if len(self.records) == 1 else 's'} ({self.format})"
-        for verb, reasons in (("dropped", self.dropped), ("mended", self.mended)):
-            if reasons:
-                told = ", ".join(f"{reason} ({count:,})" for reason, count in reasons.most_common())
-                text += f"; {reasons.total():,} {verb}: {told}"
-        return text
+        return text + self.notes.summary()
 
 
 def load_demonstrations(path: str | Path, *, skip_bad_rows: bool = False) -> Imported[Demonstration]:
@@ -93,9 +115,13 @@ def _load(path: Path, accepted: tuple[str, ...], skip_bad_rows: bool) -> Importe
         )
     if sniffed.native is not None:
         rejects: list[Reject] = []
-        records = list(read_records(path, sniffed.native, skip_bad_rows=skip_bad_rows, rejects=rejects))
-        dropped = Counter({"bad rows skipped": len(rejects)}) if rejects else Counter[str]()
-        return Imported(records, sniffed.name, dropped)
+        notes = Notes()
+        records = list(
+            read_records(path, sniffed.native, skip_bad_rows=skip_bad_rows, rejects=rejects, notes=notes)
+        )
+        if rejects:
+            notes.dropped["bad rows skipped"] = len(rejects)
+        return Imported(records, sniffed.name, notes)
     assert sniffed.format is not None
     return _import(path, sniffed.format, wanted)
 
@@ -109,16 +135,18 @@ def gives(sniffed: Sniffed) -> list[str]:
 
 def _import(path: Path, format: Format, wanted: str) -> Imported[Record]:
     make: Callable[[Row, Context], Iterator[Record]] = getattr(format, wanted)
-    context = Context(path)
-    rows = read_rows(path)
+    context = Context(path=path)
+    rows = read_rows(path, context)
     records: list[Record] = []
-    for line, row in format.gather(rows) if format.gather else rows:
+    for line, row in format.gather(rows, context.dropped) if format.gather else rows:
         context.line = line
         if format.gather is None and not format.recognises(row):
             context.dropped[f"not a row of {format.name}"] += 1
             continue
+        tracked = Tracked(row)
         try:
-            records.extend(make(row, context))
+            records.extend(record.at(Origin(path, line)) for record in make(tracked, context))
+            count_unused(tracked, context.unused)
         except Unusable as reason:
             context.dropped[str(reason)] += 1
         except ValidationError as error:
@@ -126,12 +154,12 @@ def _import(path: Path, format: Format, wanted: str) -> Imported[Record]:
             context.dropped[
                 f"unexpected {'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}"
             ] += 1
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             context.dropped[f"a row of unexpected shape ({type(error).__name__}: {error})"] += 1
     if not records:
         reasons = ", ".join(f"{reason} ({count:,})" for reason, count in context.dropped.most_common(3))
         raise DataError(f"no row of this file ({format.name}) is usable: {reasons or 'no rows'}.", path=path)
-    return Imported(records, format.name, context.dropped, context.mended)
+    return Imported(records, format.name, context)
 
 
 # ---------------------------------------------------------------------- taking the obvious part
@@ -150,33 +178,34 @@ def _converted(
         if made is None:
             dropped[f"a {type(record).__name__.lower()} that gives no {kind.__name__.lower()}"] += 1
         else:
-            records.append(made[0])
+            records.append(made[0].at(record.origin))
             mended[made[1]] += 1
-    return Imported(records, imported.format, dropped, mended)
+    return Imported(records, imported.format, imported.notes)
 
 
 def _as_demonstration(record: Record) -> tuple[Demonstration, str] | None:
     if isinstance(record, Comparison):
         return Demonstration(
-            messages=best_of(record), source=record.source
+            messages=best_of(record), source=record.source, tools=record.tools
         ), "the best completion taken as the answer"
     if isinstance(record, Rating) and record.label:
-        messages = [*record.prompt, *as_messages(record.completion)]
-        return Demonstration(messages=messages), "a liked completion taken as the answer"
+        messages = [*record.prompt, *completion_messages(record.completion)]
+        return Demonstration(messages=messages, tools=record.tools), "a liked completion taken as the answer"
     return None
 
 
 def _as_prompt(record: Record) -> tuple[Prompt, str] | None:
     if isinstance(record, Comparison | Rating):
-        return Prompt(prompt=record.prompt), "the prompt taken alone"
+        return Prompt(prompt=record.prompt, tools=record.tools), "the prompt taken alone"
     assert isinstance(record, Demonstration)
     messages = list(record.messages)
     while messages and messages[-1].role == "assistant":
         messages.pop()
     if not messages or messages[-1].role == "system":
         return None
-    meta = {"tools": record.tools} if record.tools else None
-    return Prompt(prompt=messages, meta=meta), "the conversation up to its last question taken as the prompt"
+    return Prompt(
+        prompt=messages, tools=record.tools
+    ), "the conversation up to its last question taken as the prompt"
 
 
 def _unique(prompts: Imported[Prompt]) -> Imported[Prompt]:
@@ -189,4 +218,4 @@ def _unique(prompts: Imported[Prompt]) -> Imported[Prompt]:
         else:
             seen.add(key)
             kept.append(prompt)
-    return Imported(kept, prompts.format, prompts.dropped, prompts.mended)
+    return Imported(kept, prompts.format, prompts.notes)

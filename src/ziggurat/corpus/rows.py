@@ -2,6 +2,7 @@
 
 Yields (line, row): the line in a JSON Lines or CSV file, the number of the row in an array or Parquet. Rows are
 dictionaries, not yet records; formats/ makes records of them. Broken JSON is an error here, never skipped silently.
+A cell of NaN (pandas writes them for missing values) is a missing value.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from typing import Any
 import zstandard
 
 from ziggurat.errors import DataError
-from ziggurat.records import open_text
+from ziggurat.records import Notes, load_json, open_text, without_surrogates
 
 Row = dict[str, Any]
 TEXT_SUFFIXES = (".gz", ".zst")
-_BIGGEST_CELL = 1 << 30  # csv refuses cells above 128 KiB unless told otherwise
+_BIGGEST_CELL = 1 << 30  # csv refuses cells above 128 KiB by default
 
 
 def kind_of(path: Path) -> str:
@@ -32,25 +32,42 @@ def kind_of(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Every row of a file; an empty file is an error."""
+def read_rows(path: Path, notes: Notes | None = None) -> Iterator[tuple[int, Row]]:
+    """Every row of a file; an empty file is an error. `notes` counts the rows that were mended."""
+    notes = Notes() if notes is None else notes
     kind = kind_of(path)
     if kind == ".parquet":
         rows = _parquet(path)
     elif kind in (".csv", ".tsv"):
         rows = _csv(path, "\t" if kind == ".tsv" else ",")
-    elif kind == ".json":
-        rows = _array(path)
+    elif kind == ".json" or is_array(path):
+        rows = _array(path, notes)
     else:
-        rows = _lines(path)
+        rows = _lines(path, notes)
     count = 0
     for line, row in rows:
         if not isinstance(row, dict):
             raise DataError(f"expected a JSON object, found {type(row).__name__}.", path=path, line=line)
         count += 1
-        yield line, row
+        yield line, without_nan(row)
     if not count:
         raise DataError("the file is empty; expected at least one record.", path=path)
+
+
+def is_array(path: Path) -> bool:
+    """Whether a file of JSON begins with `[`: one array, whatever its name says."""
+    try:
+        with open_text(path) as file:
+            return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+    except (EOFError, gzip.BadGzipFile, zstandard.ZstdError) as error:
+        raise _torn(path, error) from None
+
+
+def without_nan(value: Any) -> Any:
+    """The value without the fields that are NaN."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items() if item == item}
+    return [without_nan(item) for item in value] if isinstance(value, list) else value
 
 
 def read_text(path: Path) -> str:
@@ -67,34 +84,32 @@ def read_text(path: Path) -> str:
         raise DataError("not UTF-8 text; save the file as UTF-8.", path=path, line=line) from None
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+def _lines(path: Path, notes: Notes) -> Iterator[tuple[int, Any]]:
     with open_text(path) as file:
         number = 0
         try:
             # bytes part at \n only: U+2028 may stand inside a JSON string
             for number, raw in enumerate(file, 1):
                 if raw.strip():
-                    text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                    yield number, json.loads(text.rstrip("\r\n"))
+                    text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                    yield number, _mended(load_json(text, path, number), text, notes)
         except UnicodeDecodeError:
             raise DataError("not UTF-8 text; save the file as UTF-8.", path=path, line=number) from None
-        except ValueError as error:
-            raise _broken(path, number, error) from None
         except (EOFError, gzip.BadGzipFile, zstandard.ZstdError) as error:
             raise _torn(path, error) from None
 
 
-def _array(path: Path) -> Iterator[tuple[int, Any]]:
+def _array(path: Path, notes: Notes) -> Iterator[tuple[int, Any]]:
     text = read_text(path)
     if not text.strip():
         return
     try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data":  # one object a line, whatever the name says
-            yield from _lines(path)
+        found = load_json(text, path, 1)
+    except DataError as error:
+        if "Extra data" in error.reason:  # one object a line, whatever the name says
+            yield from _lines(path, notes)
             return
-        raise _broken(path, error.lineno, error) from None
+        raise
     if isinstance(found, dict):  # {"data": [...]}: the one list of objects inside, else a single record
         lists = [
             value
@@ -105,17 +120,17 @@ def _array(path: Path) -> Iterator[tuple[int, Any]]:
         found = lists[0] if len(lists) == 1 and not is_record else [found]
     if not isinstance(found, list):
         raise DataError(f"expected a list of records, found {type(found).__name__}.", path=path)
-    yield from enumerate(found, 1)
+    for number, row in enumerate(found, 1):
+        yield number, _mended(row, text, notes)
+
+
+def _mended(row: Any, text: str, notes: Notes) -> Any:
+    """The row without halves of surrogate pairs; only an escape in the JSON text can bring one."""
+    return without_surrogates(row, notes) if "\\ud" in text or "\\uD" in text else row
 
 
 def _torn(path: Path, error: Exception) -> DataError:
     return DataError(f"the compressed data is broken ({error}); copy the file again.", path=path)
-
-
-def _broken(path: Path, line: int, error: ValueError) -> DataError:
-    column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-    reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-    return DataError(f"broken JSON{column} ({reason}); mend that line.", path=path, line=line)
 
 
 def _csv(path: Path, delimiter: str) -> Iterator[tuple[int, Row]]:

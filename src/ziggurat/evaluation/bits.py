@@ -2,7 +2,8 @@
 
     bits per byte = Σ -log2 p(token | what stands before it in its window) / bytes of the text in UTF-8
 
-Every token is scored exactly once, the first given only `<|endoftext|>`. A text longer than the context is cut
+Every token is scored exactly once, the first given only the token before a text (`Tokenizer.text_start_id`:
+`<|endoftext|>`, or the begin token of LLaMA). A text longer than the context is cut
 into windows; with context 6 and stride 3 (`.` is context only, digits are scored):
 
     window 1   0 1 2 3 4 5
@@ -115,7 +116,7 @@ def read_texts(
     stride: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> tuple[TextScore, NDArray[np.int64]]:
-    """The score, and for each scored token the one that the model held for likeliest (in the same order each time)."""
+    """The score, and for each scored token the model's most probable one (in the same order each time)."""
     kept = [text for text in texts if text]
     if not kept:
         raise DataError("there is no text to score: give a file with at least one non-empty document")
@@ -124,7 +125,7 @@ def read_texts(
     cut = [
         window
         for ids in tokenizer.encode_batch(kept)
-        for window in windows([tokenizer.endoftext_id, *ids], context, stride)
+        for window in windows([tokenizer.text_start_id, *ids], context, stride)
     ]
     read = [_read_batch(model, batch) for batch in _by_length(cut, batch_tokens)]
     score = TextScore(

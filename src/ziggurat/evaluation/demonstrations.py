@@ -33,7 +33,7 @@ class DemonstrationScore:
     tokens: int
     turns: int
     left_out: int
-    """Conversations longer than the context."""
+    """Conversations longer than the context or without a trained answer."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -42,12 +42,21 @@ class DemonstrationScore:
 def score_demonstrations(
     model: Transformer, rendered: Sequence[Rendered], *, batch_tokens: int = BATCH_TOKENS
 ) -> DemonstrationScore:
-    """Score rendered conversations; those longer than the context are left out and counted."""
-    fitting = [r for r in rendered if 2 <= len(r.ids) <= model.config.context + 1 and any(r.mask[1:])]
+    """Score rendered conversations; those longer than the context or without a trained answer are counted.
+
+    DataError where none is left.
+    """
+    short = [r for r in rendered if len(r.ids) <= model.config.context + 1]
+    fitting = [r for r in short if any(r.mask[1:])]
+    if not short:
+        raise DataError(
+            f"all {len(rendered):,} demonstrations are longer than the context of {model.config.context:,} tokens; "
+            "give shorter ones or a model with a longer context."
+        )
     if not fitting:
         raise DataError(
-            f"none of the {len(rendered)} demonstrations has a trained answer within the context of "
-            f"{model.config.context} tokens: give shorter ones or a model with a longer context"
+            f"none of the {len(short):,} demonstrations has an answer to score: every assistant message has weight 0; "
+            "leave the weight out where an answer should count."
         )
     nll, right, tokens, exact, turns = 0.0, 0, 0, 0, 0
     for batch in _by_length(fitting, batch_tokens):

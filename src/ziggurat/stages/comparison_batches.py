@@ -59,12 +59,16 @@ def conversation(prompt: Sequence[Message], completion: str | Sequence[Message])
 
 
 def render_scored(
-    conversations: Sequence[Sequence[Message]], template: ChatTemplate, context: int, what: str
+    conversations: Sequence[Sequence[Message]],
+    template: ChatTemplate,
+    context: int,
+    what: str,
+    tools: Sequence[Sequence[dict[str, Any]] | None] | None = None,
 ) -> list[list[int]]:
     """Ids up to and with the token that ends the last assistant message: the place where rewards are read."""
     rows = []
     for number, (messages, rendered) in enumerate(
-        zip(conversations, template.render_many(conversations), strict=True), start=1
+        zip(conversations, template.render_many(conversations, tools=tools), strict=True), start=1
     ):
         trained = [i for i, flag in enumerate(rendered.mask) if flag]
         if not trained:
@@ -85,7 +89,8 @@ def render_comparisons(
 ) -> list[Ranked]:
     """Every comparison as ids; one that does not fit is named."""
     every = [[conversation(c.prompt, completion) for completion in c.completions] for c in comparisons]
-    rows = iter(render_scored([one for k in every for one in k], template, context, "completion"))
+    tools = [c.tools for c in comparisons for _ in c.completions]
+    rows = iter(render_scored([one for k in every for one in k], template, context, "completion", tools))
     return [Ranked([next(rows) for _ in c.completions], list(c.ranks)) for c in comparisons]
 
 

@@ -223,7 +223,7 @@ def prepare(
         _refuse_weak(find_run(str(reward_model)), config.doctor)
     template = ChatTemplate(tokenizer)
     context = load_config(folder).context
-    ids = render_prompts([one.prompt for one in prompts], template, context)
+    ids = render_prompts([one.prompt for one in prompts], template, context, [one.tools for one in prompts])
     rows = _ptx_rows(config, tokenizer, ptx_documents, context)
     passes = config.steps * config.rollouts_per_step / len(ids)
     updates = config.epochs * min(config.minibatches, config.rollouts_per_step)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,12 +87,16 @@ class Microbatch:
 
 
 def render_prompts(
-    prompts: Sequence[Sequence[Message]], template: ChatTemplate, context: int
+    prompts: Sequence[Sequence[Message]],
+    template: ChatTemplate,
+    context: int,
+    tools: Sequence[Sequence[dict[str, Any]] | None] | None = None,
 ) -> list[list[int]]:
     """Prompt ids up to where the assistant speaks; each must leave room for at least one token."""
     rendered = []
-    for number, messages in enumerate(prompts, start=1):
-        ids = template.render(messages, add_generation_prompt=True).ids
+    given = tools if tools is not None else [None] * len(prompts)
+    for number, (messages, these) in enumerate(zip(prompts, given, strict=True), start=1):
+        ids = template.render(messages, add_generation_prompt=True, tools=these).ids
         if len(ids) >= context:
             raise ContextError(
                 f"prompt {number} has {len(ids):,} tokens, the model's context is {context:,}; shorten or drop it"

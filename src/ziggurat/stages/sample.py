@@ -87,7 +87,12 @@ def sample_from(
     if params.n != 1:
         raise UsageError(f"n is {params.n}; say with k how many completions each prompt gets.")
     params = dataclasses.replace(params, stop_ids=params.stop_ids | template.stop_ids)
-    rendered = [r.ids for r in template.render_many([p.prompt for p in prompts], add_generation_prompt=True)]
+    rendered = [
+        r.ids
+        for r in template.render_many(
+            [p.prompt for p in prompts], add_generation_prompt=True, tools=[p.tools for p in prompts]
+        )
+    ]
     drawn = k - 1 if greedy else k
     columns: list[list[Any]] = []
     if greedy:
@@ -131,6 +136,7 @@ def write_to_rank(path: Path, sampled: Sequence[Sampled], *, policy: str, params
         if len(completions) < 2:
             continue
         prompt = [m.to_json() for m in item.prompt.prompt]
+        tools = {"tools": item.prompt.tools} if item.prompt.tools else {}
         key = json.dumps([prompt, completions, policy], ensure_ascii=False, sort_keys=True)
         row: dict[str, Any] = {
             "id": hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16],
@@ -138,6 +144,7 @@ def write_to_rank(path: Path, sampled: Sequence[Sampled], *, policy: str, params
             "completions": completions,
             "policy": policy,
             "sampling": sampling,
+            **tools,
         }
         lines.append(json.dumps(row, ensure_ascii=False))
     if len(lines) < len(sampled):

@@ -109,7 +109,8 @@ def prepare(
     model_config, tokenizer = load_config(folder), Tokenizer.load(folder)
     template = ChatTemplate(tokenizer)
     if template.is_plain:
-        err.print(f"{folder} brings no chat template: conversations are written as User:/Assistant: lines.")
+        err.print(f"{folder} has no chat template; conversations are written as User: and Assistant: lines.")
+        template.adopt()
     learn, held = demonstrations, held_out
     if held is None:
         learn, held = split_demonstrations(demonstrations, config.held_out_share)
@@ -145,6 +146,11 @@ def prepare(
 def _fitting(rendered: Sequence[Rendered], T: int, context: int) -> list[Rendered]:
     """The conversations that fit a row and train something; the others are told, or refused if they are all."""
     fitting = [r for r in rendered if len(r.ids) - 1 <= T and any(r.mask[1:])]
+    if not any(any(r.mask[1:]) for r in rendered):
+        raise DataError(
+            f"none of the {len(rendered):,} demonstrations has an answer to train on: every assistant message has "
+            "weight 0; leave the weight out where an answer should be trained."
+        )
     if not fitting:
         raise DataError(
             f"none of the {len(rendered):,} demonstrations fits a row of {T} tokens; give shorter conversations, "
@@ -203,8 +209,10 @@ def _derived(
 
 
 def render(template: ChatTemplate, demonstrations: Sequence[Demonstration]) -> list[Rendered]:
-    """Every conversation as ids and mask, encoded in one batch."""
-    return template.render_many([d.messages for d in demonstrations], tools=[d.tools for d in demonstrations])
+    """Every conversation as ids and mask; DataError names file and line of one that the template refuses."""
+    from ziggurat.tokenizer.rendering import render_all
+
+    return render_all(template, demonstrations, need_trained=False, what="demonstration").flat
 
 
 def row_tokens(wanted: int, rendered: Sequence[Rendered], model_config: ModelConfig) -> int:

@@ -3,8 +3,8 @@
 Byte-level BPE by the `tokenizers` library, with the splitting pattern of Qwen2 (single digits, good for Chinese,
 known to llama.cpp) and no normalizer: every text round-trips and there is no unknown token.
 
-One promise shapes this file: **text never becomes a special token**. `encode` runs on a twin of the tokenizer from
-which the special tokens were taken out, so `<|assistant|>` typed by a user is just those characters. Special tokens
+One promise shapes this file: **text never becomes a special token**. `encode` runs on a copy of the tokenizer without
+its special tokens, so `<|assistant|>` typed by a user is ordinary characters. Special tokens
 enter through the chat template (template.py), through `endoftext_id` in packing, and through
 `encode_with_specials`, which only the raw endpoints call.
 
@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tokenizers as hf
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
@@ -45,6 +45,10 @@ _END_OF_TURN = ("<|end|>", "<|im_end|>", "<|eot_id|>", "<|eot|>", "<end_of_turn>
 # others, such as runs of spaces in code models, are ordinary text.
 _MARKER = re.compile(r"\s*[<\[|].*[>\]|]\s*", re.DOTALL)
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_SPECIAL_NAMES = ("bos_token", "eos_token", "pad_token", "unk_token")
+
+Before = Literal["nothing", "special", "text"]
+"""What a piece of text follows: it decides whether SentencePiece vocabularies put a space before it."""
 
 
 class Tokenizer:
@@ -146,12 +150,14 @@ class Tokenizer:
             raise ModelFolderError(
                 f"{path} is not a tokenizer that can be read ({error}); fetch or write the file again."
             ) from None
-        config = _read_json(path.parent / "tokenizer_config.json")
+        named = _read_json(path.parent / "special_tokens_map.json")
+        config = {name: _content(named[name]) for name in _SPECIAL_NAMES if named.get(name)}
+        config |= _read_json(path.parent / "tokenizer_config.json")
         jinja = path.parent / "chat_template.jinja"
         template = jinja.read_text(encoding="utf-8") if jinja.is_file() else config.get("chat_template")
         if isinstance(template, list):  # several named templates: [{"name": "default", "template": ...}, ...]
-            named = {entry["name"]: entry["template"] for entry in template}
-            template = named.get("default") or next(iter(named.values()), None)
+            by_name = {entry["name"]: entry["template"] for entry in template}
+            template = by_name.get("default") or next(iter(by_name.values()), None)
         return cls(full, config, template)
 
     def save(self, folder: Path) -> None:
@@ -189,13 +195,64 @@ class Tokenizer:
                 self._refuse_unknown(text, row)
         return ids
 
-    def encode_with_offsets(self, text: str) -> tuple[list[int], list[int]]:
-        """`encode`, and for each token the character at which it begins."""
-        encoding = self._plain.encode(self._escape(_clean(text)), add_special_tokens=False)
-        return self._replaced(encoding.ids), [start for start, _ in encoding.offsets]
+    def encode_pieces(self, pieces: Sequence[tuple[str, Before]]) -> list[list[int]]:
+        """The ids of texts, each as it is encoded after what it follows."""
+        anchors = [self._anchor(before) for _, before in pieces]
+        ids = self.encode_batch([anchor + text for anchor, (text, _) in zip(anchors, pieces, strict=True)])
+        return [
+            self._after(anchor, row, text) if anchor else row
+            for anchor, row, (text, _) in zip(anchors, ids, pieces, strict=True)
+        ]
+
+    def encode_with_spans(
+        self, text: str, before: Before = "nothing"
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """`encode`, and for each token the characters from which and up to which it reaches."""
+        anchor = self._anchor(before)
+        encoding = self._plain.encode(self._escape(_clean(anchor + text)), add_special_tokens=False)
+        ids, spans = self._replaced(encoding.ids), list(encoding.offsets)
+        first = self.encode(anchor) if anchor else []
+        if ids[: len(first)] != first:
+            return self.encode_with_spans(text)
+        gone = len(anchor)
+        return ids[len(first) :], [(max(0, a - gone), b - gone) for a, b in spans[len(first) :]]
+
+    def _after(self, anchor: str, ids: list[int], text: str) -> list[int]:
+        first = self.encode(anchor)
+        return ids[len(first) :] if ids[: len(first)] == first else self.encode(text)
+
+    def _anchor(self, before: Before) -> str:
+        """A text to encode before a piece, and to take away again, so that the piece gets no space of its own."""
+        if before == "nothing" or self.is_own or not self._text_anchor:
+            return ""
+        return self._text_anchor if before == "text" or not self._spaces_after_special else ""
+
+    @cached_property
+    def _text_anchor(self) -> str:
+        """ "" where the beginning of a text is encoded like its middle, as byte-level vocabularies do."""
+        first = self.encode("\n")
+        return "" if self.encode("\na") == [*first, *self.encode("a")] else "\n"
+
+    @cached_property
+    def _spaces_after_special(self) -> bool:
+        """Whether text after a special token begins like text after nothing (Metaspace's "always", not "first")."""
+        for name, id in self.guarded.items():
+            return bool(self.encode_with_specials(f"{name}a") == [id, *self.encode("a")])
+        return True
+
+    @cached_property
+    def special_pattern(self) -> re.Pattern[str]:
+        """Finds special tokens in trusted text, with the spaces that some of them swallow."""
+        parts = []
+        for name in sorted(self.guarded, key=len, reverse=True):
+            token = self.added_token(self.guarded[name])
+            parts.append(
+                (r"\s*" if token.lstrip else "") + re.escape(name) + (r"\s*" if token.rstrip else "")
+            )
+        return re.compile("|".join(parts)) if parts else re.compile(r"(?!)")
 
     def _replaced(self, ids: list[int]) -> list[int]:
-        """Added tokens that are ordinary text (runs of spaces) may have other ids in the blind twin."""
+        """Added tokens that are ordinary text (runs of spaces) may have other ids in the copy without specials."""
         return [self._moved.get(id, id) for id in ids] if self._moved else ids
 
     def encode_with_specials(self, text: str) -> list[int]:
@@ -210,7 +267,7 @@ class Tokenizer:
         return text
 
     def token_bytes(self, id: int) -> bytes:
-        """The bytes one token stands for (a special token: its name); joined, they are the UTF-8 of the text."""
+        """The bytes of one token (a special token: its name); joined, they are the UTF-8 of the text."""
         return self._bytes[id]
 
     def piece(self, id: int) -> str:
@@ -248,6 +305,26 @@ class Tokenizer:
         return found
 
     @cached_property
+    def bos_id(self) -> int | None:
+        """The token that begins a text, where the tokenizer names one."""
+        return self._configured("bos_token")
+
+    @cached_property
+    def adds_bos(self) -> bool:
+        """Whether the tokenizer's own encoding of raw text begins with `bos_id` (LLaMA; not GPT-2 or Qwen).
+
+        As in transformers 5, the post-processor of tokenizer.json alone decides.
+        """
+        return self.bos_id is not None and self._full.encode("", add_special_tokens=True).ids[:1] == [
+            self.bos_id
+        ]
+
+    @property
+    def text_start_id(self) -> int:
+        """The token before a raw text: `bos_id` where the tokenizer adds it, else the end of the document before."""
+        return self.bos_id if self.adds_bos and self.bos_id is not None else self.endoftext_id
+
+    @cached_property
     def pad_id(self) -> int:
         found = self.id_of("<|pad|>")
         found = found if found is not None else self._configured("pad_token")
@@ -265,8 +342,8 @@ class Tokenizer:
 
     def special_text(self, name: str) -> str | None:
         """The text of `eos_token`, `bos_token` ... as tokenizer_config.json names it (a string or an object)."""
-        value = self.config.get(name)
-        return value.get("content") if isinstance(value, dict) else value
+        text: str | None = _content(self.config.get(name))
+        return text
 
     def added_token(self, id: int) -> AddedToken:
         return self._added[id]
@@ -297,6 +374,11 @@ class Tokenizer:
 def _clean(text: str) -> str:
     """Half a surrogate pair, which JSON can carry and UTF-8 cannot, becomes U+FFFD."""
     return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+
+
+def _content(token: Any) -> Any:
+    """The text of a special token, which a configuration writes as a string or as an object."""
+    return token.get("content") if isinstance(token, dict) else token
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Contents hidden behind placeholders while a chat template runs, and found again in what it rendered.
+"""Contents hidden behind placeholders while a chat template runs, and found again in the rendered text.
 
-Every text that people or models wrote goes in as two private-use characters around a number, so whatever the template
-does around it, its words are known apart from the template's own. `tojson` reveals what it writes, so that JSON is
-escaped rightly, and hides the result in turn.
+Every text that people or models wrote goes into the template as two private-use characters around a number, so that
+its words stay apart from the words of the template. White space at its ends stays outside the placeholder: templates
+may trim it. `tojson` reveals what it writes, so that JSON is escaped rightly, and hides the result in turn.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
 
@@ -19,61 +19,77 @@ from ziggurat.records import Message
 _OPEN, _CLOSE = "\ue000", "\ue001"  # private-use characters: around the number of a placeholder
 CONTENTS = "_contents"  # the template variable that holds the Contents of this rendering
 _PLACEHOLDER = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
+TOOLS = -1  # in place of a message's number: text from the tools or the template's variables
+
+Kind = Literal["content", "reasoning", "call", "other"]
 
 
 @dataclass(slots=True)
 class Content:
     text: str
-    message: int  # which message it came from; -1: the tools
+    message: int
+    """The number of the message that it came from, or TOOLS."""
+    kind: Kind = "content"
+
+
+@dataclass(slots=True)
+class Placed:
+    """A part of the rendered text, from `start` to `end`: text of the template, or the placeholder of a content."""
+
+    start: int
+    end: int
+    part: str | Content
 
 
 class Contents:
     """Hides contents behind placeholders and finds them again in the rendered text."""
 
-    def __init__(self, special: re.Pattern[str], *, trim: bool):
+    def __init__(self, special: re.Pattern[str]):
         self.special = special
-        self.trim = trim
         self.contents: list[Content] = []
 
-    def hide(self, number: int, message: Message) -> dict[str, Any]:
-        row = message.model_dump(exclude_none=True, exclude={"weight"})
-        content = row.get("content")
-        if isinstance(content, list):  # parts, as the OpenAI API has them
-            content = "".join(part.get("text", "") for part in content)
-        if content:
-            row["content"] = self._new(content.strip() if self.trim else content, number)
-        elif "tool_calls" in row:
-            row["content"] = ""
-        else:
-            row["content"] = self._new("", number)
-        if row.get("tool_calls"):
-            row["tool_calls"] = self._deep(row["tool_calls"], number)
-        if row.get("name"):
-            row["name"] = self._new(row["name"], number)
-        if "tool_call_id" in row:
-            row["tool_call_id"] = self._key(row["tool_call_id"], number)
+    def hide(
+        self, number: int, message: Message, text: str, reasoning: str | None, inside: bool
+    ) -> dict[str, Any]:
+        """The message as the template sees it; `text` and `reasoning` take the place of its own.
+
+        `inside`: the reasoning goes into the content, between <think> tags.
+        """
+        row: dict[str, Any] = {"role": message.role}
+        row["content"] = "" if message.tool_calls and not text else self._new(text, number)
+        if reasoning is not None and inside:
+            block = self._placeholder(f"<think>\n{reasoning}\n</think>", number, "reasoning")
+            row["content"] = f"{block}\n\n{row['content']}"
+        elif reasoning is not None:
+            thought = self._new(reasoning, number, "reasoning")
+            row |= dict.fromkeys(("reasoning_content", "reasoning", "thinking"), thought)
+        if message.tool_calls:
+            row["tool_calls"] = self._deep(message.tool_calls, number)
+        if message.name:
+            row["name"] = self._new(message.name, number, "other")
+        if message.tool_call_id is not None:
+            row["tool_call_id"] = self._key(message.tool_call_id, number)
         return row
 
     def hide_unsafe(self, value: Any) -> Any:
-        """Tools stay readable for the template, save strings that hold the name of a special token."""
+        """Tools stay readable for the template, except strings that hold the name of a special token."""
         if isinstance(value, str):
-            return self._new(value, -1) if self._is_unsafe(value) else value
+            return self._new(value, TOOLS, "other") if self._is_unsafe(value) else value
         if isinstance(value, dict):
-            return {self._key(key, -1): self.hide_unsafe(item) for key, item in value.items()}
+            return {self._key(key, TOOLS): self.hide_unsafe(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self.hide_unsafe(item) for item in value]
         return value
 
-    def parse(self, rendered: str) -> list[str | Content]:
-        """`["<|user|>", content 0, "<|end|>"]`"""
-        pieces = _PLACEHOLDER.split(rendered)
-        parts: list[str | Content] = []
-        for at, piece in enumerate(pieces):
-            if at % 2:
-                parts.append(self.contents[int(piece)])
-            elif piece:
-                parts.append(piece)
-        return parts
+    def parse(self, rendered: str) -> list[Placed]:
+        """`"<|user|>"`, content 0, `"<|end|>"`, each with its place."""
+        parts, at = list[Placed](), 0
+        for match in _PLACEHOLDER.finditer(rendered):
+            if match.start() > at:
+                parts.append(Placed(at, match.start(), rendered[at : match.start()]))
+            parts.append(Placed(*match.span(), self.contents[int(match[1])]))
+            at = match.end()
+        return [*parts, Placed(at, len(rendered), rendered[at:])] if at < len(rendered) else parts
 
     def reveal(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -89,29 +105,37 @@ class Contents:
         written = json.dumps(value, **options | {"ensure_ascii": False})
         first = _PLACEHOLDER.search(written)
         revealed = json.dumps(self.reveal(value), **options)
-        return revealed if first is None else self._new(revealed, self.contents[int(first[1])].message)
+        if first is None:
+            return revealed
+        source = self.contents[int(first[1])]
+        return self._placeholder(revealed, source.message, source.kind)
 
     def _key(self, key: Any, number: int) -> Any:
         """Keys are the template's to look up; only one that holds the name of a special token is hidden."""
-        return self._new(key, number) if isinstance(key, str) and self._is_unsafe(key) else key
+        return self._new(key, number, "other") if isinstance(key, str) and self._is_unsafe(key) else key
 
     def _is_unsafe(self, text: str) -> bool:
         return _OPEN in text or self.special.search(text) is not None
 
     def _deep(self, value: Any, number: int, key: str = "") -> Any:
         if isinstance(value, str):
-            readable = key in ("type", "id") and not self._is_unsafe(
-                value
-            )  # templates compare and measure these
-            return value if readable else self._new(value, number)
+            # templates compare types and measure ids
+            readable = key in ("type", "id") and not self._is_unsafe(value)
+            return value if readable else self._placeholder(value, number, "call")
         if isinstance(value, dict):
             return {self._key(k, number): self._deep(item, number, k) for k, item in value.items()}
         if isinstance(value, list | tuple):
             return [self._deep(item, number) for item in value]
         return value
 
-    def _new(self, text: str, number: int) -> str:
-        self.contents.append(Content(text, number))
+    def _new(self, text: str, number: int, kind: Kind = "content") -> str:
+        core = text.strip()
+        before = text[: len(text) - len(text.lstrip())]
+        after = text[len(before) + len(core) :]
+        return before + self._placeholder(core, number, kind) + after
+
+    def _placeholder(self, text: str, number: int, kind: Kind) -> str:
+        self.contents.append(Content(text, number, kind))
         return f"{_OPEN}{len(self.contents) - 1}{_CLOSE}"
 
 

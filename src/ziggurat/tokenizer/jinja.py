@@ -1,5 +1,22 @@
 """The chat templates that we bring along, as Jinja: one for our own tokens, one for models without any."""
 
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2.ext import Extension
+
+
+class Generation(Extension):
+    """`{% generation %} ... {% endgeneration %}`, with which templates of transformers mark what the model writes."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Any) -> Any:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 # A tool call follows <|tool|> inside the assistant's turn; a turn that begins with <|tool|> is the tool's answer.
 ZIGGURAT_JINJA = (
     "{%- for message in messages -%}"

@@ -1,30 +1,35 @@
 """What every format shares: the shape of a format, the notes it takes, and the mending of conversations.
 
 A format is a name, a test that recognises its rows, and one function per kind of record it can give. A function gets
-a row and a `Context`, and yields records; what it must leave out or mend it tells the context, with a reason that is
-counted and shown. A reason is a short sentence, the same for all rows it befalls, so that counts mean something.
+a row and a `Context`, and yields records. It counts what it leaves out or mends in the context, with a reason. A
+reason is a short sentence, the same for all rows that it concerns, so that counts mean something. Fields that the
+function does not read are counted by `track.py`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ziggurat.corpus.rows import Row
+from ziggurat.corpus.track import plain
+from ziggurat.record_types import parse_arguments, parse_tools, parts_of
 from ziggurat.records import (
     MAX_COMPLETIONS,
     MIN_COMPLETIONS,
     Comparison,
     Demonstration,
     Message,
+    Notes,
     Prompt,
     Rating,
     Role,
+    completion_messages,
+    split_reasoning,
 )
 
 Completion = str | list[Message]
@@ -54,13 +59,11 @@ class Unusable(Exception):
 
 
 @dataclass
-class Context:
-    """Where a row stands, and the notes taken about rows."""
+class Context(Notes):
+    """The row that is read (its file and line), and the notes taken about rows."""
 
-    path: Path
+    path: Path = Path()
     line: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)  # rows that gave nothing
-    mended: Counter[str] = field(default_factory=Counter)  # rows that gave a record after a repair
 
     @property
     def id(self) -> str:
@@ -83,9 +86,8 @@ class Format:
     comparisons: Callable[[Row, Context], Iterator[Comparison]] | None = None
     ratings: Callable[[Row, Context], Iterator[Rating]] | None = None
     prompts: Callable[[Row, Context], Iterator[Prompt]] | None = None
-    gather: Callable[[Iterable[tuple[int, Row]]], Iterator[tuple[int, Row]]] | None = (
-        None  # several lines, one row
-    )
+    gather: Callable[[Iterable[tuple[int, Row]], Counter[str]], Iterator[tuple[int, Row]]] | None = None
+    """Makes one row of several lines; it counts the lines that it drops."""
 
     def gives(self) -> list[str]:
         kinds = ("demonstrations", "comparisons", "ratings", "prompts")
@@ -103,75 +105,130 @@ def role_of(name: Any) -> Role:
 
 
 def text_of(value: Any) -> str:
-    """A content: text, nothing, or the text parts of the OpenAI API."""
+    """A content as text: None is empty, text parts are joined, another object, list or number becomes JSON."""
     if value is None:
         return ""
     if isinstance(value, str):
         return value
-    if isinstance(value, list) and all(
-        isinstance(part, dict) and part.get("type") == "text" for part in value
-    ):
-        return "".join(str(part.get("text", "")) for part in value)
-    if isinstance(value, list):
-        raise Unusable("content with parts that are not text (images, sound)")
-    return str(value)
+    if isinstance(value, list) and value and all(isinstance(part, dict) and "type" in part for part in value):
+        try:
+            return "".join(part.text for part in parts_of(plain(value)))
+        except ValueError as error:
+            raise Unusable(str(error)) from None
+    return json.dumps(plain(value), ensure_ascii=False)
+
+
+def given(value: Any) -> bool:
+    """Whether a cell holds something: not None, empty text or an empty list."""
+    return value is not None and value != "" and value != [] and value != {}
+
+
+def label_of(value: Any) -> bool:
+    """A thumb, however a file writes it: true, 1, "true", "desirable"; false, 0, -1, "false", "undesirable"."""
+    text = str(plain(value)).strip().lower()
+    if text in ("true", "1", "1.0", "yes", "desirable", "good", "liked", "chosen"):
+        return True
+    if text in ("false", "0", "0.0", "-1", "-1.0", "no", "undesirable", "bad", "disliked", "rejected"):
+        return False
+    raise Unusable(f"a label that is neither true nor false: {value!r}")
+
+
+def label_name(row: Row) -> str | None:
+    """The field that holds a rating's label."""
+    return next((name for name in ("label", "kto_tag") if row.get(name) is not None), None)
+
+
+def weight_of(turn: Row) -> Literal[0, 1] | None:
+    """Whether a turn is trained: `weight` 0 or 1, `train` or `loss` true or false. The strictest one decides."""
+    said = [turn[name] for name in ("weight", "train", "loss") if turn.get(name) is not None]
+    if any(value not in (0, 1) for value in said):
+        raise Unusable("a weight other than 0 and 1")
+    return None if not said else 1 if all(said) else 0
+
+
+def thought_and_said(text: str, reasoning: Any = None) -> tuple[str | None, str]:
+    """(reasoning, answer) of an assistant's turn: from its own field, or from <think> tags in the text."""
+    return (text_of(reasoning) or None, text) if given(reasoning) else split_reasoning(text)
+
+
+def with_system(row: Row, messages: list[Message]) -> list[Message]:
+    """The messages after the text of the column `system`, unless they begin with a system message of their own."""
+    text = text_of(row.get("system"))
+    if not text or (messages and messages[0].role == "system"):
+        return messages
+    return [Message(role="system", content=text), *messages]
+
+
+def with_context(row: Row, question: str) -> str:
+    """A question after the passage of the column `context`, and before the answers of the column `choices`."""
+    passage = text_of(row.get("context")).strip()
+    choices = [f"{letter}. {text}" for letter, text in choices_of(row)]
+    return "\n\n".join(part for part in (passage, "\n".join([question, *choices])) if part)
+
+
+def choices_of(row: Row) -> list[tuple[str, str]]:
+    """(letter, text) of each answer to choose from: a list of texts, or lists of labels and texts (ARC)."""
+    choices = row.get("choices")
+    if isinstance(choices, dict):
+        texts, letters = choices.get("text"), choices.get("label")
+        if isinstance(texts, list) and isinstance(letters, list):
+            return [(str(letter), text_of(text)) for letter, text in zip(letters, texts, strict=False)]
+    if not isinstance(choices, list):
+        return []
+    return [(chr(ord("A") + number), text_of(text)) for number, text in enumerate(choices[:26])]
 
 
 def call_of(value: Any) -> dict[str, Any]:
     """A tool call in our form: arguments as an object, whether the file had an object or JSON in a string."""
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise Unusable("a tool call that is not JSON") from None
-    function = value.get("function", value) if isinstance(value, dict) else None
+        value = _json_of(value, "a tool call that is not JSON")
+    function = value.get("function") or value if isinstance(value, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise Unusable("a tool call without a name")
-    arguments = function.get("arguments", function.get("parameters", {}))
-    if isinstance(arguments, str):
-        with contextlib.suppress(
-            ValueError
-        ):  # some real files hold broken arguments; the text is kept as it is
-            arguments = json.loads(arguments)
+    arguments = plain(function.get("arguments", function.get("parameters", {})))
+    if isinstance(arguments, str):  # some real files hold broken arguments; the text is kept as it is
+        arguments = parse_arguments(arguments)
+    value.get("type")  # always "function"
     call = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
     return {"id": value["id"], **call} if isinstance(value.get("id"), str) else call
 
 
 def calls_of(value: Any) -> list[dict[str, Any]]:
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise Unusable("a tool call that is not JSON") from None
+        value = _json_of(value, "a tool call that is not JSON")
     return [call_of(item) for item in (value if isinstance(value, list) else [value])]
 
 
-def tools_of(value: Any) -> list[dict[str, Any]] | None:
-    """Tool definitions in OpenAI's form, from a list or from JSON in a string."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value) if value.strip() else None
-        except ValueError:
-            raise Unusable("tools that are not JSON") from None
-    if not value:
-        return None
-    items = value if isinstance(value, list) else [value]
-    if not all(isinstance(item, dict) for item in items):
-        raise Unusable("tools that are not objects")
-    return [item if "function" in item else {"type": "function", "function": item} for item in items]
+def _json_of(text: str, reason: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise Unusable(reason) from None
+
+
+def tools_of(row: Row) -> list[dict[str, Any]] | None:
+    """Tool definitions in OpenAI's form, from the columns `tools` or `functions`: a list, or JSON in a string."""
+    try:
+        return parse_tools(plain(row.get("tools") or row.get("functions")))
+    except ValueError as error:
+        raise Unusable(str(error)) from None
 
 
 def join_turns(messages: Iterable[Message]) -> list[Message]:
-    """Neighbouring turns of one speaker become one: texts by an empty line, an announcement with its tool call."""
+    """Neighbouring turns of one speaker become one: texts by an empty line, an announcement with its tool call.
+
+    Turns of the assistant stay apart where one is trained and the other is not.
+    """
     joined: list[Message] = []
     for message in messages:
         last = joined[-1] if joined else None
-        if last is None or last.role != message.role or message.role == "tool":
+        apart = last is None or last.role != message.role or message.role == "tool"
+        if last is None or apart or (last.weight == 0) != (message.weight == 0) or message.reasoning:
             joined.append(message)
             continue
         texts = [text for text in (last.content, message.content) if text]
         calls = [*(last.tool_calls or []), *(message.tool_calls or [])]
-        joined[-1] = last.model_copy(update={"content": "\n\n".join(texts), "tool_calls": calls or None})
+        joined[-1] = last.with_content("\n\n".join(texts)).model_copy(update={"tool_calls": calls or None})
     return joined
 
 
@@ -200,12 +257,26 @@ def mend(messages: list[Message], context: Context) -> list[Message]:
 # ---------------------------------------------------------------------- records
 
 
-def demonstration(messages: list[Message], context: Context, tools: Any = None) -> Demonstration:
-    return Demonstration(messages=mend(messages, context), tools=tools_of(tools), source=context.source)
+def demonstration(messages: list[Message], context: Context, row: Row) -> Demonstration:
+    """The messages after the columns `system`, with the columns `tools`; see `mend`."""
+    said = mend(with_system(row, messages), context)
+    return Demonstration(messages=said, tools=tools_of(row), source=context.source)
+
+
+def rating(prompt: list[Message], completion: Completion, row: Row) -> Rating:
+    name = label_name(row)
+    asked = await_answer(with_system(row, prompt))
+    label = label_of(row[name] if name else None)
+    return Rating(prompt=asked, completion=completion, label=label, tools=tools_of(row))
 
 
 def comparison(
-    prompt: list[Message], completions: list[Completion], ranks: list[int], context: Context, id: str = ""
+    prompt: list[Message],
+    completions: list[Completion],
+    ranks: list[int],
+    context: Context,
+    row: Row,
+    id: str = "",
 ) -> Comparison:
     """Best first in the file or not: ranks are renumbered from 1, ties kept."""
     pairs = [
@@ -228,11 +299,12 @@ def comparison(
         context.mended["ranks renumbered from 1"] += 1
     return Comparison(
         id=id or context.id,
-        prompt=await_answer(prompt),
+        prompt=await_answer(with_system(row, prompt)),
         completions=[completion for _, completion in pairs],
         ranks=renumbered,
         labeller=context.labeller,
         source=context.source,
+        tools=tools_of(row),
     )
 
 
@@ -248,16 +320,13 @@ def await_answer(messages: list[Message]) -> list[Message]:
 def best_of(comparison: Comparison) -> list[Message]:
     """The conversation with the best completion, for using comparisons as demonstrations."""
     best = comparison.completions[comparison.ranks.index(min(comparison.ranks))]
-    return [*comparison.prompt, *as_messages(best)]
-
-
-def as_messages(completion: Completion) -> list[Message]:
-    return [Message(role="assistant", content=completion)] if isinstance(completion, str) else completion
+    return [*comparison.prompt, *completion_messages(best)]
 
 
 def as_completion(messages: list[Message]) -> Completion:
     """A plain answer as text; one with tool calls or several turns as messages."""
-    if len(messages) == 1 and messages[0].role == "assistant" and not messages[0].tool_calls:
+    one = messages[0] if len(messages) == 1 else None
+    if one and one.role == "assistant" and not one.tool_calls and not one.reasoning:
         return messages[0].content
     if not messages or messages[-1].role != "assistant":
         raise Unusable("a completion that does not end on the assistant")

@@ -41,7 +41,7 @@ def _comparisons(row: Row, context: Context) -> Iterator[Comparison]:
     if max(len(chosen), len(rejected)) > shared + 1:
         context.mended["answers of several turns kept as conversations"] += 1
     answers = [as_completion(chosen[shared:]), as_completion(rejected[shared:])]
-    yield comparison(chosen[:shared], answers, [1, 2], context)
+    yield comparison(chosen[:shared], answers, [1, 2], context, row)
 
 
 def _recognises(row: Row) -> bool:

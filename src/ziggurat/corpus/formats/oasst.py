@@ -8,6 +8,7 @@ comparison; their ranks begin at 0 in the file. Source: LAION-AI/Open-Assistant 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -49,13 +50,13 @@ def _demonstrations(row: Row, context: Context) -> Iterator[Demonstration]:
     trained: set[int] = set()
     for path in paths:
         if not path or id(path[-1]) in trained | inner:
-            continue  # a question nobody answered, or a path that is the beginning of another
+            continue  # an unanswered question, or a path that is the beginning of another
         messages = [_message(node) for node in path]
         for node, message in zip(path, messages, strict=True):
             if id(node) in trained:
                 message.weight = 0
         trained.update(id(node) for node in path if node.get("role") == "assistant")
-        yield demonstration(messages, context)
+        yield demonstration(messages, context, row)
     if not trained:
         raise Unusable("no answer by the assistant")
 
@@ -83,7 +84,7 @@ def _comparisons(row: Row, context: Context) -> Iterator[Comparison]:
         ranks = [int(answer["rank"]) for answer in ranked]
         try:
             yield comparison(
-                prompt, list(texts), ranks, context, id=str(path[-1].get("message_id") or context.id)
+                prompt, list(texts), ranks, context, row, id=str(path[-1].get("message_id") or context.id)
             )
         except Unusable as reason:
             context.dropped[str(reason)] += 1
@@ -99,19 +100,50 @@ def _questions(node: Row, before: list[Row]) -> Iterator[list[Row]]:
         yield from _questions(reply, path)
 
 
-def _trees(rows: Iterable[tuple[int, Row]]) -> Iterator[tuple[int, Row]]:
-    """One message a row -> one tree a row, in the order of their roots."""
+def _trees(rows: Iterable[tuple[int, Row]], dropped: Counter[str]) -> Iterator[tuple[int, Row]]:
+    """One message a row -> one tree a row, in the order of their roots.
+
+    Messages that hang on no root (the parent is missing, or a parent comes round to itself) are counted as dropped.
+    """
     nodes: dict[Any, Row] = {}
     roots: list[tuple[int, Row]] = []
     for line, row in rows:
+        if not _is_message(row):
+            dropped["not a row of open-assistant messages"] += 1
+            continue
+        if row["message_id"] in nodes:
+            dropped["a message_id that an earlier row has"] += 1
+            continue
         node = nodes[row["message_id"]] = {**row, "replies": []}
         if row.get("parent_id") is None:
             roots.append((line, {"prompt": node}))
+    lost = 0
     for node in nodes.values():
         parent = nodes.get(node.get("parent_id"))
         if parent is not None:
             parent["replies"].append(node)
+        elif node.get("parent_id") is not None:
+            lost += 1
+    reached = sum(_size(root["prompt"]) for _, root in roots)
+    if lost:
+        dropped["a message whose parent is not in the file"] += lost
+    if len(nodes) - reached - lost:
+        dropped["a message below one whose parent is not in the file"] += len(nodes) - reached - lost
     yield from roots
+
+
+def _size(node: Row) -> int:
+    """The messages of a tree."""
+    count, waiting = 0, [node]
+    while waiting:
+        node = waiting.pop()
+        count += 1
+        waiting += node["replies"]
+    return count
+
+
+def _is_message(row: Row) -> bool:
+    return {"message_id", "text", "role"} <= set(row)
 
 
 def _is_tree(row: Row) -> bool:
@@ -122,7 +154,7 @@ def _is_tree(row: Row) -> bool:
 OASST = Format("open-assistant trees", _is_tree, demonstrations=_demonstrations, comparisons=_comparisons)
 OASST_MESSAGES = Format(
     "open-assistant messages",
-    lambda row: {"message_id", "text", "role"} <= set(row),
+    _is_message,
     demonstrations=_demonstrations,
     comparisons=_comparisons,
     gather=_trees,

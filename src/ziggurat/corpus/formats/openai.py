@@ -1,8 +1,8 @@
 """OpenAI messages: `{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}`
 
-Our own demonstrations have this shape too; a `.jsonl` of them is read strictly, as a native file. What comes here is
-its relatives: in a JSON array, with further fields, with content in parts, with `function_call`, or with a `label`
-(then it is a rating).
+Our own demonstrations have this shape too; a `.jsonl` of them is read strictly, as a native file. This file reads its
+relatives: in a JSON array, with further fields, with content in parts, with `function_call`, with a column `system`, or
+with a `label` or `kto_tag` (then it is a rating).
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from ziggurat.corpus.formats.common import (
     Format,
     Unusable,
     as_completion,
-    await_answer,
     calls_of,
     demonstration,
     join_turns,
+    label_name,
+    rating,
     role_of,
     text_of,
+    thought_and_said,
+    weight_of,
 )
 from ziggurat.corpus.rows import Row
 from ziggurat.records import Demonstration, Message, Rating
@@ -30,11 +33,15 @@ def message(value: Any) -> Message:
     if not isinstance(value, dict) or "role" not in value:
         raise Unusable("a message without a role")
     calls = value.get("tool_calls") or value.get("function_call")
-    weight = value.get("weight")
+    role, text = role_of(value["role"]), text_of(value.get("content"))
+    reasoning = None
+    if role == "assistant":
+        reasoning, text = thought_and_said(text, value.get("reasoning_content") or value.get("reasoning"))
     return Message(
-        role=role_of(value["role"]),
-        content=text_of(value.get("content")),
-        weight=None if weight is None else (1 if weight else 0),
+        role=role,
+        content=text,
+        reasoning=reasoning,
+        weight=weight_of(value),
         tool_calls=calls_of(calls) if calls else None,
         tool_call_id=value["tool_call_id"] if isinstance(value.get("tool_call_id"), str) else None,
         name=value["name"] if isinstance(value.get("name"), str) and value["name"] else None,
@@ -55,12 +62,12 @@ def _turns(row: Row) -> list[Message]:
 
 
 def _demonstrations(row: Row, context: Context) -> Iterator[Demonstration]:
-    yield demonstration(_turns(row), context, row.get("tools") or row.get("functions"))
+    yield demonstration(_turns(row), context, row)
 
 
 def _ratings(row: Row, _: Context) -> Iterator[Rating]:
     *prompt, answer = join_turns(_turns(row))
-    yield Rating(prompt=await_answer(prompt), completion=as_completion([answer]), label=bool(row["label"]))
+    yield rating(prompt, as_completion([answer]), row)
 
 
 def _is_openai(row: Row) -> bool:
@@ -69,7 +76,7 @@ def _is_openai(row: Row) -> bool:
 
 OPENAI_RATING = Format(
     "openai messages with a label",
-    lambda row: _is_openai(row) and isinstance(row.get("label"), bool | int),
+    lambda row: _is_openai(row) and label_name(row) is not None,
     ratings=_ratings,
 )
 OPENAI = Format(

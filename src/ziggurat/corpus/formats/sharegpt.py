@@ -1,7 +1,8 @@
 """ShareGPT: `{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}`
 
 With `tools` (JSON in a string) and turns `function_call` and `observation`; with `chosen` and `rejected` a
-comparison; with `label` a rating. Source: the ShareGPT dumps, in the form that LLaMA-Factory documents.
+comparison; with `label` or `kto_tag` a rating. A turn with `weight` 0, or `train` or `loss` false, is not trained.
+Source: the ShareGPT dumps, in the form that LLaMA-Factory documents.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from ziggurat.corpus.formats.common import (
     Format,
     Unusable,
     as_completion,
-    await_answer,
     calls_of,
     comparison,
     demonstration,
+    label_name,
+    rating,
     role_of,
     text_of,
+    thought_and_said,
+    weight_of,
 )
 from ziggurat.corpus.rows import Row
 from ziggurat.records import Comparison, Demonstration, Message, Rating
@@ -30,27 +34,29 @@ def _message(turn: Any) -> Message:
         raise Unusable("a turn without a speaker")
     role, value = role_of(turn["from"]), turn.get("value")
     if turn["from"] == "function_call":
-        return Message(role=role, content="", tool_calls=calls_of(value))
-    return Message(role=role, content=text_of(value))
+        return Message(role=role, content="", tool_calls=calls_of(value), weight=weight_of(turn))
+    reasoning, text = None, text_of(value)
+    if role == "assistant":
+        reasoning, text = thought_and_said(text, turn.get("reasoning_content") or turn.get("reasoning"))
+    return Message(role=role, content=text, reasoning=reasoning, weight=weight_of(turn))
 
 
 def _messages(row: Row) -> list[Message]:
-    system = [Message(role="system", content=row["system"])] if row.get("system") else []
-    return [*system, *(_message(turn) for turn in row["conversations"])]
+    return [_message(turn) for turn in row["conversations"]]
 
 
 def _demonstrations(row: Row, context: Context) -> Iterator[Demonstration]:
-    yield demonstration(_messages(row), context, row.get("tools"))
+    yield demonstration(_messages(row), context, row)
 
 
 def _comparisons(row: Row, context: Context) -> Iterator[Comparison]:
     answers = [as_completion([_message(row[name])]) for name in ("chosen", "rejected")]
-    yield comparison(_messages(row), answers, [1, 2], context)
+    yield comparison(_messages(row), answers, [1, 2], context, row)
 
 
 def _ratings(row: Row, _: Context) -> Iterator[Rating]:
     *prompt, answer = _messages(row)
-    yield Rating(prompt=await_answer(prompt), completion=as_completion([answer]), label=bool(row["label"]))
+    yield rating(prompt, as_completion([answer]), row)
 
 
 def _is_sharegpt(row: Row) -> bool:
@@ -60,12 +66,12 @@ def _is_sharegpt(row: Row) -> bool:
 
 SHAREGPT_COMPARISON = Format(
     "sharegpt comparison",
-    lambda row: _is_sharegpt(row) and {"chosen", "rejected"} <= set(row),
+    lambda row: _is_sharegpt(row) and bool(row.get("chosen")) and bool(row.get("rejected")),
     comparisons=_comparisons,
 )
 SHAREGPT_RATING = Format(
     "sharegpt rating",
-    lambda row: _is_sharegpt(row) and isinstance(row.get("label"), bool | int),
+    lambda row: _is_sharegpt(row) and label_name(row) is not None,
     ratings=_ratings,
 )
 SHAREGPT = Format("sharegpt", _is_sharegpt, demonstrations=_demonstrations)

@@ -5,6 +5,9 @@ preference           `{"prompt": "Sky?", "chosen": "Blue.", "rejected": "Green."
 unpaired preference  `{"prompt": "Sky?", "completion": "Blue.", "label": true}` (KTO)
 prompt-completion    `{"prompt": "Sky?", "completion": "Blue."}`
 prompt only          `{"prompt": "Sky?"}`
+
+`query` may stand for `prompt`, and `response` or `answer` for `completion`. The columns `system`, `tools` and, where
+the prompt is text, `context` are used.
 """
 
 from __future__ import annotations
@@ -18,32 +21,47 @@ from ziggurat.corpus.formats.common import (
     Format,
     Unusable,
     as_completion,
-    as_messages,
     await_answer,
     comparison,
     demonstration,
     join_turns,
+    label_name,
+    rating,
+    thought_and_said,
+    tools_of,
+    with_context,
+    with_system,
 )
 from ziggurat.corpus.formats.hh import transcript
 from ziggurat.corpus.formats.openai import is_messages, messages
 from ziggurat.corpus.rows import Row
-from ziggurat.records import Comparison, Demonstration, Message, Prompt, Rating
+from ziggurat.records import Comparison, Demonstration, Message, Prompt, Rating, completion_messages
+
+PROMPT, COMPLETION = ("prompt", "query"), ("completion", "response", "answer")
 
 
-def _prompt(value: Any) -> list[Message]:
+def _prompt(row: Row) -> list[Message]:
+    value = row[_name(row, PROMPT) or "prompt"]
     if isinstance(value, str) and value.startswith("\n\nHuman:"):
         turns = transcript(value)
         return turns[:-1] if turns and turns[-1].role == "assistant" and not turns[-1].content else turns
-    return [Message(role="user", content=value)] if isinstance(value, str) else messages(value)
+    if isinstance(value, str):
+        return [Message(role="user", content=with_context(row, value))]
+    return messages(value)
 
 
 def _completion(value: Any) -> Completion:
-    return value if isinstance(value, str) else as_completion(join_turns(messages(value)))
+    if not isinstance(value, str):
+        return as_completion(join_turns(messages(value)))
+    reasoning, text = thought_and_said(value)
+    return [Message(role="assistant", content=text, reasoning=reasoning)] if reasoning else value
 
 
 def _comparisons(row: Row, context: Context) -> Iterator[Comparison]:
     chosen, rejected = row["chosen"], row["rejected"]
-    if "prompt" not in row or (is_messages(chosen) and len(chosen) > 1 and chosen[0]["role"] != "assistant"):
+    if row.get("prompt") is None or (
+        is_messages(chosen) and len(chosen) > 1 and chosen[0]["role"] != "assistant"
+    ):
         chosen, rejected = messages(chosen), messages(rejected)
         shared = 0
         while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
@@ -51,44 +69,52 @@ def _comparisons(row: Row, context: Context) -> Iterator[Comparison]:
         if shared == len(chosen) == len(rejected):
             raise Unusable("all completions are the same")
         answers = [as_completion(chosen[shared:]), as_completion(rejected[shared:])]
-        yield comparison(chosen[:shared], answers, [1, 2], context)
+        yield comparison(chosen[:shared], answers, [1, 2], context, row)
         return
-    yield comparison(_prompt(row["prompt"]), [_completion(chosen), _completion(rejected)], [1, 2], context)
+    yield comparison(_prompt(row), [_completion(chosen), _completion(rejected)], [1, 2], context, row)
 
 
 def _ratings(row: Row, _: Context) -> Iterator[Rating]:
-    prompt = await_answer(_prompt(row["prompt"]))
-    yield Rating(prompt=prompt, completion=_completion(row["completion"]), label=bool(row["label"]))
+    yield rating(_prompt(row), _completion(row[_name(row, COMPLETION) or "completion"]), row)
 
 
 def _demonstrations(row: Row, context: Context) -> Iterator[Demonstration]:
-    answer = as_messages(_completion(row["completion"]))
-    yield demonstration([*_prompt(row["prompt"]), *answer], context, row.get("tools"))
+    answer = completion_messages(_completion(row[_name(row, COMPLETION) or "completion"]))
+    yield demonstration([*_prompt(row), *answer], context, row)
 
 
 def _prompts(row: Row, _: Context) -> Iterator[Prompt]:
-    yield Prompt(prompt=await_answer(_prompt(row["prompt"])))
+    yield Prompt(prompt=await_answer(with_system(row, _prompt(row))), tools=tools_of(row))
 
 
 def _is_said(value: Any) -> bool:
     return isinstance(value, str) or is_messages(value)
 
 
+def _name(row: Row, names: tuple[str, ...]) -> str | None:
+    """The first of several fields that holds text or messages."""
+    return next((name for name in names if _is_said(row.get(name))), None)
+
+
 def _is_preference(row: Row) -> bool:
     if not (_is_said(row.get("chosen")) and _is_said(row.get("rejected"))):
         return False
-    return _is_said(row["prompt"]) if "prompt" in row else is_messages(row["chosen"])
+    return _name(row, PROMPT) is not None or is_messages(row["chosen"])
+
+
+def _is_completion(row: Row) -> bool:
+    return _name(row, PROMPT) is not None and _name(row, COMPLETION) is not None
 
 
 TRL_PREFERENCE = Format("trl preference", _is_preference, comparisons=_comparisons)
 TRL_RATING = Format(
     "trl unpaired preference (KTO)",
-    lambda row: _is_said(row.get("prompt")) and _is_said(row.get("completion")) and "label" in row,
+    lambda row: _is_completion(row) and label_name(row) is not None,
     ratings=_ratings,
 )
 TRL_COMPLETION = Format(
     "trl prompt-completion",
-    lambda row: _is_said(row.get("prompt")) and _is_said(row.get("completion")),
+    _is_completion,
     demonstrations=_demonstrations,
 )
-TRL_PROMPT = Format("trl prompt only", lambda row: _is_said(row.get("prompt")), prompts=_prompts)
+TRL_PROMPT = Format("trl prompt only", lambda row: _name(row, PROMPT) is not None, prompts=_prompts)
