@@ -23,11 +23,11 @@ from ziggurat.records import Message
 from ziggurat.service.access.keys import Keyring, new_key
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.models.protocols import ChatLike
+from ziggurat.service.models.response_store import ResponseStore
 from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.models.worker import ModelWorker
 from ziggurat.service.openai.responses.body import ResponseBody
 from ziggurat.service.openai.responses.reply import Reply
-from ziggurat.service.openai.responses.store import ResponseStore
 from ziggurat.service.server import create_app
 from ziggurat.service.upstream.servers import Upstream
 
