@@ -15,7 +15,7 @@ from tests.needs import needs
 from tests.service.tiny import MODEL, tiny_chat
 
 from ziggurat.dialogue.chat import Chat
-from ziggurat.service.access.patience import PatientProtocol
+from ziggurat.service.http.idle import IdleClosingProtocol
 from ziggurat.service.server import address_of, create_app, listen
 
 CHROMIUM_ARGS = [
@@ -35,7 +35,7 @@ Serving = Callable[[Any], AbstractContextManager[str]]
 @contextmanager
 def _serving(app: Any) -> Iterator[str]:
     listener = listen("127.0.0.1", 0)
-    config = uvicorn.Config(app, http=PatientProtocol, log_level="critical", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(app, http=IdleClosingProtocol, log_level="critical", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -97,6 +97,9 @@ class FakeChat:
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         return [0, *self.raw_ids(messages[-1].content)]
 
+    def text_ids(self, text: str) -> list[int]:
+        return self.raw_ids(text)
+
     def raw_ids(self, text: str) -> list[int]:
         return [ord(char) for char in text]
 

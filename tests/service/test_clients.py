@@ -226,6 +226,16 @@ def test_two_halves_of_characters_have_two_names(chat: Chat) -> None:
 # --- embeddings, metrics ---------------------------------------------------------------------------------------------
 
 
+def test_an_embedded_text_stays_text(client: openai.OpenAI, chat: Chat) -> None:
+    """`<|end|>` in a text is not the token of that name: a document could otherwise end itself."""
+    text = "Hello <|end|> world"
+    ids = chat.tokenizer.encode(text)
+    assert ids != chat.raw_ids(text), "the tokenizer knows such a token"
+    told = client.embeddings.create(model=MODEL, input=text, encoding_format="float")
+    assert told.usage.prompt_tokens == len(ids)
+    assert np.allclose(told.data[0].embedding, chat.embed([ids])[0], atol=1e-5)
+
+
 def test_embeddings_as_base64_and_as_floats(client: openai.OpenAI, address: str, chat: Chat) -> None:
     """The client asks for base64 by itself and gives floats."""
     texts = ["The baker by the canal", "Ana", "你好" * 40]

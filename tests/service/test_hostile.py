@@ -14,7 +14,7 @@ from tests.service.fakes import FakeChat, saying
 from tests.service.tiny import MODEL, asking
 
 from ziggurat.dialogue.chat import Chat
-from ziggurat.service.access import patience
+from ziggurat.service.http import idle
 from ziggurat.service.server import create_app
 
 
@@ -64,7 +64,7 @@ def test_strange_methods_and_origins_are_told_so_and_make_no_labels(serving: Ser
 def test_connections_that_say_nothing_are_closed(
     serving: Serving, chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "HEAD_S", 0.5)
+    monkeypatch.setattr(idle, "HEAD_S", 0.5)
     with serving(create_app({MODEL: chat})) as address:
         host, port = address.removeprefix("http://").split(":")
         silent, half, again = (socket.create_connection((host, int(port)), timeout=5) for _ in range(3))
@@ -80,7 +80,7 @@ def test_connections_that_say_nothing_are_closed(
 
 
 def test_a_slow_answer_is_no_silence(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "HEAD_S", 0.2)
+    monkeypatch.setattr(idle, "HEAD_S", 0.2)
 
     with serving(create_app({"m": FakeChat(saying("one ", "two ", "three"), delay_s=0.3)})) as address:
         asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}

@@ -120,7 +120,7 @@ def test_a_line_taken_out_is_a_key_revoked_and_a_broken_file_changes_nothing(
 def test_the_file_holds_no_secret_and_is_nobody_elses(file: Path, key: str) -> None:
     assert key not in file.read_text()
     assert file.stat().st_mode & 0o077 == 0
-    with pytest.raises(DataError, match="called ana already"):
+    with pytest.raises(DataError, match="key named ana"):
         new_key(file, "ana")
 
 
@@ -137,7 +137,7 @@ def test_keys_share_no_cached_prompts(serving: Serving, chat: FakeChat, file: Pa
 
 def test_a_broken_line_is_named(file: Path) -> None:
     file.write_text('{"name": "ana"}\n')
-    with pytest.raises(DataError, match=r"line 1: this is no key"):
+    with pytest.raises(DataError, match=r"line 1: this line is not a key"):
         read_keys(file)
     file.write_text("")
     with pytest.raises(DataError, match="holds no key"):

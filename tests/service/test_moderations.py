@@ -18,11 +18,11 @@ from tests.service.fakes import FakeChat, echo
 
 from ziggurat.cli.main import run
 from ziggurat.errors import DataError, ModelFolderError, UsageError
-from ziggurat.service.openai.moderation.classifier import Classifier, features
-from ziggurat.service.openai.moderation.endpoint import moderator_of
-from ziggurat.service.openai.moderation.judges import CATEGORIES, Moderator, Verdict
-from ziggurat.service.openai.moderation.patterns import TOGETHER, PatternFile, passes, read_patterns
-from ziggurat.service.openai.moderation.training import Labelled, train
+from ziggurat.safety.classifier import Classifier, features
+from ziggurat.safety.layers import CATEGORIES, Verdict
+from ziggurat.safety.moderator import Moderator, moderator_of
+from ziggurat.safety.patterns import TOGETHER, PatternFile, passes, read_patterns
+from ziggurat.safety.training import Labelled, train
 from ziggurat.service.server import create_app
 from ziggurat.service.upstream.servers import Upstream
 from ziggurat.town.chance import Chance

@@ -23,11 +23,11 @@ from ziggurat.records import Message
 from ziggurat.service.access.keys import Keyring, new_key
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.models.protocols import ChatLike
+from ziggurat.service.models.response_store import ResponseStore
 from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.models.worker import ModelWorker
 from ziggurat.service.openai.responses.body import ResponseBody
 from ziggurat.service.openai.responses.reply import Reply
-from ziggurat.service.openai.responses.store import ResponseStore
 from ziggurat.service.server import create_app
 from ziggurat.service.upstream.servers import Upstream
 
@@ -446,11 +446,12 @@ def test_what_is_cancelled_in_the_line_leaves_nobody_waiting() -> None:
         worker = ModelWorker[ChatLike](
             "m", chat, chat.desk, max_running=1, max_waiting=9, max_waiting_each=9
         )  # never started
-        ticket = Ticket(worker, chat.prepare([Message(role="user", content="x")], SamplingParams()))
+        asked = chat.prepare([Message(role="user", content="x")], SamplingParams())
+        ticket = Ticket("m", asked, "", worker.cancel)
         store, reply = ResponseStore(Limits()), Reply(ResponseBody(model="m", store=True), chat, ticket)
         store.write(reply)
         await asyncio.sleep(0)
-        store.cancel(reply)
+        reply.cancel()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         assert len(others) == 1
         await asyncio.wait_for(asyncio.gather(*others), 5)

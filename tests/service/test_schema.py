@@ -12,8 +12,8 @@ from tests.service.conftest import _serving
 from tests.service.test_moderations import Harsh
 from tests.service.tiny import MODEL, tiny_chat
 
+from ziggurat.safety.moderator import Moderator
 from ziggurat.service.http.limits import Limits
-from ziggurat.service.openai.moderation.judges import Moderator
 from ziggurat.service.server import create_app
 
 schemathesis = needs("schemathesis")

@@ -21,10 +21,10 @@ from ziggurat.model.hub.load import load_scalar
 from ziggurat.model.hub.save import save_scalar
 from ziggurat.model.transformer import Transformer
 from ziggurat.records import Message
+from ziggurat.service.access.batches import MAX_TOGETHER, TOKENS_TOGETHER, groups
 from ziggurat.service.access.keys import Keyring, new_key
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.models import library
-from ziggurat.service.models.batches import MAX_TOGETHER, TOKENS_TOGETHER, groups
 from ziggurat.service.server import create_app
 from ziggurat.stages.judge import Judge
 from ziggurat.tokenizer.bpe import Tokenizer

@@ -28,7 +28,7 @@ from ziggurat.model.config import ModelConfig
 from ziggurat.model.hub.save import save_model, save_scalar
 from ziggurat.model.transformer import Transformer
 from ziggurat.records import Message
-from ziggurat.service.access.gate import must_be_admin
+from ziggurat.service.access.caller import must_be_admin
 from ziggurat.service.access.keys import Keyring, new_key
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.problems import ApiError
@@ -110,10 +110,10 @@ def test_a_stream_ends_on_the_old_weights_and_the_next_request_has_the_new_ones(
         "ziggurat.service.models.worker.IDLE_S", 1_000.0
     )  # it ends because it was swapped out
     leave = slowed(monkeypatch, old_model)
-    monkeypatch.setattr("ziggurat.service.models.tidying.EVERY_S", 1e6)
+    monkeypatch.setattr("ziggurat.service.models.memory.EVERY_S", 1e6)
     given_back: list[object] = []  # what is left of the old model when its memory goes back to the system
     monkeypatch.setattr(
-        "ziggurat.service.models.tidying.give_back_freed_memory", lambda: given_back.append(old_model())
+        "ziggurat.service.models.memory.give_back_freed_memory", lambda: given_back.append(old_model())
     )
     with serving(app) as address, httpx.Client(base_url=address, timeout=30) as client:
         with client.stream("POST", "/v1/chat/completions", json=asking("chat", stream=True)) as stream:

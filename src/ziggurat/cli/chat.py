@@ -119,32 +119,40 @@ def serve(
         typer.Argument(metavar="[NAME=]RUN...", help="Runs, model folders, or a whole ladder."),
     ],
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen at; others than loopback need --keys.")
+        str,
+        typer.Option("--host", help="Address to listen on; other than loopback needs --keys or --expose."),
     ] = ("127.0.0.1"),
     port: options.Port = None,
     keys: Annotated[
-        Path | None, typer.Option("--keys", help="File of API keys; who asks must send one of them.")
+        Path | None, typer.Option("--keys", help="File of API keys; every request must send one of them.")
     ] = None,
     upstream: Annotated[
         list[str] | None,
-        typer.Option("--upstream", metavar="NAME=URL", help="Also offer the models of another such server."),
+        typer.Option(
+            "--upstream",
+            metavar="NAME=URL",
+            help="Also serve the models of another OpenAI-compatible server.",
+        ),
     ] = None,
     batch_invariant: Annotated[
-        bool, typer.Option("--batch-invariant", help="The same numbers whatever runs beside; slower.")
+        bool,
+        typer.Option(
+            "--batch-invariant", help="Results do not depend on the other requests of a batch; slower."
+        ),
     ] = False,
     weights: options.Weights = "auto",
     draft: Annotated[
         str | None,
         typer.Option(
-            "--draft", metavar="RUN", help="A smaller model of the same tokenizer that guesses ahead."
+            "--draft", metavar="RUN", help="A smaller model of the same tokenizer for speculative decoding."
         ),
     ] = None,
     moderation_patterns: Annotated[
-        Path | None, typer.Option("--moderation-patterns", help="YAML of patterns for /v1/moderations.")
+        Path | None, typer.Option("--moderation-patterns", help="YAML file of patterns for /v1/moderations.")
     ] = None,
     moderation_classifier: Annotated[
         Path | None,
-        typer.Option("--moderation-classifier", help="A folder that `ziggurat moderation train` wrote."),
+        typer.Option("--moderation-classifier", help="Classifier folder of `ziggurat moderation train`."),
     ] = None,
     request_log: Annotated[
         Path | None,
@@ -153,10 +161,10 @@ def serve(
         ),
     ] = None,
     expose: Annotated[
-        bool, typer.Option("--expose", help="Allow an address that other machines can reach without keys.")
+        bool, typer.Option("--expose", help="Allow an address that other machines can reach, without keys.")
     ] = False,
     allowed_host: Annotated[
-        list[str] | None, typer.Option("--allowed-host", help="A further name this server is reached by.")
+        list[str] | None, typer.Option("--allowed-host", help="Another host name of this server.")
     ] = None,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:

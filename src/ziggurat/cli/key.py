@@ -19,18 +19,16 @@ def group() -> None:
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="Whose key it is.")],
-    file: Annotated[Path, typer.Option("--file", help="Where the hashes of keys are kept.")] = Path(
-        "keys.jsonl"
-    ),
+    name: Annotated[str, typer.Argument(help="Name of the key, for logs.")],
+    file: Annotated[Path, typer.Option("--file", help="File of key hashes.")] = Path("keys.jsonl"),
     requests: Annotated[int, typer.Option("--requests", min=1, help="Requests a minute.")] = 60,
     tokens: Annotated[
         int, typer.Option("--tokens", min=1, help="Tokens a minute, prompts included.")
     ] = 100_000,
     concurrent: Annotated[int, typer.Option("--concurrent", min=1, help="Requests answered at once.")] = 4,
-    admin: Annotated[bool, typer.Option("--admin", help="It may also change what is served.")] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="The key may also replace models.")] = False,
 ) -> None:
-    """Make a key and print it; only its hash is kept, so it cannot be shown again.
+    """Make a key and print it. The file keeps its hash only, so it cannot be printed again.
 
     \b
     ziggurat key new ana
@@ -40,4 +38,4 @@ def new(
 
     limits = {"requests_per_minute": requests, "tokens_per_minute": tokens, "concurrent": concurrent}
     out.out(new_key(file, name, admin=admin, **limits))
-    err.print(f"This is the only time it is shown; {file} keeps its hash. Take its line out to revoke it.")
+    err.print(f"The key is printed only now; {file} keeps its hash. Delete its line to revoke it.")

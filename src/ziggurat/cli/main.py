@@ -59,9 +59,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             "ziggurat.cli.chat:serve", "Serve the chat page and an OpenAI-compatible API on this machine."
         ),
         "key": Entry("ziggurat.cli.key:app", "Make API keys for `serve`."),
-        "moderation": Entry(
-            "ziggurat.cli.moderation:app", "Train and try what `serve` moderates texts with."
-        ),
+        "moderation": Entry("ziggurat.cli.moderation:app", "Train and try the layers of `/v1/moderations`."),
         "eval": Entry("ziggurat.cli.evaluate:evaluate", "Measure a model on held-out data."),
     },
     "Looking and keeping": {

@@ -12,35 +12,39 @@ import typer
 from ziggurat.console import err, out, table
 from ziggurat.errors import UsageError
 
-app = typer.Typer(help="Train and try what `ziggurat serve` moderates texts with.", no_args_is_help=True)
+app = typer.Typer(help="Train and try the layers of `/v1/moderations`.", no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """Train and try what `ziggurat serve` moderates texts with."""
+    """Train and try the layers of `/v1/moderations`."""
 
 
 @app.command()
 def train(
     labelled: Annotated[
         Path,
-        typer.Argument(help='JSON Lines of {"text": ..., "categories": [...]}; no category is innocent.'),
+        typer.Argument(
+            help='JSON Lines of {"text": ..., "categories": [...]}; no category: a harmless text.'
+        ),
     ],
-    folder: Annotated[Path, typer.Option("--out", help="Where the classifier is written.")],
+    folder: Annotated[Path, typer.Option("--out", help="The folder to write the classifier to.")],
 ) -> None:
-    """Train a small classifier on your own labels, and measure it on a fifth of them that it never sees.
+    """Train a small classifier on your own labels, and measure it on a held-out fifth of them.
 
     \b
     ziggurat moderation train labelled.jsonl --out moderation/mine
     """
     from ziggurat.files import check_folder
-    from ziggurat.service.openai.moderation import training
+    from ziggurat.safety import training
 
     check_folder(folder)
     made, measured, left_out = training.train(training.read_labelled(labelled))
     made.save(folder)
     for category, count in left_out.items():
-        err.print(f"Left out {category}: {count} texts in or out of it are too few to learn it from.")
+        err.print(
+            f"Left out {category}: {count} positive texts; {training.MIN_TEXTS} positive and negative ones are needed."
+        )
     rows = [
         [
             category,
@@ -61,21 +65,21 @@ def train(
 @app.command()
 def check(
     texts: Annotated[
-        list[str] | None, typer.Argument(help="Texts; without one, lines of standard input.")
+        list[str] | None, typer.Argument(help="Texts; without any, the lines of standard input.")
     ] = None,
-    patterns: Annotated[Path | None, typer.Option("--patterns", help="YAML of patterns.")] = None,
+    patterns: Annotated[Path | None, typer.Option("--patterns", help="YAML file of patterns.")] = None,
     classifier: Annotated[Path | None, typer.Option("--classifier", help="Folder of a classifier.")] = None,
 ) -> None:
-    """Judge texts as `serve` would, one JSON result a line; a broken file is named here before a server has it.
+    """Judge texts as `serve` does, one JSON result a line; a broken file is reported before a server reads it.
 
     \b
     ziggurat moderation check "How do I pick a lock?" --patterns moderation.yaml --classifier moderation/mine
     """
-    from ziggurat.service.openai.moderation.endpoint import moderator_of
+    from ziggurat.safety.moderator import moderator_of
 
     moderator = moderator_of(patterns, classifier)
-    if not moderator.judges:
-        raise UsageError("Nothing judges: give --patterns FILE, --classifier FOLDER, or both.")
+    if not moderator.layers:
+        raise UsageError("No layer is given; add --patterns FILE, --classifier FOLDER, or both.")
     asked = list(texts or ()) or [line.rstrip("\n") for line in sys.stdin]
     for text, result in zip(asked, moderator.judge(asked)[0], strict=True):
         flagged = {c: round(s, 4) for c, s in result["category_scores"].items() if result["categories"][c]}

@@ -235,6 +235,10 @@ class Chat:
         """Trusted text: `<|endoftext|>` and its kin are parsed."""
         return self.tokenizer.encode_with_specials(text)
 
+    def text_ids(self, text: str) -> list[int]:
+        """Untrusted text: `<|endoftext|>` and its kin stay text."""
+        return self.tokenizer.encode(text)
+
     def text_of(self, ids: Sequence[int]) -> str:
         """What ids say, special tokens by their names."""
         if strange := [id for id in ids if id >= self.tokenizer.vocab_size]:

@@ -1,5 +1,12 @@
-"""The HTTP floor: the chat page, its API and the OpenAI-compatible API, served from this machine.
+"""HTTP: the chat page, OpenAI's API, and the server's own endpoints. Each part imports only parts below it:
 
-Leaves out accounts, keys and history (a later floor); without them the server listens on loopback unless told
-otherwise.
+server     builds the application, loads models, listens
+api        the page's endpoints, health, scores, administration
+openai     OpenAI's endpoints
+services   the objects that all endpoints share
+upstream   models on other servers
+access     who may ask, and how much
+observe    metrics and the request log
+models     loaded models, their threads, and stored responses
+http       limits, bodies, errors, JSON and event streams
 """

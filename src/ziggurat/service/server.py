@@ -1,9 +1,9 @@
-"""The server: one page, two APIs, any number of models, on this machine.
+"""The server: the chat page and two APIs over any number of models.
 
     create_app(models)     the ASGI application, for tests and for other servers
-    serve(names)           load runs, listen, say where; returns on Ctrl-C
+    serve(names)           load runs, listen, print the address; returns on Ctrl-C
 
-It listens on loopback. Listening further needs a file of keys, or `expose=True`, said aloud.
+It listens on loopback. Other addresses need a file of keys, or `expose=True`.
 """
 
 from __future__ import annotations
@@ -29,34 +29,35 @@ from ziggurat.console import err, out
 from ziggurat.errors import UsageError
 from ziggurat.memory import few_heaps
 from ziggurat.places import find_run
+from ziggurat.safety.moderator import Moderator, moderator_of
 from ziggurat.service.access.gate import Gate
 from ziggurat.service.access.guard import Guard, is_loopback
 from ziggurat.service.access.keys import Keyring
-from ziggurat.service.access.patience import PatientProtocol
 from ziggurat.service.api.admin import admin_routes
 from ziggurat.service.api.chat import chat_routes
 from ziggurat.service.api.health import health_routes
 from ziggurat.service.api.score import score_routes
 from ziggurat.service.http import problems
-from ziggurat.service.http.drain import DRAIN_S, Drain, DrainingServer
+from ziggurat.service.http.drain import DRAIN_S, DrainingServer
+from ziggurat.service.http.idle import IdleClosingProtocol
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.openapi import describe_by_hand, errors
 from ziggurat.service.models import library
+from ziggurat.service.models.memory import give_back_periodically
 from ziggurat.service.models.protocols import ChatLike, JudgeLike
+from ziggurat.service.models.response_store import ResponseStore
 from ziggurat.service.models.shelf import Example, ModelCard, Shelf
-from ziggurat.service.models.tidying import give_back_now_and_then
 from ziggurat.service.observe.metrics import Metrics, metrics_routes
+from ziggurat.service.observe.middleware import Observed
 from ziggurat.service.observe.request_log import RequestLog
-from ziggurat.service.observe.visits import Visited
 from ziggurat.service.openai.chat_completions import chat_completion_routes
 from ziggurat.service.openai.completions import completion_routes
 from ziggurat.service.openai.embeddings import embedding_routes
 from ziggurat.service.openai.models import model_routes
-from ziggurat.service.openai.moderation.endpoint import moderation_routes, moderator_of
-from ziggurat.service.openai.moderation.judges import Moderator
+from ziggurat.service.openai.moderations import moderation_routes
 from ziggurat.service.openai.responses.endpoint import response_routes
 from ziggurat.service.openai.responses.kept import kept_response_routes
-from ziggurat.service.openai.responses.store import ResponseStore
+from ziggurat.service.services import Services
 from ziggurat.service.upstream.servers import Upstream, Upstreams
 
 if TYPE_CHECKING:
@@ -64,13 +65,16 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8000
 PORTS_TO_TRY = 20
-"""If nobody asked for a port in particular and 8000 is taken, the next ones are tried: a demo must not end on that."""
+"""Without --port, the next free port from 8000 on is used."""
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared with
 
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound unasked
-
+ROUTES = (
+    *(model_routes, chat_completion_routes, completion_routes, response_routes, kept_response_routes),
+    *(embedding_routes, moderation_routes, score_routes, chat_routes, health_routes),
+)
 MATRIX_SHAPES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256", "LRU_CACHE_CAPACITY": "256"}
-"""oneDNN and its binding in torch keep a compiled product for each shape they met, 1,024 of them by default. Requests
-have all shapes: a server of a 0.2M model grew to 1.7 GiB in four minutes. What an operator has set stays."""
+"""oneDNN and its binding in torch keep a compiled product for each shape, 1,024 of them by default. Requests have all
+shapes: a server of a 0.2M model grew to 1.7 GiB in four minutes. Values that the operator has set stay."""
 
 
 def create_app(
@@ -87,28 +91,38 @@ def create_app(
     shelves: library.Library | None = None,
     request_log: RequestLog | None = None,
 ) -> FastAPI:
-    """The application over models that are already loaded; with the library they came from, they can be swapped."""
-    limits = limits or Limits()
-    shelf, elsewhere = Shelf(models, cards or {}, examples, limits), Upstreams(upstreams)
-    elsewhere.check_names(models)
+    """The application over loaded models. With `shelves`, the library that loaded them, they can be replaced.
 
-    store, moderator = ResponseStore(limits), moderator or Moderator([])
+    Raises:
+        UsageError: a model's name begins with the name of an upstream.
+    """
+    limits = limits or Limits()
+    shelf = Shelf(models, cards or {}, examples, limits)
+    metrics = Metrics(shelf)
+    services = Services(
+        limits=limits,
+        shelf=shelf,
+        upstreams=Upstreams(upstreams, metrics),
+        responses=ResponseStore(limits),
+        moderator=moderator or Moderator([]),
+        metrics=metrics,
+        keyring=keyring,
+        library=shelves,
+        request_log=request_log,
+    )
+    services.upstreams.check_names(models)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tidying = asyncio.create_task(give_back_now_and_then())
+        giving_back = asyncio.create_task(give_back_periodically())
         try:
             yield
         finally:
-            tidying.cancel()
-            await store.close()
-            shelf.close()
-            await elsewhere.close()
-            if request_log is not None:
-                request_log.close()
+            giving_back.cancel()
+            await services.close()
 
-    # No /docs and /redoc: those pages load their scripts from the network. /openapi.json stays.
-    # No telemetry: FastAPI would send traces where an environment variable points; nothing leaves this machine.
+    # No /docs and /redoc: those pages load scripts from the network. /openapi.json stays.
+    # No telemetry: FastAPI would send traces to the address in an environment variable; nothing leaves this machine.
     app = FastAPI(
         title="Ziggurat",
         version=__version__,
@@ -118,22 +132,17 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     problems.install(app)
-    for routes in (model_routes, chat_completion_routes, completion_routes, embedding_routes, score_routes):
-        app.include_router(routes(shelf, limits, elsewhere), responses=errors())
-    app.include_router(response_routes(shelf, limits, elsewhere, store), responses=errors())
-    app.include_router(kept_response_routes(store), responses=errors())
-    app.include_router(moderation_routes(moderator, limits, elsewhere), responses=errors())
-    app.include_router(chat_routes(shelf), responses=errors())
-    app.include_router(health_routes(shelf, moderator), responses=errors())
-    if shelves is not None:
-        app.include_router(admin_routes(shelf, shelves), responses=errors())
-    elsewhere.watcher = metrics = Metrics(shelf)
+    for routes in ROUTES:
+        app.include_router(routes(services), responses=errors())
+    if services.library is not None:
+        app.include_router(admin_routes(services, services.library), responses=errors())
     app.include_router(metrics_routes(metrics), responses=errors())
     describe_by_hand(app)
-    app.add_middleware(Gate, keyring=keyring)
+    app.add_middleware(Gate, keyring=services.keyring)
     app.add_middleware(Guard, allowed_hosts=tuple(allowed_hosts), exposed=exposed)
-    app.add_middleware(Visited, metrics=metrics, log=request_log)  # outside: who is refused counts too
-    app.state.drain = Drain(shelf, elsewhere)
+    app.add_middleware(Observed, metrics=metrics, log=services.request_log)
+    app.state.services = services
+
     page, policy = chat_page()
 
     @app.get("/", include_in_schema=False)
@@ -144,7 +153,7 @@ def create_app(
 
 
 def chat_page() -> tuple[str, str]:
-    """The page, and the policy that lets its own script and style run and nothing else, by their hashes."""
+    """The page, and the Content-Security-Policy that allows only its own script and style, by their hashes."""
     page = (files("ziggurat.service") / "page" / "chat.html").read_text(encoding="utf-8")
 
     def hashes(tag: str) -> str:
@@ -160,7 +169,11 @@ def chat_page() -> tuple[str, str]:
 
 
 def listen(host: str, port: int | None) -> socket.socket:
-    """A bound socket, before any model is loaded: a taken port should cost no waiting."""
+    """A bound socket. Call it before models are loaded, so that a taken port is reported at once.
+
+    Raises:
+        UsageError: no port is free.
+    """
     candidates = range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TO_TRY) if port is None else (port,)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     reason = ""
@@ -178,7 +191,7 @@ def listen(host: str, port: int | None) -> socket.socket:
         return listener
     where = f"port {port}" if port is not None else f"any port from {candidates[0]} to {candidates[-1]}"
     raise UsageError(
-        f"Cannot listen on {host}, {where}: {reason}; choose another with --port (0 finds a free one)."
+        f"Cannot listen on {host}, {where}: {reason}; choose another with --port (0 finds a free port)."
     )
 
 
@@ -192,12 +205,14 @@ def address_of(listener: socket.socket) -> str:
 def run_app(
     app: FastAPI, listener: socket.socket, ready: Callable[[str], None], *, drain_s: float = DRAIN_S
 ) -> None:
-    """Serve an application on a bound socket until Ctrl-C or SIGTERM; `drain_s`: see drain.py."""
+    """Serve an application of `create_app` on a bound socket until Ctrl-C or SIGTERM; `drain_s`: see drain.py."""
     config = uvicorn.Config(
-        app, http=PatientProtocol, log_level="warning", access_log=False, server_header=False
+        app, http=IdleClosingProtocol, log_level="warning", access_log=False, server_header=False
     )
     try:
-        DrainingServer(config, app.state.drain, lambda: ready(address_of(listener)), drain_s).run([listener])
+        DrainingServer(config, app.state.services, lambda: ready(address_of(listener)), drain_s).run(
+            [listener]
+        )
     except KeyboardInterrupt:
         pass
     finally:
@@ -220,23 +235,31 @@ def serve(
     ready: Callable[[str], None] | None = None,
     **options: Unpack[LoadOptions],
 ) -> None:
-    """Load the named runs, listen, and serve until Ctrl-C. `port` None: 8000 or the next free one; 0: any free one.
+    """Load the named runs (RUN or NAME=RUN), listen, and serve until Ctrl-C.
 
-    A name may be NAME=RUN. `options`: how the models compute.
+    `port` None: 8000 or the next free port; 0: any free port. `options`: how the models compute.
+
+    Raises:
+        UsageError: nothing to serve, no free port, or an address beyond loopback without keys.
+        RunError: there is no such run.
+        DataError: a file of keys, patterns or examples, or the request log, cannot be used.
+        ModelFolderError: a model or a classifier cannot be loaded.
     """
     far = [Upstream.parse(text) for text in upstreams]
     if not names and not far:
-        raise UsageError("Name at least one run to serve, for instance `ziggurat serve town/ppo`.")
+        raise UsageError(
+            "Nothing to serve; name at least one run (`ziggurat serve RUN`) or give --upstream NAME=URL."
+        )
     keyring = Keyring(keys) if keys is not None else None
     moderator = moderator_of(moderation_patterns, moderation_classifier)
     if not is_loopback(host) and keyring is None and not expose:
         raise UsageError(
-            f"{host} can be reached from other machines: ask for keys with --keys FILE (`ziggurat key new` makes one), "
-            "or add --expose to let everybody in."
+            f"--host is {host}, which other machines can reach: add --keys FILE (`ziggurat key new` makes one), "
+            "or --expose to allow everybody without a key."
         )
     few_heaps()
     for name, shapes in MATRIX_SHAPES.items():
-        os.environ.setdefault(name, shapes)  # before torch is there to read it
+        os.environ.setdefault(name, shapes)  # before torch is imported and reads it
     listener, requests = listen(host, port), None
     try:
         requests = RequestLog(request_log) if request_log is not None else None
@@ -255,7 +278,7 @@ def serve(
             requests.close()
         raise
     if not is_loopback(host) and keyring is None:
-        err.print(f"Listening on {host} without a login: everybody who reaches this port can use the models.")
+        err.print(f"Listening on {host} without keys: everybody who can reach this port can use the models.")
     app = create_app(
         {name: model for name, (_, model) in loaded.items()},
         cards={name: card for name, (card, _) in loaded.items()},

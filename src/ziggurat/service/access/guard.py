@@ -1,11 +1,11 @@
-"""What stands before every request: who may speak to this server, and the headers every answer carries.
+"""Checks where every request comes from, and adds the security headers to every answer.
 
-The server has no login yet, so a page from elsewhere must not be able to drive it through the visitor's browser:
+A foreign web page must not use the server through its visitor's browser:
 
-    DNS rebinding      a foreign name resolved to 127.0.0.1      the Host header must be a name we know
-    cross-site calls   a foreign page posting to us              the Origin must be our own; there is no CORS
+    DNS rebinding      a foreign name resolves to 127.0.0.1       the Host header must be a known name
+    cross-site calls   a foreign page posts to the server         the Origin must be its own; there is no CORS
 
-It does not protect from other programs or other users of this machine.
+It does not protect against other programs or other users of this machine.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ziggurat.service.http.problems import error_body, response_for
+from ziggurat.service.http.problems import ApiError, response_for
 from ziggurat.service.observe.visits import visit_of
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -28,7 +27,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def host_name(authority: str) -> str:
-    """`localhost:8000` -> `localhost`, `[::1]:8000` -> `::1`; "" for what is no authority at all."""
+    """`localhost:8000` -> `localhost`, `[::1]:8000` -> `::1`; "" for an invalid authority."""
     if any(character in authority for character in "/?#@\\ "):
         return ""
     try:
@@ -38,7 +37,7 @@ def host_name(authority: str) -> str:
 
 
 def _place(origin: str) -> str | None:
-    """`http://localhost:8000` -> `localhost:8000`; None for what is no origin."""
+    """`http://localhost:8000` -> `localhost:8000`; None for an invalid origin."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:
@@ -52,7 +51,9 @@ def is_loopback(host: str) -> bool:
         address = ipaddress.ip_address(host)
     except ValueError:
         return False
-    inner = getattr(address, "ipv4_mapped", None)  # ::ffff:127.0.0.1, as a socket of both kinds tells it
+    inner = getattr(
+        address, "ipv4_mapped", None
+    )  # ::ffff:127.0.0.1, as a socket for IPv4 and IPv6 reports it
     return (inner or address).is_loopback
 
 
@@ -67,8 +68,8 @@ def _is_address(host: str) -> bool:
 class Guard:
     """ASGI middleware: Host and Origin checks, `x-request-id`, and the security headers.
 
-    `exposed` says that the server listens beyond loopback: then any IP address literal is a good Host as well
-    (rebinding needs a name), and further names come through `allowed_hosts`.
+    `exposed`: the server listens beyond loopback, so any IP address is a valid Host too (rebinding needs a name).
+    `allowed_hosts` are further names.
     """
 
     def __init__(self, app: ASGIApp, *, allowed_hosts: Iterable[str] = (), exposed: bool = False) -> None:
@@ -77,14 +78,16 @@ class Guard:
         self.exposed = exposed
 
     def refusal(self, headers: Headers) -> str | None:
-        """Why this request must not pass, or None."""
+        """Why this request is refused, or None."""
         authority = headers.get("host", "")
         host = host_name(authority)
         if not (host in self.names or (self.exposed and _is_address(host))):
-            return f"Host {authority!r} is not a name of this server; open it as http://localhost, or allow the name."
+            return (
+                f"Host {authority!r} is not a name of this server; use http://localhost, or --allowed-host."
+            )
         origin = headers.get("origin")
         if origin is not None and _place(origin) != authority.lower():
-            return f"This server does not answer pages from {origin}."
+            return f"Origin {origin} is not this server; only its own pages may send requests."
         return None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,14 +114,12 @@ class Guard:
             await send(message)
 
         if reason := self.refusal(headers):
-            await JSONResponse(error_body(403, reason, code="host_not_allowed"), 403)(
-                scope, receive, send_marked
-            )
+            await response_for(ApiError(403, reason, code="host_not_allowed"))(scope, receive, send_marked)
             return
         try:
             await self.app(scope, receive, send_marked)
         except Exception as error:
             if began:
                 raise
-            # a fault of ours: Starlette would answer it outside all middleware, unmarked
+            # Starlette would answer a bug outside of all middleware, without these headers
             await response_for(error)(scope, receive, send_marked)

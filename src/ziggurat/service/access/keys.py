@@ -1,14 +1,13 @@
-"""API keys: who may ask, how much of it, and what is left.
+"""API keys: their file, their limits, and what each has left.
 
-A file holds one key a line, as JSON; only its SHA-256 is written down, so the file tells nobody a key:
+The file holds one key a line, as JSON, with its SHA-256 only; a reader of the file learns no key:
 
     {"name": "ana", "sha256": "9f86d0...", "requests_per_minute": 60, "tokens_per_minute": 100000, "concurrent": 4}
 
-It is read again when it changes: a line taken out is a key revoked, without a restart. Without a file there is no login
-and no limit, and the server stays on loopback.
+It is read again when it changes: deleting a line revokes the key, without a restart. A server without this file has no
+login and no limits, and listens on loopback only.
 
-A budget refills evenly: 60 requests a minute are one a second, with 60 at hand after a quiet minute. Tokens are
-reserved when a request begins (its prompt and all that it may write) and settled when it ends.
+A budget refills evenly: 60 requests a minute are one a second, and 60 at once after a quiet minute.
 """
 
 from __future__ import annotations
@@ -46,11 +45,17 @@ def hash_of(secret: str) -> str:
 
 
 def new_key(path: Path, name: str, *, admin: bool = False, **limits: int) -> str:
-    """Add a key to the file; returns the secret, which is nowhere else."""
+    """Add a key to the file and return the secret, which is stored nowhere.
+
+    Raises:
+        DataError: the file cannot be read, or has a key of this name.
+    """
     secret = f"zig-{secrets.token_urlsafe(32)}"
     keys = read_keys(path) if path.exists() else []
     if name in [key.name for key in keys]:
-        raise DataError(f"there is a key called {name} already; take its line out first.", path=path)
+        raise DataError(
+            f"there is already a key named {name}; choose another name, or delete its line first.", path=path
+        )
     keys.append(Key(name=name, sha256=hash_of(secret), admin=admin, **limits))
     atomic_write_text(path, "".join(key.model_dump_json() + "\n" for key in keys))
     path.chmod(0o600)
@@ -72,12 +77,16 @@ def read_keys(path: Path) -> list[Key]:
             keys.append(Key.model_validate(json.loads(line)))
         except (ValueError, ValidationError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            raise DataError(f"this is no key ({reason}).", path=path, line=number) from None
+            raise DataError(
+                f"this line is not a key ({reason}); make one with `ziggurat key new`.",
+                path=path,
+                line=number,
+            ) from None
     return keys
 
 
 class Bucket:
-    """A budget that refills evenly up to what a minute gives."""
+    """A budget that refills evenly, up to `per_minute`."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
         self.limit, self._clock = per_minute, clock
@@ -93,13 +102,13 @@ class Bucket:
         self._level = min(self.limit, self.level() - amount)
 
     def seconds_until(self, amount: float) -> float:
-        """Until so much is there; a request for more than a minute's worth waits for a full bucket."""
+        """Seconds until `amount` is available; an amount above the limit waits for a full bucket."""
         return max(0.0, (min(amount, self.limit) - self.level()) * 60 / self.limit)
 
 
 @dataclass
-class Account:
-    """What one key has used."""
+class Quota:
+    """What one key may use, and has used."""
 
     key: Key
     requests: Bucket
@@ -107,7 +116,7 @@ class Account:
     running: int = 0
 
     def headers(self) -> dict[str, str]:
-        """OpenAI's, on every answer."""
+        """OpenAI's headers, sent with every answer."""
         return {
             "x-ratelimit-limit-requests": str(self.requests.limit),
             "x-ratelimit-remaining-requests": str(max(0, int(self.requests.level()))),
@@ -125,41 +134,45 @@ def duration(seconds: float) -> str:
 
 
 class Keyring:
-    """The keys of a file, and the accounts of those who used them."""
+    """The keys of a file, each with its quota.
+
+    Raises:
+        DataError: the file cannot be read, or holds no key.
+    """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.path, self._clock = path, clock
         self._read_at = 0
-        self._accounts: dict[str, Account] = {}
+        self._quotas: dict[str, Quota] = {}
         self._refresh()
-        if not self._accounts:
+        if not self._quotas:
             raise DataError("the file holds no key; make one with `ziggurat key new NAME`.", path=path)
 
     def _refresh(self) -> None:
-        """Read the file again if it changed; one that became unreadable leaves the keys as they were."""
+        """Read the file again if it changed; the keys stay as they are if it cannot be read."""
         changed = self.path.stat().st_mtime_ns
         if changed == self._read_at:
             return
         keys = {key.sha256: key for key in read_keys(self.path)}
-        kept = {h: a for h, a in self._accounts.items() if h in keys and keys[h] == a.key}
+        kept = {h: q for h, q in self._quotas.items() if h in keys and keys[h] == q.key}
         for sha256, key in keys.items():
             kept.setdefault(
                 sha256,
-                Account(
+                Quota(
                     key,
                     Bucket(key.requests_per_minute, self._clock),
                     Bucket(key.tokens_per_minute, self._clock),
                 ),
             )
-        self._accounts, self._read_at = kept, changed
+        self._quotas, self._read_at = kept, changed
 
-    def account(self, authorization: str) -> Account | None:
-        """Who sent `Bearer <key>`; every hash is compared, so that time tells nothing."""
+    def quota(self, authorization: str) -> Quota | None:
+        """The quota of `Bearer <key>`. Every hash is compared, so that the time does not depend on the key."""
         with contextlib.suppress(OSError, DataError):
             self._refresh()
         scheme, _, secret = authorization.partition(" ")
         given, found = hash_of(secret.strip()), None
-        for sha256, account in self._accounts.items():
+        for sha256, quota in self._quotas.items():
             if secrets.compare_digest(sha256, given) and scheme.lower() == "bearer":
-                found = account
+                found = quota
         return found

@@ -1,1 +1,1 @@
-"""Ziggurat's own endpoints: chat, administration, health, scores."""
+"""The page's endpoints, health, scores and administration."""

@@ -1,14 +1,14 @@
-"""The chat page's own API: which models there are, and one streamed answer.
+"""The chat page's own API: the list of models, and one streamed answer.
 
 `POST /api/chat` answers with Server-Sent Events, one JSON object each:
 
-    data: {"text": "Mira is"}                    text to append, as it appears
-    : waiting                                    (a comment, while the model is busy with somebody else)
+    data: {"text": "Mira is"}                    text to append
+    : waiting                                    (a comment, while the model answers other requests)
     data: {"done": {"finish_reason": "stop", "usage": {...}, "seed": 7, "tokens_per_s": 180.2, ...}}
-    data: {"error": {"message": "...", ...}}     instead of done, if the model failed half-way
+    data: {"error": {"message": "...", ...}}     instead of done, if the model fails during its answer
 
-A stream that ends with neither was cut on its way; the page says so. A conversation that has outgrown the model's
-context loses its oldest turns, and `dropped_messages` says how many; the OpenAI half refuses it instead.
+A stream that ends with neither was cut on its way; the page reports it. If a conversation is longer than the model's
+context, its oldest messages are dropped, and `dropped_messages` is their number; OpenAI's endpoints refuse it instead.
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ from typing import Any
 import anyio.to_thread
 from fastapi import APIRouter, Request
 
-from ziggurat.service.access.gate import admit, salt_of
+from ziggurat.service.access.admission import admit
+from ziggurat.service.access.caller import caller
+from ziggurat.service.http.body import read_body
 from ziggurat.service.http.limits import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE
 from ziggurat.service.http.openapi import takes
-from ziggurat.service.models.shelf import Shelf
-from ziggurat.service.openai.bodies import ChatBody, read_body, to_messages, to_params
-from ziggurat.service.openai.streams import Tally, TicketStream, event, stream, timings
+from ziggurat.service.http.wire import event
+from ziggurat.service.openai.bodies import ChatBody, to_messages, to_params
+from ziggurat.service.openai.streams import Tally, TicketStream, stream, timings
+from ziggurat.service.services import Services
 
 
-def chat_routes(shelf: Shelf) -> APIRouter:
+def chat_routes(services: Services) -> APIRouter:
     routes = APIRouter(prefix="/api")
-    limits = shelf.limits
+    shelf, limits = services.shelf, services.limits
 
     @routes.get("/models")
     async def models() -> dict[str, Any]:
@@ -58,7 +61,7 @@ def chat_routes(shelf: Shelf) -> APIRouter:
             max_tokens=body.max_tokens,
             seed=body.seed,
             limits=limits,
-            cache_salt=salt_of(request),
+            cache_salt=caller(request).salt,
         )
         prepared = await anyio.to_thread.run_sync(
             lambda: served.worker.chat.prepare(messages, params, fit=True)

@@ -1,6 +1,6 @@
-"""Is it alive, may it be asked, which version is it: for load balancers and people with a terminal.
+"""Liveness, readiness and version, for load balancers and operators.
 
-These three need no key, so they tell nothing else. What each model is doing is told at `/admin/health`, to admins.
+These three need no key, so they contain nothing else. `/admin/health` has the state of each model, for admins.
 """
 
 from __future__ import annotations
@@ -9,30 +9,31 @@ from typing import Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from ziggurat import __version__
-from ziggurat.service.access.gate import must_be_admin
-from ziggurat.service.http.problems import RETRY_AFTER_S, error_body
-from ziggurat.service.models.shelf import Shelf
-from ziggurat.service.openai.moderation.judges import Moderator
+from ziggurat.service.access.caller import must_be_admin
+from ziggurat.service.http.problems import ApiError, response_for
+from ziggurat.service.http.wire import Json
+from ziggurat.service.services import Services
 
 
-def health_routes(shelf: Shelf, moderator: Moderator) -> APIRouter:
+def health_routes(services: Services) -> APIRouter:
     routes = APIRouter()
+    shelf, moderator = services.shelf, services.moderator
 
-    def alive(**detail: Any) -> JSONResponse:
+    def alive(**detail: Any) -> Response:
         failed = any(served.worker.failure is not None for served in shelf.all())
-        return JSONResponse({"status": "failed" if failed else "ok", **detail}, 503 if failed else 200)
+        return Json({"status": "failed" if failed else "ok", **detail}, 503 if failed else 200)
 
     @routes.get("/health")
-    async def health() -> JSONResponse:
-        """200 while every model's thread can work, 503 once one has failed."""
+    async def health() -> Response:
+        """200 while every model works, 503 once one has failed."""
         return alive()
 
     @routes.get("/admin/health")
-    async def detail(request: Request) -> JSONResponse:
-        """The same, model by model and judge by judge; for admins."""
+    async def detail(request: Request) -> Response:
+        """The same, for each model and each moderation layer; for admins."""
         must_be_admin(request)
         models = {
             served.card.name: {
@@ -42,16 +43,16 @@ def health_routes(shelf: Shelf, moderator: Moderator) -> APIRouter:
             }
             for served in shelf.all()
         }
-        moderation = await anyio.to_thread.run_sync(moderator.status) if moderator.judges else {}
+        moderation = await anyio.to_thread.run_sync(moderator.status) if moderator.layers else {}
         return alive(version=__version__, models=models, moderation=moderation)
 
     @routes.get("/ready")
-    async def ready() -> JSONResponse:
-        """200 while new requests are taken; 503 while the server drains or a model has failed."""
+    async def ready() -> Response:
+        """200 while new requests are taken; 503 during shutdown or once a model has failed."""
         if shelf.draining or any(served.worker.failure is not None for served in shelf.all()):
             reason = "The server is shutting down." if shelf.draining else "A model has failed."
-            return JSONResponse(error_body(503, reason), 503, {"Retry-After": str(RETRY_AFTER_S)})
-        return JSONResponse({"status": "ready"})
+            return response_for(ApiError(503, reason))
+        return Json({"status": "ready"})
 
     @routes.get("/version")
     async def version() -> dict[str, str]:

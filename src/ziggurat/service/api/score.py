@@ -1,11 +1,11 @@
-"""`POST /score`: what a reward model thinks of answers, in the shape of vLLM's endpoint of that name.
+"""`POST /score`: a reward model's scores of answers, in the shape of vLLM's endpoint of that name.
 
-    {"model": "town/reward-1", "text_1": "Where does Ms Mira live?", "text_2": ["By the canal.", "I cannot say."]}
+    {"model": "my/reward-1", "text_1": "Where does Ms Mira live?", "text_2": ["By the canal.", "I cannot say."]}
 
-`text_1` is what a user said and `text_2` what was answered: one question with many answers, or as many of one as of the
-other. Instead of `text_1`, `messages` holds one conversation for all answers, or a list of conversations. Scores are
-rewards in the units that PPO reads: higher is better, demonstrations are 0 on average, samples of the stage-2 model
-have deviation 1, and only scores of one model can be compared.
+`text_1` is the user's message and `text_2` the answer: one question with many answers, or one question for each answer.
+Instead of `text_1`, `messages` is one conversation for all answers, or a list of conversations. Scores have the unit of
+PPO's rewards: higher is better, demonstrations have mean 0, samples of the stage-2 model have standard deviation 1.
+Scores of two models cannot be compared.
 """
 
 from __future__ import annotations
@@ -16,22 +16,30 @@ from typing import Annotated, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from starlette.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, Tag, model_validator
+from starlette.responses import Response
 
 from ziggurat.records import Message
+from ziggurat.service.access.batches import in_batches
+from ziggurat.service.http.body import one_of
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.problems import ApiError
-from ziggurat.service.models.batches import in_batches
-from ziggurat.service.models.shelf import Shelf
-from ziggurat.service.openai.bodies import ModelName, OpenAITurn, read_raw, to_messages
-from ziggurat.service.upstream.servers import Upstreams
+from ziggurat.service.http.wire import Json
+from ziggurat.service.openai.bodies import ModelName, OpenAITurn, to_messages
+from ziggurat.service.services import Services
 
 MAX_PAIRS = 128
 
-Texts = str | list[str]
+Texts = Annotated[
+    Annotated[str, Tag("<text>")] | Annotated[list[str], Tag("<list of texts>")],
+    one_of("a text or a list of texts"),
+]
 Conversation = Annotated[list[OpenAITurn], Field(min_length=1)]
+Conversations = Annotated[
+    Annotated[Conversation, Tag("<list of objects>")] | Annotated[list[Conversation], Tag("<list of lists>")],
+    one_of("a list of messages or a list of such lists"),
+]
 
 
 class ScoreBody(BaseModel):
@@ -39,7 +47,7 @@ class ScoreBody(BaseModel):
 
     model: ModelName
     text_1: Texts | None = None
-    messages: Conversation | list[Conversation] | None = None
+    messages: Conversations | None = None
     text_2: Texts
 
     @model_validator(mode="after")
@@ -47,10 +55,12 @@ class ScoreBody(BaseModel):
         if (self.text_1 is None) == (self.messages is None):
             raise ValueError("give either text_1 or messages, with the answers in text_2")
         if (self.model_extra or {}).get("truncate_prompt_tokens") is not None:
-            raise ValueError("truncate_prompt_tokens is not supported here: half an answer has another score")
+            raise ValueError(
+                "truncate_prompt_tokens is not supported here, as half an answer has another score"
+            )
         asked, answers = len(self.questions()), len(self.answers())
         if not 1 <= answers <= MAX_PAIRS:
-            raise ValueError(f"text_2 has {answers} answers; 1 to {MAX_PAIRS} are scored at once")
+            raise ValueError(f"text_2 has {answers} answers; 1 to {MAX_PAIRS} are allowed")
         if asked not in (1, answers):
             raise ValueError(f"there are {asked} questions and {answers} answers; give one, or one each")
         return self
@@ -67,7 +77,7 @@ class ScoreBody(BaseModel):
         return [self.text_2] if isinstance(self.text_2, str) else self.text_2
 
     def pairs(self, limits: Limits) -> list[list[Message]]:
-        """Conversations that end on the answer to be scored."""
+        """Each conversation with the answer to be scored at its end."""
         answers = self.answers()
         for number, answer in enumerate(answers):
             if len(answer) > limits.max_message_chars:
@@ -81,23 +91,22 @@ class ScoreBody(BaseModel):
         ]
 
 
-def score_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> APIRouter:
+def score_routes(services: Services) -> APIRouter:
     routes = APIRouter()
 
     @routes.post("/score", **takes(ScoreBody))
     @routes.post("/v1/score", **takes(ScoreBody))
     async def score(request: Request) -> Response:
-        raw = await read_raw(request, limits)
-        if (far := await upstreams.answer(request, raw)) is not None:
-            return far
-        body = ScoreBody.model_validate_json(raw)
-        held = shelf.judge(body.model)
+        body = await services.read(request, ScoreBody)
+        if isinstance(body, Response):
+            return body
+        held = services.shelf.judge(body.model)
         held.worker.check_room()
-        judge, pairs = held.worker.chat, body.pairs(limits)
+        judge, pairs = held.worker.chat, body.pairs(services.limits)
         rows = await anyio.to_thread.run_sync(lambda: judge.rows(pairs))
         scores = await in_batches(request, held.worker, rows, judge.score)
         tokens = sum(map(len, rows))
-        told: dict[str, Any] = {
+        answer: dict[str, Any] = {
             "id": f"score-{secrets.token_hex(12)}",
             "object": "list",
             "created": int(time.time()),
@@ -106,6 +115,6 @@ def score_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> APIRoute
             "data": [{"index": i, "object": "score", "score": one} for i, one in enumerate(scores)],
             "usage": {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens},
         }
-        return JSONResponse(told)
+        return Json(answer)
 
     return routes

@@ -1,1 +1,1 @@
-"""HTTP itself: limits, error bodies, the OpenAPI document, draining."""
+"""HTTP without models: limits, bodies, errors, JSON and event streams, the OpenAPI document, shutdown."""

@@ -1,13 +1,13 @@
-"""How a server ends: what was begun is finished within a time, and whoever asks meanwhile hears that it is ending.
+"""Graceful shutdown: answers that have begun get time to finish, new requests are refused with a reason.
 
-    SIGTERM or Ctrl-C     `/ready` and new generations answer 503. The port stays open, so that a load balancer hears
-                          it; uvicorn alone would close it at once.
-    nothing is under way, or DRAIN_S have passed
-                          what is still being written ends with an error, streams with an error event; the port
-                          closes, and what was said is sent to the end for CLOSING_S more
+    SIGTERM or Ctrl-C     `/ready` and new generations answer 503. The port stays open, so that a load balancer reads
+                          that answer; uvicorn alone closes it at once.
+    no request is open, or DRAIN_S have passed
+                          unfinished answers end with an error, streams with an error event; the port closes, and
+                          answers are sent for CLOSING_S more
     a second signal       every connection is cut
 
-Not waited for: responses in the background, for nobody could fetch them afterwards.
+Background responses are not waited for: they are lost with the process.
 """
 
 from __future__ import annotations
@@ -17,45 +17,35 @@ import socket
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Protocol
 
 import uvicorn
 
-from ziggurat.service.models.shelf import Shelf
-from ziggurat.service.upstream.servers import Upstreams
-
 DRAIN_S = 30.0
-"""How long answers that were begun may be written on."""
-
+"""Seconds for answers that have begun."""
 CLOSING_S = 5
-"""How long the errors that end the others may take to arrive; a model's thread tells them after the step it is in."""
+"""Seconds for the errors that end the other answers; a model's thread sends them after its current step."""
 
 
-class Drain:
-    """All that writes answers, told to end."""
+class Drains(Protocol):
+    """What is shut down (`Services`)."""
 
-    def __init__(self, shelf: Shelf, upstreams: Upstreams) -> None:
-        self._shelf, self._upstreams = shelf, upstreams
-
-    def begin(self) -> None:
-        """Take nothing new. May be called by a signal's handler: it sets flags and waits for nobody."""
-        self._shelf.drain()
-        self._upstreams.draining = True
+    def drain(self) -> None:
+        """Take no new request. A signal handler calls it: it only sets flags."""
 
     async def end(self) -> None:
-        """End what is still being written."""
-        self._shelf.close(timeout_s=0)
-        await self._upstreams.close()
+        """End the answers that are still being written."""
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn's, saying when it can be reached, and ending as is told above."""
+    """uvicorn's server with the shutdown above; calls `ready` once it accepts connections."""
 
     def __init__(
-        self, config: uvicorn.Config, drain: Drain, ready: Callable[[], None], drain_s: float = DRAIN_S
+        self, config: uvicorn.Config, services: Drains, ready: Callable[[], None], drain_s: float = DRAIN_S
     ) -> None:
         config.timeout_graceful_shutdown = CLOSING_S
         super().__init__(config)
-        self._drain, self._ready, self._drain_s = drain, ready, drain_s
+        self._services, self._ready, self._drain_s = services, ready, drain_s
         self._signal: int | None = None
         self._ends_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -69,19 +59,19 @@ class DrainingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._signal is None:
             self._signal, self._ends_at = sig, time.monotonic() + self._drain_s
-            self._drain.begin()
+            self._services.drain()
         else:
             super().handle_exit(sig, frame)
-            self.force_exit = True  # uvicorn does so for Ctrl-C alone
+            self.force_exit = True  # uvicorn sets it for Ctrl-C only
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._cut)
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second."""
+        """uvicorn calls it ten times a second."""
         if self._signal is not None and not self.should_exit:
             late = time.monotonic() >= self._ends_at
             if late:
-                await self._drain.end()
+                await self._services.end()
             if late or not self.server_state.tasks:
                 super().handle_exit(self._signal, None)
         return await super().on_tick(counter)

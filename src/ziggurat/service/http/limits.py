@@ -1,4 +1,4 @@
-"""Every bound of the service, with its reason. Nothing that a client sends or waits for is unbounded."""
+"""All limits of the service, each with its reason. Nothing that a client sends or waits for is unbounded."""
 
 from __future__ import annotations
 
@@ -8,46 +8,34 @@ from dataclasses import dataclass
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     max_body_bytes: int = 1_048_576
-    """A whole conversation of `max_messages` fits; a larger body is answered with 413 before it is parsed."""
-
+    """Bytes of a request body (413 beyond, before it is parsed): a conversation of `max_messages` short messages."""
     body_timeout_s: float = 30.0
-    """A body that trickles longer than this is answered with 408, so that slow clients cannot hold connections."""
-
+    """Seconds until a body must be complete (408 beyond), so that slow clients cannot hold connections."""
     max_messages: int = 400
-    """Turns in one request. The model's context is shorter than this in nearly every case."""
-
+    """Messages in one request. Most contexts are full earlier."""
     max_message_chars: int = 32_000
-    """Characters of one message: far more than a context of 2,048 tokens, far less than would stall the tokenizer."""
-
+    """Characters of one message: far more than a context of 2,048 tokens, and tokenized in milliseconds."""
     max_tokens: int = 2_048
-    """The longest completion that may be asked for, so that one request cannot keep a model busy for ever."""
-
+    """Tokens of one completion, so that one request cannot keep a model busy without end."""
     max_running: int = 32
-    """Prompts that one model answers at once, as one batch: a step reads the weights once for all of them."""
-
+    """Requests that one model answers at once, in one batch: a step reads the weights once for all of them."""
     max_sequences: int = 128
-    """Answers that one request may ask for, prompts times `n` or `best_of`: one slow request is better sent as several,
-    between which others have their turn."""
-
+    """Completions of one request: prompts times `n` or `best_of`. Other clients get their turn between two requests,
+    not within one."""
     max_waiting: int = 256
-    """Prompts that may wait for one model; the next one is told to come back (503) instead of queueing for minutes."""
-
+    """Requests in one model's queue (503 beyond)."""
     max_waiting_each: int = 128
-    """Answers of one key, or of one address where there are no keys, that may wait for one model (429 beyond). Half of
-    the line, so that nobody fills it alone, and as many as one request may ask for."""
-
+    """Completions that one key, or one address where there are no keys, may have in one model's queue (429 beyond):
+    half of the queue, and as many as one request may ask for."""
     max_stored: int = 1_000
-    """Responses kept for `store: true`, of all keys together; beyond, the longest unused go."""
-
+    """Responses stored for `store: true`, of all keys together; the least recently used are removed first."""
     max_stored_bytes: int = 64 * 1024 * 1024
-    """Of their JSON; a conversation of the town has a few thousand."""
-
+    """Bytes of their JSON; a short conversation has a few thousand."""
     keepalive_s: float = 10.0
-    """While a request waits, an SSE comment goes out this often, so that proxies keep the connection open."""
+    """An event stream that has sent nothing for so many seconds sends a comment, so that proxies keep it open."""
 
 
 DEFAULT_TEMPERATURE = 0.0
-"""The page's first setting: the likeliest token each time, so that the same question gets the exam's own answer."""
-
+"""The page's first setting: the likeliest token each time, so that the same question gets the same answer."""
 DEFAULT_MAX_TOKENS = 160
-"""The page's first setting: longer than any answer of the town, short enough that a base model's ramble ends soon."""
+"""The page's first setting: a paragraph. A base model, which does not stop by itself, ends soon."""

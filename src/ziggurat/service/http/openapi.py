@@ -1,7 +1,7 @@
-"""What `/openapi.json` says of bodies and answers.
+"""`/openapi.json`: bodies and answers.
 
-Bodies are read by hand (bounded, timed, with our own errors), so they are described by hand too, from the very classes
-that check them. Every endpoint may answer with the one error shape.
+Endpoints read their bodies themselves (`body.py`), so FastAPI does not know them: they are described here, from the
+same classes that check them. Every endpoint may answer with the one error shape.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ ERROR = {
     },
 }
 STATUSES = {
-    400: "The request cannot be: a field, its value, or a prompt longer than the context.",
-    401: "No key, or one that is not known.",
-    403: "The Host or the Origin is not this server's, or the key is no admin's.",
-    404: "No such model, object or route.",
-    405: "Not this method.",
+    400: "A field or its value is wrong, or the prompt is longer than the context.",
+    401: "The key is missing or unknown.",
+    403: "The Host or the Origin is not this server's, or the key is not an admin key.",
+    404: "The model, object or route does not exist.",
+    405: "The route does not take this method.",
     408: "The body did not arrive in time.",
     413: "The body is too large.",
     415: "The body is not application/json.",
-    429: "The key has used up its minute, writes too much at once, or has too much in the line.",
-    500: "A fault of the server.",
+    429: "The key has used up its requests or tokens of this minute, or has too many requests running or waiting.",
+    500: "The server failed.",
     503: "Busy, shutting down, or a model has failed.",
 }
 
@@ -52,7 +52,7 @@ _BODIES: dict[str, type[BaseModel]] = {}
 
 
 def takes(body: type[BaseModel], *, streams: bool = False) -> dict[str, Any]:
-    """Keyword arguments of a route that reads `body` by hand; `streams`: it may answer with Server-Sent Events."""
+    """Keyword arguments for a route that reads `body` itself; `streams`: it may answer with Server-Sent Events."""
     _BODIES[body.__name__] = body
     schema = {"$ref": f"#/components/schemas/{body.__name__}"}
     answer: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
@@ -68,7 +68,7 @@ def takes(body: type[BaseModel], *, streams: bool = False) -> dict[str, Any]:
 
 
 def describe_by_hand(app: FastAPI) -> None:
-    """Make `/openapi.json` of what FastAPI knows, and what it does not."""
+    """Build `/openapi.json` from FastAPI's routes and from the bodies that `takes` has collected."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -81,8 +81,8 @@ def describe_by_hand(app: FastAPI) -> None:
                 schemas[name] = schema
             for path in described["paths"].values():
                 for operation in path.values():
-                    operation["responses"].pop("422", None)  # never answered: see problems.py
+                    operation["responses"].pop("422", None)  # this server answers 400: see problems.py
             app.openapi_schema = described
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to change it
+    app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents

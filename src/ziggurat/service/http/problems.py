@@ -1,29 +1,30 @@
-"""Errors on the wire: one place, one shape.
+"""Errors as HTTP answers: one place, one shape.
 
 {"error": {"message": "...", "type": "...", "param": null | "messages.0.content", "code": null | "model_not_found"}}
 
-ApiError               a request that the HTTP layer itself refuses (unknown model, body too large, wrong type)
-ZigguratError          raised by a lower room; carries its own `http_status` (prompt too long, model busy)
-anything else          a bug: logged here with its traceback, told to the client as a plain 500 without it
+ApiError               the HTTP layer refuses a request (unknown model, body too large, wrong type)
+ZigguratError          a lower room refuses it; the error carries its own `http_status` (prompt too long, model busy)
+anything else          a bug: the log has its traceback, the client gets a 500 without it
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from ziggurat.errors import ZigguratError
+from ziggurat.errors import ContextError, ZigguratError
+from ziggurat.service.http.wire import Json
 
 log = logging.getLogger("ziggurat.service")
 
 RETRY_AFTER_S = 2
-"""What a busy server suggests. Town answers take well under a second, so the queue has moved on by then."""
+"""Sent with 503 and with a full queue. A short answer takes less than a second, so the queue has moved by then."""
 
 _TYPES = {
     401: "authentication_error",
@@ -34,10 +35,11 @@ _TYPES = {
     413: "request_too_large",
     503: "service_unavailable_error",
 }
+_TAG = re.compile(r"<[\w ]*>")  # of a union's member: see `body.one_of`
 
 
 class ApiError(Exception):
-    """A request refused by the HTTP layer, before any model saw it."""
+    """The HTTP layer refuses a request."""
 
     def __init__(
         self,
@@ -67,54 +69,58 @@ def error_body(
 
 
 def describe(error: BaseException) -> tuple[int, dict[str, Any]]:
-    """Any exception as (HTTP status, error body). Unknown ones are logged here and told without their details."""
+    """Any exception as (HTTP status, error body). A bug is logged here, and its details stay in the log."""
     if isinstance(error, ApiError):
         return error.status, error_body(error.status, error.message, param=error.param, code=error.code)
     if isinstance(error, ZigguratError):
         status = error.http_status
-        return status, error_body(status, str(error))
+        code = "context_length_exceeded" if isinstance(error, ContextError) else None
+        return status, error_body(status, str(error), code=code)
     if isinstance(error, ValidationError):
         return 400, _validation_body(error.errors(include_url=False))
     log.error("a request failed", exc_info=error)
-    return 500, error_body(500, "The server failed on this request; its log on the serving machine says why.")
+    return 500, error_body(
+        500, "The server failed on this request; the log on the serving machine has the reason."
+    )
 
 
 def _validation_body(problems: Any) -> dict[str, Any]:
-    """The first bad field by name, and how many more there are."""
+    """The first wrong field by its path, and how many more there are."""
     first = problems[0]
-    param = ".".join(str(part) for part in first["loc"]) or None
+    parts = [str(part) for part in first["loc"]]
+    param = ".".join(part for part in parts if not _TAG.fullmatch(part)) or None
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     reason = str(first["msg"]).removeprefix("Value error, ")
     message = f"{param}: {reason}{more}" if param else f"{reason}{more}"
     return error_body(400, message, param=param)
 
 
-def response_for(error: BaseException) -> JSONResponse:
+def response_for(error: BaseException) -> Json:
     status, body = describe(error)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
     if isinstance(error, ApiError):
         headers |= error.headers()
     if 400 <= status < 500 and status not in (408, 429):
-        headers["x-should-retry"] = "false"  # the same request will fail again
-    return JSONResponse(body, status, headers)
+        headers["x-should-retry"] = "false"  # the same request fails again
+    return Json(body, status, headers)
 
 
 def install(app: FastAPI) -> None:
-    """Route every kind of failure through `response_for`."""
+    """Answer every kind of failure with `response_for`."""
 
-    async def refuse(_: Request, error: Exception) -> JSONResponse:
+    async def refuse(_: Request, error: Exception) -> Json:
         return response_for(error)
 
-    async def http(request: Request, error: Exception) -> JSONResponse:
+    async def http(request: Request, error: Exception) -> Json:
         assert isinstance(error, HTTPException)
         message = f"{request.method} {request.url.path}: {error.detail}."
-        return JSONResponse(error_body(error.status_code, message), error.status_code, error.headers)
+        return Json(error_body(error.status_code, message), error.status_code, error.headers)
 
-    async def validation(_: Request, error: Exception) -> JSONResponse:
+    async def validation(_: Request, error: Exception) -> Json:
         assert isinstance(error, RequestValidationError)
-        return JSONResponse(_validation_body(error.errors()), 400)
+        return Json(_validation_body(error.errors()), 400)
 
-    # Exception: what Guard does not catch, since it fails outside it.
+    # Exception: failures outside of `Guard`, which answers those inside
     for kind in (ApiError, ZigguratError, ValidationError, Exception):
         app.add_exception_handler(kind, refuse)
     app.add_exception_handler(HTTPException, http)

@@ -1,1 +1,1 @@
-"""The models that are served: how they are loaded, and the thread that runs each."""
+"""Loaded models: finding and loading them, one thread for each, and stored responses."""

@@ -1,9 +1,9 @@
-"""Heavy work in a thread that ends, so that no second set of OpenMP's threads stays behind.
+"""Computation in a thread that ends afterwards, so that OpenMP keeps no second set of helper threads.
 
-Each thread that computes in parallel gets its own set of helpers, and they live as long as it does. Once there are more
-of them in the process than processors, GNU's OpenMP lets every one sleep between two loops instead of spinning, and a
-model's step, some 300 loops, takes 27 ms instead of 16 (134M parameters, 4 streams, 2 processors). So whatever
-computes beside a model's own thread, loading above all, does it here.
+Every thread that computes in parallel gets its own helper threads, which live as long as it does. As soon as the
+process has more of them than processors, GNU's OpenMP lets all of them sleep between two loops instead of spinning: a
+model's step of about 300 loops then takes 27 ms instead of 16 (134M parameters, 4 streams, 2 processors). Models are
+therefore loaded here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,6 @@ R = TypeVar("R")
 
 
 def apart(work: Callable[[], R]) -> R:
-    """What `work` returns or raises, computed in a thread that is gone afterwards."""
+    """What `work` returns or raises; its thread has ended when this returns."""
     with ThreadPoolExecutor(1, thread_name_prefix="apart") as pool:
         return pool.submit(work).result()

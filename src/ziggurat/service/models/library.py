@@ -1,4 +1,4 @@
-"""From run names to loaded models with their cards: what `serve` does before it listens."""
+"""Loads models by the names of their runs, each with its card."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from ziggurat.stages.judge import Judge
 
 LADDER_STAGES = ("pretrain", "sft", "ppo")
-"""What one can talk to, bottom first; `reward` gives scores, not words, and is served where it is named."""
+"""The stages whose models write, in the page's order. A reward model is served only if its run is named."""
 
 WHOLE_BYTES = 64 * 1024**2
 PIECES, PIECE_BYTES = 1024, 64 * 1024
 
 EXAMPLES_FILE = "examples.json"
-"""Questions to try, beside the runs of a ladder: `[{"text", "lang", "kind"}, ...]`."""
+"""Questions to try, in the folder of a ladder: `[{"text", "lang", "kind"}, ...]`."""
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """A ladder's name stands for the latest finished run of each stage that talks; other names stay as they are."""
+    """Replace a ladder's name by the latest finished run of each stage in `LADDER_STAGES`; other names stay."""
     expanded: list[str] = []
     for name in names:
         ladder = runs_home() / name
@@ -47,7 +47,7 @@ def expand(names: Sequence[str]) -> list[str]:
 
 
 def run_name(folder: Path) -> str:
-    """`town/ppo-2` for a run under $ZIGGURAT_HOME, the whole path for anything else."""
+    """`my/ppo-2` for a run under $ZIGGURAT_HOME, the path for anything else."""
     try:
         return folder.resolve().relative_to(runs_home().resolve()).as_posix()
     except ValueError:
@@ -55,24 +55,28 @@ def run_name(folder: Path) -> str:
 
 
 def split(text: str) -> tuple[str | None, str]:
-    """`chat=town/ppo` is the run town/ppo under the name chat; without a name of its own a run has its own."""
+    """`chat=my/ppo` is (chat, my/ppo); `my/ppo` is (None, my/ppo).
+
+    Raises:
+        UsageError: the name has characters other than letters, digits, `.`, `_` and `-`, or the run is missing.
+    """
     name, equals, run = text.partition("=")
     if not equals or text.startswith(("/", "./", "../", "~")):
         return None, text
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) or not run:
-        raise UsageError(f"{text!r} is no run; write RUN or NAME=RUN, for instance chat=town/ppo.")
+        raise UsageError(f"{text!r} is not a run; write RUN or NAME=RUN, for instance chat=my/ppo.")
     return name, run
 
 
 def load(text: str, **options: Unpack[LoadOptions]) -> tuple[ModelCard, Chat | Judge]:
-    """One model, ready to talk or to judge, and what the page tells about it."""
+    """Load one model, with its card."""
     name, run = split(text)
     return apart(partial(_load, name, find_run(run), options))
 
 
 def _load(name: str | None, folder: Path, options: LoadOptions) -> tuple[ModelCard, Chat | Judge]:
     from ziggurat.model.cpu.int8 import numerics
-    from ziggurat.model.hub.load import is_scalar  # after the name is known to be good: it brings torch
+    from ziggurat.model.hub.load import is_scalar  # imports torch: only after the name is known
 
     files = model_folder(folder)
     model: Chat | Judge
@@ -101,16 +105,16 @@ def _load(name: str | None, folder: Path, options: LoadOptions) -> tuple[ModelCa
 
 
 def _numerics(computed: str, options: LoadOptions) -> str:
-    """All that a seed's words hang on beside the weights."""
+    """What sampled text depends on beside the weights and the seed."""
     fixed = ", batch invariant" if options.get("batch_invariant") else ""
     return computed + fixed + (f", guesses by {draft}" if (draft := options.get("draft")) else "")
 
 
 def digest(folder: Path) -> str:
-    """A hash of what makes a model: its weights, its configuration and its tokenizer.
+    """A hash of a model's weights, configuration and tokenizer.
 
-    Files up to WHOLE_BYTES are read whole, larger ones in PIECES pieces spread over them: training changes nearly every
-    number, and 14 GB need not be read twice for it. It tells models apart; it does not prove that nobody tampered.
+    Files up to WHOLE_BYTES are read completely, larger ones in PIECES evenly spread pieces: training changes nearly
+    every number. It distinguishes models; it does not detect manipulation.
     """
     known = hashlib.sha256()
     for path in sorted(folder.iterdir()):
@@ -129,14 +133,12 @@ def digest(folder: Path) -> str:
 
 
 class Library:
-    """Which run stands behind each name that is served, and how it is loaded again."""
+    """The run behind each served name, and how to load it again."""
 
     def __init__(self, **options: Unpack[LoadOptions]) -> None:
         self.options = options
-        self._runs: dict[
-            str, str
-        ] = {}  # as they were asked for: town/ppo is its latest run, whichever that is then
-        self._named: set[str] = set()  # those with a name of their own
+        self._runs: dict[str, str] = {}  # as given: my/ppo is its latest run at the time of loading
+        self._named: set[str] = set()  # names that were given with NAME=RUN
 
     def load(self, text: str) -> tuple[ModelCard, Chat | Judge]:
         card, model = load(text, **self.options)
@@ -147,29 +149,31 @@ class Library:
         return card, model
 
     def again(self, name: str, run: str | None = None) -> tuple[ModelCard, Chat | Judge]:
-        """What `name` shall stand for from now on: `run`, or what was asked for at first, looked up anew.
+        """Load the next model of `name`: `run`, or the run that was given at first, looked up again.
 
-        Raises UsageError where the name is that of a run, and the run would be another; RunError where there is none.
+        Raises:
+            UsageError: the name is unknown, or it is the name of a run and `run` is another one.
+            RunError: there is no such run.
         """
         if name not in self._runs:
-            raise UsageError(f"{name[:200]} was not loaded from a run; it cannot be loaded again.")
+            raise UsageError(f"{name[:200]} was not loaded from a run, so it cannot be loaded again.")
         folder = find_run(self._runs[name]) if run is None else _by_name(run)
         if name not in self._named and run_name(folder) != name:
             raise UsageError(
-                f"{name} is the name of that very run and cannot stand for {run_name(folder)}; "
-                f"serve it under a name of its own, for instance `ziggurat serve chat={self._runs[name]}`."
+                f"{name} is the name of a run and cannot name {run_name(folder)}; "
+                f"give it another name, for instance `ziggurat serve chat={self._runs[name]}`."
             )
         return apart(partial(_load, name, folder, self.options))
 
 
 def _by_name(run: str) -> Path:
-    """The folder of a run under $ZIGGURAT_HOME, and of nothing else."""
+    """The folder of a run under $ZIGGURAT_HOME; a path is refused."""
     ladder, _, stage = run.partition("/")
     if all(re.fullmatch(r"[\w-][\w.-]*", part) for part in (ladder, stage)):
         folder = find_run(run)
         if folder.parent == runs_home() / ladder:
             return folder
-    raise UsageError(f"{run[:200]!r} is no name of a run, such as town/ppo-2; paths are not taken here.")
+    raise UsageError(f"{run[:200]!r} is not the name of a run, such as my/ppo-2; paths are refused here.")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -177,7 +181,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def examples_beside(folders: Sequence[Path]) -> list[Example]:
-    """The example questions of the first ladder that has some."""
+    """The example questions of the first ladder that has them.
+
+    Raises:
+        DataError: its file is malformed.
+    """
     for folder in folders:
         path = folder.parent / EXAMPLES_FILE
         if path.is_file():

@@ -1,4 +1,4 @@
-"""What the service needs of a model: small protocols. `dialogue` and `stages` fulfil them, and tests hand in fakes."""
+"""Protocols for what the service needs of a model. `dialogue` and `stages` implement them; tests use fakes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ if TYPE_CHECKING:
     from ziggurat.dialogue.forms import Form
     from ziggurat.engine.params import SamplingParams
     from ziggurat.records import Message
-    from ziggurat.service.models.tickets import Ticket
 
 
 class DeltaLike(Protocol):
-    """A piece of a choice; its last one carries the finish reason and the token counts."""
+    """A piece of one choice; the last one has the finish reason and the token counts."""
 
     @property
     def text(self) -> str: ...
@@ -41,7 +40,7 @@ class RequestLike(Protocol):
 
 
 class DeskLike(Protocol):
-    """What the thread drives: `dialogue.desk.Desk`; tests hand in a fake."""
+    """What a model's thread drives: `dialogue.desk.Desk`."""
 
     def begin(self, request: Any) -> int: ...
     def step(self) -> Sequence[tuple[int, DeltaLike]]: ...
@@ -51,7 +50,7 @@ class DeskLike(Protocol):
 
 
 class ChatLike(Protocol):
-    """What the service needs of `dialogue.chat.Chat`; all of it may be called on any thread."""
+    """`dialogue.chat.Chat`: a model that writes. Every method may be called on any thread."""
 
     @property
     def is_base(self) -> bool: ...
@@ -82,6 +81,8 @@ class ChatLike(Protocol):
     ) -> RequestLike: ...
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]: ...
     def raw_ids(self, text: str) -> list[int]: ...
+
+    def text_ids(self, text: str) -> list[int]: ...
     def text_of(self, ids: Sequence[int]) -> str: ...
     def token_name(self, id: int) -> str: ...
     def token_bytes(self, id: int) -> bytes | None: ...
@@ -91,19 +92,9 @@ class ChatLike(Protocol):
 
 @runtime_checkable
 class JudgeLike(Protocol):
-    """What the service needs of a reward model: `stages.judge.Judge`; `rows` may be called on any thread."""
+    """`stages.judge.Judge`: a reward model. `rows` may be called on any thread."""
 
     @property
     def context(self) -> int: ...
     def rows(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]: ...
     def score(self, rows: Sequence[Sequence[int]]) -> list[float]: ...
-
-
-class Watcher(Protocol):
-    """Who counts what the models do; called on the event loop."""
-
-    def watch(self, ticket: Ticket, item: DeltaLike | BaseException | None) -> None:
-        """`item` arrives for `ticket`; None is its end."""
-
-    def count(self, model: str, *, prompt: int, written: int) -> None:
-        """So many tokens were read and written without a ticket."""

@@ -1,8 +1,7 @@
 """The models that this server offers: what the page shows of each, and the thread that runs it.
 
-Some write (`shelf[name]`), some judge (`shelf.judge(name)`); each is refused by name where the other is asked for. A
-name may begin to stand for another model (`swap`): who holds the old one is answered by it, who comes after gets the
-new one.
+Language models (`shelf[name]`) write; reward models (`shelf.judge(name)`) give scores. `swap` puts another model behind
+a name: requests that hold the old one are answered by it, later requests get the new one.
 """
 
 from __future__ import annotations
@@ -19,37 +18,38 @@ from ziggurat import __version__
 from ziggurat.errors import BusyError, UsageError, did_you_mean
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.problems import ApiError
-from ziggurat.service.models.protocols import ChatLike, DeskLike, JudgeLike, Watcher
-from ziggurat.service.models.tidying import give_back_after
+from ziggurat.service.models.memory import give_back_after
+from ziggurat.service.models.protocols import ChatLike, DeskLike, JudgeLike
+from ziggurat.service.models.tickets import Watcher
 from ziggurat.service.models.worker import ModelWorker, NoDesk
 
 M = TypeVar("M")
 
 
 class ModelCard(BaseModel):
-    """What is told about a model. The page words `stage` in its own languages; `description` is shown as it is."""
+    """Public facts of a model. The page translates `stage`; it shows `description` unchanged."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     stage: str = ""  # pretrain, sft, ppo, ...; "" for a model from elsewhere
-    run: str = ""  # town/ppo-2, or the folder of a model from elsewhere
+    run: str = ""  # my/ppo-2, or the folder of a model from elsewhere
     parameters: int | None = None
     context: int | None = None  # tokens
-    is_base: bool = False  # continues text; never saw a conversation
+    is_base: bool = False  # continues text; not trained on conversations
     description: str = ""
-    weights: str = ""  # hash of its files; "" where it was not loaded from any
+    weights: str = ""  # hash of its files; "" for a model that was not loaded from files
     numerics: str = ""  # how it computes: bfloat16, float32, batch invariant, ...
 
 
 class Example(BaseModel):
-    """A question to try. `kind` says what it shows; the page words these four kinds, any other is shown as it is."""
+    """A question to try. `kind` names what it shows; the page translates the kinds that it knows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: str
     lang: Literal["en", "zh"] = "en"
-    kind: Literal["known", "unknown", "improper", "proper", "skill"] | str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Held(Generic[M]):
     card: ModelCard
     worker: ModelWorker[M]
     fingerprint: str
-    """What an answer hangs on beside the request: this server's version, the weights, and how they are computed."""
+    """What an answer depends on beside the request: this server's version, the weights, and their numerics."""
 
 
 Served = Held[ChatLike]
@@ -65,9 +65,9 @@ Judging = Held[JudgeLike]
 
 
 class Shelf:
-    """All models by name, in the order they were given (the page's order: bottom of the ladder first).
+    """All models by name, in the order in which they were given: the page's order.
 
-    Walking over it gives those that write.
+    Iterating gives the language models.
     """
 
     def __init__(
@@ -110,21 +110,29 @@ class Shelf:
     # --- finding ------------------------------------------------------------------------------------------------
 
     def __getitem__(self, name: str) -> Served:
-        """A model that writes; 404 if there is none of that name, 400 if it gives scores."""
+        """A language model.
+
+        Raises:
+            ApiError: 404 for an unknown name, 400 for a reward model.
+        """
         if name in self._judges:
-            message = f"{name} is a reward model: it gives scores, not words; send it pairs by POST /score."
+            message = (
+                f"{name} is a reward model, which gives scores and no text; send it pairs with POST /score."
+            )
             raise ApiError(400, message, param="model", code="model_not_supported")
         if name not in self._writers:
             raise self._unknown(name)
         return self._writers[name]
 
     def judge(self, name: str) -> Judging:
-        """A reward model; 404 if there is none of that name, 400 if it writes."""
+        """A reward model.
+
+        Raises:
+            ApiError: 404 for an unknown name, 400 for a language model.
+        """
         if name in self._writers:
             known = f"served here: {', '.join(self._judges)}" if self._judges else "none is served here"
-            message = (
-                f"{name} is no reward model ({known}); serve the run of a reward stage to score with it."
-            )
+            message = f"{name} is not a reward model ({known}); to score, serve the run of a reward stage."
             raise ApiError(400, message, param="model", code="model_not_supported")
         if name not in self._judges:
             raise self._unknown(name)
@@ -134,13 +142,13 @@ class Shelf:
         return self.judge(name) if name in self._judges else self[name]
 
     def judges(self, name: str) -> bool:
-        """Whether the model of that name gives scores."""
+        """Whether the name is a reward model's."""
         return name in self._judges
 
     def named_or_first(self, name: str | None) -> Served:
-        """For endpoints that may leave the model out, as a server of one model allows."""
+        """For endpoints whose `model` is optional: the first language model stands in."""
         if not name and not self._writers:
-            raise ApiError(404, "No model that writes is served here.", param="model", code="model_not_found")
+            raise ApiError(404, "No language model is served here.", param="model", code="model_not_found")
         return self[name] if name else next(iter(self))
 
     def __iter__(self) -> Iterator[Served]:
@@ -158,12 +166,16 @@ class Shelf:
     # --- changing -----------------------------------------------------------------------------------------------
 
     def swap(self, card: ModelCard, model: ChatLike | JudgeLike) -> None:
-        """Another model under a name that is served: a model that writes for one that writes, a judge for a judge.
+        """Put another model of the same kind behind the name `card.name`; on the event loop.
 
-        Requests that hold the old one are answered by it. It is let go with the last of them. On the event loop.
+        Requests that hold the old model are answered by it; it is dropped with the last of them.
+
+        Raises:
+            BusyError: the server is shutting down.
+            UsageError: one model writes and the other gives scores.
         """
         if self.draining:
-            raise BusyError(f"The server is shutting down; {card.name} is not changed any more.")
+            raise BusyError(f"The server is shutting down; {card.name} cannot be replaced.")
         old = self.find(card.name)
         judges = isinstance(model, JudgeLike)
         if judges != self.judges(card.name):
@@ -178,30 +190,30 @@ class Shelf:
         self._retired.add(old.worker)
         give_back_after(old.worker)
         old.worker.retire()
-        self.find(card.name).worker.draining = self.draining  # SIGTERM comes when it likes
+        self.find(card.name).worker.draining = self.draining  # SIGTERM may have come meanwhile
 
     def watched_by(self, watcher: Watcher) -> None:
-        """Who hears of all that the models do, those that are swapped in later too."""
+        """Report everything that the models do, now and after a swap, to `watcher`."""
         self._watcher = watcher
         for held in self.all():
             held.worker.watcher = watcher
 
     def stats(self) -> dict[str, dict[str, float]]:
-        """What each model is doing now. Requests that one which was swapped out still has count for its name."""
-        told = {held.card.name: held.worker.stats() for held in self.all()}
+        """Current figures of each name. Requests of a replaced model count for its name."""
+        figures = {held.card.name: held.worker.stats() for held in self.all()}
         for worker in list(self._retired):
-            for figure, value in (("running", worker.running), ("waiting", worker.waiting)):
-                told[worker.name][figure] += value
-        return told
+            for name, value in (("running", worker.running), ("waiting", worker.waiting)):
+                figures[worker.name][name] += value
+        return figures
 
     def drain(self) -> None:
-        """Take no new request; those that were taken are answered."""
+        """Refuse new requests; requests that were taken are answered."""
         self.draining = True
         for worker in self._workers():
             worker.draining = True
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Stop every model's thread, and wait so long for each; what it was writing ends with an error. May be called
+        """Stop every model's thread and wait `timeout_s` for each. Unfinished answers end with an error. May be called
         twice."""
         self.drain()
         for worker in self._workers():

@@ -1,4 +1,4 @@
-"""Requests and small jobs on their way through a model's thread; their async half belongs to an event loop."""
+"""Requests and short jobs on a model's thread; their async half belongs to one event loop."""
 
 from __future__ import annotations
 
@@ -6,44 +6,43 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from ziggurat.service.models.protocols import DeltaLike, RequestLike
-
-if TYPE_CHECKING:
-    from ziggurat.service.models.worker import ModelWorker
 
 R = TypeVar("R")
 
 
 class Ticket:
-    """One request on its way through a model's thread. Its async half belongs to the event loop that made it."""
+    """One request on a model's thread. `owner` is the caller whose turn it takes; `stop` ends it on the thread."""
 
-    def __init__(self, worker: ModelWorker[Any], request: RequestLike, owner: str = "") -> None:
-        self.worker, self.request, self.owner = worker, request, owner
+    def __init__(self, model: str, request: RequestLike, owner: str, stop: Callable[[Ticket], None]) -> None:
+        self.model, self.request, self.owner, self._stop = model, request, owner, stop
         self.unfinished = request.params.n
-        self.handle: int | None = None  # the model's thread's own
+        self.handle: int | None = None  # set by the model's thread
         self.cancelled = False
-        self.ended = False  # the last has arrived: finished or failed
-        self.tokens = 0  # that were written, as far as the event loop has heard
-        self.on_end: Callable[[int], None] | None = None  # told once, the tokens of prompt and completions
+        self.ended = False  # the last item has arrived: the end, or an error
+        self.tokens = 0  # completion tokens that have arrived
+        self.on_end: Callable[[int], None] | None = (
+            None  # called once with the tokens of prompt and completions
+        )
         self.t_submitted = self.t_started = self.t_first = self.t_finished = time.perf_counter()
         self.loop = asyncio.get_running_loop()
         self._arrived: asyncio.Queue[DeltaLike | BaseException | None] = asyncio.Queue()
 
     async def next(self) -> DeltaLike | None:
-        """The next delta; None after the last; what the model raised is raised here. Safe to cancel while waiting."""
+        """The next delta; None after the last. Raises what the model raised. The wait may be cancelled."""
         item = await self._arrived.get()
         if isinstance(item, BaseException):
             raise item
         return item
 
     def cancel(self) -> None:
-        """Stop as soon as possible; on the event loop, at any time, and twice if need be."""
-        self.worker.cancel(self)
+        """Stop as soon as possible. Call it on the event loop, at any time, more than once if needed."""
+        self._stop(self)
         if self.on_end is not None:
             on_end, self.on_end = self.on_end, None
-            read = len(self.request.ids) if self.handle is not None else 0  # nobody pays for the line
+            read = len(self.request.ids) if self.handle is not None else 0  # waiting in the queue is free
             on_end(read + self.tokens)
 
     def arrive(self, item: DeltaLike | BaseException | None) -> None:
@@ -56,7 +55,7 @@ class Ticket:
 
 
 class Job(Generic[R]):
-    """Something short to be computed on a model's thread, between two steps."""
+    """A short computation on a model's thread, between two steps."""
 
     def __init__(self, compute: Callable[[], R]) -> None:
         self.compute = compute
@@ -68,20 +67,30 @@ class Job(Generic[R]):
         try:
             result = self.compute()
         except Exception as error:
-            self._tell(self.outcome.set_exception, error)
+            self._settle(self.outcome.set_exception, error)
         else:
-            self._tell(self.outcome.set_result, result)
+            self._settle(self.outcome.set_result, result)
 
     def refuse(self, error: BaseException) -> None:
-        self._tell(self.outcome.set_exception, error)
+        self._settle(self.outcome.set_exception, error)
 
-    def _tell(self, tell: Callable[[Any], None], what: Any) -> None:
+    def _settle(self, settle: Callable[[Any], None], value: Any) -> None:
         def once() -> None:
-            if not self.outcome.done():  # its client may have gone away
-                tell(what)
+            if not self.outcome.done():  # a client that disconnected has cancelled it
+                settle(value)
 
-        with contextlib.suppress(RuntimeError):  # so may its loop
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             self.loop.call_soon_threadsafe(once)
 
 
 Item = tuple[Ticket, "DeltaLike | BaseException | None"]
+
+
+class Watcher(Protocol):
+    """Counts what the models do; called on the event loop."""
+
+    def watch(self, ticket: Ticket, item: DeltaLike | BaseException | None) -> None:
+        """`item` arrives for `ticket`; None is its end."""
+
+    def count(self, model: str, *, prompt: int, written: int) -> None:
+        """Tokens were read and written without a ticket."""

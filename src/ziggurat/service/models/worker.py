@@ -1,14 +1,13 @@
-"""One thread per model: requests wait in a bounded line, pieces of text come back to the event loop.
+"""One thread per model: requests wait in a bounded queue, pieces of text come back to the event loop.
 
-The event loop never runs a model, and the model's thread never builds JSON or writes a log. The thread takes new
-requests from the line, in which their owners take turns, steps its desk, and wakes the event loop once for all that a
-step brought. A request that is cancelled while it waits leaves the line at once; one that is running is out of the
-engine before the next step.
+The event loop never runs a model; a model's thread never builds JSON or writes a log. The thread takes requests from
+the queue, in which their owners take turns, steps its desk, and wakes the event loop once for all results of a step. A
+waiting request leaves the queue when it is cancelled; a running one leaves the engine before the next step.
 
     unopened --submit()--> open --close()--> closed        (close() may be called twice; submit() after it is refused)
-                            │└--step fails--> failed       (every request hears why; health says so; no new ones)
-                            └--retire()--> retired         (another model has its name: whoever still holds this one is
-                                                            answered; when nothing is left, its thread and cache go)
+                            │└--step fails--> failed       (all requests end with the error; new ones are refused)
+                            └--retire()--> retired         (another model has its name: requests that hold this one are
+                                                            answered, then its thread and cache are dropped)
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ from typing import Any, Generic, TypeVar
 
 from ziggurat.engine.line import Line
 from ziggurat.errors import BusyError, ZigguratError
-from ziggurat.service.models.protocols import DeltaLike, DeskLike, RequestLike, Watcher
-from ziggurat.service.models.tickets import Item, Job, R, Ticket
+from ziggurat.service.models.protocols import DeltaLike, DeskLike, RequestLike
+from ziggurat.service.models.tickets import Item, Job, R, Ticket, Watcher
 
 M = TypeVar("M")
 
 IDLE_S = 2.0
-"""A thread that has nothing to do for so long ends, and OpenMP's threads with it: they slow other models (apart.py)."""
+"""An idle thread ends after this time, and its OpenMP threads with it: they slow other models (see apart.py)."""
 
 
 class NoDesk:
-    """The desk of a model that writes nothing: its thread has jobs only."""
+    """The desk of a reward model: its thread runs jobs only."""
 
     def begin(self, request: Any) -> int:
-        raise TypeError(f"a model that writes nothing was given {request!r}")
+        raise TypeError(f"a reward model writes nothing; it was given {request!r}")
 
     def step(self) -> Sequence[tuple[int, DeltaLike]]:
         return ()
@@ -49,7 +48,7 @@ class NoDesk:
 
 
 class ModelWorker(Generic[M]):
-    """The thread of one model and the line before it."""
+    """The thread of one model and its queue."""
 
     def __init__(
         self,
@@ -63,49 +62,50 @@ class ModelWorker(Generic[M]):
     ) -> None:
         self.name, self.chat, self._open_desk = name, chat, open_desk
         self.max_running, self.max_waiting = max_running, max_waiting
-        self.max_waiting_each = max_waiting_each  # of one owner; whoever lets requests in holds to it
+        self.max_waiting_each = max_waiting_each  # of one owner; `access.admission` enforces it
         self.failure: BaseException | None = None
-        self.draining = False  # what was taken is answered, nothing more is taken
-        self.retired = False  # what still comes is answered, and then everything is let go
+        self.draining = False  # requests that were taken are answered, new ones are refused
+        self.retired = False  # requests that still come are answered, then everything is dropped
         self.watcher: Watcher | None = None
         self._line: Line[Ticket] = Line()
         self._jobs: Line[Job[Any]] = Line()
-        self._gone: list[Ticket] = []  # cancelled while they ran, not yet taken out
-        self._running: dict[int, Ticket] = {}  # touched by the thread only; its length may be read anywhere
+        self._gone: list[Ticket] = []  # cancelled while they ran, not yet taken out of the desk
+        self._running: dict[int, Ticket] = {}  # written by the thread only; any thread may read its length
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._desk: DeskLike | None = None
         self._closed = False
 
     def check_room(self, prompts: int = 1) -> None:
-        """Refuse so many before anybody works on them; whoever finds nobody waiting is taken whole."""
+        """Raise BusyError if so many more requests do not fit into the queue. An empty queue takes any number."""
         self._check_open(begun=False)
         if (waiting := self.waiting) and waiting + prompts > self.max_waiting:
-            raise BusyError(f"{self.name} is busy: {waiting} requests already wait; try again in a moment.")
+            raise BusyError(
+                f"{self.name} is busy: {waiting} of at most {self.max_waiting} requests wait; try again in a moment."
+            )
 
     def _check_open(self, *, begun: bool) -> None:
         if self.failure is not None:
-            raise BusyError(f"{self.name} has failed and takes no request; its server must be started again.")
+            raise BusyError(f"{self.name} has failed and takes no request; restart the server.")
         if self._closed or (self.draining and not begun):
             raise BusyError(f"The server is shutting down; {self.name} takes no new request.")
 
     def submit(self, request: RequestLike, owner: str = "", *, checked: bool = False) -> Ticket:
-        """Into the line. `owner`: who takes turns with others there; "" is whoever is not told apart. `checked`: there
-        was room for it a moment ago, on the same event loop."""
+        """Put a request into the queue. `owner`: owners take turns. `checked`: the caller has called `check_room`."""
         with self._changed:
             if checked:
                 self._check_open(begun=False)
             else:
                 self.check_room()
-            ticket = Ticket(self, request, owner)
+            ticket = Ticket(self.name, request, owner, self.cancel)
             self._line.append(ticket, owner)
             self._start()
         return ticket
 
     async def call(self, compute: Callable[[], R], *, owner: str = "", begun: bool = False) -> R:
-        """What `compute` returns, computed on the model's thread between two steps; it should be short.
+        """Run `compute` on the model's thread between two steps and return its result; it should be short.
 
-        `begun`: a further part of a request that was taken, so that no full line and no draining refuses it.
+        `begun`: a later part of a request that was taken; a full queue or a shutdown does not refuse it.
         """
         job = Job(compute)
         with self._changed:
@@ -118,7 +118,7 @@ class ModelWorker(Generic[M]):
         return await job.outcome
 
     def _start(self) -> None:
-        """Wake the thread, or make it."""
+        """Wake the thread, or start it."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=f"model:{self.name}", daemon=True)
             self._thread.start()
@@ -136,17 +136,17 @@ class ModelWorker(Generic[M]):
                 self._gone.append(ticket)
                 self._changed.notify()
         if waited:
-            self._deliver([(ticket, None)])  # as for one that ran: whoever counts hears of it
+            self._deliver([(ticket, None)])  # the metrics count it like one that ran
 
     @property
     def waiting(self) -> int:
-        """Requests and jobs in the line, the running ones not counted."""
+        """Requests and jobs in the queue, without the running ones."""
         return len(self._line) + len(self._jobs)
 
     def waiting_of(self, owner: str) -> int:
-        """Answers and jobs of one owner that wait; a request with `n` counts `n` times.
+        """Completions and jobs of one owner that wait; a request with `n` counts `n` times.
 
-        Of those that were begun, what is more than `max_running` waits too, inside the engine.
+        Completions of running requests beyond `max_running` wait inside the engine, so they count too.
         """
         with self._changed:
             asked = sum(ticket.request.params.n for ticket in self._line.of(owner))
@@ -158,13 +158,12 @@ class ModelWorker(Generic[M]):
         return len(self._running)
 
     def stats(self) -> dict[str, float]:
-        """What the model is doing now; figures of one moment or another of the step that runs."""
+        """Current figures; they may be from different moments of the running step."""
         desk = self._desk or NoDesk()
         return {"running": float(self.running), "waiting": float(self.waiting), **desk.stats()}
 
     def retire(self) -> None:
-        """Let go of the thread and the cache as soon as nothing is left to do; a request that still comes has them made
-        once more."""
+        """Drop the thread and the cache as soon as the queue is empty; a later request creates them again."""
         with self._changed:
             self.retired = True
             if self._thread is None:
@@ -177,9 +176,9 @@ class ModelWorker(Generic[M]):
             dropped = list(self._line)
             self._line.clear()
             self._changed.notify_all()
-        message = "The server is shutting down; this request was not begun."
+        message = "The server is shutting down; this request did not begin."
         self._deliver([(ticket, BusyError(message)) for ticket in dropped])
-        thread = self._thread  # it may end by itself meanwhile
+        thread = self._thread  # the thread may set it to None meanwhile
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s)
 
@@ -213,7 +212,7 @@ class ModelWorker(Generic[M]):
                 self._begin(desk, ticket)
             if self._running and not self._step(desk):
                 return
-        closing = BusyError("The server is shutting down; this answer was not finished.")
+        closing = BusyError("The server is shutting down; this answer is incomplete.")
         self._refuse_jobs(closing)
         self._fail_all(closing)
 
@@ -231,10 +230,10 @@ class ModelWorker(Generic[M]):
             self._running[ticket.handle] = ticket
 
     def _step(self, desk: DeskLike) -> bool:
-        """One step for all; False if the model failed for good."""
+        """One step for all requests; False if the model has failed."""
         try:
             deltas = desk.step()
-        except ZigguratError as error:  # the engine dropped its requests and can go on
+        except ZigguratError as error:  # the engine drops its requests and continues
             self._fail_all(error)
             desk.reset()
             return True
@@ -264,7 +263,7 @@ class ModelWorker(Generic[M]):
             self._deliver([(ticket, None)])
 
     def _fail(self, error: BaseException) -> None:
-        """The model is lost: everybody hears of it, and nobody is admitted any more."""
+        """The model has failed: end every request with the error and refuse new ones."""
         with self._changed:
             self.failure = error
             waiting = list(self._line)
@@ -286,7 +285,7 @@ class ModelWorker(Generic[M]):
         self._deliver([(ticket, error) for ticket in failed])
 
     def _deliver(self, items: Sequence[Item]) -> None:
-        """Wake each event loop once. One that has gone away counts as clients that have gone away."""
+        """Wake each event loop once. Requests of a closed loop are cancelled."""
         for loop in {ticket.loop for ticket, _ in items}:
             own = [(ticket, item) for ticket, item in items if ticket.loop is loop]
             try:

@@ -1,1 +1,1 @@
-"""What the operator sees: visits, metrics, the request log."""
+"""Metrics and the request log."""

@@ -1,8 +1,8 @@
-"""Numbers for Prometheus at `/metrics`, under our names and, where vLLM has the same figure, under its names too.
+"""Figures for Prometheus at `/metrics`, under our names and, where vLLM has the same figure, under vLLM's name too.
 
-Times are of one monotonic clock. The time to the first token counts from when a request joined the line; it is the time
-in the line and the prefill together, and with the decoding after it the whole duration. Gauges are read from the models
-when somebody asks; nothing is counted on a model's thread. No label holds what a client sent.
+All times come from one monotonic clock. The time to the first token starts when a request joins the queue: it is the
+time in the queue plus the prefill; with the decoding it is the whole duration. Gauges are read from the models on
+request. The event loop counts, a model's thread does not. No label holds text that a client sent.
 """
 
 from __future__ import annotations
@@ -40,17 +40,19 @@ class Metrics:
         self.http_seconds = self._histogram("app_http_request_duration_seconds", "Of HTTP requests.", route)
         self.streams = Gauge("app_sse_connections", "Event streams that are open.", registry=self.registry)
         self.streams_left = self._counter(
-            "app_sse_disconnects", "Event streams that their clients left before the end.", []
+            "app_sse_disconnects", "Event streams whose clients disconnected before the end.", []
         )
         self.over_limit = self._counter(
             "app_ratelimit_rejections", "Requests refused with 429, by the limit.", ["scope"]
         )
         self.auth_failures = self._counter(
-            "app_auth_failures", "Requests refused for their key or the want of it.", ["reason"]
+            "app_auth_failures",
+            "Requests refused because of a missing, unknown or non-admin key.",
+            ["reason"],
         )
         for counter, values in ((self.over_limit, LimitScope), (self.auth_failures, AuthFailure)):
             for value in get_args(values):
-                counter.labels(value)  # told as 0 from the start
+                counter.labels(value)  # 0 from the start
         self.finished = [
             self._counter(name, "Answers by the reason they ended.", [*label, "finish_reason"])
             for name, label in (
@@ -58,7 +60,7 @@ class Metrics:
                 ("vllm:request_success", ["model_name"]),
             )
         ]
-        self.cancelled = self._counter("app_cancelled", "Requests given up before their end.", model)
+        self.cancelled = self._counter("app_cancelled", "Requests cancelled before their end.", model)
         self.prompt_tokens = self._both("prompt_tokens", "Tokens of prompts.")
         self.written_tokens = self._both("generation_tokens", "Tokens written.")
         self.prompt_sizes = self._histogram("app_prompt_tokens_each", "Tokens of a prompt.", model, TOKENS)
@@ -71,14 +73,14 @@ class Metrics:
         self.whole = self._timed("generation_duration_seconds", "e2e_request_latency_seconds")
         self.registry.register(_Gauges(shelf))
         shelf.watched_by(self)
-        self._last: dict[Ticket, dict[int, float]] = {}  # when each choice was last heard of
+        self._last: dict[Ticket, dict[int, float]] = {}  # when each choice's last token arrived
         self._children: dict[tuple[Any, str], Any] = {}
 
-    # --- what is watched ----------------------------------------------------------------------------------------
+    # --- counting ----------------------------------------------------------------------------------------
 
     def watch(self, ticket: Ticket, item: DeltaLike | BaseException | None) -> None:
-        """Called on the event loop for all that arrives."""
-        model, now = ticket.worker.name, time.perf_counter()
+        """Count one delta or the end of a request; on the event loop."""
+        model, now = ticket.model, time.perf_counter()
         if item is None or isinstance(item, BaseException):
             self._last.pop(ticket, None)
             if ticket.cancelled:
@@ -90,18 +92,18 @@ class Metrics:
                 self._observe(self.decode, model, ticket.t_finished - ticket.t_first)
                 self._observe(self.whole, model, ticket.t_finished - ticket.t_submitted)
             return
-        heard = self._last.get(ticket)
-        if heard is None:
-            heard = self._last[ticket] = {}
+        seen = self._last.get(ticket)
+        if seen is None:
+            seen = self._last[ticket] = {}
             self._observe(self.queue, model, ticket.t_started - ticket.t_submitted)
             self._observe(self.prefill, model, ticket.t_first - ticket.t_started)
             self._observe(self.first_token, model, ticket.t_first - ticket.t_submitted)
             prompt = len(ticket.request.ids)
             self.count(model, prompt=prompt, written=0)
             self.prompt_sizes.labels(model).observe(prompt)
-        elif item.choice in heard:
-            self._observe(self.between, model, now - heard[item.choice])
-        heard[item.choice] = now
+        elif item.choice in seen:
+            self._observe(self.between, model, now - seen[item.choice])
+        seen[item.choice] = now
         self.count(model, prompt=0, written=len(item.tokens))
         if item.finish is not None:
             for counter in self.finished:
@@ -110,13 +112,13 @@ class Metrics:
                 self.written_sizes.labels(model).observe(item.usage.completion_tokens)
 
     def count(self, model: str, *, prompt: int, written: int) -> None:
-        """Tokens of a prompt, and tokens written."""
+        """Add tokens read and written."""
         for counters, tokens in ((self.prompt_tokens, prompt), (self.written_tokens, written)):
             for counter in counters if tokens else ():
                 self._of(counter, model).inc(tokens)
 
     def visited(self, visit: Visit) -> None:
-        """An HTTP request has ended, one way or another."""
+        """Count an HTTP request that has ended."""
         self.http_requests.labels(visit.route, visit.method, str(visit.status)).inc()
         self.http_seconds.labels(visit.route).observe(visit.elapsed_s)
         if visit.streamed:
@@ -128,7 +130,7 @@ class Metrics:
         if visit.auth_failure is not None:
             self.auth_failures.labels(visit.auth_failure).inc()
 
-    # --- making them --------------------------------------------------------------------------------------------
+    # --- making counters --------------------------------------------------------------------------------------------
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -151,38 +153,56 @@ class Metrics:
             self._of(histogram, model).observe(max(seconds, 0.0))
 
     def _of(self, family: M, model: str) -> M:
-        """`family.labels(model)`, looked up once: it takes longer than counting, and every token is counted."""
+        """`family.labels(model)`, kept: the lookup takes longer than counting, and every token is counted."""
         if (child := self._children.get((family, model))) is None:
             child = self._children[family, model] = family.labels(model)
         return child
 
 
 class _Gauges:
-    """What the models are doing now."""
+    """The current state of the models."""
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
 
     def collect(self) -> Iterator[Metric]:
         gauges = {
-            "running": ("app_generation_running", "vllm:num_requests_running", "Answers being written."),
-            "waiting": ("app_generation_waiting", "vllm:num_requests_waiting", "Requests in the line."),
-            "cache_usage": ("app_kv_cache_usage_ratio", "vllm:kv_cache_usage_perc", "Of keys and values."),
+            "running": ("app_generation_running", "vllm:num_requests_running", "Requests being answered."),
+            "waiting": ("app_generation_waiting", "vllm:num_requests_waiting", "Requests in the queue."),
+            "cache_usage": (
+                "app_kv_cache_usage_ratio",
+                "vllm:kv_cache_usage_perc",
+                "Filled share of the cache of keys and values.",
+            ),
         }
         counters = {
-            "prefix_hits": ("app_prefix_cache_hits", "vllm:prefix_cache_hits", "Prompt tokens copied."),
+            "prefix_hits": (
+                "app_prefix_cache_hits",
+                "vllm:prefix_cache_hits",
+                "Prompt tokens taken from the prefix cache.",
+            ),
             "prefix_queries": ("app_prefix_cache_queries", "vllm:prefix_cache_queries", "Prompt tokens."),
-            "preempted": ("app_preemptions", "vllm:num_preemptions", "Answers sent back to the line."),
+            "preempted": (
+                "app_preemptions",
+                "vllm:num_preemptions",
+                "Answers interrupted for want of cache and begun again.",
+            ),
             "guessed": (
                 "app_guesses",
                 "vllm:spec_decode_num_draft_tokens",
-                "Tokens that a draft model guessed.",
+                "Tokens that the draft model proposed.",
             ),
-            "taken": ("app_guesses_taken", "vllm:spec_decode_num_accepted_tokens", "Of them, those taken."),
+            "taken": (
+                "app_guesses_taken",
+                "vllm:spec_decode_num_accepted_tokens",
+                "Proposed tokens that were accepted.",
+            ),
         }
-        with suppress(RuntimeError):  # no loop: the registry asks once when it is made
+        with suppress(RuntimeError):  # the registry collects once when it is created, without a loop
             tasks = len(asyncio.all_tasks())
-            yield GaugeMetricFamily("app_event_loop_tasks", "Of the event loop, open connections.", tasks)
+            yield GaugeMetricFamily(
+                "app_event_loop_tasks", "Tasks of the event loop; grows with open connections.", tasks
+            )
         stats = self.shelf.stats()
         for kind, table in ((GaugeMetricFamily, gauges), (CounterMetricFamily, counters)):
             for key, (ours, theirs, text) in table.items():

@@ -1,17 +1,17 @@
-"""A line of JSON for every HTTP request, for whoever runs the server: `ziggurat serve --request-log FILE`.
+"""One line of JSON for each HTTP request: `ziggurat serve --request-log FILE`.
 
     {"time": "2026-11-23T08:58:35.120Z", "request_id": "req_5f0c…", "key": "ana", "method": "POST",
      "route": "/v1/chat/completions", "status": 200, "ms": 812.4, "prompt_tokens": 31, "completion_tokens": 12,
      "streamed": true, "left": false, "refused": null}
 
-No line holds what was asked or answered, a path as a client wrote it, an address, or a key; only a key's name. The
-request id is the answer's `x-request-id`, which a client may choose. `refused` is the limit that a 429 was for, or why
-a key was not taken; `left` says that the client went away from a stream. Tokens are those read and written on the
-request's account, null where there were none to count (an answer that is written in the background counts none).
+A line holds no prompt, answer, path, address or key; only the key's name. `request_id` is the answer's `x-request-id`,
+which a client may choose. `refused` is the limit behind a 429, or why a key was refused. `left` is true if the client
+disconnected from a stream. Tokens are those read and written for the request; null if none were counted (a background
+response counts none).
 
-Lines are made and written by a thread of their own. If the disk is slower than the requests, lines are dropped rather
-than requests held up, and a later line says how many: {"time": ..., "dropped": 17}. The file is appended to, so it can
-be rotated by copying and truncating it.
+A separate thread formats and writes the lines. If the disk is slower than the requests, lines are dropped and requests
+do not wait; a later line has the number: {"time": ..., "dropped": 17}. The file is only appended to, so it can be
+rotated by copying and truncating it.
 """
 
 from __future__ import annotations
@@ -34,24 +34,28 @@ log = logging.getLogger("ziggurat.service")
 
 STDERR = Path("-")
 MAX_WAITING_LINES = 10_000
-"""A few MB; at a thousand requests a second a disk may sleep for ten seconds."""
+"""A few MB: ten seconds of a stopped disk at a thousand requests a second."""
 CLOSE_S = 5.0
 
 
 class RequestLog:
-    """unopened - closed: `write` after `close` does nothing, and `close` may be called twice."""
+    """The log of one server. `write` after `close` does nothing; `close` may be called twice.
+
+    Raises:
+        DataError: the file cannot be opened.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = _opened(path)
         self._visits: queue.Queue[tuple[float, Visit] | None] = queue.Queue(MAX_WAITING_LINES)
-        self._dropped = 0  # added to on the event loop alone
+        self._dropped = 0  # only the event loop adds to it
         self._failing = self._closed = self._torn = False
         self._thread = threading.Thread(target=self._work, name="request log", daemon=True)
         self._thread.start()
 
     def write(self, visit: Visit) -> None:
-        """Never waits."""
+        """Queue one line; never waits."""
         if self._closed:
             return
         try:
@@ -60,7 +64,7 @@ class RequestLog:
             self._dropped += 1
 
     def close(self) -> None:
-        """Write what waits, and close the file; a disk that sleeps is not waited for."""
+        """Write the queued lines and close the file; waits `CLOSE_S` at most."""
         if not self._closed:
             self._closed = True
             with contextlib.suppress(queue.Full):
@@ -70,31 +74,31 @@ class RequestLog:
     # --- on its own thread --------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        unwritten = told = 0
+        unwritten = reported = 0
         open_still = True
         while open_still:
-            taken = [self._visits.get()]  # waits for the first
+            taken = [self._visits.get()]  # waits for one
             while not self._visits.empty() and len(taken) < MAX_WAITING_LINES:
                 taken.append(self._visits.get())
             open_still = None not in taken
             lines = [_line(*one) for one in taken if one is not None]
-            if missing := self._dropped + unwritten - told:
+            if missing := self._dropped + unwritten - reported:
                 lines.append({"time": _utc(time.time()), "dropped": missing})
             if self._append("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)):
-                told += missing
+                reported += missing
             else:
                 unwritten += len(lines) - bool(missing)
         os.close(self._file)
 
     def _append(self, text: str) -> bool:
-        """Whether it was written; a disk that does not take it is told of once, until it takes some again."""
+        """Whether it was written. A failing disk is logged once, until a write succeeds again."""
         data = whole = memoryview(("\n" * self._torn + text).encode(errors="replace"))
         try:
             while data:
                 data = data[os.write(self._file, data) :]
             self._torn = False
         except OSError as error:
-            # half a line may stand there: the next begins anew
+            # half a line may be in the file: the next write begins with a newline
             self._torn = self._torn or len(data) < len(whole)
             if not self._failing:
                 log.error("the request log %s cannot be written: %s", self.path, error)
@@ -105,14 +109,14 @@ class RequestLog:
 
 
 def _opened(path: Path) -> int:
-    """Its descriptor. A new file is for its owner's eyes only: it tells who asks when."""
+    """The file's descriptor. Only its owner may read a new file: it shows who uses the server, and when."""
     try:
         if path == STDERR:
             return os.dup(2)
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
         raise DataError(
-            f"the request log cannot be opened ({error.strerror}); name a file that can be written.",
+            f"the request log cannot be opened ({error.strerror}); give --request-log a file that can be written.",
             path=path,
         ) from None
 

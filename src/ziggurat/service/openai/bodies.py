@@ -1,13 +1,11 @@
-"""Requests as they arrive: JSON bodies read within bounds, and what both APIs have in common."""
+"""Messages and sampling settings, as the page's API and OpenAI's share them."""
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from fastapi import Request
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -16,14 +14,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from starlette.requests import ClientDisconnect
 
 from ziggurat.engine.params import SamplingParams
 from ziggurat.records import Message
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.problems import ApiError
 
-B = TypeVar("B", bound=BaseModel)
 MAX_SEED = 2**53 - 1  # the largest whole number that a browser holds exactly
 
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
@@ -100,43 +96,6 @@ class ChatBody(BaseModel):
     top_p: TopP = 1.0
     max_tokens: MaxTokens | None = None
     seed: Seed | None = None
-
-
-async def read_body(request: Request, kind: type[B], limits: Limits) -> B:
-    """The body as a `kind`: bounded in size and time, JSON by declaration, checked field by field."""
-    return kind.model_validate_json(await read_raw(request, limits))
-
-
-async def read_raw(request: Request, limits: Limits) -> bytes:
-    """The body as it came: bounded in size and time, JSON by declaration.
-
-    Asking for `application/json` is also what keeps pages from elsewhere out: a browser may not send that type across
-    sites without asking first, and nobody answers.
-    """
-    declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if declared != "application/json":
-        raise ApiError(415, f"Content-Type is {declared or 'missing'}; send application/json.")
-    try:
-        return await asyncio.wait_for(_read_bounded(request, limits.max_body_bytes), limits.body_timeout_s)
-    except TimeoutError:
-        raise ApiError(408, f"The body did not arrive within {limits.body_timeout_s:g} s.") from None
-    except ClientDisconnect:
-        raise ApiError(499, "The client went away before its body had arrived.") from None
-
-
-async def _read_bounded(request: Request, max_bytes: int) -> bytes:
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > max_bytes:
-        raise ApiError(
-            413, f"The body has {announced} bytes; at most {max_bytes} are read.", code="request_too_large"
-        )
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            message = f"The body has more than {max_bytes} bytes; that is the most that is read."
-            raise ApiError(413, message, code="request_too_large")
-    return bytes(body)
 
 
 def to_messages(turns: Sequence[Turn | OpenAITurn], limits: Limits) -> list[Message]:

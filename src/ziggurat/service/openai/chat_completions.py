@@ -1,7 +1,7 @@
 """`POST /v1/chat/completions`, whole or streamed, any number of choices, with log-probabilities and tools.
 
 A stream: for each choice one chunk with its role, then its text, then one chunk with an empty delta and the reason it
-ended; then the usage, where it was asked for; then [DONE]. A tool call is sent when it is whole, in one piece.
+ended; then the usage, if requested; then [DONE]. A tool call is sent in one piece, when it is complete.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from starlette.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Tag, model_validator
+from starlette.responses import Response
 
 from ziggurat.dialogue.forms import Form
-from ziggurat.service.access.gate import admit, salt_of
-from ziggurat.service.http.limits import Limits
+from ziggurat.service.access.admission import admit
+from ziggurat.service.access.caller import caller
+from ziggurat.service.http.body import one_of
 from ziggurat.service.http.openapi import takes
+from ziggurat.service.http.wire import DONE, event, large_json
 from ziggurat.service.models.protocols import DeltaLike
-from ziggurat.service.models.shelf import Served, Shelf
-from ziggurat.service.openai.bodies import MaxTokens, OpenAITurn, read_raw, to_messages
+from ziggurat.service.models.shelf import Served
+from ziggurat.service.openai.bodies import MaxTokens, OpenAITurn, to_messages
 from ziggurat.service.openai.logprobs import chat_logprobs, prompt_logprobs
 from ziggurat.service.openai.sampling import SamplingBody, as_schema
-from ziggurat.service.openai.streams import DONE, Choice, Tally, event, gather, stream
+from ziggurat.service.openai.streams import Choice, Tally, gather, stream
 from ziggurat.service.openai.tools import Mode, ToolCall, ToolChoice, no_tools, read_calls
-from ziggurat.service.upstream.servers import Upstreams
+from ziggurat.service.services import Services
 
 NOT_BUILT = (
     "functions",
@@ -37,7 +39,7 @@ NOT_BUILT = (
     "audio",
     "web_search_options",
 )
-"""Refused with 400 unless empty: silence would be a wrong answer."""
+"""Refused with 400 unless empty: an answer that ignores them would be wrong."""
 
 ToolName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
@@ -71,10 +73,18 @@ class Allowed(BaseModel):
 
 
 class AllowedTools(BaseModel):
-    """Only these of the tools."""
+    """The model may call only these tools."""
 
     type: Literal["allowed_tools"]
     allowed_tools: Allowed
+
+
+Choosing = Annotated[
+    Annotated[Mode, Tag("<text>")]
+    | Annotated[NamedTool, Tag("<function>")]
+    | Annotated[AllowedTools, Tag("<allowed_tools>")],
+    one_of("none, auto, required, or an object of type function or allowed_tools", by="type"),
+]
 
 
 class JsonSchema(BaseModel):
@@ -103,7 +113,7 @@ class ChatCompletionBody(SamplingBody):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
-    tool_choice: Mode | NamedTool | AllowedTools | None = None
+    tool_choice: Choosing | None = None
     response_format: ResponseFormat | None = None
 
     @model_validator(mode="after")
@@ -141,16 +151,16 @@ class ChatCompletionBody(SamplingBody):
         return as_schema({"type": "object"} if wanted.json_schema is None else wanted.json_schema.schema_)
 
 
-def chat_completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> APIRouter:
+def chat_completion_routes(services: Services) -> APIRouter:
     routes = APIRouter(prefix="/v1")
+    limits = services.limits
 
     @routes.post("/chat/completions", **takes(ChatCompletionBody, streams=True))
     async def chat_completions(request: Request) -> Response:
-        raw = await read_raw(request, limits)
-        if (far := await upstreams.answer(request, raw)) is not None:
-            return far
-        body = ChatCompletionBody.model_validate_json(raw)
-        served = shelf[body.model]
+        body = await services.read(request, ChatCompletionBody)
+        if isinstance(body, Response):
+            return body
+        served = services.shelf[body.model]
         served.worker.check_room()
         tools = body.choice.told(body.functions)
         if tools and not served.worker.chat.uses_tools:
@@ -161,7 +171,7 @@ def chat_completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -
             max_tokens=body.max_completion_tokens or body.max_tokens,
             logprobs=(body.top_logprobs or 0) if body.logprobs else 0,
             prompt_logprobs=body.prompt_logprobs,
-            cache_salt=salt_of(request),
+            cache_salt=caller(request).salt,
         )
         form = body.form()
         prepared = await anyio.to_thread.run_sync(
@@ -173,7 +183,7 @@ def chat_completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -
         shape = _Shape(body, served, len(prepared.ids))
         if not body.stream:
             (tally,) = await gather(request, [ticket])
-            return JSONResponse(shape.whole(tally))
+            return await large_json(lambda: shape.whole(tally))
         return await stream(
             request, ticket, pieces=shape.pieces, tail=shape.tail, keepalive_s=limits.keepalive_s
         )
@@ -195,13 +205,13 @@ class _Shape:
         self.begun: set[int] = set()
 
     def whole(self, tally: Tally) -> dict[str, Any]:
-        choices = [self._choice(index, tally.choices[index]) for index in sorted(tally.choices)]
-        told = {**self.common, "object": "chat.completion", "choices": choices, "usage": tally.usage()}
+        choices = (self._choice(index, tally.choices[index]) for index in sorted(tally.choices))
+        answer = {**self.common, "object": "chat.completion", "choices": choices, "usage": tally.usage()}
         if self.body.prompt_logprobs is not None:
-            told["prompt_logprobs"] = prompt_logprobs(
+            answer["prompt_logprobs"] = prompt_logprobs(
                 tally.choices[0].prompt, self.chat.token_name, self.body.prompt_logprobs
             )
-        return told
+        return answer
 
     def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
         calls = read_calls(choice.calls)
@@ -209,15 +219,15 @@ class _Shape:
         if calls:
             message["content"] = choice.text or None
             message["tool_calls"] = [call.as_json() for call in calls]
-        told = {
+        answer = {
             "index": index,
             "message": message,
             "finish_reason": self._finish(choice, calls),
             "logprobs": self._logprobs(choice.tokens),
         }
         if self.body.return_token_ids:
-            told["token_ids"] = [token.id for token in choice.tokens]
-        return told
+            answer["token_ids"] = [token.id for token in choice.tokens]
+        return answer
 
     def _logprobs(self, tokens: Iterable[Any]) -> dict[str, Any] | None:
         if not self.body.logprobs:
@@ -263,6 +273,6 @@ class _Shape:
         return event({**self.common, "object": "chat.completion.chunk", "choices": [choice], **usage})
 
     def _finish(self, choice: Choice, calls: list[ToolCall]) -> str:
-        """A function that was forced by its name ends with `stop`, as at OpenAI's."""
+        """A call that `tool_choice` forces by name ends with `stop`, as OpenAI documents it."""
         called = calls and choice.finish == "stop" and not isinstance(self.body.tool_choice, NamedTool)
         return "tool_calls" if called else choice.finish

@@ -1,8 +1,8 @@
-"""`POST /v1/completions`: raw text or ids in, what follows out; with `echo` and `logprobs`, the prompt's own scores.
+"""`POST /v1/completions`: raw text or ids in, the continuation out; with `echo` and `logprobs`, the prompt's scores.
 
-A prompt of ids is taken as it is: nothing is put before it, nothing dropped. In a prompt of text special tokens are
-parsed, as evaluation harnesses need it; an empty one is the end of a document. With `max_tokens` 0 and `echo` nothing
-is written: the prompt is scored. `prompt_logprobs` tells the same scores in vLLM's shape.
+A prompt of ids is used unchanged. In a prompt of text special tokens are parsed, as evaluation harnesses need it; an
+empty text stands for the end of a document. With `max_tokens` 0 and `echo` nothing is written: the prompt is scored.
+`prompt_logprobs` returns the same scores in vLLM's shape.
 """
 
 from __future__ import annotations
@@ -14,30 +14,39 @@ from typing import Annotated, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Request
-from pydantic import Field, model_validator
-from starlette.responses import JSONResponse, Response
+from pydantic import Field, Tag, model_validator
+from starlette.responses import Response
 
-from ziggurat.service.access.gate import admit, salt_of
-from ziggurat.service.http.limits import Limits
+from ziggurat.service.access.admission import admit
+from ziggurat.service.access.caller import caller
+from ziggurat.service.http.body import one_of
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.problems import ApiError
+from ziggurat.service.http.wire import DONE, event, large_json
 from ziggurat.service.models.protocols import DeltaLike
-from ziggurat.service.models.shelf import Served, Shelf
-from ziggurat.service.openai.bodies import read_raw
+from ziggurat.service.models.shelf import Served
 from ziggurat.service.openai.logprobs import completion_logprobs, prompt_logprobs
 from ziggurat.service.openai.sampling import SamplingBody, TokenId
-from ziggurat.service.openai.streams import DONE, Choice, Tally, event, gather, stream
-from ziggurat.service.upstream.servers import Upstreams
+from ziggurat.service.openai.streams import Choice, Tally, gather, stream
+from ziggurat.service.services import Services
 
 MAX_PROMPTS = 128
 DEFAULT_MAX_TOKENS = 16
 """OpenAI's."""
 
 Ids = Annotated[list[TokenId], Field(min_length=1)]
+Several = Field(min_length=1, max_length=MAX_PROMPTS)
+Prompt = Annotated[
+    Annotated[str, Tag("<text>")]
+    | Annotated[Ids, Tag("<list of numbers>")]
+    | Annotated[list[str], Several, Tag("<list of texts>")]
+    | Annotated[list[Ids], Several, Tag("<list of lists>")],
+    one_of("a text, a list of texts, a list of token ids, or a list of such lists"),
+]
 
 
 class CompletionBody(SamplingBody):
-    prompt: str | Ids | Annotated[list[str] | list[Ids], Field(min_length=1, max_length=MAX_PROMPTS)] = ""
+    prompt: Prompt = ""
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
@@ -47,20 +56,22 @@ class CompletionBody(SamplingBody):
     @model_validator(mode="after")
     def _fits_together(self) -> CompletionBody:
         if self.suffix:
-            raise ValueError("suffix is not supported: these models write forwards only")
+            raise ValueError("suffix is not supported: these models only continue a text")
         if self.best_of is not None and self.best_of < (self.n or 1):
             raise ValueError(f"best_of is {self.best_of} and n {self.n}; it cannot be smaller")
         if self.best_of is not None and self.stream and self.best_of > (self.n or 1):
-            raise ValueError("best_of cannot be streamed; the best is known when all are whole")
+            raise ValueError(
+                "best_of cannot be streamed: the best answer is known only when all are complete"
+            )
         if self.stream and self.echo:
             raise ValueError("echo cannot be streamed; leave one of them out")
         if self.max_tokens == 0 and not self.echo and self.prompt_logprobs is None:
-            raise ValueError("max_tokens is 0 and echo is not set; there would be nothing to answer")
+            raise ValueError("max_tokens is 0; set echo or prompt_logprobs, else the answer is empty")
         return self
 
     @property
     def prompt_tops(self) -> int | None:
-        """Alternatives for each token of the prompt, for whichever asks for more; None: they are not scored."""
+        """Alternatives for each token of the prompt, the larger of both requests; None: the prompt is not scored."""
         asked = [self.prompt_logprobs, self.logprobs if self.echo else None]
         return max((n for n in asked if n is not None), default=None)
 
@@ -72,20 +83,24 @@ class CompletionBody(SamplingBody):
         return list(self.prompt)
 
 
-def completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> APIRouter:
+def completion_routes(services: Services) -> APIRouter:
     routes = APIRouter(prefix="/v1")
+    limits = services.limits
 
     @routes.post("/completions", **takes(CompletionBody, streams=True))
     async def completions(request: Request) -> Response:
-        raw = await read_raw(request, limits)
-        if (far := await upstreams.answer(request, raw)) is not None:
-            return far
-        body = CompletionBody.model_validate_json(raw)
-        served = shelf[body.model]
+        body = await services.read(request, CompletionBody)
+        if isinstance(body, Response):
+            return body
+        served = services.shelf[body.model]
         served.worker.check_room()
         chat, prompts = served.worker.chat, body.prompts()
         if body.stream and len(prompts) > 1:
-            raise ApiError(400, "one prompt at a time can be streamed.", param="prompt")
+            raise ApiError(
+                400,
+                "stream is true and prompt has several prompts; only one prompt can be streamed.",
+                param="prompt",
+            )
         wanted = DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens
         params = body.params(
             limits,
@@ -94,7 +109,7 @@ def completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> API
             prompt_logprobs=body.prompt_tops,
             n=body.best_of,
             prompts=len(prompts),
-            cache_salt=salt_of(request),
+            cache_salt=caller(request).salt,
         )
         form = body.form()
         prepared = await anyio.to_thread.run_sync(
@@ -106,7 +121,8 @@ def completion_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> API
         tickets = admit(request, served, prepared)
         shape = _Shape(body, served, [list(one.ids) for one in prepared], scores_only=wanted == 0)
         if not body.stream:
-            return JSONResponse(shape.whole(await gather(request, tickets)))
+            tallies = await gather(request, tickets)
+            return await large_json(lambda: shape.whole(tallies))
         return await stream(
             request, tickets[0], pieces=shape.pieces, tail=shape.tail, keepalive_s=limits.keepalive_s
         )
@@ -132,17 +148,16 @@ class _Shape:
 
     def whole(self, tallies: list[Tally]) -> dict[str, Any]:
         """Choices of the first prompt, then of the second, ..."""
-        choices: list[dict[str, Any]] = []
-        for prompt, tally in zip(self.prompts, tallies, strict=True):
-            for choice in self._best(tally):
-                choices.append(self._choice(len(choices), prompt, choice))
+        pairs = zip(self.prompts, tallies, strict=True)
+        best = [(prompt, choice) for prompt, tally in pairs for choice in self._best(tally)]
+        choices = (self._choice(i, prompt, choice) for i, (prompt, choice) in enumerate(best))
         usage = {key: sum(tally.usage()[key] for tally in tallies) for key in tallies[0].usage()}
         if self.scores_only:
             usage.update(completion_tokens=0, total_tokens=usage["prompt_tokens"])
         return {**self.common, "choices": choices, "usage": usage}
 
     def _best(self, tally: Tally) -> list[Choice]:
-        """All, or the `n` likeliest a token of `best_of`."""
+        """All choices; with `best_of` the `n` with the highest mean log-probability a token."""
         choices = [tally.choices[index] for index in sorted(tally.choices)]
         if self.body.best_of is None:
             return choices
@@ -159,14 +174,14 @@ class _Shape:
             logprobs = completion_logprobs(shown, self.chat.token_name, self.body.logprobs)
         if self.body.echo:
             text = self.chat.text_of(prompt) + text
-        told = {"text": text, "index": index, "logprobs": logprobs, "finish_reason": choice.finish}
+        answer = {"text": text, "index": index, "logprobs": logprobs, "finish_reason": choice.finish}
         if self.body.return_token_ids:
-            told["token_ids"] = [token.id for token in tokens]
+            answer["token_ids"] = [token.id for token in tokens]
         if self.body.prompt_logprobs is not None:
-            told["prompt_logprobs"] = prompt_logprobs(
+            answer["prompt_logprobs"] = prompt_logprobs(
                 choice.prompt, self.chat.token_name, self.body.prompt_logprobs
             )
-        return told
+        return answer
 
     def pieces(self, delta: DeltaLike, tally: Tally) -> Iterator[bytes]:
         logprobs = None

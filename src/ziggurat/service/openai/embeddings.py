@@ -1,7 +1,7 @@
 """`POST /v1/embeddings`: texts in, vectors out, as floats or as base64 of little-endian float32.
 
-Lists of token ids are refused: clients that send them (LangChain's) made them with OpenAI's tokenizer, and they would
-be nonsense here. The vectors come from a model that was trained to write, not to embed (see `Chat.embed`).
+A text stays text: `<|end|>` in it is seven characters and not a special token. Token ids are refused: clients that send
+them (LangChain's) use OpenAI's tokenizer. The models were trained to write, not to embed (see `Chat.embed`).
 """
 
 from __future__ import annotations
@@ -12,67 +12,65 @@ from typing import Annotated, Any, Literal
 import anyio.to_thread
 import numpy as np
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from starlette.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Tag
+from starlette.responses import Response
 
-from ziggurat.service.http.limits import Limits
+from ziggurat.service.access.batches import in_batches
+from ziggurat.service.http.body import one_of
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.problems import ApiError
-from ziggurat.service.models.batches import in_batches
-from ziggurat.service.models.shelf import Shelf
-from ziggurat.service.openai.bodies import ModelName, read_raw
-from ziggurat.service.upstream.servers import Upstreams
+from ziggurat.service.http.wire import large_json
+from ziggurat.service.openai.bodies import ModelName
+from ziggurat.service.services import Services
 
 MAX_INPUTS = 2048
 
 Text = Annotated[str, StringConstraints(min_length=1)]
+Input = Annotated[
+    Annotated[Text, Tag("<text>")]
+    | Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS), Tag("<list of texts>")],
+    one_of("a text or a list of texts; with LangChain set check_embedding_ctx_length=False"),
+]
 
 
 class EmbeddingBody(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: ModelName
-    input: (
-        Text | list[int] | Annotated[list[Text] | list[list[int]], Field(min_length=1, max_length=MAX_INPUTS)]
-    )
+    input: Input
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
 
-    def texts(self) -> list[str]:
-        texts = [self.input] if isinstance(self.input, str) else self.input
-        if not texts or not all(isinstance(text, str) for text in texts):
-            message = "input must be text; with LangChain set check_embedding_ctx_length=False."
-            raise ApiError(400, message, param="input")
-        return [str(text) for text in texts]
 
-
-def embedding_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> APIRouter:
+def embedding_routes(services: Services) -> APIRouter:
     routes = APIRouter(prefix="/v1")
 
     @routes.post("/embeddings", **takes(EmbeddingBody))
     async def embeddings(request: Request) -> Response:
-        raw = await read_raw(request, limits)
-        if (far := await upstreams.answer(request, raw)) is not None:
-            return far
-        body = EmbeddingBody.model_validate_json(raw)
-        worker, texts = shelf[body.model].worker, body.texts()
+        body = await services.read(request, EmbeddingBody)
+        if isinstance(body, Response):
+            return body
+        worker = services.shelf[body.model].worker
+        texts = [body.input] if isinstance(body.input, str) else body.input
         worker.check_room()
         chat = worker.chat
-        rows = await anyio.to_thread.run_sync(lambda: [chat.raw_ids(text) for text in texts])
+        rows = await anyio.to_thread.run_sync(lambda: [chat.text_ids(text) for text in texts])
         vectors = await in_batches(request, worker, rows, chat.embed)
         width = len(vectors[0])
         if body.dimensions not in (None, width):
-            message = (
-                f"{body.model} has vectors of {width} numbers and cannot shorten them; leave out dimensions."
-            )
+            message = f"dimensions is {body.dimensions}; vectors of {body.model} have {width} numbers. Leave it out."
             raise ApiError(400, message, param="dimensions")
         tokens = sum(map(len, rows))
-        data = [
-            {"object": "embedding", "index": i, "embedding": _encoded(vector, body.encoding_format)}
-            for i, vector in enumerate(vectors)
-        ]
-        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        return JSONResponse({"object": "list", "data": data, "model": body.model, "usage": usage})
+
+        def build() -> dict[str, Any]:
+            data = (
+                {"object": "embedding", "index": i, "embedding": _encoded(vector, body.encoding_format)}
+                for i, vector in enumerate(vectors)
+            )
+            usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+            return {"object": "list", "data": data, "model": body.model, "usage": usage}
+
+        return await large_json(build)
 
     return routes
 

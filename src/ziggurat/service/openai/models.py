@@ -1,7 +1,6 @@
-"""What there is, and in which tokens it thinks: `/v1/models`, and `/tokenize`, `/detokenize`, `/tokenizer_info`.
+"""`/v1/models`, and `/tokenize`, `/detokenize`, `/tokenizer_info` at the root, where evaluation harnesses expect them.
 
-The latter three stand at the server's root, where evaluation harnesses look for them. They are for raw text: special
-tokens are parsed, as nowhere else (a chat message can never hold one).
+`/tokenize` takes raw text: it parses special tokens, as a chat message never does.
 """
 
 from __future__ import annotations
@@ -12,19 +11,20 @@ from typing import Annotated, Any
 import anyio.to_thread
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
-from ziggurat.service.http.limits import Limits
+from ziggurat.service.http.body import read_body
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.problems import ApiError
-from ziggurat.service.models.shelf import Judging, Served, Shelf
-from ziggurat.service.openai.bodies import ModelName, OpenAITurn, read_body, to_messages
+from ziggurat.service.http.wire import Json, large_json
+from ziggurat.service.models.shelf import Judging, Served
+from ziggurat.service.openai.bodies import ModelName, OpenAITurn, to_messages
 from ziggurat.service.openai.sampling import TokenId
-from ziggurat.service.upstream.servers import Upstreams
+from ziggurat.service.services import Services
 
 
 class TokenizeBody(BaseModel):
-    """A text, or a conversation as the model would be given it."""
+    """A text, or a conversation as the model receives it."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -41,8 +41,9 @@ class DetokenizeBody(BaseModel):
     tokens: Annotated[list[TokenId], Field(max_length=1_000_000)]
 
 
-def model_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> APIRouter:
+def model_routes(services: Services) -> APIRouter:
     routes = APIRouter()
+    shelf, limits = services.shelf, services.limits
     created = int(time.time())
 
     def described(held: Served | Judging) -> dict[str, Any]:
@@ -54,35 +55,34 @@ def model_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams) -> APIRoute
     @routes.get("/v1/models")
     async def models() -> dict[str, Any]:
         ours = [described(held) for held in shelf.all()]
-        return {"object": "list", "data": ours + await upstreams.models()}
+        return {"object": "list", "data": ours + await services.upstreams.models()}
 
     @routes.get("/v1/models/{name:path}")
     async def model(name: str) -> dict[str, Any]:
-        far = [found for found in await upstreams.models() if found["id"] == name]
+        far = [found for found in await services.upstreams.models() if found["id"] == name]
         return far[0] if far else described(shelf.find(name))
 
     @routes.post("/tokenize", **takes(TokenizeBody))
-    async def tokenize(request: Request) -> JSONResponse:
+    async def tokenize(request: Request) -> Response:
         body = await read_body(request, TokenizeBody, limits)
         chat = shelf.named_or_first(body.model).worker.chat
         if (body.prompt is None) == (body.messages is None):
-            raise ApiError(400, "give either prompt or messages.", param="prompt")
-        if body.messages is not None:
-            messages = to_messages(body.messages, limits)
-            ids = await anyio.to_thread.run_sync(lambda: chat.prompt_ids(messages))
-        else:
-            text = body.prompt or ""
-            ids = await anyio.to_thread.run_sync(lambda: chat.raw_ids(text))
-        told: dict[str, Any] = {"tokens": ids, "count": len(ids), "max_model_len": chat.context}
-        if body.return_token_strs:
-            told["token_strs"] = [chat.token_name(id) for id in ids]
-        return JSONResponse(told)
+            raise ApiError(400, "Give either prompt or messages.", param="prompt")
+        messages = None if body.messages is None else to_messages(body.messages, limits)
+
+        def build() -> dict[str, Any]:
+            ids = chat.raw_ids(body.prompt or "") if messages is None else chat.prompt_ids(messages)
+            answer = {"tokens": ids, "count": len(ids), "max_model_len": chat.context}
+            names = {"token_strs": [chat.token_name(id) for id in ids]} if body.return_token_strs else {}
+            return {**answer, **names}
+
+        return await large_json(build)
 
     @routes.post("/detokenize", **takes(DetokenizeBody))
-    async def detokenize(request: Request) -> JSONResponse:
+    async def detokenize(request: Request) -> Response:
         body = await read_body(request, DetokenizeBody, limits)
         chat = shelf.named_or_first(body.model).worker.chat
-        return JSONResponse({"prompt": await anyio.to_thread.run_sync(lambda: chat.text_of(body.tokens))})
+        return Json({"prompt": await anyio.to_thread.run_sync(lambda: chat.text_of(body.tokens))})
 
     @routes.get("/tokenizer_info")
     async def tokenizer_info(model: str | None = None) -> dict[str, Any]:

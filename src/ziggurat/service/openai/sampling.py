@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Tag, model_validator
 
 from ziggurat.dialogue.forms import Form
 from ziggurat.engine.params import LARGEST, SamplingParams
+from ziggurat.service.http.body import one_of
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.problems import ApiError
 from ziggurat.service.openai.bodies import MaxTokens, ModelName, Seed, Temperature, to_params
@@ -24,6 +25,15 @@ MAX_STOPS = 32
 MAX_N = 128
 
 StopString = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Stop = Annotated[
+    Annotated[StopString, Tag("<text>")]
+    | Annotated[list[StopString], Field(max_length=MAX_STOPS), Tag("<list of texts>")],
+    one_of("a text or a list of texts"),
+]
+Schema = Annotated[
+    Annotated[dict[str, Any], Tag("<object>")] | Annotated[str, Tag("<text>")],
+    one_of("a JSON schema, as an object or as a text"),
+]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 Bias = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
@@ -46,7 +56,7 @@ class StructuredOutputs(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    json_: Annotated[dict[str, Any] | str | None, Field(alias="json")] = None
+    json_: Annotated[Schema | None, Field(alias="json")] = None
     json_object: bool | None = None
     regex: Annotated[str, Field(min_length=1)] | None = None
     choice: (
@@ -97,7 +107,7 @@ class SamplingBody(BaseModel):
     logit_bias: Annotated[dict[TokenId, Bias], Field(max_length=1024)] | None = None
     seed: Seed | None = None
     n: Annotated[int, Field(ge=1, le=MAX_N)] | None = None
-    stop: StopString | Annotated[list[StopString], Field(max_length=MAX_STOPS)] | None = None
+    stop: Stop | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     # vLLM's

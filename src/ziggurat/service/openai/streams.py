@@ -1,49 +1,45 @@
-"""From a ticket to the wire: Server-Sent Events, and the one promise that no request outlives its client.
+"""From a ticket to the answer: Server-Sent Events, or all choices at once.
 
-Before the first byte of a stream the first delta is awaited (for at most one keep-alive period), so that a prompt that
-does not fit is answered with 400 and not with a stream that begins with 200 and ends in tears.
+Three rules hold for both:
+
+- A request ends when its client disconnects, and its ticket is cancelled on every way out.
+- A stream waits for its first delta before it sends a byte (for one keep-alive period at most), so that a prompt that
+  does not fit is answered with 400. Once it has begun, it always ends with its last event: any exception becomes one.
+- A stream never sends nothing for longer than `keepalive_s`, also while a tool call or a stop string is held back.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ziggurat.service.http.problems import ApiError, describe
+from ziggurat.service.http.client import client_left, disconnected
+from ziggurat.service.http.problems import describe
+from ziggurat.service.http.wire import DONE, KEEPALIVE, event
 from ziggurat.service.models.protocols import DeltaLike
 from ziggurat.service.models.tickets import Ticket
-
-R = TypeVar("R")
-KEEPALIVE = b": waiting\n\n"
-DONE = b"data: [DONE]\n\n"
-
-
-def event(data: dict[str, Any]) -> bytes:
-    """One SSE event. JSON never holds a bare newline, so one `data:` line is enough."""
-    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
 
 @dataclass
 class Choice:
-    """One of the `n` answers, as far as it has come."""
+    """One of the `n` completions, as far as it has arrived."""
 
     text: str = ""
     finish: str = "stop"
     tokens: list[Any] = field(default_factory=list)
     prompt: list[Any] = field(default_factory=list)
-    calls: list[str] = field(default_factory=list)  # the text of its tool calls
+    calls: list[str] = field(default_factory=list)  # the text of each tool call
 
 
 @dataclass
 class Tally:
-    """What is known of an answer so far: its choices, and the counts once they are whole."""
+    """All choices of a request, and the token counts of those that have ended."""
 
     choices: dict[int, Choice] = field(default_factory=dict)
     prompt_tokens: int = 0
@@ -65,7 +61,7 @@ class Tally:
             self.completion_tokens += delta.usage.completion_tokens
 
     def so_far(self, prompt_tokens: int) -> dict[str, int]:
-        """The usage of what was written until now."""
+        """The usage of a request that has not ended."""
         written = sum(len(choice.tokens) for choice in self.choices.values())
         return Tally(prompt_tokens=prompt_tokens, completion_tokens=written).usage()
 
@@ -79,7 +75,7 @@ class Tally:
 
 
 def timings(ticket: Ticket, tally: Tally) -> dict[str, float]:
-    """Seconds waited and worked. Speed is completion tokens over the model's whole time, prompt included."""
+    """Seconds in the queue and on the model. Speed: completion tokens over the time on the model."""
     elapsed_s = max(ticket.t_finished - ticket.t_started, 1e-9)
     return {
         "waited_s": round(ticket.t_started - ticket.t_submitted, 4),
@@ -89,35 +85,15 @@ def timings(ticket: Ticket, tally: Tally) -> dict[str, float]:
     }
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-async def while_there(request: Request, work: Coroutine[Any, Any, R]) -> R:
-    """What `work` returns; it is cancelled, and has ended, when its client went away first."""
-    working = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ApiError(499, "The client went away before its answer began.")
-        return working.result()
-    finally:
-        gone.cancel()
-        working.cancel()
-        await asyncio.wait({working})
-
-
 async def _race(ticket: Ticket, gone: asyncio.Task[None], timeout_s: float) -> tuple[bool, DeltaLike | None]:
-    """(True, delta or None at the end), or (False, None) if nothing came in time."""
+    """(True, the next delta or None at the end), or (False, None) after `timeout_s`."""
     arrival = asyncio.ensure_future(ticket.next())
     try:
         await asyncio.wait({arrival, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if arrival.done():
             return True, arrival.result()
         if gone.done():
-            raise ApiError(499, "The client went away before its answer began.")
+            raise client_left()
         return False, None
     finally:
         if not arrival.done():
@@ -125,7 +101,7 @@ async def _race(ticket: Ticket, gone: asyncio.Task[None], timeout_s: float) -> t
 
 
 class TicketStream(StreamingResponse):
-    """An event stream whose ticket is cancelled on every way out: finished, failed, or the client gone."""
+    """An event stream whose ticket is cancelled when it ends: finished, failed, or its client disconnected."""
 
     def __init__(self, content: AsyncIterator[bytes], ticket: Ticket) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -148,51 +124,54 @@ async def stream(
     failed: Callable[[dict[str, Any]], Iterable[bytes]] = lambda error: [event(error), DONE],
     keepalive_s: float,
 ) -> TicketStream:
-    """Stream a ticket: what `pieces` makes of each delta, then `tail`; an error ends it early, with `failed`."""
-    gone = asyncio.ensure_future(_disconnected(request))
+    """Stream a ticket: `pieces` of each delta, then `tail`; `failed` instead of the rest after any exception."""
+    gone = asyncio.ensure_future(disconnected(request))
     try:
         arrived, first = await _race(ticket, gone, keepalive_s)
     except BaseException:
         ticket.cancel()
         raise
     finally:
-        gone.cancel()  # from here on StreamingResponse itself watches for the disconnect
+        gone.cancel()  # from here on StreamingResponse watches for the disconnect
 
     async def events() -> AsyncIterator[bytes]:
-        tally = Tally()
-        have, delta = arrived, first
+        now = asyncio.get_running_loop().time
+        tally, have, delta = Tally(), arrived, first
+        silent_since = now() if have else now() - keepalive_s
         try:
-            while True:
-                if not have:
-                    yield KEEPALIVE
-                elif delta is None:
-                    break
-                else:
+            while not (have and delta is None):
+                sent = False
+                if delta is not None:
                     tally.add(delta)
                     for piece in pieces(delta, tally):
+                        sent = True
                         yield piece
-                have, delta = await _next_within(ticket, keepalive_s)
+                if not sent and now() - silent_since >= keepalive_s:
+                    sent = True
+                    yield KEEPALIVE
+                if sent:
+                    silent_since = now()
+                have, delta = await _next_within(ticket, silent_since + keepalive_s)
+            for piece in tail(tally):
+                yield piece
         except Exception as error:
-            for last in failed(describe(error)[1]):
-                yield last
-            return
-        for last in tail(tally):
-            yield last
+            for piece in failed(describe(error)[1]):
+                yield piece
 
     return TicketStream(events(), ticket)
 
 
-async def _next_within(ticket: Ticket, timeout_s: float) -> tuple[bool, DeltaLike | None]:
+async def _next_within(ticket: Ticket, deadline: float) -> tuple[bool, DeltaLike | None]:
     try:
-        async with asyncio.timeout(timeout_s):  # makes no task, as `wait_for` would for every token
+        async with asyncio.timeout_at(deadline):  # `wait_for` would make a task for every token
             return True, await ticket.next()
     except TimeoutError:
         return False, None
 
 
 async def gather(request: Request, tickets: Sequence[Ticket]) -> list[Tally]:
-    """Whole answers at once; cancelled if the client hangs up while they are being written."""
-    gone = asyncio.ensure_future(_disconnected(request))
+    """Complete answers. All are cancelled if the client disconnects."""
+    gone = asyncio.ensure_future(disconnected(request))
     try:
         return [await _whole(ticket, gone) for ticket in tickets]
     finally:

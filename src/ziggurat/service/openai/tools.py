@@ -90,7 +90,7 @@ def _read(text: str) -> tuple[str, str] | None:
     """(name, arguments)."""
     try:
         whole = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         whole = None
     if isinstance(whole, dict) and isinstance(whole.get("name"), str):
         arguments = whole.get("arguments", {})

@@ -1,13 +1,12 @@
-"""Models that live elsewhere: any OpenAI-compatible server, under a name of our own.
+"""Models of other OpenAI-compatible servers.
 
-    ziggurat serve town/ppo --upstream cluster=http://10.0.0.5:8000/v1
+    ziggurat serve my/ppo --upstream cluster=http://10.0.0.5:8000/v1
 
-Its models appear in `/v1/models` as `cluster/<their id>`; a request for one is passed on as it came, with the model's
-own id and the upstream's key (`ZIGGURAT_UPSTREAM_CLUSTER_KEY`), and its answer comes back as it is written. What a
-client sent as its key stays here. A client that goes away is hung up on over there as well, whether or not it asked for
-a stream. An upstream that cannot be reached is a 503, one that fails while it answers ends the stream with an error
-event; one that refuses is quoted, with what it says of when to come back. What is asked and written there counts as
-what is here (`meter.py`).
+Its models are listed in `/v1/models` as `cluster/<their id>`. A request for one is forwarded unchanged, except for the
+model's own id and the upstream's key (`ZIGGURAT_UPSTREAM_CLUSTER_KEY`); the client's key is not forwarded. The answer
+is passed on as it arrives. When the client disconnects, the upstream request is closed too. An upstream that cannot be
+reached is a 503; one that fails during a stream ends it with an error event; a refusal is passed on with its retry
+headers. Tokens count like those of local models (`meter.py`).
 """
 
 from __future__ import annotations
@@ -22,17 +21,18 @@ from typing import Any
 
 import httpx
 from fastapi import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ziggurat.errors import BusyError, UsageError
+from ziggurat.service.http.client import while_connected
 from ziggurat.service.http.problems import ApiError, error_body, response_for
-from ziggurat.service.models.protocols import Watcher
-from ziggurat.service.openai.streams import DONE, event, while_there
+from ziggurat.service.http.wire import DONE, Json, event
+from ziggurat.service.models.tickets import Watcher
 from ziggurat.service.upstream.meter import Meter
 
 LISTED_S = 30.0
-"""How long a list of models is believed."""
+"""Seconds until a list of models is read again."""
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 LIST_TIMEOUT_S = 3.0
 
@@ -44,11 +44,11 @@ QUOTED = [
         for what in ("requests", "tokens")
     ),
 ]
-"""Headers of a refusal that its client is told. Where keys are asked for here, the gate puts our limits over theirs."""
+"""Headers of a refusal that are passed on. If this server has keys, the gate replaces the limits by its own."""
 
 
 class Upstream:
-    """One server elsewhere."""
+    """One other server."""
 
     def __init__(self, name: str, url: str, key: str | None = None) -> None:
         self.name, self.url = name, url.rstrip("/")
@@ -56,27 +56,31 @@ class Upstream:
         self._client = httpx.AsyncClient(headers=headers, timeout=TIMEOUT, trust_env=False)
         self._listed: list[dict[str, Any]] = []
         self._listed_at = -LISTED_S
-        self._refuses_usage = False  # of streams; found out by asking
+        self._refuses_usage = False  # refuses include_usage; found out by asking
         self._closed = False
 
     @classmethod
     def parse(cls, text: str) -> Upstream:
-        """`cluster=http://10.0.0.5:8000/v1`; its key from the environment."""
+        """`cluster=http://10.0.0.5:8000/v1`; its key comes from the environment.
+
+        Raises:
+            UsageError: the text has another form.
+        """
         name, _, url = text.partition("=")
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) or not re.match(r"https?://\S+$", url):
             raise UsageError(
-                f"{text!r} is no upstream; write NAME=URL, for instance cluster=http://10.0.0.5:8000/v1."
+                f"{text!r} is not an upstream; write NAME=URL, for instance cluster=http://10.0.0.5:8000/v1."
             )
         variable = f"ZIGGURAT_UPSTREAM_{name.upper().replace('-', '_')}_KEY"
         return cls(name, url, os.environ.get(variable))
 
     async def models(self) -> list[dict[str, Any]]:
-        """Its models under our names; those last heard of while it cannot be reached."""
+        """Its models, under our names; the last known list while it cannot be reached."""
         if time.monotonic() - self._listed_at > LISTED_S:
             self._listed_at = time.monotonic()
             try:
-                told = await self._client.get(f"{self.url}/models", timeout=LIST_TIMEOUT_S)
-                listed = told.raise_for_status().json()["data"]
+                answer = await self._client.get(f"{self.url}/models", timeout=LIST_TIMEOUT_S)
+                listed = answer.raise_for_status().json()["data"]
                 self._listed = [
                     {**model, "id": f"{self.name}/{model['id']}", "object": "model", "owned_by": self.name}
                     for model in listed
@@ -86,11 +90,11 @@ class Upstream:
         return self._listed
 
     def label(self, model: str) -> str:
-        """What counters call it: a model that is listed there by its name, any other by its server's alone."""
+        """Its name in the metrics: a listed model's name, else the server's."""
         return model if any(model == known["id"] for known in self._listed) else self.name
 
     async def forward(self, path: str, body: dict[str, Any], meter: Meter) -> Response:
-        """POST `body` to `path` there, with the model's own id; the answer as it comes, its tokens told to `meter`."""
+        """POST `body` to `path` with the model's own id; the answer as it arrives, counted by `meter`."""
         sent = {**body, "model": str(body["model"]).removeprefix(f"{self.name}/")}
         metered = meter.asking_for_usage(sent)
         try:
@@ -98,7 +102,7 @@ class Upstream:
                 answer = await self._send(path, sent)
             else:
                 answer = await self._send(path, metered)
-                if answer.status_code in (400, 422):  # for that, or for something else: asked again without
+                if answer.status_code in (400, 422):  # perhaps because of include_usage: once more without it
                     await answer.aclose()
                     answer = await self._send(path, sent)
                     self._refuses_usage = answer.is_success
@@ -114,9 +118,9 @@ class Upstream:
 
     async def _send(self, path: str, body: dict[str, Any]) -> httpx.Response:
         try:
-            sent = json.dumps(body, allow_nan=False).encode()  # what is no character is escaped
+            sent = json.dumps(body, allow_nan=False).encode()  # ASCII: half surrogate pairs are escaped
         except ValueError:
-            raise ApiError(400, "The body holds a number that is none (NaN or infinite).") from None
+            raise ApiError(400, "The body holds NaN or infinity; JSON has neither.") from None
         if self._closed:
             raise ApiError(503, self.lost("is closed"), retry_after_s=5)
         try:
@@ -130,37 +134,37 @@ class Upstream:
     async def _whole(self, answer: httpx.Response, meter: Meter) -> Response:
         try:
             raw = await answer.aread()
-            told = json.loads(raw)  # an answer that is none is not handed on
+            answered = json.loads(raw)  # invalid JSON is not passed on
         except (httpx.HTTPError, ValueError):
             return response_for(ApiError(503, self.lost("gave no answer")))
         finally:
             await answer.aclose()
         status = answer.status_code
         if answer.is_success:
-            meter.whole(told, len(raw))
+            meter.whole(answered, len(raw))
             return Response(raw, status, media_type="application/json")
-        if status in (401, 403):  # of our key: what is said of it is not for those who ask here
+        if status in (401, 403):  # about our key: not for this server's clients
             return response_for(ApiError(503, self.lost("does not accept this server's key")))
-        if not (isinstance(told, dict) and isinstance(told.get("error"), dict)):
-            told = error_body(status, f"The server behind {self.name} refused the request.")
+        if not (isinstance(answered, dict) and isinstance(answered.get("error"), dict)):
+            answered = error_body(status, f"The server behind {self.name} refused the request.")
         quoted = {name: answer.headers[name] for name in QUOTED if name in answer.headers}
-        return JSONResponse(told, 503 if status >= 500 else status, quoted)
+        return Json(answered, 503 if status >= 500 else status, quoted)
 
     def lost(self, how: str) -> str:
         """Why there is no answer, or no more of it."""
         if self._closed:
-            return "The server is shutting down; this answer was not finished."
+            return "The server is shutting down; this answer is incomplete."
         return f"The server behind {self.name} {how}."
 
     async def close(self) -> None:
-        """Hang up; whoever is being answered from there gets an error. May be called twice."""
+        """Close all connections; unfinished answers end with an error. May be called twice."""
         self._closed = True
         await self._client.aclose()
 
 
 class _FarStream(StreamingResponse):
-    """An event stream from elsewhere. On every way out - ended, broken off, the client gone - it is closed over there
-    as well, and its tokens are settled."""
+    """An event stream of another server. However it ends (finished, broken off, client disconnected), its connection is
+    closed and its tokens are settled."""
 
     def __init__(self, upstream: Upstream, answer: httpx.Response, meter: Meter) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -190,15 +194,15 @@ class _FarStream(StreamingResponse):
 
 
 class Upstreams:
-    """All of them, by the first part of a model's name."""
+    """All upstreams, by the first part of a model's name."""
 
-    def __init__(self, upstreams: Sequence[Upstream] = ()) -> None:
+    def __init__(self, upstreams: Sequence[Upstream] = (), watcher: Watcher | None = None) -> None:
         self._by_name = {upstream.name: upstream for upstream in upstreams}
-        self.watcher: Watcher | None = None
-        self.draining = False  # what was begun is answered, nothing more is taken
+        self.watcher = watcher
+        self.draining = False  # requests that have begun are answered, new ones are refused
 
     async def answer(self, request: Request, raw: bytes) -> Response | None:
-        """The answer from elsewhere to a request with this body; None if it is for us."""
+        """The upstream's answer to a request with this body; None if its model is served here."""
         found = self.of(raw)
         if found is None:
             return None
@@ -207,10 +211,10 @@ class Upstreams:
             raise BusyError(f"The server is shutting down; {upstream.name} takes no new request.")
         meter = Meter(request, raw, body, upstream.label(str(body["model"])), self.watcher)
         path = request.url.path.removeprefix("/v1")
-        return await while_there(request, upstream.forward(path, body, meter))
+        return await while_connected(request, upstream.forward(path, body, meter))
 
     def of(self, raw: bytes) -> tuple[Upstream, dict[str, Any]] | None:
-        """Who answers this body, and the body; None if it is for us (or is no JSON: then we refuse it)."""
+        """(the upstream, the parsed body); None if the model is served here or the body is not JSON."""
         if not self._by_name:
             return None
         try:
@@ -222,11 +226,14 @@ class Upstreams:
         return None if upstream is None or "/" not in str(model) else (upstream, body)
 
     def check_names(self, ours: Iterable[str]) -> None:
-        """No model of ours may look like one of theirs."""
+        """
+        Raises:
+            UsageError: a local model's name begins with an upstream's name.
+        """
         for name in ours:
             if name.partition("/")[0] in self._by_name:
                 raise UsageError(
-                    f"{name} is served here, so no upstream can have that first name; choose another."
+                    f"{name} is served here, so no upstream can be called {name.partition('/')[0]}."
                 )
 
     async def models(self) -> list[dict[str, Any]]:

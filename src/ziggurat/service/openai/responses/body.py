@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Tag, model_validator
 
 from ziggurat.dialogue.forms import Form
+from ziggurat.service.http.body import one_of
 from ziggurat.service.openai.bodies import MaxTokens, ModelName
 from ziggurat.service.openai.chat_completions import ToolName
 from ziggurat.service.openai.responses.items import Input
@@ -53,6 +54,14 @@ class AllowedTools(BaseModel):
     tools: Annotated[list[NamedFunction], Field(min_length=1, max_length=128)]
 
 
+Choosing = Annotated[
+    Annotated[Mode, Tag("<text>")]
+    | Annotated[NamedFunction, Tag("<function>")]
+    | Annotated[AllowedTools, Tag("<allowed_tools>")],
+    one_of("none, auto, required, or an object of type function or allowed_tools", by="type"),
+]
+
+
 class TextFormat(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
@@ -85,7 +94,7 @@ class InputBody(BaseModel):
     instructions: str | None = None
     previous_response_id: str | None = None
     tools: Annotated[list[FunctionTool], Field(max_length=128)] | None = None
-    tool_choice: Mode | NamedFunction | AllowedTools | None = None
+    tool_choice: Choosing | None = None
     text: TextOptions | None = None
     truncation: Literal["auto", "disabled"] | None = None
 

@@ -1,7 +1,7 @@
-"""`/v1/responses`: create (whole, streamed or in the background), count input tokens; kept.py has the rest.
+"""`/v1/responses`: create (at once, streamed or in the background) and count input tokens; kept.py has the rest.
 
-Differs from OpenAI's in one default: nothing is kept unless `store: true` asks for it. See store.py for what is kept
-and how long, body.py for what is read.
+One default differs from OpenAI's: a response is stored only with `store: true`. `models/response_store.py` describes
+what is stored and for how long, body.py which fields are read.
 """
 
 from __future__ import annotations
@@ -11,43 +11,46 @@ from typing import Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from ziggurat.engine.params import SamplingParams
-from ziggurat.service.access.gate import admit, salt_of
+from ziggurat.service.access.admission import admit
+from ziggurat.service.access.caller import caller
+from ziggurat.service.http.body import parse, read_raw
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.problems import ApiError
+from ziggurat.service.http.wire import Json, large_json
 from ziggurat.service.models.protocols import RequestLike
-from ziggurat.service.models.shelf import Served, Shelf
-from ziggurat.service.openai.bodies import read_raw
+from ziggurat.service.models.shelf import Served
 from ziggurat.service.openai.responses.body import InputBody, ResponseBody
 from ziggurat.service.openai.responses.items import listed, to_conversation
 from ziggurat.service.openai.responses.reply import Reply
-from ziggurat.service.openai.responses.store import ResponseStore
 from ziggurat.service.openai.streams import gather, stream
 from ziggurat.service.openai.tools import no_tools
+from ziggurat.service.services import Services
 from ziggurat.service.upstream.servers import Upstreams
 
 KEPT_HERE = ("store", "background", "previous_response_id", "conversation")
-"""What an upstream cannot be asked for: it knows one key of ours, and would mix up those who ask here."""
+"""Refused for an upstream: it knows this server by one key, and would mix up our callers' responses."""
 
 
-def response_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams, store: ResponseStore) -> APIRouter:
+def response_routes(services: Services) -> APIRouter:
     routes = APIRouter(prefix="/v1/responses")
+    shelf, limits, store = services.shelf, services.limits, services.responses
 
     @routes.post("", **takes(ResponseBody, streams=True))
     async def create(request: Request) -> Response:
         raw = await read_raw(request, limits)
-        if (far := await upstreams.answer(request, _for_elsewhere(upstreams, raw))) is not None:
+        if (far := await _answer_from_upstream(request, services.upstreams, raw)) is not None:
             return far
-        body = ResponseBody.model_validate_json(raw)
+        body = parse(ResponseBody, raw)
         if (body.max_output_tokens or 0) > limits.max_tokens:
             message = f"max_output_tokens is {body.max_output_tokens}; this server writes at most {limits.max_tokens}."
             raise ApiError(400, message, param="max_output_tokens")
         served = shelf[body.model]
         served.worker.check_room()
-        owner, items = salt_of(request), listed(body.input)
+        owner, items = caller(request).salt, listed(body.input)
         params = body.params(
             limits,
             max_tokens=body.max_output_tokens,
@@ -62,24 +65,24 @@ def response_routes(shelf: Shelf, limits: Limits, upstreams: Upstreams, store: R
             store.keep(owner, reply, items)
         if body.background:
             store.write(reply)
-            return JSONResponse(reply.as_json())
+            return Json(reply.as_json())
         try:
             return await _answer(request, reply, limits)
         except BaseException:
-            store.forget(reply.id)  # its client never heard of it
+            store.forget(reply.id)  # its client does not know the id
             raise
 
     @routes.post("/input_tokens", **takes(InputBody))
     async def input_tokens(request: Request) -> Response:
         raw = await read_raw(request, limits)
-        if (far := await upstreams.answer(request, _for_elsewhere(upstreams, raw))) is not None:
+        if (far := await _answer_from_upstream(request, services.upstreams, raw)) is not None:
             return far
-        body = InputBody.model_validate_json(raw)
+        body = parse(InputBody, raw)
         served = shelf[body.model]
-        before = store.conversation(salt_of(request), body.previous_response_id)
+        before = store.conversation(caller(request).salt, body.previous_response_id)
         items = [*before, *listed(body.input)]
         prepared = await _prepare(body, served, items, SamplingParams(), limits)
-        return JSONResponse({"object": "response.input_tokens", "input_tokens": len(prepared.ids)})
+        return Json({"object": "response.input_tokens", "input_tokens": len(prepared.ids)})
 
     return routes
 
@@ -101,8 +104,8 @@ async def _prepare(
 async def _answer(request: Request, reply: Reply, limits: Limits) -> Response:
     if not reply.body.stream:
         (reply.tally,) = await gather(request, [reply.ticket])
-        reply.end()
-        return JSONResponse(reply.as_json())
+        await reply.finish()
+        return await large_json(reply.as_json)
     answer = await stream(
         request,
         reply.ticket,
@@ -111,27 +114,27 @@ async def _answer(request: Request, reply: Reply, limits: Limits) -> Response:
         failed=reply.failed,
         keepalive_s=limits.keepalive_s,
     )
-    _end_with_its_client(reply)
+    _cancel_with_client(reply)
     return answer
 
 
-def _for_elsewhere(upstreams: Upstreams, raw: bytes) -> bytes:
-    """A body as an upstream may have it, with `store: false` said aloud; one for us as it is."""
+async def _answer_from_upstream(request: Request, upstreams: Upstreams, raw: bytes) -> Response | None:
+    """The upstream's answer, with `store: false` set for it; None if the model is served here."""
     far = upstreams.of(raw)
     if far is None:
-        return raw
+        return None
     _, body = far
     for name in KEPT_HERE:
         if body.get(name):
             message = (
-                f"{name} is not there for models of another server; send the whole conversation as input."
+                f"{name} does not apply to models of another server; send the whole conversation as input."
             )
             raise ApiError(400, message, param=name)
-    return json.dumps({**body, "store": False}).encode()
+    return await upstreams.answer(request, json.dumps({**body, "store": False}).encode())
 
 
-def _end_with_its_client(reply: Reply) -> None:
-    """A stream that its client left is cancelled, for those who read it later too."""
+def _cancel_with_client(reply: Reply) -> None:
+    """A stream whose client disconnects is stored as cancelled."""
     before = reply.ticket.on_end
 
     def ended(tokens: int) -> None:

@@ -1,40 +1,42 @@
-"""Responses that are kept: read, cancel, delete, and their input items. Another key's are not there."""
+"""Stored responses: read, cancel, delete, and list their input. A response of another key does not exist (404)."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
 
-from ziggurat.service.access.gate import salt_of
+from ziggurat.service.access.caller import caller
 from ziggurat.service.http.problems import ApiError
-from ziggurat.service.openai.responses.store import ResponseStore
+from ziggurat.service.http.wire import Json
+from ziggurat.service.services import Services
 
 
-def kept_response_routes(store: ResponseStore) -> APIRouter:
+def kept_response_routes(services: Services) -> APIRouter:
     routes = APIRouter(prefix="/v1/responses")
+    store = services.responses
 
     @routes.get("/{response_id}")
-    async def read(request: Request, response_id: str, stream: bool = False) -> dict[str, Any]:
-        kept = store.get(salt_of(request), response_id)
+    async def read(request: Request, response_id: str, stream: bool = False) -> Response:
+        kept = store.get(caller(request).salt, response_id)
         if stream:
             message = (
-                "a response is streamed only when it is created; leave out stream to read it as it stands."
+                "stream is true; a response is streamed only when it is created. Leave stream out to read it."
             )
             raise ApiError(400, message, param="stream")
-        return kept.reply.as_json()
+        return Json(kept.reply.as_json())
 
     @routes.post("/{response_id}/cancel")
-    async def cancel(request: Request, response_id: str) -> dict[str, Any]:
-        """Stop writing; what has come stays. One that has ended is returned as it is, however often it is asked."""
-        kept = store.get(salt_of(request), response_id)
-        store.cancel(kept.reply)
-        return kept.reply.as_json()
+    async def cancel(request: Request, response_id: str) -> Response:
+        """Stop writing; the text so far stays. A response that has ended is returned unchanged."""
+        kept = store.get(caller(request).salt, response_id)
+        kept.reply.cancel()
+        return Json(kept.reply.as_json())
 
     @routes.delete("/{response_id}")
     async def delete(request: Request, response_id: str) -> dict[str, Any]:
-        kept = store.get(salt_of(request), response_id)
-        store.cancel(kept.reply)
+        store.get(caller(request).salt, response_id).reply.cancel()
         store.forget(response_id)
         return {"id": response_id, "object": "response", "deleted": True}
 
@@ -45,18 +47,18 @@ def kept_response_routes(store: ResponseStore) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         order: Literal["asc", "desc"] = "desc",
         after: str | None = None,
-    ) -> dict[str, Any]:
-        """The items of this response's own request; those before it are at `previous_response_id`."""
-        items = list(store.get(salt_of(request), response_id).input)
+    ) -> Response:
+        """The items of this response's own request; earlier ones belong to `previous_response_id`."""
+        items = list(store.get(caller(request).salt, response_id).input)
         if order == "desc":
             items.reverse()
         if after is not None:
             places = [i for i, item in enumerate(items) if item["id"] == after]
             if not places:
-                raise ApiError(400, f'"{after[:100]}" is no item of {response_id}.', param="after")
+                raise ApiError(400, f'after is "{after[:100]}", not an item of {response_id}.', param="after")
             items = items[places[0] + 1 :]
         page = items[:limit]
         ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
-        return {"object": "list", "data": page, **ends, "has_more": len(items) > limit}
+        return Json({"object": "list", "data": page, **ends, "has_more": len(items) > limit})
 
     return routes

@@ -17,12 +17,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
+import anyio.to_thread
+
+from ziggurat.service.http.problems import describe
+from ziggurat.service.http.wire import DONE, event
 from ziggurat.service.models.protocols import ChatLike, DeltaLike
 from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.openai.logprobs import chat_logprobs
 from ziggurat.service.openai.responses.body import ResponseBody
 from ziggurat.service.openai.responses.items import new_id
-from ziggurat.service.openai.streams import DONE, Choice, Tally, event
+from ziggurat.service.openai.streams import Choice, Tally
 from ziggurat.service.openai.tools import read_calls
 
 Ending = Literal["completed", "incomplete", "cancelled", "failed"]
@@ -50,18 +54,50 @@ class Reply:
         return self.final or self._object("in_progress", [])
 
     def end(self, error: dict[str, Any] | None = None, *, cancelled: bool = False) -> None:
-        """Fix the response as it stands."""
-        if self.final is not None:
-            return
+        """Set `final` from what has arrived. It always ends: output that cannot be built makes it failed and empty."""
+        if self.final is None:
+            self._set_final(self._ended(error, cancelled))
+
+    async def finish(self) -> None:
+        """`end` without an error, with the output built in a worker thread."""
+        final = await anyio.to_thread.run_sync(self._ended, None, False)
+        if self.final is None:
+            self._set_final(final)
+
+    async def write(self) -> None:
+        """Write the response to its end, without a client."""
+        try:
+            while (delta := await self.ticket.next()) is not None:
+                self.tally.add(delta)
+            await self.finish()
+        except Exception as error:
+            self.end(_server_error(describe(error)[1]))
+        finally:
+            self.ticket.cancel()
+
+    def cancel(self) -> None:
+        """End a response that is being written; nothing happens to one that has ended."""
+        if self.final is None:
+            self.end(cancelled=True)
+            self.ticket.cancel()
+            self.ticket.arrive(None)  # wakes whoever waits for the next delta
+
+    def _set_final(self, final: dict[str, Any]) -> None:
+        self.final = final
+        if self.on_end is not None:
+            self.on_end()
+
+    def _ended(self, error: dict[str, Any] | None, cancelled: bool) -> dict[str, Any]:
         choice = self.tally.choices.get(0, Choice())
         status: Ending = "incomplete" if choice.finish == "length" else "completed"
         if cancelled or choice.finish == "cancelled":
             status = "cancelled"
         if error is not None:
             status = "failed"
-        self.final = self._object(status, self._output(choice, status), error)
-        if self.on_end is not None:
-            self.on_end()
+        try:
+            return self._object(status, self._output(choice, status), error)
+        except Exception as broken:
+            return self._object("failed", [], error or _server_error(describe(broken)[1]))
 
     def _output(self, choice: Choice, status: Ending) -> list[dict[str, Any]]:
         whole = status == "completed"
@@ -170,13 +206,13 @@ class Reply:
         assert self.final is not None
         for number, item in enumerate(self.final["output"]):
             yield from self._close_message(item) if item["type"] == "message" else self._call(number, item)
-        last = "completed" if self.final["status"] == "completed" else "incomplete"
+        last = self.final["status"] if self.final["status"] in ("completed", "failed") else "incomplete"
         yield self._event(f"response.{last}", response=self.final)
         yield DONE
 
     def failed(self, error: dict[str, Any]) -> Iterator[bytes]:
         yield from self._opening()
-        self.end({"code": "server_error", "message": error["error"]["message"]})
+        self.end(_server_error(error))
         yield self._event("response.failed", response=self.as_json())
         yield DONE
 
@@ -224,3 +260,7 @@ class Reply:
     def _event(self, kind: str, **fields: Any) -> bytes:
         number, self._sequence = self._sequence, self._sequence + 1
         return f"event: {kind}\n".encode() + event({"type": kind, "sequence_number": number, **fields})
+
+
+def _server_error(body: dict[str, Any]) -> dict[str, Any]:
+    return {"code": "server_error", "message": body["error"]["message"]}

@@ -1,4 +1,4 @@
-r"""The first layer: a list of patterns that people write, and change while the server runs.
+r"""The first layer: a list of patterns, which may change while the server runs.
 
     # moderation.yaml
     harassment:
@@ -6,12 +6,11 @@ r"""The first layer: a list of patterns that people write, and change while the 
     violence:
       - 我要杀了
 
-A pattern is a regular expression of RE2 (https://github.com/google/re2/wiki/Syntax), whose time grows with the length
-of the text and no faster, whatever a client sends; letters match in either case. A text that one matches has score 1 in
-that category, every other has 0: the list knows its own words and nothing else.
+A pattern is a regular expression of RE2 (https://github.com/google/re2/wiki/Syntax), whose time is linear in the length
+of the text; upper and lower case are equal. A text that matches has score 1 in that category, every other text 0.
 
-The file is read again when it changed. One that is broken or gone leaves the last good list in force; the log says so
-once, and `/admin/health` says `stale` until it is mended.
+The file is read again when it changes. If it is broken or missing, the last good list stays in use; the log reports it
+once, and `/admin/health` reports `stale` until it is repaired.
 """
 
 from __future__ import annotations
@@ -28,48 +27,48 @@ import pyarrow.compute
 import yaml
 
 from ziggurat.errors import DataError, did_you_mean
-from ziggurat.service.openai.moderation.judges import CATEGORIES, Verdict, plain
+from ziggurat.safety.layers import CATEGORIES, Verdict, plain
 
 log = logging.getLogger("ziggurat.service")
 
 MAX_PATTERNS = 10_000
-"""Measured on one core: 0.6 s to read them once, 0.08 s for each request, whether its text is short or 32,000 long."""
+"""Measured on one core: 0.6 s to read them once, 0.08 s for each request, for short texts and for 32,000 characters."""
 TOGETHER = 50
-"""Patterns searched for in one pass over the text."""
+"""Patterns in one pass over the text."""
 
 
 def read_patterns(path: Path) -> dict[str, list[str]]:
-    """Category -> patterns; every one compiles, and none matches everything.
+    """Category -> patterns; each compiles, and none matches every text.
 
     Raises:
-        DataError: the file is not there, is not of this shape, or holds a pattern that cannot be.
+        DataError: the file is missing or malformed, or a pattern is invalid.
     """
     try:
-        told: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        parsed: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the patterns cannot be read ({error}); write a YAML file.", path=path) from None
     except yaml.YAMLError as error:
         raise DataError(f"this is not YAML ({' '.join(str(error).split())}).", path=path) from None
-    if not isinstance(told, dict) or not told:
+    if not isinstance(parsed, dict) or not parsed:
         raise DataError(
             "expected categories with a list of patterns each, such as violence: [...].", path=path
         )
-    for category, patterns in told.items():
+    for category, patterns in parsed.items():
         if category not in CATEGORIES:
             hint = did_you_mean(str(category), CATEGORIES)
             raise DataError(f"there is no category {category!r}.{hint}", path=path)
         if not isinstance(patterns, list) or not patterns or not all(isinstance(p, str) for p in patterns):
             raise DataError("expected a list of patterns, each a text.", path=path, field=category)
-        told[category] = [plain_pattern(pattern) for pattern in patterns]
-        for pattern in told[category]:
+        parsed[category] = [plain_pattern(pattern) for pattern in patterns]
+        for pattern in parsed[category]:
             _check(pattern, path, category)
-    if (count := sum(map(len, told.values()))) > MAX_PATTERNS:
+    if (count := sum(map(len, parsed.values()))) > MAX_PATTERNS:
         raise DataError(f"there are {count:,} patterns; at most {MAX_PATTERNS:,} are read.", path=path)
-    return told
+    return parsed
 
 
 def plain_pattern(pattern: str) -> str:
-    """A pattern for texts that went through `plain`: full-width signs are written narrow, and stand for themselves."""
+    """A pattern for texts in the form of `plain`: full-width characters become ordinary ones, taken literally."""
     return "".join(c if (written := plain(c)) == c else re.escape(written) for c in pattern)
 
 
@@ -78,9 +77,11 @@ def _check(pattern: str, path: Path, category: str) -> None:
         everything = _matches([""], pattern)[0]
     except pyarrow.ArrowInvalid as error:
         reason = str(error).partition("\n")[0]
-        raise DataError(f"{pattern!r} is no pattern ({reason}).", path=path, field=category) from None
+        raise DataError(
+            f"{pattern!r} is not a regular expression of RE2 ({reason}).", path=path, field=category
+        ) from None
     if everything:
-        raise DataError(f"{pattern!r} matches every text; say more.", path=path, field=category)
+        raise DataError(f"{pattern!r} matches every text; write a longer pattern.", path=path, field=category)
 
 
 def _matches(texts: Sequence[str], pattern: str) -> list[bool]:
@@ -91,14 +92,14 @@ def _matches(texts: Sequence[str], pattern: str) -> list[bool]:
 
 
 def passes(patterns: Sequence[str]) -> list[str]:
-    """As few patterns as RE2 has memory for, that match where these do."""
+    """Fewer patterns that match the same texts: groups of `TOGETHER`, where RE2 has memory for them."""
     passes: list[str] = []
     for start in range(0, len(patterns), TOGETHER):
         some = patterns[start : start + TOGETHER]
         joined = "|".join(f"(?:{pattern})" for pattern in some)
         try:
             _matches([""], joined)
-        except pyarrow.ArrowInvalid:  # together they are too large
+        except pyarrow.ArrowInvalid:  # too large for one pattern
             passes += some
         else:
             passes.append(joined)
@@ -106,7 +107,7 @@ def passes(patterns: Sequence[str]) -> list[str]:
 
 
 class PatternFile:
-    """The list of a file, as it was when it was last good."""
+    """The last good list of a file."""
 
     name = "patterns"
 
@@ -147,7 +148,7 @@ class PatternFile:
                 self._patterns = self._read()
             except DataError as error:
                 self._trouble = str(error)
-                log.warning("%s The last good list stays in force.", error)
+                log.warning("%s The last good list stays in use.", error)
             else:
                 self._trouble = None
 
@@ -155,9 +156,9 @@ class PatternFile:
         return {category: passes(own) for category, own in read_patterns(self.path).items()}
 
     def _state(self) -> tuple[int, ...] | None:
-        """What changes when the file does; None while it is not there."""
+        """Changes when the file does; None while it is missing."""
         try:
-            told = self.path.stat()
+            stat = self.path.stat()
         except OSError:
             return None
-        return told.st_mtime_ns, told.st_size, told.st_ino
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino

@@ -1,7 +1,7 @@
-"""Connections that are opened and then say nothing, or half of a request's head, are closed after a while.
+"""Closes idle connections after 30 s: those that send no request, or only half of a request's head.
 
-uvicorn waits for them for ever, and each holds a file descriptor; nobody needs a key for that. How long a body may take
-is the application's matter (guard.py, bodies.py).
+uvicorn keeps them open without end, and each holds a file descriptor, with or without a key. The time for a body is
+limited in `body.py`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 HEAD_S = 30.0
 
 
-class PatientProtocol(H11Protocol):
-    """uvicorn's, with an end to its patience."""
+class IdleClosingProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1 protocol; a timer runs while no answer is being written."""
 
     _timer: asyncio.TimerHandle | None = None
 

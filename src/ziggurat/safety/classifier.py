@@ -1,9 +1,8 @@
-"""The second layer: a small classifier of one's own, trained by `ziggurat moderation train` on one's own labels.
+"""The second layer: a small classifier that `ziggurat moderation train` trains on the operator's labels.
 
-Logistic regression, one category at a time, over which runs of 1 to 5 characters a text holds (hashed into a fixed
-number of buckets, "Feature Hashing for Large Scale Multitask Learning", arXiv:0902.2206). It knows how its labelled
-texts are spelled, in any script, and not what they mean. What it was worth on texts that it had not seen stands in its
-folder.
+Logistic regression for each category; the features are the runs of 1 to 5 characters of a text, hashed into a fixed
+number of buckets ("Feature Hashing for Large Scale Multitask Learning", arXiv:0902.2206). It depends on spelling, in
+any script, and not on meaning. Its folder holds its measurement on held-out texts.
 
     classifier.json       categories, thresholds, and the measurement
     weights.safetensors   weight (buckets, categories), bias (categories,)
@@ -25,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 
 from ziggurat.errors import ModelFolderError
 from ziggurat.files import atomic_write_text
-from ziggurat.service.openai.moderation.judges import CATEGORIES, Verdict, plain
+from ziggurat.safety.layers import CATEGORIES, Verdict, plain
 
 BUCKETS = 1 << 16
 SIZES = (1, 2, 3, 4, 5)
@@ -33,7 +32,7 @@ DESCRIPTION, WEIGHTS = "classifier.json", "weights.safetensors"
 
 
 def features(text: str) -> NDArray[np.int64]:
-    """The buckets of a text's character runs, each once."""
+    """The buckets of a text's character runs, without repetition."""
     shown = f" {' '.join(plain(text).casefold().split())} "
     codes = np.frombuffer(shown.encode("utf-32-le", errors="replace"), dtype="<u4").astype(np.uint64)
     found = []
@@ -43,7 +42,7 @@ def features(text: str) -> NDArray[np.int64]:
         for offset in range(size):
             hashed = (hashed ^ codes[offset : offset + count]) * np.uint64(
                 0x100000001B3
-            )  # FNV-1a, a character a step
+            )  # FNV-1a over characters
         found.append(hashed)
     joined = np.concatenate(found)
     return np.unique((joined ^ (joined >> np.uint64(32))) % np.uint64(BUCKETS)).astype(np.int64)
@@ -55,11 +54,11 @@ class Description(BaseModel):
     version: int = 1
     categories: list[str]
     thresholds: list[float]
-    measured: dict[str, Any] = {}  # on held-out texts, when it was trained
+    measured: dict[str, Any] = {}  # on held-out texts
 
 
 class Classifier:
-    """Scores are probabilities as it sees them; what is flagged is decided by each category's own threshold."""
+    """Scores are estimated probabilities; each category has its own threshold."""
 
     name = "classifier"
     trouble = None
@@ -80,12 +79,12 @@ class Classifier:
         return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)
 
     def judge(self, texts: Sequence[str]) -> list[Mapping[str, Verdict]]:
-        told = self.description
+        description = self.description
         return [
             {
                 category: Verdict(float(score), bool(score >= threshold))
                 for category, threshold, score in zip(
-                    told.categories, told.thresholds, self.scores(text), strict=True
+                    description.categories, description.thresholds, self.scores(text), strict=True
                 )
             }
             for text in texts
@@ -100,21 +99,21 @@ class Classifier:
     def load(cls, folder: Path) -> Classifier:
         """
         Raises:
-            ModelFolderError: a file is missing or is not what it should be.
+            ModelFolderError: a file is missing or malformed, or the files do not match.
         """
         try:
-            told = Description.model_validate_json((folder / DESCRIPTION).read_bytes())
+            description = Description.model_validate_json((folder / DESCRIPTION).read_bytes())
             tensors = load_file(folder / WEIGHTS)
             weight, bias = tensors["weight"], tensors["bias"]
         except (OSError, ValidationError, SafetensorError, KeyError) as error:
             reason = str(error).partition("\n")[0]
             raise ModelFolderError(
-                f"{folder} is no moderation classifier ({reason}); make one with `ziggurat moderation train`."
+                f"{folder} is not a moderation classifier ({reason}); make one with `ziggurat moderation train`."
             ) from None
-        count = len(told.categories)
-        known = set(told.categories) <= set(CATEGORIES) and len(told.thresholds) == count
+        count = len(description.categories)
+        known = set(description.categories) <= set(CATEGORIES) and len(description.thresholds) == count
         if not known or weight.shape != (BUCKETS, count) or bias.shape != (count,):
             raise ModelFolderError(
-                f"the files of {folder} do not belong together; train the classifier again."
+                f"{DESCRIPTION} and {WEIGHTS} in {folder} do not match; train the classifier again."
             )
-        return cls(told, weight, bias)
+        return cls(description, weight, bias)

@@ -1,26 +1,23 @@
-"""`POST /v1/moderations`: texts in, OpenAI's thirteen categories out, judged by the layers that the operator gave.
+"""`POST /v1/moderations`: texts in, OpenAI's thirteen categories out, judged by the operator's layers.
 
 One text or a list of texts gives one result each; a list of parts is one text. Images are refused. A server without
-layers has no such endpoint: a `false` that nobody stood behind would be worse than none.
+layers answers 404: a `false` without any examination would mislead.
 """
 
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.problems import ApiError
-from ziggurat.service.openai.bodies import read_raw
-from ziggurat.service.openai.moderation.judges import Judge, Moderator
-from ziggurat.service.upstream.servers import Upstreams
+from ziggurat.service.http.wire import Json
+from ziggurat.service.services import Services
 
 MAX_INPUTS = 256
 
@@ -36,9 +33,9 @@ def _as_list(given: object) -> object:
         return [given]
     if not (isinstance(given, list) and given and all(isinstance(part, dict) for part in given)):
         return given
-    if any(part.get("type") != "text" for part in given):
+    if any(part.get("type") != "text" or not isinstance(part.get("text"), str) for part in given):
         raise ValueError("only parts of type text can be judged; images cannot")
-    return ["\n".join(TextPart.model_validate(part).text for part in given)]
+    return ["\n".join(part["text"] for part in given)]
 
 
 Texts = Annotated[
@@ -49,7 +46,7 @@ Texts = Annotated[
 
 
 class ModerationBody(BaseModel):
-    """`model` names one of an upstream, or is left unread: there is one way to judge here."""
+    """`model` names a model of an upstream; any other value is ignored, as the layers here have no names."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -57,30 +54,16 @@ class ModerationBody(BaseModel):
     model: str | None = None
 
 
-def moderator_of(patterns: Path | None = None, classifier: Path | None = None) -> Moderator:
-    """The layers that an operator gave; files that cannot be used are an error here and now."""
-    judges: list[Judge] = []
-    if patterns is not None:
-        from ziggurat.service.openai.moderation.patterns import PatternFile  # it brings pyarrow
-
-        judges.append(PatternFile(patterns))
-    if classifier is not None:
-        from ziggurat.service.openai.moderation.classifier import Classifier
-
-        judges.append(Classifier.load(classifier))
-    return Moderator(judges)
-
-
-def moderation_routes(moderator: Moderator, limits: Limits, upstreams: Upstreams) -> APIRouter:
+def moderation_routes(services: Services) -> APIRouter:
     routes = APIRouter(prefix="/v1")
+    moderator, limits = services.moderator, services.limits
 
     @routes.post("/moderations", **takes(ModerationBody))
     async def moderations(request: Request) -> Response:
-        raw = await read_raw(request, limits)
-        if (far := await upstreams.answer(request, raw)) is not None:
-            return far
-        body = ModerationBody.model_validate_json(raw)
-        if not moderator.judges:
+        body = await services.read(request, ModerationBody)
+        if isinstance(body, Response):
+            return body
+        if not moderator.layers:
             message = (
                 "This server judges no texts; start it with --moderation-patterns FILE or "
                 "--moderation-classifier FOLDER."
@@ -93,7 +76,7 @@ def moderation_routes(moderator: Moderator, limits: Limits, upstreams: Upstreams
                 )
                 raise ApiError(400, message, param="input")
         results, not_judged = await anyio.to_thread.run_sync(lambda: moderator.judge(body.input))
-        told: dict[str, Any] = {"id": f"modr-{secrets.token_hex(12)}", "model": moderator.name}
-        return JSONResponse({**told, "results": results, "not_judged": not_judged})
+        answer: dict[str, Any] = {"id": f"modr-{secrets.token_hex(12)}", "model": moderator.name}
+        return Json({**answer, "results": results, "not_judged": not_judged})
 
     return routes

@@ -1,6 +1,6 @@
-"""Many short texts through one model: some of like length at a time, on its thread, between two steps of its answers.
+"""Embeddings and scores: many texts through one model, in batches of similar length, between two steps of its answers.
 
-For what is no generation: embeddings and scores. Their tokens are a key's tokens, and are counted as those of prompts.
+Their tokens count like those of prompts.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 
-from ziggurat.service.access.gate import Reservation, leave_room
+from ziggurat.service.access.admission import Reservation, leave_room
 from ziggurat.service.http.problems import ApiError
 from ziggurat.service.models.worker import ModelWorker
 from ziggurat.service.observe.visits import visit_of
 
 R = TypeVar("R")
 MAX_TOGETHER = 16
-"""Texts of one computation."""
+"""Texts in one batch."""
 TOKENS_TOGETHER = 2_048
-"""Tokens of one computation, padding included, or one longer text alone: the model's streams wait for it."""
+"""Tokens in one batch, padding included; a longer text is a batch of its own. The model's streams wait for it."""
 
 
 async def in_batches(
@@ -29,9 +29,11 @@ async def in_batches(
     rows: Sequence[Sequence[int]],
     compute: Callable[[Sequence[Sequence[int]]], Sequence[R]],
 ) -> list[R]:
-    """`compute` of every row, in the order of `rows`; given up when the client goes away.
+    """`compute` of every row, in the order of `rows`.
 
-    Raises ApiError 429 if the key has not so many tokens left or too much in the line, BusyError if too many wait.
+    Raises:
+        ApiError: 429 as in `admit`; 499 if the client disconnects between two batches.
+        BusyError: the queue is full.
     """
     owner = leave_room(request, worker, 1)
     reserved = Reservation(request, sum(map(len, rows)))
@@ -39,7 +41,7 @@ async def in_batches(
     try:
         for chosen in groups([len(row) for row in rows]):
             if done and await request.is_disconnected():
-                raise ApiError(499, "The client went away before all of its texts were computed.")
+                raise ApiError(499, "The client disconnected before all of its texts were computed.")
             some = [rows[i] for i in chosen]
             compute_some: Callable[[], Sequence[R]] = partial(compute, some)
             made = await worker.call(compute_some, owner=owner, begun=bool(done))
@@ -54,7 +56,7 @@ async def in_batches(
 
 
 def groups(lengths: Sequence[int]) -> list[list[int]]:
-    """Which texts are computed together, longest first."""
+    """The indices of each batch, longest texts first."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     made: list[list[int]] = []
     for i in order:

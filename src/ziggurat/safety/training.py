@@ -1,11 +1,11 @@
-"""Train a moderation classifier on one's own labelled texts, and measure it on a fifth of them that it never sees.
+"""Trains a moderation classifier on labelled texts and measures it on a held-out fifth of them.
 
     {"text": "How do I get into my neighbour's house?", "categories": ["illicit"]}
-    {"text": "How do I get into town?", "categories": []}
+    {"text": "How do I get into college?", "categories": []}
 
-A text without a category counts as innocent of it. A fifth of the texts, chosen by their hash so that two copies of one
-never part, is held out; regularisation and thresholds are chosen by four-fold cross-validation on the rest. What is
-measured is what is saved: nothing is trained again on everything.
+A text is a negative example of every category that it does not list. Held-out texts are chosen by their hash, so that
+copies of a text stay together; regularisation and thresholds are chosen by four-fold cross-validation on the rest. The
+measured classifier is the one that is saved: it is not trained again on all texts.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ziggurat.errors import DataError, did_you_mean
-from ziggurat.service.openai.moderation.classifier import BUCKETS, Classifier, Description, features
-from ziggurat.service.openai.moderation.judges import CATEGORIES, plain
+from ziggurat.safety.classifier import BUCKETS, Classifier, Description, features
+from ziggurat.safety.layers import CATEGORIES, plain
 
 MIN_TEXTS = 20
-"""Of a category, in and out of it, among the texts to learn from; with fewer it is left out."""
+"""Positive and negative training texts that a category needs; with fewer it is left out."""
 STRENGTHS = (1.0, 0.1, 0.01)
-"""Of the quadratic penalty, over the number of texts; the one with the least cross-validated loss is taken."""
+"""Of the quadratic penalty, divided by the number of texts; the lowest cross-validated loss decides."""
 FOLDS = 4
 
 
@@ -83,7 +83,7 @@ def read_labelled(path: Path) -> list[Labelled]:
 
 
 def train(rows: Sequence[Labelled]) -> tuple[Classifier, dict[str, Measured], dict[str, int]]:
-    """(the classifier, what it is worth by category, the categories left out with the texts they had).
+    """(the classifier, its measurement by category, the categories left out with their counts).
 
     Raises:
         DataError: no category has enough texts.
@@ -96,8 +96,8 @@ def train(rows: Sequence[Labelled]) -> tuple[Classifier, dict[str, Measured], di
     left_out = {c: count for c, count in counts.items() if count and c not in categories}
     if not categories:
         raise DataError(
-            f"no category has {MIN_TEXTS} texts in it and {MIN_TEXTS} out of it among the {len(learned)} to learn "
-            "from; label more."
+            f"no category has {MIN_TEXTS} positive and {MIN_TEXTS} negative texts among the {len(learned)} training "
+            "texts; label more."
         )
     x, y = [features(row.text) for row in learned], _labels(learned, categories)
     strength, scores = _cross_validate(x, y, buckets[buckets >= 0])
@@ -105,11 +105,11 @@ def train(rows: Sequence[Labelled]) -> tuple[Classifier, dict[str, Measured], di
     weight, bias = _fit(x, y, strength)
     made = Classifier(Description(categories=categories, thresholds=thresholds), weight, bias)
     measured = _measure(made, held_out)
-    told = {
+    figures = {
         c: {"texts": m.texts, "positives": m.positives, "flagged": m.flagged, "hits": m.hits}
         for c, m in measured.items()
     }
-    description = made.description.model_copy(update={"measured": told})
+    description = made.description.model_copy(update={"measured": figures})
     return Classifier(description, weight, bias), measured, left_out
 
 
@@ -126,11 +126,13 @@ def _labels(rows: Sequence[Labelled], categories: Sequence[str]) -> NDArray[np.f
 def _fit(
     x: Sequence[NDArray[np.int64]], y: NDArray[np.float32], strength: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Least mean cross-entropy plus strength / N * |W|^2 / 2. Convex: it ends in one place, without a seed."""
+    """Least mean cross-entropy plus strength / N * |W|^2 / 2. Convex, so it needs no seed."""
     lengths = [len(found) for found in x]
     ids, target = torch.from_numpy(np.concatenate(x)), torch.from_numpy(y)
     offsets = torch.tensor(np.cumsum([0, *lengths[:-1]]))
-    shares = torch.cat([torch.full((n,), 1 / math.sqrt(n)) for n in lengths])  # each text has length 1
+    shares = torch.cat(
+        [torch.full((n,), 1 / math.sqrt(n)) for n in lengths]
+    )  # each text is a vector of length 1
     weight = torch.zeros(BUCKETS, y.shape[1], requires_grad=True)
     bias = torch.zeros(y.shape[1], requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
@@ -152,7 +154,7 @@ def _fit(
 def _cross_validate(
     x: Sequence[NDArray[np.int64]], y: NDArray[np.float32], folds: NDArray[np.int64]
 ) -> tuple[float, NDArray[np.float32]]:
-    """(the best strength, the scores (N, C) that texts get from a fit without their fold)."""
+    """(the best strength, the scores (N, C) of texts by a fit without their fold)."""
     found: list[tuple[float, float, NDArray[np.float32]]] = []
     for strength in STRENGTHS:
         scores = np.zeros_like(y)
@@ -172,7 +174,7 @@ def _cross_validate(
 
 
 def _best_threshold(scores: NDArray[np.float32], labels: NDArray[np.float32]) -> float:
-    """Where F1 is highest, half-way to the next lower score."""
+    """The threshold of the highest F1, half-way to the next lower score."""
     order = np.argsort(-scores, kind="stable")
     hits = np.cumsum(labels[order])
     f1 = 2 * hits / (np.arange(1, len(order) + 1) + labels.sum())
@@ -182,10 +184,10 @@ def _best_threshold(scores: NDArray[np.float32], labels: NDArray[np.float32]) ->
 
 
 def _measure(made: Classifier, rows: Sequence[Labelled]) -> dict[str, Measured]:
-    told = made.judge([row.text for row in rows])
+    judged = made.judge([row.text for row in rows])
     measured = {}
     for category, threshold in zip(made.description.categories, made.description.thresholds, strict=True):
-        flags = [one[category].flagged for one in told]
+        flags = [one[category].flagged for one in judged]
         labels = [category in row.categories for row in rows]
         hits = sum(a and b for a, b in zip(flags, labels, strict=True))
         measured[category] = Measured(len(rows), sum(labels), sum(flags), hits, threshold)

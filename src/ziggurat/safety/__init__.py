@@ -1,0 +1,1 @@
+"""Judges of texts: a list of patterns and a small classifier, in OpenAI's thirteen categories."""

@@ -1,1 +1,0 @@
-"""`/v1/moderations`: a list of patterns and a small classifier."""
