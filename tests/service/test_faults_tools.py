@@ -145,7 +145,9 @@ def test_what_is_no_json_is_content_and_no_arguments(address: str, constant: str
 
 def test_untyped_parameters_of_a_forced_call_have_finite_numbers(address: str, chat: Chat) -> None:
     free = {"name": "f", "parameters": {"type": "object", "properties": {"a": {}}, "required": ["a"]}}
-    digits = {str(id): 100 for id in range(chat.tokenizer.vocab_size) if chat.token_name(id) in "1e9"}
+    names = [chat.token_name(id) for id in range(chat.tokenizer.vocab_size)]
+    digits = {str(id): 50 for id, name in enumerate(names) if name in "1e9."}
+    digits |= {str(id): -100 for id, name in enumerate(names) if set(name) & set('"[{')}
     body = saying("", tools=[{"type": "function", "function": free}], max_tokens=200, n=4, temperature=1)
     del body["structured_outputs"]
     body |= {"tool_choice": "required", "logit_bias": digits, "seed": 1}

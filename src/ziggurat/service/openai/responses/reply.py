@@ -8,8 +8,8 @@
     response.completed | response.incomplete | response.failed       with the whole response; then [DONE]
 
 Every event has the next `sequence_number`. A function call is sent when it is whole, in one piece. Text that was
-written as a call and cannot be read as one becomes part of the message. A response that was cancelled ends its stream with
-`response.incomplete`, and its status says `cancelled`.
+written as a call and cannot be read as one becomes part of the message. A response that was cancelled ends its stream
+with `response.incomplete`, and its status says `cancelled`.
 """
 
 from __future__ import annotations
