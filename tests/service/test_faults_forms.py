@@ -44,7 +44,7 @@ def as_format(schema: Any) -> dict[str, Any]:
 
 
 def digits(chat: Chat) -> dict[str, int]:
-    """A model that would rather write digits than anything else, and begin no text, list or object where it need not."""
+    """A model that prefers digits to everything, and texts, lists and objects to nothing."""
     names = [chat.token_name(id) for id in range(chat.tokenizer.vocab_size)]
     likes = {str(id): 30 for id, name in enumerate(names) if name in "0123456789.e"}
     return likes | {str(id): -100 for id, name in enumerate(names) if set(name) & set('"[{')}

@@ -144,7 +144,7 @@ def test_what_is_no_json_is_content_and_no_arguments(address: str, constant: str
 
 
 def test_untyped_parameters_of_a_forced_call_have_finite_numbers(address: str, chat: Chat) -> None:
-    free = {"name": "f", "parameters": {"type": "object", "properties": {"a": {}}, "required": ["a"]}}
+    free = {"name": "f", "parameters": {**EMPTY, "properties": {"a": {}}, "required": ["a"]}}
     names = [chat.token_name(id) for id in range(chat.tokenizer.vocab_size)]
     digits = {str(id): 50 for id, name in enumerate(names) if name in "1e9."}
     digits |= {str(id): -100 for id, name in enumerate(names) if set(name) & set('"[{')}
@@ -242,8 +242,8 @@ def test_without_parallel_tool_calls_there_is_at_most_one(address: str, chat: Ch
     body = {"model": MODEL, "messages": MESSAGES, "tools": tools, **eager(chat)}
     single = post(address, "chat/completions", {**body, "parallel_tool_calls": False})["choices"][0]
     assert len(single["message"]["tool_calls"]) == 1
-    assert single["finish_reason"] == "tool_calls"
-    if strict:  # otherwise nothing keeps the model from writing its tool token within a call
+    if strict:
+        assert single["finish_reason"] == "tool_calls"
         several = post(address, "chat/completions", {**body, "parallel_tool_calls": True})["choices"][0]
         assert len(several["message"]["tool_calls"]) > 1
 

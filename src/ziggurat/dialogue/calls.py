@@ -41,8 +41,12 @@ class CallMarks:
         """Ours where the template writes our token, else Hermes'."""
         if (own := tokenizer.id_of(OURS)) is not None and OURS in template:
             return cls(OURS, "", own)
-        ids = [id if (id := tokenizer.id_of(mark)) in tokenizer.special_ids else None for mark in HERMES]
-        return cls(*HERMES, *ids)
+        opened, closed = (tokenizer.id_of(mark) for mark in HERMES)
+        return cls(
+            *HERMES,
+            opened if opened in tokenizer.special_ids else None,
+            closed if closed in tokenizer.special_ids else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

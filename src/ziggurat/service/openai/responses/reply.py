@@ -14,7 +14,6 @@ with `response.incomplete`, and its status says `cancelled`.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
@@ -26,8 +25,6 @@ from ziggurat.service.openai.responses.body import ResponseBody
 from ziggurat.service.openai.responses.items import new_id
 from ziggurat.service.openai.streams import DONE, Choice, Tally, event
 from ziggurat.service.openai.tools import read_calls
-
-log = logging.getLogger("ziggurat.service")
 
 Ending = Literal["completed", "incomplete", "cancelled", "failed"]
 
@@ -53,7 +50,7 @@ class Reply:
         return self.final or self._object("in_progress", [])
 
     def end(self, error: dict[str, Any] | None = None, *, cancelled: bool = False) -> None:
-        """Fix the response as it is; it ends as failed if its output cannot be built."""
+        """Fix the response as it stands."""
         if self.final is not None:
             return
         choice = self.tally.choices.get(0, Choice())
@@ -62,13 +59,7 @@ class Reply:
             status = "cancelled"
         if error is not None:
             status = "failed"
-        try:
-            output = self._output(choice, status)
-        except Exception:  # a response that does not end could be neither read nor deleted
-            log.exception("the output of %s could not be built", self.id)
-            status, output = "failed", []
-            error = error or {"code": "server_error", "message": "The server failed on this response."}
-        self.final = self._object(status, output, error)
+        self.final = self._object(status, self._output(choice, status), error)
         if self.on_end is not None:
             self.on_end()
 
@@ -186,7 +177,7 @@ class Reply:
         yield from self._say_unread(tally.choices.get(0, Choice()))
         for number, item in enumerate(self.final["output"]):
             yield from self._close_message(item) if item["type"] == "message" else self._call(number, item)
-        last = {"completed": "completed", "failed": "failed"}.get(self.final["status"], "incomplete")
+        last = "completed" if self.final["status"] == "completed" else "incomplete"
         yield self._event(f"response.{last}", response=self.final)
         yield DONE
 
