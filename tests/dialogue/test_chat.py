@@ -165,3 +165,58 @@ def test_another_models_tokenizer_is_refused(tokenizer: Tokenizer) -> None:
     model = Transformer(small)
     with pytest.raises(ModelFolderError, match="100 tokens and its tokenizer"):
         Chat(model, tokenizer)
+
+
+def test_answers_come_with_their_ids_and_prompts_and_by_their_own_params(chat: Chat) -> None:
+    """What stages and exams need: one batch, each conversation with settings of its own, alone or together."""
+    questions = [user("canal"), user("The baker by the canal"), user("good")]
+    each = [SamplingParams(max_tokens=4 + n, seed=n) for n in range(3)]
+    answers = chat.answer_many(questions, each)
+    for question, params, answer in zip(questions, each, answers, strict=True):
+        assert answer.prompt == chat.prompt_ids(question)
+        assert answer.text == chat.tokenizer.decode(answer.ids)
+        assert len(answer.ids) == len(answer.logprobs) == answer.usage.completion_tokens <= params.max_tokens
+        assert chat.answer_many([question], [params])[0].ids == answer.ids
+    several = chat.answer_many(questions[:2], SamplingParams(max_tokens=3, seed=0, n=2))
+    assert [answer.prompt for answer in several] == [chat.prompt_ids(q) for q in questions[:2] for _ in "ab"]
+    assert chat.answer_many([], PARAMS) == []
+
+
+def test_each_prompt_has_the_room_that_it_leaves(chat: Chat) -> None:
+    """A long prompt shortens its own answer and no other."""
+    long, short = user("canal " * 27), user("good")
+    room = chat.context - len(chat.prompt_ids(long))
+    assert 1 <= room < 30
+    bias = tuple((end, -100.0) for end in chat.template.stop_ids)
+    answers = chat.answer_many([long, short], SamplingParams(max_tokens=30, seed=1, logit_bias=bias))
+    assert [(len(answer.ids), answer.finish) for answer in answers] == [(room, "length"), (30, "length")]
+
+
+def test_the_conversation_that_leaves_no_room_is_named(chat: Chat) -> None:
+    with pytest.raises(ContextError, match=r"conversation 2 has \d+ tokens and the context is 96"):
+        chat.answer_many([user("good"), user("canal " * 200)], PARAMS)
+    with pytest.raises(ContextError, match="text 1 has"):
+        chat.continue_many(["canal " * 200], PARAMS)
+    assert len(chat.continue_many(["canal " * 200], PARAMS, last=50)[0].prompt) == 50
+
+
+def test_a_chat_around_a_model_in_training_leaves_it_there(tokenizer: Tokenizer) -> None:
+    config = ModelConfig(
+        layers=1,
+        d_model=8,
+        heads=1,
+        kv_heads=1,
+        d_head=8,
+        d_ff=8,
+        vocab_size=tokenizer.vocab_size,
+        context=64,
+    )
+    model = Transformer(config).train()
+    model.init_weights(0)
+    chat = Chat(model, tokenizer)
+    greedy = SamplingParams(temperature=0, max_tokens=5)
+    before = chat.answer_many([user("canal")], greedy)[0].logprobs
+    with torch.no_grad():
+        model.norm.weight.mul_(5)
+    assert chat.answer_many([user("canal")], greedy)[0].logprobs != before, "it has the weights of the moment"
+    assert model.training

@@ -104,7 +104,7 @@ def test_json_is_written_with_one_space_and_no_other(chat: Chat) -> None:
 def test_calls_are_held_from_where_they_begin_and_words_before_them_are_free(chat: Chat) -> None:
     number = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     tools = [{"name": "add", "parameters": number, "strict": True}, {"name": "any", "parameters": number}]
-    mask, encode, tool = chat._forms.mask(Form.calls(tools)), chat.tokenizer.encode, chat._tool_id
+    mask, encode, tool = chat._forms.mask(Form.calls(tools)), chat.tokenizer.encode, chat.marks.open_id
     assert tool is not None
 
     def follow(text: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ziggurat.dialogue.calls import CallMarks
 from ziggurat.dialogue.stops import StopAtStrings, StopStrings
 from ziggurat.errors import UsageError
 from ziggurat.tokenizer.bpe import Tokenizer
@@ -50,7 +51,7 @@ def test_an_empty_stop_string_is_refused() -> None:
 
 def test_in_a_tool_call_no_stop_string_is_looked_for(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("The baker by the canal")
-    rule = StopAtStrings(tokenizer, ["canal"], tool_id=ids[1])
+    rule = StopAtStrings(tokenizer, ["canal"], marks=CallMarks("", open_id=ids[1]))
     assert not any(rule.accept(id) for id in ids)
 
 

@@ -109,7 +109,9 @@ def test_scores_of_a_prompt_survive_preemption_within_it(model: Transformer) -> 
     engine = Engine(model, max_slots=2, chunk_flops=1.0)
     first, second = (engine.submit(prompt, params) for prompt in prompts)
     held: list[Event] = []
-    while not (half := [r for r, d in enumerate(engine.rows.drafts) if d and 0 < len(d.prompt_scores) < 35]):
+    while not (
+        half := [r for r, d in enumerate(engine.rows.sequences) if d and 0 < len(d.prompt_scores) < 35]
+    ):
         held += engine.step()
     engine.waiting.appendleft(engine.rows.preempt(half[0]))
     events = run(engine)

@@ -25,6 +25,7 @@ class FakeToken:
     id: int
     logprob: float = -0.5
     top: tuple[tuple[int, float], ...] = ()
+    start: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class FakeDelta:
     tokens: tuple[FakeToken, ...] = ()
     prompt: tuple[FakeToken, ...] = ()
     call: int | None = None
+    at: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class FakeChat:
         last: int | None = None,
         tools: Sequence[dict[str, Any]] | None = None,
         form: object = None,
+        rendering: object = None,
     ) -> FakeRequest:
         """With `fit`, keeps the last `context_messages` messages."""
         kept = list(messages)[-self.context_messages :] if fit else list(messages)
@@ -105,6 +108,9 @@ class FakeChat:
 
     def text_of(self, ids: Sequence[int]) -> str:
         return "".join(map(chr, ids))
+
+    def spelled(self, ids: Sequence[int]) -> tuple[str, list[int]]:
+        return self.text_of(ids), list(range(len(ids)))
 
     def token_name(self, id: int) -> str:
         return chr(id)

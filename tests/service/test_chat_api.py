@@ -114,7 +114,7 @@ def test_an_answer_that_reaches_max_tokens_says_so(address: str) -> None:
         ({"temperature": 3}, 400, "temperature"),
         ({"max_tokens": 0}, 400, "max_tokens"),
         ({"max_tokens": 65}, 400, "at most 64"),
-        ({"seed": -1}, 400, "seed"),
+        ({"seed": 2**63}, 400, "seed"),
         ({"tempreature": 1}, 400, "tempreature"),
     ],
 )

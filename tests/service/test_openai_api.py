@@ -85,7 +85,7 @@ def test_text_parts_and_the_developer_role_are_read(address: str, chat: FakeChat
     [
         ({"n": 129}, "n: Input should be less than or equal to 128"),
         ({"tools": [{"type": "function"}]}, "tools.0.function"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "was not taught to use tools"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "does not show tools"),
         ({"response_format": {"type": "json_schema"}}, "needs json_schema"),
         ({"structured_outputs": {"regex": "a", "choice": ["b"]}}, "exactly one"),
         ({"tool_choice": "required"}, "there are no tools"),

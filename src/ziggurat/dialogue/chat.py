@@ -1,9 +1,7 @@
 """Talking to a model: messages in, text out, streamed or whole, one conversation or thousands.
 
-A model that never saw a conversation (`is_base`) gets the text of the messages and continues it; every other gets
-its chat template. Text in a message can never become a special token (see tokenizer/template.py).
-
-A `Chat` may be used from several threads at once: their requests run as one batch.
+`Chat` is the one way to generate text from conversations: for the chat and the service, and, with a model in training,
+for samples, checks and exams. Several threads may use one `Chat` at once: their requests run as one batch.
 """
 
 from __future__ import annotations
@@ -18,7 +16,11 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import torch
 
-from ziggurat.dialogue.desk import Delta, Desk, Request, Usage, Writer, token_name
+from ziggurat.dialogue.calls import CallMarks
+from ziggurat.dialogue.decode import spelled, token_name
+from ziggurat.dialogue.desk import Delta, Desk, Request, Usage, Writer
+from ziggurat.dialogue.forms import CALLS, Form, Rendering
+from ziggurat.dialogue.prompts import Prompts, Tools
 from ziggurat.dialogue.stops import StopAtStrings, StopStrings
 from ziggurat.engine.engine import Engine
 from ziggurat.engine.events import Finish
@@ -37,32 +39,34 @@ from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.precision import choose_dtype
 
 if TYPE_CHECKING:
-    from ziggurat.dialogue.forms import Form
     from ziggurat.dialogue.grammar import Forms
 
 ARENA_BYTES = 1 << 30
-"""Room for keys and values of all requests of a model; when it is full, the youngest wait."""
+"""Memory for keys and values of all requests of a model; when it is full, the youngest requests wait."""
 MAX_SLOTS, PARKED = 64, 16
 """Requests that run at once, and finished ones kept for the next turn of their conversation."""
 CHUNK_FLOPS = 2e10
-"""Prefill in one step: a tenth of a second or less on two cores, so that nobody's stream stands still for longer."""
+"""Prefill in one step: 0.1 s or less on two cores, which is the longest pause that it puts into other streams."""
 
 
 class LoadOptions(TypedDict, total=False):
-    """How a model computes, where that is not what is best for most."""
+    """How a model computes, where the default is not wanted."""
 
     batch_invariant: bool
-    weights: str  # auto or int8; see model/int8.py
+    weights: str  # auto or int8; see model/cpu/int8.py
     draft: str | None  # a smaller model of the same tokenizer that guesses ahead; see engine/speculate.py
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer."""
+    """A whole answer. `ids` ends with its stop id if `finish` is "stop"; `prompt` holds the ids before it."""
 
     text: str
     finish: Finish
     usage: Usage
+    ids: list[int]
+    logprobs: list[float]  # of `ids`: of the tempered, full-vocabulary distribution
+    prompt: list[int]
 
 
 class Chat:
@@ -79,17 +83,23 @@ class Chat:
         batch_invariant: bool = False,
         small: Transformer | None = None,
     ) -> None:
-        """`batch_invariant`, `small`: how streams and desks compute (see `Engine`); whole batches do not."""
+        """Loads nothing. `model` may be in training; it computes with the weights that it has at each call.
+
+        `is_base`: prompts are raw text, and only the end of a document ends an answer; the default is whether the model
+        has no template.
+        `batch_invariant`, `small`: how streams and desks compute (see `Engine`); whole batches are not affected.
+        """
         if tokenizer.vocab_size > model.config.vocab_size:
             raise ModelFolderError(
                 f"{name or 'the model'} has {model.config.vocab_size:,} tokens and its tokenizer "
                 f"{tokenizer.vocab_size:,}; they do not belong together, use the tokenizer it was trained with."
             )
-        self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
+        self.model, self.tokenizer, self.name = model, tokenizer, name
         self.template = template or ChatTemplate(tokenizer)
         self.is_base = self.template.is_plain if is_base is None else is_base
+        self.prompts = Prompts(tokenizer, self.template, is_base=self.is_base, name=name)
         self.batch_invariant = batch_invariant
-        self.small = small and small.eval()
+        self.small = small
         self._shared: SharedEngine | None = None
 
     @classmethod
@@ -100,7 +110,7 @@ class Chat:
         template = ChatTemplate(tokenizer)
         model = load_to_serve(folder, choose_dtype()[0], options.get("weights", "auto"))
         return cls(
-            model,
+            model.eval(),
             tokenizer,
             template=template,
             is_base=never_chatted(folder, template),
@@ -121,33 +131,24 @@ class Chat:
     # --- prompts ------------------------------------------------------------------------------------------------
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """What the model will be given for a conversation that awaits an answer."""
-        return self._prompts([messages])[0]
+        """The prompt of a conversation that awaits an answer."""
+        return self.prompts.ids(messages)
 
-    def _prompts(
-        self, conversations: Sequence[Sequence[Message]], tools: Sequence[dict[str, Any]] | None = None
-    ) -> list[list[int]]:
-        if any(not messages for messages in conversations):
-            raise UsageError("the conversation is empty; give at least one message.")
-        if self.is_base:
-            return self._raw_prompts(["\n".join(m.content for m in messages) for messages in conversations])
-        given = [tools] * len(conversations)
-        rendered = self.template.render_many(conversations, add_generation_prompt=True, tools=given)
-        return [row.ids for row in rendered]
-
-    def _raw_prompts(self, texts: Sequence[str]) -> list[list[int]]:
-        """A text to be continued begins as a document does in pre-training: after the end of another."""
-        return [[self.tokenizer.endoftext_id, *ids] for ids in self.tokenizer.encode_batch(texts)]
-
-    def fit(self, messages: Sequence[Message], reserve: int) -> tuple[list[Message], int]:
+    def fit(
+        self,
+        messages: Sequence[Message],
+        reserve: int,
+        tools: Tools | None = None,
+        rendering: Rendering | None = None,
+    ) -> tuple[list[Message], int]:
         """Drop the oldest turns (never a leading system message) until `reserve` tokens are free for the answer.
 
-        Returns what is left and how many messages were dropped. The last question is never dropped.
+        Returns the messages that are left and how many were dropped. The last question is never dropped.
         """
         kept = list(messages)
         first = 1 if kept and kept[0].role == "system" else 0
         reserve = min(reserve, self.context // 2)
-        while len(self.prompt_ids(kept)) + reserve > self.context:
+        while len(self.prompts.ids(kept, tools, rendering)) + reserve > self.context:
             following = [i for i in range(first + 1, len(kept)) if kept[i].role == "user"]
             if not following:
                 break
@@ -168,15 +169,32 @@ class Chat:
         return self.answer_many([messages], params, stop=stop)[0].text
 
     def complete_many(
-        self, conversations: Sequence[Sequence[Message]], params: SamplingParams, *, stop: Sequence[str] = ()
+        self,
+        conversations: Sequence[Sequence[Message]],
+        params: SamplingParams | Sequence[SamplingParams],
+        *,
+        stop: Sequence[str] = (),
+        tools: Sequence[Tools | None] | None = None,
     ) -> list[str]:
-        return [answer.text for answer in self.answer_many(conversations, params, stop=stop)]
+        """The texts of `answer_many`."""
+        return [answer.text for answer in self.answer_many(conversations, params, stop=stop, tools=tools)]
 
     def answer_many(
-        self, conversations: Sequence[Sequence[Message]], params: SamplingParams, *, stop: Sequence[str] = ()
+        self,
+        conversations: Sequence[Sequence[Message]],
+        params: SamplingParams | Sequence[SamplingParams],
+        *,
+        stop: Sequence[str] = (),
+        tools: Sequence[Tools | None] | None = None,
     ) -> list[Answer]:
-        """Answers with their reasons and counts, computed as one batch; `params.n` for each conversation."""
-        return self._generate(self._prompts(conversations), self._with_stops(params), stop)
+        """Answers with their ids, reasons and counts, computed as one batch; `params.n` answers for each conversation.
+
+        One `params` for all: conversation i draws by (seed, i). One `params` each: each draws by its own seed. Each
+        answer has the room that its own prompt leaves in the context, and `max_tokens` at most. The template's stop
+        ids are added to those of `params`. `tools`: those of each conversation, for the template. ContextError names
+        the first conversation that leaves no room.
+        """
+        return self._generate(self.prompts.many(conversations, tools), params, stop, "conversation")
 
     def stream_text(self, text: str, params: SamplingParams, *, stop: Sequence[str] = ()) -> Iterator[Delta]:
         """Continue raw text, piece by piece, whatever stage the model is of."""
@@ -187,9 +205,21 @@ class Chat:
         return self.continue_many([text], params, stop=stop)[0].text
 
     def continue_many(
-        self, texts: Sequence[str], params: SamplingParams, *, stop: Sequence[str] = ()
+        self,
+        texts: Sequence[str],
+        params: SamplingParams | Sequence[SamplingParams],
+        *,
+        stop: Sequence[str] = (),
+        last: int | None = None,
     ) -> list[Answer]:
-        return self._generate(self._raw_prompts(texts), self._with_stops(params), stop)
+        """`answer_many` for raw texts. `last`: only so many tokens of each prompt are kept, its last ones."""
+        prompts = self._raw_prompts(texts)
+        if last is not None:
+            prompts = [ids[-last:] for ids in prompts]
+        return self._generate(prompts, params, stop, "text")
+
+    def _raw_prompts(self, texts: Sequence[str]) -> list[list[int]]:
+        return self.prompts.raw(texts)
 
     def _with_stops(self, params: SamplingParams) -> SamplingParams:
         return dataclasses.replace(params, stop_ids=params.stop_ids | self._ends)
@@ -203,33 +233,45 @@ class Chat:
         writer = Writer(self.tokenizer, request)
         rule = StopAtStrings(self.tokenizer, stop) if stop else None
         for event in self._engine().stream(ids, params, stop_rule=rule):
-            delta = writer.push(event)
-            if delta.text or delta.finish is not None:
-                yield delta
+            for delta in writer.push(event):
+                if delta.text or delta.finish is not None:
+                    yield delta
 
     def _generate(
-        self, prompts: list[list[int]], params: SamplingParams, stop: Sequence[str]
+        self,
+        prompts: list[list[int]],
+        params: SamplingParams | Sequence[SamplingParams],
+        stop: Sequence[str],
+        what: str,
     ) -> list[Answer]:
+        """`what` the prompts are, for the message about one that does not fit."""
+        for number, ids in enumerate(prompts, start=1):
+            if len(ids) >= self.context:
+                raise ContextError(
+                    f"{what} {number} has {len(ids):,} tokens and the context is {self.context:,}, so nothing can be "
+                    "added; shorten it."
+                )
+        alone = isinstance(params, SamplingParams)
+        each = [params] * len(prompts) if isinstance(params, SamplingParams) else list(params)
+        given = [self._with_stops(one) for one in each]
         rules = [StopAtStrings(self.tokenizer, stop) for _ in prompts] if stop else None
-        completions = generate(self.model, prompts, params, stop_rules=rules)
+        wanted = given[0] if alone and given else given
+        completions = iter(generate(self.model, prompts, wanted, stop_rules=rules))
         answers = []
-        for i, completion in enumerate(completions):
-            text = StopStrings(stop)
-            shown = text.push(self.tokenizer.decode(completion.ids)) + text.flush()
-            usage = Usage(len(prompts[i // params.n]), len(completion.ids))
-            answers.append(Answer(shown, completion.finish, usage))
+        for ids, one in zip(prompts, given, strict=True):
+            for _ in range(one.n):
+                made, text = next(completions), StopStrings(stop)
+                shown = text.push(self.tokenizer.decode(made.ids)) + text.flush()
+                usage = Usage(len(ids), len(made.ids))
+                answers.append(Answer(shown, made.finish, usage, made.ids, made.logprobs, ids))
         return answers
 
     # --- tokens -------------------------------------------------------------------------------------------------
 
     @property
     def uses_tools(self) -> bool:
-        """Whether its template knows tools; a model that never chatted has no use for them."""
-        return not self.is_base and "tools" in self.template.jinja and self._tool_id is not None
-
-    @property
-    def _tool_id(self) -> int | None:
-        return self.tokenizer.id_of("<|tool|>")
+        """Whether its template puts tools into the prompt; a call can be forced for any model."""
+        return self.prompts.shows_tools
 
     def raw_ids(self, text: str) -> list[int]:
         """Trusted text: `<|endoftext|>` and its kin are parsed."""
@@ -240,23 +282,35 @@ class Chat:
         return self.tokenizer.encode(text)
 
     def text_of(self, ids: Sequence[int]) -> str:
-        """What ids say, special tokens by their names."""
+        """The text of ids, special tokens by their names."""
+        self._check_known(ids)
+        return self.tokenizer.decode(ids, skip_special=False)
+
+    def spelled(self, ids: Sequence[int]) -> tuple[str, list[int]]:
+        """`text_of`, and for each token the character of that text at which it begins."""
+        text = self.text_of(ids)
+        joined, starts = spelled(self.tokenizer, ids)
+        dropped = (
+            len(joined) - len(text) if joined.endswith(text) else 0
+        )  # some decoders drop a leading space
+        return text, [min(max(start - dropped, 0), len(text)) for start in starts]
+
+    def _check_known(self, ids: Sequence[int]) -> None:
         if strange := [id for id in ids if id >= self.tokenizer.vocab_size]:
             raise UsageError(
-                f"token {strange[0]} is none of this model's {self.tokenizer.vocab_size:,} tokens."
+                f"token {strange[0]} is outside the vocabulary of {self.tokenizer.vocab_size:,} tokens."
             )
-        return self.tokenizer.decode(ids, skip_special=False)
 
     def token_name(self, id: int) -> str:
         return token_name(self.tokenizer, id)
 
     def token_bytes(self, id: int) -> bytes | None:
-        """What a token adds to the text; None for one that is silent."""
+        """What a token adds to the text; None for a special token, which adds nothing."""
         silent = id >= self.tokenizer.vocab_size or id in self.tokenizer.special_ids
         return None if silent else self.tokenizer.token_bytes(id)
 
     def tokenizer_info(self) -> dict[str, Any]:
-        """What a client needs to know to write prompts of its own."""
+        """What a client needs in order to write prompts of its own."""
         eos = self.tokenizer.token_bytes(self.tokenizer.endoftext_id).decode()
         return {
             "tokenizer_class": self.tokenizer.config.get("tokenizer_class", "PreTrainedTokenizerFast"),
@@ -270,10 +324,10 @@ class Chat:
 
     @torch.inference_mode()
     def embed(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
-        """One vector of length 1 for each prompt: the mean of what the last layer makes of its tokens.
+        """One vector of length 1 for each prompt: the mean of the last layer's states of its tokens.
 
-        Prompts of like length are best given together. Nothing trained these models to embed; neighbours share words
-        rather than meanings.
+        Give prompts of similar length together. These models are not trained to embed: near vectors mean shared words
+        more than shared meaning.
         """
         for ids in prompts:
             self._must_fit(ids)
@@ -298,25 +352,36 @@ class Chat:
         stop: Sequence[str] = (),
         fit: bool = False,
         last: int | None = None,
-        tools: Sequence[dict[str, Any]] | None = None,
+        tools: Tools | None = None,
         form: Form | None = None,
+        rendering: Rendering | None = None,
     ) -> Request:
         """A conversation as a request. With `fit`, its oldest turns are dropped if it outgrew the context.
 
         `last`: only so many tokens of the prompt, its last ones; see `_cut`. `form`: what the answer must look like;
-        see dialogue/grammar.py.
+        see dialogue/grammar.py. UsageError if the template cannot show the tools, unless the form forces a call.
         """
-        kept, dropped = self.fit(messages, params.max_tokens) if fit else (list(messages), 0)
-        ids = self._cut(self._prompts([kept], tools)[0], last, params)
+        forced = form is not None and form.kind == "call"
+        if tools and not self.uses_tools:
+            if not forced:
+                raise UsageError(
+                    f"the chat template of {self.name or 'the model'} does not show tools; leave out tools, "
+                    "force a call with tool_choice, or ask a model whose template shows them."
+                )
+            tools = None
+        kept, dropped = list(messages), 0
+        if fit:
+            kept, dropped = self.fit(messages, params.max_tokens, tools, rendering)
+        ids = self._cut(self.prompts.ids(kept, tools, rendering), last, params)
         self._must_fit(ids)
-        tool_id = self._tool_id if tools and self.uses_tools else None
+        calls = bool(tools) or (form is not None and form.kind in CALLS)
         return Request(
             ids=ids,
             params=self._with_stops(params),
             stop=stop,
             dropped=dropped,
             mask=self._mask(form),
-            tool_id=tool_id,
+            marks=self.marks if calls else None,
         )
 
     def prepare_raw(
@@ -349,9 +414,14 @@ class Chat:
 
     @cached_property
     def _forms(self) -> Forms:
-        from ziggurat.dialogue.grammar import Forms  # only who asks for a form waits for it
+        from ziggurat.dialogue.grammar import Forms  # imported when the first form is asked for
 
-        return Forms(self.tokenizer, self.model.config.vocab_size, self._ends)
+        return Forms(self.tokenizer, self.model.config.vocab_size, self._ends, self.marks)
+
+    @property
+    def marks(self) -> CallMarks:
+        """How the model marks its tool calls."""
+        return self.prompts.marks
 
     @property
     def _ends(self) -> frozenset[int]:
@@ -361,7 +431,7 @@ class Chat:
         check_prompt(ids, self.context, self.model.config.vocab_size)
 
     def desk(self) -> Desk:
-        """A desk of this model's own, with an engine that nobody else steps."""
+        """A desk with an engine of its own."""
         return Desk(self._new_engine(), self.tokenizer)
 
     def _engine(self) -> SharedEngine:
@@ -396,7 +466,7 @@ def _load_small(name: str, tokenizer: Tokenizer) -> Transformer:
 def never_chatted(folder: Path, template: ChatTemplate) -> bool:
     """Whether no stage in the lineage of the model in `folder` taught it conversations.
 
-    Where the lineage ends in a model from elsewhere (or there is none), a chat template says that it knows them.
+    Where the lineage ends in a model from elsewhere, or there is none, a model with a chat template knows them.
     """
     entry: dict[str, Any] | None = None
     for place in (folder, *folder.parents[:3]):  # a run, its model/, or checkpoints/step-n/policy inside it

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ziggurat.tokenizer.bpe import Tokenizer
+if TYPE_CHECKING:
+    from ziggurat.tokenizer.bpe import Tokenizer
 
 
 class IncrementalDecoder:
@@ -25,3 +28,36 @@ class IncrementalDecoder:
     def flush(self) -> str:
         """What is left at the end: a broken character as U+FFFD."""
         return self._bytes.decode(b"", final=True)
+
+
+def overlap(text: str, string: str) -> int:
+    """Length of the longest end of `text` that is a beginning of `string`, but not all of it."""
+    for length in range(min(len(text), len(string) - 1), 0, -1):
+        if text.endswith(string[:length]):
+            return length
+    return 0
+
+
+def spelled(tokenizer: Tokenizer, ids: Sequence[int]) -> tuple[str, list[int]]:
+    """The text of ids, special tokens by their names, and for each token the character at which it begins."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    text, starts = "", []
+    for id in ids:
+        starts.append(len(text))
+        text += decoder.decode(tokenizer.token_bytes(id))
+    return text + decoder.decode(b"", final=True), starts
+
+
+def token_name(tokenizer: Tokenizer, id: int) -> str:
+    """A token's text; by its bytes where they are no whole characters, so that no two tokens have one name.
+
+    Halves of two different Chinese characters would both read U+FFFD, and one would hide the other in a table of
+    alternatives.
+    """
+    if id >= tokenizer.vocab_size:
+        return f"<|unused {id}|>"
+    raw = tokenizer.token_bytes(id)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)

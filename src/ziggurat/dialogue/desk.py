@@ -3,8 +3,8 @@
     begin(request) ──> handle        step() ──> [(handle, delta), ...]        cancel(handle)
 
 It turns the engine's events into text: bytes wait until they are a whole character, text that may be the beginning of a
-stop string is held back, and every token keeps its log-probability beside it. For one thread; `Chat.prepare` makes
-requests in any.
+stop string or of a tool call is held back, and every token keeps its log-probability and its place in the text. A desk
+belongs to one thread; `Chat.prepare` makes requests in any.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ziggurat.dialogue.calls import CallMarks, CallSplitter, Piece
 from ziggurat.dialogue.decode import IncrementalDecoder
 from ziggurat.dialogue.stops import StopAtStrings, StopStrings
 from ziggurat.engine.engine import Engine
@@ -29,12 +30,13 @@ class Usage:
 
 @dataclass(frozen=True)
 class Token:
-    """One token beside the text: itself, its log-probability, and what else was likely."""
+    """One token beside the text: itself, its log-probability, and the likeliest others."""
 
     id: int
     logprob: float | None  # None for the first token of a prompt: nothing comes before it
     top: tuple[tuple[int, float], ...] = ()
-    rank: int | None = None  # 1 for the likeliest; told of a prompt's tokens only
+    rank: int | None = None  # 1 for the likeliest; None for tokens of a completion
+    start: int = 0  # its first character among all that the model wrote, marks and stop strings included
 
 
 @dataclass(frozen=True)
@@ -45,47 +47,79 @@ class Delta:
     finish: Finish | None = None
     usage: Usage | None = None
     choice: int = 0
-    call: int | None = None  # the tool call that this text belongs to; None: it is said to the user
-    tokens: tuple[Token, ...] = ()
+    call: int | None = None  # the tool call that this text belongs to; None: it is content
+    tokens: tuple[Token, ...] = ()  # those that are new; their text may come in a later piece
     prompt: tuple[Token, ...] = ()  # with the first piece, where its log-probabilities were asked for
+    at: int = 0  # the first character of `text` among all that the model wrote
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is asked of a model, as ids; its parameters already know the ids that end an answer."""
+    """What is asked of a model, as ids; its parameters already contain the ids that end an answer."""
 
     ids: Sequence[int]
     params: SamplingParams
     stop: Sequence[str] = ()
     dropped: int = 0  # messages that no longer fitted
     mask: LogitsMask | None = None
-    tool_id: int | None = None  # the token after which the model writes a tool call
+    marks: CallMarks | None = None  # how the model marks tool calls; None: it has no tools
 
 
 class Writer:
-    """Text of one choice. Stop strings end what is said to the user; a tool call is JSON and is left alone."""
+    """The text of one choice. Stop strings end its content; in a tool call, which is JSON, they have no effect."""
 
     def __init__(self, tokenizer: Tokenizer, request: Request) -> None:
-        self._decoder, self._stops = IncrementalDecoder(tokenizer), StopStrings(request.stop)
-        self._prompt_tokens, self._tool_id = len(request.ids), request.tool_id
-        self._call: int | None = None
+        self._decoder, self._splitter = IncrementalDecoder(tokenizer), CallSplitter(request.marks)
+        self._stops, self._prompt_tokens = StopStrings(request.stop), len(request.ids)
+        self._written = 0  # characters
+        self._content_end = 0  # of the content that the stop strings have seen
 
-    def push(self, event: Event, prompt: tuple[Token, ...] = ()) -> Delta:
+    def push(self, event: Event, prompt: tuple[Token, ...] = ()) -> list[Delta]:
+        """One or more deltas; the first has the token, the last the reason of the end."""
         if event.finish == "cancelled":
-            return Delta("", "cancelled", Usage(self._prompt_tokens, event.index), event.choice)
-        said = self._decoder.push(event.token)
-        if event.token == self._tool_id:
-            said = self._stops.flush() if self._call is None else ""
-            call, self._call = self._call, 0 if self._call is None else self._call + 1
-        else:
-            call = self._call
-            said = self._stops.push(said) if call is None else said
+            return [Delta("", "cancelled", Usage(self._prompt_tokens, event.index), event.choice)]
+        token = Token(event.token, event.logprob, event.top, start=self._written)
+        text = self._decoder.push(event.token)
         if event.finish is not None:
-            rest = self._decoder.flush()
-            said += self._stops.push(rest) + self._stops.flush() if self._call is None else rest
-        usage = Usage(self._prompt_tokens, event.index + 1) if event.finish else None
-        tokens = (Token(event.token, event.logprob, event.top),)
-        return Delta(said, event.finish, usage, event.choice, call, tokens, prompt)
+            text += self._decoder.flush()
+        self._written += len(text)
+        pieces = self._pieces(event, text) or [Piece("", self._written)]
+        end, usage = len(pieces) - 1, None
+        if event.finish is not None:
+            usage = Usage(self._prompt_tokens, event.index + 1)
+        return [
+            Delta(
+                piece.text,
+                event.finish if i == end else None,
+                usage if i == end else None,
+                event.choice,
+                piece.call,
+                (token,) if i == 0 else (),
+                prompt if i == 0 else (),
+                piece.at,
+            )
+            for i, piece in enumerate(pieces)
+        ]
+
+    def _pieces(self, event: Event, text: str) -> list[Piece]:
+        pieces = self._splitter.push(event.token, text)
+        if event.finish is not None:
+            pieces += self._splitter.flush()
+        stops, shown = self._stops, list[Piece]()
+        for piece in pieces:
+            if piece.call is not None:
+                shown += [*self._rest(), piece]
+                continue
+            at = piece.at - len(stops.held)
+            self._content_end = piece.at + len(piece.text)
+            if said := stops.push(piece.text):
+                shown.append(Piece(said, at))
+        return shown + self._rest() if event.finish is not None or self._splitter.inside else shown
+
+    def _rest(self) -> list[Piece]:
+        """Content that was held back and is no stop string."""
+        rest = self._stops.flush()
+        return [Piece(rest, self._content_end - len(rest))] if rest else []
 
 
 class Desk:
@@ -97,7 +131,7 @@ class Desk:
         self._requests: dict[Handle, Request] = {}
 
     def begin(self, request: Request) -> Handle:
-        rule = StopAtStrings(self.tokenizer, request.stop, request.tool_id) if request.stop else None
+        rule = StopAtStrings(self.tokenizer, request.stop, request.marks) if request.stop else None
         handle = self.engine.submit(request.ids, request.params, stop_rule=rule, logits_mask=request.mask)
         self._requests[handle] = request
         for choice in range(request.params.n):
@@ -111,14 +145,14 @@ class Desk:
             writer = self._writers.get((event.handle, event.choice))
             if writer is None:
                 continue
-            delta = writer.push(event, _prompt_tokens(self._requests[event.handle], event))
-            deltas.append((event.handle, delta))
-            if delta.finish is not None:
+            pieces = writer.push(event, _prompt_tokens(self._requests[event.handle], event))
+            deltas += [(event.handle, delta) for delta in pieces]
+            if event.finish is not None:
                 self._forget(event.handle, event.choice)
         return deltas
 
     def cancel(self, handle: Handle) -> None:
-        """End a request; nothing more is told of it."""
+        """End a request; no more deltas of it come."""
         if handle in self._requests:
             for choice in range(self._requests[handle].params.n):
                 self._writers.pop((handle, choice), None)
@@ -153,18 +187,3 @@ def _prompt_tokens(request: Request, event: Event) -> tuple[Token, ...]:
         return ()
     scored = (Token(s.token, s.logprob, s.top, s.rank) for s in event.prompt_scores)
     return (Token(request.ids[0], None), *scored)
-
-
-def token_name(tokenizer: Tokenizer, id: int) -> str:
-    """A token's text; one that is no whole character by its bytes, so that no two tokens have one name.
-
-    Two different halves of Chinese characters would both read U+FFFD, and one would hide the other in a table of
-    alternatives.
-    """
-    if id >= tokenizer.vocab_size:
-        return f"<|unused {id}|>"
-    raw = tokenizer.token_bytes(id)
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)

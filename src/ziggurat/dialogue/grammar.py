@@ -1,14 +1,15 @@
-"""Answers of a given form: a JSON schema, a regular expression, one of several texts, a context-free grammar.
+"""Answers of a given form: a JSON schema, a regular expression, one of several texts, a Lark grammar, tool calls.
 
-A form is compiled (by llguidance, which also reads the schema) into a matcher over this tokenizer's bytes; before each
-token it says which may come next, and the engine, which knows no text, sees only that mask. Where the form is complete,
-nothing but a token that ends the answer is allowed; so an answer is valid, or it was cut off by a limit.
+llguidance compiles a form (it also reads the schema) into a matcher over this tokenizer's bytes. Before each token the
+matcher computes which tokens may come next; the engine, which knows no text, gets only that mask. Where the form is
+complete, only a token that ends the answer is allowed. So an answer is valid, or a limit cut it off.
 
-JSON is written as `{"a": 1, "b": [2, 3]}`: one space after commas and colons and no other, for a small model asked for
-JSON may otherwise write spaces for ever. What of JSON Schema is understood: types, enum, const, properties, required,
-additionalProperties, patternProperties, items, prefixItems, min/max of lengths, items and numbers, pattern, format
-(of the common ones), anyOf, oneOf (as anyOf where the branches cannot both hold), allOf, $ref, $defs. Anything else is
-refused by name rather than ignored.
+JSON is written as `{"a": 1, "b": [2, 3]}`: one space after commas and colons and no other, because a small model may
+otherwise write spaces until its limit; numbers have default bounds for the same reason (`schemas.bounded`). Of JSON
+Schema these are understood: types, enum, const, properties, required, additionalProperties, patternProperties, items,
+prefixItems, min/max of lengths, items and numbers, multipleOf, pattern, format (of the common ones), anyOf, oneOf (as
+anyOf where the branches exclude each other), allOf, $ref, $defs. Other keywords are refused by name. A form that no
+answer can satisfy is refused as well.
 """
 
 from __future__ import annotations
@@ -22,25 +23,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ziggurat.dialogue.forms import Form
+from ziggurat.dialogue.calls import CallMarks
+from ziggurat.dialogue.forms import CALLS, Form
+from ziggurat.dialogue.schemas import bounded, has_finite_value
 from ziggurat.errors import UsageError
 from ziggurat.tokenizer.bpe import Tokenizer
 
 JSON_OPTIONS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-_TIME = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
-TIMES = {
-    "time": f"^{_TIME}$",
-    "date-time": f"^[12][0-9]{{3}}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T{_TIME}$",
-}
-"""Without leap seconds, which are valid at one moment only, and without the last days of months."""
-TOOL = "<|tool|>"
 MAX_FORM_CHARS = 100_000
-LARGEST_NUMBER = 10**15
-"""Of numbers that a schema does not bound; below 2**53, so that every reader has the same number."""
+IMPOSSIBLE = "no answer can satisfy it"
 
 
-def compiled(form: Form) -> str:
-    """As llguidance takes it."""
+def compiled(form: Form, marks: CallMarks) -> str:
+    """The form as llguidance takes it."""
     matcher = llguidance.LLMatcher
     if form.kind == "regex":
         return matcher.grammar_from_regex(form.text)
@@ -49,33 +44,32 @@ def compiled(form: Form) -> str:
     if form.kind == "choice":
         texts = " | ".join(json.dumps(text, ensure_ascii=False) for text in json.loads(form.text))
         return matcher.grammar_from_lark(f"start: {texts}")
-    schema = {**_narrowed(json.loads(form.text)), "x-guidance": JSON_OPTIONS}
-    if form.kind == "tool":
-        return matcher.grammar_from_lark(f"start: {TOOL} call\ncall: %json {json.dumps(schema)}")
-    if form.kind == "calls":  # what comes before the first is none of its business: see CallsMask
-        return matcher.grammar_from_lark(f"start: call ({TOOL} call)*\ncall: %json {json.dumps(schema)}")
-    return matcher.grammar_from_json_schema(schema)
+    schema = json.loads(form.text)
+    if not has_finite_value(schema):
+        raise ValueError(f"{IMPOSSIBLE}: every value would have to contain itself")
+    written = json.dumps({**bounded(schema), "x-guidance": JSON_OPTIONS}, ensure_ascii=False)
+    if form.kind in CALLS:
+        return matcher.grammar_from_lark(_calls(form, marks) + f"\ncall: %json {written}")
+    return matcher.grammar_from_json_schema(written)
 
 
-def _narrowed(schema: Any) -> Any:
-    """The schema narrowed to what every reader takes: 7e47470 is JSON, and infinite to most; 05:35:60 is no time."""
-    if isinstance(schema, list):
-        return [_narrowed(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kept = {
-        key: value if key in ("enum", "const", "default", "examples") else _narrowed(value)
-        for key, value in schema.items()
-    }
-    if "pattern" not in schema and schema.get("format") in TIMES:
-        kept["pattern"] = TIMES[kept.pop("format")]
-    kinds = schema.get("type", ())
-    if "number" in (kinds if isinstance(kinds, list) else [kinds]):
-        if not {"minimum", "exclusiveMinimum"} & set(schema):
-            kept["minimum"] = -LARGEST_NUMBER
-        if not {"maximum", "exclusiveMaximum"} & set(schema):
-            kept["maximum"] = LARGEST_NUMBER
-    return kept
+def _calls(form: Form, marks: CallMarks) -> str:
+    """The Lark rules of an answer with calls; `call` is the JSON object."""
+    opened, closed = json.dumps(marks.open), json.dumps(marks.close)
+    if marks.close:
+        opened = f'{marks.open} "\\n"' if marks.open_id is not None else json.dumps(marks.open + "\n")
+        closed = f'"\\n" {marks.close}' if marks.close_id is not None else json.dumps("\n" + marks.close)
+        between = '"\\n"'
+    else:
+        opened, closed, between = marks.open, "", ""
+    more = f"({between} {opened} call {closed})*" if form.kind == "calls" else ""
+    if form.kind == "call":
+        return f"start: {opened} call {closed}"
+    if marks.open_id is not None:  # what comes before the mark is free: see CallsMask
+        first = '"\\n"' if marks.close else ""
+        return f"start: {first} call {closed} {more}"
+    lead = json.dumps(marks.open)
+    return f'start: text | lead "\\n" call {closed} {more}\nlead[lazy]: /(.|\\n)*/ {lead}\ntext: /(.|\\n)*/'
 
 
 class FormMask:
@@ -100,10 +94,10 @@ class FormMask:
 
 
 class CallsMask:
-    """Leaves alone what is said; from the tool's token on there are calls, and after each another one or the end."""
+    """Allows every token up to the special token that begins a call; from there on only calls and the end."""
 
-    def __init__(self, calls: FormMask, tool_id: int | None) -> None:
-        self._calls, self._tool_id, self._begun = calls, tool_id, False
+    def __init__(self, calls: FormMask, open_id: int) -> None:
+        self._calls, self._open_id, self._begun = calls, open_id, False
 
     def allowed(self) -> Tensor | None:
         return self._calls.allowed() if self._begun else None
@@ -111,24 +105,27 @@ class CallsMask:
     def accept(self, token: int) -> bool:
         if self._begun:
             return self._calls.accept(token)
-        self._begun = token == self._tool_id
+        self._begun = token == self._open_id
         return True
 
 
 class Forms:
     """Compiles forms for one tokenizer."""
 
-    def __init__(self, tokenizer: Tokenizer, vocab_size: int, ends: frozenset[int]) -> None:
-        """`vocab_size`: of the model's logits. `ends`: tokens that end an answer."""
-        self._vocab_size, self._tool_id = vocab_size, tokenizer.id_of(TOOL)
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int, ends: frozenset[int], marks: CallMarks) -> None:
+        """`vocab_size`: of the model's logits. `ends`: tokens that end an answer. `marks`: of tool calls."""
+        self._vocab_size, self._marks = vocab_size, marks
         wrapped = llguidance.TokenizerWrapper(_Bytes(tokenizer, vocab_size, ends))
         self._tokenizer = llguidance.LLTokenizer(wrapped, n_vocab=vocab_size, eos_token=sorted(ends))
         self._ready = lru_cache(maxsize=64)(self._compile)
 
     def mask(self, form: Form) -> FormMask | CallsMask:
-        """A mask of its own for each request; a form that cannot be is refused by what is wrong with it."""
+        """A mask of its own for each request; UsageError names what is wrong with a form that cannot be followed."""
         mask = FormMask(self._ready(form).deep_copy(), self._vocab_size)
-        return CallsMask(mask, self._tool_id) if form.kind == "calls" else mask
+        open_id = self._marks.open_id
+        return (
+            CallsMask(mask, open_id) if form.kind in ("calls", "one_call") and open_id is not None else mask
+        )
 
     def _compile(self, form: Form) -> llguidance.LLMatcher:
         if len(form.text) > MAX_FORM_CHARS:
@@ -136,23 +133,45 @@ class Forms:
                 f"the {form.kind} has {len(form.text):,} characters; at most {MAX_FORM_CHARS:,} are read."
             )
         try:
-            matcher = llguidance.LLMatcher(self._tokenizer, compiled(form), log_level=0)
+            matcher = llguidance.LLMatcher(self._tokenizer, compiled(form, self._marks), log_level=0)
         except RecursionError:
             raise UsageError(_refusal(form, "it is nested too deeply")) from None
         except ValueError as error:
             raise UsageError(_refusal(form, str(error))) from None
         if matcher.is_error():
             raise UsageError(_refusal(form, matcher.get_error()))
+        first = matcher.deep_copy()
+        if not any(first.compute_bitmask()) or first.is_error():
+            reason = first.get_error()
+            raise UsageError(
+                _refusal(form, IMPOSSIBLE if not reason or reason.startswith("NoExtension") else reason)
+            )
         return matcher
 
 
 def _refusal(form: Form, reason: str) -> str:
-    first = reason.strip().splitlines()[0] if reason.strip() else "it cannot be compiled"
-    if form.kind in ("tool", "calls"):
-        return f"Invalid schema for the parameters of a function: {first}"
+    reason = _first_reason(reason)
+    if form.kind in CALLS:
+        return f"Invalid schema for the parameters of a function: {reason}."
     if form.kind == "json_schema":
-        return f"Invalid schema for response_format: {first}"
-    return f"the {form.kind} cannot be followed: {first}"
+        return f"Invalid schema for response_format: {reason}."
+    shown = form.kind == "regex" and not reason.startswith("the pattern") and len(form.text) <= 200
+    pattern = f" {json.dumps(form.text, ensure_ascii=False)}" if shown else ""
+    return f"the {form.kind}{pattern} cannot be followed: {reason}."
+
+
+def _first_reason(said: str) -> str:
+    """llguidance's message in one line: of a pattern that cannot be parsed, the pattern and why."""
+    lines = [line.strip() for line in said.strip().splitlines() if line.strip()] or ["it cannot be compiled"]
+    for number, line in enumerate(lines):
+        if line.endswith("regex parse error:"):
+            why = next(
+                (each for each in lines[number:] if each.startswith("error: ")), "error: it cannot be parsed"
+            )
+            return (
+                f"the pattern {json.dumps(lines[number + 1], ensure_ascii=False)} cannot be used ({why[7:]})"
+            )
+    return lines[0].rstrip(".")
 
 
 class _Bytes:

@@ -1,4 +1,4 @@
-"""Stop strings: where the text should end, and how the engine hears of it.
+"""Stop strings: where the text ends, and the rule over ids by which the engine ends it.
 
 A stop string may begin in one token and end in another, and a token may hold text beyond it. `StopStrings` works on
 text: it holds back what may be the beginning of a stop string and cuts at the first whole one. `StopAtStrings` is the
@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ziggurat.dialogue.decode import IncrementalDecoder
+from ziggurat.dialogue.calls import CallMarks, CallSplitter
+from ziggurat.dialogue.decode import IncrementalDecoder, overlap
 from ziggurat.errors import UsageError
 from ziggurat.tokenizer.bpe import Tokenizer
 
@@ -23,52 +24,46 @@ class StopStrings:
             raise UsageError("a stop string is empty; it would stop every answer before its first character.")
         self.strings = tuple(strings)
         self.hit = False
-        self._held = ""
+        self.held = ""
+        """Text that may be the beginning of a stop string."""
 
     def push(self, text: str) -> str:
         if self.hit:
             return ""
-        text = self._held + text
+        text = self.held + text
         found = [at for string in self.strings if (at := text.find(string)) >= 0]
         if found:
-            self.hit, self._held = True, ""
+            self.hit, self.held = True, ""
             return text[: min(found)]
-        keep = max((self._overlap(text, string) for string in self.strings), default=0)
-        self._held = text[len(text) - keep :]
+        keep = max((overlap(text, string) for string in self.strings), default=0)
+        self.held = text[len(text) - keep :]
         return text[: len(text) - keep]
 
     def flush(self) -> str:
-        """What was held back for nothing."""
-        held, self._held = self._held, ""
+        """What was held back and is no stop string."""
+        held, self.held = self.held, ""
         return held
-
-    @staticmethod
-    def _overlap(text: str, string: str) -> int:
-        """Length of the longest end of `text` that is a beginning of `string`."""
-        for length in range(min(len(text), len(string) - 1), 0, -1):
-            if text.endswith(string[:length]):
-                return length
-        return 0
 
 
 class StopAtStrings:
     """The engine's `StopRule`: ends a completion with the token that completes a stop string.
 
-    After `tool_id` comes a tool call, which is JSON: no stop string is looked for in it.
+    Tool calls (`marks`) are JSON: no stop string is searched in them.
     """
 
-    def __init__(self, tokenizer: Tokenizer, strings: Sequence[str], tool_id: int | None = None) -> None:
-        self._tokenizer, self._strings, self._tool_id = tokenizer, strings, tool_id
-        self._calling = False
-        self._decoder = IncrementalDecoder(tokenizer)
+    def __init__(self, tokenizer: Tokenizer, strings: Sequence[str], marks: CallMarks | None = None) -> None:
+        self._tokenizer, self._strings, self._marks = tokenizer, strings, marks
+        self._decoder, self._splitter = IncrementalDecoder(tokenizer), CallSplitter(marks)
         self._stops = StopStrings(strings)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StopAtStrings:
         """For the other completions of a prompt, before any token: the tokenizer is shared."""
-        return StopAtStrings(self._tokenizer, self._strings, self._tool_id)
+        return StopAtStrings(self._tokenizer, self._strings, self._marks)
 
     def accept(self, token: int) -> bool:
-        self._calling = self._calling or token == self._tool_id
-        if not self._calling:
-            self._stops.push(self._decoder.push(token))
+        for piece in self._splitter.push(token, self._decoder.push(token)):
+            if piece.call is None:
+                self._stops.push(piece.text)
+        if self._splitter.inside:
+            self._stops.flush()
         return self._stops.hit

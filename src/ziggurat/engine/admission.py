@@ -1,4 +1,4 @@
-"""Who waits, who gets a slot, and who must give it back: the cache holds so many tokens and no more."""
+"""Admission: which requests wait, get a slot, or lose it again, because the cache holds a fixed number of tokens."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from ziggurat.engine.cache import Arena
 from ziggurat.engine.line import Line
 from ziggurat.engine.prefixes import ParkingLot
-from ziggurat.engine.rows import Draft, Rows
+from ziggurat.engine.rows import LiveSequence, Rows
 
 
 class Admission:
-    """The line before the slots. Cache salts (a server has one for each key) take turns, and within one the first comes
-    first; who was sent back stands at the front."""
+    """The queue before the slots. Cache salts (a server has one for each key) take turns; within one salt the order is
+    first in, first out. A preempted sequence goes to the front."""
 
     def __init__(
         self, rows: Rows, lot: ParkingLot, arena: Arena, *, cache_tokens: int, together: int, replay: bool
@@ -25,7 +25,7 @@ class Admission:
         """
         self.rows, self.lot, self.arena = rows, lot, arena
         self.cache_tokens, self.together, self.replay = cache_tokens, together, replay
-        self.waiting: Line[Draft] = Line()
+        self.waiting: Line[LiveSequence] = Line()
         self.preempted = 0  # times that a sequence was sent back
         self.filled = 0  # tokens in the cache when the last step began; may be read on any thread
         self._serial = 0
@@ -33,7 +33,7 @@ class Admission:
     @property
     def used_tokens(self) -> int:
         """Tokens in the cache, or soon (a prompt that is being prefilled), those of parked sequences included."""
-        alive = [row for row, draft in enumerate(self.rows.drafts) if draft is not None]
+        alive = [row for row, sequence in enumerate(self.rows.sequences) if sequence is not None]
         held = np.maximum(self.rows.length, self.rows.target)[alive]
         return int(held.sum()) + self.lot.tokens
 
@@ -42,7 +42,11 @@ class Admission:
         while (filled := self.used_tokens) + self.rows.alive > self.cache_tokens:
             if self.lot.drop_oldest():
                 continue
-            alive = [(draft.serial, row) for row, draft in enumerate(self.rows.drafts) if draft is not None]
+            alive = [
+                (sequence.serial, row)
+                for row, sequence in enumerate(self.rows.sequences)
+                if sequence is not None
+            ]
             if len(alive) < 2:
                 break
             self.waiting.appendleft(self.rows.preempt(max(alive)[1]))
@@ -72,11 +76,11 @@ class Admission:
                     self.arena.release(slot)
 
     def _fitting(self, free: int) -> int:
-        """How many of those who wait fit into the cache, parked sequences given up for them."""
+        """How many waiting sequences fit into the cache if parked ones are dropped."""
         room = self.cache_tokens - self.used_tokens - self.rows.alive
         fitting = 0
-        for draft in islice(self.waiting, free):
-            need = len(draft.prompt) + len(draft.made.ids) + 1
+        for sequence in islice(self.waiting, free):
+            need = len(sequence.prompt) + len(sequence.made.ids) + 1
             while need > room and self.lot.parked:
                 before = self.lot.tokens
                 self.lot.drop_oldest()

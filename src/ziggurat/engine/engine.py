@@ -5,11 +5,11 @@ work, where the caller wants its running requests undisturbed), compute one toke
 account for what finished. A prompt is prefilled but for its last token, which takes the same path as any generated
 one; so a step has one shape whatever arrives.
 
-    waiting ──admit──> prefill ──ready──> decode ──ended──> parked, for whoever comes with the same beginning
+    waiting ──admit──> prefill ──ready──> decode ──ended──> parked, for requests with the same beginning
        ^                  │                 │
        └────preempted─────┴─────────────────┘    when the cache is full, the youngest goes back to the front of the line
 
-It is not thread-safe: whoever owns it calls it from one thread (`shared.py` lets several take turns). It reads live
+It is not thread-safe: call it from one thread (`shared.py` lets several take turns). It reads live
 weights: what an optimizer changed is what the next step uses; `set_weights` names the version, and sequences in
 flight go on over the keys and values they already have.
 """
@@ -32,7 +32,7 @@ from ziggurat.engine.params import SamplingParams, check_prompt
 from ziggurat.engine.penalties import adjust
 from ziggurat.engine.prefill import Prefiller
 from ziggurat.engine.prefixes import ParkingLot
-from ziggurat.engine.rows import NO_TOKEN, Draft, LogitsMask, Rows, StopRule
+from ziggurat.engine.rows import NO_TOKEN, LiveSequence, LogitsMask, Rows, StopRule
 from ziggurat.engine.sampler import derive_key, draw, tempered_logprobs, uniforms
 from ziggurat.engine.speculate import GUESSES, Speculator
 from ziggurat.engine.views import Decode
@@ -64,7 +64,7 @@ class Engine:
         """`context`: tokens per slot, prompt and completion; the model's own by default.
 
         `admit_together`: wait until so many slots are free before admitting (unless nothing runs): better for
-        throughput, worse for the first token. `parked`: finished sequences kept for those who begin alike.
+        throughput, worse for the first token. `parked`: finished sequences kept for requests that begin alike.
         `cache_tokens`: tokens in the cache at most, all sequences and the parked ones together. `chunk_flops`: prefill
         in one step at most. `batch_invariant`: every step has the same shapes, so that a request's numbers are the same
         bit for bit whatever runs beside it; slower. `small`: a model of the same tokenizer that guesses so many tokens
@@ -135,7 +135,7 @@ class Engine:
         request_key = derive_key(params.seed, *path)
         for choice in range(params.n):
             self.waiting.append(
-                Draft(
+                LiveSequence(
                     handle=handle,
                     choice=choice,
                     prompt=ids,
@@ -164,9 +164,9 @@ class Engine:
         for sequence in waiting:
             self.waiting.remove(sequence)
             self._cancelled.append(self._cancellation(sequence, len(sequence.made.ids)))
-        for row, running in enumerate(self.rows.drafts):
+        for row, running in enumerate(self.rows.sequences):
             if running is not None and running.handle == handle:
-                self.rows.drafts[row] = None
+                self.rows.sequences[row] = None
                 self._cancelled.append(self._cancellation(running, int(self.rows.count[row])))
 
     def set_weights(self, version: int, state: Mapping[str, Tensor] | None = None) -> None:
@@ -195,7 +195,7 @@ class Engine:
     def reset(self) -> None:
         """Drop everything that waits or runs, without events."""
         self.waiting.clear()
-        self.rows.drafts.clear()
+        self.rows.sequences.clear()
         self._cancelled.clear()
         self.lot.clear()
         self.arena.clear()
@@ -228,7 +228,7 @@ class Engine:
         window = int(rows.length[:B][ready].max()) + 1
         shape, window = (self.max_slots, self.arena.capacity) if self.batch_invariant else (B, window)
         lengths = np.minimum(rows.length[:shape], self.arena.capacity - 1)
-        lengths[B:] = 0  # nobody is there
+        lengths[B:] = 0  # unused rows
         last = torch.from_numpy(rows.last[:shape, None]).to(self.device)  # (B, 1)
         positions = torch.from_numpy(np.minimum(lengths, self.context - 1)[:, None]).to(self.device)  # (B, 1)
         view = Decode(self.arena, lengths, window)
@@ -239,7 +239,7 @@ class Engine:
         """ids (B,) by each row's rules, masks and its own random numbers."""
         rows, B = self.rows, len(self.rows)
         choosable = distribution
-        for row, sequence in enumerate(rows.drafts):
+        for row, sequence in enumerate(rows.sequences):
             if sequence is None or not ready[row]:
                 continue
             early = rows.count[row] < rows.min_tokens[row]
@@ -262,7 +262,7 @@ class Engine:
                 choosable[row].masked_fill_(~allowed.to(self.device), -math.inf)
             choosable[row] -= choosable[row].amax()  # what is left may be too unlikely for exp in fp32
         ids = draw(choosable, rows.rules(), uniforms(rows.key[:B], rows.count[:B]))
-        for row, sequence in enumerate(rows.drafts):
+        for row, sequence in enumerate(rows.sequences):
             if sequence is not None and rows.count[row] < len(sequence.made.ids):
                 ids[row] = sequence.made.ids[rows.count[row]]
         return ids
@@ -286,7 +286,7 @@ class Engine:
         rows.length[each] += 1
         rows.count[each] += 1
         for row in each.tolist():
-            sequence = rows.drafts[row]
+            sequence = rows.sequences[row]
             if sequence and rows.count[row] <= len(sequence.made.ids):
                 continue  # a replay: its rules have seen this token
             if sequence and sequence.stop_rule and sequence.stop_rule.accept(int(tokens[row])):
@@ -295,27 +295,27 @@ class Engine:
                 stopped[row], broken[row] = False, True
         stopped &= ready
         ended = ready & (stopped | broken | (rows.count[:B] >= rows.max_tokens[:B]))
-        drafts = [draft if ready[row] else None for row, draft in enumerate(rows.drafts)]
+        sequences = [sequence if ready[row] else None for row, sequence in enumerate(rows.sequences)]
         for row in np.flatnonzero(ended).tolist():
             self._end(row)
-        return Advance(drafts, tokens, logprobs, stopped, ended, distribution)
+        return Advance(sequences, tokens, logprobs, stopped, ended, distribution)
 
     def _end(self, row: int) -> None:
         """Free a row, and park what it holds."""
-        draft = self.rows.drafts[row]
-        assert draft is not None
+        sequence = self.rows.sequences[row]
+        assert sequence is not None
         if self.lot.enabled and self.rows.version[row] == self.weight_version:
             cached = self.rows.known(row)[: self.rows.length[row]]
             if self.batch_invariant:  # what was decoded was computed in another shape than a prompt is
-                cached = cached[: len(draft.prompt) - 1]
-            self.lot.park(row, cached, draft.params.cache_salt)
-        self.rows.drafts[row] = None
+                cached = cached[: len(sequence.prompt) - 1]
+            self.lot.park(row, cached, sequence.params.cache_salt)
+        self.rows.sequences[row] = None
 
     # --- events -------------------------------------------------------------------------------------------------
 
     def _events(self, advance: Advance) -> list[Event]:
         events = []
-        for row, sequence in enumerate(advance.drafts):
+        for row, sequence in enumerate(advance.sequences):
             index = int(self.rows.count[row]) - 1
             if sequence is None or index < len(sequence.made.ids):
                 continue
@@ -334,7 +334,7 @@ class Engine:
             )
         return events
 
-    def _cancellation(self, sequence: Draft, index: int) -> Event:
+    def _cancellation(self, sequence: LiveSequence, index: int) -> Event:
         return Event(sequence.handle, NO_TOKEN, 0.0, index, "cancelled", self.weight_version, sequence.choice)
 
 

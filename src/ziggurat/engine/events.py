@@ -1,4 +1,4 @@
-"""What comes out of the engine: an event for each token, and whole completions for those who wait for the end."""
+"""What comes out of the engine: an event for each token, or whole completions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from ziggurat.engine.rows import Draft, PromptScore
+from ziggurat.engine.rows import LiveSequence, PromptScore
 
 Handle = int
 Finish = Literal["stop", "length", "cancelled"]
@@ -17,7 +17,7 @@ Finish = Literal["stop", "length", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One token of one request, or the news that it ended."""
+    """One token of one request, or its cancellation."""
 
     handle: Handle
     token: int  # NO_TOKEN (-1) where a request was cancelled
@@ -26,10 +26,8 @@ class Event:
     finish: Finish | None  # set with the last token
     weight_version: int
     choice: int = 0  # which of the `n` completions
-    top: tuple[tuple[int, float], ...] = ()  # the most likely alternatives, where `logprobs` asked for them
-    prompt_scores: tuple[
-        PromptScore, ...
-    ] = ()  # with the first token, where `prompt_logprobs` asked for them
+    top: tuple[tuple[int, float], ...] = ()  # the most likely alternatives, if `logprobs` is set
+    prompt_scores: tuple[PromptScore, ...] = ()  # with the first token, if `prompt_logprobs` is set
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +41,9 @@ class Completion:
 
 @dataclass(frozen=True)
 class Advance:
-    """What one step did to the rows 0..B-1. A row whose prompt was not there yet has no draft."""
+    """What one step did to the rows 0..B-1. A row whose prompt was not there yet has no sequence."""
 
-    drafts: list[Draft | None]
+    sequences: list[LiveSequence | None]
     tokens: npt.NDArray[np.int64]  # (B,)
     logprobs: npt.NDArray[np.float32]  # (B,)
     stopped: npt.NDArray[np.bool_]  # (B,)

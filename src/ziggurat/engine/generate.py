@@ -70,10 +70,10 @@ def _generate_sampled(
     completions: list[Completion | None] = [None] * sequences
     while (advance := engine.advance()) is not None:
         for row in np.flatnonzero(advance.ended).tolist():
-            draft, finish, count = advance.drafts[row], advance.finish(row), engine.rows.count[row]
-            assert draft is not None
+            sequence, finish, count = advance.sequences[row], advance.finish(row), engine.rows.count[row]
+            assert sequence is not None
             assert finish is not None
-            completions[place[draft.handle] + draft.choice] = Completion(
+            completions[place[sequence.handle] + sequence.choice] = Completion(
                 engine.rows.tokens[row, :count].tolist(), engine.rows.logprobs[row, :count].tolist(), finish
             )
     return [completion for completion in completions if completion is not None]

@@ -1,4 +1,4 @@
-"""A line in which owners take turns: whoever sends a crowd does not stand before everybody else.
+"""A queue in which owners take turns, so that many items of one owner do not delay the others.
 
     arrived    a1 a2 a3 a4 b1 c1 b2
     served     a1 b1 c1 a2 b2 a3 a4
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Line(Generic[T]):
-    """Iterating gives the items in the order in which `popleft` would if nobody else came."""
+    """Iterating gives the items in the order in which `popleft` would if nothing were added."""
 
     def __init__(self) -> None:
         self._front: deque[T] = deque()  # had their turn and were sent back
@@ -46,14 +46,14 @@ class Line(Generic[T]):
         self._length += 1
 
     def appendleft(self, item: T) -> None:
-        """Before everybody: it had its turn already."""
+        """To the front: it had its turn already."""
         self._front.appendleft(item)
         self._length += 1
 
     def popleft(self) -> T:
         """Whose turn it is; the owner's next one comes when all others have had theirs."""
         if not self._length:
-            raise IndexError("nobody is in the line")
+            raise IndexError("the line is empty")
         self._length -= 1
         if self._front:
             return self._front.popleft()

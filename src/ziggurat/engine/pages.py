@@ -8,8 +8,9 @@ A slot takes memory for the pages that it holds and no more, prefixes are shared
 moves to another slot takes its pages along. Reading gathers a sequence's pages into one piece, which costs a copy: a
 GPU has the bandwidth for that and lacks the memory for whole slots; on a CPU the contiguous arena is faster.
 
-A page that several slots hold is full, and nobody writes in a full page. Page 0 is nobody's: table entries without a
-page point there, and what is read from it is masked. Source: vLLM's PagedAttention (Kwon et al., arXiv:2309.06180).
+A page that several slots hold is full, and full pages are never written. Page 0 belongs to no slot: table
+entries without a page point there, and what is read from it is masked. Source: vLLM's PagedAttention (Kwon et al.,
+arXiv:2309.06180).
 
 Legend: P tokens of a page, n slots, T time, K key/value heads, D head width.
 """

@@ -1,4 +1,4 @@
-"""What is asked of the engine: how a request wants its tokens chosen, and which prompts can be read at all."""
+"""What a request asks of the engine: how its tokens are chosen, and which prompts are valid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLDEST = 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingParams:
-    """The wishes of one request."""
+    """The settings of one request."""
 
     temperature: float = 1.0
     """Logits are divided by it; 0, and what is below COLDEST, is greedy."""

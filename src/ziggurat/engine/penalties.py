@@ -2,7 +2,7 @@
 
 Order, as OpenAI and vLLM have it: bias, repetition, frequency and presence, and only then the temperature. The
 repetition penalty (Keskar et al. 2019, arXiv:1909.05858) divides positive logits and multiplies negative ones of every
-token that stands in the prompt or the completion; frequency and presence look at the completion alone. What the engine
+token that is in the prompt or the completion; frequency and presence look at the completion alone. What the engine
 reports as a log-probability is not touched by any of it.
 
 Legend: V vocabulary.

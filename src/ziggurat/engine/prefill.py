@@ -7,7 +7,7 @@
 
 A chunk is measured in FLOPs, those of attention at what they take (`KEY_WEIGHT`): later tokens of a long prompt look
 back at more keys and cost more. Without a bound
-(`generate`, where nobody waits for a single token) everything is prefilled at once.
+(`generate`, where no stream waits for its next token) everything is prefilled at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ziggurat.engine.cache import WHOLE_TOKENS, Arena
 from ziggurat.engine.prefixes import WORTH_SHARING, Ids, ParkingLot, common_prefix
-from ziggurat.engine.rows import Draft, PromptScore, Rows
+from ziggurat.engine.rows import LiveSequence, PromptScore, Rows
 from ziggurat.engine.views import Extend, Prefill
 from ziggurat.model.accounting import forward_flops, tokens_within
 from ziggurat.model.transformer import Transformer
@@ -58,7 +58,7 @@ class Prefiller:
         """All that is missing; with a bound on the work, as much of it as the bound allows, but something.
 
         The bound grows with the line: where many wait for their first token, larger chunks serve all of them sooner,
-        and those who have theirs wait a little longer for the next.
+        and running ones wait a little longer for their next.
         """
         crowd = min(max(1.0, self._missing / CROWD), MOST_CHUNKS)
         budget = left = math.inf if self.chunk_flops is None else self.chunk_flops * crowd
@@ -79,27 +79,29 @@ class Prefiller:
         """
         rows = self.rows
         unready = np.flatnonzero(rows.length[: len(rows)] < rows.target[: len(rows)]).tolist()
-        line = sorted((row for row in unready if rows.drafts[row]), key=lambda row: self._draft(row).serial)
+        line = sorted(
+            (row for row in unready if rows.sequences[row]), key=lambda row: self._sequence(row).serial
+        )
         for place, row in enumerate(line):
             self._take_prefix(row)
             if rows.length[row] < rows.target[row]:
                 return line[place:]
         return []
 
-    def _draft(self, row: int) -> Draft:
-        draft = self.rows.drafts[row]
-        assert draft is not None
-        return draft
+    def _sequence(self, row: int) -> LiveSequence:
+        sequence = self.rows.sequences[row]
+        assert sequence is not None
+        return sequence
 
     # --- prefixes -----------------------------------------------------------------------------------------------
 
     def _take_prefix(self, row: int) -> None:
-        """Copy what somebody has of a prompt that is not begun."""
-        draft, rows = self._draft(row), self.rows
-        if not self.lot.enabled or rows.length[row] or draft.params.prompt_logprobs is not None:
+        """Copy the part of a new prompt that another slot has already."""
+        sequence, rows = self._sequence(row), self.rows
+        if not self.lot.enabled or rows.length[row] or sequence.params.prompt_logprobs is not None:
             return
         ids = np.asarray(rows.known(row)[:-1], dtype=np.int32)
-        slot, shared = self._donor(row, ids, draft.params.cache_salt)
+        slot, shared = self._donor(row, ids, sequence.params.cache_salt)
         if self.fixed_tokens is not None:
             shared -= shared % self.fixed_tokens
         if shared >= WORTH_SHARING:
@@ -112,10 +114,10 @@ class Prefiller:
         rows = self.rows
         slot, shared = self.lot.longest(ids, salt)
         for other in np.flatnonzero(rows.ready()).tolist():
-            draft = self._draft(other)
-            if draft.params.cache_salt != salt or rows.version[other] != rows.version[row]:
+            sequence = self._sequence(other)
+            if sequence.params.cache_salt != salt or rows.version[other] != rows.version[row]:
                 continue
-            if (common := common_prefix(draft.prompt_ids[: rows.length[other]], ids)) > shared:
+            if (common := common_prefix(sequence.prompt_ids[: rows.length[other]], ids)) > shared:
                 slot, shared = other, common
         return slot, shared
 
@@ -133,15 +135,15 @@ class Prefiller:
         for place, row in enumerate(waiting):
             if place:
                 self._take_prefix(row)
-            draft = self._draft(row)
+            sequence = self._sequence(row)
             ids = tuple(self.rows.known(row)[:-1])
-            alone = self.fixed_tokens is not None or draft.params.prompt_logprobs is not None
+            alone = self.fixed_tokens is not None or sequence.params.prompt_logprobs is not None
             longest = max(longest, len(ids))
-            new, salt = ids not in sharers, draft.params.cache_salt
+            new, salt = ids not in sharers, sequence.params.cache_salt
             if self.rows.length[row] or alone or longest * (len(sharers) + new) > budget:
                 break
             if not new and salts[ids] != salt:
-                break  # nothing is shared between them, not even who waits for whom
+                break  # salts share nothing, not even waiting times
             alike = (other for other in sharers if salts[other] == salt and ids[:SHARED] == other[:SHARED])
             if new and self.lot.enabled and any(alike):
                 break
@@ -171,7 +173,7 @@ class Prefiller:
 
     def _fill_chunk(self, row: int, left: float) -> float:
         """The next tokens of one prompt; returns the FLOPs."""
-        draft, start, device = self._draft(row), int(self.rows.length[row]), self.arena.device
+        sequence, start, device = self._sequence(row), int(self.rows.length[row]), self.arena.device
         tokens = int(self.rows.target[row]) - start
         if self.fixed_tokens is not None:
             tokens = min(tokens, self.fixed_tokens)
@@ -186,16 +188,16 @@ class Prefiller:
         positions = torch.arange(start, start + shape, device=device)[None]
         positions.clamp_(max=self.model.config.context - 1)  # of padding
         hidden = self.model.hidden(ids, positions=positions, cache=Extend(self.arena, row, start, shape))
-        if draft.params.prompt_logprobs is not None:
-            self._score_prompt(draft, hidden[0], known[start + 1 : start + 1 + tokens])
+        if sequence.params.prompt_logprobs is not None:
+            self._score_prompt(sequence, hidden[0], known[start + 1 : start + 1 + tokens])
         self.rows.length[row] += tokens
         self.computed += tokens
         return forward_flops(self.model.config, tokens, start, KEY_WEIGHT)
 
-    def _score_prompt(self, draft: Draft, hidden: Tensor, following: list[int]) -> None:
+    def _score_prompt(self, sequence: LiveSequence, hidden: Tensor, following: list[int]) -> None:
         """hidden (T, C) gives the log-probabilities of the tokens that follow; only the prompt's own are kept."""
-        wanted = len(draft.prompt) - 1 - len(draft.prompt_scores)
-        following, top = following[: max(wanted, 0)], draft.params.prompt_logprobs or 0
+        wanted = len(sequence.prompt) - 1 - len(sequence.prompt_scores)
+        following, top = following[: max(wanted, 0)], sequence.params.prompt_logprobs or 0
         if not following:
             return
         logprobs = torch.log_softmax(self.model.logits(hidden[: len(following)]), -1)
@@ -206,7 +208,7 @@ class Prefiller:
             following, own, ranks, ids.tolist(), values.tolist(), strict=True
         ):
             best = tuple(zip(row_ids, row_values, strict=True))
-            draft.prompt_scores.append(PromptScore(token, logprob, best, rank))
+            sequence.prompt_scores.append(PromptScore(token, logprob, best, rank))
 
 
 def length_groups(prompts: list[tuple[int, ...]], max_tokens: int) -> list[list[tuple[int, ...]]]:

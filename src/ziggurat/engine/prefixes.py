@@ -7,7 +7,7 @@
 A finished sequence is parked in one of the arena's last slots; the one that was used longest ago makes room. Copying a
 token's keys and values costs a few microseconds a layer where computing them costs a whole forward pass, so slots stay
 contiguous and nothing needs to be counted. Entries are flushed when weights change, and a request sees only entries of
-its own salt: how fast an answer comes tells nobody what others have asked.
+its own salt: the time of an answer says nothing about the prompts of other salts.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ class PromptScore:
 
 
 @dataclass(eq=False)
-class Draft:
-    """One completion being made: what was asked, and by whom."""
+class LiveSequence:
+    """One completion that waits or runs, with the request that it belongs to."""
 
     handle: int
     choice: int
@@ -81,10 +81,10 @@ class Draft:
 
 
 class Rows:
-    """Columns of all slots; `drafts` holds the objects of the rows in use, None for a hole."""
+    """Columns of all slots; `sequences` holds the objects of the rows in use, None for a hole."""
 
     def __init__(self, slots: int, tokens_per_slot: int) -> None:
-        self.drafts: list[Draft | None] = []
+        self.sequences: list[LiveSequence | None] = []
         self.key = np.zeros(slots, dtype=np.uint64)
         self.length = np.zeros(slots, dtype=np.int64)  # tokens in the cache
         self.target = np.zeros(slots, dtype=np.int64)  # how many must be there before the first one is drawn
@@ -102,12 +102,12 @@ class Rows:
         self.logprobs = np.zeros((slots, tokens_per_slot), dtype=np.float32)
 
     def __len__(self) -> int:
-        return len(self.drafts)
+        return len(self.sequences)
 
     @property
     def alive(self) -> int:
         """Rows that are no holes."""
-        return sum(draft is not None for draft in self.drafts)
+        return sum(sequence is not None for sequence in self.sequences)
 
     def columns(self) -> list[npt.NDArray[np.generic]]:
         """Every column that is not derived from another, for moving rows."""
@@ -117,21 +117,24 @@ class Rows:
         B = len(self)
         return Rules(self.temperature[:B], self.top_k[:B], self.top_p[:B], self.min_p[:B])
 
-    def fill(self, row: int, draft: Draft, *, replay: bool = False) -> None:
+    def fill(self, row: int, sequence: LiveSequence, *, replay: bool = False) -> None:
         """Put a sequence into `row`: a hole, or the next one after the last.
 
         One that was preempted goes on where it stopped: what it had is prefilled, or with `replay` decoded again.
         """
-        if row == len(self.drafts):
-            self.drafts.append(draft)
+        if row == len(self.sequences):
+            self.sequences.append(sequence)
         else:
-            self.drafts[row] = draft
-        p, made = draft.params, 0 if replay else len(draft.made.ids)
-        self.key[row], self.count[row] = draft.key, made
-        self.tokens[row, :made], self.logprobs[row, :made] = draft.made.ids[:made], draft.made.logprobs[:made]
+            self.sequences[row] = sequence
+        p, made = sequence.params, 0 if replay else len(sequence.made.ids)
+        self.key[row], self.count[row] = sequence.key, made
+        self.tokens[row, :made], self.logprobs[row, :made] = (
+            sequence.made.ids[:made],
+            sequence.made.logprobs[:made],
+        )
         known = self.known(row)
         self.last[row], self.length[row], self.target[row] = known[-1], 0, len(known) - 1
-        self.max_tokens[row], self.min_tokens[row] = draft.max_tokens, p.min_tokens
+        self.max_tokens[row], self.min_tokens[row] = sequence.max_tokens, p.min_tokens
         self.temperature[row], self.top_k[row], self.top_p[row], self.min_p[row] = (
             p.temperature, p.top_k, p.top_p, p.min_p,
         )  # fmt: skip
@@ -151,33 +154,35 @@ class Rows:
 
     def known(self, row: int) -> list[int]:
         """Prompt and completion so far; `length` of them are in the cache."""
-        draft = self.drafts[row]
-        assert draft is not None
-        return [*draft.prompt, *self.tokens[row, : self.count[row]].tolist()]
+        sequence = self.sequences[row]
+        assert sequence is not None
+        return [*sequence.prompt, *self.tokens[row, : self.count[row]].tolist()]
 
-    def preempt(self, row: int) -> Draft:
+    def preempt(self, row: int) -> LiveSequence:
         """Take a sequence out of its row; it goes on where it stopped when it gets one again."""
-        draft, count = self.drafts[row], int(self.count[row])
-        assert draft is not None
-        if count > len(draft.made.ids):  # not in the midst of a replay
-            draft.made = Made(self.tokens[row, :count].tolist(), self.logprobs[row, :count].tolist())
-        if len(draft.prompt_scores) < len(draft.prompt) - 1:
-            draft.prompt_scores.clear()  # it will be read from its beginning
-        self.drafts[row] = None
-        return draft
+        sequence, count = self.sequences[row], int(self.count[row])
+        assert sequence is not None
+        if count > len(sequence.made.ids):  # not in the midst of a replay
+            sequence.made = Made(self.tokens[row, :count].tolist(), self.logprobs[row, :count].tolist())
+        if len(sequence.prompt_scores) < len(sequence.prompt) - 1:
+            sequence.prompt_scores.clear()  # it will be read from its beginning
+        self.sequences[row] = None
+        return sequence
 
     def holes(self) -> list[int]:
-        return [row for row, draft in enumerate(self.drafts) if draft is None]
+        return [row for row, sequence in enumerate(self.sequences) if sequence is None]
 
     def close_holes(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Move the last rows into the holes; returns (source, target) so that the arena can follow."""
         holes = self.holes()
         alive = len(self) - len(holes)
         target = np.array([row for row in holes if row < alive], dtype=np.int64)
-        source = np.array([r for r in range(alive, len(self)) if self.drafts[r] is not None], dtype=np.int64)
+        source = np.array(
+            [r for r in range(alive, len(self)) if self.sequences[r] is not None], dtype=np.int64
+        )
         for column in self.columns():
             column[target] = column[source]
         for old, new in zip(source, target, strict=True):
-            self.drafts[new] = self.drafts[old]
-        del self.drafts[alive:]
+            self.sequences[new] = self.sequences[old]
+        del self.sequences[alive:]
         return source, target

@@ -44,7 +44,7 @@ def _scramble(words: Uint64s) -> Uint64s:
 
 
 def derive_key(seed: int | None, *path: int) -> int:
-    """A 64-bit key for (seed, request, choice, ...); without a seed, one that nobody has seen before."""
+    """A 64-bit key for (seed, request, choice, ...); without a seed, a random one."""
     key = secrets.randbits(64) if seed is None else seed & _WORD
     for number in path:
         word = np.array([(key + (number + 1) * _GOLDEN) & _WORD], dtype=np.uint64)

@@ -1,4 +1,4 @@
-"""One engine for many threads, without a thread of its own: whoever waits for a token steps the engine for all.
+"""One engine for many threads, without a thread of its own: the thread that waits for a token steps the engine for all.
 
     thread 1   submit ── step ── step ── take ─────────────
     thread 2        submit ── (waits for the lock) ── take ── step ── ...
@@ -64,7 +64,7 @@ class SharedEngine:
                 return
             try:
                 events = self.engine.step()
-            except BaseException as error:  # the engine dropped every request: each must hear of it
+            except BaseException as error:  # the engine dropped every request: each stream raises it
                 self.engine.reset()
                 for each in self._boxes.values():
                     each.append(error)

@@ -9,7 +9,7 @@ a refused one is replaced by a draw from the positive part of p - q. What comes 
 own rules (temperature, min-p, top-k, top-p), and are one-hot where it is greedy.
 
 One thing differs from the papers: the token after the last guess is not drawn from p but made like all others, from one
-guess more. So a token hangs on (seed, position) and what stands before it, and neither on where a window began nor on
+guess more. So a token depends on (seed, position) and the tokens before it, and neither on where a window began nor on
 neighbours; a preempted sequence goes on with the same draws. It costs nothing, since the small model must read its last
 guess in any case.
 
@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from ziggurat.engine.cache import Arena
-from ziggurat.engine.rows import Draft, Rows
+from ziggurat.engine.rows import LiveSequence, Rows
 from ziggurat.engine.sampler import branch, pick, probabilities, tempered_logprobs, uniforms
 from ziggurat.engine.views import Decode, Extend, Several
 from ziggurat.errors import UsageError
@@ -50,7 +50,7 @@ Drawn = tuple[Tensor, Tensor, Mask]
 class Window:
     """What came of one pass: up to T tokens for each row, given out one a row at a time."""
 
-    drafts: list[Draft | None]  # whose rows they were
+    sequences: list[LiveSequence | None]  # whose rows they were
     ids: Tensor  # (B, T)
     distribution: Tensor  # (B, T, V)
     tokens: npt.NDArray[np.int64]  # (B,) how many of them each row gets
@@ -83,7 +83,7 @@ class Speculator:
         # what is read beyond the end of a row that runs no further ahead falls into the last places
         self.own = Arena(small.config, slots, context + guesses + 1, small.compute_dtype, arena.device)
         self.held = np.zeros(slots, dtype=np.int64)  # tokens in the small model's cache
-        self.owner: list[Draft | None] = [None] * slots
+        self.owner: list[LiveSequence | None] = [None] * slots
         self.window: Window | None = None
         self.guessed = self.taken = 0  # guesses read by the large model, and those of them that it took
 
@@ -104,14 +104,16 @@ class Speculator:
         return window.ids[:, window.given - 1], window.distribution[:, window.given - 1], gets
 
     def _gets(self, window: Window) -> Mask:
-        rows = zip(window.drafts, self.rows.drafts, window.tokens, strict=True)
+        rows = zip(window.sequences, self.rows.sequences, window.tokens, strict=True)
         return np.array(
             [now is not None and now is then and n > window.given for then, now, n in rows], dtype=np.bool_
         )
 
     def draw(self, ready: Mask, choose: Callable[[Tensor, Tensor, Mask], Tensor]) -> Drawn | None:
         """One pass for all rows; None where no row is to be guessed for. `choose`: the engine's way for the others."""
-        able = ready & np.array([draft is not None and guessable(draft) for draft in self.rows.drafts])
+        able = ready & np.array(
+            [sequence is not None and guessable(sequence) for sequence in self.rows.sequences]
+        )
         if not able.any():
             return None
         able, ready = self._fill(able, ready)
@@ -130,7 +132,7 @@ class Speculator:
         if (plain := ready & ~able).any():
             others = torch.from_numpy(np.flatnonzero(plain)).to(self.device)
             ids[others, 0] = choose(logits[:, 0], distribution[:, 0], plain)[others]
-        self.window = Window(list(self.rows.drafts), ids, distribution, np.where(ready, tokens, 0))
+        self.window = Window(list(self.rows.sequences), ids, distribution, np.where(ready, tokens, 0))
         return self.left()
 
     def forget(self) -> None:
@@ -162,15 +164,15 @@ class Speculator:
 
     def _follow(self) -> None:
         """Sequences that the engine moved to a lower row take their keys and values with them."""
-        for row, draft in enumerate(self.rows.drafts):
-            if draft is None or self.owner[row] is draft:
+        for row, sequence in enumerate(self.rows.sequences):
+            if sequence is None or self.owner[row] is sequence:
                 continue
-            source = next((slot for slot, owner in enumerate(self.owner) if owner is draft), None)
+            source = next((slot for slot, owner in enumerate(self.owner) if owner is sequence), None)
             self.held[row] = 0 if source is None else self.held[source]
             if source is not None:
                 self.own.share(source, row, 0, int(self.held[source]))
                 self.owner[source] = None
-            self.owner[row] = draft
+            self.owner[row] = sequence
 
     def _guess(self, T: int, able: Mask) -> tuple[Tensor, Tensor]:
         """Guesses (B, T), each from the one before it, and what they were drawn from (B, T, V)."""
@@ -224,10 +226,10 @@ class Speculator:
         return ids.view(B, T), logprobs.view(B, T, V), taken.view(B, T).cpu().numpy()
 
 
-def guessable(draft: Draft) -> bool:
+def guessable(sequence: LiveSequence) -> bool:
     """Whether a request is drawn from the model's distribution, cut by rules that do not follow the sequence."""
-    params = draft.params
-    return not (draft.logits_mask or params.adjusts_logits or params.min_tokens)
+    params = sequence.params
+    return not (sequence.logits_mask or params.adjusts_logits or params.min_tokens)
 
 
 def settle(p: Tensor, q: Tensor, guess: Tensor, accept: Tensor, again: Tensor) -> tuple[Tensor, Tensor]:

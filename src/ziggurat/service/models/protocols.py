@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from ziggurat.dialogue.forms import Form
+    from ziggurat.dialogue.forms import Form, Rendering
     from ziggurat.engine.params import SamplingParams
     from ziggurat.records import Message
 
@@ -28,6 +28,8 @@ class DeltaLike(Protocol):
     def tokens(self) -> Sequence[Any]: ...
     @property
     def prompt(self) -> Sequence[Any]: ...
+    @property
+    def at(self) -> int: ...
 
 
 class RequestLike(Protocol):
@@ -69,6 +71,7 @@ class ChatLike(Protocol):
         last: int | None = None,
         tools: Sequence[dict[str, Any]] | None = None,
         form: Form | None = None,
+        rendering: Rendering | None = None,
     ) -> RequestLike: ...
     def prepare_raw(
         self,
@@ -84,6 +87,7 @@ class ChatLike(Protocol):
 
     def text_ids(self, text: str) -> list[int]: ...
     def text_of(self, ids: Sequence[int]) -> str: ...
+    def spelled(self, ids: Sequence[int]) -> tuple[str, list[int]]: ...
     def token_name(self, id: int) -> str: ...
     def token_bytes(self, id: int) -> bytes | None: ...
     def tokenizer_info(self) -> dict[str, Any]: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -15,16 +16,18 @@ from pydantic import (
     model_validator,
 )
 
+from ziggurat.dialogue.calls import MAX_NESTING, nesting
 from ziggurat.engine.params import SamplingParams
 from ziggurat.records import Message
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.problems import ApiError
 
-MAX_SEED = 2**53 - 1  # the largest whole number that a browser holds exactly
+LEAST_SEED, MAX_SEED = -(2**63), 2**63 - 1
+"""OpenAI's: any whole number of 64 bits. The engine reads its bits, so each gives draws of its own."""
 
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 TopP = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Seed = Annotated[int, Field(ge=LEAST_SEED, le=MAX_SEED)]
 MaxTokens = Annotated[int, Field(ge=1)]
 ModelName = Annotated[str, StringConstraints(min_length=1)]
 
@@ -80,9 +83,29 @@ class OpenAITurn(BaseModel):
             function = call.get("function")
             if not isinstance(function, dict) or not isinstance(function.get("name"), str):
                 raise ValueError("each of tool_calls needs a function with a name")
-            if not isinstance(function.get("arguments", "{}"), str):
-                raise ValueError("the arguments of tool_calls are JSON in a string")
+            function["arguments"] = checked_arguments(function.get("arguments", ""))
         return self
+
+
+def checked_arguments(arguments: object) -> str:
+    """Arguments of a call in the history: a JSON object in a string, "" for none; ValueError for anything else."""
+    if not isinstance(arguments, str):
+        raise ValueError("arguments of a tool call must be a string that holds a JSON object")
+    if not arguments.strip():
+        return "{}"
+    if nesting(arguments) > MAX_NESTING:
+        raise ValueError(f"arguments of a tool call are nested more than {MAX_NESTING} levels deep")
+    try:
+        value = json.loads(arguments, parse_constant=_refuse, parse_int=str)
+    except ValueError as error:
+        raise ValueError(f"arguments of a tool call are not JSON ({error}); send what the call was") from None
+    if not isinstance(value, dict):
+        raise ValueError("arguments of a tool call must be a JSON object, such as {}")
+    return arguments
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON value")
 
 
 class ChatBody(BaseModel):
@@ -98,10 +121,15 @@ class ChatBody(BaseModel):
     seed: Seed | None = None
 
 
-def to_messages(turns: Sequence[Turn | OpenAITurn], limits: Limits) -> list[Message]:
-    """The conversation as records, within bounds, and ending where a model can answer."""
+def to_messages(
+    turns: Sequence[Turn | OpenAITurn], limits: Limits, *, continue_final: bool = False
+) -> list[Message]:
+    """The conversation as records, within bounds, and ending where a model can answer.
+
+    `continue_final`: the answer continues the last message, which is the assistant's; otherwise it may not be.
+    """
     if not turns:
-        raise ApiError(400, "messages is empty; send at least one message of role user.", param="messages")
+        raise ApiError(400, "messages is empty; send at least one message.", param="messages")
     if len(turns) > limits.max_messages:
         message = (
             f"messages has {len(turns)} messages; at most {limits.max_messages} are read. Start a new chat."
@@ -115,9 +143,16 @@ def to_messages(turns: Sequence[Turn | OpenAITurn], limits: Limits) -> list[Mess
                 f"at most {limits.max_message_chars} are read.",
                 param=f"messages.{number}.content",
             )
-    if turns[-1].role not in ("user", "tool"):
-        message = f"messages ends on {turns[-1].role}; the last message must be the user's."
-        raise ApiError(400, message, param=f"messages.{len(turns) - 1}.role")
+    last = len(turns) - 1
+    if turns[-1].role == "assistant" and not continue_final:
+        message = (
+            "messages ends on assistant; end with a message that awaits an answer, "
+            "or set continue_final_message to have this one continued."
+        )
+        raise ApiError(400, message, param=f"messages.{last}.role")
+    if turns[-1].role != "assistant" and continue_final:
+        message = f"continue_final_message is set and messages ends on {turns[-1].role}; end with the assistant's text."
+        raise ApiError(400, message, param="continue_final_message")
     return [Message.model_validate(turn.model_dump(exclude_none=True)) for turn in turns]
 
 
@@ -130,7 +165,7 @@ def to_params(
     limits: Limits,
     **more: Any,
 ) -> SamplingParams:
-    """Sampling settings. Without a seed one is drawn, and told with the answer, so that any answer can be repeated."""
+    """Sampling settings. Without a seed one is drawn and returned with the answer, which can then be repeated."""
     if max_tokens is not None and max_tokens > limits.max_tokens:
         message = f"max_tokens is {max_tokens}; this server writes at most {limits.max_tokens}."
         raise ApiError(400, message, param="max_tokens")

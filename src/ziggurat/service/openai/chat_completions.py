@@ -1,22 +1,23 @@
 """`POST /v1/chat/completions`, whole or streamed, any number of choices, with log-probabilities and tools.
 
 A stream: for each choice one chunk with its role, then its text, then one chunk with an empty delta and the reason it
-ended; then the usage, if requested; then [DONE]. A tool call is sent in one piece, when it is complete.
+ended; then the usage, if requested; then [DONE]. A tool call is sent in one piece, when it is complete. Text that was
+written as a call and cannot be read as one is content.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Tag, model_validator
 from starlette.responses import Response
 
-from ziggurat.dialogue.forms import Form
+from ziggurat.dialogue.forms import Form, Rendering
 from ziggurat.service.access.admission import admit
 from ziggurat.service.access.caller import caller
 from ziggurat.service.http.body import one_of
@@ -26,7 +27,7 @@ from ziggurat.service.models.protocols import DeltaLike
 from ziggurat.service.models.shelf import Served
 from ziggurat.service.openai.bodies import MaxTokens, OpenAITurn, to_messages
 from ziggurat.service.openai.logprobs import chat_logprobs, prompt_logprobs
-from ziggurat.service.openai.sampling import SamplingBody, as_schema
+from ziggurat.service.openai.sampling import SamplingBody, ToolName
 from ziggurat.service.openai.streams import Choice, Tally, gather, stream
 from ziggurat.service.openai.tools import Mode, ToolCall, ToolChoice, no_tools, read_calls
 from ziggurat.service.services import Services
@@ -34,14 +35,12 @@ from ziggurat.service.services import Services
 NOT_BUILT = (
     "functions",
     "function_call",
-    "response_format",
-    "structured_outputs",
     "audio",
     "web_search_options",
 )
 """Refused with 400 unless empty: an answer that ignores them would be wrong."""
 
-ToolName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+TEMPLATE_VARIABLES = frozenset(("messages", "tools", "add_generation_prompt"))
 
 
 class Function(BaseModel):
@@ -87,25 +86,6 @@ Choosing = Annotated[
 ]
 
 
-class JsonSchema(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-    name: ToolName
-    schema_: Annotated[dict[str, Any], Field(alias="schema", default_factory=dict)]
-    strict: bool | None = None
-
-
-class ResponseFormat(BaseModel):
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
-
-    @model_validator(mode="after")
-    def _schema_given(self) -> ResponseFormat:
-        if self.type == "json_schema" and self.json_schema is None:
-            raise ValueError("response_format of type json_schema needs json_schema")
-        return self
-
-
 class ChatCompletionBody(SamplingBody):
     messages: list[OpenAITurn]
     max_tokens: MaxTokens | None = None
@@ -114,7 +94,11 @@ class ChatCompletionBody(SamplingBody):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
     tool_choice: Choosing | None = None
-    response_format: ResponseFormat | None = None
+    parallel_tool_calls: bool | None = None
+    # vLLM's
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    chat_template_kwargs: Annotated[dict[str, Any], Field(max_length=32)] | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> ChatCompletionBody:
@@ -124,6 +108,12 @@ class ChatCompletionBody(SamplingBody):
                 raise ValueError(f"{name} is not supported by this server yet; leave it out")
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
+        if self.continue_final_message and self.add_generation_prompt:
+            raise ValueError(
+                "continue_final_message and add_generation_prompt exclude each other; set one to false"
+            )
+        if wrong := TEMPLATE_VARIABLES & set(self.chat_template_kwargs or ()):
+            raise ValueError(f"chat_template_kwargs may not set {min(wrong)}, which the request sets itself")
         self.choice.check(self.functions)
         return self
 
@@ -142,13 +132,15 @@ class ChatCompletionBody(SamplingBody):
         return ToolChoice(said or "auto")
 
     def form(self) -> Form | None:
-        return self.choice.form(self.functions, self._form_of_text())
+        parallel = self.parallel_tool_calls is not False
+        return self.choice.form(self.functions, super().form(), parallel=parallel)
 
-    def _form_of_text(self) -> Form | None:
-        wanted = self.response_format
-        if wanted is None or wanted.type == "text":
-            return super().form()
-        return as_schema({"type": "object"} if wanted.json_schema is None else wanted.json_schema.schema_)
+    def rendering(self) -> Rendering:
+        return Rendering(
+            kwargs=self.chat_template_kwargs or {},
+            continue_final=bool(self.continue_final_message),
+            add_generation_prompt=self.add_generation_prompt is not False,
+        )
 
 
 def chat_completion_routes(services: Services) -> APIRouter:
@@ -162,10 +154,11 @@ def chat_completion_routes(services: Services) -> APIRouter:
             return body
         served = services.shelf[body.model]
         served.worker.check_room()
-        tools = body.choice.told(body.functions)
-        if tools and not served.worker.chat.uses_tools:
+        tools = body.choice.shown(body.functions)
+        if tools and body.choice.mode != "required" and not served.worker.chat.uses_tools:
             raise no_tools(body.model)
-        messages = to_messages(body.messages, limits)
+        rendering = body.rendering()
+        messages = to_messages(body.messages, limits, continue_final=rendering.continue_final)
         params = body.params(
             limits,
             max_tokens=body.max_completion_tokens or body.max_tokens,
@@ -176,7 +169,13 @@ def chat_completion_routes(services: Services) -> APIRouter:
         form = body.form()
         prepared = await anyio.to_thread.run_sync(
             lambda: served.worker.chat.prepare(
-                messages, params, stop=body.stops, last=body.truncate_prompt_tokens, tools=tools, form=form
+                messages,
+                params,
+                stop=body.stops,
+                last=body.truncate_prompt_tokens,
+                tools=tools,
+                form=form,
+                rendering=rendering,
             )
         )
         (ticket,) = admit(request, served, [prepared])
@@ -214,25 +213,27 @@ class _Shape:
         return answer
 
     def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
-        calls = read_calls(choice.calls)
-        message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None}
-        if calls:
-            message["content"] = choice.text or None
-            message["tool_calls"] = [call.as_json() for call in calls]
+        read = read_calls(choice.calls, choice.finish)
+        text = choice.text + "".join(choice.calls[number] for number in read.unread)
+        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+        if read.calls:
+            message["content"] = text or None
+            message["tool_calls"] = [call.as_json() for call in read.calls]
         answer = {
             "index": index,
             "message": message,
-            "finish_reason": self._finish(choice, calls),
-            "logprobs": self._logprobs(choice.tokens),
+            "finish_reason": self._finish(choice, read.calls),
+            "logprobs": self._logprobs(choice, choice.tokens, None, *read.unread),
         }
         if self.body.return_token_ids:
             answer["token_ids"] = [token.id for token in choice.tokens]
         return answer
 
-    def _logprobs(self, tokens: Iterable[Any]) -> dict[str, Any] | None:
+    def _logprobs(self, choice: Choice, tokens: Sequence[Any], *calls: int | None) -> dict[str, Any] | None:
+        """Those of the tokens that begin in the content (None) or in one of these calls."""
         if not self.body.logprobs:
             return None
-        return chat_logprobs(list(tokens), self.chat.token_name, self.chat.token_bytes)
+        return chat_logprobs(choice.within(tokens, *calls), self.chat.token_name, self.chat.token_bytes)
 
     # --- streamed -----------------------------------------------------------------------------------------------
 
@@ -241,17 +242,20 @@ class _Shape:
         if delta.choice not in self.begun:
             self.begun.add(delta.choice)
             yield self._chunk(delta.choice, {"role": "assistant", "content": ""}, usage)
-        said = delta.text if delta.call is None else ""
-        if said or (self.body.logprobs and delta.tokens):
-            logprobs = self._logprobs(delta.tokens)
-            yield self._chunk(delta.choice, {"content": said}, usage, logprobs=logprobs)
+        choice = tally.choices[delta.choice]
+        logprobs = self._logprobs(choice, choice.take(), None)
+        text = delta.text if delta.call is None else ""
+        if text or (logprobs and logprobs["content"]):
+            yield self._chunk(delta.choice, {"content": text}, usage, logprobs=logprobs)
         if delta.finish is None:
             return
-        choice = tally.choices[delta.choice]
-        calls = read_calls(choice.calls)
-        for number, call in enumerate(calls):
+        read = read_calls(choice.calls, choice.finish)
+        if text := "".join(choice.calls[number] for number in read.unread):
+            logprobs = self._logprobs(choice, choice.tokens, *read.unread)
+            yield self._chunk(delta.choice, {"content": text}, usage, logprobs=logprobs)
+        for number, call in enumerate(read.calls):
             yield self._chunk(delta.choice, {"tool_calls": [{"index": number, **call.as_json()}]}, usage)
-        yield self._chunk(delta.choice, {}, usage, finish=self._finish(choice, calls))
+        yield self._chunk(delta.choice, {}, usage, finish=self._finish(choice, read.calls))
 
     def tail(self, tally: Tally) -> Iterator[bytes]:
         if self.body.wants_usage:

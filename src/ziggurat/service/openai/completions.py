@@ -144,7 +144,6 @@ class _Shape:
             "model": body.model,
             "system_fingerprint": served.fingerprint,
         }
-        self.offsets: dict[int, int] = {}
 
     def whole(self, tallies: list[Tally]) -> dict[str, Any]:
         """Choices of the first prompt, then of the second, ..."""
@@ -168,13 +167,15 @@ class _Shape:
         text, tokens = choice.text, choice.tokens
         if self.scores_only:
             text, tokens = "", []
+        before, starts = self.chat.spelled(prompt) if self.body.echo else ("", [])
         logprobs = None
         if self.body.logprobs is not None:
-            shown = [*choice.prompt, *tokens] if self.body.echo else tokens
-            logprobs = completion_logprobs(shown, self.chat.token_name, self.body.logprobs)
-        if self.body.echo:
-            text = self.chat.text_of(prompt) + text
-        answer = {"text": text, "index": index, "logprobs": logprobs, "finish_reason": choice.finish}
+            scored = choice.prompt if self.body.echo else []
+            offsets = [*starts, *(len(before) + min(token.start, len(text)) for token in tokens)]
+            logprobs = completion_logprobs(
+                [*scored, *tokens], offsets, self.chat.token_name, self.body.logprobs
+            )
+        answer = {"text": before + text, "index": index, "logprobs": logprobs, "finish_reason": choice.finish}
         if self.body.return_token_ids:
             answer["token_ids"] = [token.id for token in tokens]
         if self.body.prompt_logprobs is not None:
@@ -186,18 +187,19 @@ class _Shape:
     def pieces(self, delta: DeltaLike, tally: Tally) -> Iterator[bytes]:
         logprobs = None
         if self.body.logprobs is not None:
-            offset = self.offsets.get(delta.choice, 0)
-            logprobs = completion_logprobs(delta.tokens, self.chat.token_name, self.body.logprobs, offset)
-            self.offsets[delta.choice] = offset + sum(map(len, logprobs["tokens"]))
+            choice = tally.choices[delta.choice]
+            tokens = choice.take() if delta.finish is None else choice.rest()
+            offsets = [min(token.start, len(choice.text)) for token in tokens]
+            logprobs = completion_logprobs(tokens, offsets, self.chat.token_name, self.body.logprobs)
         if delta.text or (logprobs and logprobs["tokens"]) or delta.finish:
-            choice = {
+            piece = {
                 "text": delta.text,
                 "index": delta.choice,
                 "logprobs": logprobs,
                 "finish_reason": delta.finish,
             }
             usage = self.body.usage_of_piece(tally, len(self.prompts[0]))
-            yield event({**self.common, "choices": [choice], **usage})
+            yield event({**self.common, "choices": [piece], **usage})
 
     def tail(self, tally: Tally) -> Iterator[bytes]:
         if self.body.wants_usage:

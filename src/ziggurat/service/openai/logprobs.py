@@ -1,8 +1,12 @@
 """Log-probabilities on the wire, in the two shapes that OpenAI has for them and in vLLM's for prompts.
 
-They are those of the model at the asked temperature (0 counts as 1) over the whole vocabulary: before penalties, bias,
-masks, top-k and top-p. A chosen token that is among the alternatives has the very same number there. Those of a
-prompt's tokens are at temperature 1 whatever was asked.
+They are those of the model at the requested temperature (0 counts as 1) over the whole vocabulary: before penalties,
+bias, masks, top-k and top-p. A chosen token that is among the alternatives has the same number there. Those of a
+prompt's tokens are at temperature 1 whatever the request says.
+
+Chat and responses have one entry for each token of `content`: none for tokens of tool calls, of a stop string, of the
+end. Their `bytes`, joined, are the content; only where a stop string begins inside a token do they go on to the end of
+that token. Completions have one entry for each token that was written.
 """
 
 from __future__ import annotations
@@ -14,31 +18,31 @@ from typing import Any
 Name = Callable[[int], str]
 """A token's text."""
 Raw = Callable[[int], bytes | None]
-"""A token's bytes; None for one that is silent."""
+"""A token's bytes; None for a special token, which adds no text."""
 
 
 def chat_logprobs(tokens: Sequence[Any], name: Name, raw: Raw) -> dict[str, Any]:
-    """`choices[].logprobs` of a chat completion."""
+    """`choices[].logprobs` of a chat completion for the tokens of its content; special tokens are left out."""
 
     def entry(id: int, logprob: float) -> dict[str, Any]:
-        said = raw(id)
-        spelled = None if said is None else list(said)
-        return {"token": name(id), "logprob": finite(logprob), "bytes": spelled}
+        own = raw(id)
+        return {"token": name(id), "logprob": finite(logprob), "bytes": None if own is None else list(own)}
 
     content = [
         {**entry(token.id, token.logprob), "top_logprobs": [entry(id, value) for id, value in token.top]}
         for token in tokens
+        if raw(token.id) is not None
     ]
     return {"content": content, "refusal": None}
 
 
-def completion_logprobs(tokens: Sequence[Any], name: Name, top_n: int, offset: int = 0) -> dict[str, Any]:
-    """`choices[].logprobs` of a completion: four parallel lists; null where nothing comes before a token."""
-    names = [name(token.id) for token in tokens]
-    offsets = []
-    for text in names:
-        offsets.append(offset)
-        offset += len(text)
+def completion_logprobs(
+    tokens: Sequence[Any], offsets: Sequence[int], name: Name, top_n: int
+) -> dict[str, Any]:
+    """`choices[].logprobs` of a completion: four parallel lists; null where nothing comes before a token.
+
+    `offsets`: the character of the choice's text at which each token begins.
+    """
     top = [
         None
         if token.logprob is None
@@ -46,10 +50,10 @@ def completion_logprobs(tokens: Sequence[Any], name: Name, top_n: int, offset: i
         for token in tokens
     ]
     return {
-        "tokens": names,
+        "tokens": [name(token.id) for token in tokens],
         "token_logprobs": [None if token.logprob is None else finite(token.logprob) for token in tokens],
         "top_logprobs": top,
-        "text_offset": offsets,
+        "text_offset": list(offsets),
     }
 
 
@@ -68,5 +72,5 @@ def prompt_logprobs(tokens: Sequence[Any], name: Name, top_n: int) -> list[dict[
 
 
 def finite(logprob: float) -> float:
-    """JSON has no infinity: what cannot be is told as -9999, as others do."""
+    """JSON has no infinity: -9999 takes its place, as in other servers."""
     return logprob if math.isfinite(logprob) else -9999.0

@@ -1,14 +1,13 @@
-"""What both of OpenAI's generation endpoints ask of the sampler, with vLLM's extras, each within its bounds.
+"""What OpenAI's generation endpoints ask of the sampler and of the answer's form, with vLLM's extras, within bounds.
 
-Accepted and left unread, because they change nothing here: `user`, `safety_identifier`, `prompt_cache_key`, `store`,
-`metadata`, `service_tier`, `reasoning_effort`, `verbosity`, `parallel_tool_calls`, `modalities`, `prediction`, and
-every field that nobody knows.
+Accepted and not read, because they change nothing here: `user`, `safety_identifier`, `prompt_cache_key`, `store`,
+`metadata`, `service_tier`, `reasoning_effort`, `verbosity`, `modalities`, `prediction`, and unknown fields.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Tag, model_validator
 
@@ -24,6 +23,7 @@ MAX_STOPS = 32
 """OpenAI takes 4; evaluation harnesses send more."""
 MAX_N = 128
 
+ToolName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 StopString = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Stop = Annotated[
     Annotated[StopString, Tag("<text>")]
@@ -45,14 +45,14 @@ class StreamOptions(BaseModel):
     continuous_usage_stats: bool = False
 
     def usage(self, tally: Tally, prompt_tokens: int) -> dict[str, Any]:
-        """What a piece of the answer says of usage: nothing, null (it comes last), or how much there is so far."""
+        """The usage field of a piece of the answer: none, null (it comes last), or the counts so far."""
         if self.continuous_usage_stats:
             return {"usage": tally.so_far(prompt_tokens)}
         return {"usage": None} if self.include_usage else {}
 
 
 class StructuredOutputs(BaseModel):
-    """vLLM's: one of these says what the answer must look like."""
+    """vLLM's: one of these describes what the answer must look like."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -94,6 +94,53 @@ def as_schema(schema: dict[str, Any] | str) -> Form:
     return Form.schema(schema)
 
 
+class JsonSchema(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    name: ToolName
+    schema_: Annotated[dict[str, Any], Field(alias="schema", default_factory=dict)]
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    """OpenAI's; `schema` beside `json_object` as other servers have it."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+
+    @model_validator(mode="after")
+    def _schema_fits_type(self) -> ResponseFormat:
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError("response_format of type json_schema needs json_schema")
+        if self.json_schema is not None and self.type != "json_schema":
+            raise ValueError(
+                f"response_format of type {self.type} does not read json_schema; use type json_schema"
+            )
+        if self.schema_ is not None and self.type != "json_object":
+            raise ValueError(
+                f"response_format of type {self.type} does not read schema; use type json_object"
+            )
+        return self
+
+    def form(self) -> Form | None:
+        if self.type == "text":
+            return None
+        if self.json_schema is not None:
+            return as_schema(self.json_schema.schema_)
+        return as_schema({"type": "object"} if self.schema_ is None else self.schema_)
+
+
+GUIDED = {
+    "guided_json": "json",
+    "guided_regex": "regex",
+    "guided_choice": "choice",
+    "guided_grammar": "grammar",
+    "guided_json_object": "json_object",
+}
+"""vLLM's older names, and the fields of `structured_outputs` that they are now."""
+
+
 class SamplingBody(BaseModel):
     """The fields that `POST /v1/chat/completions` and `POST /v1/completions` share."""
 
@@ -120,6 +167,29 @@ class SamplingBody(BaseModel):
     prompt_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
     structured_outputs: StructuredOutputs | None = None
+    response_format: ResponseFormat | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_form(cls, body: object) -> object:
+        """What `guided_*` asks for as `structured_outputs`; ValueError if two fields ask for a form."""
+        if not isinstance(body, dict):
+            return body
+        asked = [name for name in ("structured_outputs", *GUIDED) if body.get(name) not in (None, False)]
+        wanted = body.get("response_format")
+        if wanted is not None and not (isinstance(wanted, dict) and wanted.get("type") == "text"):
+            asked.append("response_format")
+        if len(asked) > 1:
+            raise ValueError(
+                f"{asked[0]} and {asked[1]} both ask for a form of the answer; leave one of them out"
+            )
+        if body.get("guided_whitespace_pattern") is not None:
+            raise ValueError(
+                "guided_whitespace_pattern is not supported: JSON has one form here; leave it out"
+            )
+        if asked and asked[0] in GUIDED:
+            return {**body, "structured_outputs": {GUIDED[asked[0]]: body[asked[0]]}}
+        return body
 
     @model_validator(mode="after")
     def _options_of_a_stream(self) -> SamplingBody:
@@ -132,7 +202,9 @@ class SamplingBody(BaseModel):
         return self
 
     def form(self) -> Form | None:
-        """What the answer must look like, where that was asked for."""
+        """What the answer must look like; None: anything."""
+        if self.response_format is not None and (wanted := self.response_format.form()) is not None:
+            return wanted
         return self.structured_outputs.form() if self.structured_outputs else None
 
     def usage_of_piece(self, tally: Tally, prompt_tokens: int) -> dict[str, Any]:
@@ -157,7 +229,7 @@ class SamplingBody(BaseModel):
         prompts: int = 1,
         cache_salt: str = "",
     ) -> SamplingParams:
-        """As the engine wants them; 400 if so many prompts with so many answers each are too much for one request."""
+        """The engine's parameters; 400 if one request asks for more answers than `limits.max_sequences`."""
         each = n or self.n or 1
         if prompts * each > limits.max_sequences:
             message = (

@@ -34,7 +34,54 @@ class Choice:
     finish: str = "stop"
     tokens: list[Any] = field(default_factory=list)
     prompt: list[Any] = field(default_factory=list)
-    calls: list[str] = field(default_factory=list)  # the text of each tool call
+    calls: list[str] = field(default_factory=list)  # the text of its tool calls
+    spans: list[Span] = field(default_factory=list)  # where content and calls are in what the model wrote
+    _sent: int = 0  # tokens that `take` has passed
+
+    def add(self, delta: DeltaLike) -> None:
+        if delta.call is None:
+            self.text += delta.text
+        else:
+            self.calls += [""] * (delta.call + 1 - len(self.calls))
+            self.calls[delta.call] += delta.text
+        if delta.text:
+            self._cover(delta.at, delta.at + len(delta.text), delta.call)
+        self.tokens += delta.tokens
+        self.prompt += delta.prompt
+        if delta.finish is not None:
+            self.finish = delta.finish
+
+    def _cover(self, begin: int, end: int, call: int | None) -> None:
+        if self.spans and self.spans[-1].call == call and self.spans[-1].end == begin:
+            self.spans[-1].end = end
+        else:
+            self.spans.append(Span(begin, end, call))
+
+    def take(self) -> list[Any]:
+        """The tokens whose text has come since the last time, as content or in a call."""
+        front, begin = self.spans[-1].end if self.spans else 0, self._sent
+        while self._sent < len(self.tokens) and self.tokens[self._sent].start < front:
+            self._sent += 1
+        return self.tokens[begin : self._sent]
+
+    def rest(self) -> list[Any]:
+        """The tokens that `take` has not given; at the end of the answer."""
+        begin, self._sent = self._sent, len(self.tokens)
+        return self.tokens[begin:]
+
+    def within(self, tokens: Sequence[Any], *calls: int | None) -> list[Any]:
+        """Those of `tokens` whose text begins in the content (None) or in one of these calls."""
+        wanted = [span for span in self.spans if span.call in calls]
+        return [token for token in tokens if any(span.begin <= token.start < span.end for span in wanted)]
+
+
+@dataclass
+class Span:
+    """Characters of what the model wrote that are content (`call` is None) or belong to a call."""
+
+    begin: int
+    end: int
+    call: int | None
 
 
 @dataclass
@@ -46,16 +93,7 @@ class Tally:
     completion_tokens: int = 0
 
     def add(self, delta: DeltaLike) -> None:
-        choice = self.choices.setdefault(delta.choice, Choice())
-        if delta.call is None:
-            choice.text += delta.text
-        else:
-            choice.calls += [""] * (delta.call + 1 - len(choice.calls))
-            choice.calls[delta.call] += delta.text
-        choice.tokens += delta.tokens
-        choice.prompt += delta.prompt
-        if delta.finish is not None:
-            choice.finish = delta.finish
+        self.choices.setdefault(delta.choice, Choice()).add(delta)
         if delta.usage is not None:
             self.prompt_tokens = delta.usage.prompt_tokens
             self.completion_tokens += delta.usage.completion_tokens

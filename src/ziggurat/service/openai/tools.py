@@ -1,25 +1,18 @@
 """Tools: which may be called, and calls from what the model wrote to OpenAI's shape.
 
-A model that was taught tools writes a call as `{"name": ..., "arguments": {...}}` after its tool token. What it wrote
-may be cut off (the token limit) or not be JSON; then the arguments are handed on as they stand, as OpenAI does, and the
-client's own check finds them wanting.
+dialogue/calls.py reads a call. What the model wrote where a call should be and cannot be read as one becomes content.
 """
 
 from __future__ import annotations
 
-import json
-import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ziggurat.dialogue.calls import read_call
 from ziggurat.dialogue.forms import Form
 from ziggurat.service.http.problems import ApiError
-
-_NAME = re.compile(r'^\s*\{\s*"name"\s*:\s*"([^"]*)"')
-_ARGUMENTS = re.compile(r'"arguments"\s*:\s*')
-
 
 Mode = Literal["none", "auto", "required"]
 Functions = Sequence[dict[str, Any]]
@@ -32,40 +25,43 @@ class ToolChoice:
 
     mode: Mode = "auto"
     names: tuple[str, ...] = ()  # only these may be called; none named: all of them
-    hides: bool = False  # the model is not told of the others
+    hides: bool = False  # the others are not in the prompt
 
     def check(self, functions: Functions) -> None:
-        """ValueError if it asks for what is not there."""
+        """ValueError if it names a tool that is not among the functions."""
         known = [function["name"] for function in functions]
         if strange := [name for name in self.names if name not in known]:
             raise ValueError(f"tool_choice names {strange[0]}, which is not among tools")
         if self.mode == "required" and not known:
             raise ValueError("tool_choice is required and there are no tools")
 
-    def told(self, functions: Functions) -> list[dict[str, Any]] | None:
-        """The tools that the model is told of, as its template wants them."""
+    def shown(self, functions: Functions) -> list[dict[str, Any]] | None:
+        """The tools that go into the prompt, as templates expect them."""
         if self.mode == "none" or not functions:
             return None
         shown = self._allowed(functions) if self.hides else functions
         return [{"type": "function", "function": _for_model(function)} for function in shown]
 
-    def form(self, functions: Functions, text: Form | None) -> Form | None:
-        """What the answer must look like; `text` is what was asked for beside the tools.
+    def form(self, functions: Functions, text: Form | None, *, parallel: bool = True) -> Form | None:
+        """What the answer must look like; `text` is the form that was asked for beside the tools.
 
-        A call that is required goes before it, one that the model may choose to write does not: then there is none.
+        A required call takes precedence over that form, and that form over a call that the model may choose to write.
+        `parallel` false: at most one call.
         """
         allowed = self._allowed(functions)
         if allowed and self.mode == "required":
             return Form.call(allowed)
-        held = self.names or any(function.get("strict") for function in allowed)
-        return Form.calls(allowed) if text is None and held and self.mode == "auto" else text
+        held = self.names or not parallel or any(function.get("strict") for function in allowed)
+        if text is not None or self.mode != "auto" or not allowed or not held:
+            return text
+        return Form.calls(allowed, parallel=parallel)
 
     def _allowed(self, functions: Functions) -> Functions:
         return [function for function in functions if not self.names or function["name"] in self.names]
 
 
 def _for_model(function: dict[str, Any]) -> dict[str, Any]:
-    """Without what is none of the model's business."""
+    """Without the fields that only this server reads."""
     return {key: value for key, value in function.items() if value is not None and key != "strict"}
 
 
@@ -73,36 +69,36 @@ def _for_model(function: dict[str, Any]) -> dict[str, Any]:
 class ToolCall:
     id: str
     name: str
-    arguments: str  # JSON, if the model wrote JSON
+    arguments: str  # JSON text; of a call that a limit cut off, its beginning
 
     def as_json(self) -> dict[str, Any]:
         function = {"name": self.name, "arguments": self.arguments}
         return {"id": self.id, "type": "function", "function": function}
 
 
-def read_calls(texts: Sequence[str]) -> list[ToolCall]:
-    """The calls of one answer; text without a name is no call."""
-    read = [_read(text) for text in texts]
-    return [ToolCall(f"call_{secrets.token_hex(12)}", *found) for found in read if found is not None]
+@dataclass(frozen=True)
+class ReadCalls:
+    """The calls of one answer, and the numbers of those that could not be read: their text is content."""
+
+    calls: list[ToolCall]
+    unread: list[int]
 
 
-def _read(text: str) -> tuple[str, str] | None:
-    """(name, arguments)."""
-    try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError):
-        whole = None
-    if isinstance(whole, dict) and isinstance(whole.get("name"), str):
-        arguments = whole.get("arguments", {})
-        return whole["name"], arguments if isinstance(arguments, str) else _dump(arguments)
-    name, begun = _NAME.match(text), _ARGUMENTS.search(text)
-    return (name[1], text[begun.end() :] if begun else "") if name else None
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+def read_calls(texts: Sequence[str], finish: str) -> ReadCalls:
+    """`finish`: why the answer ended; a limit or a cancellation may have cut its last call off."""
+    calls, unread = [], []
+    for number, text in enumerate(texts):
+        cut = number == len(texts) - 1 and finish != "stop"
+        if found := read_call(text, cut=cut):
+            calls.append(ToolCall(f"call_{secrets.token_hex(12)}", *found))
+        else:
+            unread.append(number)
+    return ReadCalls(calls, unread)
 
 
 def no_tools(model: str) -> ApiError:
-    message = f"{model} was not taught to use tools; leave out tools, or ask a model that was."
+    message = (
+        f"The chat template of {model} does not show tools; leave out tools, force a call with tool_choice, "
+        "or ask a model whose template shows them."
+    )
     return ApiError(400, message, param="tools", code="unsupported_value")

@@ -1,8 +1,7 @@
 """The body of `POST /v1/responses`: what is read, within its bounds, and what is refused by name.
 
-Left unread, because it changes nothing here: `reasoning`, `max_tool_calls`, `parallel_tool_calls` (a model may always
-call several), `service_tier`, `user`, `safety_identifier`, `prompt_cache_key`, `text.verbosity`, values of `include`
-other than the log-probabilities, and every field that nobody knows.
+Not read, because it changes nothing here: `reasoning`, `max_tool_calls`, `service_tier`, `user`, `safety_identifier`,
+`prompt_cache_key`, `text.verbosity`, values of `include` other than the log-probabilities, and unknown fields.
 """
 
 from __future__ import annotations
@@ -14,16 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Tag, model
 from ziggurat.dialogue.forms import Form
 from ziggurat.service.http.body import one_of
 from ziggurat.service.openai.bodies import MaxTokens, ModelName
-from ziggurat.service.openai.chat_completions import ToolName
 from ziggurat.service.openai.responses.items import Input
-from ziggurat.service.openai.sampling import SamplingBody, as_schema
+from ziggurat.service.openai.sampling import SamplingBody, ToolName, as_schema
 from ziggurat.service.openai.tools import Mode, ToolChoice
 
 NOT_BUILT = ("conversation", "prompt", "moderation")
-"""Refused with 400 unless empty: silence would be a wrong answer."""
+"""Refused with 400 unless empty, because an answer without them would be wrong."""
 
 ELSEWHERE = ("prompt_logprobs", "truncate_prompt_tokens", "return_token_ids")
-"""Of vLLM's extras those that chat completions alone answer."""
+"""Those of vLLM's extras that only chat completions answer."""
 
 LOGPROBS = "message.output_text.logprobs"
 
@@ -75,6 +73,8 @@ class TextFormat(BaseModel):
     def _schema_given(self) -> TextFormat:
         if self.type == "json_schema" and (self.schema_ is None or self.name is None):
             raise ValueError("a format of type json_schema needs name and schema")
+        if self.type == "text" and self.schema_ is not None:
+            raise ValueError("a format of type text does not read schema; use type json_schema")
         return self
 
 
@@ -97,6 +97,7 @@ class InputBody(BaseModel):
     tool_choice: Choosing | None = None
     text: TextOptions | None = None
     truncation: Literal["auto", "disabled"] | None = None
+    parallel_tool_calls: bool | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> InputBody:
@@ -122,8 +123,9 @@ class InputBody(BaseModel):
         return ToolChoice(said or "auto")
 
     def form(self) -> Form | None:
-        """What the answer must look like, where that was asked for."""
-        return self.choice.form(self.functions, self._form_of_text())
+        """What the answer must look like; None: anything."""
+        parallel = self.parallel_tool_calls is not False
+        return self.choice.form(self.functions, self._form_of_text(), parallel=parallel)
 
     def _form_of_text(self) -> Form | None:
         wanted = self.text.format if self.text else None
@@ -133,7 +135,7 @@ class InputBody(BaseModel):
 
 
 class ResponseBody(InputBody, SamplingBody):
-    """The whole of it; what is sampled how is asked for as in chat completions, vLLM's extras included."""
+    """The whole body; the fields of sampling are those of chat completions, vLLM's extras included."""
 
     max_output_tokens: MaxTokens | None = None
     n: Literal[1] | None = None
@@ -146,11 +148,17 @@ class ResponseBody(InputBody, SamplingBody):
 
     @model_validator(mode="after")
     def _can_be_done(self) -> ResponseBody:
+        if self.response_format is not None:
+            raise ValueError("response_format is called text.format here; move it there")
+        if self.structured_outputs is not None and InputBody._form_of_text(self) is not None:
+            raise ValueError(
+                "text.format and structured_outputs both ask for a form of the answer; leave one of them out"
+            )
         for name in ELSEWHERE:
             if getattr(self, name):
                 raise ValueError(f"{name} is answered by /v1/chat/completions and not here; leave it out")
         if self.background and not self.store:
-            raise ValueError("background needs store: true, or nobody could ever read the answer")
+            raise ValueError("background needs store: true; without it the answer could not be read")
         if self.background and self.stream:
             raise ValueError(
                 "a background response cannot be streamed; ask for it with GET until it is completed"

@@ -90,8 +90,8 @@ def response_routes(services: Services) -> APIRouter:
 async def _prepare(
     body: InputBody, served: Served, items: list[dict[str, Any]], params: SamplingParams, limits: Limits
 ) -> RequestLike:
-    tools, form, chat = body.choice.told(body.functions), body.form(), served.worker.chat
-    if tools and not chat.uses_tools:
+    tools, form, chat = body.choice.shown(body.functions), body.form(), served.worker.chat
+    if tools and body.choice.mode != "required" and not chat.uses_tools:
         raise no_tools(body.model)
     messages = to_conversation(body.instructions, items, limits)
     stops = body.stops if isinstance(body, ResponseBody) else []

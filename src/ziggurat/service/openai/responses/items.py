@@ -1,9 +1,9 @@
-"""Items of `/v1/responses`: what a client sends as `input`, what a model is given for it, and how it is listed.
+"""Items of `/v1/responses`: what a client sends as `input`, the messages that they become, and how they are listed.
 
     message                 a turn of the user, the assistant, the system or the developer, as text or as text parts
     function_call           the assistant's, as it was answered before; joins the turn that it belongs to
     function_call_output    what the tool answered
-    reasoning               accepted and left unread: no model here writes it
+    reasoning               accepted and not read: no model here writes it
 
 Items of other kinds, images and files are refused.
 """
@@ -19,13 +19,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator, mo
 from ziggurat.records import Message
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.problems import ApiError
+from ziggurat.service.openai.bodies import checked_arguments
 
 TEXT_PARTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
 """The parts that hold text, and the field that holds it."""
 
 
 class InputItem(BaseModel):
-    """One item of `input`. Unknown fields are left unread: clients send back items with what they have added."""
+    """One item of `input`. Unknown fields are not read: clients send back items with what they have added."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -73,6 +74,8 @@ class InputItem(BaseModel):
         ]
         if missing:
             raise ValueError(f"an item of type {self.type} needs {' and '.join(missing)}")
+        if self.type == "function_call":
+            self.arguments = checked_arguments(self.arguments)
         return self
 
     def listed(self) -> dict[str, Any]:
@@ -105,14 +108,14 @@ def new_id(prefix: str) -> str:
 
 
 def listed(items: Sequence[InputItem]) -> list[dict[str, Any]]:
-    """Items as they are kept: each with an id of ours, so that no client can choose one twice."""
+    """Items as they are stored: each with an id of ours, so that no two have the same."""
     return [item.listed() for item in items if item.type != "reasoning"]
 
 
 def to_conversation(
     instructions: str | None, items: Sequence[dict[str, Any]], limits: Limits
 ) -> list[Message]:
-    """What a model is given for listed items, within bounds, and ending where it can answer."""
+    """The conversation of listed items, within bounds, and ending where a model can answer."""
     messages: list[dict[str, Any]] = []
     if instructions:
         messages.append({"role": "system", "content": instructions})
@@ -128,8 +131,8 @@ def to_conversation(
                 f"at most {limits.max_message_chars} are read."
             )
             raise ApiError(400, message, param="input")
-    if not items or messages[-1]["role"] not in ("user", "tool"):
-        message = "input must end with a message of the user or the output of a function call."
+    if not messages or messages[-1]["role"] == "assistant":
+        message = "input must end with a message that awaits an answer or with the output of a function call."
         raise ApiError(400, message, param="input")
     return [Message.model_validate(message) for message in messages]
 
@@ -143,6 +146,11 @@ def _add(messages: list[dict[str, Any]], item: dict[str, Any]) -> None:
     else:
         if not messages or messages[-1]["role"] != "assistant":
             messages.append({"role": "assistant", "content": ""})
-        function = {"name": item["name"], "arguments": item["arguments"]}
+        try:
+            arguments = checked_arguments(item["arguments"])
+        except ValueError as error:  # of a stored response that was cut off
+            message = f"the call {item['call_id']} before this input cannot be continued: {error}."
+            raise ApiError(400, message, param="previous_response_id") from None
+        function = {"name": item["name"], "arguments": arguments}
         call = {"id": item["call_id"], "type": "function", "function": function}
         messages[-1].setdefault("tool_calls", []).append(call)

@@ -1,14 +1,15 @@
-"""One response of `/v1/responses` from its beginning to its end: the object that is read, and the events of its stream.
+"""One response of `/v1/responses` from its beginning to its end: its object, and the events of its stream.
 
     response.created, response.in_progress
-    response.output_item.added, response.content_part.added          a message, once the first words are there
+    response.output_item.added, response.content_part.added          a message, with its first text
     response.output_text.delta ...
     response.output_text.done, response.content_part.done, response.output_item.done
     response.output_item.added, response.function_call_arguments.delta, ... .done, response.output_item.done
     response.completed | response.incomplete | response.failed       with the whole response; then [DONE]
 
-Every event has the next `sequence_number`. A function call is sent when it is whole, in one piece. A response that was
-cancelled ends its stream with `response.incomplete`, and its status says `cancelled`.
+Every event has the next `sequence_number`. A function call is sent when it is whole, in one piece. Text that was
+written as a call and cannot be read as one becomes part of the message. A response that was cancelled ends its stream
+with `response.incomplete`, and its status says `cancelled`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Ending = Literal["completed", "incomplete", "cancelled", "failed"]
 
 
 class Reply:
-    """The answer to one request. `end` fixes it, once; what arrives later changes nothing."""
+    """The answer to one request. `end` fixes it once; later deltas change nothing."""
 
     def __init__(self, body: ResponseBody, chat: ChatLike, ticket: Ticket) -> None:
         self.body, self.chat, self.ticket = body, chat, ticket
@@ -44,7 +45,6 @@ class Reply:
         self._created_at = int(time.time())
         self._sequence = 0
         self._message_open = False
-        self._held: list[Any] = []  # tokens whose text is not certain yet
 
     @property
     def previous(self) -> str | None:
@@ -101,13 +101,14 @@ class Reply:
 
     def _output(self, choice: Choice, status: Ending) -> list[dict[str, Any]]:
         whole = status == "completed"
-        calls = read_calls(choice.calls)
+        read = read_calls(choice.calls, choice.finish if whole else "length")
+        calls, text = read.calls, choice.text + self._unread(choice, read.unread)
         items: list[dict[str, Any]] = []
-        if choice.text or (whole and not calls):
-            tokens = choice.tokens if not calls else ()
+        if text or (whole and not calls):
+            tokens = choice.within(choice.tokens, None, *read.unread)
             part = {
                 "type": "output_text",
-                "text": choice.text,
+                "text": text,
                 "annotations": [],
                 "logprobs": self._logprobs(tokens),
             }
@@ -118,6 +119,10 @@ class Reply:
             state = "completed" if whole or number < len(calls) else "incomplete"
             items.append({"id": new_id("fc"), "type": "function_call", **said, "status": state})
         return items
+
+    @staticmethod
+    def _unread(choice: Choice, unread: Sequence[int]) -> str:
+        return "".join(choice.calls[number] for number in unread)
 
     def _object(
         self, status: str, output: list[dict[str, Any]], error: dict[str, Any] | None = None
@@ -141,7 +146,7 @@ class Reply:
             "previous_response_id": body.previous_response_id,
             "tools": [tool.model_dump() for tool in body.tools or ()],
             "tool_choice": shown or "auto",
-            "parallel_tool_calls": True,
+            "parallel_tool_calls": body.parallel_tool_calls is not False,
             "text": {
                 "format": form.model_dump(by_alias=True, exclude_none=True) if form else {"type": "text"}
             },
@@ -164,7 +169,7 @@ class Reply:
         }
 
     def _usage(self) -> dict[str, Any]:
-        """The model's own counts; of an answer that was cut off, those of the prompt and of what has come."""
+        """The model's counts; of an answer that was cut off, the prompt's and those of the tokens so far."""
         read = self.tally.prompt_tokens or len(self.ticket.request.ids)
         written = self.tally.completion_tokens or self.ticket.tokens
         return {
@@ -190,13 +195,14 @@ class Reply:
             return
         self.tally = tally
         yield from self._opening()
-        if delta.call is not None:
-            return
-        self._held += delta.tokens
-        if delta.text:
-            yield from self._open_message()
-            logprobs, self._held = self._logprobs(self._held), []
-            yield self._of_text("response.output_text.delta", delta=delta.text, logprobs=logprobs)
+        choice = tally.choices[delta.choice]
+        tokens = choice.take() if self.body.logprobs else []
+        if delta.text and delta.call is None:
+            yield from self._say(delta.text, choice.within(tokens, None))
+
+    def _say(self, text: str, tokens: Sequence[Any]) -> Iterator[bytes]:
+        yield from self._open_message()
+        yield self._of_text("response.output_text.delta", delta=text, logprobs=self._logprobs(tokens))
 
     def tail(self, tally: Tally) -> Iterator[bytes]:
         yield from self._opening()
@@ -204,11 +210,20 @@ class Reply:
             self.tally = tally
             self.end()
         assert self.final is not None
+        yield from self._say_unread(tally.choices.get(0, Choice()))
         for number, item in enumerate(self.final["output"]):
             yield from self._close_message(item) if item["type"] == "message" else self._call(number, item)
         last = self.final["status"] if self.final["status"] in ("completed", "failed") else "incomplete"
         yield self._event(f"response.{last}", response=self.final)
         yield DONE
+
+    def _say_unread(self, choice: Choice) -> Iterator[bytes]:
+        """The end of the message that was written as calls."""
+        assert self.final is not None
+        shown = [item["content"][0]["text"] for item in self.final["output"] if item["type"] == "message"]
+        if shown and (text := shown[0][len(choice.text) :]):
+            unread = read_calls(choice.calls, choice.finish).unread
+            yield from self._say(text, choice.within(choice.tokens, *unread))
 
     def failed(self, error: dict[str, Any]) -> Iterator[bytes]:
         yield from self._opening()
@@ -223,7 +238,7 @@ class Reply:
             yield self._event("response.in_progress", response=begun)
 
     def _open_message(self) -> Iterator[bytes]:
-        """A message is always the first item: a model says what it says before it calls."""
+        """A message is always the first item: its text comes before the calls."""
         if self._message_open:
             return
         self._message_open = True
