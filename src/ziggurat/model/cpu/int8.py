@@ -123,7 +123,7 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(x.numel() // self.in_features, self.in_features)
-        if len(rows) <= COMPILED_ROWS and kernels.compiled(x) and (loops := _loops()):
+        if len(rows) <= COMPILED_ROWS and kernels.decoding_loops(x) and (loops := _loops()):
             y: Tensor = loops.linear_rows(rows, self.codes, self.scales)
         else:
             y = self._widened(rows) if self.packed is None else packed_linear(rows, self.packed)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ziggurat.errors import ModelFolderError, did_you_mean
 from ziggurat.model.config import ModelConfig
+from ziggurat.model.cpu import accelerate
 from ziggurat.model.doubt import HEARD
 from ziggurat.model.heads import RewardModel, ScalarModel
 from ziggurat.model.hub.family import Family, Unreadable, rows_of
