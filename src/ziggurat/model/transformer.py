@@ -14,7 +14,9 @@ Sources: GPT-2 (Radford et al., 2019), LLaMA (arXiv:2302.13971), Qwen3 (arXiv:25
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -114,6 +116,8 @@ WRITERS = ("attention.out.weight", "mlp.down.weight")
 
 class Transformer(nn.Module):
     compute_dtype: torch.dtype = torch.float32
+    token_ids: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    """Special token ids of the folder that the model was loaded from, for `hub.save_model`."""
     table: Tensor  # of positions: rotary_table or sinusoid_table; not a weight, not saved
 
     def __init__(self, config: ModelConfig, *, seed: int | None = 0) -> None:

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from ziggurat.errors import UsageError
 from ziggurat.model.cpu import kernels
-from ziggurat.model.hub.load import load_model
+from ziggurat.model.hub.load import load_model, stored_dtype
 from ziggurat.model.layers import Linear
 from ziggurat.model.transformer import Transformer
 
@@ -58,7 +58,7 @@ def load_to_serve(folder: Path, dtype: torch.dtype, weights: str = "auto") -> Tr
         raise UsageError(f"--weights is {weights!r}; it must be auto (the dtype computed in) or int8.")
     if weights == "auto":
         return load_model(folder, dtype=dtype)
-    model = load_model(folder)
+    model = load_model(folder, dtype=stored_dtype(folder))
     quantize(model, dtype)
     return model
 
@@ -66,7 +66,7 @@ def load_to_serve(folder: Path, dtype: torch.dtype, weights: str = "auto") -> Tr
 def quantize(model: Transformer, dtype: torch.dtype | None = None) -> None:
     """Make every matrix of `model` int8, in place, and compute in `dtype`.
 
-    Best given fp32 masters: from bf16 ones the weights are rounded twice. `model` must lie on the device it serves on.
+    Best given the weights as they are stored: those that were rounded to bf16 first are rounded twice. `model` must lie on the device it serves on.
     """
     dtype = dtype or model.compute_dtype
     for parent in list(model.modules()):
