@@ -18,6 +18,7 @@ from ziggurat.model.cpu import accelerate
 from ziggurat.model.presets import preset
 from ziggurat.model.transformer import Transformer, set_compute_dtype
 
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

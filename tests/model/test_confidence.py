@@ -150,7 +150,9 @@ def test_a_reward_model_saved_in_november_2026_scores_as_it_did():
 
 
 def test_optimizer_states_of_old_checkpoints_are_found_under_the_present_names():
-    assert current_name("model.adam.exp_avg.doubt.look.weight") == "model.adam.exp_avg.confidence.query.weight"
+    assert (
+        current_name("model.adam.exp_avg.doubt.look.weight") == "model.adam.exp_avg.confidence.query.weight"
+    )
     assert current_name("model.adam.step.doubt.weigh") == "model.adam.step.confidence.weights"
     names = {name for name, _ in confident().named_parameters()}
     assert {"confidence.query.weight", "confidence.weights"} <= names

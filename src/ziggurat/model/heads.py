@@ -48,7 +48,9 @@ class Reading:
     """What a reward model's body makes of B answers: everything that their scores are computed from."""
 
     ends: Tensor  # (B, C) states at the end-of-turn tokens
-    states: Tensor  # (N, C) states that the answers' N words were predicted from; N = 0 without a confidence head
+    states: (
+        Tensor  # (N, C) states that the answers' N words were predicted from; N = 0 without a confidence head
+    )
     features: Tensor  # (N, 3) of each word (`confidence.word_features`)
     rows: Tensor  # (N,) the answer of each word, 0 ... B - 1, in order
 

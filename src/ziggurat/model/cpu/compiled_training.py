@@ -21,7 +21,15 @@ from numba import njit, prange
 from numba.core.errors import NumbaError
 from torch import Tensor
 
-from ziggurat.model.cpu.compiled_numbers import bits, exp, inverse_rms, narrow_for, rounded, share_threads, widen
+from ziggurat.model.cpu.compiled_numbers import (
+    bits,
+    exp,
+    inverse_rms,
+    narrow_for,
+    rounded,
+    share_threads,
+    widen,
+)
 
 PARTS = 16
 """In how many parts the rows are summed up."""

@@ -50,12 +50,7 @@ def check_model(folder: Path, tokenizer_ids: int | None = None) -> ModelConfig:
     Raises ModelFolderError with one sentence: missing, misshapen, unreadable or leftover tensors, dtypes that are not
     read, numbers that are not finite, a tokenizer that is too large.
     """
-    it = _read_folder(folder)
-    if tokenizer_ids is not None and tokenizer_ids > it.config.vocab_size:
-        raise ModelFolderError(
-            f"{folder}: its tokenizer has {tokenizer_ids:,} ids, but its model embeds {it.config.vocab_size:,}; "
-            "give a folder whose tokenizer and model belong together."
-        )
+    it = _read_folder(folder, tokenizer_ids)
     with torch.device("meta"):
         body = Transformer(it.config, seed=None)
     stored = StoredTensors(folder, it.family)
@@ -66,12 +61,15 @@ def check_model(folder: Path, tokenizer_ids: int | None = None) -> ModelConfig:
     return it.config
 
 
-def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> Transformer:
+def load_model(
+    folder: Path, *, dtype: torch.dtype = torch.float32, tokenizer_ids: int | None = None
+) -> Transformer:
     """The Transformer of `folder`, accelerated; `dtype` is that of its parameters and of its computation.
 
-    To train, load fp32 masters and `set_compute_dtype` to bf16; to serve, load bf16 and no cast is ever paid.
+    To train, load fp32 masters and `set_compute_dtype` to bf16; to serve, load bf16 and no cast is ever paid. Raises
+    ModelFolderError as `check_model` does.
     """
-    it = _read_folder(folder)
+    it = _read_folder(folder, tokenizer_ids)
     stored = StoredTensors(folder, it.family)
     if "score.weight" in stored:
         raise ModelFolderError(
@@ -80,12 +78,14 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> Transform
     return accelerate(_load_body(it, stored, dtype, scalar=False))
 
 
-def load_scalar(folder: Path, *, dtype: torch.dtype = torch.float32) -> ScalarModel:
+def load_scalar(
+    folder: Path, *, dtype: torch.dtype = torch.float32, tokenizer_ids: int | None = None
+) -> ScalarModel:
     """The RewardModel or critic of `folder`; a foreign one-label classifier is a RewardModel with shift 0, scale 1.
 
-    `dtype` is that of the body; heads are fp32.
+    `dtype` is that of the body; heads are fp32. Raises ModelFolderError as `check_model` does.
     """
-    it = _read_folder(folder)
+    it = _read_folder(folder, tokenizer_ids)
     stored = StoredTensors(folder, it.family)
     if "score.weight" not in stored:
         raise ModelFolderError(
@@ -132,7 +132,7 @@ class _Folder:
         return int(self.head.get("confidence_heads", self.head.get("doubt_heads", 4)))
 
 
-def _read_folder(folder: Path) -> _Folder:
+def _read_folder(folder: Path, tokenizer_ids: int | None = None) -> _Folder:
     path = folder / "config.json"
     if not path.is_file():
         what = "has no config.json" if folder.is_dir() else "does not exist"
@@ -162,7 +162,7 @@ def _read_folder(folder: Path) -> _Folder:
         )
     family = next(family for family in FAMILIES if kind in family.model_types)
     try:
-        return _Folder(folder, raw, head, family.reads(raw), family)
+        it = _Folder(folder, raw, head, family.reads(raw), family)
     except Unreadable as error:
         raise ModelFolderError(f"{path}: {error}; use a model without it.") from error
     except ValidationError as error:
@@ -170,6 +170,12 @@ def _read_folder(folder: Path) -> _Folder:
         where = ".".join(map(str, first["loc"]))
         said = f"{where}: {first['msg']}" if where else first["msg"]
         raise ModelFolderError(f"{path}: {said}; correct the file or fetch it again.") from error
+    if tokenizer_ids is not None and tokenizer_ids > it.config.vocab_size:
+        raise ModelFolderError(
+            f"{folder}: its tokenizer has {tokenizer_ids:,} ids, but its model embeds {it.config.vocab_size:,}; "
+            "give a folder whose tokenizer and model belong together."
+        )
+    return it
 
 
 def _read_json(path: Path) -> dict[str, Any]:
