@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from ziggurat.console import out
 from ziggurat.model.cpu.compiled_decoding import attend_new, linear_row
-from ziggurat.model.layers import PACKS, pack, packed_linear
+from ziggurat.model.cpu.packing import PACKS, pack, packed_linear
 
 HEADS, WIDTH = 12, 64
 MATRICES = {

@@ -1,6 +1,6 @@
 """Tokens per second of the model alone: python benchmarks/model_speed.py [--threads N] [--preset town]
 
-Compares the compiled passes with plain torch in one process, turn by turn, so that a busy machine slows both alike;
+Compares an accelerated model with a plain one in one process, turn by turn, so that a busy machine slows both alike;
 each figure is the best of its turns. A training step here is forward and backward, without optimizer.
 """
 
@@ -12,26 +12,11 @@ from collections.abc import Callable
 
 import torch
 
-import ziggurat.model.layers as layers
-import ziggurat.model.transformer as transformer
 from ziggurat.memory import keep_freed_memory
 from ziggurat.model.accounting import flops_per_token
-from ziggurat.model.cpu import kernels
+from ziggurat.model.cpu import accelerate
 from ziggurat.model.presets import preset
 from ziggurat.model.transformer import Transformer, set_compute_dtype
-
-HOMES = {
-    "rms_norm": layers,
-    "normed_heads": transformer,
-    "causal_attention": transformer,
-    "token_nll": transformer,
-}
-
-
-def choose(prefix: str) -> None:
-    for name, home in HOMES.items():
-        setattr(home, name, getattr(kernels, prefix + name))
-    layers.ACTIVATIONS["swiglu"] = getattr(kernels, prefix + "swiglu")
 
 
 def main() -> None:
@@ -44,14 +29,15 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     keep_freed_memory()
     config = preset(args.preset)
-    model = Transformer(config)
-    set_compute_dtype(model, getattr(torch, args.dtype))
+    plain, fast = Transformer(config), accelerate(Transformer(config))
+    for model in (plain, fast):
+        set_compute_dtype(model, getattr(torch, args.dtype))
 
-    def forward(ids: torch.Tensor) -> None:
+    def forward(model: Transformer, ids: torch.Tensor) -> None:
         with torch.no_grad():
             model(ids[:, :-1])
 
-    def step(ids: torch.Tensor) -> None:
+    def step(model: Transformer, ids: torch.Tensor) -> None:
         model.nll(model.hidden(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()).mean().backward()
         model.zero_grad()
 
@@ -59,17 +45,16 @@ def main() -> None:
     print("B x T        forward tok/s   fwd+bwd tok/s   GFLOP/s   plain torch fwd+bwd   ratio")
     for B, T in ((4, 256), (16, 256), (64, 64)):
         ids = torch.randint(0, config.vocab_size, (B, T + 1))
-        jobs: dict[str, tuple[str, Callable[[torch.Tensor], None]]] = {
-            "forward": ("", forward),
-            "fast": ("", step),
-            "slow": ("slow_", step),
+        jobs: dict[str, tuple[Transformer, Callable[[Transformer, torch.Tensor], None]]] = {
+            "forward": (fast, forward),
+            "fast": (fast, step),
+            "slow": (plain, step),
         }
         best = dict.fromkeys(jobs, float("inf"))
         for turn in range(args.turns + 1):
-            for name, (prefix, job) in jobs.items():
-                choose(prefix)
+            for name, (model, job) in jobs.items():
                 t0 = time.perf_counter()
-                job(ids)
+                job(model, ids)
                 if turn:
                     best[name] = min(best[name], time.perf_counter() - t0)
         speed = {name: B * T / seconds for name, seconds in best.items()}

@@ -1,7 +1,7 @@
 """One stage of the poet's ladder (or some in a row) tried again with other settings, from the runs of a kept climb.
 
     ziggurat poet --data poems_zh.jsonl.gz --no-serve
-    python benchmarks/verse_stage.py reward ppo --data poems_zh.jsonl.gz --set reward.hears_doubt=true
+    python benchmarks/verse_stage.py reward ppo --data poems_zh.jsonl.gz --set reward.score_head=confidence
 
 Judged on development titles, never on those of the exam: the reward model on held-out comparisons by kind of pair,
 the policies by the gold check (well-formed, rhyming, not copied, not worn out). The trial's runs are kept in the runs

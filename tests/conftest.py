@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from tests.needs import IN_CI
 
+import ziggurat  # noqa: F401 - before torch: it sets how idle threads wait
+
 MAX_THREADS = 2
 for _name in (
     "OMP_NUM_THREADS",

@@ -35,6 +35,11 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
 
+    @classmethod
+    def current(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`values` of a file written before, under the present names; override it where a setting was renamed."""
+        return values
+
 
 C = TypeVar("C", bound=Config)
 
@@ -197,7 +202,7 @@ def _overlay(
     sources: dict[str, str],
     problems: list[str],
 ) -> None:
-    for name, value in layer.items():
+    for name, value in cls.current(layer).items():
         key = f"{prefix}{name}"
         if name not in cls.model_fields:
             hint = did_you_mean(str(name), cls.model_fields)

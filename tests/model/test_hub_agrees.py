@@ -16,10 +16,15 @@ from torch import Tensor
 import ziggurat.model.layers as layers
 import ziggurat.model.transformer as transformer
 from ziggurat.model.config import ModelConfig
+from ziggurat.model.confidence import ConfidenceHead
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_config, load_model, load_scalar, save_model, save_scalar
 from ziggurat.model.transformer import Transformer
+from ziggurat.tokenizer.bpe import Tokenizer
 
+TINY: dict[str, Any] = {
+    "layers": 1, "d_model": 16, "heads": 2, "kv_heads": 1, "d_head": 8, "d_ff": 8, "vocab_size": 280, "context": 16
+}  # fmt: skip
 CLOSE, NOTICED = 1e-4, 1e-3
 
 
@@ -146,7 +151,6 @@ def test_interleaved_rotary_halves_are_noticed(
         return x * cos + partner * sin
 
     monkeypatch.setattr(transformer, "rotate", interleaved)
-    monkeypatch.setattr("ziggurat.model.cpu.kernels.rotate", interleaved)
     assert difference(logits(load_model(tmp_path), ids), expected) > NOTICED
 
 
@@ -156,7 +160,7 @@ def test_the_other_norm_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def centred(x: Tensor, gain: Tensor, eps: float) -> Tensor:
         return torch.nn.functional.layer_norm(x, (x.shape[-1],), gain, None, eps)
 
-    monkeypatch.setattr(layers, "rms_norm", centred)
+    monkeypatch.setattr(layers, "rms_norm", centred)  # without gradients in fp32 no loop stands in for it
     assert difference(logits(load_model(tmp_path), ids), expected) > NOTICED
 
 
@@ -210,3 +214,53 @@ def test_reward_model_round_trip_and_theirs_reads_the_same_scores(name: str, tmp
         other: Any = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "reward")
         other.config.pad_token_id = 0
         assert difference(other(ids).logits[:, 0], raw) <= CLOSE
+
+
+def test_transformers_refuses_a_reward_model_with_a_confidence_head(tmp_path: Path) -> None:
+    """It would leave the head out and compute another score."""
+    body = Transformer(ModelConfig(**TINY))
+    save_scalar(RewardModel(body, confidence=ConfidenceHead(body.config.d_model, 5)), tmp_path)
+    raw = json.loads((tmp_path / "config.json").read_text())
+    assert raw["architectures"] == ["ZigguratRewardModel"]
+    for automatic in (transformers.AutoModelForSequenceClassification, transformers.AutoModelForCausalLM):
+        with pytest.raises(ValueError, match="ziggurat_reward"):
+            automatic.from_pretrained(tmp_path)
+
+
+OURS_IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3}
+
+
+@pytest.mark.parametrize("trained", ["saved again", "reward model", "with confidence"])
+def test_special_token_ids_stay_as_the_source_has_them(trained: str, tmp_path: Path) -> None:
+    """A tokenizer whose <|endoftext|> is 0 while the model was made with bos 1 and eos 2, as SmolLM2's."""
+    theirs("llama", tmp_path / "theirs")
+    for name, ids in (
+        ("config.json", OURS_IDS | {"pad_token_id": None}),
+        ("generation_config.json", {"bos_token_id": 1, "eos_token_id": [2, 7]}),
+    ):
+        path = tmp_path / "theirs" / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | ids))
+    model, tokenizer = load_model(tmp_path / "theirs"), Tokenizer.train(["a b"], 280)
+    assert tokenizer.endoftext_id == 0
+    if trained == "saved again":
+        save_model(model, tmp_path / "ours", tokenizer)
+        save_model(load_model(tmp_path / "ours"), tmp_path / "ours", tokenizer)
+    else:
+        head = ConfidenceHead(model.config.d_model, 5) if trained == "with confidence" else None
+        save_scalar(RewardModel(model, confidence=head), tmp_path / "ours", tokenizer)
+    config, generation = (
+        json.loads((tmp_path / "ours" / name).read_text())
+        for name in ("config.json", "generation_config.json")
+    )
+    assert {key: config[key] for key in OURS_IDS} == OURS_IDS | {"pad_token_id": tokenizer.pad_id}
+    assert generation["bos_token_id"] == 1
+    assert generation["eos_token_id"] == [tokenizer.end_id, 2, 7]  # and what ends a turn of our template
+
+
+def test_a_model_of_our_own_has_the_tokenizers_ids(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.train(["a b"], 280)
+    save_model(Transformer(ModelConfig(**TINY)), tmp_path, tokenizer)
+    config = json.loads((tmp_path / "config.json").read_text())
+    generation = json.loads((tmp_path / "generation_config.json").read_text())
+    assert (config["bos_token_id"], config["eos_token_id"], config["pad_token_id"]) == (None, 0, 1)
+    assert generation == {"eos_token_id": [tokenizer.end_id, 0], "pad_token_id": 1}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ziggurat.cli.main import run
 from ziggurat.errors import ModelFolderError
 from ziggurat.model.heads import RewardModel, ScalarModel
-from ziggurat.model.hub import load_model, load_scalar, save_model, save_scalar
+from ziggurat.model.hub import check_model, load_model, load_scalar, save_model, save_scalar
 from ziggurat.model.presets import OURS
 from ziggurat.model.transformer import Transformer
+from ziggurat.tokenizer.bpe import Tokenizer
 
 
 @pytest.fixture
@@ -41,6 +45,10 @@ def edit_weights(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Pat
         save_file(tensors, folder / "model.safetensors")
 
     return edit
+
+
+def only_pickled(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
 def cut_in_half(folder: Path) -> None:
@@ -72,16 +80,26 @@ BAD: list[tuple[Callable[[Path], Any], str]] = [
     ),
     (edit_weights(lambda t: t.update({"score.weight": torch.ones(1, 64)})), "holds a reward model or critic"),
     (cut_in_half, "cannot be read"),
+    (only_pickled, "no model.safetensors, only pytorch_model.bin; only safetensors are read"),
+    (edit_weights(lambda t: t.update({Q: t[Q].to(torch.float8_e4m3fn)})), "stored as F8_E4M3"),
+    (edit_weights(lambda t: t.update({Q: t[Q].to(torch.int8)})), "stored as I8; only F64, F32, F16, BF16"),
+    (edit_weights(lambda t: t[Q].view(-1)[7:8].fill_(math.nan)), f"{Q} holds numbers that are not finite"),
+    (edit_weights(lambda t: t[Q].view(-1)[7:8].fill_(-math.inf)), f"{Q} holds numbers that are not finite"),
+    (edit_config(quantization_config={"quant_method": "gptq"}), "quantised by gptq"),
+    (edit_config(ziggurat={"format_version": 99}), "format_version 99, and this Ziggurat reads up to 2"),
 ]
 
 
+@pytest.mark.parametrize("reads", [load_model, check_model])
 @pytest.mark.parametrize(("spoil", "said"), BAD)
 def test_bad_folders_are_refused_in_one_sentence(
-    spoil: Callable[[Path], Any], said: str, folder: Path
+    spoil: Callable[[Path], Any], said: str, reads: Callable[[Path], Any], folder: Path
 ) -> None:
     spoil(folder)
+    if reads is check_model and said.startswith("holds a reward model"):
+        pytest.skip("a folder may be one: its reader says which it needs")
     with pytest.raises(ModelFolderError, match=said) as caught:
-        load_model(folder)
+        reads(folder)
     message = str(caught.value)
     assert str(folder) in message
     assert "\n" not in message
@@ -173,3 +191,54 @@ def test_bf16_folders_for_serving(folder: Path) -> None:
     assert model.compute_dtype == torch.bfloat16
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     assert model(torch.zeros(1, 3, dtype=torch.long)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("scalar", [False, True])
+def test_a_good_folder_passes_the_check(folder: Path, tmp_path: Path, scalar: bool) -> None:
+    if scalar:
+        folder = tmp_path / "reward"
+        save_scalar(RewardModel(Transformer(OURS["tiny"])), folder)
+    assert check_model(folder, OURS["tiny"].vocab_size) == OURS["tiny"]
+
+
+def test_a_tokenizer_larger_than_the_embedding_is_refused_before_step_1(folder: Path) -> None:
+    with pytest.raises(ModelFolderError, match="its tokenizer has 513 ids, but its model embeds 512"):
+        check_model(folder, 513)
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward", "pretrain"])
+@pytest.mark.parametrize("fault", ["larger tokenizer", "pickled", "fp8", "not finite"])
+def test_dry_run_checks_the_weights(
+    stage: str, fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the command: exit code 2, one sentence, nothing written."""
+    tokenizer = Tokenizer.train(["a b c"], 300)
+    folder = tmp_path / "model"
+    ids = tokenizer.vocab_size - (1 if fault == "larger tokenizer" else 0)
+    save_model(Transformer(OURS["tiny"].model_copy(update={"vocab_size": ids})), folder, tokenizer)
+    name = "model.layers.0.mlp.down_proj.weight"
+    if fault == "pickled":
+        only_pickled(folder)
+    elif fault == "fp8":
+        edit_weights(lambda t: t.update({name: t[name].to(torch.float8_e4m3fn)}))(folder)
+    elif fault == "not finite":
+        edit_weights(lambda t: t[name].view(-1)[:1].fill_(math.nan))(folder)
+    said = {"larger tokenizer": "its tokenizer has", "pickled": "no model.safetensors", "fp8": "F8_E4M3"}
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    rows: dict[str, dict[str, Any]] = {
+        "sft": {"messages": messages},
+        "reward": {"prompt": messages[:1], "completions": ["b", "c"], "ranks": [1, 2]},
+        "pretrain": {"text": "a b c " * 200, "source": "here"},
+    }
+    data = tmp_path / "data.jsonl"
+    lines = [json.dumps(rows[stage] | ({"id": str(i)} if stage == "reward" else {})) for i in range(30)]
+    data.write_text("\n".join(lines) + "\n")
+    orders = {
+        "sft": ["--base", str(folder), "--data", str(data)],
+        "reward": ["--sft", str(folder), "--data", str(data)],
+        "pretrain": ["--data", str(data), "--set", f"base={folder}"],
+    }
+    assert run([stage, *orders[stage], "--dry-run"]) == 2
+    found = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.get(fault, "not finite") in found
+    assert not list(Path(os.environ["ZIGGURAT_HOME"]).rglob("*"))

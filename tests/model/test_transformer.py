@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ziggurat.model.config import ModelConfig
+from ziggurat.model.cpu import accelerate
 from ziggurat.model.presets import OURS, preset
 from ziggurat.model.transformer import Transformer, set_compute_dtype
 
@@ -51,9 +52,6 @@ class SimpleCache:
         self.kept[layer] = k, v
         mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril(k.shape[2] - q.shape[2])
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
-
-    def one_more(self, _layer: int) -> None:
-        return None
 
 
 @pytest.mark.parametrize("grad", [False, True])
@@ -166,7 +164,7 @@ def test_the_seed_decides_the_weights() -> None:
 
 def steps_taken_by(update: Any) -> bool:
     """Whether bf16 generation notices what `update` did to the fp32 masters."""
-    model = Transformer(QWEN)
+    model = accelerate(Transformer(QWEN))
     set_compute_dtype(model, torch.bfloat16)
     with torch.no_grad():
         before = model(IDS)

@@ -16,6 +16,7 @@ from tests.service.tiny import TEXT
 
 from ziggurat.errors import ModelFolderError
 from ziggurat.model.config import ModelConfig
+from ziggurat.model.confidence import ConfidenceHead
 from ziggurat.model.heads import RewardModel, ScalarModel
 from ziggurat.model.hub.load import load_scalar
 from ziggurat.model.hub.save import save_scalar
@@ -36,15 +37,18 @@ ANSWERS = ["By the canal.", "运河边。", "I cannot say, for nobody has told m
 
 
 def tiny_judge(context: int = 256, seed: int = 0) -> Judge:
-    """Heads as a trained model has them: it reads the end of the turn, and how sure it was of each word."""
+    """Heads as a trained model has them: they read the end of the turn and the probability of each word."""
     torch.manual_seed(seed)
     tokenizer = Tokenizer.train([TEXT], 320)
     sizes = {"layers": 2, "d_model": 32, "heads": 2, "kv_heads": 1, "d_head": 16, "d_ff": 48}
     body = Transformer(ModelConfig(vocab_size=tokenizer.vocab_size, context=context, **sizes))
     body.init_weights(seed)
-    model = RewardModel(body, doubt_after=tokenizer.id_of("<|assistant|>"))
+    opens = tokenizer.id_of("<|assistant|>")
+    assert opens is not None
+    head = ConfidenceHead(body.config.d_model, opens)
+    model = RewardModel(body, confidence=head)
     torch.nn.init.normal_(model.head.weight, std=0.3)
-    torch.nn.init.normal_(model.doubt.weigh, std=0.002)
+    torch.nn.init.normal_(head.weights, std=0.002)
     model.calibrate(reward_shift=0.3, reward_scale=1.7)
     return Judge(model, tokenizer)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ziggurat.errors import ContextError, DataError
+from ziggurat.model.confidence import ConfidenceHead
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_model, load_scalar
 from ziggurat.records import Comparison, Message
@@ -134,12 +135,15 @@ def test_batches_hold_whole_comparisons_and_resume_where_they_were() -> None:
     assert torch.equal(again.next().ids, ahead.ids)
 
 
-@pytest.mark.parametrize("hears", [False, True])
-def test_what_a_still_body_read_once_teaches_what_reading_again_does(letters_sft: Path, hears: bool) -> None:
+@pytest.mark.parametrize("confident", [False, True])
+def test_what_a_still_body_read_once_teaches_what_reading_again_does(
+    letters_sft: Path, confident: bool
+) -> None:
     """Loss and gradients of a batch of readings are those of the batch of ids; the order is the same."""
     torch.manual_seed(0)
-    opens = alphabet.tokenizer().id_of("<|assistant|>") if hears else None
-    model = RewardModel(load_model(letters_sft), doubt_after=opens)
+    body, opens = load_model(letters_sft), alphabet.tokenizer().id_of("<|assistant|>")
+    assert opens is not None
+    model = RewardModel(body, confidence=ConfidenceHead(body.config.d_model, opens) if confident else None)
     model.body.requires_grad_(False)
     heads = [p for p in model.parameters() if p.requires_grad]
     for p in heads:

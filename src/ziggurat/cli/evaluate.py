@@ -63,7 +63,8 @@ def measure(
     folder = model_folder(model)
     documents = inputs.documents(text, role="text", skip=skip)
     talks = inputs.records(demonstrations, load_demonstrations, role="demonstrations", skip=skip)
-    loaded, tokenizer = load_model(folder), Tokenizer.load(folder)
+    tokenizer = Tokenizer.load(folder)
+    loaded = load_model(folder, tokenizer_ids=tokenizer.vocab_size)
     result: dict[str, Any] = {"model": str(folder), "data": documents.entries + talks.entries}
     if documents:
         result["text"] = score_texts(

@@ -24,6 +24,7 @@ from ziggurat.engine.events import Completion
 from ziggurat.engine.params import SamplingParams, check_prompt
 from ziggurat.engine.views import Decode, Prefill
 from ziggurat.errors import UsageError
+from ziggurat.model.cpu import accelerate
 from ziggurat.model.transformer import Transformer
 
 
@@ -120,7 +121,7 @@ class _Search:
     """The model's side: one cache slot per live beam, reordered as beams fork and die."""
 
     def __init__(self, model: Transformer, prompt: Sequence[int], width: int, max_tokens: int) -> None:
-        self.model, self.prompt = model, prompt
+        self.model, self.prompt = accelerate(model), prompt
         device = model.embedding.weight.device
         self.arena = Arena(model.config, width, len(prompt) + max_tokens, model.compute_dtype, device)
         self.slot_of: dict[tuple[int, ...], int] = {(): 0}

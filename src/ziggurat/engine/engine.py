@@ -37,6 +37,7 @@ from ziggurat.engine.sampler import derive_key, draw, tempered_logprobs, uniform
 from ziggurat.engine.speculate import GUESSES, Speculator
 from ziggurat.engine.views import Decode
 from ziggurat.errors import UsageError, ZigguratError
+from ziggurat.model.cpu import accelerate
 from ziggurat.model.transformer import Transformer
 
 FIXED_TOKENS = 32
@@ -71,7 +72,7 @@ class Engine:
         ahead (speculate.py); what is written is distributed as without it. `page_tokens`: keep the cache in pages of so
         many (0: contiguous; None: pages on a GPU only).
         """
-        self.model, self.config = model, model.config
+        self.model, self.config = accelerate(model), model.config
         self.context = min(context or self.config.context, self.config.context)
         self.max_slots = max_slots
         self.cache_tokens = max(cache_tokens or max_slots * self.context, self.context)

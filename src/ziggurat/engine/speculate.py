@@ -34,6 +34,7 @@ from ziggurat.engine.rows import LiveSequence, Rows
 from ziggurat.engine.sampler import branch, pick, probabilities, tempered_logprobs, uniforms
 from ziggurat.engine.views import Decode, Extend, Several
 from ziggurat.errors import UsageError
+from ziggurat.model.cpu import accelerate
 from ziggurat.model.transformer import Transformer
 
 GUESSES = 4
@@ -77,7 +78,8 @@ class Speculator:
             )
         if guesses < 1:
             raise UsageError(f"{guesses} guesses ahead are none; give 1 or more.")
-        self.model, self.small, self.arena, self.rows, self.guesses = model, small, arena, rows, guesses
+        self.model, self.small, self.guesses = model, accelerate(small), guesses
+        self.arena, self.rows = arena, rows
         self.device, self.context = arena.device, context
         slots = len(rows.count)
         # what is read beyond the end of a row that runs no further ahead falls into the last places

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ziggurat.engine.cache import Arena, Numbers
-from ziggurat.model.transformer import Slots
+from ziggurat.model.cpu.fast import Slots
 
 PLAIN_KEYS = 192
 """Keys up to which a decoding step's attention is two plain products."""
@@ -30,14 +30,7 @@ PLAIN_SCORES = 1 << 20
 """Scores of a head up to which a chunk's attention is two plain products: 2 MiB of bf16."""
 
 
-class View:
-    """What a model sees of the arena: `attend` in each view's own way."""
-
-    def one_more(self, _layer: int) -> Slots | None:
-        return None
-
-
-class Prefill(View):
+class Prefill:
     """New sequences, padded on the right: a causal model never sees the padding, and decoding overwrites it."""
 
     def __init__(self, arena: Arena, slots: Numbers, tokens: int) -> None:
@@ -52,7 +45,7 @@ class Prefill(View):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
 
 
-class Extend(View):
+class Extend:
     """Many tokens more of one sequence: each sees what its slot holds and the new ones before it."""
 
     def __init__(self, arena: Arena, slot: int, start: int, tokens: int) -> None:
@@ -83,7 +76,7 @@ class Extend(View):
         return torch.matmul(weights.view(K, -1, S), values).view(q.shape)
 
 
-class Decode(View):
+class Decode:
     """One token more for every running sequence."""
 
     def __init__(self, arena: Arena, lengths: Numbers, window: int | None = None) -> None:
@@ -108,7 +101,8 @@ class Decode(View):
         mask = torch.zeros(within.shape, dtype=self.arena.dtype, device=self.arena.device)
         return mask.masked_fill_(~within, float("-inf"))[:, None, None]
 
-    def one_more(self, layer: int) -> Slots | None:
+    def slots_of_layer(self, layer: int) -> Slots | None:
+        """For `model.cpu.fast`."""
         return (self.arena.k[layer], self.arena.v[layer], self.held) if self.arena.contiguous else None
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -142,7 +136,7 @@ class Decode(View):
         return F.scaled_dot_product_attention(twice, keys, values, attn_mask=self.mask)[:, :, :G]
 
 
-class Several(View):
+class Several:
     """Several tokens more for every running sequence, of which each sees those before it."""
 
     def __init__(self, arena: Arena, lengths: Numbers, stored: npt.NDArray[np.bool_], window: int) -> None:

@@ -150,6 +150,7 @@ def measure_speeds(
     from ziggurat.engine.generate import generate
     from ziggurat.engine.params import SamplingParams
     from ziggurat.memory import keep_freed_memory
+    from ziggurat.model.cpu import accelerate
     from ziggurat.model.transformer import Transformer, set_compute_dtype
     from ziggurat.stages.losses import TokenBatch, batch_loss, text_loss
     from ziggurat.training.config import EarlyExit, TrainConfig
@@ -158,7 +159,7 @@ def measure_speeds(
 
     keep_freed_memory()
     model = Transformer(config)
-    set_compute_dtype(model, choose_dtype("auto")[0])
+    set_compute_dtype(accelerate(model), choose_dtype("auto")[0])
     optimizers = build_optimizer(model, TrainConfig(lr_matrix=0.0, lr_adam=0.0))
     small = torch.randint(0, config.vocab_size, (max(1, step_tokens // row_tokens), row_tokens))
     large = torch.randint(0, config.vocab_size, (128, 32))

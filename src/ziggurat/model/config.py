@@ -77,10 +77,3 @@ class ModelConfig(Config):
     def gated(self) -> bool:
         """True if the MLP has a gate beside its up projection."""
         return self.activation == "swiglu"
-
-    @property
-    def llama_like(self) -> bool:
-        """True if a block is what `compiled_decoding.block_row` computes."""
-        chosen = (self.norm, self.norm_placement, self.activation, self.positions)
-        biases = self.qkv_bias or self.out_bias or self.mlp_bias
-        return chosen == ("rmsnorm", "pre", "swiglu", "rotary") and not biases

@@ -14,7 +14,13 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor, nn
 
-from ziggurat.model.doubt import HEADS, HEARD, Doubt, expect, hear, log_chances
+from ziggurat.model.confidence import (
+    FEATURES,
+    ConfidenceHead,
+    expected_features,
+    log_probabilities,
+    word_features,
+)
 from ziggurat.model.layers import Linear
 from ziggurat.model.transformer import Transformer
 
@@ -39,19 +45,21 @@ class ScalarModel(nn.Module):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reward model's body makes of B answers: all that their scores are read off."""
+    """What a reward model's body makes of B answers: everything that their scores are computed from."""
 
     ends: Tensor  # (B, C) states at the end-of-turn tokens
-    before: Tensor  # (N, C) states that the answers' N words were written from; N = 0 without `doubt_after`
-    heard: Tensor  # (N, 3) how sure the language model is of each word (`model.doubt.hear`)
-    rows: Tensor  # (N,) the answer that each word belongs to, 0 ... B - 1, in order
+    states: (
+        Tensor  # (N, C) states that the answers' N words were predicted from; N = 0 without a confidence head
+    )
+    features: Tensor  # (N, 3) of each word (`confidence.word_features`)
+    rows: Tensor  # (N,) the answer of each word, 0 ... B - 1, in order
 
     def split(self, answers: Sequence[int]) -> list[Reading]:
         """Readings of so many answers each."""
         first_answers = [0, *accumulate(answers)]
         at = torch.searchsorted(self.rows, torch.tensor(first_answers, device=self.rows.device)).tolist()
         return [
-            Reading(self.ends[i:j], self.before[m:n], self.heard[m:n], self.rows[m:n] - i)
+            Reading(self.ends[i:j], self.states[m:n], self.features[m:n], self.rows[m:n] - i)
             for (i, j), (m, n) in zip(pairwise(first_answers), pairwise(at), strict=True)
         ]
 
@@ -60,26 +68,25 @@ class Reading:
         """One reading of all their answers, in order."""
         firsts = [0, *accumulate(len(one.ends) for one in readings[:-1])]
         rows = [one.rows + first for one, first in zip(readings, firsts, strict=True)]
-        ends, before, heard = (
-            [getattr(one, name) for one in readings] for name in ("ends", "before", "heard")
+        ends, states, features = (
+            torch.cat([getattr(one, name) for one in readings]) for name in ("ends", "states", "features")
         )
-        return Reading(torch.cat(ends), torch.cat(before), torch.cat(heard), torch.cat(rows))
+        return Reading(ends, states, features, torch.cat(rows))
 
 
 @dataclass(frozen=True)
 class Foresight:
-    """What a critic's body makes of N words before they are chosen: all that values are read off."""
+    """What a critic's body makes of N words before they are chosen: everything that values are computed from."""
 
     states: Tensor  # (N, C)
-    heard: Tensor  # (N, 3) as of a Reading; (N, 0) without `doubt_after`
-    expected: Tensor  # (N, 3) the same as it is to be expected (`model.doubt.expect`)
+    features: Tensor  # (N, 3) as of a Reading; (N, 0) without a confidence head
+    expected: Tensor  # (N, 3) `confidence.expected_features`
 
 
 class RewardModel(ScalarModel):
     """A ScalarModel whose reward is (score at the end-of-turn token - reward_shift) * reward_scale.
 
-    With `doubt_after` it also hears how sure its own language model is of the words of the answer (`model.doubt`),
-    which are what follows the last token with the id `doubt_after` (the one that opens an assistant's turn).
+    With a `confidence` head its term is added to the score.
     """
 
     reward_shift: Tensor
@@ -91,18 +98,15 @@ class RewardModel(ScalarModel):
         *,
         reward_shift: float = 0.0,
         reward_scale: float = 1.0,
-        doubt_after: int | None = None,
-        doubt_heads: int = HEADS,
+        confidence: ConfidenceHead | None = None,
     ) -> None:
         super().__init__(body)
         self.register_buffer("reward_shift", torch.tensor(reward_shift, dtype=torch.float64))
         self.register_buffer("reward_scale", torch.tensor(reward_scale, dtype=torch.float64))
-        self.doubt_after = doubt_after
-        if doubt_after is not None:
-            self.doubt = Doubt(body.config.d_model, doubt_heads)
+        self.confidence = confidence
 
     def raw(self, ids: Tensor, ends: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """ids (B, T), ends (B,) positions of the end-of-turn tokens -> unshifted scores (B,); what training reads.
+        """ids (B, T), ends (B,) positions of the end-of-turn tokens -> unshifted scores (B,); training uses these.
 
         `hidden` (B, T, C): what the body makes of `ids`, where that is known already.
         """
@@ -112,25 +116,21 @@ class RewardModel(ScalarModel):
         """The body's part of `raw`: it changes only where the body learns."""
         hidden = self.body.hidden(ids) if hidden is None else hidden
         at_ends = hidden[torch.arange(len(ids), device=ids.device), ends]
-        if self.doubt_after is None:
-            return Reading(at_ends, at_ends[:0], hidden.new_zeros(0, HEARD), ends[:0])
-        at = torch.arange(ids.shape[1], device=ids.device)
-        opens = (ids == self.doubt_after) & (at < ends[:, None])
-        opened = torch.where(opens, at, -1).amax(dim=1, keepdim=True)
-        # (B, T-1): whether the word at t + 1 belongs to the answer
-        answer = (at[1:] > opened) & (at[1:] <= ends[:, None])
-        before, words = hidden[:, :-1][answer], ids[:, 1:][answer]  # (N, C), (N)
+        if self.confidence is None:
+            return Reading(at_ends, at_ends[:0], hidden.new_zeros(0, FEATURES), ends[:0])
+        answer = self.confidence.answer_words(ids, ends)  # (B, T-1)
+        states, words = hidden[:, :-1][answer], ids[:, 1:][answer]  # (N, C), (N)
         with torch.no_grad():
-            heard = hear(log_chances(self.body.logits(before)), words)
-        return Reading(at_ends, before, heard, answer.nonzero()[:, 0])
+            features = word_features(log_probabilities(self.body.logits(states)), words)
+        return Reading(at_ends, states, features, answer.nonzero()[:, 0])
 
     def judge(self, reading: Reading) -> Tensor:
         """The heads' part of `raw`: unshifted scores (B,)."""
         scores = self.scores(reading.ends)
-        if self.doubt_after is None:
+        if self.confidence is None:
             return scores
-        summed: Tensor = scores + self.doubt(reading.before, reading.heard, reading.rows, len(scores))
-        return summed
+        term: Tensor = self.confidence(reading.states, reading.features, reading.rows, len(scores))
+        return scores + term
 
     def score(self, ids: Tensor, ends: Tensor, hidden: Tensor | None = None) -> Tensor:
         """The reward (B,) that every reader applies; arguments as of `raw`."""
@@ -138,23 +138,23 @@ class RewardModel(ScalarModel):
 
     def foresee(self, states: Tensor, words: Tensor) -> Foresight:
         """The body's part of `values`: it changes only where the body learns. Arguments as there."""
-        if self.doubt_after is None:
+        if self.confidence is None:
             nothing = states.new_zeros(len(states), 0)
-            return Foresight(states, heard=nothing, expected=nothing)
+            return Foresight(states, features=nothing, expected=nothing)
         with torch.no_grad():
-            logp = log_chances(self.body.logits(states))
-            return Foresight(states, hear(logp, words), expect(logp))
+            logp = log_probabilities(self.body.logits(states))
+            return Foresight(states, word_features(logp, words), expected_features(logp))
 
     def values(self, foresight: Foresight, rows: Tensor, count: int) -> Tensor:
         """As a critic: the reward (N,) expected of `count` answers before each of their N words is chosen.
 
         foresight: of states (N, C) that the words were chosen from and of the words (N), ids, those of an answer next
-        to one another and in order; rows (N): the answer that each belongs to, 0 ... count - 1.
+        to one another and in order; rows (N): the answer of each word, 0 ... count - 1.
         """
         raw = self.scores(foresight.states)
-        if self.doubt_after is not None:
-            said, expected = foresight.heard, foresight.expected
-            raw = raw + self.doubt.so_far(foresight.states, said, expected, rows, count)
+        if self.confidence is not None:
+            one = foresight
+            raw = raw + self.confidence.so_far(one.states, one.features, one.expected, rows, count)
         return self._calibrated(raw)
 
     def _calibrated(self, raw: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""The leaves of the Transformer: linear map, embedding, norms, position tables, activations.
+"""The leaves of the Transformer in plain torch: linear map, embedding, norms, positions, attention, activations, loss.
 
-Parameters are masters in their own dtype (fp32 in training); each leaf computes in the dtype of what comes in. Weights
-are not drawn here: `Transformer.init_weights` is the one place for that.
+Parameters keep their own dtype (fp32 in training); each leaf computes in the dtype of its input. On a CPU
+`model.cpu.accelerate` replaces several of these by compiled loops; this file defines what they compute.
 """
 
 from __future__ import annotations
@@ -13,101 +13,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ziggurat.model.config import Activation, ModelConfig
-from ziggurat.model.cpu.kernels import compiled, rms_norm, swiglu
 
 
 class Linear(nn.Linear):
-    """A linear map whose master weight is cast to the dtype of its input.
-
-    Without gradients (generation) the cast weight is kept until the master changes: an optimizer's in-place update
-    raises the tensor's version. Assigning through `.data` does not raise it: never do that to a live model. On a CPU
-    there are two bf16 copies, each made when it is first wanted: for several rows one in the order in which the
-    processor's matrix unit reads it (1.1 to 1.9 times as fast for up to 16 rows), for a single row the plain one.
-    """
-
-    _plain: Kept | None = None
-    _packed: Kept | None = None
+    """A linear map whose weight is cast to the dtype of its input."""
 
     def reset_parameters(self) -> None:
-        """Nothing: `Transformer.init_weights` is the one place where weights are drawn."""
+        """Draws nothing: `Transformer.init_weights` draws all weights."""
 
     def weight_as(self, dtype: torch.dtype) -> Tensor:
-        if self.weight.dtype == dtype:
-            return self.weight
-        if torch.is_grad_enabled():
-            self._plain = self._packed = None
-            return self.weight.to(dtype)
-        if not _fresh(self._plain, self.weight, dtype):
-            self._plain = _version(self.weight), self.weight.detach().to(dtype)
-        assert self._plain is not None
-        return self._plain[1]
-
-    def _packed_as(self, dtype: torch.dtype) -> Tensor:
-        if not _fresh(self._packed, self.weight, dtype):
-            self._packed = _version(self.weight), pack(self.weight.detach().to(dtype))
-        assert self._packed is not None
-        return self._packed[1]
+        """(out, in) in `dtype`."""
+        return self.weight.to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        # At T = 1 torch may take (B, T, C) for B products of one row, 20 times slower; rows it cannot mistake.
-        rows = x.reshape(x.numel() // x.shape[-1], x.shape[-1])
-        if len(rows) == 1 and (kernels := compiled(x)):
-            y: Tensor = kernels.linear_row(rows, self.weight_as(x.dtype), bias)
-        elif PACKS and x.is_cpu and x.dtype == torch.bfloat16 and not torch.is_grad_enabled():
-            y = packed_linear(rows, self._packed_as(x.dtype), bias)
-        else:
-            y = F.linear(rows, self.weight_as(x.dtype), bias)
-        return y.view(*x.shape[:-1], self.out_features)
-
-
-Kept = tuple[tuple[Tensor, int], Tensor]
-"""A master weight and its version, and a copy of it."""
-
-
-def _version(weight: Tensor) -> tuple[Tensor, int]:
-    return weight, 0 if weight.is_inference() else weight._version
-
-
-def _fresh(kept: Kept | None, weight: Tensor, dtype: torch.dtype) -> bool:
-    """Whether a copy was made of this very state of the master."""
-    if kept is None or kept[1].dtype != dtype:
-        return False
-    (master, version), now = kept[0], _version(weight)
-    return master is now[0] and version == now[1]
-
-
-def _can_pack() -> bool:
-    """Whether this build of torch and this processor multiply packed bf16 matrices, with the result of plain ones."""
-    try:
-        weight, x = torch.randn(32, 32).bfloat16(), torch.randn(2, 32).bfloat16()
-        packed_bf16: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        return packed_bf16 and torch.equal(packed_linear(x, pack(weight), None), F.linear(x, weight))
-    except (AttributeError, RuntimeError, NotImplementedError):
-        return False
-
-
-def pack(weight: Tensor) -> Tensor:
-    """(out, in), bf16, on a CPU -> the same in the matrix unit's own order: opaque to all but `packed_linear`."""
-    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, 16)
-    return packed
-
-
-def packed_linear(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
-    """x (N, in) -> (N, out)."""
-    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
-    return y
-
-
-PACKS = _can_pack()
+        return F.linear(x, self.weight_as(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
 
 
 class Embedding(nn.Embedding):
     def reset_parameters(self) -> None:
-        """Nothing, as in Linear."""
+        """Draws nothing, as in Linear."""
 
 
 class RMSNorm(nn.Module):
+    """y = x / sqrt(mean(x^2) + eps) * gain."""
+
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
         self.eps = eps
@@ -115,6 +44,12 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return rms_norm(x, self.weight, self.eps)
+
+
+def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
+    """x (..., C), gain (C,) in any dtype -> (..., C)."""
+    y: Tensor = F.rms_norm(x, (x.shape[-1],), gain.to(x.dtype), eps)
+    return y
 
 
 class LayerNorm(nn.Module):
@@ -145,11 +80,44 @@ def rotary_table(config: ModelConfig) -> Tensor:
     return torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)), dim=1).float()
 
 
+def rotate(x: Tensor, rotary: Tensor) -> Tensor:
+    """x (B, T, H, D) turned by halves: x cos + roll(x, D/2) sin, with rows of `rotary_table`: (..., 1, 2, D)."""
+    cos, sin = rotary.unbind(-2)
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+
+
 def sinusoid_table(config: ModelConfig) -> Tensor:
     """(context, C): sines in the even columns, cosines in the odd (Vaswani et al., arXiv:1706.03762, 3.5)."""
     frequency = 10_000.0 ** (-torch.arange(0, config.d_model, 2, dtype=torch.float64) / config.d_model)
     angle = torch.arange(config.context, dtype=torch.float64)[:, None] * frequency
     return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1).float()
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """q (B, H, T, D), k and v (B, K, T, D) -> (B, H, T, D); bias (B, 1, T, T) from `causal_bias`, or plainly causal."""
+    grouped = q.shape[1] != k.shape[1]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=bias is None, enable_gqa=grouped)
+
+
+def causal_bias(segments: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, T) -> (B, 1, T, T): 0 where the key is not later and of the same segment, elsewhere minus infinity."""
+    T = segments.shape[1]
+    seen = (segments[:, :, None] == segments[:, None, :]).tril_()
+    bias = torch.zeros(len(segments), T, T, dtype=dtype, device=seen.device)
+    return bias.masked_fill_(~seen, -torch.inf)[:, None]
+
+
+def token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """-log p of each target: hidden (N, C), weight (V, C), targets (N) -> (N), in at least fp32."""
+    logits = F.linear(hidden, weight)
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    return F.cross_entropy(logits.to(wide), targets, reduction="none")
+
+
+def swiglu(x: Tensor) -> Tensor:
+    """(..., 2 F), gate and up -> (..., F): silu(gate) * up."""
+    gate, up = x.chunk(2, dim=-1)
+    return F.silu(gate) * up
 
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {

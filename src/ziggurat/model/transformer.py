@@ -1,10 +1,11 @@
 """The one decoder-only Transformer.
 
-Differs from the textbook only where ModelConfig says so. q, k and v are rows of one matrix, gate and up of another
-(`muon_matrices` names the parts). Precision is explicit: parameters are fp32 masters; matrices and the residual stream
-are computed in `compute_dtype`; norms, softmax and rotation are accumulated in fp32 inside their kernels; logits leave
-as fp32. Left out: dropout (small models here see each token about once) and attention masks for padding (batches are
-padded on the right, so a causal model never sees it).
+It differs from the textbook only where ModelConfig says so. q, k and v are rows of one matrix, gate and up of another
+(`muon_matrices` names the parts). Parameters are fp32 masters; matrices and the residual stream are computed in
+`compute_dtype`; logits leave as fp32. Left out: dropout (small models here see each token about once) and attention
+masks for padding (batches are padded on the right, so a causal model never sees the padding).
+
+All of it is plain torch. `model.cpu.accelerate` replaces modules of a model by faster ones that compute the same.
 
 Legend: B batch, T time, H query heads, K key/value heads, D head width, C model width, F MLP width, V vocabulary.
 Sources: GPT-2 (Radford et al., 2019), LLaMA (arXiv:2302.13971), Qwen3 (arXiv:2505.09388), RoFormer (arXiv:2104.09864).
@@ -13,30 +14,26 @@ Sources: GPT-2 (Radford et al., 2019), LLaMA (arXiv:2302.13971), Qwen3 (arXiv:25
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from ziggurat.model.config import Activation, ModelConfig
-from ziggurat.model.cpu.kernels import (
-    causal_attention,
-    causal_bias,
-    compiled,
-    normed_heads,
-    rotate,
-    token_nll,
-)
 from ziggurat.model.layers import (
     ACTIVATIONS,
     Embedding,
     Linear,
     RMSNorm,
+    causal_attention,
+    causal_bias,
     make_norm,
     rotary_table,
+    rotate,
     sinusoid_table,
+    token_nll,
 )
 
 
@@ -46,14 +43,6 @@ class Cache(Protocol):
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Store k, v (B, K, T, D) behind what `layer` holds; return causal attention of q (B, H, T, D) over it all."""
         ...
-
-    def one_more(self, layer: int) -> Slots | None:
-        """Where `layer` keeps things, for kernels that attend by themselves, if each sequence gets one new token."""
-        ...
-
-
-Slots = tuple[Tensor, Tensor, npt.NDArray[np.int64]]
-"""Keys and values (slots, K, capacity, D), and how many tokens the slots 0..B-1 hold (B,)."""
 
 
 class Attention(nn.Module):
@@ -66,42 +55,25 @@ class Attention(nn.Module):
         if config.qk_norm:
             self.q_norm, self.k_norm = RMSNorm(D, config.norm_eps), RMSNorm(D, config.norm_eps)
 
-    def gains(self) -> Tensor | None:
-        """(H + K, D) of the norms of every query and key head, if there are any."""
-        if not self.config.qk_norm:
-            return None
-        q, k = self.q_norm.weight, self.k_norm.weight
-        return torch.cat((q.expand(self.config.heads, -1), k.expand(self.config.kv_heads, -1)))
-
     def forward(self, x: Tensor, rotary: Tensor | None, bias: Tensor | None, cache: Cache | None) -> Tensor:
-        B = len(x)
-        qkv, gains = self.qkv(x), self.gains()  # (B, T, (H + 2K) D)
-        slots = cache.one_more(self.layer) if cache is not None else None
-        if slots and (kernels := compiled(x)):
-            turn = None if rotary is None else rotary.view(B, 2, -1)
-            y = kernels.attend_new(qkv.view(B, -1), gains, self.config.norm_eps, turn, *slots).unsqueeze(1)
-        else:
-            q, k, v = self._heads(qkv, gains, rotary)  # (B, H or K, T, D)
-            y = causal_attention(q, k, v, bias) if cache is None else cache.attend(self.layer, q, k, v)
-            y = y.transpose(1, 2).flatten(2)
-        mixed: Tensor = self.out(y)  # (B, T, C)
+        q, k, v = self.heads(self.qkv(x), rotary)  # (B, H or K, T, D)
+        y = self.attend(q, k, v, bias) if cache is None else cache.attend(self.layer, q, k, v)
+        mixed: Tensor = self.out(y.transpose(1, 2).flatten(2))  # (B, T, C)
         return mixed
 
-    def _heads(
-        self, qkv: Tensor, gains: Tensor | None, rotary: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def heads(self, qkv: Tensor, rotary: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, (H + 2K) D) -> q (B, H, T, D), k and v (B, K, T, D), normalised and rotated where the model does."""
         H, K, D = self.config.heads, self.config.kv_heads, self.config.d_head
-        if gains is not None and rotary is not None:
-            return normed_heads(qkv, gains, rotary, K, self.config.norm_eps)
-        q, k, v = qkv.view(*qkv.shape[:2], H + 2 * K, D).split_with_sizes(
-            (H, K, K), dim=2
-        )  # (B, T, H or K, D)
-        if gains is not None:
+        q, k, v = qkv.view(*qkv.shape[:2], H + 2 * K, D).split_with_sizes((H, K, K), dim=2)
+        if self.config.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
             q, k = rotate(q, rotary), rotate(k, rotary)
         return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        """As `layers.causal_attention`."""
+        return causal_attention(q, k, v, bias)
 
 
 class MLP(nn.Module):
@@ -113,8 +85,12 @@ class MLP(nn.Module):
         self.down = Linear(config.d_ff, config.d_model, bias=config.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden: Tensor = self.down(ACTIVATIONS[self.activation](self.up(x)))
+        hidden: Tensor = self.down(self.activate(self.up(x)))
         return hidden
+
+    def activate(self, x: Tensor) -> Tensor:
+        """(..., 2 F) if gated, else (..., F) -> (..., F)."""
+        return ACTIVATIONS[self.activation](x)
 
 
 class Block(nn.Module):
@@ -125,10 +101,6 @@ class Block(nn.Module):
         self.attention, self.mlp = Attention(config, layer), MLP(config)
 
     def forward(self, x: Tensor, rotary: Tensor | None, bias: Tensor | None, cache: Cache | None) -> Tensor:
-        if x.shape[0] == x.shape[1] == 1 and rotary is not None and cache is not None:
-            y = self._one_row(x, rotary, cache)
-            if y is not None:
-                return y
         if self.pre:
             x = x + self.attention(self.norm1(x), rotary, bias, cache)
             x = x + self.mlp(self.norm2(x))
@@ -137,18 +109,6 @@ class Block(nn.Module):
             x = self.norm2(x + self.mlp(x))
         return x
 
-    def _one_row(self, x: Tensor, rotary: Tensor, cache: Cache) -> Tensor | None:
-        """The same for the new token of one sequence in one call, where there is a kernel for such a block."""
-        parts = (self.attention.qkv, self.attention.out, self.mlp.up, self.mlp.down)
-        slots, kernels = cache.one_more(self.attention.layer), compiled(x)
-        if not (slots and kernels and self.config.llama_like and all(type(part) is Linear for part in parts)):
-            return None
-        qkv, out, up, down = (part.weight_as(x.dtype) for part in parts)
-        norm1, norm2 = self.norm1.weight.to(x.dtype), self.norm2.weight.to(x.dtype)
-        gains, eps, turn = self.attention.gains(), self.config.norm_eps, rotary.view(1, 2, -1)
-        y: Tensor = kernels.block_row(x, norm1, qkv, gains, eps, turn, *slots, out, norm2, up, down)
-        return y
-
 
 WRITERS = ("attention.out.weight", "mlp.down.weight")
 """What writes into the residual stream."""
@@ -156,6 +116,8 @@ WRITERS = ("attention.out.weight", "mlp.down.weight")
 
 class Transformer(nn.Module):
     compute_dtype: torch.dtype = torch.float32
+    token_ids: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    """Special token ids of the folder that the model was loaded from, for `hub.save_model`."""
     table: Tensor  # of positions: rotary_table or sinusoid_table; not a weight, not saved
 
     def __init__(self, config: ModelConfig, *, seed: int | None = 0) -> None:
@@ -229,7 +191,7 @@ class Transformer(nn.Module):
         return logits.float()
 
     def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """-log p of each target: hidden (N, C), targets (N) -> (N), fp32; the logits are never held whole."""
+        """-log p of each target: hidden (N, C), targets (N) -> (N), fp32."""
         return token_nll(hidden, self.unembedding.weight_as(hidden.dtype), targets)
 
     def forward(

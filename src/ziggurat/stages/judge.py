@@ -36,10 +36,11 @@ class Judge:
         Raises ModelFolderError for a language model, and for a critic: it has no scale of its own.
         """
         folder = model_folder(name_or_path)
-        model = load_scalar(folder, dtype=dtype or choose_dtype()[0])
+        tokenizer = Tokenizer.load(folder)
+        model = load_scalar(folder, dtype=dtype or choose_dtype()[0], tokenizer_ids=tokenizer.vocab_size)
         if not isinstance(model, RewardModel):
             raise ModelFolderError(f"{folder} holds a critic; name the run of a reward stage.")
-        return cls(model, Tokenizer.load(folder))
+        return cls(model, tokenizer)
 
     @property
     def context(self) -> int:

@@ -194,7 +194,7 @@ def prepare(
     data: list[dict[str, Any]] | None = None,
 ) -> Prepared:
     """Check that the networks belong together, render the prompts, pack the documents; nothing is written."""
-    from ziggurat.model.hub import is_scalar, load_config
+    from ziggurat.model.hub import check_model, is_scalar, load_config
     from ziggurat.places import find_run, model_folder
     from ziggurat.stages.rollouts import render_prompts
     from ziggurat.tokenizer.bpe import Tokenizer
@@ -219,6 +219,8 @@ def prepare(
             raise ModelFolderError(
                 f"{other} has another tokenizer than {folder}; policy, reference and reward model must share one."
             )
+    for one in {folder, reward_folder, reference_folder}:
+        check_model(one, tokenizer.vocab_size)
     if not config.allow_weak_reward_model:
         _refuse_weak(find_run(str(reward_model)), config.doctor)
     template = ChatTemplate(tokenizer)

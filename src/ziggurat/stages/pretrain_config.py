@@ -189,7 +189,7 @@ def _model_config(
     resolved: Resolved[PretrainConfig], tokenizer: Tokenizer, base_folder: Path | None
 ) -> ModelConfig:
     from ziggurat.model.config import ModelConfig
-    from ziggurat.model.hub import load_config
+    from ziggurat.model.hub import check_model
     from ziggurat.model.presets import OURS, preset, sized
 
     config = resolved.config
@@ -206,10 +206,4 @@ def _model_config(
             f'{", ".join(given)} cannot be set together with base "{config.base}": its shape and tokenizer are kept; '
             "leave them out, or leave out the base."
         )
-    loaded = load_config(base_folder)
-    if tokenizer.vocab_size > loaded.vocab_size:
-        raise DataError(
-            f"{base_folder}: its tokenizer has {tokenizer.vocab_size:,} ids but its model {loaded.vocab_size:,}; "
-            "give a folder whose tokenizer and model belong together."
-        )
-    return loaded
+    return check_model(base_folder, tokenizer.vocab_size)

@@ -7,16 +7,17 @@ number of steps is derived from them. `ziggurat reward --dry-run` ends here.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from ziggurat.errors import DataError
+from ziggurat.model.confidence import ConfidenceHead
 from ziggurat.model.heads import RewardModel
-from ziggurat.model.hub import load_model
+from ziggurat.model.hub import check_model, load_model
 from ziggurat.places import find_run, model_folder
 from ziggurat.records import Comparison
 from ziggurat.settings import Config, Resolved, resolve
@@ -65,14 +66,22 @@ class RewardConfig(Config):
     min_kind_accuracy: float = Field(default=0.6, ge=0, le=1)
     """...and the accuracy on each kind of pair (with enough of them) at least this."""
 
-    hears_doubt: bool = False
-    """The score also hears how sure the model is of the words of an answer (`model.doubt`)."""
+    score_head: Literal["linear", "confidence"] = "linear"
+    """linear reads the last state of an answer; confidence also the probability of its words (`model.confidence`)."""
 
     body_learns: bool = True
     """False: only what is read off the stage-2 model learns, so what it is sure of stays what it was."""
 
     train: TrainConfig = TrainConfig(steps=0, lr_matrix=0.002, lr_adam=0.0003)
     """steps 0: computed from `epochs`."""
+
+    @classmethod
+    def current(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`hears_doubt` became `score_head` in December 2026."""
+        if "hears_doubt" not in values:
+            return values
+        rest = {name: value for name, value in values.items() if name != "hears_doubt"}
+        return {"score_head": "confidence" if values["hears_doubt"] else "linear", **rest}
 
 
 @dataclass(frozen=True)
@@ -113,9 +122,10 @@ def prepare(
     folder = model_folder(sft)
     tokenizer = Tokenizer.load(folder)
     template = ChatTemplate(tokenizer)
-    model = RewardModel(
-        load_model(folder), doubt_after=_opening_id(tokenizer) if config.hears_doubt else None
-    )
+    check_model(folder, tokenizer.vocab_size)
+    body = load_model(folder)
+    head = ConfidenceHead(body.config.d_model, _opening_id(tokenizer))
+    model = RewardModel(body, confidence=head if config.score_head == "confidence" else None)
     model.body.requires_grad_(config.body_learns)
     learn, held = (
         split_comparisons(comparisons, config.held_out_share) if held_out is None else (comparisons, held_out)
@@ -162,7 +172,7 @@ def prepare(
 
 
 def _opening_id(tokenizer: Tokenizer) -> int:
-    """The id that opens an assistant's turn; -1 for foreign templates without one: the whole conversation is heard."""
+    """The id that opens an assistant's turn; -1 for templates without one: the whole conversation is read."""
     found = tokenizer.id_of("<|assistant|>")
     return -1 if found is None else found
 

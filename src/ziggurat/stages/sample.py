@@ -62,8 +62,9 @@ def sample(
     if k < 2:
         raise UsageError(f"k is {k}; a comparison holds 2 to {LARGEST_K} completions.")
     folder = model_folder(policy)
-    template = ChatTemplate(Tokenizer.load(folder))
-    model = load_model(folder, dtype=choose_dtype()[0])
+    tokenizer = Tokenizer.load(folder)
+    template = ChatTemplate(tokenizer)
+    model = load_model(folder, dtype=choose_dtype()[0], tokenizer_ids=tokenizer.vocab_size)
     return sample_from(model, template, prompts, k, params, greedy=greedy)
 
 

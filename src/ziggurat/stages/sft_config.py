@@ -98,7 +98,7 @@ def prepare(
     data: list[dict[str, Any]] | None = None,
 ) -> Prepared:
     """Render, pack and derive everything; nothing is written."""
-    from ziggurat.model.hub import load_config
+    from ziggurat.model.hub import check_model
     from ziggurat.places import model_folder
     from ziggurat.tokenizer.bpe import Tokenizer
     from ziggurat.tokenizer.template import ChatTemplate
@@ -106,7 +106,8 @@ def prepare(
     config = resolved.config
     setup.need(demonstrations, "demonstrations")
     folder = model_folder(base)
-    model_config, tokenizer = load_config(folder), Tokenizer.load(folder)
+    tokenizer = Tokenizer.load(folder)
+    model_config = check_model(folder, tokenizer.vocab_size)
     template = ChatTemplate(tokenizer)
     if template.is_plain:
         err.print(f"{folder} has no chat template; conversations are written as User: and Assistant: lines.")

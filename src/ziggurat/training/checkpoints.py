@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ziggurat.errors import RunError
 from ziggurat.model import hub
+from ziggurat.model.confidence import current_name
 from ziggurat.model.heads import ScalarModel
 from ziggurat.model.transformer import Transformer
 from ziggurat.training.optimizers import Optimizers
@@ -59,7 +60,7 @@ def load_training_state(
     """Put everything back, random states included, into existing objects; returns `extra`."""
     try:
         document = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / "optimizer.safetensors")
+        tensors = {current_name(k): v for k, v in load_file(folder / "optimizer.safetensors").items()}
         torch_states = load_file(folder / "random.safetensors")
     except (OSError, ValueError) as error:
         message = f"checkpoint {folder} cannot be read ({error}); delete it to resume from the one before."

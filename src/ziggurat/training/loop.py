@@ -20,6 +20,7 @@ from torch import nn
 from ziggurat.console import ProgressLine, err, human_count, human_time
 from ziggurat.errors import ConfigError, TrainingError
 from ziggurat.memory import keep_freed_memory
+from ziggurat.model.cpu import accelerate
 from ziggurat.model.transformer import set_compute_dtype
 from ziggurat.runs import Run
 from ziggurat.training.checkpoints import (
@@ -133,7 +134,7 @@ class _Training:
         if self.config.threads:
             torch.set_num_threads(self.config.threads)
         self.dtype, self.dtype_reason = choose_dtype(self.config.dtype)
-        set_compute_dtype(self.model, self.dtype)
+        set_compute_dtype(accelerate(self.model), self.dtype)
         self.optimizer = build_optimizer(self.model, self.config)
 
     def go(self, resume: bool) -> TrainResult:

@@ -10,7 +10,7 @@ from ziggurat.engine.engine import Engine
 from ziggurat.engine.params import SamplingParams
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.cpu import kernels
-from ziggurat.model.cpu.kernels import compiled
+from ziggurat.model.cpu.fast import FastLinear
 from ziggurat.model.transformer import Transformer, set_compute_dtype
 
 HALF_ULP = 2**-8  # of a bf16 number, relative
@@ -19,7 +19,7 @@ HALF_ULP = 2**-8  # of a bf16 number, relative
 @pytest.fixture(autouse=True)
 def without_gradients() -> None:
     with torch.inference_mode():
-        if compiled(torch.zeros(1, dtype=torch.bfloat16)) is None:
+        if kernels.decoding_loops(torch.zeros(1, dtype=torch.bfloat16)) is None:
             pytest.skip("numba's loops do not work on this machine")
 
 
@@ -142,9 +142,7 @@ def test_the_engine_says_what_it_says_without_them(
 
 
 def test_a_changed_master_is_seen() -> None:
-    from ziggurat.model.layers import Linear
-
-    layer = Linear(8, 4, bias=False)
+    layer = FastLinear(8, 4, bias=False)
     layer.weight.data.fill_(1.0)
     x = torch.ones(1, 8).bfloat16()
     with torch.inference_mode():

@@ -12,6 +12,7 @@ import torch
 from tests.needs import IN_CI
 from torch import Tensor
 
+from ziggurat.model import layers
 from ziggurat.model.cpu import kernels
 from ziggurat.model.layers import rotary_table
 from ziggurat.model.presets import sized
@@ -23,7 +24,7 @@ Body = Callable[..., Tensor | tuple[Tensor, ...]]
 
 @pytest.fixture(autouse=True)
 def compiled() -> None:
-    if kernels.trained(torch.zeros(1)) is None:
+    if kernels.training_loops(torch.zeros(1)) is None:
         assert not IN_CI, "numba's loops must work in CI"
         pytest.skip("numba's loops do not work on this machine")
 
@@ -43,26 +44,35 @@ def loss(body: Body) -> Body:
     return lambda hidden, weight: body(hidden, weight, targets)
 
 
+def plain_heads(qkv: Tensor, gains: Tensor, rotary: Tensor, K: int, eps: float) -> tuple[Tensor, ...]:
+    """`Attention.heads` with a gain for each head."""
+    HK, width = gains.shape
+    x, v = qkv.view(B, T, HK + K, width).split((HK, K), dim=2)
+    normed = [layers.rms_norm(x[:, :, head], gains[head], eps) for head in range(HK)]
+    q, k = layers.rotate(torch.stack(normed, 2), rotary).split((HK - K, K), dim=2)
+    return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+
+
 CASES: dict[str, tuple[Body, Body, tuple[Tensor, ...]]] = {
     "rms_norm": (
         lambda x, g: kernels.rms_norm(x, g, 1e-3),
-        lambda x, g: kernels.slow_rms_norm(x, g, 1e-3),
+        lambda x, g: layers.rms_norm(x, g, 1e-3),
         (drawn(B, T, WIDTH), drawn(WIDTH, seed=1).float() * 1.001),
     ),
     "normed_heads": (
         lambda x, g: kernels.normed_heads(x, g, turns(x.dtype, own=False), 4, 1e-3),
-        lambda x, g: kernels.slow_normed_heads(x, g, turns(x.dtype, own=False), 4, 1e-3),
+        lambda x, g: plain_heads(x, g, turns(x.dtype, own=False), 4, 1e-3),
         (drawn(B, T, 12 * D), drawn(8, D, seed=1).float() * 1.001),
     ),
     "normed_heads, grouped, with positions of each row": (
         lambda x, g: kernels.normed_heads(x, g, turns(x.dtype, own=True), 2, 1e-3),
-        lambda x, g: kernels.slow_normed_heads(x, g, turns(x.dtype, own=True), 2, 1e-3),
+        lambda x, g: plain_heads(x, g, turns(x.dtype, own=True), 2, 1e-3),
         (drawn(B, T, 8 * D), drawn(6, D, seed=1).float() * 1.001),
     ),
-    "swiglu": (kernels.swiglu, kernels.slow_swiglu, (3 * drawn(B, T, WIDTH),)),
+    "swiglu": (kernels.swiglu, layers.swiglu, (3 * drawn(B, T, WIDTH),)),
     "token_nll": (
         loss(kernels.token_nll),
-        loss(kernels.slow_token_nll),
+        loss(layers.token_nll),
         (drawn(B * T, WIDTH), drawn(VOCABULARY, WIDTH, seed=1)),
     ),
 }

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
+from ziggurat.model import layers
 from ziggurat.model.cpu import kernels
 
 
@@ -26,17 +27,17 @@ Case = tuple[Callable[..., object], Callable[..., object], Callable[[torch.dtype
 CASES: dict[str, Case] = {
     "causal_attention": (
         kernels.causal_attention,
-        kernels.slow_causal_attention,
+        layers.causal_attention,
         lambda dtype: tuple(leaf(2, heads, 5, 4, seed=i, dtype=dtype) for i, heads in enumerate((4, 4, 4))),
     ),
     "causal_attention, grouped queries": (
         kernels.causal_attention,
-        kernels.slow_causal_attention,
+        layers.causal_attention,
         lambda dtype: tuple(leaf(2, heads, 5, 4, seed=i, dtype=dtype) for i, heads in enumerate((4, 2, 2))),
     ),
     "causal_attention inside segments": (
-        lambda q, k, v: kernels.causal_attention(q, k, v, kernels.causal_bias(SEGMENTS, q.dtype)),
-        lambda q, k, v: kernels.slow_causal_attention(q, k, v, kernels.causal_bias(SEGMENTS, q.dtype)),
+        lambda q, k, v: kernels.causal_attention(q, k, v, layers.causal_bias(SEGMENTS, q.dtype)),
+        lambda q, k, v: layers.causal_attention(q, k, v, layers.causal_bias(SEGMENTS, q.dtype)),
         lambda dtype: tuple(leaf(2, heads, 5, 4, seed=i, dtype=dtype) for i, heads in enumerate((4, 2, 2))),
     ),
 }
@@ -71,7 +72,7 @@ def test_token_nll_in_many_pieces() -> None:
     hidden, weight = leaf(200, 6, dtype=torch.float32), leaf(8192, 6, seed=1, dtype=torch.float32)
     targets = torch.arange(200) * 7
     fast = kernels.token_nll(hidden, weight, targets)
-    slow = kernels.slow_token_nll(hidden, weight, targets)
+    slow = layers.token_nll(hidden, weight, targets)
     torch.testing.assert_close(fast, slow)
     weights = torch.arange(200) / 100
     for a, b in zip(

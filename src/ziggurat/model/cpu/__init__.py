@@ -1,1 +1,5 @@
-"""CPU kernels, applied to a model from outside."""
+"""What makes a model fast on a CPU, applied from outside: compiled loops, packed matrices, int8 weights."""
+
+from ziggurat.model.cpu.fast import accelerate
+
+__all__ = ["accelerate"]

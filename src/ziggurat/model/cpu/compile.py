@@ -12,4 +12,4 @@ from ziggurat.model.cpu import kernels
 
 if __name__ == "__main__":
     for dtype in kernels.TRAINED_DTYPES:
-        kernels.trained(torch.zeros(1, dtype=dtype))
+        kernels.training_loops(torch.zeros(1, dtype=dtype))

@@ -6,7 +6,7 @@ keys that do not lie together and reach half of the memory's speed on one row; t
 lies. They run on the threads of torch's own OpenMP pool, and sum in fp32. Measured in docs/LOG.md.
 
 bf16 tensors come in as int16 (`compiled_numbers`). numba needs half a second to be imported and, once per machine,
-seconds to compile, so nothing here is imported before it is used (`kernels.compiled`); where it cannot work, torch's
+seconds to compile, so nothing here is imported before it is used (`kernels.decoding_loops`); where it cannot work, torch's
 kernels do.
 
 Legend: B batch, H query heads, K key/value heads, D head width, T tokens in the cache, C columns, N rows.
@@ -24,7 +24,7 @@ from numba.core.errors import NumbaError
 from torch import Tensor
 
 from ziggurat.model.cpu import compiled_training
-from ziggurat.model.cpu.compiled_numbers import bits, exp, narrow, rounded, share_threads, widen
+from ziggurat.model.cpu.compiled_numbers import bits, exp, inverse_rms, narrow, rounded, share_threads, widen
 
 Lengths = npt.NDArray[np.int64]
 ROWS_AT_ONCE = 64
@@ -96,10 +96,7 @@ def _turned(head, gain, eps, cos_sin, out):
     for d in range(D):
         out[d] = widen(head[d])
     if len(gain):
-        square = np.float32(0)
-        for d in range(D):
-            square += out[d] * out[d]
-        scale = np.float32(1) / np.float32(math.sqrt(square / D + eps))
+        scale = inverse_rms(out, eps)
         for d in range(D):
             out[d] *= scale * gain[d]
     if cos_sin.shape[1]:
@@ -177,10 +174,7 @@ def attend_new(
 
 @njit(fastmath=True, inline="always")
 def _normed_row(x, gain, eps, y):
-    square = np.float32(0)
-    for c in range(len(x)):
-        square += x[c] * x[c]
-    scale = np.float32(1) / np.float32(math.sqrt(square / len(x) + eps))
+    scale = inverse_rms(x, eps)
     for c in range(len(x)):
         y[c] = x[c] * scale * widen(gain[c])
 

@@ -10,6 +10,7 @@ polynomial, since libm's is called number by number: 0.26 against 2.3 ns in loop
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
@@ -92,6 +93,15 @@ def exp(x):
     p = p * f + np.float32(1)
     p = p * f + np.float32(1)
     return p * power_of_two(np.int32(n))
+
+
+@njit(fastmath=True, inline="always")
+def inverse_rms(row, eps):
+    """1 / sqrt(mean(row^2) + eps): the number that RMSNorm multiplies a row by."""
+    square = np.float32(0)
+    for c in range(len(row)):
+        square += widen(row[c]) * widen(row[c])
+    return np.float32(1) / np.float32(math.sqrt(square / len(row) + eps))
 
 
 # --- the door ----------------------------------------------------------------------------------------------------

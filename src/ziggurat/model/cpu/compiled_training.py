@@ -2,7 +2,7 @@
 """The passes between the matrix products of a training step on a CPU, compiled by numba for bf16 and for fp32.
 
 torch takes each of them as several passes over memory, with a rounding in each; these read and write everything once
-and keep fp32 in between. What they compute is defined by the plain bodies in `kernels`, whose autograd functions call
+and keep fp32 in between. What they compute is defined by `layers`; the autograd functions of `kernels` call
 them; decoding uses the forward passes of norm and gate too. Sums over rows (gradients of gains) are made in a fixed
 number of parts, so that they do not depend on the number of threads. Measured in docs/LOG.md.
 
@@ -21,7 +21,15 @@ from numba import njit, prange
 from numba.core.errors import NumbaError
 from torch import Tensor
 
-from ziggurat.model.cpu.compiled_numbers import bits, exp, narrow_for, rounded, share_threads, widen
+from ziggurat.model.cpu.compiled_numbers import (
+    bits,
+    exp,
+    inverse_rms,
+    narrow_for,
+    rounded,
+    share_threads,
+    widen,
+)
 
 PARTS = 16
 """In how many parts the rows are summed up."""
@@ -34,10 +42,7 @@ PARTS = 16
 def _norm(x, gain, eps, y, r):
     N, C = x.shape
     for n in prange(N):
-        square = np.float32(0)
-        for c in range(C):
-            square += widen(x[n, c]) * widen(x[n, c])
-        scale = np.float32(1) / np.float32(math.sqrt(square / C + eps))
+        scale = inverse_rms(x[n], eps)
         r[n] = scale
         for c in range(C):
             y[n, c] = narrow_for(y, widen(x[n, c]) * scale * gain[c])
@@ -92,10 +97,7 @@ def _heads(qkv, gains, rotary, eps, z, v, r):
         for h in range(HK):
             x = qkv[row, h * D : (h + 1) * D]
             g, out = gains[h], z[b, h, t]
-            square = np.float32(0)
-            for d in range(D):
-                square += widen(x[d]) * widen(x[d])
-            scale = np.float32(1) / np.float32(math.sqrt(square / D + eps))
+            scale = inverse_rms(x, eps)
             r[row, h] = scale
             for d in range(half):
                 first, second = widen(x[d]) * scale * g[d], widen(x[d + half]) * scale * g[d + half]

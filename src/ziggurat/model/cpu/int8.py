@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from ziggurat.errors import UsageError
 from ziggurat.model.cpu import kernels
-from ziggurat.model.hub.load import load_model
+from ziggurat.model.hub.load import load_model, stored_dtype
 from ziggurat.model.layers import Linear
 from ziggurat.model.transformer import Transformer
 
@@ -58,7 +58,7 @@ def load_to_serve(folder: Path, dtype: torch.dtype, weights: str = "auto") -> Tr
         raise UsageError(f"--weights is {weights!r}; it must be auto (the dtype computed in) or int8.")
     if weights == "auto":
         return load_model(folder, dtype=dtype)
-    model = load_model(folder)
+    model = load_model(folder, dtype=stored_dtype(folder))
     quantize(model, dtype)
     return model
 
@@ -66,7 +66,7 @@ def load_to_serve(folder: Path, dtype: torch.dtype, weights: str = "auto") -> Tr
 def quantize(model: Transformer, dtype: torch.dtype | None = None) -> None:
     """Make every matrix of `model` int8, in place, and compute in `dtype`.
 
-    Best given fp32 masters: from bf16 ones the weights are rounded twice. `model` must lie on the device it serves on.
+    Best given the weights as they are stored: those that were rounded to bf16 first are rounded twice. `model` must lie on the device it serves on.
     """
     dtype = dtype or model.compute_dtype
     for parent in list(model.modules()):
@@ -123,7 +123,7 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(x.numel() // self.in_features, self.in_features)
-        if len(rows) <= COMPILED_ROWS and kernels.compiled(x) and (loops := _loops()):
+        if len(rows) <= COMPILED_ROWS and kernels.decoding_loops(x) and (loops := _loops()):
             y: Tensor = loops.linear_rows(rows, self.codes, self.scales)
         else:
             y = self._widened(rows) if self.packed is None else packed_linear(rows, self.packed)

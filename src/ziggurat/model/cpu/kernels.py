@@ -1,11 +1,11 @@
-"""The operations between the matrix products: what they mean, and which loops compute them where.
+"""The operations between the matrix products, and which loops compute them where.
 
 On a CPU, torch computes RMSNorm, rotation, SwiGLU and their gradients as dozens of passes over memory; together they
-cost more than all matrix products of a small model. So each function here has two bodies with one signature: `slow_*`,
-plain torch, which defines the meaning (and runs on other devices, where torch's own kernels are fused, in other dtypes,
-and where numba does not work), and loops that touch everything once: `compiled_training` with gradients, in bf16 and
-fp32 (and for every loss), `compiled_decoding` without, in bf16. Tests hold them equal. Attention stays with torch's
-matrix products; only what its backward pass keeps is ours.
+cost more than all matrix products of a small model. `layers` defines what each operation means, in plain torch. Here
+each has the same signature and runs loops that read and write everything once: `compiled_training` with gradients (and
+for every loss), in bf16 and fp32; `compiled_decoding` without gradients, in bf16. On other devices, in other dtypes and
+where numba does not work, the plain operation runs. Tests compare both. Attention stays with torch's matrix products;
+only what its backward pass keeps is ours.
 
 Row statistics are accumulated in fp32; products are rounded to the dtype of the activations.
 Measured: see docs/model.md. Left out: double backward.
@@ -25,11 +25,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ziggurat.model import layers
+
 LONGEST_KEPT_SCORES = 1024
 """Up to this many tokens attention keeps its (T, T) weights for the backward pass; beyond, torch's flash attention."""
 ROWS, LOGITS = 128, 1 << 20
 """Tokens whose logits are made at a time, fewer of large vocabularies: they are read again while a cache has them."""
-SLOW = "numba's compiled loops do not work on this machine, so plain torch does their work, more slowly"
+SLOW = "numba's compiled loops do not work on this machine; plain torch computes instead, more slowly"
 TRAINED_DTYPES = (torch.bfloat16, torch.float32)
 
 
@@ -37,8 +39,13 @@ def _apply(function: type[torch.autograd.Function], *inputs: Any) -> Any:
     return function.apply(*inputs)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
-def compiled(x: Tensor) -> ModuleType | None:
-    """`compiled_decoding`, where they are for x: bf16 on a CPU, without gradients."""
+def loops_for(x: Tensor) -> ModuleType | None:
+    """The loops that compute with x, if there are any."""
+    return decoding_loops(x) or training_loops(x)
+
+
+def decoding_loops(x: Tensor) -> ModuleType | None:
+    """`compiled_decoding` if it computes with x: bf16 on a CPU, without gradients."""
     if not x.is_cpu or x.dtype != torch.bfloat16 or torch.is_grad_enabled():
         return None
     return _compiled()
@@ -46,7 +53,7 @@ def compiled(x: Tensor) -> ModuleType | None:
 
 @functools.cache
 def _compiled() -> ModuleType | None:
-    """Imported when first asked for; None, said once, where they do not work."""
+    """Imported at the first call; None, with one warning, where they do not work."""
     try:
         from ziggurat.model.cpu import compiled_decoding
     except (ImportError, RuntimeError) as problem:  # no numba; no place to keep what it compiles
@@ -58,8 +65,8 @@ def _compiled() -> ModuleType | None:
     return None
 
 
-def trained(x: Tensor) -> ModuleType | None:
-    """`compiled_training`, where it is for x: bf16 or fp32 on a CPU, with gradients."""
+def training_loops(x: Tensor) -> ModuleType | None:
+    """`compiled_training` if it computes with x: bf16 or fp32 on a CPU, with gradients."""
     return _trained(x.device.type, x.dtype) if torch.is_grad_enabled() else None
 
 
@@ -82,17 +89,12 @@ def _trained(device: str, dtype: torch.dtype) -> ModuleType | None:
 
 def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     """(..., C) -> (..., C); gain (C,) in any dtype."""
-    if kernels := compiled(x):
-        y: Tensor = kernels.rms_norm(x, gain, eps)
-    elif loops := trained(x):
+    if loops := decoding_loops(x):
+        y: Tensor = loops.rms_norm(x, gain, eps)
+    elif loops := training_loops(x):
         y = _apply(_RMSNorm, x, gain, eps, loops)
     else:
-        y = slow_rms_norm(x, gain, eps)
-    return y
-
-
-def slow_rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
-    y: Tensor = F.rms_norm(x, (x.shape[-1],), gain.to(x.dtype), eps)
+        y = layers.rms_norm(x, gain, eps)
     return y
 
 
@@ -121,30 +123,15 @@ class _RMSNorm(torch.autograd.Function):
 def normed_heads(
     qkv: Tensor, gains: Tensor, rotary: Tensor, K: int, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """qkv (B, T, (H + 2K) D), gains (H + K, D), rotary (T, 1, 2, D) or (B, T, 1, 2, D) -> q, k, v (B, H or K, T, D)."""
-    if kernels := compiled(qkv):
-        q, k, v = kernels.normed_heads(qkv, gains, rotary, K, eps)
-    elif loops := trained(qkv):
-        q, k, v = _apply(_NormedHeads, qkv, gains, rotary, K, eps, loops)
+    """qkv (B, T, (H + 2K) D), gains (H + K, D), rotary (T, 1, 2, D) or (B, T, 1, 2, D) -> q, k, v (B, H or K, T, D).
+
+    Only where there are `loops_for(qkv)`; elsewhere `Attention.heads` computes this.
+    """
+    if loops := decoding_loops(qkv):
+        q, k, v = loops.normed_heads(qkv, gains, rotary, K, eps)
     else:
-        q, k, v = slow_normed_heads(qkv, gains, rotary, K, eps)
+        q, k, v = _apply(_NormedHeads, qkv, gains, rotary, K, eps, training_loops(qkv))
     return q, k, v
-
-
-def slow_normed_heads(
-    qkv: Tensor, gains: Tensor, rotary: Tensor, K: int, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    HK, D = gains.shape
-    x, v = qkv.view(*qkv.shape[:-1], HK + K, D).split_with_sizes((HK, K), dim=2)
-    z = rotate(F.rms_norm(x, (D,), None, eps) * gains.to(x.dtype), rotary)
-    q, k = z.split_with_sizes((HK - K, K), dim=2)
-    return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-
-
-def rotate(x: Tensor, rotary: Tensor) -> Tensor:
-    """x (B, T, H, D) turned by halves: x cos + roll(x, D/2) sin, where sin's first half is negated in the table."""
-    cos, sin = rotary.unbind(-2)
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
 class _NormedHeads(torch.autograd.Function):
@@ -173,18 +160,13 @@ class _NormedHeads(torch.autograd.Function):
 
 def swiglu(x: Tensor) -> Tensor:
     """(..., 2 F), gate and up -> (..., F)."""
-    if kernels := compiled(x):
-        y: Tensor = kernels.swiglu(x)
-    elif loops := trained(x):
+    if loops := decoding_loops(x):
+        y: Tensor = loops.swiglu(x)
+    elif loops := training_loops(x):
         y = _apply(_SwiGLU, x, loops)
     else:
-        y = slow_swiglu(x)
+        y = layers.swiglu(x)
     return y
-
-
-def slow_swiglu(x: Tensor) -> Tensor:
-    gate, up = x.chunk(2, dim=-1)
-    return F.silu(gate) * up
 
 
 class _SwiGLU(torch.autograd.Function):
@@ -209,23 +191,9 @@ class _SwiGLU(torch.autograd.Function):
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """q (B, H, T, D), k and v (B, K, T, D) -> (B, H, T, D); bias (B, 1, T, T) from `causal_bias`, or plainly causal."""
     if not (q.is_cpu and torch.is_grad_enabled() and q.requires_grad and q.shape[2] <= LONGEST_KEPT_SCORES):
-        return slow_causal_attention(q, k, v, bias)
+        return layers.causal_attention(q, k, v, bias)
     y: Tensor = _apply(_CausalAttention, q, k, v, bias)
     return y
-
-
-def slow_causal_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    grouped = q.shape[1] != k.shape[1]
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=bias is None, enable_gqa=grouped)
-
-
-def causal_bias(segments: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, T) -> (B, 1, T, T): 0 where the key is not later and of the same segment, elsewhere minus infinity."""
-    T = segments.shape[1]
-    seen = (segments[:, :, None] == segments[:, None, :]).tril_()
-    return torch.zeros(len(segments), T, T, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)[
-        :, None
-    ]
 
 
 class _CausalAttention(torch.autograd.Function):
@@ -264,19 +232,12 @@ def token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """hidden (N, C), weight (V, C) of the same dtype, targets (N) -> (N) in at least fp32."""
     loops = _trained(hidden.device.type, hidden.dtype)
     if loops is None:
-        return slow_token_nll(hidden, weight, targets)
+        return layers.token_nll(hidden, weight, targets)
     if len(targets) and (int(targets.min()) < 0 or int(targets.max()) >= len(weight)):
         raise IndexError(f"a target is not in the vocabulary of {len(weight)} tokens")
     learns = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
     nll: Tensor = _apply(_TokenNLL, hidden, weight, targets, learns, loops)
     return nll
-
-
-def slow_token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    logits = F.linear(hidden, weight)
-    return F.cross_entropy(
-        logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="none"
-    )
 
 
 class _TokenNLL(torch.autograd.Function):

@@ -1,100 +1,159 @@
-"""Read a Hugging Face folder (ours or anyone's) as our Transformer.
+"""Read a Hugging Face folder (ours or anyone's) as our Transformer, straight into the dtype that is asked for.
 
-Strict on purpose: a tensor that is missing, misshapen or left over is an error, because a dropped bias is a model that
-talks almost right. Left out: pickled weights (pytorch_model.bin), which can run code.
+Strict on purpose: a tensor that is missing, misshapen, left over or not finite is an error, because a dropped bias is a
+model that talks almost right.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ziggurat.errors import ModelFolderError, did_you_mean
+from ziggurat.model.confidence import FEATURES, ConfidenceHead
 from ziggurat.model.config import ModelConfig
-from ziggurat.model.doubt import HEARD
+from ziggurat.model.cpu import accelerate
 from ziggurat.model.heads import RewardModel, ScalarModel
 from ziggurat.model.hub.family import Family, Unreadable, rows_of
-from ziggurat.model.hub.save import FAMILIES
+from ziggurat.model.hub.save import FAMILIES, FORMAT_VERSION, REWARD_TYPE, TOKEN_IDS
+from ziggurat.model.hub.stored import StoredTensors
 from ziggurat.model.transformer import Transformer
 
 
 def load_config(folder: Path) -> ModelConfig:
-    return _read_config(folder)[1]
+    """What config.json says of the shape; the weights are not looked at (`check_model` does)."""
+    return _read_folder(folder).config
 
 
 def is_scalar(folder: Path) -> bool:
-    """Whether a folder holds a reward model or a critic, told by its tensors' names alone."""
-    _, _, family = _read_config(folder)
-    return "score.weight" in StoredTensors(folder, family).names
+    """Whether a folder holds a reward model or a critic: it has a tensor score.weight."""
+    it = _read_folder(folder)
+    return "score.weight" in StoredTensors(folder, it.family)
 
 
-def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> Transformer:
-    """The Transformer of `folder`; `dtype` is that of its parameters and of its computation.
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The dtype that the weights of `folder` are stored in."""
+    return StoredTensors(folder, _read_folder(folder).family).dtype
 
-    To train, load fp32 masters and `set_compute_dtype` to bf16; to serve, load bf16 and no cast is ever paid.
+
+def check_model(folder: Path, tokenizer_ids: int | None = None) -> ModelConfig:
+    """Refuse, before any work, a language or reward model that cannot be loaded; reads all weights and keeps none.
+
+    tokenizer_ids: how many ids its tokenizer has, at most the rows of the embedding. Returns the config.
+    Raises ModelFolderError with one sentence: missing, misshapen, unreadable or leftover tensors, dtypes that are not
+    read, numbers that are not finite, a tokenizer that is too large.
     """
-    _, config, family = _read_config(folder)
-    stored = StoredTensors(folder, family)
-    if "score.weight" in stored.names:
+    it = _read_folder(folder, tokenizer_ids)
+    with torch.device("meta"):
+        body = Transformer(it.config, seed=None)
+    stored = StoredTensors(folder, it.family)
+    expected = _expected(it, body, stored, scalar="score.weight" in stored)
+    for name in expected:
+        for _ in stored.parts(name):
+            pass
+    return it.config
+
+
+def load_model(
+    folder: Path, *, dtype: torch.dtype = torch.float32, tokenizer_ids: int | None = None
+) -> Transformer:
+    """The Transformer of `folder`, accelerated; `dtype` is that of its parameters and of its computation.
+
+    To train, load fp32 masters and `set_compute_dtype` to bf16; to serve, load bf16 and no cast is ever paid. Raises
+    ModelFolderError as `check_model` does.
+    """
+    it = _read_folder(folder, tokenizer_ids)
+    stored = StoredTensors(folder, it.family)
+    if "score.weight" in stored:
         raise ModelFolderError(
             f"{folder} holds a reward model or critic, not a language model; give the run it scores."
         )
-    model = _fill(Transformer(config, seed=None), stored, family)
-    stored.refuse_leftovers(config)
-    return _in_dtype(model, dtype)
+    return accelerate(_load_body(it, stored, dtype, scalar=False))
 
 
-def load_scalar(folder: Path, *, dtype: torch.dtype = torch.float32) -> ScalarModel:
-    """The RewardModel or critic of `folder`; a foreign one-label classifier is a RewardModel with shift 0, scale 1."""
-    raw, config, family = _read_config(folder)
-    stored = StoredTensors(folder, family)
-    if "score.weight" not in stored.names:
+def load_scalar(
+    folder: Path, *, dtype: torch.dtype = torch.float32, tokenizer_ids: int | None = None
+) -> ScalarModel:
+    """The RewardModel or critic of `folder`; a foreign one-label classifier is a RewardModel with shift 0, scale 1.
+
+    `dtype` is that of the body; heads are fp32. Raises ModelFolderError as `check_model` does.
+    """
+    it = _read_folder(folder, tokenizer_ids)
+    stored = StoredTensors(folder, it.family)
+    if "score.weight" not in stored:
         raise ModelFolderError(
             f"{folder} has no score.weight: it is a language model; give a reward model's folder."
         )
-    body = _fill(Transformer(config, seed=None), stored, family, headless=True)
-    head = raw.get("ziggurat", {"head": "reward"})
+    body, head = _load_body(it, stored, dtype, scalar=True), it.head
+    model: ScalarModel
     if head.get("head") == "critic":
         model = ScalarModel(body)
     else:
         shift, scale = head.get("reward_shift", 0.0), head.get("reward_scale", 1.0)
-        after, heads = head.get("doubt_after"), head.get("doubt_heads", 4)  # 4 before it was saved
-        model = RewardModel(
-            body, reward_shift=shift, reward_scale=scale, doubt_after=after, doubt_heads=heads
-        )
-    with torch.no_grad():
-        model.head.weight.copy_(stored.take("score.weight", (1, config.d_model)))
-        if isinstance(model, RewardModel) and model.doubt_after is not None:
-            model.doubt.look.weight.copy_(stored.take("doubt.look", (heads, config.d_model)))
-            model.doubt.weigh.copy_(stored.take("doubt.weigh", (heads, HEARD)))
-    stored.refuse_leftovers(config)
-    _in_dtype(model.body, dtype)
-    return model
+        confidence = None
+        if it.answer_after is not None:
+            confidence = ConfidenceHead(it.config.d_model, it.answer_after, it.confidence_heads)
+            stored.copy("confidence.query", confidence.query.weight)
+            stored.copy("confidence.weights", confidence.weights)
+        model = RewardModel(body, reward_shift=shift, reward_scale=scale, confidence=confidence)
+    stored.copy("score.weight", model.head.weight)
+    return accelerate(model)
 
 
-def _read_config(folder: Path) -> tuple[dict[str, Any], ModelConfig, Family]:
+# --- config.json ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Folder:
+    path: Path
+    raw: dict[str, Any]
+    """config.json of the body."""
+    head: dict[str, Any]
+    """What config.json says under `ziggurat`."""
+    config: ModelConfig
+    family: Family
+
+    @property
+    def answer_after(self) -> int | None:
+        """The token that opens an answer, if there is a confidence head; `doubt_after` before December 2026."""
+        found: int | None = self.head.get("answer_after", self.head.get("doubt_after"))
+        return found
+
+    @property
+    def confidence_heads(self) -> int:
+        """`doubt_heads` before December 2026; 4 before the number was saved."""
+        return int(self.head.get("confidence_heads", self.head.get("doubt_heads", 4)))
+
+
+def _read_folder(folder: Path, tokenizer_ids: int | None = None) -> _Folder:
     path = folder / "config.json"
     if not path.is_file():
         what = "has no config.json" if folder.is_dir() else "does not exist"
         raise ModelFolderError(
             f"{folder} {what}; give a folder in Hugging Face layout (config.json, model.safetensors)."
         )
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(raw, dict):
-            raise ValueError("it is not a JSON object")
-    except ValueError as error:
+    raw = _read_json(path)
+    head = raw.get("ziggurat") or {}
+    if (version := head.get("format_version", 1)) > FORMAT_VERSION:
         raise ModelFolderError(
-            f"{path} is not valid JSON ({error}); fetch or write the file again."
-        ) from error
+            f"{path} has the format_version {version}, and this Ziggurat reads up to {FORMAT_VERSION}; update Ziggurat."
+        )
+    ids = {key: raw[key] for key in TOKEN_IDS if key in raw}
+    if raw.get("model_type") == REWARD_TYPE:
+        raw = raw.get("body") or {}
+    raw = raw | ids
+    if "quantization_config" in raw:
+        method = raw["quantization_config"].get("quant_method", "an unknown method")
+        raise ModelFolderError(
+            f"{path}: the weights are quantised by {method}, which is not read; use the model's unquantised weights."
+        )
     kind = str(raw.get("model_type"))
     known = [name for family in FAMILIES for name in family.model_types]
     if kind not in known:
@@ -103,7 +162,7 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], ModelConfig, Family]:
         )
     family = next(family for family in FAMILIES if kind in family.model_types)
     try:
-        return raw, family.reads(raw), family
+        it = _Folder(folder, raw, head, family.reads(raw), family)
     except Unreadable as error:
         raise ModelFolderError(f"{path}: {error}; use a model without it.") from error
     except ValidationError as error:
@@ -111,103 +170,75 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], ModelConfig, Family]:
         where = ".".join(map(str, first["loc"]))
         said = f"{where}: {first['msg']}" if where else first["msg"]
         raise ModelFolderError(f"{path}: {said}; correct the file or fetch it again.") from error
-
-
-class StoredTensors:
-    """The tensors of a folder's safetensors files, by name; each is read when it is taken."""
-
-    def __init__(self, folder: Path, family: Family) -> None:
-        self.folder, self.family = folder, family
-        self.files: dict[str, Path] = {}
-        for path in _weight_files(folder):
-            with _opened(path) as file:
-                self.files |= dict.fromkeys(file.keys(), path)
-        self.names = {self._full(name): name for name in self.files}
-        self.taken: set[str] = set()
-
-    def _full(self, name: str) -> str:
-        """The name with the body's prefix, which some published GPT-2 files leave out."""
-        body = self.family.body
-        bare = not any(stored.startswith(body) for stored in self.files)
-        return f"{body}{name}" if bare and not name.startswith(("lm_head.", "score.")) else name
-
-    def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        if name not in self.names:
-            raise ModelFolderError(f"{self.folder} lacks the tensor {name}, which its config.json implies.")
-        stored = self.names[name]
-        with _opened(self.files[stored]) as file:
-            tensor: Tensor = file.get_tensor(stored)
-        self.taken.add(name)
-        if tuple(tensor.shape) != shape:
-            raise ModelFolderError(
-                f"{self.folder}: {name} has the shape {tuple(tensor.shape)}, where config.json implies {shape}; "
-                "the weights and the config belong to different models."
-            )
-        return tensor
-
-    def refuse_leftovers(self, config: ModelConfig) -> None:
-        passed = self.family.buffers + (("lm_head.weight",) if config.tied else ())
-        left = sorted(name for name in self.names if name not in self.taken and not name.endswith(passed))
-        if left:
-            raise ModelFolderError(
-                f"{self.folder}: config.json leaves no place for the tensor {left[0]}"
-                f"{f' and {len(left) - 1} others' if len(left) > 1 else ''}; correct the config or the weights."
-            )
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.is_file():
-        return [single]
-    if not index.is_file():
+    if tokenizer_ids is not None and tokenizer_ids > it.config.vocab_size:
         raise ModelFolderError(
-            f"{folder} has no model.safetensors; only safetensors are read, convert other weights first."
+            f"{folder}: its tokenizer has {tokenizer_ids:,} ids, but its model embeds {it.config.vocab_size:,}; "
+            "give a folder whose tokenizer and model belong together."
         )
+    return it
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        paths = [
-            folder / name
-            for name in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelFolderError(f"{index} is not a list of weight files; fetch it again.") from error
-    for path in paths:
-        if path.parent != folder or not path.is_file():
-            raise ModelFolderError(f"{index} names {path.name}, which is not in the folder; fetch it.")
-    return paths
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(raw, dict):
+            raise ValueError("it is not a JSON object")
+    except ValueError as error:
+        raise ModelFolderError(
+            f"{path} is not valid JSON ({error}); fetch or write the file again."
+        ) from error
+    return raw
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise ModelFolderError(f"{path} cannot be read ({error}); fetch or write the file again.") from error
+def _token_ids(it: _Folder) -> dict[str, dict[str, Any]]:
+    """The special token ids of config.json and of generation_config.json, which a saver writes again."""
+    path = it.path / "generation_config.json"
+    files = {"config": it.raw, "generation": _read_json(path) if path.is_file() else {}}
+    return {file: {key: raw[key] for key in TOKEN_IDS if key in raw} for file, raw in files.items()}
 
 
-@torch.no_grad()
-def _fill(
-    model: Transformer, stored: StoredTensors, family: Family, *, headless: bool = False
-) -> Transformer:
-    """Copy every parameter from `stored`; a headless one may lack its untied unembedding: the embedding stands in."""
-    parameters = dict(model.named_parameters())
-    for ours, source in family.sources(model.config).items():
-        if headless and ours == "unembedding.weight" and source.names[0] not in stored.names:
-            parameters[ours].copy_(parameters["embedding.weight"])
-            continue
-        target = parameters[ours]
-        rows = rows_of(model, ours) if len(source.names) > 1 else [target.shape[0]]
-        shapes = [(count, *target.shape[1:]) for count in rows]
-        pieces = [
-            stored.take(name, shape[::-1] if source.transposed else shape)
-            for name, shape in zip(source.names, shapes, strict=True)
-        ]
-        target.copy_(torch.cat([piece.T if source.transposed else piece for piece in pieces]))
+# --- weights -------------------------------------------------------------------------------------------------------
+
+
+def _load_body(it: _Folder, stored: StoredTensors, dtype: torch.dtype, *, scalar: bool) -> Transformer:
+    model = Transformer(it.config, seed=None)
+    for parameter in model.parameters():  # memory is taken when it is first written to
+        parameter.data = torch.empty_like(parameter, dtype=dtype)
+    expected = _expected(it, model, stored, scalar=scalar)
+    with torch.no_grad():
+        for ours, pieces in _pieces(it, model):
+            if pieces[0][0] not in expected:  # a scalar model without its untied unembedding
+                model.get_parameter(ours).copy_(model.embedding.weight)
+                continue
+            for name, target in pieces:
+                stored.copy(name, target)
+    model.compute_dtype, model.token_ids = dtype, _token_ids(it)
     return model
 
 
-def _in_dtype(model: Transformer, dtype: torch.dtype) -> Transformer:
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype)
-    model.compute_dtype = dtype
-    return model
+def _pieces(it: _Folder, model: Transformer) -> Iterator[tuple[str, list[tuple[str, Tensor]]]]:
+    """Each of our parameters, with the stored tensors that it is made of and the part of it that each one fills."""
+    for ours, source in it.family.sources(it.config).items():
+        whole = model.get_parameter(ours).data
+        parts = whole.split_with_sizes(rows_of(model, ours)) if len(source.names) > 1 else (whole,)
+        targets = [part.T if source.transposed else part for part in parts]
+        yield ours, list(zip(source.names, targets, strict=True))
+
+
+def _expected(
+    it: _Folder, model: Transformer, stored: StoredTensors, *, scalar: bool
+) -> dict[str, tuple[int, ...]]:
+    """The stored tensors that config.json implies, and their shapes; refuses a folder that does not hold them."""
+    expected = {
+        name: tuple(target.shape)
+        for ours, pieces in _pieces(it, model)
+        for name, target in pieces
+        if not (scalar and ours == "unembedding.weight" and name not in stored)
+    }
+    if scalar:
+        expected["score.weight"] = (1, it.config.d_model)
+        if it.answer_after is not None and it.head.get("head") != "critic":
+            expected["confidence.query"] = (it.confidence_heads, it.config.d_model)
+            expected["confidence.weights"] = (it.confidence_heads, FEATURES)
+    stored.must_be(expected, it.family.buffers + (("lm_head.weight",) if it.config.tied else ()))
+    return expected

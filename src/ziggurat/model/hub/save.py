@@ -1,5 +1,6 @@
 """Write a model as a Hugging Face folder: config.json, model.safetensors and, if given, the tokenizer's files.
 
+Special token ids are those of the folder that the model was loaded from, else the tokenizer's.
 The family is the first that can express the config, so our presets are saved as Qwen3. Weights are written in the
 dtype they have (fp32 masters while training). config.json is written last; each file appears whole or not at all.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +28,14 @@ from ziggurat.model.hub.qwen3 import QWEN3
 from ziggurat.model.transformer import Transformer
 
 FAMILIES = (QWEN3, LLAMA, GPT2, NATIVE)
+FORMAT_VERSION = 2
+"""Of what config.json holds under `ziggurat`. 1: the confidence head under its old names, in a classifier."""
+
+REWARD_TYPE = "ziggurat_reward"
+"""`model_type` of a reward model with a confidence head; the body's own config.json stands under `body`."""
+
+TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+"""Fields of config.json and generation_config.json that stay as the source of a model has them."""
 
 
 class SavesTokenizer(Protocol):
@@ -45,34 +55,34 @@ class SavesTokenizer(Protocol):
 
 def save_model(model: Transformer, folder: Path, tokenizer: SavesTokenizer | None = None) -> None:
     family, raw = family_of(model.config)
-    _write(folder, raw, stored_tensors(model, family), tokenizer)
+    _write(folder, raw, stored_tensors(model, family), model.token_ids, tokenizer)
 
 
 def save_scalar(model: ScalarModel, folder: Path, tokenizer: SavesTokenizer | None = None) -> None:
-    """As `save_model`, with `score.weight` and the kind of head: transformers reads it as one-label classification."""
+    """As `save_model`, with `score.weight` and the kind of head.
+
+    transformers reads it as one-label classification. A model with a confidence head is of our own type instead, which
+    transformers refuses: it would compute another score.
+    """
     family, raw = family_of(model.body.config)
-    causal = raw["architectures"][0]
-    name = causal.removesuffix("LMHeadModel").removesuffix("ForCausalLM")
     head: dict[str, Any] = {"head": "critic"}
+    tensors = stored_tensors(model.body, family)
+    confidence = model.confidence if isinstance(model, RewardModel) else None
     if isinstance(model, RewardModel):
         shift, scale = model.reward_shift.item(), model.reward_scale.item()
         head = {"head": "reward", "reward_shift": shift, "reward_scale": scale}
-        if model.doubt_after is not None:
-            head |= {"doubt_after": model.doubt_after, "doubt_heads": model.doubt.heads}
-    raw |= {
-        "architectures": [f"{name}ForSequenceClassification"],
-        "id2label": {"0": "score"},
-        "ziggurat": head,
-    }
-    tensors = stored_tensors(model.body, family)
-    tensors["score.weight"] = model.head.weight.detach()
-    if "doubt_after" in head:
-        assert isinstance(model, RewardModel)
-        tensors["doubt.look"] = model.doubt.look.weight.detach()
-        tensors["doubt.weigh"] = model.doubt.weigh.detach()
+    if confidence is not None:
+        head |= {"answer_after": confidence.answer_after, "confidence_heads": confidence.heads}
+        tensors["confidence.query"] = confidence.query.weight.detach()
+        tensors["confidence.weights"] = confidence.weights.detach()
+        raw = {"architectures": ["ZigguratRewardModel"], "model_type": REWARD_TYPE, "body": raw}
     else:
         tensors.pop("lm_head.weight", None)
-    _write(folder, raw, tensors, tokenizer)
+        name = raw["architectures"][0].removesuffix("LMHeadModel").removesuffix("ForCausalLM")
+        raw |= {"architectures": [f"{name}ForSequenceClassification"], "id2label": {"0": "score"}}
+    tensors["score.weight"] = model.head.weight.detach()
+    raw["ziggurat"] = head | {"format_version": FORMAT_VERSION}
+    _write(folder, raw, tensors, model.body.token_ids, tokenizer)
 
 
 def family_of(config: ModelConfig) -> tuple[Family, dict[str, Any]]:
@@ -98,23 +108,25 @@ def stored_tensors(model: Transformer, family: Family) -> dict[str, Tensor]:
 
 
 def _write(
-    folder: Path, raw: dict[str, Any], tensors: dict[str, Tensor], tokenizer: SavesTokenizer | None
+    folder: Path,
+    raw: dict[str, Any],
+    tensors: dict[str, Tensor],
+    source_ids: Mapping[str, Mapping[str, Any]],
+    tokenizer: SavesTokenizer | None,
 ) -> None:
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-    raw = {**raw, "dtype": dtype, "torch_dtype": dtype}
-    generation: dict[str, Any] = {}
+    ids = dict(source_ids.get("config", {}))
+    if ids.get("pad_token_id") is None:  # classification of several rows needs one
+        ids.pop("pad_token_id", None)
+    raw = {**raw, "dtype": dtype, "torch_dtype": dtype, **ids}
+    generation = dict(source_ids.get("generation", {}))
     if tokenizer is not None:
-        stops = (
-            [tokenizer.endoftext_id]
-            if tokenizer.end_id is None
-            else [tokenizer.end_id, tokenizer.endoftext_id]
-        )
-        raw |= {
-            "bos_token_id": None,
-            "eos_token_id": tokenizer.endoftext_id,
-            "pad_token_id": tokenizer.pad_id,
+        raw = _ids_of(tokenizer) | raw
+        generation = {
+            "pad_token_id": raw["pad_token_id"],
+            **generation,
+            "eos_token_id": _stops(generation.get("eos_token_id"), tokenizer),
         }
-        generation = {"eos_token_id": stops, "pad_token_id": tokenizer.pad_id}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _replace(
@@ -128,6 +140,23 @@ def _write(
         raise ModelFolderError(
             f"{folder}: the model cannot be written ({error}); check free space and write permission."
         ) from error
+
+
+def _ids_of(tokenizer: SavesTokenizer) -> dict[str, Any]:
+    """The special token ids of a model that has none from where it was loaded."""
+    return {
+        "bos_token_id": getattr(tokenizer, "bos_id", None),
+        "eos_token_id": tokenizer.endoftext_id,
+        "pad_token_id": tokenizer.pad_id,
+    }
+
+
+def _stops(source: int | list[int] | None, tokenizer: SavesTokenizer) -> int | list[int]:
+    """What ends an answer: the source's own ids, and the end of a turn."""
+    stops = [tokenizer.endoftext_id] if source is None else [source] if isinstance(source, int) else source
+    if tokenizer.end_id is not None and tokenizer.end_id not in stops:
+        stops = [tokenizer.end_id, *stops]
+    return source if source is not None and stops in ([source], source) else stops
 
 
 def _json(value: dict[str, Any]) -> str:

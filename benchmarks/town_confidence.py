@@ -1,8 +1,8 @@
 """What a climb's models know of their own ignorance, read at the word where the value of a fact would stand.
 
     ziggurat ladder --budget 9m --no-serve
-    python benchmarks/town_doubt.py --climb town --town 1
-    python benchmarks/town_doubt.py --climb town --town 1 --splits C   (where its exam is spent)
+    python benchmarks/town_confidence.py --climb town --town 1
+    python benchmarks/town_confidence.py --climb town --town 1 --splits C   (where its exam is spent)
 
 There the word that admits ignorance competes with the values (docs/town.md). For each model, language and split:
 
