@@ -16,10 +16,10 @@ import re
 import shlex
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -34,6 +34,9 @@ class Config(BaseModel):
     """Base of every configuration: frozen, extra keys forbidden, defaults validated."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
+
+    removed: ClassVar[Mapping[str, Callable[[Any], Mapping[str, Any]]]] = {}
+    """Settings of earlier versions: from the name to a function from the value to today's settings."""
 
 
 C = TypeVar("C", bound=Config)
@@ -199,6 +202,10 @@ def _overlay(
 ) -> None:
     for name, value in layer.items():
         key = f"{prefix}{name}"
+        if name in cls.removed:
+            today, source = cls.removed[name](value), f"{layer_name}, as {key}"
+            _overlay(cls, values, today, source, prefix, sources, problems)
+            continue
         if name not in cls.model_fields:
             hint = did_you_mean(str(name), cls.model_fields)
             problems.append(f'Unknown setting "{key}" (from {layer_name}).{hint}')

@@ -1,4 +1,4 @@
-"""What stage 3 is told (`RewardConfig`), and everything that is settled before its first step (`prepare`).
+"""Settings of stage 3 (`RewardConfig`), and everything that is settled before its first step (`prepare`).
 
 Comparisons are rendered to ids and split into those learned from and those held out, by the hash of the prompt; the
 number of steps is derived from them. `ziggurat reward --dry-run` ends here.
@@ -18,11 +18,12 @@ from ziggurat.errors import DataError
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_model
 from ziggurat.places import find_run, model_folder
-from ziggurat.records import Comparison
+from ziggurat.records import Comparison, Demonstration
 from ziggurat.settings import Config, Resolved, resolve
-from ziggurat.stages import setup
+from ziggurat.stages import setup, stage
 from ziggurat.stages.comparison_batches import Ranked, render_comparisons
 from ziggurat.stages.ppo_losses import untied_pairs
+from ziggurat.stages.removed import REMOVED
 from ziggurat.stages.setup import Derived
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
@@ -31,9 +32,15 @@ from ziggurat.training.config import TrainConfig
 LR_SHARE = 1.0
 """Peak learning rates as a share of the stage-2 run's, which are gentle already."""
 
+FOREIGN_LR_HEAD = 1e-3
+"""Rate of the new head where the stage-2 model is not ours. At the body's rate of 2e-5 the head hardly leaves 0 in the
+few steps of one epoch, and the loss stays at ln 2."""
+
 
 class RewardConfig(Config):
     """Settings of stage 3. 0 means "computed" where a field says so; what came out is in config.yaml."""
+
+    removed = REMOVED["RewardConfig"]
 
     batch_comparisons: int = Field(default=16, ge=1)
     """Comparisons (of K completions each) in one optimizer step."""
@@ -68,35 +75,26 @@ class RewardConfig(Config):
     hears_doubt: bool = False
     """The score also hears how sure the model is of the words of an answer (`model.doubt`)."""
 
-    body_learns: bool = True
-    """False: only what is read off the stage-2 model learns, so what it is sure of stays what it was."""
-
     train: TrainConfig = TrainConfig(steps=0, lr_matrix=0.002, lr_adam=0.0003)
     """steps 0: computed from `epochs`."""
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """All that is settled before the first step."""
+@dataclass(frozen=True, kw_only=True)
+class Prepared(stage.Prepared[RewardConfig]):
+    """Stage 3 before its first step."""
 
-    resolved: Resolved[RewardConfig]
-    sft_folder: Path
-    tokenizer: Tokenizer
     template: ChatTemplate
     model: RewardModel
     learn: list[Comparison]
     held_out: list[Comparison]
     ranked: list[Ranked]
     held_out_ranked: list[Ranked]
-    derived: list[Derived]
-    data: list[dict[str, Any]]
 
 
 def reward_config(sft: str | Path, *layers: tuple[str, Any]) -> Resolved[RewardConfig]:
     """The configuration from its layers, with the training settings of the stage-2 run inherited."""
-    return resolve(
-        RewardConfig, ("inherited", setup.inherited(find_run(str(sft)), lr_share=LR_SHARE)), *layers
-    )
+    layer = setup.inherited(find_run(str(sft)), lr_share=LR_SHARE, foreign={"lr_head": FOREIGN_LR_HEAD})
+    return resolve(RewardConfig, ("inherited", layer), *layers)
 
 
 def prepare(
@@ -105,6 +103,7 @@ def prepare(
     comparisons: Sequence[Comparison],
     *,
     held_out: Sequence[Comparison] | None = None,
+    demonstrations: Sequence[Demonstration] = (),
     data: list[dict[str, Any]] | None = None,
 ) -> Prepared:
     """Load, render, split and derive everything; nothing is written."""
@@ -116,7 +115,6 @@ def prepare(
     model = RewardModel(
         load_model(folder), doubt_after=_opening_id(tokenizer) if config.hears_doubt else None
     )
-    model.body.requires_grad_(config.body_learns)
     learn, held = (
         split_comparisons(comparisons, config.held_out_share) if held_out is None else (comparisons, held_out)
     )
@@ -141,14 +139,20 @@ def prepare(
             "given" if held_out is not None else "held_out_share of the prompts",
         ),
         Derived(
+            "demonstrations for the zero",
+            min(len(demonstrations), config.shift_demonstrations),
+            "their mean reward becomes 0" if demonstrations else "none: samples' mean becomes 0",
+        ),
+        Derived(
             "steps",
             steps,
             "train.steps" if config.train.steps else f"{config.epochs:g} epochs × {one_epoch:,}",
         ),
     ]
+    entries = list(data) if data else [setup.memory_entry("comparisons", list(comparisons))]
     return Prepared(
         resolved=setup.freeze(resolved, {} if config.train.steps else {"train.steps": steps}),
-        sft_folder=folder,
+        parent=folder,
         tokenizer=tokenizer,
         template=template,
         model=model,
@@ -157,7 +161,7 @@ def prepare(
         ranked=useful,
         held_out_ranked=render_comparisons(held, template, context),
         derived=derived,
-        data=data or [setup.memory_entry("comparisons", list(comparisons))],
+        data=entries,
     )
 
 
