@@ -75,6 +75,7 @@ class Sources:
     ) -> Loaded[Any]:
         """One input of a stage. Text to mix in is the given one or that of the parent's lineage; where there is none,
         what to expect is printed."""
+        files: Sequence[Path]
         if item.used_if:
             if float(flatten(resolved.config.model_dump())[item.used_if]) <= 0:
                 return Loaded()

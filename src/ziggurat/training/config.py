@@ -34,7 +34,7 @@ class OptimizerConfig(Config):
     """Peak learning rate of the parameters that AdamW updates."""
 
     lr_head: float = Field(default=0.0, ge=0)
-    """Peak learning rate of the scalar heads of a reward model or critic; 0: `lr_adam`."""
+    """Peak learning rate of the scalar heads of a reward model or critic, where it is above `lr_adam`."""
 
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled decay of matrices and embeddings (never of gains and biases), times the learning rate."""

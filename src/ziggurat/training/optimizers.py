@@ -96,7 +96,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizers:
             dtype=choose_dtype("auto")[0],
             rows=rows,
         )
-    heads = _head_parameters(model) if config.lr_head else set()
+    heads = _head_parameters(model) if config.lr_head > config.lr_adam else set()
     groups: list[dict[str, Any]] = []
     for lr, params in (
         (config.lr_adam, [p for p in rest if p not in heads]),
