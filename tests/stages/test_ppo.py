@@ -216,7 +216,7 @@ def test_a_non_finite_gradient_moves_nothing(
 def test_frozen_bodies_with_equal_weights_are_one(
     letters_sft: Path, letters_reward: Path, tmp_path: Path
 ) -> None:
-    """A reward model on the stage-2 model as it was: reference, scorer and a critic that trains its head share a body."""
+    """Reference, reward model and critic share a body where neither stage 3 nor the critic trains it."""
     scorer = load_scalar(letters_reward / "model")
     still = tmp_path / "reward"
     shutil.copytree(letters_reward / "model", still)

@@ -16,6 +16,7 @@ from tests.training.tiny import RandomRows, new_run, next_token_loss, same_bytes
 from torch import Tensor, nn
 
 from ziggurat.errors import ConfigError, TrainingError
+from ziggurat.model.hub import load_model
 from ziggurat.training import TrainConfig, train
 from ziggurat.training.optimizers import build_optimizer
 from ziggurat.training.step import optimizer_step
@@ -194,6 +195,87 @@ def test_schedule_is_printed_before_the_first_step(
 def test_splitting_without_a_split_is_refused(tmp_path: Path) -> None:
     with new_run(tmp_path / "run") as run, pytest.raises(ConfigError, match="micro_batches is 2"):
         train(run, tiny_model(), RandomRows(), next_token_loss, config(micro_batches=2))
+
+
+def test_row_s_describes_the_model_after_s_updates(tmp_path: Path) -> None:
+    """The loss of row s is that of checkpoint s on the batch that it is about to learn from; row 6 has no update."""
+    with new_run(tmp_path / "run") as run:
+        train(
+            run,
+            tiny_model(),
+            RandomRows(),
+            next_token_loss,
+            config(checkpoint_every_steps=1, eval_every_steps=1, optimizer="adamw"),
+            evaluate=lambda model: {"val_norm": model.embedding.weight.norm().item()},
+        )
+        rows = run.read_metrics()
+        models = {0: tiny_model()} | {int(p.name[-6:]): load_model(p / "model") for p in run.checkpoints()}
+    assert sorted(models) == [0, 5, 6]
+    for step, model in models.items():
+        batches = RandomRows()
+        batches.position = step
+        total, count = next_token_loss(model, batches.next())
+        assert rows[step]["step"] == step
+        assert rows[step]["loss"] == pytest.approx(total.item() / count, rel=1e-5)
+        assert rows[step]["val_norm"] == pytest.approx(model.embedding.weight.norm().item(), rel=1e-6)
+        assert ("grad_norm" in rows[step]) is (step < 6)
+
+
+def test_further_metrics_of_a_loss_are_means_over_the_step(tmp_path: Path) -> None:
+    """Sums are divided by the step's count, pairs by their own, whatever the pieces; an empty one is left out."""
+
+    def loss(model: nn.Module, batch: Tensor) -> tuple[Tensor, int, dict[str, Any]]:
+        total, count = next_token_loss(model, batch)
+        rows = len(batch)
+        return total, count, {"double": 2 * total, "first": (batch[:, 0].sum(), rows), "none": (0.0, 0)}
+
+    for pieces in (1, 3):
+        with new_run(tmp_path / str(pieces)) as run:
+            settings = config(steps=1, warmup_steps=0, micro_batches=pieces)
+            split = lambda batch, n: list(batch.tensor_split(n))  # noqa: E731
+            train(run, tiny_model(), RandomRows(), loss, settings, split=split)
+            first, last = run.read_metrics()
+        for row, position in ((first, 0), (last, 1)):
+            batches = RandomRows()
+            batches.position = position
+            assert row["double"] == pytest.approx(2 * row["loss"], rel=1e-5)
+            assert row["first"] == pytest.approx(batches.next()[:, 0].float().mean().item(), rel=1e-5)
+            assert "none" not in row
+
+
+@pytest.mark.parametrize("bad", ["large", "not a number"])
+def test_a_spike_goes_back_to_the_last_checkpoint_and_its_batch_is_never_learned(
+    tmp_path: Path, bad: str
+) -> None:
+    """Batch 13 is poison. The run ends with the bytes of one whose data never held it."""
+
+    class Without13(RandomRows):
+        def next(self) -> Tensor:
+            self.position += self.position == 13
+            return super().next()
+
+    def poisoned(model: nn.Module, batch: Tensor) -> tuple[Tensor, int]:
+        total, count = next_token_loss(model, batch)
+        if torch.equal(batch, poison):
+            total = total * (1e4 if bad == "large" else float("nan"))
+        return total, count
+
+    at_13 = RandomRows()
+    at_13.position = 13
+    poison = at_13.next()
+    settings = config(steps=20, checkpoint_every_steps=4, spike_factor=10.0)
+    ends = []
+    for name, batches in (("poisoned", RandomRows()), ("clean", Without13())):
+        model = tiny_model()
+        with new_run(tmp_path / name) as run:
+            train(run, model, batches, poisoned, settings)
+            saved = run.checkpoints()[-1]
+        ends.append((weights(model), (saved / "optimizer.safetensors").read_bytes()))
+    assert same_bytes(ends[0][0], ends[1][0])
+    assert ends[0][1] == ends[1][1]
+    rows = rows_without_wall_times(tmp_path / "poisoned")
+    assert rows[:-1] == rows_without_wall_times(tmp_path / "clean")[:-1]
+    assert [row["step"] for row in rows] == list(range(21))
 
 
 # --- resume --------------------------------------------------------------------------------------------------------
