@@ -16,10 +16,10 @@ import re
 import shlex
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -35,10 +35,8 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
 
-    @classmethod
-    def current(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`values` of a file written before, under the present names; override it where a setting was renamed."""
-        return values
+    removed: ClassVar[Mapping[str, Callable[[Any], Mapping[str, Any]]]] = {}
+    """Settings of earlier versions: from the name to a function from the value to today's settings."""
 
 
 C = TypeVar("C", bound=Config)
@@ -202,8 +200,12 @@ def _overlay(
     sources: dict[str, str],
     problems: list[str],
 ) -> None:
-    for name, value in cls.current(layer).items():
+    for name, value in layer.items():
         key = f"{prefix}{name}"
+        if name in cls.removed:
+            today, source = cls.removed[name](value), f"{layer_name}, as {key}"
+            _overlay(cls, values, today, source, prefix, sources, problems)
+            continue
         if name not in cls.model_fields:
             hint = did_you_mean(str(name), cls.model_fields)
             problems.append(f'Unknown setting "{key}" (from {layer_name}).{hint}')

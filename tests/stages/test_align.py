@@ -27,14 +27,12 @@ SMALL: dict[str, Any] = {
         "train": {"lr_adam": 3e-3, "dtype": "fp32", "threads": 1},
     },
     "ppo": {
-        "steps": 5,
+        "train": {"steps": 5, "eval_every_steps": 5, "dtype": "fp32"},
         "rollouts_per_step": 32,
         "max_new_tokens": 6,
         "critic_warmup_steps": 1,
-        "check_every_steps": 5,
         "policy": {"lr_adam": 3e-3},
         "critic": {"lr_adam": 3e-3},
-        "dtype": "fp32",
         "kl_target": 0.0,
         "allow_weak_reward_model": True,
         "stop_when_fatal": False,
@@ -75,7 +73,9 @@ def test_two_rounds_rank_the_policy_of_each_round(letters_sft: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_people_rank_with_files_and_resume(letters_sft: Path, tmp_path: Path) -> None:
-    config = align_config(letters_sft, ("test", SMALL), ("--set", {"rounds": 1, "ppo": {"steps": 1}}))
+    config = align_config(
+        letters_sft, ("test", SMALL), ("--set", {"rounds": 1, "ppo": {"train": {"steps": 1}}})
+    )
     out = tmp_path / "align-1"
     with pytest.raises(UsageError, match=r"round 1: \d+ prompts with completions wait in .*to_rank\.jsonl"):
         align(config, letters_sft, alphabet.prompts(), out)

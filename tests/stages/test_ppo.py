@@ -19,18 +19,15 @@ from ziggurat.stages.ppo_config import prepare
 from ziggurat.stages.ppo_networks import load_networks
 
 SMALL: dict[str, Any] = {
-    "steps": 16,
+    "train": {"steps": 16, "threads": 1, "dtype": "fp32", "eval_every_steps": 4, "checkpoint_every_steps": 4},
     "rollouts_per_step": 64,
     "max_new_tokens": 6,
     "minibatches": 2,
     "critic_warmup_steps": 2,
     "kl_target": 0.0,
-    "threads": 1,
     "stop_when_fatal": False,  # a world of four letters in which only b is liked cannot stay diverse
-    "dtype": "fp32",
     "policy": {"lr_adam": 3e-3},
     "critic": {"lr_adam": 3e-3},
-    "check_every_steps": 4,
     "ptx_rows": 1,
     "ptx_row_tokens": 16,
     "ptx_weight": 0.05,
@@ -128,7 +125,7 @@ def test_a_later_checkpoint_is_preferred_within_the_gold_checks_tolerance(
     letters_sft: Path, letters_reward: Path, tmp_path: Path, tolerance: float, chosen: int
 ) -> None:
     golds = iter([0.50, 0.60, 0.59, 0.56])  # at steps 0, 4, 8, 12
-    changes = {"steps": 12, "gold_tolerance": tolerance}
+    changes = {"train": {"steps": 12}, "gold_tolerance": tolerance}
     run = run_ppo(letters_sft, letters_reward, tmp_path / "ppo-1", changes, gold=lambda _: next(golds))
     best = run.best_checkpoint()
     assert best is not None
@@ -143,7 +140,7 @@ def test_a_fatal_diagnosis_stops_at_the_best_point(
         letters_sft,
         letters_reward,
         tmp_path / "ppo-1",
-        {"doctor": {"distinct_factor": 0.9}, "steps": 30, "stop_when_fatal": True},
+        {"doctor": {"distinct_factor": 0.9}, "train": {"steps": 30}, "stop_when_fatal": True},
     )
     report = run.report
     assert report is not None
@@ -153,7 +150,7 @@ def test_a_fatal_diagnosis_stops_at_the_best_point(
 
 
 def test_muon_epochs_and_no_documents(letters_sft: Path, letters_reward: Path, tmp_path: Path) -> None:
-    settings = {"steps": 2, "epochs": 2, "critic_warmup_steps": 0, "policy": {"optimizer": "muon"}}
+    settings = {"train": {"steps": 2}, "epochs": 2, "critic_warmup_steps": 0, "policy": {"optimizer": "muon"}}
     run = run_ppo(letters_sft, letters_reward, tmp_path / "ppo-1", settings, ptx_documents=[])
     rows = run.read_metrics()
     assert rows[0]["ptx_loss"] is None
@@ -216,35 +213,35 @@ def test_a_non_finite_gradient_moves_nothing(
     assert seen == [True]
 
 
-def test_bodies_that_are_alike_and_stay_so_are_one(
+def test_frozen_bodies_with_equal_weights_are_one(
     letters_sft: Path, letters_reward: Path, tmp_path: Path
 ) -> None:
-    """A reward model on the stage-2 model as it was: reference, reward model and a still critic share a body."""
+    """Reference, reward model and critic share a body where neither stage 3 nor the critic trains it."""
     scorer = load_scalar(letters_reward / "model")
     still = tmp_path / "reward"
     shutil.copytree(letters_reward / "model", still)
     scorer.body = load_model(letters_sft)
     save_scalar(scorer, still)
 
-    def networks(reward: Path, body_learns: bool) -> Any:
-        changes = {"critic": {"body_learns": body_learns}}
+    def networks(reward: Path, trainable: str) -> Any:
+        changes = {"critic": {"trainable": trainable}}
         config = ppo_config(letters_sft, ("test", SMALL), ("--set", changes))
         return load_networks(prepare(config, letters_sft, reward, alphabet.prompts(), ptx_documents=[]))
 
-    nets = networks(still, False)
+    nets = networks(still, "head")
     assert nets.reward.body is nets.critic.body is nets.reference
     assert not any(p.requires_grad for p in nets.critic.body.parameters())
-    nets = networks(still, True)
+    nets = networks(still, "all")
     assert nets.reward.body is nets.reference
     assert nets.critic.body is not nets.reference
     assert all(p.requires_grad for p in nets.critic.parameters())
-    assert networks(letters_reward, False).reward.body is not nets.reference
+    assert networks(letters_reward, "head").reward.body is not nets.reference
 
 
-def test_a_still_critic_learns_with_its_head_alone(
+def test_a_critic_with_a_frozen_body_learns_with_its_head_alone(
     letters_sft: Path, letters_reward: Path, tmp_path: Path
 ) -> None:
-    changes = {"steps": 3, "critic": {"body_learns": False, "lr_adam": 3e-3}}
+    changes = {"train": {"steps": 3}, "critic": {"trainable": "head", "lr_adam": 3e-3}}
     run = run_ppo(letters_sft, letters_reward, tmp_path / "ppo-1", changes)
     rows = run.read_metrics()
     assert all(row["critic_grad_norm"] > 0 for row in rows[:-1])
@@ -255,10 +252,13 @@ def test_a_still_critic_learns_with_its_head_alone(
     assert not bool((before.head.weight == after.head.weight).all())
 
 
-def test_with_one_unfrozen_block_all_below_it_stays_and_the_first_ratio_is_one(
+def test_with_one_trained_block_all_below_it_stays_and_the_first_ratio_is_one(
     letters_sft: Path, letters_reward: Path, tmp_path: Path
 ) -> None:
-    changes = {"steps": 3, "policy": {"unfrozen_blocks": 1, "optimizer": "muon", "lr_matrix": 0.01}}
+    changes = {
+        "train": {"steps": 3},
+        "policy": {"trainable": "last:1", "optimizer": "muon", "lr_matrix": 0.01},
+    }
     run = run_ppo(letters_sft, letters_reward, tmp_path / "ppo-1", changes)
     rows = run.read_metrics()
     assert all(row["first_ratio_gap"] == 0.0 for row in rows if row.get("policy_trained"))
@@ -274,7 +274,7 @@ def test_states_read_from_the_trunk_are_the_whole_bodys(
     letters_sft: Path, letters_reward: Path, tmp_path: Path
 ) -> None:
     def networks(policy: Path) -> Any:
-        changes = {"policy": {"unfrozen_blocks": 1}}
+        changes = {"policy": {"trainable": "last:1"}}
         config = ppo_config(letters_sft, ("test", SMALL), ("--set", changes))
         ready = prepare(
             config, policy, letters_reward, alphabet.prompts(), reference=letters_sft, ptx_documents=[]

@@ -43,7 +43,7 @@ def test_a_run_leaves_all_that_the_design_promises(tmp_path: Path) -> None:
     ):
         assert (path / name).is_file(), name
     assert run.finished
-    assert [row["step"] for row in run.read_metrics()] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in run.read_metrics()] == [0, 1, 2, 3, 4, 5, 6]
     assert "val_bits_per_byte" in run.read_metrics()[-1]
     assert Tokenizer.load(path / "model").fingerprint == run.manifest["tokenizer"]
     assert load_config(path / "model").context == 32

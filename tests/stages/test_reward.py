@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
+from typing import Any
 
 import alphabet
 import pytest
 import torch
+from tests.training.tiny import new_run
+from torch import nn
 
 from ziggurat.errors import ContextError, DataError
 from ziggurat.model.confidence import ConfidenceHead
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_model, load_scalar
+from ziggurat.model.transformer import Transformer
 from ziggurat.records import Comparison, Message
 from ziggurat.runs import Run
 from ziggurat.stages.comparison_batches import (
     ComparisonBatches,
     Ranked,
+    RankedBatch,
     collate,
     read_once,
     render_comparisons,
@@ -28,6 +33,7 @@ from ziggurat.stages.report_card import score_rows
 from ziggurat.stages.reward import gold_from_reward_model, prepare, ranking_loss, reward_config
 from ziggurat.stages.reward_config import split_comparisons
 from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.training import TrainConfig, train
 
 CPU = torch.device("cpu")
 TEMPLATE = ChatTemplate(alphabet.tokenizer())
@@ -112,7 +118,7 @@ def test_splitting_a_batch_changes_nothing(letters_sft: Path) -> None:
     model = RewardModel(load_model(letters_sft))
     torch.nn.init.normal_(model.head.weight)
     ranked = render_comparisons(alphabet.comparisons(10), TEMPLATE, 32)
-    ranked[3] = Ranked(ranked[3].rows, [1] * 4)
+    ranked[3] = Ranked(ranked[3].rows, [1] * 4, ranked[3].starts)
     whole = collate(ranked, 1, CPU)
     total, count = ranking_loss(model, whole)
     parts = [ranking_loss(model, piece) for piece in split_batch(whole, 3)]
@@ -150,7 +156,7 @@ def test_what_a_still_body_read_once_teaches_what_reading_again_does(
         torch.nn.init.normal_(p, std=0.02)
     ranked = render_comparisons(alphabet.comparisons(23), TEMPLATE, 32)
     ranked[2:9:3] = [
-        Ranked(one.rows[1:], one.ranks[1:]) for one in ranked[2:9:3]
+        Ranked(one.rows[1:], one.ranks[1:], one.starts[1:]) for one in ranked[2:9:3]
     ]  # K is not the same everywhere
     readings = read_once(model, ranked, 1, batch_tokens=100)
     again = ComparisonBatches(ranked, 5, 1, seed=4, device=CPU)
@@ -169,6 +175,58 @@ def test_one_prompt_never_falls_on_both_sides() -> None:
     learn, held = split_comparisons(alphabet.comparisons(300), 0.3)
     assert held
     assert not {repr(one.prompt) for one in learn} & {repr(one.prompt) for one in held}
+
+
+def test_a_dpo_loss_finds_the_completions_and_its_metrics_are_logged(
+    letters_sft: Path, tmp_path: Path
+) -> None:
+    """The sum of log-probabilities from `starts` to `ends` equals the one computed token by token without a batch."""
+    model, reference = load_model(letters_sft), load_model(letters_sft)
+    ranked = render_comparisons(alphabet.comparisons(6), TEMPLATE, 32)
+
+    def completion_logp(policy: Transformer, batch: RankedBatch) -> torch.Tensor:
+        logp = policy(batch.ids[:, :-1]).float().log_softmax(-1).gather(2, batch.ids[:, 1:, None])[..., 0]
+        at = torch.arange(1, batch.ids.shape[1])
+        inside = (at >= batch.starts[:, None]) & (at <= batch.ends[:, None])
+        return (logp * inside).sum(1)
+
+    def by_hand(completion: str, prompt: list[Message]) -> float:
+        ids = TEMPLATE.render(prompt, add_generation_prompt=True).ids
+        total = 0.0
+        for token in [*alphabet.tokenizer().encode(completion), alphabet.tokenizer().end_id]:
+            total += model(torch.tensor([ids]))[0, -1].float().log_softmax(-1)[token].item()
+            ids = [*ids, token]
+        return total
+
+    batch = collate(ranked, 1, CPU)
+    expected = [by_hand(str(text), c.prompt) for c in alphabet.comparisons(6) for text in c.completions]
+    assert completion_logp(model, batch).tolist() == pytest.approx(expected, abs=1e-3)
+    pieces = [completion_logp(model, piece) for piece in split_batch(batch, 4)]
+    assert torch.cat(pieces).tolist() == pytest.approx(expected, abs=1e-3)
+
+    def dpo(policy: nn.Module, batch: RankedBatch) -> tuple[torch.Tensor, float, dict[str, Any]]:
+        with torch.no_grad():
+            base = completion_logp(reference, batch)
+        margin, first, pairs = completion_logp(policy, batch) - base, 0, []
+        for ranks in batch.ranks:
+            pairs += [
+                (first + i, first + j) for i, a in enumerate(ranks) for j, b in enumerate(ranks) if a < b
+            ]
+            first += len(ranks)
+        gaps = torch.stack([margin[i] - margin[j] for i, j in pairs])
+        losses = -torch.nn.functional.logsigmoid(gaps)
+        return losses.sum(), len(pairs), {"accuracy": (gaps > 0).sum(), "rows": (margin.sum(), len(margin))}
+
+    with new_run(tmp_path / "dpo-1") as run:
+        config = TrainConfig(
+            steps=20, optimizer="adamw", lr_adam=3e-3, dtype="fp32", threads=1, micro_batches=2
+        )
+        batches = ComparisonBatches(ranked, 6, 1, seed=0, device=CPU)
+        train(run, model, batches, dpo, config, split=split_batch, unit="pairs")
+        rows = run.read_metrics()
+    assert rows[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+    assert rows[0]["accuracy"] < 0.5 < 0.9 < rows[-1]["accuracy"]
+    assert rows[0]["rows"] == pytest.approx(0.0, abs=1e-4)
 
 
 def test_only_ties_are_refused(letters_sft: Path) -> None:

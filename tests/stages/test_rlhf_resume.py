@@ -19,21 +19,24 @@ from ziggurat.stages.ppo import ppo, ppo_config
 from ziggurat.stages.reward import reward, reward_config
 
 PPO = {
-    "steps": 8,
+    "train": {
+        "steps": 8,
+        "eval_every_steps": 2,
+        "checkpoint_every_steps": 2,
+        "dtype": "fp32",
+        "threads": 1,
+    },
     "rollouts_per_step": 24,
     "max_new_tokens": 5,
     "minibatches": 2,
     "epochs": 2,
     "critic_warmup_steps": 1,
-    "check_every_steps": 2,
     "ptx_rows": 1,
     "ptx_row_tokens": 16,
-    "dtype": "fp32",
-    "threads": 1,
 }
 LAST_BLOCK = {
-    "policy": {"unfrozen_blocks": 1, "optimizer": "muon"},
-    "critic": {"body_learns": False, "epochs": 3},
+    "policy": {"trainable": "last:1", "optimizer": "muon"},
+    "critic": {"trainable": "head", "epochs": 3},
 }
 REWARD = {
     "batch_comparisons": 4,

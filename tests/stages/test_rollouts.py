@@ -13,7 +13,7 @@ from ziggurat.errors import ContextError
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_model
 from ziggurat.model.transformer import set_compute_dtype
-from ziggurat.stages.ppo_config import NetConfig
+from ziggurat.stages.ppo_config import PolicyConfig
 from ziggurat.stages.ppo_networks import Networks, action_logits, critic_foresight, critic_values
 from ziggurat.stages.ppo_update import UpdateSettings, assess, update
 from ziggurat.stages.rollouts import (
@@ -107,7 +107,7 @@ def test_the_first_ratio_is_exactly_one_and_the_engine_agrees(letters_sft: Path,
     assert torch.equal(experience.kl, torch.zeros_like(experience.kl)) or experience.kl.max() < 1e-2
     limit = 1e-4 if dtype == torch.float32 else 0.1
     assert ((experience.engine_logp - experience.old_logp).abs() * experience.mask).max() < limit
-    optimizers = [build_optimizer(m, NetConfig().as_train_config()) for m in (nets.policy, nets.critic)]
+    optimizers = [build_optimizer(m, PolicyConfig()) for m in (nets.policy, nets.critic)]
     settings = UpdateSettings(1, 1, 0.2, 0.2, 0.7, 1.0, 0.0, True, "x", 0)
     stats = update(nets, *optimizers, groups, experience, settings)
     assert stats.first_ratio_gap == 0.0
@@ -144,9 +144,7 @@ def test_a_critic_with_passes_of_its_own_learns_more_and_the_policy_no_more(
                     fresh = critic_foresight(critic, one)
                     for kept, again in zip(astuple(known), astuple(fresh), strict=True):
                         assert torch.allclose(kept, again, atol=1e-4)
-        optimizers = [
-            build_optimizer(m, NetConfig(lr_adam=0.003).as_train_config()) for m in (policy, critic)
-        ]
+        optimizers = [build_optimizer(m, PolicyConfig(lr_adam=0.003)) for m in (policy, critic)]
         update(
             nets,
             *optimizers,

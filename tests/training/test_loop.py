@@ -16,6 +16,7 @@ from tests.training.tiny import RandomRows, new_run, next_token_loss, same_bytes
 from torch import Tensor, nn
 
 from ziggurat.errors import ConfigError, TrainingError
+from ziggurat.model.hub import load_model
 from ziggurat.training import TrainConfig, train
 from ziggurat.training.optimizers import build_optimizer
 from ziggurat.training.step import optimizer_step
@@ -53,7 +54,7 @@ def test_accumulation_cannot_change_the_result(tmp_path: Path) -> None:
         assert [row["loss"] for row in rows] == pytest.approx(
             [row["loss"] for row in results[0][1]], rel=1e-5
         )
-        assert [row["tokens"] for row in rows] == [row["tokens"] for row in results[0][1]]
+        assert [row.get("tokens") for row in rows] == [row.get("tokens") for row in results[0][1]]
 
 
 def test_dividing_each_piece_by_its_own_count_would_be_noticed() -> None:
@@ -94,7 +95,9 @@ def test_non_finite_step_is_refused_before_the_weights_move(tmp_path: Path, pois
         saved = run.latest_checkpoint()
         assert saved is not None
         assert saved.name == "step-000003"
-        assert json.loads((saved / "state.json").read_text())["extra"]["batches"] == {"position": 3}
+        assert json.loads((saved / "state.json").read_text())["extra"]["learner"]["batches"] == {
+            "position": 3
+        }
 
 
 def test_a_step_that_counts_nothing_moves_nothing() -> None:
@@ -144,14 +147,15 @@ def test_rows_of_metrics_have_fixed_fields_and_evaluations_join_them(tmp_path: P
         )
         rows = run.read_metrics()
     fixed = {"step", "loss", "lr_matrix", "lr_adam", "grad_norm", "pairs", "pairs_per_s", "elapsed_s"}
-    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
-    assert [set(row) - fixed for row in rows] == [set(), set(), {"val_loss"}, set(), set(), {"val_loss"}]
-    assert all(fixed <= set(row) for row in rows)
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4, 5, 6]
+    assert [set(row) - fixed for row in rows[:6]] == [{"val_loss"}, set(), set(), {"val_loss"}, set(), set()]
+    assert all(fixed <= set(row) for row in rows[:6])
+    assert set(rows[6]) == {"step", "loss", "elapsed_s", "val_loss"}, "no update follows the last row"
     assert result.evaluation == {"val_loss": 1.0}
 
 
 def test_best_checkpoint_is_the_lowest_evaluation(tmp_path: Path) -> None:
-    values = iter([3.0, 1.0, 2.0])
+    values = iter([4.0, 3.0, 1.0, 2.0])
     with new_run(tmp_path / "run") as run:
         train(
             run,
@@ -191,6 +195,87 @@ def test_schedule_is_printed_before_the_first_step(
 def test_splitting_without_a_split_is_refused(tmp_path: Path) -> None:
     with new_run(tmp_path / "run") as run, pytest.raises(ConfigError, match="micro_batches is 2"):
         train(run, tiny_model(), RandomRows(), next_token_loss, config(micro_batches=2))
+
+
+def test_row_s_describes_the_model_after_s_updates(tmp_path: Path) -> None:
+    """The loss of row s is that of checkpoint s on the batch that it is about to learn from; row 6 has no update."""
+    with new_run(tmp_path / "run") as run:
+        train(
+            run,
+            tiny_model(),
+            RandomRows(),
+            next_token_loss,
+            config(checkpoint_every_steps=1, eval_every_steps=1, optimizer="adamw"),
+            evaluate=lambda model: {"val_norm": model.embedding.weight.norm().item()},
+        )
+        rows = run.read_metrics()
+        models = {0: tiny_model()} | {int(p.name[-6:]): load_model(p / "model") for p in run.checkpoints()}
+    assert sorted(models) == [0, 5, 6]
+    for step, model in models.items():
+        batches = RandomRows()
+        batches.position = step
+        total, count = next_token_loss(model, batches.next())
+        assert rows[step]["step"] == step
+        assert rows[step]["loss"] == pytest.approx(total.item() / count, rel=1e-5)
+        assert rows[step]["val_norm"] == pytest.approx(model.embedding.weight.norm().item(), rel=1e-6)
+        assert ("grad_norm" in rows[step]) is (step < 6)
+
+
+def test_further_metrics_of_a_loss_are_means_over_the_step(tmp_path: Path) -> None:
+    """Sums are divided by the step's count, pairs by their own, whatever the pieces; an empty one is left out."""
+
+    def loss(model: nn.Module, batch: Tensor) -> tuple[Tensor, int, dict[str, Any]]:
+        total, count = next_token_loss(model, batch)
+        rows = len(batch)
+        return total, count, {"double": 2 * total, "first": (batch[:, 0].sum(), rows), "none": (0.0, 0)}
+
+    for pieces in (1, 3):
+        with new_run(tmp_path / str(pieces)) as run:
+            settings = config(steps=1, warmup_steps=0, micro_batches=pieces)
+            split = lambda batch, n: list(batch.tensor_split(n))  # noqa: E731
+            train(run, tiny_model(), RandomRows(), loss, settings, split=split)
+            first, last = run.read_metrics()
+        for row, position in ((first, 0), (last, 1)):
+            batches = RandomRows()
+            batches.position = position
+            assert row["double"] == pytest.approx(2 * row["loss"], rel=1e-5)
+            assert row["first"] == pytest.approx(batches.next()[:, 0].float().mean().item(), rel=1e-5)
+            assert "none" not in row
+
+
+@pytest.mark.parametrize("bad", ["large", "not a number"])
+def test_a_spike_goes_back_to_the_last_checkpoint_and_its_batch_is_never_learned(
+    tmp_path: Path, bad: str
+) -> None:
+    """Batch 13 is poison. The run ends with the bytes of one whose data never held it."""
+
+    class Without13(RandomRows):
+        def next(self) -> Tensor:
+            self.position += self.position == 13
+            return super().next()
+
+    def poisoned(model: nn.Module, batch: Tensor) -> tuple[Tensor, int]:
+        total, count = next_token_loss(model, batch)
+        if torch.equal(batch, poison):
+            total = total * (1e4 if bad == "large" else float("nan"))
+        return total, count
+
+    at_13 = RandomRows()
+    at_13.position = 13
+    poison = at_13.next()
+    settings = config(steps=20, checkpoint_every_steps=4, spike_factor=10.0)
+    ends = []
+    for name, batches in (("poisoned", RandomRows()), ("clean", Without13())):
+        model = tiny_model()
+        with new_run(tmp_path / name) as run:
+            train(run, model, batches, poisoned, settings)
+            saved = run.checkpoints()[-1]
+        ends.append((weights(model), (saved / "optimizer.safetensors").read_bytes()))
+    assert same_bytes(ends[0][0], ends[1][0])
+    assert ends[0][1] == ends[1][1]
+    rows = rows_without_wall_times(tmp_path / "poisoned")
+    assert rows[:-1] == rows_without_wall_times(tmp_path / "clean")[:-1]
+    assert [row["step"] for row in rows] == list(range(21))
 
 
 # --- resume --------------------------------------------------------------------------------------------------------
@@ -238,11 +323,11 @@ def test_killed_and_resumed_ends_with_the_same_bytes(tmp_path: Path) -> None:
     """A real SIGKILL in the middle of step 11, after the checkpoint of step 8; then a second run to the end."""
     assert start(tmp_path / "whole") == 0
     assert start(tmp_path / "killed", kill_at=11) == -signal.SIGKILL
-    assert len(rows_without_wall_times(tmp_path / "killed")) == 10
+    assert len(rows_without_wall_times(tmp_path / "killed")) == 10  # rows 0 to 9
     assert start(tmp_path / "killed", resume=True) == 0
     assert final_state(tmp_path / "killed") == final_state(tmp_path / "whole")
     assert rows_without_wall_times(tmp_path / "killed") == rows_without_wall_times(tmp_path / "whole")
-    assert len(rows_without_wall_times(tmp_path / "whole")) == 12
+    assert len(rows_without_wall_times(tmp_path / "whole")) == 13
 
 
 def test_optimizer_state_is_saved_for_every_parameter(tmp_path: Path) -> None:
@@ -260,7 +345,7 @@ def test_interruption_saves_after_the_step_and_resumes(tmp_path: Path, sig: sign
     assert start(tmp_path / "run", kill_at=6, sig=sig) not in (0, -int(signal.SIGKILL))
     assert (tmp_path / "run" / "checkpoints" / "step-000006" / "COMPLETE").exists()
     assert start(tmp_path / "run", resume=True) == 0
-    assert [row["step"] for row in rows_without_wall_times(tmp_path / "run")] == list(range(1, 13))
+    assert [row["step"] for row in rows_without_wall_times(tmp_path / "run")] == list(range(13))
 
 
 def test_a_finished_run_resumed_does_nothing_again(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from ziggurat.files import check_folder, sha256_file
 from ziggurat.lineage import data_entry
 from ziggurat.places import find_run, next_run_path, runs_home
 from ziggurat.records import Document, Notes, Record
-from ziggurat.settings import environment_sets, load_yaml, parse_sets
+from ziggurat.settings import Resolved, environment_sets, flatten, load_yaml, parse_sets
+from ziggurat.stages.stage import Input, Stage, declared
 
 R = TypeVar("R", bound=Record)
 
@@ -71,22 +72,28 @@ class Sources:
     stage: str
     skip: bool
 
-    def records(self, given: list[Path] | None, load: Callable[..., Any], role: str = "data") -> Loaded[Any]:
-        return records(self._files(given, role), load, role=role, skip=self.skip)
+    def load(
+        self, item: Input, given: list[Path] | None, parent: str | None, resolved: Resolved[Any]
+    ) -> Loaded[Any]:
+        """One input of a stage. Text to mix in is the given one or that of the parent's lineage; where there is none,
+        what to expect is printed."""
+        files: Sequence[Path]
+        if item.used_if:
+            if float(flatten(resolved.config.model_dump())[item.used_if]) <= 0:
+                return Loaded()
+            files = given or began_with(self.path, item.role) or text_of_base(str(parent))
+            if not files:
+                err.print(
+                    f"No stage-1 text is mixed in (none given, none in the lineage of {parent}): "
+                    f"expect {item.without}."
+                )
+        else:
+            files = self._files(given, item.role)
+        if item.kind == "documents":
+            return documents(files, role=item.role, skip=self.skip)
+        from ziggurat.corpus import load
 
-    def documents(self, given: list[Path] | None, role: str = "data") -> Loaded[Document]:
-        return documents(self._files(given, role), role=role, skip=self.skip)
-
-    def mixed_text(
-        self, given: list[Path] | None, base: str, *, wanted: bool, otherwise: str
-    ) -> Loaded[Document]:
-        """Stage-1 text to mix in: as given, or that of the base's lineage; without any, what to expect is told."""
-        files = (given or began_with(self.path, "text") or text_of_base(base)) if wanted else []
-        if wanted and not files:
-            err.print(
-                f"No stage-1 text is mixed in (none given, none in the lineage of {base}): expect {otherwise}."
-            )
-        return documents(files, role="text", skip=self.skip)
+        return records(files, getattr(load, f"load_{item.kind}"), role=item.role, skip=self.skip)
 
     def _files(self, given: list[Path] | None, role: str) -> Sequence[Path]:
         files = given or began_with(self.path, role)
@@ -153,7 +160,8 @@ def text_of_base(base: str) -> list[Path]:
     if run is None:
         return []
     manifest: Any = run.manifest
-    while isinstance(manifest, dict) and manifest.get("stage") != "pretrain":
+    from_text = {name for name, stage in declared().items() if stage.inputs[0].kind == "documents"}
+    while isinstance(manifest, dict) and manifest.get("stage") not in from_text:
         manifest = manifest.get("parent")
     return _unchanged((manifest or {}).get("data") or [], "data", aloud=False)
 
@@ -164,14 +172,22 @@ def need_data(paths: Sequence[Path] | None, stage: str) -> Sequence[Path]:
     return paths
 
 
-def parent_of(path: Path, stage: str) -> str:
-    """The model that a run to be resumed started from."""
+def models_of(stage: Stage, given: Mapping[str, Any], path: Path) -> dict[str, str | None]:
+    """The models of a run: as the options name them, else those that the run in `path` began with (`--resume`)."""
     from ziggurat.runs import Run
 
-    parent = Run.open(path).manifest.get("parent") if (path / "manifest.json").is_file() else None
-    if not isinstance(parent, dict):
-        raise UsageError(f"`ziggurat {stage}` needs --base RUN, the model to start from.")
-    return str(parent["path"])
+    manifest = Run.open(path).manifest if (path / "manifest.json").is_file() else {}
+    found: dict[str, str | None] = {}
+    for model in stage.models:
+        began = manifest.get(model.remembered) if given["resume"] and not model.in_config else None
+        name = given[model.argument] or (str(began["path"]) if isinstance(began, dict) else None)
+        if name is None and model.required:
+            raise UsageError(
+                f"`ziggurat {stage.name}` needs {model.options[0]} RUN. {model.help} "
+                f"`ziggurat {stage.name} --help` shows examples."
+            )
+        found[model.argument] = name
+    return found
 
 
 def print_plan(stage: str, path: Path, ready: Any) -> None:
@@ -205,8 +221,7 @@ def _unchanged(entries: Sequence[Mapping[str, Any]], role: str, *, aloud: bool) 
 
 def _section(values: dict[str, Any], stage: str) -> Mapping[str, Any]:
     """A recipe may hold settings of several stages, each under the stage's name."""
-    stages = ("pretrain", "sft", "reward", "ppo", "align")
-    if not any(isinstance(values.get(name), dict) for name in stages):
+    if not any(isinstance(values.get(name), dict) for name in declared()):
         return values
     section = values.get(stage) or {}
     return section if isinstance(section, dict) else {}

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 from ziggurat import __version__
 from ziggurat.errors import UsageError, ZigguratError, did_you_mean
+from ziggurat.stages.stage import declared
 
 if TYPE_CHECKING:
     import typer
@@ -45,12 +46,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "poet": Entry("ziggurat.cli.poet:poet", "Climb all four stages on Chinese verse, report, and chat."),
     },
     "The stages": {
-        "pretrain": Entry("ziggurat.cli.stages:pretrain", "Stage 1: learn to continue raw text."),
-        "sft": Entry("ziggurat.cli.stages:sft", "Stage 2: learn to answer, from demonstrations."),
+        **{name: Entry(f"ziggurat.cli.stages:{name}", stage.title) for name, stage in declared().items()},
         "sample": Entry("ziggurat.cli.stages:sample", "Let a model write completions that people can rank."),
-        "reward": Entry("ziggurat.cli.stages:reward", "Stage 3: learn what people prefer, from comparisons."),
-        "ppo": Entry("ziggurat.cli.stages:ppo", "Stage 4: improve the policy against the reward model."),
-        "align": Entry("ziggurat.cli.stages:align", "Repeat stages 3 and 4 in rounds."),
     },
     "Using a model": {
         "chat": Entry("ziggurat.cli.chat:chat", "Talk to a model in the terminal."),

@@ -16,20 +16,10 @@ import typer
 Data = Annotated[
     list[Path] | None, typer.Option("--data", help="A file to learn from; may be given several times.")
 ]
-HeldOut = Annotated[
-    list[Path] | None,
-    typer.Option("--held-out", help="A file to evaluate on; without one a share is split off."),
-]
-Text = Annotated[
-    list[Path] | None,
-    typer.Option("--text", help="Stage-1 text to mix in; default: the text of the base's run."),
-]
-ZeroReward = Annotated[
-    list[Path] | None, typer.Option("--demonstrations", help="Their mean reward becomes 0.")
-]
 Gold = Annotated[
     str | None, typer.Option("--gold", help="A second reward model that checks, and never rewards.")
 ]
+GoldPrompts = Annotated[list[Path] | None, typer.Option("--gold-prompts", help="Prompts of the gold check.")]
 SkipBadRows = Annotated[
     bool, typer.Option("--skip-bad-rows", help="Count and leave out rows that are broken.")
 ]

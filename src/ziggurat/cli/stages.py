@@ -1,116 +1,123 @@
-"""The stages as commands: `pretrain`, `sft` and `sample` here, `reward`, `ppo` and `align` in feedback.py.
+"""The stages as commands, built from their declarations (`ziggurat.stages.stage`), and `ziggurat sample`.
 
-Each parses, calls one function, prints.
-
-`--dry-run` stops after `prepare`: settings resolved, data loaded and checked, every derived number printed.
+Every stage takes its models, its data, and the same settings, run and resume options. `--dry-run` stops after
+`prepare`: settings resolved, data loaded and checked, every derived number printed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ziggurat.cli import inputs, options
-from ziggurat.cli.feedback import align, ppo, reward
-from ziggurat.cli.inputs import parent_of, print_done, print_plan
 from ziggurat.console import err, out
 from ziggurat.errors import UsageError
 from ziggurat.files import check_folder
+from ziggurat.places import model_folder
+from ziggurat.stages.stage import Stage, declared
 
-__all__ = ["align", "ppo", "pretrain", "reward", "sample", "sft"]
+GOLD_PROMPTS = 64
+"""So many of the prompts are used for the gold check where it has none of its own."""
 
-
-def pretrain(
-    data: options.Data = None,
-    base: Annotated[
-        str | None, typer.Option("--base", help="Continue from a run or a Hugging Face folder.")
-    ] = None,
-    held_out: options.HeldOut = None,
-    recipe: options.Recipe = None,
-    sets: options.Sets = None,
-    out_: options.Out = None,
-    ladder: options.Ladder = None,
-    resume: options.Resume = False,
-    overwrite: options.Overwrite = False,
-    dry_run: options.DryRun = False,
-    skip_bad_rows: options.SkipBadRows = False,
-) -> None:
-    """Stage 1: learn to continue raw text: text, Markdown, HTML, code, CSV, JSON Lines, Parquet; files or folders.
-
-    \b
-    ziggurat pretrain --data book.txt --out runs/book --dry-run
-    ziggurat pretrain --data annals.jsonl --set model=tiny --set train.steps=300
-    ziggurat pretrain --data notes/ --base models/Qwen3-0.6B-Base --ladder house
-    ziggurat pretrain --resume --out runs/book
-    """
-    from ziggurat.stages import pretrain as stage
-
-    path = inputs.run_path(out_, "pretrain", ladder=ladder, base=base, resume=resume)
-    layers = inputs.layers("pretrain", recipe, sets, frozen=path if resume else None)
-    resolved = stage.pretrain_config(None if resume and not base else base, *layers)
-    sources = inputs.Sources(path, "pretrain", skip_bad_rows)
-    learn = sources.documents(data)
-    held = sources.documents(held_out, "held_out")
-    entries = learn.entries + held.entries
-    given = held.records if held else None
-    if dry_run:
-        ready = stage.prepare(resolved, learn.records, held_out=given, data=entries)
-        print_plan("pretrain", path, ready)
-        return
-    stage.pretrain(
-        resolved, learn.records, path, held_out=given, data=entries, resume=resume, overwrite=overwrite
-    )
-    print_done(path)
+COMMON: dict[str, tuple[Any, Any]] = {
+    "recipe": (options.Recipe, None),
+    "sets": (options.Sets, None),
+    "out_": (options.Out, None),
+    "ladder": (options.Ladder, None),
+    "resume": (options.Resume, False),
+    "overwrite": (options.Overwrite, False),
+    "dry_run": (options.DryRun, False),
+    "skip_bad_rows": (options.SkipBadRows, False),
+}
 
 
-def sft(
-    base: Annotated[
-        str | None, typer.Option("--base", help="The model to start from: a run or a folder.")
-    ] = None,
-    data: options.Data = None,
-    text: options.Text = None,
-    held_out: options.HeldOut = None,
-    recipe: options.Recipe = None,
-    sets: options.Sets = None,
-    out_: options.Out = None,
-    ladder: options.Ladder = None,
-    resume: options.Resume = False,
-    overwrite: options.Overwrite = False,
-    dry_run: options.DryRun = False,
-    skip_bad_rows: options.SkipBadRows = False,
-) -> None:
-    """Stage 2: learn to answer, from demonstrations (OpenAI messages, Alpaca, ShareGPT, Open-Assistant, CSV ...).
+def __getattr__(name: str) -> Callable[..., None]:
+    """The command of each declared stage, under the stage's name."""
+    if name not in declared():
+        raise AttributeError(f"{__name__} has no {name}")
+    return command(declared()[name])
 
-    \b
-    ziggurat sft --base town/pretrain --data demonstrations.jsonl
-    ziggurat sft --base models/Qwen3-0.6B-Base --data alpaca.json --text notes.txt --set epochs=3
-    ziggurat sft --base own/pretrain --data d.jsonl --set text_share=0.3 --dry-run
-    ziggurat sft --resume --out runs/own/sft-1
-    """
-    from ziggurat.corpus.load import load_demonstrations
-    from ziggurat.stages import sft as stage
 
-    path = inputs.run_path(out_, "sft", ladder=ladder, base=base, resume=resume)
-    base = base or parent_of(path, "sft")
-    layers = inputs.layers("sft", recipe, sets, frozen=path if resume else None)
-    resolved = stage.sft_config(base, *layers)
-    sources = inputs.Sources(path, "sft", skip_bad_rows)
-    learn = sources.records(data, load_demonstrations)
-    held = sources.records(held_out, load_demonstrations, "held_out")
-    wanted = resolved.config.text_share > 0
-    mixed = sources.mixed_text(text, base, wanted=wanted, otherwise="some forgetting")
-    more: dict[str, Any] = {
-        "text": mixed.records,
-        "held_out": held.records if held else None,
-        "data": learn.entries + held.entries + mixed.entries,
+def command(stage: Stage) -> Callable[..., None]:
+    """A function with the stage's options, for typer."""
+    taken: dict[str, tuple[Any, Any]] = {}
+    for model in stage.models:
+        taken[model.argument] = (Annotated[str | None, typer.Option(*model.options, help=model.help)], None)
+    for item in stage.inputs:
+        taken[item.argument] = (Annotated[list[Path] | None, typer.Option(item.option, help=item.help)], None)
+    for short in stage.shortcuts:
+        option = typer.Option(f"--{short.setting}", help=short.help)
+        taken[short.setting] = (Annotated[short.type | None, option], None)
+    if stage.gold:
+        taken |= {"gold": (options.Gold, None), "gold_prompts": (options.GoldPrompts, None)}
+    taken |= COMMON
+
+    def run(**given: Any) -> None:
+        _run(stage, given)
+
+    run.__name__, run.__doc__ = stage.name, stage.help
+    run.__annotations__ = {name: annotation for name, (annotation, _) in taken.items()}
+    parameters = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in taken.items()
+    ]
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    return run
+
+
+def _run(stage: Stage, given: dict[str, Any]) -> None:
+    """Parse, load the data, call the stage's `prepare` or `run`, print."""
+    resume, skip = given["resume"], given["skip_bad_rows"]
+    base = given[stage.models[0].argument]
+    path = inputs.run_path(given["out_"], stage.name, ladder=given["ladder"], base=base, resume=resume)
+    models = inputs.models_of(stage, given, path)
+    parent = models[stage.models[0].argument]
+    layers = inputs.layers(stage.name, given["recipe"], given["sets"], frozen=path if resume else None)
+    for short in stage.shortcuts:
+        if given[short.setting] is not None:
+            layers.append((f"--{short.setting}", {short.setting: given[short.setting]}))
+    resolved = stage.function("configure")(parent, *layers)
+
+    sources = inputs.Sources(path, stage.name, skip)
+    loaded = {
+        item.argument: sources.load(item, given[item.argument], parent, resolved) for item in stage.inputs
     }
-    if dry_run:
-        print_plan("sft", path, stage.prepare(resolved, base, learn.records, **more))
+    first, *further = stage.inputs
+    positional = [models[m.argument] for m in stage.models if m.required and not m.in_config]
+    positional.append(loaded[first.argument].records)
+    named: dict[str, Any] = {
+        m.argument: models[m.argument] for m in stage.models if not m.required and not m.in_config
+    }
+    for item in further:
+        found = loaded[item.argument]
+        named[item.argument] = None if item.none_if_missing and not found else found.records
+    named["data"] = [entry for one in loaded.values() for entry in one.entries]
+    if stage.gold and given["gold"] is not None:
+        model_folder(given["gold"])  # a misspelt name is an error before anything runs
+    if given["dry_run"]:
+        inputs.print_plan(stage.name, path, stage.function("prepare")(resolved, *positional, **named))
         return
-    stage.sft(resolved, base, learn.records, path, **more, resume=resume, overwrite=overwrite)
-    print_done(path)
+    if stage.gold:
+        prompts = loaded[first.argument].records
+        named["gold"] = _gold_check(given["gold"], given["gold_prompts"], prompts, skip)
+    overwrite = given["overwrite"]
+    done = stage.function("run")(resolved, *positional, path, **named, resume=resume, overwrite=overwrite)
+    inputs.print_done(done)
+
+
+def _gold_check(gold: str | None, files: list[Path] | None, prompts: list[Any], skip: bool) -> Any:
+    """A second reward model as the gold check, on its own prompts or on some of those that are learned from."""
+    if gold is None:
+        return None
+    from ziggurat.corpus.load import load_prompts
+    from ziggurat.stages.reward import gold_from_reward_model
+
+    own = inputs.records(files, load_prompts, role="gold_prompts", skip=skip).records
+    return gold_from_reward_model(gold, [p.prompt for p in own or prompts[:GOLD_PROMPTS]])
 
 
 def sample(

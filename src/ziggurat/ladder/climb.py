@@ -90,8 +90,10 @@ class Climb:
 
     def ppo_settings(self) -> tuple[str, dict[str, Any]]:
         """The recipe's layer of stage 4, with the planned amounts and the seed."""
-        amounts = {"steps": self.work.ppo_steps, "rollouts_per_step": self.work.rollouts_per_step}
-        return "recipe", {**self.recipe["ppo"], **amounts, "seed": self.seed}
+        layer, steps = self.recipe["ppo"], self.work.ppo_steps
+        train = {**layer.get("train", {}), "steps": steps, "seed": self.seed}
+        train["warmup_steps"] = min(train.get("warmup_steps", 0), steps)
+        return "recipe", {**layer, "rollouts_per_step": self.work.rollouts_per_step, "train": train}
 
 
 def frozen_plan(folder: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,20 +29,22 @@ from pydantic import Field
 from ziggurat.console import err
 from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
-from ziggurat.lineage import base_manifest
 from ziggurat.places import model_folder
 from ziggurat.records import Comparison, Demonstration, Document, Message, Prompt, read_records, write_records
 from ziggurat.runs import Run
 from ziggurat.settings import Config, Resolved, resolve
-from ziggurat.stages import setup
+from ziggurat.stages import setup, stage
 from ziggurat.stages.ppo import Gold, ppo
 from ziggurat.stages.ppo_config import PPOConfig, ppo_config
 from ziggurat.stages.report_card import KindOfPair
 from ziggurat.stages.reward import RewardConfig, reward, reward_config
 from ziggurat.stages.sample import sample, write_to_rank
+from ziggurat.stages.setup import Derived
+from ziggurat.stages.stage import begin
+from ziggurat.tokenizer.bpe import Tokenizer
 
 Rank = Callable[[Sequence[Message], list[str]], Comparison | None]
-"""(prompt, distinct completions) -> how they rank, or None where nobody can tell."""
+"""(prompt, distinct completions) -> how they rank, or None if they cannot be ranked."""
 
 
 class AlignConfig(Config):
@@ -62,6 +65,8 @@ class AlignConfig(Config):
     """PPO of a later round goes on from the round before, or starts anew from the stage-2 model."""
 
     seed: int = Field(default=0, ge=0)
+    """Of sampling and of round 1; round r trains with this + r - 1."""
+
     reward: RewardConfig = RewardConfig()
     ppo: PPOConfig = PPOConfig()
 
@@ -70,6 +75,45 @@ def align_config(sft: str | Path, *layers: tuple[str, Any]) -> Resolved[AlignCon
     """The configuration from its layers; the stages inherit from the stage-2 run what they would inherit alone."""
     inherited = {"reward": reward_config(sft).config, "ppo": ppo_config(sft).config}
     return resolve(AlignConfig, ("inherited", inherited), *layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared(stage.Prepared[AlignConfig]):
+    """The rounds before their first step."""
+
+    @property
+    def seed(self) -> int:
+        return self.config.seed
+
+
+def prepare(
+    resolved: Resolved[AlignConfig],
+    sft: str | Path,
+    prompts: Sequence[Prompt],
+    *,
+    comparisons: Sequence[Comparison] = (),
+    held_out: Sequence[Comparison] | None = None,
+    demonstrations: Sequence[Demonstration] = (),
+    ptx_documents: Sequence[Document] = (),
+    data: list[dict[str, Any]] | None = None,
+) -> Prepared:
+    """Check that there is something to begin with; nothing is written."""
+    setup.need(prompts, "prompts")
+    folder, config = model_folder(sft), resolved.config
+    per_round = min(config.prompts_per_round or len(prompts), len(prompts))
+    return Prepared(
+        resolved=resolved,
+        parent=folder,
+        tokenizer=Tokenizer.load(folder),
+        derived=[
+            Derived("prompts", len(prompts), f"{per_round:,} a round, {config.k} completions each"),
+            Derived("comparisons at the start", len(comparisons), "given"),
+            Derived("held-out comparisons", len(held_out or ()), "given"),
+            Derived("demonstrations", len(demonstrations), "their mean reward becomes 0"),
+            Derived("documents", len(ptx_documents), "mixed into PPO"),
+        ],
+        data=data or [setup.memory_entry("prompts", list(prompts))],
+    )
 
 
 def align(
@@ -99,20 +143,19 @@ def align(
     invented ones; `prompts` are sampled and ranked, `ppo_prompts` (default: the same) are rolled out.
     """
     config = resolved.config
-    setup.need(prompts, "prompts")
-    entries = data or [setup.memory_entry("prompts", list(prompts))]
-    if resume:
-        setup.check_same_data(run_path, entries)
-    with Run.create(
-        run_path,
-        stage="align",
-        config_yaml=resolved.to_yaml(),
-        manifest=base_manifest("align", parent=model_folder(sft), data=entries, seed=config.seed),
-        resume=resume,
-        overwrite=overwrite,
-    ) as run:
+    ready = prepare(
+        resolved,
+        sft,
+        prompts,
+        comparisons=comparisons,
+        held_out=held_out,
+        demonstrations=demonstrations,
+        ptx_documents=ptx_documents,
+        data=data,
+    )
+    with begin("align", ready, run_path, resume=resume, overwrite=overwrite) as run:
         known = list(comparisons)
-        policy: Path = model_folder(sft)
+        policy: Path = ready.base
         rounds: list[dict[str, Any]] = []
         for number in range(1, config.rounds + 1):
             err.print(f"align: round {number} of {config.rounds}")
@@ -198,16 +241,13 @@ def _prompts_of_round(prompts: Sequence[Prompt], config: AlignConfig, number: in
 
 
 def _stage_config(
-    resolved: Resolved[AlignConfig], stage: Literal["reward", "ppo"], number: int
+    resolved: Resolved[AlignConfig], name: Literal["reward", "ppo"], number: int
 ) -> Resolved[Any]:
     """One stage's part of the configuration with the sources of its values; each round has its own seed."""
-    part = getattr(resolved.config, stage)
-    sources = {
-        k.removeprefix(f"{stage}."): v for k, v in resolved.sources.items() if k.startswith(f"{stage}.")
-    }
-    seed = "train.seed" if stage == "reward" else "seed"
+    part = getattr(resolved.config, name)
+    sources = {k.removeprefix(f"{name}."): v for k, v in resolved.sources.items() if k.startswith(f"{name}.")}
     return setup.freeze(
-        Resolved(part, sources), {seed: resolved.config.seed + number - 1}, source=f"round {number}"
+        Resolved(part, sources), {"train.seed": resolved.config.seed + number - 1}, source=f"round {number}"
     )
 
 

@@ -1,9 +1,12 @@
-"""Comparisons as the reward model sees them: K rendered rows each, batched whole, comparisons of like length together.
+"""Comparisons as token ids: K rows each, batched whole, comparisons of similar length together.
 
-A comparison is never split: its K rows stand one after another in a batch, so that all its pairs are one element of
-the loss. Rows are padded on the right; the score is read at the token that ends the assistant's turn, and since the
-model is causal the padding behind it is never seen. Of a body that stays still everything is read once (`read_once`),
-and the batches hold what was read.
+A comparison is never split: its K rows are neighbours in a batch, so that all its pairs are one element of the loss.
+Rows are padded on the right; a reward model reads its score at the token that ends the assistant's turn, and a causal
+model never attends to the padding after it. A frozen body computes every row once (`read_once`); the batches then hold
+its states.
+
+For losses on the completion's own log-probabilities (DPO, KTO), every row keeps where its completion starts. With
+logits (B, T, V) of `ids`, the log-probability of the token at position t is read at t - 1, for starts <= t <= ends.
 """
 
 from __future__ import annotations
@@ -31,20 +34,27 @@ class Ranked:
 
     rows: list[list[int]]
     ranks: list[int]
+    starts: list[int]
+    """Of each row, the position of the completion's first token."""
 
 
 @dataclass(frozen=True)
 class RankedBatch:
-    """ids (B, T) with B = sum of all K, ends (B,), and the ranks of each comparison."""
+    """Whole comparisons, right-padded."""
 
     ids: Tensor
+    """(B, T) with B = sum of all K."""
     ends: Tensor
+    """(B,) position of the end-of-turn token."""
     ranks: list[list[int]]
+    """Of each comparison."""
+    starts: Tensor
+    """(B,) position of the completion's first token."""
 
 
 @dataclass(frozen=True)
 class ReadBatch:
-    """What a still body made of all B completions, and the ranks of each comparison."""
+    """A frozen body's states of all B completions, and the ranks of each comparison."""
 
     reading: Reading
     ranks: list[list[int]]
@@ -89,9 +99,20 @@ def render_comparisons(
 ) -> list[Ranked]:
     """Every comparison as ids; one that does not fit is named."""
     every = [[conversation(c.prompt, completion) for completion in c.completions] for c in comparisons]
-    tools = [c.tools for c in comparisons for _ in c.completions]
-    rows = iter(render_scored([one for k in every for one in k], template, context, "completion", tools))
-    return [Ranked([next(rows) for _ in c.completions], list(c.ranks)) for c in comparisons]
+    tools = [c.tools for c in comparisons]
+    flat_tools = [own for own, c in zip(tools, comparisons, strict=True) for _ in c.completions]
+    rows = iter(render_scored([one for k in every for one in k], template, context, "completion", flat_tools))
+    prompts = template.render_many([c.prompt for c in comparisons], add_generation_prompt=True, tools=tools)
+    found = []
+    for comparison, prompt in zip(comparisons, prompts, strict=True):
+        own = [next(rows) for _ in comparison.completions]
+        found.append(Ranked(own, list(comparison.ranks), [_common_prefix(prompt.ids, row) for row in own]))
+    return found
+
+
+def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """Number of leading ids that are equal. Of a prompt and its row: the prompt's length."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def collate(ranked: Sequence[Ranked], pad_id: int, device: torch.device) -> RankedBatch:
@@ -101,14 +122,15 @@ def collate(ranked: Sequence[Ranked], pad_id: int, device: torch.device) -> Rank
     for i, row in enumerate(rows):
         ids[i, : len(row)] = torch.tensor(row)
     ends = torch.tensor([len(row) - 1 for row in rows])
-    return RankedBatch(ids.to(device), ends.to(device), [one.ranks for one in ranked])
+    starts = torch.tensor([start for one in ranked for start in one.starts])
+    return RankedBatch(ids.to(device), ends.to(device), [one.ranks for one in ranked], starts.to(device))
 
 
 @torch.no_grad()
 def read_once(
     model: RewardModel, ranked: Sequence[Ranked], pad_id: int, *, batch_tokens: int = 8192
 ) -> list[Reading]:
-    """What the body makes of each comparison, of like length together."""
+    """The body's states of each comparison, computed with others of similar length."""
     device = model.head.weight.device
     longest = [max(map(len, one.rows)) for one in ranked]
     order = sorted(range(len(ranked)), key=lambda i: longest[i])
@@ -179,7 +201,7 @@ class ComparisonBatches:
 
 
 def split_batch(batch: RankedBatch | ReadBatch, pieces: int) -> list[Any]:
-    """At most `pieces` microbatches of whole comparisons; what was read already is one, as it takes little memory."""
+    """At most `pieces` microbatches of whole comparisons; a ReadBatch is one, as its loss takes little memory."""
     if isinstance(batch, ReadBatch):
         return [batch]
     cut: list[RankedBatch] = []
@@ -188,6 +210,7 @@ def split_batch(batch: RankedBatch | ReadBatch, pieces: int) -> list[Any]:
     for start in range(0, len(batch.ranks), size):
         ranks = batch.ranks[start : start + size]
         rows = sum(map(len, ranks))
-        cut.append(RankedBatch(batch.ids[row : row + rows], batch.ends[row : row + rows], ranks))
+        part = slice(row, row + rows)
+        cut.append(RankedBatch(batch.ids[part], batch.ends[part], ranks, batch.starts[part]))
         row += rows
     return cut

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ziggurat.errors import ModelFolderError, RunError
 from ziggurat.records import Document, Prompt
 from ziggurat.settings import Config, Resolved, resolve
-from ziggurat.stages import setup
+from ziggurat.stages import setup, stage
 from ziggurat.stages.doctor import DoctorLimits, weak_reward_model
+from ziggurat.stages.removed import REMOVED
 from ziggurat.stages.setup import Derived
-from ziggurat.training.config import TrainConfig
-from ziggurat.training.schedules import ScheduleKind
+from ziggurat.training.config import LoopConfig, OptimizerConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,42 +25,40 @@ if TYPE_CHECKING:
     from ziggurat.tokenizer.bpe import Tokenizer
     from ziggurat.tokenizer.template import ChatTemplate
 
-INHERITED = ("dtype", "threads")
 
+class PolicyConfig(OptimizerConfig):
+    """The policy's optimizer. With `trainable=last:k` knowledge is kept and a step is cheaper."""
 
-class NetConfig(Config):
-    """How one of the two trained networks moves."""
+    removed = REMOVED["PolicyConfig"]
 
     optimizer: Literal["muon", "adamw"] = "adamw"
     lr_matrix: float = Field(default=0.002, ge=0)
-    """Peak rate of Muon's matrices; not read with adamw."""
     lr_adam: float = Field(default=1e-4, ge=0)
-    """Peak rate of whatever AdamW updates."""
-
-    def as_train_config(self) -> TrainConfig:
-        return TrainConfig(
-            optimizer=self.optimizer, lr_matrix=self.lr_matrix, lr_adam=self.lr_adam, betas=(0.9, 0.95)
-        )
 
 
-class PolicyConfig(NetConfig):
-    unfrozen_blocks: int = Field(default=0, ge=0)
-    """The last blocks, which learn (with the last norm) while everything else stays still: what is known is kept, and
-    steps are cheaper. 0, or as many as there are: everything learns."""
+class CriticConfig(OptimizerConfig):
+    """The critic's optimizer. `trainable=head` is cheaper, and right where the reward model's body was frozen too."""
 
+    removed = REMOVED["CriticConfig"]
 
-class CriticConfig(NetConfig):
-    body_learns: bool = True
-    """False: only what reads the body learns; cheaper, and right where the reward model's body was still too."""
+    optimizer: Literal["muon", "adamw"] = "adamw"
+    lr_matrix: float = Field(default=0.002, ge=0)
+    lr_adam: float = Field(default=3e-4, ge=0)
+
     epochs: int = Field(default=1, ge=1, le=64)
-    """Passes of the critic over a step's rollouts, if more than the policy's; next to free where its body is still."""
+    """Passes of the critic over a step's rollouts, if more than the policy's; nearly free with `trainable=head`."""
 
 
 class PPOConfig(Config):
     """Settings of stage 4. Rewards and values are in units of the stage-2 model's reward deviation, KL in nats."""
 
-    steps: int = Field(default=60, ge=0)
-    """PPO steps: each rolls out, assesses and updates. A time budget is turned into this number beforehand."""
+    removed = REMOVED["PPOConfig"]
+
+    train: LoopConfig = LoopConfig(
+        steps=60, final_lr_factor=0.1, eval_every_steps=10, checkpoint_every_steps=10
+    )
+    """The loop: a step rolls out, assesses and updates; an evaluation is the gold check (where there is one) and the
+    choice of the best checkpoint."""
 
     rollouts_per_step: int = Field(default=256, ge=1)
     """Prompts of a step, one completion each."""
@@ -78,8 +76,8 @@ class PPOConfig(Config):
     """Optimizer steps of one pass."""
 
     microbatch_tokens: int = Field(default=8192, ge=1)
-    """Tokens computed at a time, padding included; bounds memory, changes nothing else. With `policy.unfrozen_blocks`
-    the trunk's states of a whole step are kept beside it: rollouts x width x d_model."""
+    """Tokens computed at a time, padding included; bounds memory, changes nothing else. With `policy.trainable`
+    of last:k the trunk's states of a whole step are kept beside it: rollouts x width x d_model."""
 
     gamma: float = Field(default=1.0, ge=0, le=1)
     """Discount of rewards per token."""
@@ -92,9 +90,6 @@ class PPOConfig(Config):
 
     value_clip: float = Field(default=0.2, gt=0)
     """Values move at most this far from the old ones, in units of reward."""
-
-    grad_clip: float = Field(default=1.0, ge=0)
-    """Largest allowed norm of each network's gradient; 0: not clipped."""
 
     beta: float = Field(default=0.05, ge=0)
     """KL coefficient at the start (the paper's fixed value is 0.02)."""
@@ -117,12 +112,7 @@ class PPOConfig(Config):
     """First steps in which only the critic learns."""
 
     policy: PolicyConfig = PolicyConfig()
-    critic: CriticConfig = CriticConfig(lr_adam=3e-4)
-
-    warmup_steps: int = Field(default=0, ge=0)
-    """Of the policy's rates; the critic learns at its full rate from the first step."""
-    schedule: ScheduleKind = "linear"
-    final_lr_factor: float = Field(default=0.1, ge=0, le=1)
+    critic: CriticConfig = CriticConfig()
 
     ptx_weight: float = Field(default=0.3, ge=0)
     """PPO-ptx: mean next-token loss on documents times this is added to the policy's mean loss per token."""
@@ -132,9 +122,6 @@ class PPOConfig(Config):
 
     ptx_row_tokens: int = Field(default=256, ge=2)
     """Tokens of such a row; the model's context at most."""
-
-    check_every_steps: int = Field(default=10, ge=1)
-    """Gold check (where there is one), checkpoint and choice of the best, every so many steps."""
 
     gold_tolerance: float = Field(default=0.0, ge=0)
     """A later checkpoint is preferred while its gold check is less than this below the best: about the check's standard
@@ -148,39 +135,35 @@ class PPOConfig(Config):
     allow_weak_reward_model: bool = False
     """Go on although the reward model failed its report card."""
 
-    seed: int = Field(default=0, ge=0)
-    dtype: Literal["auto", "fp32", "bf16"] = "auto"
-    threads: int = Field(default=0, ge=0)
-    """CPU threads; 0 leaves torch's choice. Part of what makes a resumed run equal byte for byte."""
+    @model_validator(mode="after")
+    def _loop_fits(self) -> PPOConfig:
+        if self.train.log_every_steps != 1:
+            raise ValueError(
+                f"train.log_every_steps is {self.train.log_every_steps}, but the doctor needs every row; set it to 1"
+            )
+        if self.train.spike_factor:
+            raise ValueError("train.spike_factor is not for PPO, which the doctor watches; set it to 0")
+        return self
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """All that is settled before the first step; `ziggurat ppo --dry-run` ends here."""
+@dataclass(frozen=True, kw_only=True)
+class Prepared(stage.Prepared[PPOConfig]):
+    """Stage 4 before its first step; the parent is the policy's start."""
 
-    resolved: Resolved[PPOConfig]
-    policy_folder: Path
     reference_folder: Path
     reward_folder: Path
-    tokenizer: Tokenizer
     template: ChatTemplate
     prompts: list[Prompt]
     prompt_ids: list[list[int]]
     ptx_rows: NDArray[np.int32] | None
     """(N, T+1)"""
-    derived: list[Derived]
-    data: list[dict[str, Any]]
 
 
 def ppo_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[PPOConfig]:
     """The configuration from its layers; dtype and threads are inherited from the policy's run."""
     from ziggurat.places import find_run
 
-    run = setup.parent_run(find_run(str(policy)))
-    known: dict[str, Any] = run.config if run else {}
-    nested = known.get("train")
-    train = nested if isinstance(nested, dict) else known
-    return resolve(PPOConfig, ("inherited", {key: train[key] for key in INHERITED if key in train}), *layers)
+    return resolve(PPOConfig, ("inherited", {"train": setup.inherited_loop(find_run(str(policy)))}), *layers)
 
 
 def prepare(
@@ -227,19 +210,19 @@ def prepare(
     context = load_config(folder).context
     ids = render_prompts([one.prompt for one in prompts], template, context, [one.tools for one in prompts])
     rows = _ptx_rows(config, tokenizer, ptx_documents, context)
-    passes = config.steps * config.rollouts_per_step / len(ids)
+    passes = config.train.steps * config.rollouts_per_step / len(ids)
     updates = config.epochs * min(config.minibatches, config.rollouts_per_step)
     derived = [
         Derived("prompts", len(ids), f"{sum(map(len, ids)) / len(ids):.1f} tokens on average"),
         Derived("passes over the prompts", f"{passes:.2f}", "rollouts / prompts"),
         Derived(
             "rollouts",
-            config.steps * config.rollouts_per_step,
-            f"{config.steps} × {config.rollouts_per_step}",
+            config.train.steps * config.rollouts_per_step,
+            f"{config.train.steps} × {config.rollouts_per_step}",
         ),
         Derived(
             "optimizer steps",
-            config.steps * updates,
+            config.train.steps * updates,
             f"{config.epochs} epochs × {config.minibatches} minibatches",
         ),
         Derived(
@@ -255,7 +238,7 @@ def prepare(
         entries.append(setup.memory_entry("text", list(ptx_documents)))
     return Prepared(
         resolved=resolved,
-        policy_folder=folder,
+        parent=folder,
         reference_folder=reference_folder,
         reward_folder=reward_folder,
         tokenizer=tokenizer,
@@ -289,7 +272,7 @@ def _ptx_rows(
     if not documents or not config.ptx_weight:
         return None
     T = min(config.ptx_row_tokens, context)
-    wanted = config.steps * config.epochs * config.minibatches * config.ptx_rows * T
+    wanted = config.train.steps * config.epochs * config.minibatches * config.ptx_rows * T
     characters = sum(len(one.text) for one in documents)
     stride = max(1, characters // max(1, 8 * wanted))  # at most 8 characters a token: enough is left
     ids = tokenizer.encode_batch([one.text for one in documents[::stride]])

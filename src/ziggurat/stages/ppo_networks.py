@@ -1,10 +1,10 @@
-"""The four networks of PPO, and what is read of them: logits of the policy and the reference, values of the critic.
+"""The four networks of PPO, and what is computed of them: logits of policy and reference, values of the critic.
 
-Bodies that are alike and stay so are one object, and where only the last blocks of the policy learn, what all of them
-share is read once (the trunk), so that `ppo_update` reads rollouts no oftener than it must:
+Frozen bodies with equal weights are one object. Where only the last blocks of the policy learn, the frozen blocks that
+all bodies share (the trunk) are computed once:
 
-    ids -> trunk (blocks 0 ... L-k-1, still) -> policy's top (k blocks, learns) -> logits
-                                             -> reference's top (still) -> logits, reward, values
+    ids -> trunk (blocks 0 ... L-k-1, frozen) -> policy's top (k blocks, learns) -> logits
+                                              -> reference's top (frozen) -> logits, reward, values
 
 Legend: N actions of a microbatch, (B, T) its rows and width, C, V as in the model.
 """
@@ -17,7 +17,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ziggurat.console import err
 from ziggurat.errors import ModelFolderError
 from ziggurat.model.heads import Foresight, RewardModel
 from ziggurat.model.hub import load_model, load_scalar
@@ -25,6 +24,7 @@ from ziggurat.model.transformer import Transformer, set_compute_dtype
 from ziggurat.stages.ppo_config import Prepared
 from ziggurat.stages.rollouts import Microbatch
 from ziggurat.training.precision import choose_dtype
+from ziggurat.training.trainable import first_trained_block, freeze
 
 
 @dataclass
@@ -36,17 +36,15 @@ class Networks:
     reward: RewardModel
     critic: RewardModel
     """Begins as a copy of the reward model, and keeps its shift and scale, so values and rewards share a unit."""
-    unfrozen_blocks: int = 0
-    """How many of the policy's last blocks learn; 0: all of it does."""
 
     @property
     def critic_body_learns(self) -> bool:
         return any(p.requires_grad for p in self.critic.body.parameters())
 
-    @property
+    @cached_property
     def top(self) -> range:
         """The policy's blocks that learn; all below them is its trunk."""
-        return learning_blocks(self.policy.config.layers, self.unfrozen_blocks)
+        return range(first_trained_block(self.policy), self.policy.config.layers)
 
     @cached_property
     def trunk_is_shared(self) -> bool:
@@ -80,43 +78,26 @@ def _crown(model: Transformer, trunk: Tensor, top: range) -> Tensor:
 def load_networks(ready: Prepared) -> Networks:
     """Policy, reference, reward model, and a critic that begins as the reward model; all compute in one dtype.
 
-    Bodies that are alike and stay so are one: the reward model's where stage 3 left it still, the critic's where
-    `critic.body_learns` is off. `assess` then reads the rollouts twice instead of four times, and where only the
-    policy's last blocks learn, all but those once.
+    Frozen bodies with equal weights are one object: the reward model's where stage 3 trained its head alone, the
+    critic's with `critic.trainable=head`. `assess` then computes two bodies instead of four, and where only the
+    policy's last blocks learn, the blocks below them once for all.
     """
+    config = ready.config
     scorer, critic = load_scalar(ready.reward_folder), load_scalar(ready.reward_folder)
     if not isinstance(scorer, RewardModel) or not isinstance(critic, RewardModel):
         raise ModelFolderError(
             f"{ready.reward_folder} is a critic, not a reward model; name a run of stage 3."
         )
-    policy = load_model(ready.policy_folder)
-    unfrozen = ready.resolved.config.policy.unfrozen_blocks
-    freeze_below(policy, learning_blocks(policy.config.layers, unfrozen))
-    nets = Networks(policy, load_model(ready.reference_folder), scorer, critic, unfrozen)
+    nets = Networks(load_model(ready.base), load_model(ready.reference_folder), scorer, critic)
     if _alike(scorer.body, nets.reference):
         scorer.body = nets.reference
-    if not ready.resolved.config.critic.body_learns:
-        critic.body = scorer.body.requires_grad_(False)
-    dtype, reason = choose_dtype(ready.resolved.config.dtype)
+    if config.critic.trainable == "head":
+        critic.body = scorer.body
+    freeze(nets.policy, config.policy.trainable)
+    freeze(nets.critic, config.critic.trainable)
     for module in (nets.policy, nets.reference, nets.reward, nets.critic):
-        set_compute_dtype(module, dtype)
-    err.print(f"ppo: computing in {str(dtype).removeprefix('torch.')} because {reason}")
+        set_compute_dtype(module, choose_dtype(config.train.dtype)[0])
     return nets
-
-
-def learning_blocks(layers: int, unfrozen: int) -> range:
-    """The blocks of a policy that learn; 0 of them means all."""
-    return range(layers - unfrozen if 0 < unfrozen < layers else 0, layers)
-
-
-def freeze_below(model: Transformer, top: range) -> None:
-    """Only the blocks of `top` and the last norm learn, embeddings and unembedding stay still. All of it learns if
-    `top` begins at block 0."""
-    if top.start:
-        model.requires_grad_(False)
-        model.norm.requires_grad_(True)
-        for number in top:
-            model.blocks[number].requires_grad_(True)
 
 
 def _alike(a: Transformer, b: Transformer, below: int | None = None) -> bool:

@@ -1,16 +1,19 @@
-"""What a PPO run has to say when it is done: what was gained, at what KL, what the doctor saw, answers side by side."""
+"""The report of a PPO run: what was gained, at what KL, what the doctor saw, answers side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from ziggurat.evaluation.report import Sample, Verdict, write_run_report
+from ziggurat.console import err
+from ziggurat.evaluation.report import Sample, Verdict
 from ziggurat.model.hub import load_model
 from ziggurat.runs import Run
 from ziggurat.stages.doctor import Diagnosis
 from ziggurat.stages.ppo_config import Prepared
 from ziggurat.stages.rollouts import PolicySampler
+from ziggurat.stages.stage import finish
 
 SAMPLES_SHOWN = 8
 
@@ -19,16 +22,17 @@ def write_report(
     run: Run,
     ready: Prepared,
     rows: Sequence[dict[str, Any]],
-    chosen: int,
+    best_checkpoint: Path,
     diagnoses: Sequence[tuple[int, Diagnosis]],
     *,
     by_gold: bool,
-) -> dict[str, Any]:
-    """Write report.html and return what belongs into report.json."""
+) -> None:
+    """Print the summary, write report.html and report.json, and mark the run finished."""
+    chosen = int(best_checkpoint.name.rpartition("-")[2])
     first, best, last = rows[0], next(row for row in rows if row["step"] == chosen), rows[-1]
     rule = "the gold check (the latest within its tolerance)" if by_gold else "reward minus beta times KL"
     fatal = [diagnosis for _, diagnosis in diagnoses if diagnosis.fatal]
-    stopped = bool(fatal) and last["step"] < ready.resolved.config.steps
+    stopped = bool(fatal) and last["step"] < ready.config.train.steps
     ending = f" The doctor stopped the run at step {last['step']} ({fatal[0].name})." if stopped else ""
     summary = (
         f"Step {chosen} of {last['step']} was chosen by {rule}: reward {first['reward']:.2f} -> {best['reward']:.2f} "
@@ -38,7 +42,7 @@ def write_report(
         "steps": last["step"],
         "chosen_step": chosen,
         "stopped_by_doctor": fatal[0].name if stopped else None,
-        "rollouts": sum(1 for row in rows if "update_s" in row) * ready.resolved.config.rollouts_per_step,
+        "rollouts": sum(1 for row in rows if "update_s" in row) * ready.config.rollouts_per_step,
         "elapsed_s": last["elapsed_s"],
     }
     for name in (
@@ -52,17 +56,16 @@ def write_report(
         "share_distinct",
     ):
         numbers[f"{name}_before"], numbers[f"{name}_chosen"] = first.get(name), best.get(name)
-    return {
-        **write_run_report(
-            run,
-            summary=summary,
-            numbers=numbers,
-            derived=[(d.name, d.value, d.why) for d in ready.derived],
-            verdicts=_verdicts(diagnoses),
-            samples=_samples(run, ready),
-        ),
-        "diagnoses": [{"step": step, **diagnosis.to_dict()} for step, diagnosis in diagnoses],
-    }
+    err.print(summary)
+    finish(
+        run,
+        ready,
+        summary=summary,
+        numbers=numbers,
+        verdicts=_verdicts(diagnoses),
+        samples=_samples(run, ready),
+        more={"diagnoses": [{"step": step, **diagnosis.to_dict()} for step, diagnosis in diagnoses]},
+    )
 
 
 def _verdicts(diagnoses: Sequence[tuple[int, Diagnosis]]) -> list[Verdict]:
@@ -83,10 +86,10 @@ def _samples(run: Run, ready: Prepared) -> list[Sample]:
     """Greedy answers before and after, to prompts spread over all."""
     stride = max(1, len(ready.prompts) // SAMPLES_SHOWN)
     asked = [one.prompt for one in ready.prompts[::stride][:SAMPLES_SHOWN]]
-    limit = ready.resolved.config.max_new_tokens
+    limit = ready.config.max_new_tokens
     before, after = (
         PolicySampler(load_model(folder), ready.tokenizer, ready.template, limit).complete_many(asked)
-        for folder in (ready.policy_folder, run.model_path)
+        for folder in (ready.base, run.model_path)
     )
     return [
         Sample(

@@ -17,12 +17,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ziggurat.lineage import base_manifest
 from ziggurat.records import Document
-from ziggurat.runs import Run
 from ziggurat.settings import Resolved
-from ziggurat.stages import setup
 from ziggurat.stages.pretrain_config import Prepared, PretrainConfig, prepare, pretrain_config
+from ziggurat.stages.stage import begin, finish
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,41 +44,29 @@ def pretrain(
     overwrite: bool = False,
 ) -> Path:
     """Run stage 1 and return the run's folder. `data`: the files' manifest entries, where there are files."""
-    from ziggurat.evaluation.report import Sample, write_run_report
+    from ziggurat.evaluation.report import Sample
     from ziggurat.model.hub import save_model
     from ziggurat.stages.batches import TextBatches
     from ziggurat.stages.losses import split_rows, text_loss
-    from ziggurat.training.loop import train
+    from ziggurat.training import train
 
     ready = prepare(resolved, documents, held_out=held_out, data=data, run_path=run_path if resume else None)
-    config, tokenizer = ready.resolved.config, ready.tokenizer
-    if resume:
-        setup.check_same_data(run_path, ready.data)
+    config, tokenizer = ready.config, ready.tokenizer
     loss = text_loss(ready.model_config.layers, config.early_exit)
-    manifest = base_manifest("pretrain", parent=ready.base_folder, data=ready.data, seed=config.train.seed)
-    with Run.create(
-        run_path,
-        stage="pretrain",
-        config_yaml=ready.resolved.to_yaml(),
-        manifest=manifest | {"tokenizer": tokenizer.fingerprint, "model": ready.model_config.model_dump()},
-        resume=resume,
-        overwrite=overwrite,
-    ) as run:
+    shape = {"model": ready.model_config.model_dump()}
+    with begin("pretrain", ready, run_path, resume=resume, overwrite=overwrite, manifest=shape) as run:
         tokenizer.save(run_path / "tokenizer")  # a resumed run reads it back instead of training it again
-        setup.print_sources(ready.resolved)
-        setup.print_derived("pretrain", ready.derived)
         model = _model(ready)
         result = train(
             run,
             model,
-            TextBatches(ready.rows, ready.batch_rows, config.train.seed),
+            TextBatches(ready.rows, ready.batch_rows, ready.seed),
             loss,
             config.train,
             split=split_rows,
             evaluate=_evaluator(ready) if ready.held_out else None,
             sample=lambda m: continue_text(m, tokenizer, ""),
             resume=resume,
-            stage_label="pretrain",
             tokenizer=tokenizer,
         )
         run.save_model(lambda folder: save_model(model, folder, tokenizer))
@@ -88,19 +74,13 @@ def pretrain(
         samples += [
             Sample(text[:120], continue_text(model, tokenizer, text[:120])) for text in ready.held_out[:3]
         ]
-        report = write_run_report(
+        finish(
             run,
-            summary="A base model: it continues text, and has not yet learned to answer.",
-            numbers={
-                "steps": result.steps,
-                "tokens": result.counted,
-                "loss": result.loss,
-                **result.evaluation,
-            },
-            derived=[(d.name, d.value, d.why) for d in ready.derived],
+            ready,
+            summary="A base model: it continues text. It is not trained to answer.",
+            numbers=result.numbers(),
             samples=samples,
         )
-        run.finish(report)
     return run_path
 
 
@@ -135,8 +115,8 @@ def _model(ready: Prepared) -> Transformer:
     from ziggurat.model.hub import load_model
     from ziggurat.model.transformer import Transformer
 
-    if ready.base_folder is not None:
-        return load_model(ready.base_folder)
+    if ready.parent is not None:
+        return load_model(ready.parent)
     model = Transformer(ready.model_config, seed=None)
-    model.init_weights(ready.resolved.config.train.seed, quiet=True)
+    model.init_weights(ready.seed, quiet=True)
     return model

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from ziggurat.console import human_count
-from ziggurat.errors import ConfigError, DataError
+from ziggurat.errors import ConfigError
 from ziggurat.records import Document
 from ziggurat.settings import Config, Resolved, resolve
-from ziggurat.stages import setup
+from ziggurat.stages import setup, stage
 from ziggurat.stages.setup import Derived
 from ziggurat.training.config import EarlyExit, TrainConfig
 
@@ -69,20 +69,15 @@ class PretrainConfig(Config):
     """steps 0: computed from `epochs`."""
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """All that is settled before the first step; `ziggurat pretrain --dry-run` ends here."""
+@dataclass(frozen=True, kw_only=True)
+class Prepared(stage.Prepared[PretrainConfig]):
+    """Stage 1 before its first step."""
 
-    resolved: Resolved[PretrainConfig]
-    tokenizer: Tokenizer
     model_config: ModelConfig
-    base_folder: Path | None
     rows: NDArray[np.int32]
     """(N, T+1)"""
     batch_rows: int
     held_out: list[str]
-    derived: list[Derived]
-    data: list[dict[str, Any]]
 
 
 def pretrain_config(base: str | Path | None = None, *layers: tuple[str, Any]) -> Resolved[PretrainConfig]:
@@ -152,7 +147,15 @@ def prepare(
     entries = data or [setup.memory_entry("documents", list(documents))]
     texts_held = setup.take_characters((d.text for d in held), config.eval_characters)
     return Prepared(
-        frozen, tokenizer, model_config, base_folder, rows, batch_rows, texts_held, derived, entries
+        resolved=frozen,
+        parent=base_folder,
+        tokenizer=tokenizer,
+        derived=derived,
+        data=entries,
+        model_config=model_config,
+        rows=rows,
+        batch_rows=batch_rows,
+        held_out=texts_held,
     )
 
 

@@ -6,7 +6,7 @@
 Starts from the stage-2 model, whose last layer it replaces by one number. One epoch, as in the paper: rankings are
 memorised fast. Afterwards rewards are given a zero and a unit: demonstrations score 0 on average, and what the
 stage-2 model samples has standard deviation 1, so that PPO's beta means the same thing for every reward model.
-Where `body_learns` is false, every completion is read by the body once, and the heads learn from what was read.
+With `train.trainable=head` the body computes every completion once, and the heads learn from its states.
 The report card (`report_card.py`) is written into report.json; `ppo` reads it and refuses a model that failed.
 
 Left out: several labellers' models averaged, and a loss on tokens beside the ranking.
@@ -25,14 +25,11 @@ import torch
 from torch import Tensor, nn
 
 from ziggurat.console import err
-from ziggurat.lineage import base_manifest
 from ziggurat.model.heads import Reading, RewardModel
 from ziggurat.model.hub import save_scalar
 from ziggurat.model.transformer import set_compute_dtype
 from ziggurat.records import Comparison, Demonstration
-from ziggurat.runs import Run
 from ziggurat.settings import Resolved
-from ziggurat.stages import setup
 from ziggurat.stages.comparison_batches import (
     ComparisonBatches,
     RankedBatch,
@@ -51,11 +48,12 @@ from ziggurat.stages.report_card import (
 )
 from ziggurat.stages.reward_config import Prepared, RewardConfig, prepare, reward_config
 from ziggurat.stages.reward_scale import ScaleSettings, calibrate, gold_from_reward_model
-from ziggurat.training.loop import train
+from ziggurat.stages.stage import begin, finish
+from ziggurat.training import train
 from ziggurat.training.precision import choose_dtype
 
 READINGS_BYTES = 1 << 30
-"""More is not kept of a still body; it then reads the comparisons of each batch anew."""
+"""The largest size of a frozen body's states that is kept; above it each batch is computed anew."""
 
 __all__ = ["RewardConfig", "gold_from_reward_model", "prepare", "reward", "reward_config"]
 
@@ -75,24 +73,9 @@ def reward(
     overwrite: bool = False,
 ) -> Path:
     """Run stage 3 and return the run's folder. `data`: the files' manifest entries, where there are files."""
-    from ziggurat.evaluation.report import write_run_report
-
-    ready = prepare(resolved, sft, comparisons, held_out=held_out, data=data)
-    config, model = ready.resolved.config, ready.model
-    if resume:
-        setup.check_same_data(run_path, ready.data)
-    manifest = base_manifest("reward", parent=ready.sft_folder, data=ready.data, seed=config.train.seed)
-    with Run.create(
-        run_path,
-        stage="reward",
-        config_yaml=ready.resolved.to_yaml(),
-        manifest=manifest | {"tokenizer": ready.tokenizer.fingerprint},
-        resume=resume,
-        overwrite=overwrite,
-    ) as run:
-        setup.print_sources(ready.resolved)
-        setup.print_derived("reward", ready.derived)
-        device = model.head.weight.device
+    ready = prepare(resolved, sft, comparisons, held_out=held_out, demonstrations=demonstrations, data=data)
+    config, model = ready.config, ready.model
+    with begin("reward", ready, run_path, resume=resume, overwrite=overwrite) as run:
         result = train(
             run,
             model,
@@ -100,23 +83,22 @@ def reward(
                 ready.ranked,
                 config.batch_comparisons,
                 ready.tokenizer.pad_id,
-                config.train.seed,
-                device,
-                None if config.body_learns else _read_by_a_still_body(ready),
+                ready.seed,
+                model.head.weight.device,
+                _read_by_a_frozen_body(ready) if config.train.trainable == "head" else None,
             ),
             ranking_loss,
             config.train,
             split=split_batch,
             evaluate=_evaluator(ready) if ready.held_out else None,
             resume=resume,
-            stage_label="reward",
             unit="comparisons",
             tokenizer=ready.tokenizer,
         )
         shift, scale = calibrate(
             model,
             ready.template,
-            ready.sft_folder,
+            ready.base,
             [one.prompt for one in ready.learn],
             demonstrations,
             ScaleSettings(
@@ -124,13 +106,15 @@ def reward(
                 config.sample_tokens,
                 config.shift_demonstrations,
                 config.train.dtype,
-                config.train.seed,
+                ready.seed,
             ),
         )
         card = make_card(ready, kind_of_pair, labelling_ceiling)
         run.save_model(lambda folder: save_scalar(model, folder, ready.tokenizer))
-        report = write_run_report(
+        err.print(verdict(card))
+        finish(
             run,
+            ready,
             summary="A model of what people prefer. " + verdict(card),
             numbers={
                 "steps": result.steps,
@@ -144,10 +128,8 @@ def reward(
                 "reward_scale": scale,
                 **{f"accuracy: {kind}": found["value"] for kind, found in card["kinds"].items()},
             },
-            derived=[(d.name, d.value, d.why) for d in ready.derived],
+            more={"card": card},
         )
-        err.print(verdict(card))
-        run.finish({**report, "card": card})
     return run_path
 
 
@@ -159,10 +141,10 @@ def ranking_loss(model: nn.Module, batch: RankedBatch | ReadBatch) -> tuple[Tens
     return loss, float(count)
 
 
-def _read_by_a_still_body(ready: Prepared) -> list[Reading] | None:
-    """What the body makes of every comparison; None where it would take too much memory to keep."""
+def _read_by_a_frozen_body(ready: Prepared) -> list[Reading] | None:
+    """The frozen body's states of every comparison; None where they would take more than READINGS_BYTES."""
     model, words = ready.model, sum(len(row) for one in ready.ranked for row in one.rows)
-    dtype, _ = choose_dtype(ready.resolved.config.train.dtype)
+    dtype, _ = choose_dtype(ready.config.train.dtype)
     if words * model.body.config.d_model * dtype.itemsize > READINGS_BYTES:
         return None
     set_compute_dtype(model, dtype)
@@ -173,7 +155,7 @@ def make_card(
     ready: Prepared, kind_of_pair: KindOfPair | None, labelling_ceiling: float | None
 ) -> dict[str, Any]:
     """The report card of the trained model on the held-out comparisons."""
-    config = ready.resolved.config
+    config = ready.config
     return report_card(
         ready.held_out,
         score_comparisons(ready.model, ready.held_out_ranked, ready.tokenizer.pad_id),
@@ -200,7 +182,7 @@ def verdict(card: dict[str, Any]) -> str:
 
 
 def _evaluator(ready: Prepared) -> Callable[[nn.Module], dict[str, float]]:
-    some = ready.held_out_ranked[: ready.resolved.config.eval_comparisons]
+    some = ready.held_out_ranked[: ready.config.eval_comparisons]
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         assert isinstance(model, RewardModel)

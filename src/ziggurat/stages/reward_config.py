@@ -1,4 +1,4 @@
-"""What stage 3 is told (`RewardConfig`), and everything that is settled before its first step (`prepare`).
+"""Settings of stage 3 (`RewardConfig`), and everything that is settled before its first step (`prepare`).
 
 Comparisons are rendered to ids and split into those learned from and those held out, by the hash of the prompt; the
 number of steps is derived from them. `ziggurat reward --dry-run` ends here.
@@ -7,7 +7,7 @@ number of steps is derived from them. `ziggurat reward --dry-run` ends here.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,11 +19,12 @@ from ziggurat.model.confidence import ConfidenceHead
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import check_model, load_model
 from ziggurat.places import find_run, model_folder
-from ziggurat.records import Comparison
+from ziggurat.records import Comparison, Demonstration
 from ziggurat.settings import Config, Resolved, resolve
-from ziggurat.stages import setup
+from ziggurat.stages import setup, stage
 from ziggurat.stages.comparison_batches import Ranked, render_comparisons
 from ziggurat.stages.ppo_losses import untied_pairs
+from ziggurat.stages.removed import REMOVED
 from ziggurat.stages.setup import Derived
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
@@ -32,9 +33,15 @@ from ziggurat.training.config import TrainConfig
 LR_SHARE = 1.0
 """Peak learning rates as a share of the stage-2 run's, which are gentle already."""
 
+FOREIGN_LR_HEAD = 1e-3
+"""Rate of the new head where the stage-2 model is not ours. At the body's rate of 2e-5 the head hardly leaves 0 in the
+few steps of one epoch, and the loss stays at ln 2."""
+
 
 class RewardConfig(Config):
     """Settings of stage 3. 0 means "computed" where a field says so; what came out is in config.yaml."""
+
+    removed = REMOVED["RewardConfig"]
 
     batch_comparisons: int = Field(default=16, ge=1)
     """Comparisons (of K completions each) in one optimizer step."""
@@ -69,43 +76,26 @@ class RewardConfig(Config):
     score_head: Literal["linear", "confidence"] = "linear"
     """linear reads the last state of an answer; confidence also the probability of its words (`model.confidence`)."""
 
-    body_learns: bool = True
-    """False: only what is read off the stage-2 model learns, so what it is sure of stays what it was."""
-
     train: TrainConfig = TrainConfig(steps=0, lr_matrix=0.002, lr_adam=0.0003)
     """steps 0: computed from `epochs`."""
 
-    @classmethod
-    def current(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`hears_doubt` became `score_head` in December 2026."""
-        if "hears_doubt" not in values:
-            return values
-        rest = {name: value for name, value in values.items() if name != "hears_doubt"}
-        return {"score_head": "confidence" if values["hears_doubt"] else "linear", **rest}
 
+@dataclass(frozen=True, kw_only=True)
+class Prepared(stage.Prepared[RewardConfig]):
+    """Stage 3 before its first step."""
 
-@dataclass(frozen=True)
-class Prepared:
-    """All that is settled before the first step."""
-
-    resolved: Resolved[RewardConfig]
-    sft_folder: Path
-    tokenizer: Tokenizer
     template: ChatTemplate
     model: RewardModel
     learn: list[Comparison]
     held_out: list[Comparison]
     ranked: list[Ranked]
     held_out_ranked: list[Ranked]
-    derived: list[Derived]
-    data: list[dict[str, Any]]
 
 
 def reward_config(sft: str | Path, *layers: tuple[str, Any]) -> Resolved[RewardConfig]:
     """The configuration from its layers, with the training settings of the stage-2 run inherited."""
-    return resolve(
-        RewardConfig, ("inherited", setup.inherited(find_run(str(sft)), lr_share=LR_SHARE)), *layers
-    )
+    layer = setup.inherited(find_run(str(sft)), lr_share=LR_SHARE, foreign={"lr_head": FOREIGN_LR_HEAD})
+    return resolve(RewardConfig, ("inherited", layer), *layers)
 
 
 def prepare(
@@ -114,6 +104,7 @@ def prepare(
     comparisons: Sequence[Comparison],
     *,
     held_out: Sequence[Comparison] | None = None,
+    demonstrations: Sequence[Demonstration] = (),
     data: list[dict[str, Any]] | None = None,
 ) -> Prepared:
     """Load, render, split and derive everything; nothing is written."""
@@ -126,7 +117,6 @@ def prepare(
     body = load_model(folder)
     head = ConfidenceHead(body.config.d_model, _opening_id(tokenizer))
     model = RewardModel(body, confidence=head if config.score_head == "confidence" else None)
-    model.body.requires_grad_(config.body_learns)
     learn, held = (
         split_comparisons(comparisons, config.held_out_share) if held_out is None else (comparisons, held_out)
     )
@@ -151,14 +141,20 @@ def prepare(
             "given" if held_out is not None else "held_out_share of the prompts",
         ),
         Derived(
+            "demonstrations for the zero",
+            min(len(demonstrations), config.shift_demonstrations),
+            "their mean reward becomes 0" if demonstrations else "none: samples' mean becomes 0",
+        ),
+        Derived(
             "steps",
             steps,
             "train.steps" if config.train.steps else f"{config.epochs:g} epochs × {one_epoch:,}",
         ),
     ]
+    entries = list(data) if data else [setup.memory_entry("comparisons", list(comparisons))]
     return Prepared(
         resolved=setup.freeze(resolved, {} if config.train.steps else {"train.steps": steps}),
-        sft_folder=folder,
+        parent=folder,
         tokenizer=tokenizer,
         template=template,
         model=model,
@@ -167,7 +163,7 @@ def prepare(
         ranked=useful,
         held_out_ranked=render_comparisons(held, template, context),
         derived=derived,
-        data=data or [setup.memory_entry("comparisons", list(comparisons))],
+        data=entries,
     )
 
 

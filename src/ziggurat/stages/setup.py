@@ -1,14 +1,14 @@
-"""What stages 1 and 2 settle before their first step: derived numbers, inherited settings, held-out data, lineage.
+"""What every stage settles before its first step: derived numbers, inherited settings, held-out data, lineage.
 
-Every number that nobody gave is computed here once, told with its formula, and frozen in the run's config.yaml,
-so that a resumed run measures and guesses nothing again.
+A number that is not given is computed once, printed with its formula, and frozen in the run's config.yaml. A resumed
+run therefore measures and derives nothing again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,10 +23,14 @@ from ziggurat.settings import Config, Resolved, flatten
 
 C = TypeVar("C", bound=Config)
 
+TRAINING_FORMAT = 2
+"""Of metrics.jsonl and of checkpoints, in every manifest. 2: row s describes the model after s updates."""
+
 FEW_DOCUMENTS = 20
 """Below this many documents the end of each is held out, above it whole documents are."""
 
-INHERITED = ("optimizer", "momentum", "newton_schulz_steps", "betas", "weight_decay", "dtype", "threads")
+INHERITED_LOOP = ("dtype", "threads")
+INHERITED = ("optimizer", "momentum", "newton_schulz_steps", "betas", "weight_decay", *INHERITED_LOOP)
 """Training settings that a later stage takes over from the run it starts from."""
 
 FOREIGN_TRAIN: dict[str, Any] = {"optimizer": "adamw", "lr_adam": 2e-5, "grad_clip": 1.0}
@@ -55,9 +59,9 @@ def print_sources(resolved: Resolved[Any], *, to: Console = err) -> None:
     """Every setting that is not a plain default, and where it came from: inherited, recipe, --set, derived."""
     values = flatten(resolved.config.model_dump(mode="json"))
     rows = [(k, v, resolved.source(k)) for k, v in values.items()]
-    told = [(k, v, s) for k, v, s in rows if s != "default"]
-    to.print(table("settings", ("setting", "value", "source"), told))
-    to.print(f"{len(rows) - len(told)} more settings are defaults; config.yaml holds all.")
+    given = [(k, v, s) for k, v, s in rows if s != "default"]
+    to.print(table("settings", ("setting", "value", "source"), given))
+    to.print(f"{len(rows) - len(given)} more settings are defaults; config.yaml holds all.")
 
 
 def freeze(resolved: Resolved[C], values: dict[str, Any], source: str = "derived") -> Resolved[C]:
@@ -84,18 +88,32 @@ def parent_run(base: Path) -> Run | None:
     return None
 
 
-def inherited(base: Path, *, lr_share: float) -> dict[str, Any]:
+def inherited(base: Path, *, lr_share: float, foreign: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The layer between defaults and recipe: training settings of the run that `base` comes from.
 
-    Learning rates are taken times `lr_share`. A foreign folder (no run around it) gets FOREIGN_TRAIN.
+    Learning rates are taken times `lr_share`. A folder without a run around it, or with a run of stage 4, which has
+    two optimizers, gets FOREIGN_TRAIN and `foreign`.
     """
-    run = parent_run(base)
-    train = run.config.get("train") if run else None
-    if not isinstance(train, dict):
-        return {"train": dict(FOREIGN_TRAIN)}
+    train = _train_of(base)
+    if "optimizer" not in train:
+        return {"train": {**FOREIGN_TRAIN, **(foreign or {}), **inherited_loop(base)}}
     taken = {key: train[key] for key in INHERITED if key in train}
     rates = {key: train[key] * lr_share for key in ("lr_matrix", "lr_adam") if key in train}
     return {"train": taken | rates}
+
+
+def inherited_loop(base: Path) -> dict[str, Any]:
+    """The loop's settings that are inherited from any run, stage 4 included."""
+    train = _train_of(base)
+    return {key: train[key] for key in INHERITED_LOOP if key in train}
+
+
+def _train_of(base: Path) -> dict[str, Any]:
+    """Section `train` of the run around `base`; runs of stage 4 once had these settings at the top."""
+    run = parent_run(base)
+    config = run.config if run else {}
+    train = config.get("train", config)
+    return train if isinstance(train, dict) else {}
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -146,10 +164,16 @@ def memory_entry(name: str, records: Sequence[Record]) -> dict[str, Any]:
 
 
 def check_same_data(run_path: Path, data: Sequence[dict[str, Any]]) -> None:
-    """A resumed run must see the very data that it began with."""
+    """Raise RunError if the run was begun with other data, or by a version with other metrics and checkpoints."""
     if not (run_path / "manifest.json").exists():
         return
-    began = {d.get("sha256") for d in Run.open(run_path).manifest.get("data", [])}
+    manifest = Run.open(run_path).manifest
+    if manifest.get("training_format", 1) != TRAINING_FORMAT:
+        raise RunError(
+            f"{run_path} was begun by an earlier version of Ziggurat, which numbers its metrics and checkpoints in "
+            "another way; start a new run. Its finished models can still be used."
+        )
+    began = {d.get("sha256") for d in manifest.get("data", [])}
     now = {d.get("sha256") for d in data}
     if began and began != now:
         raise RunError(

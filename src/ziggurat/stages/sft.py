@@ -22,12 +22,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ziggurat.lineage import base_manifest
 from ziggurat.records import Demonstration, Document
-from ziggurat.runs import Run
 from ziggurat.settings import Resolved
-from ziggurat.stages import setup
 from ziggurat.stages.sft_config import Prepared, SftConfig, prepare, render, sft_config, split_demonstrations
+from ziggurat.stages.stage import begin, finish
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,57 +58,36 @@ def sft(
     overwrite: bool = False,
 ) -> Path:
     """Run stage 2 and return the run's folder. `data`: the files' manifest entries, where there are files."""
-    from ziggurat.evaluation.report import write_run_report
     from ziggurat.model.hub import load_config, load_model, save_model
     from ziggurat.stages.losses import split_rows, text_loss
-    from ziggurat.training.loop import train
+    from ziggurat.training import train
 
     ready = prepare(
         resolved, base, demonstrations, text=text, held_out=held_out, held_out_text=held_out_text, data=data
     )
-    config = ready.resolved.config
-    if resume:
-        setup.check_same_data(run_path, ready.data)
-    loss = text_loss(load_config(ready.base_folder).layers, config.early_exit)
-    manifest = base_manifest("sft", parent=ready.base_folder, data=ready.data, seed=config.train.seed)
-    with Run.create(
-        run_path,
-        stage="sft",
-        config_yaml=ready.resolved.to_yaml(),
-        manifest=manifest | {"tokenizer": ready.tokenizer.fingerprint},
-        resume=resume,
-        overwrite=overwrite,
-    ) as run:
-        setup.print_sources(ready.resolved)
-        setup.print_derived("sft", ready.derived)
-        model = load_model(ready.base_folder)
+    loss = text_loss(load_config(ready.base).layers, ready.config.early_exit)
+    with begin("sft", ready, run_path, resume=resume, overwrite=overwrite) as run:
+        model = load_model(ready.base)
         result = train(
             run,
             model,
             ready.batches,
             loss,
-            config.train,
+            ready.config.train,
             split=split_rows,
             evaluate=_evaluator(ready) if ready.held_out or ready.held_out_text else None,
             sample=lambda m: _say(answers(m, ready, ready.questions[:1])),
             resume=resume,
-            stage_label="sft",
             tokenizer=ready.tokenizer,
         )
         run.save_model(lambda folder: save_model(model, folder, ready.tokenizer))
-        report = write_run_report(
+        finish(
             run,
+            ready,
             summary="A model that answers in the form of its demonstrations. It may answer what it does not know.",
-            numbers={
-                "steps": result.steps,
-                "tokens": result.counted,
-                "loss": result.loss,
-                **result.evaluation,
-            },
-            derived=[(d.name, d.value, d.why) for d in ready.derived],
+            numbers=result.numbers(),
             samples=answers(model, ready, ready.questions),
         )
-        run.finish(report)
     return run_path
 
 

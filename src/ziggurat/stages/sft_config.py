@@ -14,7 +14,7 @@ from ziggurat.console import err
 from ziggurat.errors import DataError
 from ziggurat.records import Demonstration, Document
 from ziggurat.settings import Config, Resolved, resolve
-from ziggurat.stages import setup
+from ziggurat.stages import setup, stage
 from ziggurat.stages.setup import Derived
 from ziggurat.training.config import EarlyExit, TrainConfig
 
@@ -63,21 +63,16 @@ class SftConfig(Config):
     """steps 0: computed from `epochs`."""
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """All that is settled before the first step; `ziggurat sft --dry-run` ends here."""
+@dataclass(frozen=True, kw_only=True)
+class Prepared(stage.Prepared[SftConfig]):
+    """Stage 2 before its first step."""
 
-    resolved: Resolved[SftConfig]
-    base_folder: Path
-    tokenizer: Tokenizer
     template: ChatTemplate
     batches: ConversationBatches
     held_out: list[Rendered]
     held_out_text: list[str]
     questions: list[Demonstration]
     """Shown with the model's answers, during training and in the report."""
-    derived: list[Derived]
-    data: list[dict[str, Any]]
 
 
 def sft_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[SftConfig]:
@@ -132,7 +127,7 @@ def prepare(
         entries.append(setup.memory_entry("text", list(text)))
     return Prepared(
         resolved=setup.freeze(resolved, settled),
-        base_folder=folder,
+        parent=folder,
         tokenizer=tokenizer,
         template=template,
         batches=batches,

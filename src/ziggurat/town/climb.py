@@ -30,13 +30,14 @@ def load_recipe() -> dict[str, Any]:
 
 
 def reference_work(recipe: Mapping[str, Any]) -> Work:
-    layers, unfrozen = recipe["model"]["layers"], recipe["ppo"]["policy"]["unfrozen_blocks"]
+    layers, policy = recipe["model"]["layers"], recipe["ppo"]["policy"].get("trainable", "all")
+    last = int(policy.removeprefix("last:")) if policy.startswith("last:") else layers
     return Work(
         **recipe["work"],
         step_tokens=recipe["pretrain"]["batch_tokens"],
-        reward_body_learns=recipe["reward"]["body_learns"],
-        critic_body_learns=recipe["ppo"]["critic"]["body_learns"],
-        policy_share=min(unfrozen or layers, layers) / layers,
+        reward_body_learns=recipe["reward"]["train"].get("trainable", "all") == "all",
+        critic_body_learns=recipe["ppo"]["critic"].get("trainable", "all") == "all",
+        policy_share=min(last, layers) / layers,
     )
 
 

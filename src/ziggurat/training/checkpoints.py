@@ -119,6 +119,7 @@ def _restore_optimizer(
 ) -> None:
     params = {name: param for param, name in optimizer.names.items()}
     for member_name, member in optimizer.members.items():
+        member.state.clear()
         start = f"{prefix}{member_name}."
         for name, value in [*tensors.items(), *scalars.items()]:
             if not name.startswith(start):

@@ -1,20 +1,28 @@
-"""What the training loop can be told. One config for every stage; the stages choose other defaults."""
+"""Settings of the training loop and of an optimizer. Every stage uses these two; only its defaults differ.
+
+A stage with one optimizer (pretrain, sft, reward) has both in one section, `train`. PPO has the loop's settings in
+`train` and an optimizer's settings in `policy` and in `critic`.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from ziggurat.settings import Config
-from ziggurat.training.schedules import ScheduleKind
+from ziggurat.training.schedules import ScheduleKind, lr_factor
+
+Trainable = Annotated[str, StringConstraints(pattern=r"^(all|head|last:[1-9]\d*)$")]
+"""all, head or last:k; `ziggurat.training.trainable` applies it."""
 
 
-class TrainConfig(Config):
-    """Settings of one call of `train`. "Every" fields count optimizer steps; 0 means never (but at the end)."""
+class OptimizerConfig(Config):
+    """One optimizer: which parameters it updates, and how."""
 
-    steps: int = Field(default=1000, ge=0)
-    """Optimizer steps in all. A time budget is turned into this number before the first step."""
+    trainable: Trainable = "all"
+    """What learns. all: everything. last:k: the last k blocks, the last norm and the scalar heads. head: the scalar
+    heads of a reward model or critic; the last norm and the unembedding of a language model."""
 
     optimizer: Literal["muon", "adamw"] = "muon"
     """muon: Muon for the matrices of the blocks, AdamW for the rest. adamw: AdamW for everything, at `lr_adam`."""
@@ -23,7 +31,10 @@ class TrainConfig(Config):
     """Peak learning rate of Muon's matrices (original scaling: times sqrt(max(1, rows / columns)))."""
 
     lr_adam: float = Field(default=0.003, ge=0)
-    """Peak learning rate of whatever AdamW updates."""
+    """Peak learning rate of the parameters that AdamW updates."""
+
+    lr_head: float = Field(default=0.0, ge=0)
+    """Peak learning rate of the scalar heads of a reward model or critic, where it is above `lr_adam`."""
 
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled decay of matrices and embeddings (never of gains and biases), times the learning rate."""
@@ -32,7 +43,7 @@ class TrainConfig(Config):
     """Muon's Nesterov momentum."""
 
     muon_beta2: float = Field(default=0.0, ge=0, lt=1)
-    """Decay rate of what NorMuon remembers of an update's rows; 0: plain Muon."""
+    """Decay rate of NorMuon's second moment, kept per row of an update; 0: plain Muon."""
 
     newton_schulz_steps: int = Field(default=3, ge=1)
     """Iterations of Muon's orthogonalisation."""
@@ -40,54 +51,79 @@ class TrainConfig(Config):
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's decay rates of the two moments."""
 
+
+class LoopConfig(Config):
+    """Settings of the loop. "Every" fields count steps; 0 means never, except at the end."""
+
+    steps: int = Field(default=1000, ge=0)
+    """Updates in all. A time budget is turned into this number before the first step."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seeds torch, numpy and random before the first step."""
+
     warmup_steps: int = Field(default=0, ge=0)
-    """Steps of linear warm-up."""
+    """Steps of linear warm-up. PPO's critic has no warm-up: it learns at its full rate from the first step."""
 
     schedule: ScheduleKind = "linear"
-    """Shape of the fall after the warm-up."""
+    """Shape of the learning rate's fall after the warm-up."""
 
     final_lr_factor: float = Field(default=0.0, ge=0, le=1)
     """Fraction of the peak rate at which the fall ends."""
 
     grad_clip: float = Field(default=1.0, ge=0)
-    """Largest allowed norm of the whole gradient; 0 switches clipping off."""
+    """Largest allowed norm of a network's whole gradient; 0 switches clipping off."""
 
-    seed: int = Field(default=0, ge=0)
-    """Seeds torch, numpy and random before the first step."""
+    spike_factor: float = Field(default=0.0, ge=0)
+    """A loss or a gradient norm above this many times its recent median is a spike: training goes back to the last
+    checkpoint and skips that step's batch. 0: off."""
 
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Compute precision; master weights and losses are always fp32. auto: bf16 where the hardware multiplies it."""
 
-    micro_batches: int = Field(default=1, ge=1)
-    """Pieces in which one step's batch is computed, to save memory; the result is the same."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads; 0 keeps torch's choice. A resumed run is equal byte for byte only with the same number."""
 
     checkpoint_every_steps: int = Field(default=0, ge=0)
+    """Steps between two checkpoints."""
+
     eval_every_steps: int = Field(default=0, ge=0)
+    """Steps between two evaluations, PPO's gold check among them. The best checkpoint is chosen among these."""
+
     sample_every_steps: int = Field(default=0, ge=0)
+    """Steps between two samples of the model's answers on the screen."""
 
     log_every_steps: int = Field(default=1, ge=1)
-    """Distance between rows of metrics.jsonl."""
-
-    threads: int = Field(default=0, ge=0)
-    """CPU threads; 0 leaves torch's choice. Part of what makes a resumed run equal byte for byte."""
+    """Steps between two rows of metrics.jsonl."""
 
     @model_validator(mode="after")
-    def _warmup_fits(self) -> TrainConfig:
+    def _warmup_fits(self) -> LoopConfig:
         if self.steps and self.warmup_steps > self.steps:
             raise ValueError(
                 f"warmup_steps is {self.warmup_steps} but steps is {self.steps}; warm up for fewer steps than there are"
             )
         return self
 
+    def lr_factor(self, step: int, *, warmup: bool = True) -> float:
+        """Learning rate of the update after `step` updates, as a share of its peak."""
+        warmup_steps = self.warmup_steps if warmup else 0
+        return lr_factor(step, self.steps, warmup_steps, self.schedule, self.final_lr_factor)
+
+
+class TrainConfig(LoopConfig, OptimizerConfig):
+    """Settings of a stage that minimises one loss with one optimizer."""
+
+    micro_batches: int = Field(default=1, ge=1)
+    """Pieces in which one step's batch is computed, to save memory; the result is the same."""
+
 
 class EarlyExit(Config):
-    """Whether the first blocks of a model must say the next token too, and at what weight (stages/losses.py)."""
+    """A second next-token loss on the states after the first blocks (stages/losses.py)."""
 
     blocks: int = Field(default=0, ge=0)
-    """How many; 0: none."""
+    """Number of those blocks; 0: no second loss."""
 
     weight: float = Field(default=0.3, gt=0)
-    """Of their loss, where that of the whole model weighs 1."""
+    """Weight of the second loss; that of the whole model weighs 1."""
 
     every: int = Field(default=1, ge=1)
-    """They say one token in so many: the loss is estimated from these, and the logits of the others are spared."""
+    """The second loss is computed at one token in so many."""

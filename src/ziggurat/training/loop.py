@@ -1,23 +1,30 @@
-"""The loop of every stage that minimises a loss: pretrain, sft, reward (PPO has its own day, and borrows the parts).
+"""One loop for every stage. It runs a learner: something that measures and updates its models.
 
-A stage hands in batches and a loss that returns (sum, count); the optimizer step itself is in step.py. `elapsed_s`
-counts optimisation only: evaluating, sampling and saving stand outside.
+    snapshot -> measure -> evaluate? -> stop or save? -> update -> log
+
+Row s of metrics.jsonl describes the models after s updates: row 0 the start, the last row the end, which has no update.
+What an update logs (loss, gradient norm, learning rate) stands in the row of the models that it began with: the loss in
+row s is that of the batch that the models, after s updates, are about to learn from. Checkpoint step-s holds these
+models with the data position and random states from before row s was measured, so a resumed run measures row s again.
+
+`elapsed_s` counts measuring and updating; evaluating, sampling and saving are not in it.
 
 Left out: more than one device (DESIGN 8: FSDP2 will be applied from outside).
 """
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 
-from ziggurat.console import ProgressLine, err, human_count, human_time
+from ziggurat.console import ProgressLine, err, human_time
 from ziggurat.errors import ConfigError, TrainingError
 from ziggurat.memory import keep_freed_memory
 from ziggurat.model.cpu import accelerate
@@ -29,239 +36,259 @@ from ziggurat.training.checkpoints import (
     save_training_state,
     seed_everything,
 )
-from ziggurat.training.config import TrainConfig
+from ziggurat.training.config import LoopConfig
 from ziggurat.training.interrupt import Interrupt
-from ziggurat.training.optimizers import build_optimizer
+from ziggurat.training.optimizers import Optimizers
 from ziggurat.training.precision import choose_dtype
-from ziggurat.training.schedules import describe_schedule, lr_factor
-from ziggurat.training.step import LossFn, optimizer_step
+from ziggurat.training.schedules import describe_schedule
+
+Row = dict[str, Any]
+
+SPIKE_ROWS, SPIKE_ROWS_LEAST = 32, 8
+"""A spike is measured against the median of so many rows; of fewer than the second number nothing is said."""
+SPIKE_FIELDS = ("loss", "grad_norm")
+MOST_SPIKES = 100
+"""After so many skipped batches the fault is in the settings, not in a batch."""
 
 
-class Batches(Protocol):
-    """An endless source of batches whose position is a small JSON-able dict."""
+class Learner(ABC):
+    """What a stage hands to the loop: its models, and how they are measured and updated."""
 
-    def next(self) -> Any: ...
-    def state(self) -> dict[str, Any]: ...
-    def restore(self, state: dict[str, Any]) -> None: ...
+    update_is_atomic = True
+    """Whether an update that raises TrainingError has left models and optimizers as they were."""
+
+    @abstractmethod
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The models that learn, by the name of their folder in a checkpoint."""
+
+    @abstractmethod
+    def optimizers(self) -> Mapping[str, Optimizers]:
+        """Their optimizers, by the prefix of their tensors in a checkpoint."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What else a checkpoint needs (the data position, say); JSON-able."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, Any], rows: list[Row]) -> None:
+        """Go back to `state()`; `rows` are the metrics of the earlier steps."""
+
+    def measure(self, step: int) -> Row:  # noqa: ARG002
+        """Fields of row `step` that are known before the update."""
+        return {}
+
+    def conclude(self) -> Row:
+        """Fields of the last row in place of the update's."""
+        return {}
+
+    def evaluate(self) -> Row:
+        """Fields of an evaluation on held-out data, or of a gold check."""
+        return {}
+
+    def is_fatal(self, row: Row, note: Callable[[str], None]) -> bool:  # noqa: ARG002
+        """Whether the run must end at its best checkpoint. May add fields to `row`; `note` prints a line."""
+        return False
+
+    def worth(self, row: Row) -> tuple[float, float] | None:  # noqa: ARG002
+        """(higher is better, tolerance) of an evaluated row: the best checkpoint is the last one whose worth is above
+        the highest so far minus the tolerance. None: no checkpoint is the best."""
+        return None
+
+    def sample(self) -> str | None:
+        """One example of what the model writes, for the screen."""
+        return None
+
+    @abstractmethod
+    def update(self, step: int) -> Row:
+        """Update the models; returns the further fields of row `step`."""
+
+    def skip_batch(self) -> int:
+        """Never learn again from the batch of the last update, also after `restore`; returns how many are skipped."""
+        raise ConfigError("spike_factor is set, but this stage cannot skip a batch; set it to 0.")
+
+    def logged(self, row: Row) -> None:  # noqa: B027
+        """Called with each complete row."""
+
+    @abstractmethod
+    def status(self, row: Row) -> list[str]:
+        """The fields of the progress line."""
 
 
-SplitFn = Callable[[Any, int], list[Any]]
-"""(batch, n) -> at most n micro-batches; they may be unequal."""
+def run_loop(
+    run: Run, learner: Learner, config: LoopConfig, *, resume: bool, label: str, tokenizer: Any = None
+) -> Row:
+    """Take `config.steps` updates (fewer if a row is fatal) and return the last row.
 
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a finished call of `train` has to say; the rest is in metrics.jsonl."""
-
-    steps: int
-    loss: float | None
-    """Of the last step; None where it counted nothing."""
-    counted: int
-    """Tokens (or whatever the stage counts) over all steps."""
-    elapsed_s: float
-    """Optimisation time, over all resumptions."""
-    evaluation: dict[str, float]
-    """The last evaluation."""
-
-
-def train(
-    run: Run,
-    model: nn.Module,
-    batches: Batches,
-    loss: LossFn,
-    config: TrainConfig,
-    *,
-    split: SplitFn | None = None,
-    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
-    sample: Callable[[nn.Module], str] | None = None,
-    resume: bool = False,
-    stage_label: str = "",
-    unit: str = "tokens",
-    best_by: str | None = None,
-    tokenizer: Any = None,
-) -> TrainResult:
-    """Take `config.steps` optimizer steps, leaving metrics and checkpoints in `run`.
-
-    `unit` names what the loss counts, in the fields and the progress line. `best_by` names a field of the evaluation
-    (lower is better) whose best checkpoint is kept. `tokenizer` is saved beside the weights of each checkpoint.
+    Metrics and checkpoints are written to `run`; `tokenizer` is saved beside the weights of each checkpoint.
+    Raises TrainingError for an update that is not finite, KeyboardInterrupt after an interruption that was saved.
     """
-    if config.micro_batches > 1 and split is None:
-        raise ConfigError(
-            f"micro_batches is {config.micro_batches}, but this stage cannot split a batch; set it to 1."
-        )
-    return _Training(
-        run,
-        model,
-        batches,
-        loss,
-        config,
-        split,
-        evaluate,
-        sample,
-        stage_label or run.stage,
-        unit,
-        best_by,
-        tokenizer,
-    ).go(resume)
+    return _Loop(run, learner, config, label, tokenizer).go(resume)
 
 
-@dataclass
-class _Training:
-    """The state of one call of `train`."""
+class _Loop:
+    """The state of one call of `run_loop`."""
 
-    run: Run
-    model: nn.Module
-    batches: Batches
-    loss: LossFn
-    config: TrainConfig
-    split: SplitFn | None
-    evaluate: Callable[[nn.Module], dict[str, float]] | None
-    sample: Callable[[nn.Module], str] | None
-    label: str
-    unit: str
-    best_by: str | None
-    tokenizer: Any
-    step: int = 0  # optimizer steps done
-    counted: int = 0
-    elapsed_s: float = 0.0
-    best: float | None = None
-    last_loss: float | None = None
-    evaluation: dict[str, float] = field(default_factory=dict)
-    saved_step: int = -1
-
-    def __post_init__(self) -> None:
+    def __init__(self, run: Run, learner: Learner, config: LoopConfig, label: str, tokenizer: Any) -> None:
         keep_freed_memory()
-        if self.config.threads:
-            torch.set_num_threads(self.config.threads)
-        self.dtype, self.dtype_reason = choose_dtype(self.config.dtype)
-        set_compute_dtype(accelerate(self.model), self.dtype)
-        self.optimizer = build_optimizer(self.model, self.config)
+        self.run, self.learner, self.config = run, learner, config
+        self.label, self.tokenizer = label, tokenizer
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.dtype, self.dtype_reason = choose_dtype(config.dtype)
+        for module in learner.modules().values():
+            set_compute_dtype(accelerate(module), self.dtype)
+        self.step = 0  # updates done
+        self.elapsed_s = 0.0
+        self.best: float | None = None
+        self.recent: list[list[float]] = []  # SPIKE_FIELDS of the last rows
+        self.saved_step = -1
+        self.before: dict[str, Any] = {}
 
-    def go(self, resume: bool) -> TrainResult:
-        config = self.config
+    def go(self, resume: bool) -> Row:
+        config, learner = self.config, self.learner
         seed_everything(config.seed)
         checkpoint = self.run.latest_checkpoint() if resume else None
         if checkpoint:
             self.restore(checkpoint)
-        self.run.truncate_metrics(self.step)
+        else:
+            self.run.truncate_metrics(-1)
         self.announce(checkpoint)
-        self.model.train()
         started_step, started_mark = self.step, time.perf_counter()
         with Interrupt() as interrupt, ProgressLine(self.label) as progress:
-            while self.step < config.steps:
-                row = self.one_step()
-                last = self.step == config.steps
-
-                # evaluate?
-                improved = False
-                if self.evaluate and (last or self.due(config.eval_every_steps)):
-                    row |= self.evaluation_fields()
-                    improved = self.improves()
-                if last or self.due(config.log_every_steps):
-                    self.run.log_metrics(row)
-                left_s = (
-                    (time.perf_counter() - started_mark)
-                    / (self.step - started_step)
-                    * (config.steps - self.step)
-                )
-                progress.update(self.status(row, left_s), force=last)
-
-                # a sample of the model's own words?
-                if self.sample and (last or self.due(config.sample_every_steps)):
-                    self.model.eval()
-                    progress.note(f"step {self.step:,} says: {self.sample(self.model)}")
-                    self.model.train()
-
-                # save?
-                if last or improved or interrupt.asked or self.due(config.checkpoint_every_steps):
-                    self.save(best=improved)
-
-                # stop?
+            while True:
+                self.before = self.snapshot()
+                last = self.step >= config.steps
                 if interrupt.asked and not last:
+                    self.save()
                     progress.note(f"stopped after step {self.step:,}; --resume continues from there")
                     raise KeyboardInterrupt
-        return TrainResult(self.step, self.last_loss, self.counted, self.elapsed_s, self.evaluation)
+
+                # measure
+                mark = time.perf_counter()
+                row: Row = {"step": self.step, **learner.measure(self.step)}
+                if last:
+                    row |= learner.conclude()
+                self.elapsed_s += time.perf_counter() - mark
+
+                # evaluate?
+                evaluated = last or self.due(config.eval_every_steps)
+                if evaluated:
+                    row |= learner.evaluate()
+                fatal = learner.is_fatal(row, progress.note)
+                if last or self.due(config.sample_every_steps):
+                    example = learner.sample()
+                    if example is not None:
+                        progress.note(f"step {self.step:,} writes: {example}")
+
+                # save? A fatal row is never the best.
+                best = evaluated and not fatal and self.improves(row)
+                first = bool(config.spike_factor) and self.step == 0
+                due = self.step > 0 and self.due(config.checkpoint_every_steps)
+                if last or fatal or best or due or first:
+                    self.save(best=best)
+
+                # stop?
+                if last or fatal:
+                    self.log(row, progress, None)
+                    return row
+
+                # update
+                if self.update(row, progress.note):
+                    done = self.step - started_step + 1
+                    left_s = (time.perf_counter() - started_mark) / max(1, done) * (config.steps - self.step)
+                    self.log(row, progress, left_s)
+                    self.step += 1
 
     def due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
 
-    def one_step(self) -> dict[str, Any]:
-        """One fenced and timed optimizer step; returns its row of metrics."""
-        config = self.config
-        before = self.batches.state(), random_states()
-        t0 = time.perf_counter()
-        self.optimizer.set_lr_factor(
-            lr_factor(self.step, config.steps, config.warmup_steps, config.schedule, config.final_lr_factor)
-        )
-        batch = self.batches.next()
-        pieces = (
-            self.split(batch, config.micro_batches) if self.split and config.micro_batches > 1 else [batch]
-        )
+    def update(self, row: Row, note: Callable[[str], None]) -> bool:
+        """Add the update's fields to `row`. False if it was a spike: then the loop is back at a checkpoint."""
+        mark = time.perf_counter()
         try:
-            outcome = optimizer_step(
-                self.model, self.optimizer, pieces, self.loss, grad_clip=config.grad_clip, step=self.step + 1
-            )
-        except TrainingError:
-            if self.step:
-                self.save(before=before)  # the last good state
+            row |= self.learner.update(self.step)
+        except TrainingError as error:
+            if self.config.spike_factor:
+                return self.go_back(str(error), note)
+            if self.step and self.learner.update_is_atomic:
+                self.save()  # the models as they were before
             raise
-        step_s = time.perf_counter() - t0
-        self.step += 1
-        self.counted += outcome.count
-        self.elapsed_s += step_s
-        self.last_loss = outcome.loss
-        return {
-            "step": self.step,
-            "loss": outcome.loss,
-            "lr_matrix": self.optimizer.lr_matrix,
-            "lr_adam": self.optimizer.lr_adam,
-            "grad_norm": outcome.grad_norm,
-            self.unit: outcome.count,
-            f"{self.unit}_per_s": round(outcome.count / step_s, 1),
-            "elapsed_s": round(self.elapsed_s, 4),
-        }
-
-    def evaluation_fields(self) -> dict[str, float]:
-        assert self.evaluate
-        self.model.eval()
-        with torch.no_grad():
-            self.evaluation = self.evaluate(self.model)
-        self.model.train()
-        return self.evaluation
-
-    def improves(self) -> bool:
-        if self.best_by is None:
-            return False
-        value = self.evaluation[self.best_by]
-        if self.best is not None and value >= self.best:
-            return False
-        self.best = value
+        self.elapsed_s += time.perf_counter() - mark
+        if self.config.spike_factor:
+            seen = [float(row[name] or 0.0) for name in SPIKE_FIELDS]
+            found = self.spike(seen)
+            if found:
+                return self.go_back(f"step {self.step + 1}: {found}.", note)
+            self.recent = [*self.recent, seen][-SPIKE_ROWS:]
         return True
 
-    def save(
-        self, *, best: bool = False, before: tuple[dict[str, Any], dict[str, Any]] | None = None
-    ) -> None:
-        """A checkpoint of this step; `before` holds data position and random states if those have moved on since."""
-        if self.saved_step == self.step:
-            return
-        position, randomness = before or (self.batches.state(), random_states())
+    def spike(self, seen: list[float]) -> str | None:
+        """What is wrong with an update of these SPIKE_FIELDS, if it is one."""
+        if len(self.recent) < SPIKE_ROWS_LEAST:
+            return None
+        for name, value, known in zip(SPIKE_FIELDS, seen, zip(*self.recent, strict=True), strict=True):
+            median = statistics.median(known)
+            if value > self.config.spike_factor * median:
+                return (
+                    f"{name} is {value:.4g}, above {self.config.spike_factor:g} times its median {median:.4g}"
+                )
+        return None
+
+    def go_back(self, reason: str, note: Callable[[str], None]) -> bool:
+        """Restore the last checkpoint and have the learner skip the batch of this update."""
+        skipped = self.learner.skip_batch()
+        checkpoint = self.run.latest_checkpoint()
+        if checkpoint is None or skipped > MOST_SPIKES:
+            raise TrainingError(f"{reason} {skipped} batches have been skipped; lower the learning rate.")
+        self.restore(checkpoint)
+        note(f"{reason} Back to step {self.step:,}; this batch is skipped.")
+        return False
+
+    def improves(self, row: Row) -> bool:
+        found = self.learner.worth(row)
+        if found is None:
+            return False
+        worth, tolerance = found
+        if self.best is not None and worth <= self.best - tolerance:
+            return False
+        self.best = worth if self.best is None else max(self.best, worth)
+        return True
+
+    def log(self, row: Row, progress: ProgressLine, left_s: float | None) -> None:
+        """Write the row, and the progress line. `left_s` None: it is the last row."""
+        row["elapsed_s"] = round(self.elapsed_s, 4)
+        last = left_s is None
+        if last or self.due(self.config.log_every_steps):
+            self.run.log_metrics(row)
+        self.learner.logged(row)
+        fields = [f"step {self.step:,}/{self.config.steps:,}", *self.learner.status(row)]
+        progress.update(" · ".join([*fields, f"{human_time(left_s or 0.0)} left"]), force=last)
+
+    # --- checkpoints ---------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that a checkpoint of this step holds beside models and optimizers, before the row is measured."""
         extra = {
             "step": self.step,
-            "counted": self.counted,
             "elapsed_s": self.elapsed_s,
             "best": self.best,
-            "last_loss": self.last_loss,
-            "evaluation": self.evaluation,
-            "batches": position,
+            "recent": self.recent,
+            "learner": self.learner.state(),
         }
+        return {"extra": extra, "random": random_states()}
+
+    def save(self, *, best: bool = False) -> None:
+        """A checkpoint of this step's models, with the snapshot from before its row was measured."""
+        if self.saved_step == self.step and not best:
+            return
 
         def write(folder: Path) -> None:
             save_training_state(
                 folder,
-                {"model": self.model},
-                {"model": self.optimizer},
-                extra,
-                randomness=randomness,
+                self.learner.modules(),
+                self.learner.optimizers(),
+                self.before["extra"],
+                randomness=self.before["random"],
                 tokenizer=self.tokenizer,
             )
 
@@ -269,31 +296,24 @@ class _Training:
         self.saved_step = self.step
 
     def restore(self, checkpoint: Path) -> None:
-        extra = load_training_state(checkpoint, {"model": self.model}, {"model": self.optimizer})
+        """Back to a checkpoint; the rows from its step on are measured and logged again."""
+        extra = load_training_state(checkpoint, self.learner.modules(), self.learner.optimizers())
         self.step = self.saved_step = int(extra["step"])
-        self.counted, self.elapsed_s = int(extra["counted"]), float(extra["elapsed_s"])
-        self.best, self.last_loss, self.evaluation = extra["best"], extra["last_loss"], extra["evaluation"]
-        self.batches.restore(extra["batches"])
+        self.elapsed_s, self.best, self.recent = float(extra["elapsed_s"]), extra["best"], extra["recent"]
+        self.run.truncate_metrics(self.step - 1)
+        self.learner.restore(extra["learner"], self.run.read_metrics())
+
+    # --- the screen ----------------------------------------------------------------------------------------------
 
     def announce(self, checkpoint: Path | None) -> None:
         """Everything derived, before the first step."""
         c = self.config
         where = f"resuming {checkpoint.name} of " if checkpoint else ""
-        pieces = f" in {c.micro_batches} micro-batches" if c.micro_batches > 1 else ""
         clip = f"gradient clipped at {c.grad_clip:g}" if c.grad_clip else "gradient not clipped"
         schedule = describe_schedule(c.steps, c.warmup_steps, c.schedule, c.final_lr_factor)
         dtype = {torch.float32: "fp32", torch.bfloat16: "bf16"}[self.dtype]
-        err.print(
-            f"{self.label}: {where}{c.steps:,} steps{pieces}, seed {c.seed}, {torch.get_num_threads()} threads"
-        )
-        err.print(f"  {self.optimizer.describe()}; {clip}")
+        err.print(f"{self.label}: {where}{c.steps:,} steps, seed {c.seed}, {torch.get_num_threads()} threads")
+        for name, optimizer in self.learner.optimizers().items():
+            err.print(f"  {name}: {optimizer.describe()}; {clip}")
         err.print(f"  learning rates: {schedule}")
         err.print(f"  compute in {dtype} because {self.dtype_reason}; weights, losses and optimizer in fp32")
-
-    def status(self, row: dict[str, Any], left_s: float) -> str:
-        loss = "—" if row["loss"] is None else f"{row['loss']:.4f}"
-        values = "".join(f" · {k} {v:.4f}" for k, v in self.evaluation.items()) if self.evaluation else ""
-        return (
-            f"step {self.step:,}/{self.config.steps:,} · loss {loss} · lr {row['lr_matrix']:.2g}/{row['lr_adam']:.2g}"
-            f" · {human_count(row[f'{self.unit}_per_s'])} {self.unit}/s{values} · {human_time(left_s)} left"
-        )

@@ -4,18 +4,20 @@ Muon takes the weight matrices of the blocks (a Transformer names them itself, w
 AdamW takes embeddings, unembedding, gains, biases and scalar heads. Frozen parameters are left alone. Decay touches
 matrices only. The pair behaves as one optimizer whose learning rates follow one schedule factor.
 
-Left out: parameter groups per layer, and any optimizer that nobody here has measured to be better.
+Left out: rates per layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ziggurat.model.heads import ScalarModel
 from ziggurat.model.transformer import Transformer
-from ziggurat.training.config import TrainConfig
+from ziggurat.training.config import OptimizerConfig
 from ziggurat.training.muon import Muon, polar_express
 from ziggurat.training.precision import choose_dtype
 
@@ -62,9 +64,8 @@ class Optimizers:
             params = [p for group in optimizer.param_groups for p in group["params"]]
             count = sum(p.numel() for p in params)
             title = {"muon": "Muon", "adamw": "AdamW"}[name]
-            clauses.append(
-                f"{title} lr {self._peaks[name][0]:g} for {len(params)} tensors ({count:,} parameters)"
-            )
+            rates = " and ".join(f"{lr:g}" for lr in dict.fromkeys(self._peaks[name]))
+            clauses.append(f"{title} lr {rates} for {len(params)} tensors ({count:,} parameters)")
         return ", ".join(clauses)
 
 
@@ -78,7 +79,7 @@ def muon_rows(model: nn.Module) -> dict[nn.Parameter, tuple[int, ...]]:
     return {p: parts for p, parts in rows.items() if p.requires_grad}
 
 
-def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizers:
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizers:
     """The optimizers of one model. A module without a Transformer inside has no block matrices: AdamW takes it all."""
     names = {p: name for name, p in model.named_parameters() if p.requires_grad}
     rows = muon_rows(model) if config.optimizer == "muon" else {}
@@ -95,15 +96,28 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizers:
             dtype=choose_dtype("auto")[0],
             rows=rows,
         )
-    groups = [
-        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    heads = _head_parameters(model) if config.lr_head > config.lr_adam else set()
+    groups: list[dict[str, Any]] = []
+    for lr, params in (
+        (config.lr_adam, [p for p in rest if p not in heads]),
+        (config.lr_head, [p for p in rest if p in heads]),
+    ):
+        matrices, vectors = [p for p in params if p.ndim >= 2], [p for p in params if p.ndim < 2]
+        groups.append({"params": matrices, "lr": lr, "weight_decay": config.weight_decay})
+        groups.append({"params": vectors, "lr": lr, "weight_decay": 0.0})
     groups = [group for group in groups if group["params"]]
     members["adamw"] = torch.optim.AdamW(
         groups or [{"params": []}], lr=config.lr_adam, betas=config.betas, fused=True
     )
     return Optimizers(members, names)
+
+
+def _head_parameters(model: nn.Module) -> set[nn.Parameter]:
+    """The parameters of every ScalarModel inside `model` that are not its body's."""
+    scalars = [module for module in model.modules() if isinstance(module, ScalarModel)]
+    return {p for one in scalars for p in one.parameters()} - {
+        p for one in scalars for p in one.body.parameters()
+    }
 
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:

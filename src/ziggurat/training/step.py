@@ -8,17 +8,25 @@ of dividing 0 by 0. A non-finite loss or gradient is refused before the weights 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ziggurat.errors import TrainingError
 from ziggurat.training.optimizers import Optimizers, gradient_norm, scale_gradients
 
-LossFn = Callable[[nn.Module, Any], tuple[Tensor, Tensor | float]]
-"""(model, micro-batch) -> (sum of losses, how many they are)."""
+Extra = Mapping[str, "Tensor | float | tuple[Tensor | float, Tensor | float]"]
+"""Further metrics of one micro-batch by name: a sum, which the step's count divides, or (sum, count) of its own."""
+
+LossFn = Callable[[nn.Module, Any], "tuple[Tensor, Tensor | float] | tuple[Tensor, Tensor | float, Extra]"]
+"""(model, micro-batch) -> (sum of losses, how many they are), or the same with further metrics.
+
+A DPO loss returns, for example, `(sum, pairs, {"accuracy": right_pairs, "margin": summed_margins})`. The loop logs
+each further metric in the row under its name, as the mean over the step.
+"""
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,8 @@ class StepOutcome:
     loss: float | None
     grad_norm: float
     count: int
+    extra: dict[str, float] = field(default_factory=dict)
+    """Means of the loss's further metrics; one whose count is 0 is left out."""
 
 
 def optimizer_step(
@@ -35,14 +45,7 @@ def optimizer_step(
 ) -> StepOutcome:
     """Gradients of all pieces, divided by their total count, clipped, refused if not finite, then applied."""
     optimizer.zero_grad()
-    total: Tensor | float = 0.0
-    count = 0.0
-    for piece in pieces:
-        piece_sum, piece_count = loss(model, piece)
-        if piece_sum.requires_grad:
-            piece_sum.backward()  # type: ignore[no-untyped-call]
-        total = total + piece_sum.detach().float()
-        count += float(piece_count)
+    total, count, extra = _summed(model, pieces, loss)
     if count == 0:
         return StepOutcome(None, 0.0, 0)
     parameters = optimizer.parameters
@@ -59,4 +62,32 @@ def optimizer_step(
     clip = grad_clip / norm if grad_clip and norm > grad_clip else 1.0
     scale_gradients(parameters, clip / count)
     optimizer.step()
-    return StepOutcome(mean, norm, round(count))
+    return StepOutcome(mean, norm, round(count), extra)
+
+
+@torch.no_grad()
+def mean_loss(model: nn.Module, pieces: list[Any], loss: LossFn) -> StepOutcome:
+    """The loss of a batch in pieces as `optimizer_step` reports it; no gradient is computed."""
+    total, count, extra = _summed(model, pieces, loss)
+    return StepOutcome(float(total) / count if count else None, 0.0, round(count), extra)
+
+
+def _summed(
+    model: nn.Module, pieces: list[Any], loss: LossFn
+) -> tuple[Tensor | float, float, dict[str, float]]:
+    """(sum of losses, count, means of further metrics) over all pieces; gradients of the sums are accumulated."""
+    total: Tensor | float = 0.0
+    count = 0.0
+    sums: dict[str, Tensor | float] = {}
+    counts: dict[str, float] = {}
+    for piece in pieces:
+        piece_sum, piece_count, *further = loss(model, piece)
+        if piece_sum.requires_grad:
+            piece_sum.backward()  # type: ignore[no-untyped-call]
+        total = total + piece_sum.detach().float()
+        count += float(piece_count)
+        for name, value in (further[0] if further else {}).items():
+            part, of = value if isinstance(value, tuple) else (value, piece_count)
+            sums[name] = sums.get(name, 0.0) + (part.detach() if isinstance(part, Tensor) else part)
+            counts[name] = counts.get(name, 0.0) + float(of)
+    return total, count, {name: float(sums[name]) / of for name, of in counts.items() if of}

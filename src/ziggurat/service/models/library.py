@@ -16,13 +16,11 @@ from ziggurat.errors import DataError, UsageError
 from ziggurat.places import find_run, model_folder, runs_home, stage_runs
 from ziggurat.service.models.apart import apart
 from ziggurat.service.models.shelf import Example, ModelCard
+from ziggurat.stages.stage import declared
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Chat, LoadOptions
     from ziggurat.stages.judge import Judge
-
-LADDER_STAGES = ("pretrain", "sft", "ppo")
-"""The stages whose models write, in the page's order. A reward model is served only if its run is named."""
 
 WHOLE_BYTES = 64 * 1024**2
 PIECES, PIECE_BYTES = 1024, 64 * 1024
@@ -39,7 +37,7 @@ def expand(names: Sequence[str]) -> list[str]:
         if "/" in name or not ladder.is_dir():
             expanded.append(name)
             continue
-        runs = [stage_runs(name, stage) for stage in LADDER_STAGES]
+        runs = [stage_runs(name, stage) for stage, one in declared().items() if one.talks]
         ready = [[path for _, path in found if (path / "model" / "config.json").is_file()] for found in runs]
         latest = [f"{name}/{found[-1].name}" for found in ready if found]
         expanded.extend(latest or [name])

@@ -1,0 +1,187 @@
+"""The stages that come with Ziggurat, in the order of the ladder. docs/extending.md adds one from outside."""
+
+from __future__ import annotations
+
+from ziggurat.stages.stage import Input, Model, Shortcut, Stage
+
+HELD_OUT = "A file to evaluate on; without one a share is split off."
+TEXT = "Stage-1 text to mix in; default: the text of the base's run."
+ZERO = Input(
+    "demonstrations",
+    "demonstrations",
+    option="--demonstrations",
+    help="Their mean reward becomes 0.",
+    role="demonstrations",
+)
+HELD_OUT_COMPARISONS = Input(
+    "comparisons", "held_out", option="--held-out", help=HELD_OUT, role="held_out", none_if_missing=True
+)
+
+PRETRAIN = Stage(
+    name="pretrain",
+    title="Stage 1: learn to continue raw text.",
+    help="""Stage 1: learn to continue raw text: text, Markdown, HTML, code, CSV, JSON Lines, Parquet; files or folders.
+
+    \b
+    ziggurat pretrain --data book.txt --out runs/book --dry-run
+    ziggurat pretrain --data annals.jsonl --set model=tiny --set train.steps=300
+    ziggurat pretrain --data notes/ --base models/Qwen3-0.6B-Base --ladder house
+    ziggurat pretrain --resume --out runs/book
+    """,
+    configure="ziggurat.stages.pretrain:pretrain_config",
+    prepare="ziggurat.stages.pretrain:prepare",
+    run="ziggurat.stages.pretrain:pretrain",
+    models=(
+        Model(
+            "base",
+            ("--base",),
+            "Continue from a run or a Hugging Face folder.",
+            required=False,
+            in_config=True,
+        ),
+    ),
+    inputs=(
+        Input("documents", "documents"),
+        Input(
+            "documents", "held_out", option="--held-out", help=HELD_OUT, role="held_out", none_if_missing=True
+        ),
+    ),
+)
+
+SFT = Stage(
+    name="sft",
+    title="Stage 2: learn to answer, from demonstrations.",
+    help="""Stage 2: learn to answer, from demonstrations (OpenAI messages, Alpaca, ShareGPT, Open-Assistant, CSV ...).
+
+    \b
+    ziggurat sft --base town/pretrain --data demonstrations.jsonl
+    ziggurat sft --base models/Qwen3-0.6B-Base --data alpaca.json --text notes.txt --set epochs=3
+    ziggurat sft --base own/pretrain --data d.jsonl --set text_share=0.3 --dry-run
+    ziggurat sft --resume --out runs/own/sft-1
+    """,
+    configure="ziggurat.stages.sft:sft_config",
+    prepare="ziggurat.stages.sft:prepare",
+    run="ziggurat.stages.sft:sft",
+    models=(Model("base", ("--base",), "The model to start from: a run or a folder."),),
+    inputs=(
+        Input("demonstrations", "demonstrations"),
+        Input(
+            "documents",
+            "text",
+            option="--text",
+            help=TEXT,
+            role="text",
+            used_if="text_share",
+            without="some forgetting",
+        ),
+        Input(
+            "demonstrations",
+            "held_out",
+            option="--held-out",
+            help=HELD_OUT,
+            role="held_out",
+            none_if_missing=True,
+        ),
+    ),
+)
+
+REWARD = Stage(
+    name="reward",
+    title="Stage 3: learn what people prefer, from comparisons.",
+    help="""Stage 3: learn what people prefer, from comparisons (ours, TRL, HH-RLHF, Open-Assistant trees ...).
+
+    \b
+    ziggurat reward --sft town/sft --data comparisons.jsonl
+    ziggurat reward --sft own/sft --data hh.jsonl.gz --demonstrations d.jsonl --dry-run
+    ziggurat reward --sft own/sft --resume --out runs/own/reward-1
+    """,
+    configure="ziggurat.stages.reward:reward_config",
+    prepare="ziggurat.stages.reward:prepare",
+    run="ziggurat.stages.reward:reward",
+    models=(Model("sft", ("--sft", "--base"), "The stage-2 model to start from."),),
+    inputs=(Input("comparisons", "comparisons"), HELD_OUT_COMPARISONS, ZERO),
+    makes="reward model",
+)
+
+PPO = Stage(
+    name="ppo",
+    title="Stage 4: improve the policy against the reward model.",
+    help="""Stage 4: improve the policy against the reward model, kept near its start and watched by the doctor.
+
+    \b
+    ziggurat ppo --policy town/sft --reward town/reward --data prompts.jsonl
+    ziggurat ppo --policy own/sft --reward own/reward --data p.jsonl --text notes.txt --set train.steps=40
+    ziggurat ppo --policy own/sft --reward own/reward --resume --out runs/own/ppo-1
+    """,
+    configure="ziggurat.stages.ppo:ppo_config",
+    prepare="ziggurat.stages.ppo:prepare",
+    run="ziggurat.stages.ppo:ppo",
+    models=(
+        Model("policy", ("--policy", "--base"), "The model to improve: a stage-2 or stage-4 run."),
+        Model("reward_model", ("--reward",), "The stage-3 run that scores it.", remembered="reward_model"),
+        Model(
+            "reference",
+            ("--reference",),
+            "Where KL is measured to; default: the policy's start.",
+            required=False,
+            remembered="reference",
+        ),
+    ),
+    inputs=(
+        Input("prompts", "prompts"),
+        Input(
+            "documents",
+            "ptx_documents",
+            option="--text",
+            help=TEXT,
+            role="text",
+            used_if="ptx_weight",
+            without="an alignment tax",
+        ),
+    ),
+    gold=True,
+)
+
+ALIGN = Stage(
+    name="align",
+    title="Repeat stages 3 and 4 in rounds.",
+    help="""Repeat stages 3 and 4: sample, have people rank, train the reward model, run PPO; and again.
+
+    Each round writes round-<n>/to_rank.jsonl and stops; rank it, put the result beside it as ranked.jsonl, resume.
+
+    \b
+    ziggurat align --sft own/sft --data prompts.jsonl --rounds 2 --out runs/own/align-1
+    ziggurat align --sft own/sft --resume --out runs/own/align-1
+    ziggurat align --sft own/sft --data p.jsonl --comparisons hh.jsonl.gz --set ppo.train.steps=40 --dry-run
+    """,
+    configure="ziggurat.stages.align:align_config",
+    prepare="ziggurat.stages.align:prepare",
+    run="ziggurat.stages.align:align",
+    models=(Model("sft", ("--sft", "--base"), "The stage-2 model that the rounds start from."),),
+    inputs=(
+        Input("prompts", "prompts"),
+        Input(
+            "comparisons",
+            "comparisons",
+            option="--comparisons",
+            help="Rankings that are there already.",
+            role="comparisons",
+        ),
+        HELD_OUT_COMPARISONS,
+        ZERO,
+        Input(
+            "documents",
+            "ptx_documents",
+            option="--text",
+            help=TEXT,
+            role="text",
+            used_if="ppo.ptx_weight",
+            without="an alignment tax",
+        ),
+    ),
+    shortcuts=(Shortcut("rounds", "How often stages 3 and 4 are repeated."),),
+    gold=True,
+    makes="runs",
+)
+
+BUILT_IN = (PRETRAIN, SFT, REWARD, PPO, ALIGN)

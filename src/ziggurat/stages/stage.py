@@ -1,0 +1,226 @@
+"""A stage: its declaration, and the skeleton of its run.
+
+**The declaration** (`Stage`) names what a stage learns from, what it starts from, and where its functions are. The
+commands, recipes, run listings and the service read `declared()`; they know no stage by name. The built-in stages are
+in `catalog.py`. Another package adds one by an entry point of the group `ziggurat.stages` that names a `Stage`:
+
+    [project.entry-points."ziggurat.stages"]
+    dpo = "my_package.dpo:STAGE"
+
+**The skeleton** of every run:
+
+    ready = prepare(...)                      # a subclass of Prepared; nothing is written
+    with begin("dpo", ready, run_path, resume=resume, overwrite=overwrite) as run:
+        ...                                   # train, save the model
+        finish(run, ready, summary=..., numbers=...)
+
+Nothing here imports torch: `ziggurat --help` reads the declarations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from ziggurat.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ziggurat.runs import Run
+    from ziggurat.settings import Resolved
+    from ziggurat.stages.setup import Derived
+    from ziggurat.tokenizer.bpe import Tokenizer
+
+ENTRY_POINTS = "ziggurat.stages"
+
+Kind = Literal["documents", "demonstrations", "comparisons", "prompts"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that a stage needs. The first one of a stage is its parent: the model that the run starts from."""
+
+    argument: str
+    """Parameter of `run` and `prepare`: by position if `required`, else by keyword."""
+    options: tuple[str, ...]
+    help: str
+    required: bool = True
+    remembered: str = "parent"
+    """Key of the run's manifest from which a resumed run takes the model's folder."""
+    in_config: bool = False
+    """The model is a setting: `configure` takes it, `run` and `prepare` do not."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """Data that a stage learns from. The first one of a stage is required, and passed by position."""
+
+    kind: Kind
+    argument: str
+    """Parameter of `run` and `prepare` that takes the records."""
+    option: str = "--data"
+    help: str = "A file to learn from; may be given several times."
+    role: str = "data"
+    """The part that the files play, in the run's manifest."""
+    none_if_missing: bool = False
+    """Pass None, not an empty list, where no file is given."""
+    used_if: str = ""
+    """Dotted setting above 0 if the data is used; where no file is given, the text of the parent's lineage is."""
+    without: str = ""
+    """What to expect where there is none: "some forgetting"."""
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """An option of the command that is one setting: `--rounds 2` is `--set rounds=2`."""
+
+    setting: str
+    help: str
+    type: type = int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The declaration of a stage. Functions are named as "module:function" and imported when they are called."""
+
+    name: str
+    """Of the command, the recipe section and the runs (`<ladder>/<name>-<n>`)."""
+    title: str
+    """One line for the overview of commands: "Stage 2: learn to answer, from demonstrations."."""
+    help: str
+    """What `ziggurat NAME --help` says: a sentence, then examples after a line with \\b."""
+    configure: str
+    """(parent, *layers) -> Resolved[config]."""
+    prepare: str
+    """(resolved, *models, records, **further models and inputs, data) -> Prepared."""
+    run: str
+    """As `prepare`, with `run_path` after the records, `resume` and `overwrite` -> the folder of the run."""
+    models: tuple[Model, ...]
+    inputs: tuple[Input, ...]
+    shortcuts: tuple[Shortcut, ...] = ()
+    gold: bool = False
+    """Whether `run` takes `gold`, a check on a policy that the training itself does not use."""
+    makes: Literal["language model", "reward model", "runs"] = "language model"
+    """What `model/` holds; "runs": nothing, the stage runs other stages."""
+
+    @property
+    def talks(self) -> bool:
+        """Whether the model that it makes can be talked to."""
+        return self.makes == "language model"
+
+    def function(self, part: Literal["configure", "prepare", "run"]) -> Any:
+        module, _, attribute = str(getattr(self, part)).partition(":")
+        return getattr(import_module(module), attribute)
+
+
+@cache
+def declared() -> dict[str, Stage]:
+    """Every stage by its name: the built-in ones in the order of the ladder, then those of other packages."""
+    from ziggurat.stages.catalog import BUILT_IN
+
+    found = {stage.name: stage for stage in BUILT_IN}
+    for point in entry_points(group=ENTRY_POINTS):
+        stage = point.load()
+        if not isinstance(stage, Stage) or stage.name != point.name or stage.name in found:
+            raise ConfigError(
+                f'Entry point {ENTRY_POINTS} "{point.name}" ({point.value}) must name a Stage of that very name, '
+                f"other than {', '.join(found)}; correct or remove the package that brings it."
+            )
+        found[stage.name] = stage
+    return found
+
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared(Generic[C]):
+    """All that is settled before the first step; `--dry-run` ends here. Each stage adds its own fields."""
+
+    resolved: Resolved[Any]
+    parent: Path | None
+    """Model folder that the run starts from."""
+    tokenizer: Tokenizer
+    derived: list[Derived]
+    """Numbers that follow from the settings and the data."""
+    data: list[dict[str, Any]]
+    """The manifest's entries of the data files."""
+
+    @property
+    def base(self) -> Path:
+        """The parent, of a stage that always has one."""
+        assert self.parent is not None
+        return self.parent
+
+    @property
+    def config(self) -> C:
+        config: C = self.resolved.config
+        return config
+
+    @property
+    def seed(self) -> int:
+        return int(self.resolved.config.train.seed)
+
+
+@contextmanager
+def begin(
+    name: str,
+    ready: Prepared[Any],
+    run_path: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    manifest: Mapping[str, Any] | None = None,
+) -> Iterator[Run]:
+    """The run folder, locked, with its manifest; settings and derived numbers are printed.
+
+    `manifest`: further entries. Raises RunError if the run was begun with other data or settings.
+    """
+    from ziggurat.lineage import base_manifest
+    from ziggurat.runs import Run
+    from ziggurat.stages import setup
+
+    if resume:
+        setup.check_same_data(run_path, ready.data)
+    lineage = base_manifest(name, parent=ready.parent, data=ready.data, seed=ready.seed)
+    own = {"tokenizer": ready.tokenizer.fingerprint, "training_format": setup.TRAINING_FORMAT}
+    with Run.create(
+        run_path,
+        stage=name,
+        config_yaml=ready.resolved.to_yaml(),
+        manifest={**lineage, **own, **(manifest or {})},
+        resume=resume,
+        overwrite=overwrite,
+    ) as run:
+        setup.print_sources(ready.resolved)
+        setup.print_derived(name, ready.derived)
+        yield run
+
+
+def finish(
+    run: Run,
+    ready: Prepared[Any],
+    *,
+    summary: str,
+    numbers: Mapping[str, Any],
+    samples: Sequence[Any] = (),
+    verdicts: Sequence[Any] = (),
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Write report.html and report.json (with `more` in it) and mark the run finished."""
+    from ziggurat.evaluation.report import write_run_report
+
+    report = write_run_report(
+        run,
+        summary=summary,
+        numbers=dict(numbers),
+        derived=[(d.name, d.value, d.why) for d in ready.derived],
+        samples=samples,
+        verdicts=verdicts,
+    )
+    run.finish({**report, **(more or {})})
