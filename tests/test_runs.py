@@ -74,7 +74,7 @@ def test_overwrite_empties_the_run(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run_is_never_emptied(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     for options in ({}, {"overwrite": True}, {"resume": True}):
-        with pytest.raises(RunError, match="not empty and not a run"):
+        with pytest.raises(RunError, match="not empty and is not a run"):
             begin(tmp_path, **options)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 

@@ -25,7 +25,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ziggurat.errors import DataError
-from ziggurat.files import atomic_write_text
+from ziggurat.files import FORMAT_VERSION, atomic_write_text, check_format, to_json
+
+KEYS_FORMAT = 1
+"""Version of a line of the keys file."""
 
 
 class Key(BaseModel):
@@ -52,7 +55,8 @@ def new_key(path: Path, name: str, *, admin: bool = False, **limits: int) -> str
     if name in [key.name for key in keys]:
         raise DataError(f"there is a key called {name} already; take its line out first.", path=path)
     keys.append(Key(name=name, sha256=hash_of(secret), admin=admin, **limits))
-    atomic_write_text(path, "".join(key.model_dump_json() + "\n" for key in keys))
+    lines = [to_json({FORMAT_VERSION: KEYS_FORMAT, **key.model_dump()}) for key in keys]
+    atomic_write_text(path, "".join(line + "\n" for line in lines))
     path.chmod(0o600)
     return secret
 
@@ -69,8 +73,8 @@ def read_keys(path: Path) -> list[Key]:
         if not line.strip():
             continue
         try:
-            keys.append(Key.model_validate(json.loads(line)))
-        except (ValueError, ValidationError) as error:
+            keys.append(Key.model_validate(check_format(json.loads(line), KEYS_FORMAT, path)))
+        except (ValueError, AttributeError, RecursionError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise DataError(f"this is no key ({reason}).", path=path, line=number) from None
     return keys
