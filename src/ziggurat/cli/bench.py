@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from ziggurat.cli import inputs, options
 from ziggurat.console import err, out, table
+from ziggurat.files import to_json
 
 app = typer.Typer(help="Measure generation here, against this machine's limits.", no_args_is_help=True)
 
@@ -64,7 +64,7 @@ def decode(
     )
     if as_json:
         found = [vars(figure) for figure in figures]
-        out.out(json.dumps({"machine": vars(machine), "dtype": numerics(model), "figures": found}))
+        out.out(to_json({"machine": vars(machine), "dtype": numerics(model), "figures": found}))
         return
     names = list(figures[0].peers)
     rows = [
@@ -103,7 +103,7 @@ def quantization(
 
     found = compare(model_folder(run), [d.text for d in inputs.documents(text).records], context or None)
     if as_json:
-        out.out(json.dumps([row.to_dict() for row in found]))
+        out.out(to_json([row.to_dict() for row in found]))
         return
     first = found[0].score
     rows = [
@@ -149,7 +149,7 @@ def serve(
     )
     if as_json:
         found = {"machine": vars(machine), "dtype": str(dtype), "plan": vars(plan)}
-        out.out(json.dumps({**found, "report": {**dataclasses.asdict(report), "share": report.share}}))
+        out.out(to_json({**found, "report": {**dataclasses.asdict(report), "share": report.share}}))
         return
     closed, opened = report.closed, report.open
     rows = [

@@ -5,7 +5,6 @@ The conversation itself is in terminal.py.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import typer
 from ziggurat.cli import options
 from ziggurat.console import err, out
 from ziggurat.errors import UsageError
+from ziggurat.files import to_json
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Answer, Chat
@@ -271,13 +271,12 @@ def _print_stream(
 
 def _as_json(messages: list[Message], text: str, answer: Answer, raw: bool) -> str:
     prompt = text if raw else [message.to_json() for message in messages]
-    return json.dumps(
+    return to_json(
         {
             "prompt": prompt,
             "completion": answer.text,
             "finish": answer.finish,
             "prompt_tokens": answer.usage.prompt_tokens,
             "completion_tokens": answer.usage.completion_tokens,
-        },
-        ensure_ascii=False,
+        }
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from ziggurat import __version__
 from ziggurat.cli import options
 from ziggurat.console import human_time, out, table
+from ziggurat.files import to_json
 from ziggurat.lineage import code_version, installed_version, machine
 from ziggurat.settings import ziggurat_home
 
@@ -41,7 +41,7 @@ def env(
     if measure:
         facts["measured"] = measured()
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        typer.echo(to_json(facts, indent=2))
         return
     rows = [(key.replace("_", " "), value) for key, value in facts.items() if not isinstance(value, dict)]
     rows += list(facts["packages"].items())

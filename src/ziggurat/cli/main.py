@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
@@ -95,11 +96,30 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` closed it; nothing to add
         return 1
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        sentence = _no_room(error)
+        if sentence is None:
             raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        return _say(f"The disk is full{where}; free some space and run the same command with --resume.", 2)
+        return _say(sentence, 2)
+
+
+def _no_room(error: Exception) -> str | None:
+    """The sentence for an error of a write that found no space; None for any other error.
+
+    safetensors reports such an error as its own type, with the system's number in the text only.
+    """
+    number, where = None, ""
+    if isinstance(error, OSError):
+        number, where = error.errno, f" while writing {error.filename}" if error.filename else ""
+    elif type(error).__name__ == "SafetensorError" and (found := re.search(r"os error (\d+)", str(error))):
+        number = int(found[1])
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full{where}; free some space and run the same command with --resume."
+    if number == errno.EFBIG:
+        return (
+            f"A file is larger than this system allows{where}; raise the limit (ulimit -f) and use --resume."
+        )
+    return None
 
 
 def overview() -> str:

@@ -35,7 +35,6 @@ from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.precision import choose_dtype
 
-
 PLAN_FORMAT = 1
 """Version of plan.json."""
 
