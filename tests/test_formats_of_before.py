@@ -1,7 +1,7 @@
 """Files written before formats had a version are read, resumed and served, and newer ones are refused.
 
-tests/fixtures/format-1 holds one small example of every file that commit 4294a72 wrote. Only public doors are used here:
-the command line and the server.
+tests/fixtures/format-1 holds one small example of every file that commit 4294a72 wrote. These tests use public doors
+only: the command line and the server.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pytest
 from ziggurat.cli.main import run as ziggurat
 
 EXAMPLES = Path(__file__).parent / "fixtures" / "format-1" / "files.tar.gz"
-MADE_IN = "/tmp/ziggurat-format-1"  # noqa: S108 - the folder that the examples name
+MADE_IN = "/tmp/ziggurat-format-1"
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,8 @@ def test_an_old_unfinished_run_is_resumed_and_ends_as_the_whole_run_did(
     home: Path, stage: str, name: str
 ) -> None:
     cut, whole = (home / "runs" / "old" / f"{name}-{end}" for end in ("cut", "1"))
-    assert ziggurat([stage, "--resume", "--out", str(cut)]) == 0
+    parent = ["--sft", "old/sft-1"] if stage == "reward" else []
+    assert ziggurat([stage, *parent, "--resume", "--out", str(cut)]) == 0
     assert [row["step"] for row in rows(cut)] == [row["step"] for row in rows(whole)]
     losses = [[row["loss"] for row in rows(run)] for run in (cut, whole)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)

@@ -254,14 +254,14 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
 
 def test_the_marker_is_written_after_everything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    original = checkpoint_folders.atomic_write_text
+    original = checkpoint_folders.write_json
 
-    def spy(path: str | Path, text: str) -> None:
+    def spy(path: str | Path, document: dict[str, Any], version: int) -> None:
         if Path(path).name == COMPLETE:
             seen.extend(sorted(p.name for p in Path(path).parent.rglob("*")))
-        original(path, text)
+        original(path, document, version)
 
-    monkeypatch.setattr(checkpoint_folders, "atomic_write_text", spy)
+    monkeypatch.setattr(checkpoint_folders, "write_json", spy)
     with begin(tmp_path / "r") as run:
         run.save_checkpoint(1, writer())
     assert seen == ["config.json", "model", "model.safetensors"]

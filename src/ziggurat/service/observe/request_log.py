@@ -10,8 +10,8 @@ a key was not taken; `left` says that the client went away from a stream. Tokens
 request's account, null where there were none to count (an answer that is written in the background counts none).
 
 Lines are made and written by a thread of their own. If the disk is slower than the requests, lines are dropped rather
-than requests held up, and a later line says how many: {"time": ..., "dropped": 17}, with its version. The file is appended to, so it can
-be rotated by copying and truncating it.
+than requests delayed, and a later line counts them: {"format_version": 1, "time": ..., "dropped": 17}. The file is
+appended to, so it can be rotated by copying and truncating it.
 """
 
 from __future__ import annotations
