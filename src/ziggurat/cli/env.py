@@ -1,4 +1,4 @@
-"""`ziggurat env`: what a bug report needs, and, with --measure, how fast this machine is."""
+"""`ziggurat env`: versions and hardware for a bug report; with --measure, the speed of this machine."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def env(
 
 
 def gather() -> dict[str, Any]:
-    """Everything that needs no timing."""
+    """Versions and hardware."""
     import torch
 
     from ziggurat.training.precision import choose_dtype
@@ -76,7 +76,7 @@ def gather() -> dict[str, Any]:
 
 
 def measured() -> dict[str, float]:
-    """Matrix products in both precisions, memory bandwidth, and what the ladder's reference plan would take here."""
+    """Matrix products in both precisions, memory bandwidth, and the time of the ladder's reference plan here."""
     from ziggurat.town.climb import reference_cost
     from ziggurat.training.precision import measure_machine
 

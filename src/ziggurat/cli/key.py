@@ -19,8 +19,8 @@ def group() -> None:
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="Whose key it is.")],
-    file: Annotated[Path, typer.Option("--file", help="Where the hashes of keys are kept.")] = Path(
+    name: Annotated[str, typer.Argument(help="The name of the key's owner.")],
+    file: Annotated[Path, typer.Option("--file", help="The file that holds the hashes of the keys.")] = Path(
         "keys.jsonl"
     ),
     requests: Annotated[int, typer.Option("--requests", min=1, help="Requests a minute.")] = 60,
@@ -28,9 +28,11 @@ def new(
         int, typer.Option("--tokens", min=1, help="Tokens a minute, prompts included.")
     ] = 100_000,
     concurrent: Annotated[int, typer.Option("--concurrent", min=1, help="Requests answered at once.")] = 4,
-    admin: Annotated[bool, typer.Option("--admin", help="It may also change what is served.")] = False,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="The key also allows changing the served models.")
+    ] = False,
 ) -> None:
-    """Make a key and print it; only its hash is kept, so it cannot be shown again.
+    """Make a key and print it. Only its hash is stored, so it cannot be shown again.
 
     \b
     ziggurat key new ana
@@ -40,4 +42,4 @@ def new(
 
     limits = {"requests_per_minute": requests, "tokens_per_minute": tokens, "concurrent": concurrent}
     out.out(new_key(file, name, admin=admin, **limits))
-    err.print(f"This is the only time it is shown; {file} keeps its hash. Take its line out to revoke it.")
+    err.print(f"The key is shown only once; {file} holds its hash. Delete its line to revoke the key.")

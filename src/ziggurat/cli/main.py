@@ -6,11 +6,11 @@ Convention. `COMMANDS` maps a command to "module:attribute" and one line of help
 - A *single command* (`ziggurat ppo`) is a plain function with typer annotations; its docstring is the help, opening
   with what it does and then real examples in a block that starts with `\\b`.
 - A command returns None, or an int as its exit code. It does not catch errors: a `ZigguratError` becomes one sentence
-  on stderr and its exit code *here*, Ctrl-C becomes 130, a full disk one sentence and 2. Bugs keep their traceback.
+  on stderr and an exit code in `run`, Ctrl-C becomes 130, a full disk one sentence and 2. Bugs keep their traceback.
 - No module under `cli/` imports torch, or anything that does, before its command runs.
 
-The overview (`ziggurat --help`) is printed from the table, so that it appears at once and one broken room hides no
-other command.
+The overview (`ziggurat --help`) is printed from the table, so it appears at once, and one broken room does not hide the
+other commands.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Looking and keeping": {
         "tokenizer": Entry("ziggurat.cli.tokenizer:app", "Train, show and compare tokenizers."),
         "data": Entry("ziggurat.cli.data:app", "Check and show data files."),
-        "runs": Entry("ziggurat.cli.runs:app", "List, show and remove runs."),
+        "runs": Entry("ziggurat.cli.runs:app", "List, show, compare and remove runs."),
         "bench": Entry("ziggurat.cli.bench:app", "Measure generation against this machine's limits."),
         "env": Entry(
             "ziggurat.cli.env:env", "Versions and hardware, for bug reports; --measure times this machine."
@@ -88,17 +88,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code; every error becomes its sentence here."""
+    """Run one command line and return its exit code; print an error as one sentence."""
     try:
         code = _dispatch(arguments)
-        sys.stdout.flush()  # here, where a closed pipe is still ours to answer
+        sys.stdout.flush()  # here, so that a closed pipe is handled below
         return code
     except ZigguratError as error:
         return _say(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _say("Interrupted.", INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` closed it; nothing to add
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # `| head` closed the pipe: there is nothing to print
         return 1
     except Exception as error:
         sentence = _no_room(error)
@@ -151,7 +153,7 @@ def overview() -> str:
 
 
 def load(name: str) -> Callable[..., Any]:
-    """Import one command and build its parser: a callable taking `args`, `prog_name` and `standalone_mode`."""
+    """Import one command and build its parser, a callable of `args`, `prog_name` and `standalone_mode`."""
     import typer.main
 
     module_name, _, attribute = COMMANDS[name].target.partition(":")
@@ -164,7 +166,7 @@ def load(name: str) -> Callable[..., Any]:
                 f'"ziggurat {name}" is not part of this installation ({missing} is missing).'
             ) from error
         raise UsageError(
-            f'"ziggurat {name}" needs the Python package "{missing}"; install Ziggurat again, or that package.'
+            f'"ziggurat {name}" needs the Python package "{missing}"; install that package, or install Ziggurat again.'
         ) from error
     app: typer.Typer
     if isinstance(target, typer.Typer):

@@ -51,10 +51,10 @@ def list_runs(
 
 @app.command()
 def show(
-    run: Annotated[str, typer.Argument(help="A run such as town/ppo-2, town/ppo (its latest), or a path.")],
+    run: Annotated[str, typer.Argument(help="A run such as town/ppo-2, town/ppo (the latest), or a path.")],
     as_json: options.AsJson = False,
 ) -> None:
-    """Show one run: where its model comes from, its settings with their sources, its last metrics.
+    """Show one run: the lineage of its model, its settings with their sources, its last metrics.
 
     \b
     ziggurat runs show town/ppo
@@ -129,7 +129,7 @@ def compare(
 
 @app.command()
 def rm(
-    runs: Annotated[list[str], typer.Argument(help="Runs such as town/ppo-2; the number must be given.")],
+    runs: Annotated[list[str], typer.Argument(help="Runs such as town/ppo-2; the number is required.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove runs with their models and checkpoints. A run that a process is writing to is refused.
@@ -156,7 +156,7 @@ def rm(
 def path(
     run: Annotated[str | None, typer.Argument(help="A run; without it, the folder of all runs.")] = None,
 ) -> None:
-    """Print where runs are kept, or where one is.
+    """Print the folder of all runs, or of one run.
 
     \b
     ziggurat runs path
