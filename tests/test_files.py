@@ -92,7 +92,7 @@ def test_eval_json_of_an_infinite_perplexity_is_null(
 
 
 def test_a_disk_that_fills_while_the_optimizer_state_is_written_is_one_sentence(tmp_path: Path) -> None:
-    """RLIMIT_FSIZE stands for the full disk: the model's 501,160 bytes fit below it, the optimizer's 1,003,296 do not."""
+    """RLIMIT_FSIZE stands for the full disk: the model's 501,160 bytes fit, the optimizer's 1,003,296 do not."""
     data, run = tmp_path / "text.jsonl", tmp_path / "run"
     data.write_text("".join(json.dumps({"text": f"The baker of house {i}."}) + "\n" for i in range(40)))
     sets = [
@@ -102,16 +102,14 @@ def test_a_disk_that_fills_while_the_optimizer_state_is_written_is_one_sentence(
     ]
     command = [sys.executable, "-m", "ziggurat", "pretrain", "--data", str(data), "--out", str(run), *sets]
 
-    def limited(bytes_: int) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, bytes_)),
-        )
-
-    done = limited(700_000)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000)),
+    )
     assert done.returncode == 2, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1

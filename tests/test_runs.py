@@ -24,6 +24,7 @@ from ziggurat.files import atomic_write_text, sha256_file
 from ziggurat.lineage import base_manifest, data_entry
 from ziggurat.places import all_runs, find_run, model_folder, next_run_path
 from ziggurat.runs import Run, remove_run
+from ziggurat.settings import Config, resolve
 
 CONFIG = "steps: 3  # default\ntrain:\n  lr: 0.1  # --set\n"
 
@@ -361,3 +362,21 @@ def test_lineage_reaches_back_to_the_first_parent(tmp_path: Path) -> None:
     assert parent["parent"]["data"] == [entry]
     assert list(parent["parent"]["weights_sha256"]) == ["model.safetensors"]
     assert base_manifest("sft", parent=base / "model", data=[], seed=6)["parent"]["stage"] == "pretrain"
+
+
+class Before(Config):
+    steps: int = 3
+
+
+class Now(Config):
+    steps: int = 3
+    added: int = 1
+
+
+def test_a_setting_that_was_added_since_does_not_stop_a_resume(tmp_path: Path) -> None:
+    begin(tmp_path / "r", config_yaml=resolve(Before)).close()
+    begin(tmp_path / "r", config_yaml=resolve(Now), resume=True).close()
+    with pytest.raises(RunError, match=r"steps was 3, now 4"):
+        begin(tmp_path / "r", config_yaml=resolve(Now, ("--set", {"steps": 4})), resume=True)
+    with pytest.raises(RunError, match=r"added was 1, now 2"):
+        begin(tmp_path / "r", config_yaml=resolve(Now, ("--set", {"added": 2})), resume=True)

@@ -25,10 +25,19 @@ from ziggurat.evaluation.statistics import Interval, paired_bootstrap, student_i
 from ziggurat.runs import Run
 from ziggurat.settings import flatten
 
-MAIN_FIELDS = ("loss", "eval_loss", "eval_accuracy", "reward", "kl", "gold", "entropy", "length")
+MAIN_FIELDS = (
+    "loss",
+    "val_loss",
+    "val_accuracy",
+    "val_bits_per_byte",
+    "reward",
+    "gold",
+    "kl",
+    "entropy",
+    "length",
+)
 """Shown in the terminal if a run has them; `fields` chooses others."""
 
-NOT_CURVES = ("step", "elapsed_s", "tokens_per_s")
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 32
 
@@ -68,7 +77,10 @@ class Compared:
 
     @cached_property
     def fields(self) -> list[str]:
-        names = dict.fromkeys(name for row in self.rows for name in row if name not in NOT_CURVES)
+        """Metrics with a number in some row; seconds and rates (`_s`) describe the machine and are left out."""
+        names = dict.fromkeys(
+            name for row in self.rows for name in row if name != "step" and not name.endswith("_s")
+        )
         return [name for name in names if self.curve(name)]
 
     @property
