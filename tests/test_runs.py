@@ -24,6 +24,7 @@ from ziggurat.files import atomic_write_text, sha256_file
 from ziggurat.lineage import base_manifest, data_entry
 from ziggurat.places import all_runs, find_run, model_folder, next_run_path
 from ziggurat.runs import Run, remove_run
+from ziggurat.settings import Config, resolve
 
 CONFIG = "steps: 3  # default\ntrain:\n  lr: 0.1  # --set\n"
 
@@ -74,7 +75,7 @@ def test_overwrite_empties_the_run(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run_is_never_emptied(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     for options in ({}, {"overwrite": True}, {"resume": True}):
-        with pytest.raises(RunError, match="not empty and not a run"):
+        with pytest.raises(RunError, match="not empty and is not a run"):
             begin(tmp_path, **options)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -254,14 +255,14 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
 
 def test_the_marker_is_written_after_everything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    original = checkpoint_folders.atomic_write_text
+    original = checkpoint_folders.write_json
 
-    def spy(path: str | Path, text: str) -> None:
+    def spy(path: str | Path, document: dict[str, Any], version: int) -> None:
         if Path(path).name == COMPLETE:
             seen.extend(sorted(p.name for p in Path(path).parent.rglob("*")))
-        original(path, text)
+        original(path, document, version)
 
-    monkeypatch.setattr(checkpoint_folders, "atomic_write_text", spy)
+    monkeypatch.setattr(checkpoint_folders, "write_json", spy)
     with begin(tmp_path / "r") as run:
         run.save_checkpoint(1, writer())
     assert seen == ["config.json", "model", "model.safetensors"]
@@ -361,3 +362,21 @@ def test_lineage_reaches_back_to_the_first_parent(tmp_path: Path) -> None:
     assert parent["parent"]["data"] == [entry]
     assert list(parent["parent"]["weights_sha256"]) == ["model.safetensors"]
     assert base_manifest("sft", parent=base / "model", data=[], seed=6)["parent"]["stage"] == "pretrain"
+
+
+class Before(Config):
+    steps: int = 3
+
+
+class Now(Config):
+    steps: int = 3
+    added: int = 1
+
+
+def test_a_setting_that_was_added_since_does_not_stop_a_resume(tmp_path: Path) -> None:
+    begin(tmp_path / "r", config_yaml=resolve(Before)).close()
+    begin(tmp_path / "r", config_yaml=resolve(Now), resume=True).close()
+    with pytest.raises(RunError, match=r"steps was 3, now 4"):
+        begin(tmp_path / "r", config_yaml=resolve(Now, ("--set", {"steps": 4})), resume=True)
+    with pytest.raises(RunError, match=r"added was 1, now 2"):
+        begin(tmp_path / "r", config_yaml=resolve(Now, ("--set", {"added": 2})), resume=True)

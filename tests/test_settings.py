@@ -15,7 +15,7 @@ from ziggurat.settings import (
     flatten,
     load_yaml,
     parse_sets,
-    parse_yaml,
+    parse_settings,
     resolve,
     ziggurat_home,
 )
@@ -93,11 +93,15 @@ def test_a_resolved_configuration_survives_yaml() -> None:
         Stage, ("recipe", {"train": {"lr": 1e-5, "note": "a\nb: 'c' 茶 # d"}, "model": {"note": "no"}})
     )
     text = resolved.to_yaml()
-    assert Stage(**parse_yaml(text)) == resolved.config
-    assert Stage(**yaml.safe_load(text)) == resolved.config
-    line = next(line for line in text.splitlines() if "lr:" in line)
+    version, *lines = text.splitlines()
+    assert version == "format_version: 1"
+    assert Stage(**parse_settings(text, "config.yaml")) == resolved.config
+    others = yaml.safe_load(text)
+    assert others.pop("format_version") == 1
+    assert Stage(**others) == resolved.config
+    line = next(line for line in lines if "lr:" in line)
     assert line.endswith("# recipe")
-    assert all("  # " in line or line.endswith(":") for line in text.splitlines())
+    assert all("  # " in line or line.endswith(":") for line in lines)
 
 
 def test_sets_are_typed_by_yaml_without_its_traps() -> None:

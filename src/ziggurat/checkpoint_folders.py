@@ -1,32 +1,33 @@
-"""A run's checkpoints/ as a folder: whole or not there, the newest, the best, and the removal of the others.
+"""A run's folder checkpoints/: atomic saves, the newest, the best, and removal of the others.
 
     checkpoints/
-      step-000120/...    COMPLETE is written last, and lists the files with their sizes
-      best               the name of the best one
+      step-000120/...    COMPLETE is written last; it lists the files with their sizes
+      best               the name of the best checkpoint
 
-A checkpoint is filled under a hidden name, fsynced, marked and renamed, so a kill at any moment leaves the one before.
-Left out: the lock (`Run` holds it while it calls `save`) and what is inside a checkpoint (`training`).
+A checkpoint is written under a hidden name, fsynced, marked and renamed. A kill at any moment leaves the previous one.
+Not here: the lock, which `Run` holds, and the files inside a checkpoint, which `training` writes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from ziggurat.console import err
-from ziggurat.files import atomic_write_text, fsync_folder, fsync_tree
+from ziggurat.errors import RunError
+from ziggurat.files import atomic_write_text, fsync_folder, fsync_tree, read_json, write_json
 
 COMPLETE = "COMPLETE"
+COMPLETE_FORMAT = 1
 STEP_DIGITS = 6
 
 
 def save(
     folder: Path, step: int, write: Callable[[Path], None], *, keep_last: int = 2, best: bool = False
 ) -> Path:
-    """Let `write` fill a folder, then make it the checkpoint of `step` at once; older ones are pruned."""
+    """Let `write` fill a folder, then rename it to the checkpoint of `step`; remove older ones."""
     target = folder / f"step-{step:0{STEP_DIGITS}d}"
     aside = folder / f".{target.name}.tmp"
     old = folder / f".{target.name}.old"
@@ -51,12 +52,12 @@ def save(
 
 
 def whole_checkpoints(folder: Path) -> list[Path]:
-    """Those that can be trusted, oldest first."""
+    """The complete ones, oldest first."""
     return [path for path in _all(folder) if torn_reason(path) is None]
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole one; torn ones are skipped, and said to be."""
+    """The newest complete one. Incomplete ones are skipped with a message."""
     for path in reversed(_all(folder)):
         reason = torn_reason(path)
         if reason is None:
@@ -66,7 +67,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def best_checkpoint(folder: Path) -> Path | None:
-    """The one last saved with `best=True`, if it is whole."""
+    """The one last saved with `best=True`, if it is complete."""
     try:
         name = (folder / "best").read_text(encoding="utf-8").strip()
     except OSError:
@@ -76,22 +77,22 @@ def best_checkpoint(folder: Path) -> Path | None:
 
 
 def mark_complete(checkpoint: Path, step: int) -> None:
-    """Write the marker that makes a folder a checkpoint: the last file to be written, listing all others by size."""
+    """Write COMPLETE, the last file of a checkpoint: it lists all other files with their sizes."""
     files = {
         str(p.relative_to(checkpoint)): p.stat().st_size for p in sorted(checkpoint.rglob("*")) if p.is_file()
     }
-    atomic_write_text(checkpoint / COMPLETE, json.dumps({"step": step, "files": files}, indent=1) + "\n")
+    write_json(checkpoint / COMPLETE, {"step": step, "files": files}, COMPLETE_FORMAT)
 
 
 def torn_reason(checkpoint: Path) -> str | None:
-    """Why a checkpoint cannot be trusted, or None when every file is there at its full size."""
-    try:
-        listed = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))["files"]
-    except FileNotFoundError:
+    """Why a checkpoint is incomplete, or None if every file has its full size."""
+    if not (checkpoint / COMPLETE).exists():
         return f"it has no {COMPLETE}"
-    except (OSError, ValueError, KeyError, TypeError):
+    try:
+        files = dict(read_json(checkpoint / COMPLETE, COMPLETE_FORMAT)["files"])
+    except (RunError, KeyError, TypeError, ValueError):
         return f"its {COMPLETE} cannot be read"
-    for name, size in listed.items():
+    for name, size in files.items():
         try:
             found = (checkpoint / name).stat().st_size
         except OSError:
@@ -102,7 +103,7 @@ def torn_reason(checkpoint: Path) -> str | None:
 
 
 def _all(folder: Path) -> list[Path]:
-    """Torn ones too, oldest first; by number, for step-1000000 sorts before step-999999 as text."""
+    """All, incomplete ones too, ordered by number: as text, step-1000000 sorts before step-999999."""
     folders = [p for p in folder.glob("step-*") if p.is_dir() and p.name[5:].isdigit()]
     return sorted(folders, key=lambda p: int(p.name[5:]))
 
@@ -111,9 +112,7 @@ def _prune(folder: Path, keep_last: int) -> None:
     keep = {*whole_checkpoints(folder)[-keep_last:], best_checkpoint(folder)}
     for path in _all(folder):
         if path not in keep:
-            with contextlib.suppress(
-                FileNotFoundError
-            ):  # first, lest half a removal be taken for a checkpoint
+            with contextlib.suppress(FileNotFoundError):  # first: half a removal is then no checkpoint
                 (path / COMPLETE).unlink()
             shutil.rmtree(path, ignore_errors=True)
     for path in folder.glob(".step-*"):

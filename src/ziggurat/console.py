@@ -1,7 +1,7 @@
-"""What people see in a terminal: results on stdout, progress on stderr.
+"""Terminal output: results on stdout, progress on stderr.
 
-Both consoles print text as text: no markup, emoji codes or highlighting, because much of what is printed here was
-written by models and users. Colour is given by `style=` or a `rich.text.Text`. Piped output is never wrapped.
+Both consoles print text as it is, without markup, emoji codes or highlighting: models and users wrote much of it.
+Colour comes from `style=` or a `rich.text.Text`. Piped output is not wrapped.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def human_count(n: float) -> str:
 def table(
     title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()
 ) -> Table:
-    """A plain table to `out.print`; columns named in `right` are aligned right (numbers)."""
+    """A plain table for `out.print`. Columns named in `right` are aligned right (numbers)."""
     result = Table(
         title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0)
     )
@@ -67,9 +67,9 @@ def table(
 
 
 class ProgressLine:
-    """One status line on stderr that rewrites itself; where stderr is no terminal, a plain line now and then.
+    """One status line on stderr that is rewritten in place. If stderr is not a terminal, plain lines at intervals.
 
-    `update` may be called at every step: it prints at most every `every_s` seconds (`plain_every_s` when plain).
+    Call `update` at every step: it prints at most every `every_s` seconds (`plain_every_s` without a terminal).
     """
 
     def __init__(self, label: str = "", *, every_s: float = 0.2, plain_every_s: float = 15.0) -> None:
@@ -81,7 +81,7 @@ class ProgressLine:
         self._pending = ""
 
     def update(self, text: str, *, force: bool = False) -> None:
-        """Show `text` unless something was shown a moment ago."""
+        """Show `text`, unless the last update was less than `every_s` seconds ago."""
         self._pending = text
         now = time.monotonic()
         if force or now - self._last_mark >= self._every_s:
@@ -89,14 +89,14 @@ class ProgressLine:
             self._show(text)
 
     def note(self, text: str) -> None:
-        """A line that stays, above the status line."""
+        """Print a permanent line above the status line."""
         self._wipe()
         err.print(text)
         if self._live and self._shown:
             self._show(self._shown)
 
     def close(self, text: str | None = None) -> None:
-        """Leave the last text (or `text`) standing and end the line; may be called twice."""
+        """Keep the last text (or `text`) and end the line. A second call does nothing."""
         last = self._pending if text is None else text
         if last and (self._live or last != self._shown):
             self._wipe()

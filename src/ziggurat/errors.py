@@ -1,17 +1,18 @@
-"""What can go wrong through no fault of ours, as a tree. Each message is one sentence: what, where, and the way out.
+"""All errors that a person can correct, as a tree. Each message is one sentence: what, where, and the way out.
 
-    ZigguratError                 exit 2, HTTP 400   anything a person can mend
+    ZigguratError                 exit 2, HTTP 400   anything a person can correct
     ├── UsageError                                   a command or call whose arguments do not fit together
     ├── DataError                                    a file of records: missing, empty, broken at a line, a wrong field
     ├── ConfigError                                  a setting that is unknown, missing or out of range
+    ├── FormatError                                  a file that a newer Ziggurat wrote
     ├── RunError                                     a run folder: not found, locked, torn, other configuration
     ├── ModelFolderError                             a model folder: missing file, wrong shapes, another tokenizer
     ├── ContextError                                 a prompt longer than the model's context
     ├── TrainingError             exit 1, HTTP 500   a step that cannot be taken: a non-finite loss or gradient
     └── BusyError                 exit 1, HTTP 503   no room now; try again
 
-A bug is not in this tree: it keeps its own exception and its traceback. The command line turns these into one
-sentence and an exit code in one place (`cli/main.py`), the service into one JSON shape in one place.
+A bug is not in this tree: it keeps its own exception and its traceback. `cli/main.py` turns these errors into one
+sentence and an exit code; `service/http/problems.py` turns them into one JSON shape.
 """
 
 from __future__ import annotations
@@ -63,6 +64,10 @@ class DataError(ZigguratError):
         super().__init__(f"{place}: {message}" if place else message)
 
 
+class FormatError(ZigguratError):
+    """A file whose `format_version` is newer than this version of Ziggurat reads."""
+
+
 class RunError(ZigguratError):
     """A run folder that is not there, is locked, is torn, or belongs to another configuration."""
 
@@ -83,7 +88,7 @@ class TrainingError(ZigguratError):
 
 
 class BusyError(ZigguratError):
-    """Everything is in use; trying again later is the way out."""
+    """Everything is in use; try again later."""
 
     exit_code = 1
     http_status = 503

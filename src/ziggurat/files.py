@@ -1,26 +1,37 @@
-"""Files that are whole or not there: atomic writes, hashes and locks."""
+"""Files and folders: atomic writes, JSON with a format version, hashes, locks.
+
+Every JSON document that Ziggurat writes for itself carries `format_version` (docs/formats.md). `write_json` adds it and
+`read_json` checks it. A file without it was written before versions existed and has version 1.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from ziggurat.errors import RunError, UsageError
+from ziggurat.errors import FormatError, RunError, UsageError
+
+FORMAT_VERSION = "format_version"
+"""The key of the version in every document."""
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:
-    """Replace a file as a whole: written aside, fsynced, renamed. A full disk leaves the old file as it was."""
+    """Replace a file as a whole: write beside it, fsync, rename. If the disk is full, the old file stays.
+
+    A lone surrogate, which UTF-8 cannot hold, is written as "?".
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(aside, "w", encoding="utf-8", newline="") as file:
+        with open(aside, "w", encoding="utf-8", errors="replace", newline="") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -31,14 +42,14 @@ def atomic_write_text(path: str | Path, text: str) -> None:
 
 
 def check_folder(path: str | Path) -> None:
-    """Refuse, before any work, a folder that could not be made or written to; nothing is created."""
+    """Raise UsageError if the folder cannot be created or written to. Creates nothing."""
     there = Path(path).absolute()
     while not os.path.exists(there):
         there = there.parent
     if not there.is_dir():
-        raise UsageError(f"{there} is a file, so {path} cannot be a folder; name another place.")
+        raise UsageError(f"{there} is a file, so {path} cannot be a folder; name another folder.")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(f"{there} may not be written to, so {path} cannot be made; name another place.")
+        raise UsageError(f"{there} is not writable, so {path} cannot be created; name another folder.")
 
 
 def fsync_folder(path: Path) -> None:
@@ -62,7 +73,7 @@ def fsync_tree(folder: Path) -> None:
 
 
 def replace_folder(target: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder aside, then make it `target` at once."""
+    """Let `write` fill a temporary folder, then rename it to `target`."""
     aside = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
@@ -83,7 +94,11 @@ def sha256_file(path: str | Path) -> str:
 
 
 def take_lock(path: Path) -> IO[str]:
-    """Hold the folder `path` for this process until the returned file is closed or the process dies."""
+    """Lock the folder `path` until the returned file is closed or the process ends.
+
+    Raises:
+        RunError: another process holds the lock.
+    """
     lock = open(path / "lock", "a+", encoding="utf-8")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,7 +114,7 @@ def take_lock(path: Path) -> IO[str]:
 
 
 def cut_torn_line(path: Path) -> None:
-    """Drop a last line that a kill left without its newline."""
+    """Remove a last line without a newline, which a killed writer leaves."""
     if not path.exists():
         return
     with open(path, "rb+") as file:
@@ -108,16 +123,74 @@ def cut_torn_line(path: Path) -> None:
             file.truncate(data.rfind(b"\n") + 1)
 
 
+# --- JSON ----------------------------------------------------------------------------------------------------------
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """`value` as JSON text. NaN and infinity become null; numpy and torch values become numbers and lists."""
+    return json.dumps(plain_json(value), ensure_ascii=False, indent=indent, allow_nan=False)
+
+
+def write_json(path: str | Path, document: Mapping[str, Any], version: int) -> None:
+    """Write one JSON object with its format version, atomically."""
+    atomic_write_text(path, to_json({FORMAT_VERSION: version, **document}, indent=2) + "\n")
+
+
+def read_json(path: str | Path, version: int) -> dict[str, Any]:
+    """The object that `write_json` wrote, without its format version. `version`: the newest one that is understood.
+
+    Raises:
+        FormatError: a newer Ziggurat wrote the file.
+        RunError: the file is missing or is not a JSON object.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read ({error}); the file is missing or damaged.") from error
+    if not isinstance(document, dict):
+        raise RunError(f"{path} holds {type(document).__name__}, not a JSON object; the file is damaged.")
+    return check_format(document, version, path)
+
+
+def check_format(document: Mapping[str, Any], version: int, path: str | Path) -> dict[str, Any]:
+    """`document` without its format version; `version` is the newest one that is understood.
+
+    Raises:
+        FormatError: the version is newer, or is not a version.
+    """
+    found = document.get(FORMAT_VERSION, 1)
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise FormatError(
+            f"{path}: {FORMAT_VERSION} is {found!r}; it must be a whole number from 1 to {version}, or absent."
+        )
+    if found > version:
+        raise FormatError(
+            f"{path} has {FORMAT_VERSION} {found} and this Ziggurat reads up to {version}; upgrade Ziggurat."
+        )
+    return {key: value for key, value in document.items() if key != FORMAT_VERSION}
+
+
 def plain_json(value: Any) -> Any:
-    """JSON-able: numpy and torch scalars as numbers, non-finite numbers as null, paths as text."""
+    """`value` as dict, list, str, int, float, bool and None; NaN and infinity become None, paths become text."""
     if isinstance(value, dict):
         return {str(k): plain_json(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain_json(v) for v in value]
-    if value is None or isinstance(value, str | bool | int):
+    if isinstance(value, str):
+        return value if value.isascii() else _without_lone_surrogates(value)
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
         return plain_json(value.tolist())
     return str(value)
+
+
+def _without_lone_surrogates(text: str) -> str:
+    """Lone surrogates, which no UTF-8 file can hold, become U+FFFD."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -1,8 +1,7 @@
-"""Where a model comes from: parent, data, code, seed, machine; written into every run's manifest."""
+"""Where a model comes from: parent, data, code, seed, machine. Every run's manifest.json holds it."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -12,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from ziggurat import __version__
-from ziggurat.files import sha256_file
+from ziggurat.files import read_json, sha256_file
+
+MANIFEST_FORMAT = 1
+"""Version of manifest.json and of the run folder around it: the names of its files, the rows of metrics.jsonl."""
 
 WEIGHTS = ("*.safetensors", "*.bin")
 
 
 def data_entry(path: str | Path, count: int) -> dict[str, Any]:
-    """One data file as a manifest names it."""
+    """The entry of one data file in a manifest."""
     return {"path": str(Path(path).resolve()), "sha256": sha256_file(path), "records": count}
 
 
@@ -37,7 +39,7 @@ def base_manifest(
 
 
 def parent_entry(folder: Path) -> dict[str, Any]:
-    """The model a run starts from: its folder, its weights' hash, and its own lineage, back to the first."""
+    """The model that a run starts from: its folder, the hashes of its weights, and its own lineage to the first run."""
     folder = Path(folder).resolve()
     entry: dict[str, Any] = {"path": str(folder)}
     for place in (folder, folder / "model"):
@@ -48,7 +50,7 @@ def parent_entry(folder: Path) -> dict[str, Any]:
     for above in (folder, *folder.parents[:3]):  # a run, its model/, or checkpoints/step-n/policy inside it
         manifest = above / "manifest.json"
         if manifest.is_file():
-            known = json.loads(manifest.read_text(encoding="utf-8"))
+            known = read_json(manifest, MANIFEST_FORMAT)
             entry |= {key: known.get(key) for key in ("stage", "seed", "data", "parent")}
             break
     return entry
@@ -56,7 +58,7 @@ def parent_entry(folder: Path) -> dict[str, Any]:
 
 @cache
 def code_version() -> dict[str, Any]:
-    """Package version and, in a checkout, the commit and whether files differ from it."""
+    """The package version and, in a checkout, the commit and whether tracked files differ from it."""
     root = Path(__file__).resolve().parents[2]
     version: dict[str, Any] = {"ziggurat": __version__, "commit": None, "dirty": None}
     if (root / ".git").exists():
@@ -77,7 +79,7 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """What the run's numbers were made on."""
+    """The machine and the versions that a run is computed with."""
     return {
         "system": platform.platform(),
         "cpu": cpu_name(),
@@ -89,7 +91,7 @@ def machine() -> dict[str, Any]:
 
 
 def usable_cores() -> int:
-    """Cores this process may use: its affinity, cut by a container's quota (cgroup v2)."""
+    """Cores that this process may use: its affinity, limited by a container's quota (cgroup v2)."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     try:
@@ -102,7 +104,7 @@ def usable_cores() -> int:
 
 
 def cpu_name() -> str:
-    """The processor as /proc/cpuinfo names it."""
+    """The processor's name in /proc/cpuinfo."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.lower().startswith("model name"):

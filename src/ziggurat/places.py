@@ -1,7 +1,7 @@
-"""Where things are: run names to folders, and folders to the model inside them.
+"""Run names to folders, and folders to the model inside them.
 
-A run is named `<ladder>/<stage>-<n>` under $ZIGGURAT_HOME/runs; `<ladder>/<stage>` means its highest n. Wherever a
-run may be named, so may the path of any run folder, checkpoint or Hugging Face model folder.
+A run is named `<ladder>/<stage>-<n>` under $ZIGGURAT_HOME/runs; `<ladder>/<stage>` means its highest n. A
+command that takes a run also takes the path of a run folder, a checkpoint or a Hugging Face model folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ziggurat.checkpoint_folders import torn_reason, whole_checkpoints
 from ziggurat.errors import RunError, did_you_mean
 from ziggurat.settings import ziggurat_home
 
-POLICY_FOLDERS = ("policy", "model")  # where a checkpoint keeps the model that people mean
+POLICY_FOLDERS = ("policy", "model")  # a checkpoint's folders of models that write, in this order
 
 
 def runs_home() -> Path:
@@ -32,28 +32,30 @@ def stage_runs(ladder: str, stage: str) -> list[tuple[int, Path]]:
 
 
 def ladder_folder(ladder: str) -> Path:
-    """The folder of a ladder's runs; a name that would lead out of $ZIGGURAT_HOME/runs is refused."""
+    """The folder of a ladder's runs. RunError for a name that leads out of $ZIGGURAT_HOME/runs."""
     if not re.fullmatch(r"[\w.-]+", ladder) or ladder.strip(".") == "":
-        raise RunError(f'"{ladder}" cannot name a ladder; use letters, digits, "-" and "_".')
+        raise RunError(f'"{ladder}" cannot name a ladder; use letters, digits, ".", "-" and "_".')
     return runs_home() / ladder
 
 
 def make_room(folder: Path, *, overwrite: bool) -> None:
-    """An empty place for a climb. Only what a climb made is ever removed, and only with `overwrite`."""
+    """Make sure that a climb's folder is empty. With `overwrite` an earlier climb is removed, and nothing else."""
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not overwrite:
         raise RunError(
-            f"{folder} holds an earlier climb; talk to it with `ziggurat serve {folder.name}`, continue it with "
+            f"{folder} holds an earlier climb; serve it with `ziggurat serve {folder.name}`, continue it with "
             "--resume, replace it with --overwrite, or give another --name."
         )
     if not (folder / "plan.json").is_file():
-        raise RunError(f"{folder} was not made by a climb, so it is not overwritten; give another --name.")
+        raise RunError(
+            f"{folder} has no plan.json, so it is not a climb and is not overwritten; give another --name."
+        )
     shutil.rmtree(folder)
 
 
 def next_run_path(ladder: str, stage: str) -> Path:
-    """The folder for the next run of a stage: n is one more than the highest there is."""
+    """The folder for the next run of a stage: its number is one more than the highest."""
     folder = ladder_folder(ladder)
     numbers = [n for n, _ in stage_runs(ladder, stage)]
     return folder / f"{stage}-{max(numbers, default=0) + 1}"
@@ -65,7 +67,11 @@ def all_runs() -> list[Path]:
 
 
 def find_run(name: str) -> Path:
-    """The folder that a run's name or a path stands for."""
+    """The folder of a run's name or of a path.
+
+    Raises:
+        RunError: there is none.
+    """
     text = str(name)
     if not text.startswith(("/", "./", "../", "~")):
         inside = runs_home() / text
@@ -83,22 +89,24 @@ def find_run(name: str) -> Path:
         return path
     names = [f"{p.parent.name}/{p.name}" for p in all_runs()]
     hint = did_you_mean(text, names) or (
-        " `ziggurat runs list` shows those there are."
-        if names
-        else f" There are no runs in {runs_home()} yet."
+        " `ziggurat runs list` shows all runs." if names else f" There are no runs in {runs_home()} yet."
     )
     raise RunError(f'There is no run or folder "{text}".{hint}')
 
 
 def model_folder(name_or_path: str | Path) -> Path:
-    """The folder with config.json that a run, a checkpoint or a Hugging Face folder stands for."""
+    """The folder with config.json of a run, a checkpoint or a Hugging Face folder.
+
+    Raises:
+        RunError: there is no model yet, or the checkpoint is torn.
+    """
     folder = find_run(str(name_or_path))
     for checkpoint in (folder, folder.parent):
         if checkpoint.parent.name == "checkpoints":
             reason = torn_reason(checkpoint)
             if reason:
                 raise RunError(
-                    f"{checkpoint} is a torn checkpoint ({reason}); use an earlier one or resume the run."
+                    f"{checkpoint} is a torn checkpoint ({reason}); use an earlier one, or resume the run."
                 )
     if (folder / "config.json").is_file():
         return folder

@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from ziggurat.console import err
 from ziggurat.errors import DataError, did_you_mean
+from ziggurat.files import to_json
 from ziggurat.record_types import (
     MAX_COMPLETIONS,
     MESSAGE_KEYS,
@@ -406,7 +407,7 @@ def _write_lines(temporary: Path, suffix: str, records: Iterable[Record]) -> int
     with open(temporary, "wb") as raw:
         with _compressor(raw, suffix) as file:
             for record in records:
-                line = json.dumps(record.to_json(), ensure_ascii=False, separators=(", ", ": "))
+                line = to_json(record.to_json())
                 file.write(line.encode("utf-8", errors="backslashreplace") + b"\n")
                 count += 1
         raw.flush()
@@ -454,9 +455,7 @@ def _to_cells(value: Any) -> Any:
         cells = {}
         for key, item in value.items():
             mixed = key == "completions" and not all(isinstance(c, str) for c in item)
-            cells[key] = (
-                json.dumps(item, ensure_ascii=False) if key in _JSON_COLUMNS or mixed else _to_cells(item)
-            )
+            cells[key] = to_json(item) if key in _JSON_COLUMNS or mixed else _to_cells(item)
         return cells
     if isinstance(value, list):
         return [_to_cells(item) for item in value]

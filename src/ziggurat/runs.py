@@ -1,13 +1,13 @@
-"""Run folders: what an execution of a stage leaves behind, and how it survives being killed (DESIGN section 4).
+"""Run folders: the files of one execution of a stage, and their safety when the process is killed (DESIGN section 4).
 
     runs/<ladder>/<stage>-<n>/
       config.yaml    manifest.json    metrics.jsonl    report.json    lock
       checkpoints/ (see checkpoint_folders.py)    model/ (the final weights)
 
-One process at a time writes to a run: it holds an exclusive `flock` on `lock`, which the kernel releases however the
-process dies. Every file is replaced as a whole (written aside, fsynced, renamed); only metrics.jsonl grows, and a
-line cut short by a kill is cut off when the run is opened again. The lock does not protect from two machines on a
-network file system without flock. Finding runs by name is in places.py, where they come from in lineage.py.
+One process at a time writes to a run. It holds an exclusive `flock` on `lock`, which the kernel releases when the
+process ends for any reason. Every file is replaced atomically, except metrics.jsonl, which grows; a line that a killed
+process left incomplete is removed when the run is opened again. A network file system without flock does not protect
+from two machines. places.py finds runs by name; lineage.py records where a model comes from.
 """
 
 from __future__ import annotations
@@ -28,11 +28,17 @@ from ziggurat.files import (
     atomic_write_text,
     check_folder,
     cut_torn_line,
-    plain_json,
+    read_json,
     replace_folder,
     take_lock,
+    to_json,
+    write_json,
 )
-from ziggurat.settings import flatten, load_yaml, parse_yaml
+from ziggurat.lineage import MANIFEST_FORMAT
+from ziggurat.settings import Resolved, flatten, load_yaml, parse_settings, resolve
+
+REPORT_FORMAT = 1
+"""Version of report.json."""
 
 DIFFERENCES_SHOWN = 3
 
@@ -56,17 +62,25 @@ class Run:
         path: Path,
         *,
         stage: str,
-        config_yaml: str,
+        config_yaml: str | Resolved[Any],
         manifest: dict[str, Any],
         resume: bool = False,
         overwrite: bool = False,
     ) -> Run:
-        """Lock the folder and begin (or, with `resume`, continue) a run in it."""
+        """Lock the folder and begin (or, with `resume`, continue) a run in it.
+
+        A `Resolved` configuration is compared with that of an older run setting by setting, renamed ones included;
+        text is compared as it is.
+
+        Raises:
+            RunError: the folder is in use, is not a run, or holds a run that `resume` and `overwrite` do not allow.
+            FormatError: a newer Ziggurat wrote the run.
+        """
         path = Path(path)
         check_folder(path)
         begun = (path / "manifest.json").exists()
         if not begun and path.exists() and any(p.name not in ("lock", "config.yaml") for p in path.iterdir()):
-            raise RunError(f"{path} is not empty and not a run; name a new folder.")
+            raise RunError(f"{path} is not empty and is not a run; name a new folder.")
         path.mkdir(parents=True, exist_ok=True)
         lock = take_lock(path)
         try:
@@ -83,8 +97,9 @@ class Run:
                 run._continue(config_yaml)
             else:
                 if resume:
-                    err.print(f"{path}: nothing to resume yet, starting at step 0.")
-                atomic_write_text(path / "config.yaml", config_yaml)
+                    err.print(f"{path}: there is nothing to resume; the run starts at step 0.")
+                text = config_yaml if isinstance(config_yaml, str) else config_yaml.to_yaml()
+                atomic_write_text(path / "config.yaml", text)
                 run._write_manifest(
                     {"stage": stage, "started_utc": utc_now(), "finished_utc": None, **manifest}
                 )
@@ -95,7 +110,7 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """A run to read from, whether or not somebody is writing to it."""
+        """A run to read from; another process may be writing to it."""
         path = Path(path)
         if not (path / "manifest.json").is_file():
             raise RunError(f"{path} is not a run folder (it has no manifest.json); see `ziggurat runs list`.")
@@ -103,8 +118,14 @@ class Run:
         run.stage = str(run.manifest.get("stage", "?"))
         return run
 
-    def _continue(self, config_yaml: str) -> None:
-        old, new = flatten(load_yaml(self.path / "config.yaml")), flatten(parse_yaml(config_yaml))
+    def _continue(self, config: str | Resolved[Any]) -> None:
+        path = self.path / "config.yaml"
+        before = load_yaml(path)
+        if isinstance(config, str):
+            old, new = flatten(before), flatten(parse_settings(config, path))
+        else:  # settings that were renamed since are read under their new names
+            same = resolve(type(config.config), (str(path), before))
+            old, new = (flatten(one.config.model_dump(mode="json")) for one in (same, config))
         changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
         if changed:
             shown = ", ".join(
@@ -113,7 +134,7 @@ class Run:
             more = f" and {len(changed) - DIFFERENCES_SHOWN} more" if len(changed) > DIFFERENCES_SHOWN else ""
             raise RunError(
                 f"{self.path} was begun with another configuration ({shown}{more}); "
-                "resume with the same settings or start a new run."
+                "resume with the same settings, or start a new run."
             )
         was = self.manifest
         if was.get("stage") != self.stage:
@@ -122,7 +143,7 @@ class Run:
         cut_torn_line(self.path / "metrics.jsonl")
 
     def close(self) -> None:
-        """Release the lock; may be called twice."""
+        """Release the lock. A second call does nothing."""
         if self._metrics:
             self._metrics.close()
             self._metrics = None
@@ -151,13 +172,7 @@ class Run:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        try:
-            loaded = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{self.path / 'manifest.json'} cannot be read ({error}); the run is damaged."
-            ) from error
-        return dict(loaded)
+        return read_json(self.path / "manifest.json", MANIFEST_FORMAT)
 
     @property
     def finished(self) -> bool:
@@ -165,17 +180,17 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration as it was frozen at the start."""
+        """The resolved configuration, frozen when the run began."""
         return load_yaml(self.path / "config.yaml")
 
     @property
     def report(self) -> dict[str, Any] | None:
         path = self.path / "report.json"
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+        return read_json(path, REPORT_FORMAT) if path.exists() else None
 
     @property
     def locked(self) -> bool:
-        """Whether a living process holds the run."""
+        """Whether a running process holds the lock."""
         if self._lock:
             return True
         if not (self.path / "lock").exists():
@@ -192,17 +207,12 @@ class Run:
 
     def _write_manifest(self, manifest: dict[str, Any]) -> None:
         self._must_write()
-        atomic_write_text(
-            self.path / "manifest.json",
-            json.dumps(manifest, indent=2, ensure_ascii=False, default=str) + "\n",
-        )
+        write_json(self.path / "manifest.json", manifest, MANIFEST_FORMAT)
 
     def finish(self, report: dict[str, Any]) -> None:
         """Write report.json, mark the run finished, release the lock."""
         self._must_write()
-        atomic_write_text(
-            self.path / "report.json", json.dumps(plain_json(report), indent=2, ensure_ascii=False) + "\n"
-        )
+        write_json(self.path / "report.json", report, REPORT_FORMAT)
         self.update_manifest(finished_utc=utc_now())
         self.close()
 
@@ -216,15 +226,15 @@ class Run:
     # --- metrics -----------------------------------------------------------------------------------------------
 
     def log_metrics(self, row: dict[str, Any]) -> None:
-        """Append one line; a number that is not finite becomes null."""
+        """Append one row. A number that is not finite becomes null."""
         self._must_write()
         if self._metrics is None:
             self._metrics = open(self.path / "metrics.jsonl", "a", encoding="utf-8")
-        self._metrics.write(json.dumps(plain_json(row), ensure_ascii=False) + "\n")
+        self._metrics.write(to_json(row) + "\n")
         self._metrics.flush()
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All rows; a last line that is still being written is left out."""
+        """All rows, without a last line that is still being written."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
@@ -232,7 +242,7 @@ class Run:
         return [json.loads(line) for line in lines[:-1] if line]
 
     def truncate_metrics(self, last_step: int) -> None:
-        """Cut back to the checkpoint that is resumed: rows of later steps will be computed again."""
+        """Remove the rows of steps after `last_step`: the resumed run computes them again."""
         self._must_write()
         if self._metrics:
             self._metrics.close()
@@ -251,33 +261,37 @@ class Run:
     def save_checkpoint(
         self, step: int, write: Callable[[Path], None], *, keep_last: int = 2, best: bool = False
     ) -> Path:
-        """Let `write` fill a folder, then make it a checkpoint at once; older ones are pruned."""
+        """Let `write` fill a folder, then rename it to a checkpoint; remove older ones."""
         self._must_write()
         target = checkpoint_folders.save(self.checkpoints_path, step, write, keep_last=keep_last, best=best)
         self.update_manifest(wall_s=self._wall_s())
         return target
 
     def checkpoints(self) -> list[Path]:
-        """Whole checkpoints, oldest first."""
+        """Complete checkpoints, oldest first."""
         return checkpoint_folders.whole_checkpoints(self.checkpoints_path)
 
     def latest_checkpoint(self) -> Path | None:
-        """The newest whole checkpoint; torn ones are skipped, and said to be."""
+        """The newest complete checkpoint. Incomplete ones are skipped with a message."""
         return checkpoint_folders.latest_checkpoint(self.checkpoints_path)
 
     def best_checkpoint(self) -> Path | None:
-        """The checkpoint last saved with `best=True`, if it is whole."""
+        """The checkpoint last saved with `best=True`, if it is complete."""
         return checkpoint_folders.best_checkpoint(self.checkpoints_path)
 
     def save_model(self, write: Callable[[Path], None]) -> Path:
-        """Let `write` fill a folder, then make it `model/` at once."""
+        """Let `write` fill a folder, then rename it to `model/`."""
         self._must_write()
         replace_folder(self.model_path, write)
         return self.model_path
 
 
 def remove_run(path: Path) -> None:
-    """Delete a run that nobody is writing to."""
+    """Delete a run folder.
+
+    Raises:
+        RunError: the folder is not a run, or a process is writing to it.
+    """
     run = Run.open(path)
     with contextlib.closing(take_lock(run.path)):
         _empty(run.path)
@@ -289,7 +303,7 @@ def utc_now() -> str:
 
 
 def _empty(path: Path) -> None:
-    """Remove a run's contents but the lock we hold; the manifest goes last, so an interrupted removal is resumable."""
+    """Remove a run's contents except the lock; the manifest last, so that an interrupted removal can be repeated."""
     for item in sorted(path.iterdir(), key=lambda p: p.name == "manifest.json"):
         if item.name == "lock":
             continue

@@ -2,10 +2,10 @@
 
     default < inherited < recipe < environment < --set
 
-`resolve` overlays the layers key by key (nested configs merge, everything else is replaced whole), refuses unknown
-keys with a suggestion, reports *all* problems at once, and remembers which layer each value came from; the result is
-written to a run's `config.yaml` as YAML with the source behind each line. Left out on purpose: interpolation,
-includes and Python in YAML.
+`resolve` overlays the layers key by key: nested configurations merge, everything else is replaced. It refuses unknown
+keys with a suggestion, reports all problems together, and keeps the layer that each value came from. A run's
+`config.yaml` holds the result as YAML, with the source behind each line. Deliberately absent: interpolation, includes
+and Python in YAML.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 
 from ziggurat.errors import ConfigError, did_you_mean
+from ziggurat.files import FORMAT_VERSION, check_format
+
+SETTINGS_FORMAT = 1
+"""Version of config.yaml."""
 
 SOURCE_COLUMN = 44  # where the `# source` comments of config.yaml begin
 
@@ -64,7 +68,8 @@ class Resolved(Generic[C]):
 
     def to_yaml(self) -> str:
         """Every value, one a line, with `# source` behind it; `load_yaml` reads it back."""
-        return "".join(self._lines(self.config.model_dump(mode="json"), "", ""))
+        version = f"{FORMAT_VERSION}: {SETTINGS_FORMAT}\n"
+        return version + "".join(self._lines(self.config.model_dump(mode="json"), "", ""))
 
     def _lines(self, values: Mapping[str, Any], prefix: str, indent: str) -> typing.Iterator[str]:
         for name, value in values.items():
@@ -123,13 +128,27 @@ def environment_sets(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML file holding one mapping (a recipe, or a run's config.yaml)."""
+    """The settings in a YAML file: a recipe, or a run's config.yaml, without its format version.
+
+    Raises:
+        ConfigError: the file is missing, or is not YAML of the form `key: value`.
+        FormatError: a newer Ziggurat wrote the file.
+    """
     try:
-        loaded = parse_yaml(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file; name an existing YAML file.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
+    return parse_settings(text, path)
+
+
+def parse_settings(text: str, path: str | Path) -> dict[str, Any]:
+    """The settings in the text of the YAML file `path`; errors as in `load_yaml`."""
+    try:
+        loaded = parse_yaml(text)
+    except RecursionError as error:
+        raise ConfigError(f"{path}: the YAML is nested too deeply; write it with fewer levels.") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
@@ -140,7 +159,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path}: expected settings of the form `key: value`, found {type(loaded).__name__}."
         )
-    return loaded
+    return check_format(loaded, SETTINGS_FORMAT, path)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import pytest
 import typer
+from safetensors import SafetensorError
 
 from ziggurat import __version__
 from ziggurat.cli import main as cli
@@ -124,6 +125,11 @@ def test_an_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureF
             OSError(errno.ENOSPC, "No space left on device", "/x/model"),
             2,
             "Error: The disk is full while writing /x/model; free some space and run the same command with --resume.\n",
+        ),
+        (
+            SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+            2,
+            "Error: The disk is full; free some space and run the same command with --resume.\n",
         ),
     ],
 )

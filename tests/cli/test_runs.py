@@ -70,7 +70,7 @@ def test_rm_wants_the_number_and_a_yes(
     finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert ziggurat(["runs", "rm", "town/sft", "--yes"]) == 2
-    assert "could mean several runs" in capsys.readouterr().err
+    assert "can mean several runs" in capsys.readouterr().err
     monkeypatch.setattr("typer.confirm", lambda *_, **__: False)
     assert ziggurat(["runs", "rm", "town/sft-1"]) == 1
     assert finished.exists()

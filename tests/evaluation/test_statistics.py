@@ -14,8 +14,17 @@ from ziggurat.evaluation.statistics import (
     cluster_bootstrap,
     correlation,
     paired_bootstrap,
+    student_interval,
     wilson,
 )
+
+
+def test_student_interval_of_three_seeds() -> None:
+    """By hand for 1, 2, 3: mean 2, s = 1, t(2) = 4.303, so 4.303 / sqrt(3) = 2.484 on each side; one value has none."""
+    interval = student_interval([1.0, 2.0, 3.0])
+    assert (interval.value, interval.clusters) == (2.0, 3)
+    assert interval.high - 2 == pytest.approx(2.4843, abs=1e-3) == 2 - interval.low
+    assert math.isnan(student_interval([4.0]).low)
 
 
 def test_wilson_matches_the_published_example() -> None:

@@ -56,6 +56,7 @@ def test_a_line_tells_who_asked_for_how_much_and_nothing_of_what(address: str, k
     body = asking(messages=[{"role": "user", "content": secret}], user=secret, max_tokens=9, n=2)
     told = httpx.post(f"{address}/v1/chat/completions", json=body, headers=headers).json()
     (line,) = lines(file, 1)
+    assert line.pop("format_version") == 1
     assert line.pop("time").endswith("Z")
     assert 0 < line.pop("ms") < 20_000
     assert line == {

@@ -1,8 +1,7 @@
-"""`ziggurat bench`: how fast this machine writes, against its own limits."""
+"""`ziggurat bench`: the speed of generation on this machine, against the machine's limits."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +9,14 @@ import typer
 
 from ziggurat.cli import inputs, options
 from ziggurat.console import err, out, table
+from ziggurat.files import to_json
 
-app = typer.Typer(help="Measure generation here, against this machine's limits.", no_args_is_help=True)
+app = typer.Typer(help="Measure generation against this machine's limits.", no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """Measure generation here, against this machine's limits."""
+    """Measure generation against this machine's limits."""
 
 
 @app.command()
@@ -27,14 +27,14 @@ def decode(
     dtype: Annotated[str, typer.Option("--dtype", help="bf16, fp32, or what is best here.")] = "auto",
     weights: options.Weights = "auto",
     draft: Annotated[
-        str | None, typer.Option("--draft", metavar="RUN", help="A smaller model that guesses ahead for RUN.")
+        str | None, typer.Option("--draft", metavar="RUN", help="A smaller model that drafts tokens for RUN.")
     ] = None,
     peers: Annotated[
-        bool, typer.Option("--peers/--no-peers", help="Also measure others that are installed.")
+        bool, typer.Option("--peers/--no-peers", help="Also measure other engines that are installed.")
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Tokens a second, alone and in a batch, and what the machine could do at most.
+    """Measure tokens a second, alone and in a batch, beside the most that this machine allows.
 
     \b
     ziggurat bench decode
@@ -64,7 +64,7 @@ def decode(
     )
     if as_json:
         found = [vars(figure) for figure in figures]
-        out.out(json.dumps({"machine": vars(machine), "dtype": numerics(model), "figures": found}))
+        out.out(to_json({"machine": vars(machine), "dtype": numerics(model), "figures": found}))
         return
     names = list(figures[0].peers)
     rows = [
@@ -93,7 +93,7 @@ def quantization(
     context: Annotated[int, typer.Option(help="Tokens of a window; 0: the model's context.", min=0)] = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """What int8 weights cost: the same text predicted by the same model in fp32, as it is served, and in int8.
+    """Measure what int8 weights cost: one model predicts one text in fp32, in the served precision and in int8.
 
     \b
     ziggurat bench quantization town/ppo --text held_out.txt
@@ -103,7 +103,7 @@ def quantization(
 
     found = compare(model_folder(run), [d.text for d in inputs.documents(text).records], context or None)
     if as_json:
-        out.out(json.dumps([row.to_dict() for row in found]))
+        out.out(to_json([row.to_dict() for row in found]))
         return
     first = found[0].score
     rows = [
@@ -127,12 +127,10 @@ def serve(
     run: Annotated[
         str | None, typer.Argument(help="A run or a model folder; without one, a random model of 134M.")
     ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A few small requests, to see that it works.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A few small requests, as a check.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Requests a second over HTTP against the engine alone, and what visitors wait for.
+    """Measure requests a second over HTTP against the engine alone, and the latency of each part.
 
     \b
     ziggurat bench serve
@@ -149,7 +147,7 @@ def serve(
     )
     if as_json:
         found = {"machine": vars(machine), "dtype": str(dtype), "plan": vars(plan)}
-        out.out(json.dumps({**found, "report": {**dataclasses.asdict(report), "share": report.share}}))
+        out.out(to_json({**found, "report": {**dataclasses.asdict(report), "share": report.share}}))
         return
     closed, opened = report.closed, report.open
     rows = [

@@ -5,7 +5,6 @@ The conversation itself is in terminal.py.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import typer
 from ziggurat.cli import options
 from ziggurat.console import err, out
 from ziggurat.errors import UsageError
+from ziggurat.files import to_json
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Answer, Chat
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ziggurat.records import Message
 
 DEFAULT_TEMPERATURE = 0.7
-"""Lively, yet seldom off the point; 0 gives the model's one most likely answer."""
+"""Sampling temperature of chat; 0 is greedy."""
 
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="A run (town/ppo, town/sft-1), or a model folder.")
@@ -33,10 +33,10 @@ Temperature = Annotated[float, typer.Option("--temperature", "-t", help="0 is gr
 TopK = Annotated[int, typer.Option("--top-k", help="Only the k most likely tokens; 0 is all.")]
 TopP = Annotated[float, typer.Option("--top-p", help="Only the most likely tokens with this mass.")]
 MinP = Annotated[float, typer.Option("--min-p", help="Only tokens this fraction as likely as the best.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="The same seed, the same words.")]
-MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Tokens of an answer at most.")]
-System = Annotated[str | None, typer.Option("--system", help="A system message to begin with.")]
-Stop = Annotated[list[str] | None, typer.Option("--stop", help="End where this text would appear.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="The same seed gives the same words.")]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Most tokens in an answer.")]
+System = Annotated[str | None, typer.Option("--system", help="The system message.")]
+Stop = Annotated[list[str] | None, typer.Option("--stop", help="End before this text.")]
 
 
 def chat(
@@ -50,7 +50,7 @@ def chat(
     system: System = None,
     plain: Annotated[bool, typer.Option("--plain", help="No colours, no counts.")] = False,
 ) -> None:
-    """Talk to a model in the terminal. A pipe may talk too: each line of it is one turn.
+    """Talk to a model in the terminal. In a pipe, each line is one turn.
 
     \b
     ziggurat chat town/ppo
@@ -66,7 +66,7 @@ def chat(
 def generate(
     run: RunName,
     prompt: Annotated[
-        list[str] | None, typer.Argument(help="Prompts; without any, standard input is one prompt.")
+        list[str] | None, typer.Argument(help="Prompts; default: standard input is one prompt.")
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", help="Prompts from a file of records, instead of arguments.")
@@ -77,7 +77,7 @@ def generate(
     n: Annotated[int, typer.Option("--n", "-n", help="Completions of each prompt.")] = 1,
     beam: Annotated[int, typer.Option("--beam", help="Beam search of this width instead of sampling.")] = 0,
     length_penalty: Annotated[
-        float, typer.Option("--length-penalty", help="Beam search: above 0, longer completions gain.")
+        float, typer.Option("--length-penalty", help="Beam search: values above 0 favour longer completions.")
     ] = 0.0,
     temperature: Temperature = DEFAULT_TEMPERATURE,
     top_k: TopK = 0,
@@ -238,7 +238,7 @@ def _load(run: str, weights: str = "auto") -> Chat:
 
     model = Chat.load(run, weights=weights)
     if model.template.is_plain and not model.is_base:
-        err.print(f"{run} has no chat template; it is written to as User: and Assistant:.")
+        err.print(f"{run} has no chat template; turns are written as User: and Assistant:.")
     return model
 
 
@@ -257,7 +257,9 @@ def _conversations(prompts: Sequence[str], file: Path | None, system: str | None
     else:
         texts = list(prompts) or [sys.stdin.read()]
         if not any(text.strip() for text in texts):
-            raise UsageError("There is no prompt; give one as an argument, on standard input or with --file.")
+            raise UsageError(
+                "There is no prompt; give one as an argument, on standard input, or with --file."
+            )
         questions = [[Message(role="user", content=text)] for text in texts]
     if system is None:
         return questions
@@ -279,13 +281,12 @@ def _print_stream(
 
 def _as_json(messages: list[Message], text: str, answer: Answer, raw: bool) -> str:
     prompt = text if raw else [message.to_json() for message in messages]
-    return json.dumps(
+    return to_json(
         {
             "prompt": prompt,
             "completion": answer.text,
             "finish": answer.finish,
             "prompt_tokens": answer.usage.prompt_tokens,
             "completion_tokens": answer.usage.completion_tokens,
-        },
-        ensure_ascii=False,
+        }
     )

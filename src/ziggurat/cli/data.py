@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from ziggurat.cli import options
 from ziggurat.console import err, out
+from ziggurat.files import to_json
 
 if TYPE_CHECKING:
     from ziggurat.records import Message
@@ -52,7 +52,7 @@ def check(
             for kind in found[-1]["kinds"]:
                 out.print(f"{file}: {kind['summary']}", soft_wrap=True)
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        typer.echo(to_json(found, indent=2))
     for earlier in wrong[:-1]:
         err.print(f"Error: {earlier}", soft_wrap=True)
     if wrong:
@@ -85,7 +85,7 @@ def show(
     if isinstance(record, Document):
         out.print(Text(record.text), soft_wrap=True)
         return
-    template = _template(model, json.dumps(record.to_json(), ensure_ascii=False))
+    template = _template(model, to_json(record.to_json()))
     for title, messages, tools in _conversations(record):
         if title:
             out.print(Text(title, style="bold"))

@@ -1,8 +1,7 @@
-"""`ziggurat env`: what a bug report needs, and, with --measure, how fast this machine is."""
+"""`ziggurat env`: versions and hardware for a bug report; with --measure, the speed of this machine."""
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from ziggurat import __version__
 from ziggurat.cli import options
 from ziggurat.console import human_time, out, table
+from ziggurat.files import to_json
 from ziggurat.lineage import code_version, installed_version, machine
 from ziggurat.settings import ziggurat_home
 
@@ -41,7 +41,7 @@ def env(
     if measure:
         facts["measured"] = measured()
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        typer.echo(to_json(facts, indent=2))
         return
     rows = [(key.replace("_", " "), value) for key, value in facts.items() if not isinstance(value, dict)]
     rows += list(facts["packages"].items())
@@ -51,7 +51,7 @@ def env(
 
 
 def gather() -> dict[str, Any]:
-    """Everything that needs no timing."""
+    """Versions and hardware."""
     import torch
 
     from ziggurat.training.precision import choose_dtype
@@ -76,7 +76,7 @@ def gather() -> dict[str, Any]:
 
 
 def measured() -> dict[str, float]:
-    """Matrix products in both precisions, memory bandwidth, and what the ladder's reference plan would take here."""
+    """Matrix products in both precisions, memory bandwidth, and the time of the ladder's reference plan here."""
     from ziggurat.town.climb import reference_cost
     from ziggurat.training.precision import measure_machine
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from ziggurat.cli import inputs, options
 from ziggurat.console import err, out, table
 from ziggurat.errors import UsageError
+from ziggurat.files import to_json
 
 
 def evaluate(
@@ -37,7 +37,7 @@ def evaluate(
         model, text or [], demonstrations or [], context=context, stride=stride, skip=skip_bad_rows
     )
     if as_json:
-        typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+        typer.echo(to_json(result, indent=2))
         return
     rows = [
         (part, name.replace("_", " "), f"{value:,.4f}" if isinstance(value, float) else f"{value:,}")

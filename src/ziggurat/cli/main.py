@@ -6,18 +6,20 @@ Convention. `COMMANDS` maps a command to "module:attribute" and one line of help
 - A *single command* (`ziggurat ppo`) is a plain function with typer annotations; its docstring is the help, opening
   with what it does and then real examples in a block that starts with `\\b`.
 - A command returns None, or an int as its exit code. It does not catch errors: a `ZigguratError` becomes one sentence
-  on stderr and its exit code *here*, Ctrl-C becomes 130, a full disk one sentence and 2. Bugs keep their traceback.
+  on stderr and an exit code in `run`, Ctrl-C becomes 130, a full disk one sentence and 2. Bugs keep their traceback.
 - No module under `cli/` imports torch, or anything that does, before its command runs.
 
-The overview (`ziggurat --help`) is printed from the table, so that it appears at once and one broken room hides no
-other command.
+The overview (`ziggurat --help`) is printed from the table, so it appears at once, and one broken room does not hide the
+other commands.
 """
 
 from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
@@ -62,7 +64,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Looking and keeping": {
         "tokenizer": Entry("ziggurat.cli.tokenizer:app", "Train, show and compare tokenizers."),
         "data": Entry("ziggurat.cli.data:app", "Check and show data files."),
-        "runs": Entry("ziggurat.cli.runs:app", "List, show and remove runs."),
+        "runs": Entry("ziggurat.cli.runs:app", "List, show, compare and remove runs."),
         "bench": Entry("ziggurat.cli.bench:app", "Measure generation against this machine's limits."),
         "env": Entry(
             "ziggurat.cli.env:env", "Versions and hardware, for bug reports; --measure times this machine."
@@ -73,28 +75,52 @@ COMMANDS: dict[str, Entry] = {name: entry for section in SECTIONS.values() for n
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """The console script."""
+    """The console script. What the terminal's encoding cannot show is printed as "?"."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code; every error becomes its sentence here."""
+    """Run one command line and return its exit code; print an error as one sentence."""
     try:
         code = _dispatch(arguments)
-        sys.stdout.flush()  # here, where a closed pipe is still ours to answer
+        sys.stdout.flush()  # here, so that a closed pipe is handled below
         return code
     except ZigguratError as error:
         return _say(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _say("Interrupted.", INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` closed it; nothing to add
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # `| head` closed the pipe: there is nothing to print
         return 1
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        sentence = _no_room(error)
+        if sentence is None:
             raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        return _say(f"The disk is full{where}; free some space and run the same command with --resume.", 2)
+        return _say(sentence, 2)
+
+
+def _no_room(error: Exception) -> str | None:
+    """The sentence for an error of a write that found no space; None for any other error.
+
+    safetensors reports such an error as its own type, with the system's number in the text only.
+    """
+    number, where = None, ""
+    if isinstance(error, OSError):
+        number, where = error.errno, f" while writing {error.filename}" if error.filename else ""
+    elif type(error).__name__ == "SafetensorError" and (found := re.search(r"os error (\d+)", str(error))):
+        number = int(found[1])
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full{where}; free some space and run the same command with --resume."
+    if number == errno.EFBIG:
+        return (
+            f"A file is larger than this system allows{where}; raise the limit (ulimit -f) and use --resume."
+        )
+    return None
 
 
 def overview() -> str:
@@ -122,7 +148,7 @@ def overview() -> str:
 
 
 def load(name: str) -> Callable[..., Any]:
-    """Import one command and build its parser: a callable taking `args`, `prog_name` and `standalone_mode`."""
+    """Import one command and build its parser, a callable of `args`, `prog_name` and `standalone_mode`."""
     import typer.main
 
     module_name, _, attribute = COMMANDS[name].target.partition(":")
@@ -135,7 +161,7 @@ def load(name: str) -> Callable[..., Any]:
                 f'"ziggurat {name}" is not part of this installation ({missing} is missing).'
             ) from error
         raise UsageError(
-            f'"ziggurat {name}" needs the Python package "{missing}"; install Ziggurat again, or that package.'
+            f'"ziggurat {name}" needs the Python package "{missing}"; install that package, or install Ziggurat again.'
         ) from error
     app: typer.Typer
     if isinstance(target, typer.Typer):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from ziggurat.console import err, out, table
 from ziggurat.errors import UsageError
+from ziggurat.files import to_json
 
 app = typer.Typer(help="Train and try the layers of `/v1/moderations`.", no_args_is_help=True)
 
@@ -83,7 +83,7 @@ def check(
     asked = list(texts or ()) or [line.rstrip("\n") for line in sys.stdin]
     for text, result in zip(asked, moderator.judge(asked)[0], strict=True):
         flagged = {c: round(s, 4) for c, s in result["category_scores"].items() if result["categories"][c]}
-        out.out(json.dumps({"text": text, "flagged": flagged}, ensure_ascii=False))
+        out.out(to_json({"text": text, "flagged": flagged}))
 
 
 def _share(value: float | None) -> str:

@@ -1,8 +1,8 @@
-"""`ziggurat runs`: what the runs under $ZIGGURAT_HOME are, which are going on, and how to be rid of them."""
+"""`ziggurat runs`: list, show, compare and remove runs."""
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,10 +10,11 @@ import typer
 from ziggurat.cli import options
 from ziggurat.console import human_time, out, table
 from ziggurat.errors import UsageError
+from ziggurat.files import atomic_write_text, to_json
 from ziggurat.places import all_runs, find_run, runs_home
 from ziggurat.runs import Run, remove_run
 
-app = typer.Typer(help="List, show and remove runs.", no_args_is_help=True)
+app = typer.Typer(help="List, show, compare and remove runs.", no_args_is_help=True)
 
 METRICS_SHOWN = 12  # fields of the last metrics row in `show`
 
@@ -32,7 +33,7 @@ def list_runs(
     """
     found = [summary(Run.open(path)) for path in all_runs() if ladder in (None, path.parent.name)]
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        typer.echo(to_json(found, indent=2))
         return
     if not found:
         out.print(
@@ -50,10 +51,10 @@ def list_runs(
 
 @app.command()
 def show(
-    run: Annotated[str, typer.Argument(help="A run such as town/ppo-2, town/ppo (its latest), or a path.")],
+    run: Annotated[str, typer.Argument(help="A run such as town/ppo-2, town/ppo (the latest), or a path.")],
     as_json: options.AsJson = False,
 ) -> None:
-    """Show one run: where its model comes from, its settings with their sources, its last metrics.
+    """Show one run: the lineage of its model, its settings with their sources, its last metrics.
 
     \b
     ziggurat runs show town/ppo
@@ -70,7 +71,7 @@ def show(
         "report": opened.report,
     }
     if as_json:
-        typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
+        typer.echo(to_json(facts, indent=2))
         return
     manifest = facts["manifest"]
     rows = [(key, facts[key]) for key in ("path", "stage", "state", "steps", "started_utc")]
@@ -89,11 +90,49 @@ def show(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Two or more runs, such as town/ppo-1 town/ppo-2.")],
+    fields: Annotated[
+        list[str] | None, typer.Option("--field", help="A metric to compare; may be repeated.")
+    ] = None,
+    last: Annotated[int, typer.Option("--last", min=1, help="Rows at the end that a figure averages.")] = 20,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also write a page with all curves to this file.")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Compare runs: the settings that differ, curves, and figures with 95 % intervals.
+
+    Runs that differ only in their seeds form a group; its interval is over the seeds. Between two single runs the
+    interval is over the steps that both have.
+
+    \b
+    ziggurat runs compare town/ppo-1 town/ppo-2
+    ziggurat runs compare own/sft-1 own/sft-2 own/sft-3 --field loss --html compare.html
+    ziggurat runs compare own/ppo-1 own/ppo-2 --last 50 --json
+    """
+    from ziggurat.evaluation import compare as comparing
+
+    found = comparing.compare_runs([Run.open(find_run(run)) for run in runs], fields=fields or (), last=last)
+    if html is not None:
+        atomic_write_text(html, comparing.comparison_page(found))
+    if as_json:
+        typer.echo(to_json(found.to_dict(), indent=2))
+        return
+    for one in (comparing.settings_table(found), comparing.curve_table(found), comparing.figure_table(found)):
+        if one.rows:
+            out.print(table(one.title, [*one.columns], one.rows))
+            out.print("")
+    if html is not None:
+        out.print(f"Curves: {html}")
+
+
+@app.command()
 def rm(
-    runs: Annotated[list[str], typer.Argument(help="Runs such as town/ppo-2; the number must be given.")],
+    runs: Annotated[list[str], typer.Argument(help="Runs such as town/ppo-2; the number is required.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Remove runs for good, with their models and checkpoints. A run that is going on is refused.
+    """Remove runs with their models and checkpoints. A run that a process is writing to is refused.
 
     \b
     ziggurat runs rm town/ppo-2
@@ -104,7 +143,7 @@ def rm(
         Run.open(path)  # only run folders are ever removed
         if path.name != name.rstrip("/").rpartition("/")[2]:
             raise UsageError(
-                f'"{name}" could mean several runs; name one, such as {path.parent.name}/{path.name}.'
+                f'"{name}" can mean several runs; name one, such as {path.parent.name}/{path.name}.'
             )
     if not yes and not typer.confirm(f"Remove {', '.join(str(path) for path in paths)}?", err=True):
         raise typer.Exit(1)
@@ -117,7 +156,7 @@ def rm(
 def path(
     run: Annotated[str | None, typer.Argument(help="A run; without it, the folder of all runs.")] = None,
 ) -> None:
-    """Print where runs are kept, or where one is.
+    """Print the folder of all runs, or of one run.
 
     \b
     ziggurat runs path
@@ -142,7 +181,7 @@ def summary(run: Run) -> dict[str, Any]:
 
 
 def ancestors(manifest: dict[str, Any]) -> list[str]:
-    """The folders a run's model descends from, nearest first."""
+    """The folders of the models that a run's model comes from, nearest first."""
     chain = []
     parent = manifest.get("parent")
     while isinstance(parent, dict):

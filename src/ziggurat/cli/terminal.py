@@ -1,6 +1,6 @@
-"""A conversation in the terminal: turns in, the answer streamed, Ctrl-C stops an answer and not the conversation.
+"""A conversation in the terminal. Answers are streamed; Ctrl-C stops the answer, not the conversation.
 
-In a pipe each line is a turn and nothing but answers is printed to standard output.
+In a pipe, each line is a turn, and standard output holds the answers only.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 HELP = """\
 /new            begin a new conversation
-/system TEXT    set the system message (without TEXT: remove it) and begin anew
+/system TEXT    set the system message (without TEXT: remove it) and begin a new conversation
 /retry          answer the last question again
 /quit           leave (so does Ctrl-D; Ctrl-C stops an answer)"""
-# Everything but newline and tab that a terminal would act on instead of show.
+# Control characters that a terminal acts on, except newline and tab.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def printable(text: str) -> str:
-    """What a model wrote must not move the cursor or change colours: control characters become U+FFFD.
+    """Replace control characters by U+FFFD: a model's text must not move the cursor or change colours.
 
     >>> printable("a\\x1b[2Jb")
     'a\\ufffd[2Jb'
@@ -46,7 +46,7 @@ def converse(chat: Chat, params: SamplingParams, *, system: str | None = None, p
 
 
 class Conversation:
-    """The turns so far, and the terminal they are shown in."""
+    """The turns of one conversation, and the terminal that shows them."""
 
     def __init__(self, chat: Chat, params: SamplingParams, system: str | None, *, plain: bool) -> None:
         self.chat, self.params, self.system, self.plain = chat, params, system, plain
@@ -70,7 +70,7 @@ class Conversation:
         size = f"{human_count(self.chat.parameters)} parameters, context {self.chat.context:,} tokens"
         err.print(f"{self.chat.name}: {size}. /help shows the commands.", style=None if self.plain else "dim")
         if self.chat.is_base:
-            err.print("This is a base model: it was never taught to answer. It continues what you write.")
+            err.print("This is a base model: it was not trained to answer. It continues your text.")
 
     def _lines(self) -> Iterator[str]:
         if not self.interactive:
@@ -86,7 +86,7 @@ class Conversation:
                 return
 
     def _command(self, line: str) -> bool:
-        """Obey a line that begins with a slash; false ends the conversation."""
+        """Run a command line that begins with a slash; False ends the conversation."""
         name, _, argument = line.partition(" ")
         if name in ("/quit", "/exit", "/q"):
             return False
@@ -129,10 +129,10 @@ class Conversation:
         self.messages.append(Message(role="assistant", content=answer))
 
     def _show(self, messages: list[Message]) -> str:
-        """Stream one answer; what was shown when Ctrl-C stopped it is the answer."""
+        """Stream one answer. After Ctrl-C, the part that was shown is the answer."""
         parts: list[str] = []
         t0 = time.perf_counter()
-        # A stream is a generator; closing it is what frees the engine's slot.
+        # A stream is a generator; closing it frees the engine's slot.
         stream = cast("Generator[Delta, None, None]", self.chat.stream(messages, self.params))
         tokens, note = 0, ""
         try:

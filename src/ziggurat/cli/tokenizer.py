@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from ziggurat.cli import options
 from ziggurat.console import err, human_count, human_time, out, table
+from ziggurat.files import to_json
 
 if TYPE_CHECKING:
     from ziggurat.tokenizer.bpe import Tokenizer
@@ -77,7 +77,7 @@ def report(
     texts = [document.text for document in read_documents(text)] if text else [SAMPLE]
     fits = {name: measure(_load(name), texts) for name in models}
     if as_json:
-        typer.echo(json.dumps({name: fit.to_json() for name, fit in fits.items()}, indent=2))
+        typer.echo(to_json({name: fit.to_json() for name, fit in fits.items()}, indent=2))
         return
     rows = [_row(name, fit) for name, fit in fits.items()]
     rows += [(name, f"{size:,}", f"{zh:.2f}", f"{en:.3f}", "", "") for name, size, zh, en in PUBLISHED]
@@ -112,7 +112,7 @@ def show(
     ids = tokenizer.encode_with_specials(given) if specials else tokenizer.encode(given)
     pieces = [tokenizer.piece(id) for id in ids]
     if as_json:
-        typer.echo(json.dumps({"tokens": len(ids), "characters": len(given), "ids": ids, "pieces": pieces}))
+        typer.echo(to_json({"tokens": len(ids), "characters": len(given), "ids": ids, "pieces": pieces}))
         return
     coloured = Text()
     for number, piece in enumerate(pieces):

@@ -126,6 +126,26 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
     return Interval(p, max(0.0, middle - half), min(1.0, middle + half), n, n)
 
 
+_T_975 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
+    2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+"""Student's t at 0.975 for 1 to 30 degrees of freedom."""
+
+
+def student_interval(values: Sequence[float]) -> Interval:
+    """The mean of a few independent values (seeds) with its 95 % interval by Student's t: mean ± t s / sqrt(n).
+
+    One value has no interval: its bounds are nan.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if x.size < 2:
+        return Interval(float(x[0]) if x.size else math.nan, math.nan, math.nan, x.size, x.size)
+    t = _T_975[x.size - 2] if x.size - 2 < len(_T_975) else NormalDist().inv_cdf(0.975)
+    mean, half = float(x.mean()), t * float(x.std(ddof=1)) / math.sqrt(x.size)
+    return Interval(mean, mean - half, mean + half, x.size, x.size)
+
+
 def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     """How often a random positive scores above a random negative (a tie counts half); nan without both kinds."""
     s, positive = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=bool)

@@ -7,7 +7,6 @@ examined, is `town/` and `verse/`.
 from __future__ import annotations
 
 import gc
-import json
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from ziggurat.errors import RunError
 from ziggurat.evaluation.plots import Series, line_plot
 from ziggurat.evaluation.report import Table
 from ziggurat.evaluation.statistics import Interval
+from ziggurat.files import read_json
 from ziggurat.ladder.plan import Speeds, Work
 from ziggurat.memory import give_back_freed_memory
 from ziggurat.model.hub import load_model
@@ -34,6 +34,9 @@ from ziggurat.stages.report_card import score_comparisons
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.precision import choose_dtype
+
+PLAN_FORMAT = 1
+"""Version of plan.json."""
 
 
 @dataclass(kw_only=True)
@@ -101,8 +104,7 @@ def frozen_plan(folder: Path) -> dict[str, Any]:
     plan_file = folder / "plan.json"
     if not plan_file.is_file():
         raise RunError(f"{folder} has no climb to resume; start one without --resume.")
-    plan: dict[str, Any] = json.loads(plan_file.read_text(encoding="utf-8"))
-    return plan
+    return read_json(plan_file, PLAN_FORMAT)
 
 
 def describe_plan(

@@ -10,7 +10,6 @@ any script, and not on meaning. Its folder holds its measurement on held-out tex
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,12 +21,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ziggurat.errors import ModelFolderError
-from ziggurat.files import atomic_write_text
+from ziggurat.errors import ModelFolderError, RunError
+from ziggurat.files import read_json, write_json
 from ziggurat.safety.layers import CATEGORIES, Verdict, plain
 
 BUCKETS = 1 << 16
 SIZES = (1, 2, 3, 4, 5)
+CLASSIFIER_FORMAT = 1
+"""Version of classifier.json and of the weights beside it."""
 DESCRIPTION, WEIGHTS = "classifier.json", "weights.safetensors"
 
 
@@ -51,7 +52,6 @@ def features(text: str) -> NDArray[np.int64]:
 class Description(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: int = 1
     categories: list[str]
     thresholds: list[float]
     measured: dict[str, Any] = {}  # on held-out texts
@@ -93,7 +93,7 @@ class Classifier:
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         save_file({"weight": self.weight, "bias": self.bias}, folder / WEIGHTS)
-        atomic_write_text(folder / DESCRIPTION, json.dumps(self.description.model_dump(), indent=2) + "\n")
+        write_json(folder / DESCRIPTION, self.description.model_dump(), CLASSIFIER_FORMAT)
 
     @classmethod
     def load(cls, folder: Path) -> Classifier:
@@ -102,10 +102,12 @@ class Classifier:
             ModelFolderError: a file is missing or malformed, or the files do not match.
         """
         try:
-            description = Description.model_validate_json((folder / DESCRIPTION).read_bytes())
+            described = read_json(folder / DESCRIPTION, CLASSIFIER_FORMAT)
+            described.pop("version", None)  # written before every format had a version
+            description = Description.model_validate(described)
             tensors = load_file(folder / WEIGHTS)
             weight, bias = tensors["weight"], tensors["bias"]
-        except (OSError, ValidationError, SafetensorError, KeyError) as error:
+        except (OSError, RunError, ValidationError, SafetensorError, KeyError) as error:
             reason = str(error).partition("\n")[0]
             raise ModelFolderError(
                 f"{folder} is not a moderation classifier ({reason}); make one with `ziggurat moderation train`."

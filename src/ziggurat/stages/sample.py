@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ziggurat.console import err
 from ziggurat.errors import UsageError
-from ziggurat.files import atomic_write_text
+from ziggurat.files import atomic_write_text, to_json
 from ziggurat.records import Prompt
 from ziggurat.stages import setup
 
@@ -147,7 +147,7 @@ def write_to_rank(path: Path, sampled: Sequence[Sampled], *, policy: str, params
             "sampling": sampling,
             **tools,
         }
-        lines.append(json.dumps(row, ensure_ascii=False))
+        lines.append(to_json(row))
     if len(lines) < len(sampled):
         err.print(
             f"{len(sampled) - len(lines):,} of {len(sampled):,} prompts left out: all their completions are equal."

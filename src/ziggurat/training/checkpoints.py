@@ -20,15 +20,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ziggurat.errors import RunError
+from ziggurat.files import FORMAT_VERSION, atomic_write_text, read_json
 from ziggurat.model import hub
 from ziggurat.model.confidence import current_name
 from ziggurat.model.heads import ScalarModel
 from ziggurat.model.transformer import Transformer
 from ziggurat.training.optimizers import Optimizers
+
+STATE_FORMAT = 1
+"""Version of state.json, optimizer.safetensors and random.safetensors."""
 
 
 def save_training_state(
@@ -51,7 +56,9 @@ def save_training_state(
     states = randomness or random_states()
     save_file(states["torch"], folder / "random.safetensors")
     document = {"extra": extra, "optimizer": scalars, "python": states["python"], "numpy": states["numpy"]}
-    (folder / "state.json").write_text(json.dumps(document, sort_keys=True) + "\n", encoding="utf-8")
+    document[FORMAT_VERSION] = STATE_FORMAT
+    text = json.dumps(document, sort_keys=True)  # NaN and infinity stay: a resumed run needs the same numbers
+    atomic_write_text(folder / "state.json", text + "\n")
 
 
 def load_training_state(
@@ -59,10 +66,10 @@ def load_training_state(
 ) -> dict[str, Any]:
     """Put everything back, random states included, into existing objects; returns `extra`."""
     try:
-        document = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        document = read_json(folder / "state.json", STATE_FORMAT)
         tensors = {current_name(k): v for k, v in load_file(folder / "optimizer.safetensors").items()}
         torch_states = load_file(folder / "random.safetensors")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError, RunError) as error:
         message = f"checkpoint {folder} cannot be read ({error}); delete it to resume from the one before."
         raise RunError(message) from error
     for name, module in modules.items():

@@ -24,7 +24,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ziggurat.errors import DataError
-from ziggurat.files import atomic_write_text
+from ziggurat.files import FORMAT_VERSION, atomic_write_text, check_format, to_json
+
+KEYS_FORMAT = 1
+"""Version of a line of the keys file."""
 
 
 class Key(BaseModel):
@@ -57,7 +60,8 @@ def new_key(path: Path, name: str, *, admin: bool = False, **limits: int) -> str
             f"there is already a key named {name}; choose another name, or delete its line first.", path=path
         )
     keys.append(Key(name=name, sha256=hash_of(secret), admin=admin, **limits))
-    atomic_write_text(path, "".join(key.model_dump_json() + "\n" for key in keys))
+    lines = [to_json({FORMAT_VERSION: KEYS_FORMAT, **key.model_dump()}) for key in keys]
+    atomic_write_text(path, "".join(line + "\n" for line in lines))
     path.chmod(0o600)
     return secret
 
@@ -74,8 +78,8 @@ def read_keys(path: Path) -> list[Key]:
         if not line.strip():
             continue
         try:
-            keys.append(Key.model_validate(json.loads(line)))
-        except (ValueError, ValidationError) as error:
+            keys.append(Key.model_validate(check_format(json.loads(line), KEYS_FORMAT, path)))
+        except (ValueError, AttributeError, RecursionError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise DataError(
                 f"this line is not a key ({reason}); make one with `ziggurat key new`.",

@@ -1,6 +1,6 @@
 """One line of JSON for each HTTP request: `ziggurat serve --request-log FILE`.
 
-    {"time": "2026-11-23T08:58:35.120Z", "request_id": "req_5f0c…", "key": "ana", "method": "POST",
+    {"format_version": 1, "time": "2026-11-23T08:58:35.120Z", "request_id": "req_5f0c…", "key": "ana", "method": "POST",
      "route": "/v1/chat/completions", "status": 200, "ms": 812.4, "prompt_tokens": 31, "completion_tokens": 12,
      "streamed": true, "left": false, "refused": null}
 
@@ -10,14 +10,13 @@ disconnected from a stream. Tokens are those read and written for the request; n
 response counts none).
 
 A separate thread formats and writes the lines. If the disk is slower than the requests, lines are dropped and requests
-do not wait; a later line has the number: {"time": ..., "dropped": 17}. The file is only appended to, so it can be
-rotated by copying and truncating it.
+do not wait; a later line has the number: {"format_version": 1, "time": ..., "dropped": 17}. The file is only appended
+to, so it can be rotated by copying and truncating it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import queue
@@ -28,11 +27,14 @@ from pathlib import Path
 from typing import Any
 
 from ziggurat.errors import DataError
+from ziggurat.files import FORMAT_VERSION, to_json
 from ziggurat.service.observe.visits import Visit
 
 log = logging.getLogger("ziggurat.service")
 
 STDERR = Path("-")
+REQUEST_LOG_FORMAT = 1
+"""Version of a line."""
 MAX_WAITING_LINES = 10_000
 """A few MB: ten seconds of a stopped disk at a thousand requests a second."""
 CLOSE_S = 5.0
@@ -83,8 +85,10 @@ class RequestLog:
             open_still = None not in taken
             lines = [_line(*one) for one in taken if one is not None]
             if missing := self._dropped + unwritten - reported:
-                lines.append({"time": _utc(time.time()), "dropped": missing})
-            if self._append("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)):
+                lines.append(
+                    {FORMAT_VERSION: REQUEST_LOG_FORMAT, "time": _utc(time.time()), "dropped": missing}
+                )
+            if self._append("".join(to_json(line) + "\n" for line in lines)):
                 reported += missing
             else:
                 unwritten += len(lines) - bool(missing)
@@ -123,6 +127,7 @@ def _opened(path: Path) -> int:
 
 def _line(ended_at: float, visit: Visit) -> dict[str, Any]:
     return {
+        FORMAT_VERSION: REQUEST_LOG_FORMAT,
         "time": _utc(ended_at),
         "request_id": visit.request_id,
         "key": visit.key,
