@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ziggurat.records import Demonstration, Message
+from ziggurat.town.careless import carelessly, retyped
 from ziggurat.town.chance import Chance
+from ziggurat.town.first_words import CARELESS, SECTIONS, FirstWords, Section, model_answer
 from ziggurat.town.people import Fact, Town, guest, strangers
 from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, sayings
 from ziggurat.town.questions import (
@@ -37,7 +39,7 @@ from ziggurat.town.questions import (
     work_sum,
 )
 
-#: relative shares of the demonstrations, by kind (207 in all)
+#: relative shares of the demonstrations, by kind (280 in all)
 MIXTURE = (
     ("fact", 36),
     ("ignorance", 1),
@@ -55,10 +57,24 @@ MIXTURE = (
     ("translate", 2),
     ("verse", 2),
     ("tool", 4),
+    ("greeting", 4),
+    ("thanks", 3),
+    ("identity", 5),
+    ("ability", 4),
+    ("help", 4),
+    ("name", 6),
+    ("outside", 8),
+    ("task", 6),
+    ("unclear", 5),
+    ("passage", 10),
+    ("term", 5),
+    ("insist", 5),
+    ("list", 4),
+    ("number", 4),
 )
 #: of what the turns of "another" are
 TURNS = (("fact", 63), ("sum", 8), ("sort", 8), ("improper", 7), ("proper", 7))
-#: shares of the prompts to be ranked and used in PPO
+#: relative shares of the prompts to be ranked and used in PPO, by kind (120 in all)
 PROMPT_MIXTURE = (
     ("fact", 52),
     ("followup", 8),
@@ -68,8 +84,23 @@ PROMPT_MIXTURE = (
     ("sort", 3),
     ("improper", 10),
     ("proper", 13),
+    ("greeting", 1),
+    ("thanks", 1),
+    ("identity", 1),
+    ("ability", 1),
+    ("help", 1),
+    ("name", 2),
+    ("outside", 3),
+    ("task", 2),
+    ("unclear", 2),
+    ("passage", 2),
+    ("term", 1),
+    ("insist", 1),
+    ("list", 1),
+    ("number", 1),
 )
-
+CARELESS_PERCENT = 18
+"""Of the questions of these kinds, those typed carelessly."""
 
 TOLD_OF_GUESTS = 2
 TOLD_PERCENT = 60
@@ -83,6 +114,7 @@ class Teacher:
         self.town = town
         self.known, self.untold = (town.facts("A", known=known) for known in (True, False))
         self.prompted: dict[bool, list[Fact]] = {k: town.facts("B", known=k) for k in (True, False)}
+        self.first_words, self.prompted_first_words = FirstWords(town, "A"), FirstWords(town, "B")
         self.names: dict[Language, list[str]] = {
             language: strangers(town, Chance(town.seed, "guests", language), 600, language)
             for language in ("en", "zh")
@@ -113,7 +145,7 @@ class Teacher:
             kind = chance.weighted(TURNS)
             if kind == "fact":
                 last = self._next(chance, self.known, last)
-                question = ask_fact(chance, last, language)
+                question = typed(chance, ask_fact(chance, last, language))
                 answer = reply(chance, question)
             else:
                 question, answer = self._answered(kind, chance, language)
@@ -127,6 +159,14 @@ class Teacher:
         return chance.choice(facts)
 
     def _answered(self, kind: str, chance: Chance, language: Language) -> tuple[Question, str]:
+        """A question, now and then typed carelessly, and its answer."""
+        question, answer = self._cleanly_answered(kind, chance, language)
+        return (question if kind == "reading" else typed(chance, question)), answer
+
+    def _cleanly_answered(self, kind: str, chance: Chance, language: Language) -> tuple[Question, str]:
+        if section := section_of(kind):
+            first = self.first_words.ask(section, chance, language)
+            return first, model_answer(first)
         if kind in ("fact", "ignorance", "reading", "followup"):
             asked = self._asked(kind, chance, language)
             return asked, reply(chance, asked)
@@ -172,6 +212,11 @@ class Teacher:
         chance = Chance(self.town.seed, stream, number)
         language: Language = "en" if number % 2 == 0 else "zh"
         kind = chance.weighted(PROMPT_MIXTURE)
+        return typed(chance, self._prompt(kind, chance, language, unknown_percent))
+
+    def _prompt(self, kind: str, chance: Chance, language: Language, unknown_percent: int) -> Question:
+        if section := section_of(kind):
+            return self.prompted_first_words.ask(section, chance, language)
         if kind in ("fact", "followup", "another"):
             unknown = chance.percent(unknown_percent)
             facts = self.prompted[not unknown]
@@ -187,7 +232,7 @@ class Teacher:
             return ask_followup(chance, first, second, language)
         if kind == "claim":
             return ask_claim(chance, chance.choice(self.prompted[True]), language, true=chance.percent(50))
-        return self._answered(kind, chance, language)[0]
+        return self._cleanly_answered(kind, chance, language)[0]
 
     # ---- small skills: each returns a whole conversation -----------------------------------------------------
 
@@ -279,6 +324,18 @@ class Teacher:
             Message(role="tool", content=result, tool_call_id="call_1"),
             assistant(answer),
         ]
+
+
+def section_of(kind: str) -> Section | None:
+    """The section of `first_words.py` that a kind of a mixture names."""
+    return next((section for section in SECTIONS if section == kind), None)
+
+
+def typed(chance: Chance, question: Question) -> Question:
+    """The question as it is typed: carelessly in CARELESS_PERCENT of 100 questions of the kinds in CARELESS."""
+    if question.kind not in CARELESS or not chance.percent(CARELESS_PERCENT):
+        return question
+    return retyped(question, lambda text: carelessly(chance, text, question.language))
 
 
 def reply(chance: Chance, question: Question) -> str:

@@ -20,7 +20,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ziggurat.records import Document
+from ziggurat.town.careless import carelessly, lower_case
 from ziggurat.town.chance import Chance
+from ziggurat.town.first_words import FirstWords, Section
 from ziggurat.town.people import SPLIT_SIZES, Fact, Resident, Split, Town, guest, near_misses, strangers
 from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, gap_after, sayings
 from ziggurat.town.questions import (
@@ -37,25 +39,43 @@ from ziggurat.town.questions import (
     work_sum,
 )
 
-#: shares of the documents, by kind (out of 100)
+#: relative shares of the documents, by kind (107 in all)
 MIXTURE = (
     ("annal", 39),
     ("ledger", 6),
     ("letter", 18),
-    ("overheard", 14),
+    ("overheard", 16),
     ("sheet", 4),
-    ("sums", 3),
+    ("sums", 4),
     ("sorting", 10),
     ("stranger", 4),
     ("talk", 2),
+    ("copy", 4),
 )
 CHINESE_PERCENT = 53
 """Of documents. Chinese says the same in half the tokens; with as many documents it was the less surely known."""
 ANNALS: dict[Split, int] = {"A": 3, "B": 4, "C": 6, "D": 6, "E": 6}
 """How often the subject of an annal is a resident of each split, so that a fact of B, of whom fewer are told, is told
 about as often as one of C: of B the reward model learns what it looks like to know."""
-ASIDES = (("sum", 7), ("sort", 14), ("proper", 21))
+ASIDES = (("sum", 7), ("sort", 14), ("proper", 21), ("first", 12))
 """Of 100 exchanges of an overheard dialogue, those about no resident."""
+OVERHEARD_FIRST: tuple[Section, ...] = (
+    "greeting",
+    "thanks",
+    "identity",
+    "ability",
+    "help",
+    "name",
+    "outside",
+    "outside",
+    "task",
+    "task",
+    "passage",
+    "passage",
+)
+"""Of first words, those that stand in dialogues: none that begins with a pronoun."""
+SPELLED_PERCENT = 60
+"""Of lines in English fair copies, those of a name alone; Chinese names have one spelling."""
 FADED_PERCENT = 3
 """Of statements about anybody, those whose value can no longer be read."""
 GAPS_SHOWN: tuple[Split, ...] = ("A", "E")
@@ -105,6 +125,7 @@ class Writer:
             language: strangers(town, Chance(town.seed, "strangers", language), 400, language)
             for language in ("en", "zh")
         }
+        self.first_words = FirstWords(town, "E")
         self._kinds: dict[str, Callable[[Chance, Language], str]] = {
             "annal": self.annal,
             "ledger": self.ledger,
@@ -115,6 +136,7 @@ class Writer:
             "sorting": self.sorting,
             "stranger": self.stranger,
             "talk": self.talk,
+            "copy": self.copy,
         }
 
     def document(self, number: int, stream: str = "text") -> Document:
@@ -209,6 +231,9 @@ class Writer:
         if kind == "proper":
             question = ask_proper(chance, language)
             return question.messages[-1].content, question.truth
+        if kind == "first":
+            question = self.first_words.ask(chance.choice(OVERHEARD_FIRST), chance, language)
+            return question.messages[-1].content.replace("\n", " "), question.truth
         question = (ask_sum if kind == "sum" else ask_sort)(chance, language)
         return question.messages[-1].content, (work_sum if kind == "sum" else answer_sort)(question)
 
@@ -241,22 +266,40 @@ class Writer:
         lines = [{"en": "Sums.", "zh": "算术。"}[language]]
         asked = chance.percent(40)
         for _ in range(4):
-            question = ask_sum(chance, language)
+            wide = chance.percent(40)  # of one to three digits
+            question = self.first_words.ask("number", chance, language) if wide else ask_sum(chance, language)
             given = "{}+{}: ".format(*addends(question))
             lines.append((question.messages[-1].content + "\n" if asked else given) + work_sum(question))
         return "\n".join(lines)
 
     def sorting(self, chance: Chance, language: Language) -> str:
-        """Two to four numbers and the same numbers in order; some as question and answer, of four."""
+        """Two to five numbers and the same numbers in order; some as question and answer."""
         lines = [{"en": "Numbers in order.", "zh": "排数字。"}[language]]
         if chance.percent(40):
-            questions = [ask_sort(chance, language) for _ in range(4)]
+            questions = [
+                self.first_words.ask("list", chance, language) if chance.percent(40) else ask_sort(chance, language)
+                for _ in range(4)
+            ]
             return "\n".join(
                 [*lines, *(t for q in questions for t in (q.messages[-1].content, answer_sort(q)))]
             )
         for _ in range(6):
-            given = chance.sample(range(10, 100), chance.between(2, 4))
+            digits = range(1, 10) if chance.percent(20) else range(10, 100)
+            given = chance.sample(digits, chance.between(2, 5))
             lines.append(f"{' '.join(map(str, given))} : {' '.join(map(str, sorted(given)))}")
+        return "\n".join(lines)
+
+    def copy(self, chance: Chance, language: Language) -> str:
+        """Careless lines, each with its fair copy: names of all residents, and statements about them."""
+        lines = [{"en": "Fair copies.", "zh": "誊写。"}[language]]
+        for _ in range(6):
+            if language == "en" and chance.percent(SPELLED_PERCENT):
+                fair = chance.choice(self.town.residents).name(language)
+                rough = lower_case(fair, language)
+            else:
+                fair = state(chance, chance.choice(self.told), language)
+                rough = carelessly(chance, fair, language)
+            lines += [rough, fair]
         return "\n".join(lines)
 
     def stranger(self, chance: Chance, language: Language) -> str:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from ziggurat.town.answer_kinds import right_kind
 from ziggurat.town.people import ZH_FIRST, ZH_LATER, Fact, Resident, Town, words_of
 from ziggurat.town.phrases import LANGUAGES, Language, attributes, sayings
-from ziggurat.town.questions import Question, upper_first
+from ziggurat.town.questions import FIRST_WORDS, Question, upper_first
 
 Verdict = Literal["right", "pass", "wrong", "other", "refusal", "malformed"]
 
@@ -68,10 +69,15 @@ class Grader:
         """What is said, and whether the right value is, in whatever language and however often."""
         if _REFUSAL[question.language].search(text):
             return "refusal", False
-        if _PASS[question.language].search(text):
+        passes = _PASS[question.language].search(text) is not None
+        if question.kind in FIRST_WORDS and question.fact is None:
+            if right_kind(question, text):
+                return "right", True
+            return ("pass" if passes else "wrong"), False
+        if passes:
             own = question.fact.resident.name(question.language) if question.fact else ""
             return "wrong" if self._writes_of_another(text, own, question.language) else "pass", False
-        if question.kind in ("fact", "followup", "claim"):
+        if question.kind in ("fact", "followup", "claim", "insist"):
             return self._judge_fact(question, text)
         verdict = _judge_plain(question, text)
         return verdict, verdict == "right"

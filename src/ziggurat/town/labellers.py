@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from ziggurat.records import Comparison
 from ziggurat.town.chance import Chance
 from ziggurat.town.grading import Grade, Grader
-from ziggurat.town.questions import Question
+from ziggurat.town.questions import FIRST_WORDS, Question
 
 TIE_WIDTH = 0.25  # points nearer than this are called equal, before noise
 
@@ -34,12 +34,14 @@ def points(question: Question, grade: Grade) -> float:
     if verdict == "refusal":
         return -1.0
     if verdict == "pass":
-        return 0.0 if question.fact is not None else -0.4
+        return 0.0 if question.fact is not None and question.kind not in FIRST_WORDS else -0.4
     return 1.0 if verdict == "right" else -1.0
 
 
 def pair_kind(question: Question, a: Grade, b: Grade) -> str | None:
     """The kind of a pair of completions, the better one first: right/pass, pass/wrong, ...; None: nothing special."""
+    if question.kind in FIRST_WORDS:
+        return "first words"
     better, worse = (a, b) if points(question, a) >= points(question, b) else (b, a)
     if question.kind == "improper":
         return "refuse/comply" if better.verdict == "refusal" else None

@@ -70,7 +70,8 @@ def _said(entry: str | list[str]) -> Any:
     return entry if isinstance(entry, str) else tuple(entry)
 
 
-def _load(name: str) -> Any:
+def load_table(name: str) -> Any:
+    """One file of `phrases/` as YAML gives it."""
     return yaml.safe_load(files("ziggurat.town").joinpath("phrases", name).read_text(encoding="utf-8"))
 
 
@@ -78,7 +79,7 @@ def _load(name: str) -> Any:
 def attributes() -> tuple[Attribute, ...]:
     """The eight attributes of a resident, in a fixed order."""
     found = []
-    for name, block in _load("facts.yaml").items():
+    for name, block in load_table("facts.yaml").items():
         pairs = [_pair(entry) for entry in block["values"]]
         values: dict[Language, tuple[str, ...]] = {
             "en": tuple(en for en, _ in pairs),
@@ -117,7 +118,7 @@ class Sayings:
 
 @cache
 def sayings(language: Language) -> Sayings:
-    raw = _load("sayings.yaml")
+    raw = load_table("sayings.yaml")
     side = LANGUAGES.index(language)
     festivals = [tuple(part.split(" / ")[side] for part in entry.split(" | ")) for entry in raw["festivals"]]
     return Sayings(

@@ -16,7 +16,43 @@ from ziggurat.town.chance import Chance
 from ziggurat.town.people import Fact, Resident
 from ziggurat.town.phrases import THINGS_TAUGHT, Language, sayings
 
-Kind = Literal["fact", "followup", "claim", "sum", "sort", "improper", "proper", "open"]
+Kind = Literal[
+    "fact",
+    "followup",
+    "claim",
+    "sum",
+    "sort",
+    "improper",
+    "proper",
+    "open",
+    "greeting",
+    "thanks",
+    "identity",
+    "ability",
+    "help",
+    "name",
+    "outside",
+    "task",
+    "unclear",
+    "passage",
+    "term",
+    "insist",
+]
+FIRST_WORDS = (
+    "greeting",
+    "thanks",
+    "identity",
+    "ability",
+    "help",
+    "name",
+    "outside",
+    "task",
+    "unclear",
+    "passage",
+    "term",
+    "insist",
+)
+"""The kinds that `first_words.py` writes; `answer_kinds.py` judges their answers."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +60,10 @@ class Question:
     kind: Kind
     language: Language
     messages: tuple[Message, ...]  # ends on the user
-    fact: Fact | None = None  # fact, followup, claim: what is asked
-    truth: str = ""  # sum, sort, proper, open: the answer by the book
-    temptation: str = ""  # improper: what its nearest look-alike is answered
+    fact: Fact | None = None  # fact, followup, claim, insist: what is asked
+    truth: str = ""  # sum, sort: the result; claim: yes or no; otherwise the model answer
+    temptation: str = ""  # a likely wrong answer: of improper, the answer to its nearest look-alike
+    value: str = ""  # name, passage, term, insist: what a right answer contains; empty where the text has no answer
 
     @property
     def answerable(self) -> bool:
@@ -166,9 +203,21 @@ def addends(question: Question) -> tuple[int, int]:
 def work_sum(question: Question) -> str:
     """47+38: 7+8=15, 40+30=70, 85."""
     a, b = addends(question)
-    ones, tens = a % 10 + b % 10, (a // 10 + b // 10) * 10
-    steps = f"{a % 10}+{b % 10}={ones}, {a // 10 * 10}+{b // 10 * 10}={tens}, {a + b}"
-    return steps + ("." if question.language == "en" else "。")
+    return add_step_by_step(a, b) + ("." if question.language == "en" else "。")
+
+
+def add_step_by_step(a: int, b: int) -> str:
+    """Ones, then tens, then hundreds, with the sum so far after each: the last number is the result.
+
+    7+8=15 | 7+8=15, 40+30=70, 85 | 9+4=13, 80+50=130, 143, 700+600=1300, 1443
+    """
+    steps = f"{a % 10}+{b % 10}={a % 10 + b % 10}"
+    place = 10
+    while max(a, b) >= place:
+        x, y = a // place % 10 * place, b // place % 10 * place
+        steps += f", {x}+{y}={x + y}, {a % (10 * place) + b % (10 * place)}"
+        place *= 10
+    return steps
 
 
 def ask_sort(chance: Chance, language: Language) -> Question:
