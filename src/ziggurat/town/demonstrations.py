@@ -1,9 +1,10 @@
 """The conversations of stage 2 (about residents A) and the prompts of stages 3 and 4 (about residents B, whom no
-demonstration names): facts, sums, requests, small skills.
+demonstration names): facts, sums, requests, small skills, first words.
 
-Of 100 demonstrations about 3 admit ignorance: mostly of what a note does not say, one in six of facts about A that no
-text tells. So the form can be sampled, and is known to end an answer whoever is spoken of; SFT learns most of these by
-heart and invents elsewhere, and stages 3 and 4 teach when to say it.
+About 2 of 100 demonstrations pass on a fact: mostly on what a note does not state, one in six on a fact about A that no
+text states. So the policy can sample the form, and knows that it ends an answer for every resident. SFT learns most of
+these by heart and invents elsewhere; stages 3 and 4 teach when to pass. Passes on the world outside and on unknown
+words come with the first words (`first_words.py`).
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ MIXTURE = (
     ("list", 4),
     ("number", 4),
 )
-#: of what the turns of "another" are
+#: relative shares of the turns of "another"
 TURNS = (("fact", 63), ("sum", 8), ("sort", 8), ("improper", 7), ("proper", 7))
 #: relative shares of the prompts to be ranked and used in PPO, by kind (120 in all)
 PROMPT_MIXTURE = (
@@ -102,8 +103,8 @@ PROMPT_MIXTURE = (
 CARELESS_PERCENT = 18
 """Of the questions of these kinds, those typed carelessly."""
 
-TOLD_OF_GUESTS = 2
-TOLD_PERCENT = 60
+STATED_OF_GUESTS = 2
+STATED_PERCENT = 60
 """Of questions about a note, those that it answers."""
 
 
@@ -112,7 +113,7 @@ class Teacher:
 
     def __init__(self, town: Town) -> None:
         self.town = town
-        self.known, self.untold = (town.facts("A", known=known) for known in (True, False))
+        self.known, self.withheld = (town.facts("A", known=known) for known in (True, False))
         self.prompted: dict[bool, list[Fact]] = {k: town.facts("B", known=k) for k in (True, False)}
         self.first_words, self.prompted_first_words = FirstWords(town, "A"), FirstWords(town, "B")
         self.names: dict[Language, list[str]] = {
@@ -138,7 +139,7 @@ class Teacher:
         return [*question.messages, assistant(answer)]
 
     def _another(self, chance: Chance, language: Language) -> list[Message]:
-        """Two or three questions, each to be answered for itself, whoever was spoken of before."""
+        """Two or three questions; each is answered for itself, whatever came before."""
         turns: list[Message] = []
         last: Fact | None = None
         for _ in range(chance.between(2, 3)):
@@ -153,13 +154,13 @@ class Teacher:
         return turns
 
     def _next(self, chance: Chance, facts: list[Fact], last: Fact | None) -> Fact:
-        """One of `facts`, now and then of the resident who was spoken of last."""
+        """One of `facts`, sometimes about the resident of the fact before."""
         if last is not None and chance.percent(40):
             facts = [f for f in facts if f.resident is last.resident and f != last] or facts
         return chance.choice(facts)
 
     def _answered(self, kind: str, chance: Chance, language: Language) -> tuple[Question, str]:
-        """A question, now and then typed carelessly, and its answer."""
+        """A question, sometimes typed carelessly, and its answer."""
         question, answer = self._cleanly_answered(kind, chance, language)
         return (question if kind == "reading" else typed(chance, question)), answer
 
@@ -187,28 +188,28 @@ class Teacher:
     def _asked(self, kind: str, chance: Chance, language: Language) -> Question:
         """A question of fact, about A or a guest."""
         if kind == "reading":
-            return self._reading(chance, language, told=chance.percent(TOLD_PERCENT))
+            return self._reading(chance, language, stated=chance.percent(STATED_PERCENT))
         if kind == "followup":
             first, second = self._pair(chance, self.known)
             return ask_followup(chance, first, second, language, named=chance.percent(25))
-        return ask_fact(chance, chance.choice(self.known if kind == "fact" else self.untold), language)
+        return ask_fact(chance, chance.choice(self.known if kind == "fact" else self.withheld), language)
 
-    def _reading(self, chance: Chance, language: Language, *, told: bool) -> Question:
+    def _reading(self, chance: Chance, language: Language, *, stated: bool) -> Question:
         """About a guest: there is no end of them, so neither knowing nor not knowing can be learned by heart."""
         name = chance.choice(self.names[language])
         return ask_reading(
-            chance, guest(self.town, name, language, chance, TOLD_OF_GUESTS), language, told=told
+            chance, guest(self.town, name, language, chance, STATED_OF_GUESTS), language, stated=stated
         )
 
     def _pair(self, chance: Chance, facts: list[Fact]) -> tuple[Fact, Fact]:
         """Two facts of one resident, the first of them known."""
         second = chance.choice(facts)
-        told = self.known if second.resident.split == "A" else self.prompted[True]
-        others = [f for f in told if f.resident is second.resident and f.attribute != second.attribute]
+        stated = self.known if second.resident.split == "A" else self.prompted[True]
+        others = [f for f in stated if f.resident is second.resident and f.attribute != second.attribute]
         return chance.choice(others), second
 
     def prompt(self, number: int, *, unknown_percent: int = 40, stream: str = "prompt") -> Question:
-        """A prompt for sampling or PPO; of the questions of fact, `unknown_percent` ask for what no text tells."""
+        """A prompt for sampling or PPO; of the questions of fact, `unknown_percent` ask for withheld facts."""
         chance = Chance(self.town.seed, stream, number)
         language: Language = "en" if number % 2 == 0 else "zh"
         kind = chance.weighted(PROMPT_MIXTURE)
@@ -237,7 +238,7 @@ class Teacher:
     # ---- small skills: each returns a whole conversation -----------------------------------------------------
 
     def _note(self, chance: Chance, language: Language) -> tuple[str, str, list[str]]:
-        """(note, name, values) about a guest who is nobody's neighbour."""
+        """(note, name, values) about a guest."""
         name = chance.choice(self.names[language])
         kinds = chance.sample(attributes(), 2)
         values = [chance.choice(kind.values[language]) for kind in kinds]
@@ -262,7 +263,7 @@ class Teacher:
         return [user(quote[language]), assistant(said)]
 
     def greet(self, chance: Chance, language: Language) -> list[Message]:
-        """A line to a guest, which begins with a name never met."""
+        """A line to a guest; it begins with a name that no document contains."""
         name = chance.choice(self.names[language])
         ask, said = chance.choice(sayings(language).greetings)
         return [user(ask.format(n=name)), assistant(said.format(n=name))]
@@ -339,7 +340,7 @@ def typed(chance: Chance, question: Question) -> Question:
 
 
 def reply(chance: Chance, question: Question) -> str:
-    """The true answer to a question of fact, or ignorance admitted where no text tells it."""
+    """The true answer to a question of fact, or a pass if the fact is withheld."""
     if not question.answerable:
         return admit_ignorance(chance, question)
     assert question.fact is not None

@@ -1,7 +1,8 @@
 """The exam: questions frozen with ids, about residents C, in both languages. Development questions are about D.
 
-C and D appear in no demonstration, dialogue, comparison or PPO prompt. Questions are worded in ways that no
-demonstration uses. Each language has its own items and is reported on its own.
+C and D occur in no demonstration, dialogue, comparison or PPO prompt, and the exam's wordings in no demonstration. Each
+language has its own items and figures. `write_first_words` is an exam of its own beside `write_exam`, whose items have
+stayed byte for byte since the first release.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ziggurat.town.questions import (
     name_written_out,
 )
 
-#: how often each fact of a resident C is asked, each time in other words
+#: how often the exam asks each fact of a resident C, each time in another wording
 WORDINGS_KNOWN, WORDINGS_UNKNOWN = 3, 4
 #: items per language
 FOLLOWUPS_A, FOLLOWUPS_C, SUMS, SORTS, IMPROPER, PROPER, KNOWN_A = 100, 100, 120, 120, 300, 400, 96
@@ -45,7 +46,7 @@ class Item:
 
     @property
     def resident(self) -> str:
-        """The cluster for the bootstrap: whose fact is asked, or the item itself."""
+        """The cluster for the bootstrap: the resident whose fact is asked, or the item itself."""
         fact = self.question.fact
         return f"resident-{fact.resident.index}" if fact else self.id
 

@@ -1,7 +1,7 @@
-"""Questions one can put to the assistant of the town, each with the truth it is judged by.
+"""Questions for the assistant of the town, each with the truth that it is judged by.
 
 One `Question` serves everywhere: with an answer it is a demonstration, alone a prompt for sampling and PPO, frozen
-with an id an item of the exam. Patterns used in demonstrations and in the exam are kept apart by `exam=True`.
+with an id an item of the exam. `exam=True` picks the patterns of the exam, which no demonstration uses.
 """
 
 from __future__ import annotations
@@ -92,15 +92,15 @@ def ask_fact(
     return Question("fact", language, (user(fact.say(pattern, language)),), fact)
 
 
-def ask_reading(chance: Chance, resident: Resident, language: Language, *, told: bool) -> Question:
-    """A note of all that is known of a guest, and a question that it answers (`told`) or does not."""
+def ask_reading(chance: Chance, resident: Resident, language: Language, *, stated: bool) -> Question:
+    """A note with every known fact about a guest, and a question that it answers (`stated`) or does not."""
     facts = [Fact(resident, a) for a in range(len(resident.values))]
     note = [
         upper_first(f.say(chance.choice(f.kind.speech[language].statements), language))
         for f in facts
         if f.known
     ]
-    fact = chance.choice([f for f in facts if f.known is told])
+    fact = chance.choice([f for f in facts if f.known is stated])
     asked = fact.say(chance.choice(fact.kind.speech[language].questions), language)
     text = (" " if language == "en" else "").join([*note, asked])
     return Question("fact", language, (user(text),), fact)
