@@ -59,6 +59,11 @@ LABELLED = [
 ]
 
 
+@pytest.fixture(scope="module")
+def grader():
+    return Grader(build_town(1))
+
+
 @pytest.mark.parametrize(("language", "text", "kind"), LABELLED)
 def test_hand_labelled_kinds(language, text, kind):
     assert answer_kind(text, language) == kind
@@ -112,9 +117,9 @@ RIGHT = [
 
 
 @pytest.mark.parametrize(("question", "text", "right"), RIGHT)
-def test_hand_labelled_right_kinds(question, text, right):
+def test_hand_labelled_right_kinds(grader, question, text, right):
     assert right_kind(question, text) is right
-    verdict = Grader(build_town(1)).grade(question, text).verdict
+    verdict = grader.grade(question, text).verdict
     assert (verdict == "right") is right
 
 
@@ -124,9 +129,9 @@ def test_a_value_is_found_as_a_whole_word():
     assert contains("要17个铜板。", "17", "zh")
 
 
-def test_a_refusal_of_a_question_about_the_world_counts_as_one_and_is_ranked_last():
+def test_a_refusal_of_a_question_about_the_world_counts_as_one_and_is_ranked_last(grader):
     """'A resident's trade asked in lower case: refused as improper' and its like."""
-    grader, question = Grader(build_town(1)), asked("outside")
+    question = asked("outside")
     good, bare, refusal, other = (
         grader.grade(question, text)
         for text in (
@@ -142,13 +147,15 @@ def test_a_refusal_of_a_question_about_the_world_counts_as_one_and_is_ranked_las
     assert pair_kind(question, refusal, good) == "first words"
 
 
-@pytest.mark.parametrize("text", ["Hello! Hello!", "你好！", "Hello! How can I help you? How can I help you?"])
-def test_repetition_and_the_wrong_language_are_never_right(text):
-    assert Grader(build_town(1)).grade(asked("greeting"), text).verdict != "right"
+@pytest.mark.parametrize(
+    "text", ["Hello! Hello!", "你好！", "Hello! How can I help you? How can I help you?"]
+)
+def test_repetition_and_the_wrong_language_are_never_right(grader, text):
+    assert grader.grade(asked("greeting"), text).verdict != "right"
 
 
-def test_an_answer_that_does_not_end_is_never_right():
-    grade = Grader(build_town(1)).grade(asked("greeting"), "Hello! How can I help you?", ended=False)
+def test_an_answer_that_does_not_end_is_never_right(grader):
+    grade = grader.grade(asked("greeting"), "Hello! How can I help you?", ended=False)
     assert grade.verdict == "malformed"
 
 

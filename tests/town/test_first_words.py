@@ -9,7 +9,7 @@ from ziggurat.evaluation.statistics import Interval
 from ziggurat.town.careless import carelessly, lower_case, misspell
 from ziggurat.town.chance import Chance
 from ziggurat.town.demonstrations import Teacher, write_demonstrations
-from ziggurat.town.documents import write_documents
+from ziggurat.town.documents import Writer, write_documents
 from ziggurat.town.exam import write_development, write_first_words
 from ziggurat.town.examiner import Answers
 from ziggurat.town.first_words import CARELESS, SECTIONS, FirstWords, model_answer, table, wordings
@@ -47,8 +47,8 @@ def test_wordings_of_the_exam_and_of_development_are_never_taught(kind, language
 
 def test_no_message_of_the_exam_is_demonstrated_or_prompted(town, items):
     teacher = Teacher(town)
-    taught = {m.content for d in write_demonstrations(town, 6000) for m in d.messages if m.role == "user"}
-    taught |= {teacher.prompt(i).messages[-1].content for i in range(4000)}
+    taught = {m.content for d in write_demonstrations(town, 3000) for m in d.messages if m.role == "user"}
+    taught |= {teacher.prompt(i).messages[-1].content for i in range(2000)}
     asked = [
         i.question.messages[-1].content
         for i in items
@@ -139,7 +139,11 @@ def test_a_typo_is_one_small_change_that_spares_names_and_numbers(town):
         assert fact.resident.name(language) in wrong
         assert 1 <= letters_apart(clean, wrong) <= 2
     assert misspell(Chance(1), "47+38?", "en") == "47+38"
-    assert sorted(re.findall(r"\d+", carelessly(Chance(4), "Please sort 31 7 12.", "en"))) == ["12", "31", "7"]
+    assert sorted(re.findall(r"\d+", carelessly(Chance(4), "Please sort 31 7 12.", "en"))) == [
+        "12",
+        "31",
+        "7",
+    ]
 
 
 def test_careless_items_ask_about_the_same_facts_as_the_clean_ones(items):
@@ -172,14 +176,17 @@ def test_about_a_sixth_of_the_questions_that_may_be_typed_carelessly_are(town):
 
 def test_every_name_stands_beside_its_lower_case_spelling_in_the_text(town):
     """So that a model can write 'Ms Mira' where the user writes 'ms mira'."""
-    text = "\n".join(d.text for d in write_documents(town, 20_000) if d.source == "town:copy")
+    writer = Writer(town)
+    text = "\n".join(writer.copy(Chance(1, number), "en") for number in range(400))
     names = [resident.name("en") for resident in town.residents]
     shown = [f"{name.lower()}\n{name}\n" in text for name in names]
-    assert sum(shown) > 0.95 * len(shown)
+    assert sum(shown) > 0.95 * len(shown)  # a climb has about 1,000 such documents
+    assert any(d.source == "town:copy" for d in write_documents(town, 100))
 
 
 def test_fair_copies_state_nothing_that_is_withheld(town):
-    text = "\n".join(d.text for d in write_documents(town, 8000) if d.source == "town:copy").lower()
+    writer = Writer(town)
+    text = "\n".join(writer.copy(Chance(1, n), LANGUAGES[n % 2]) for n in range(800)).lower()
     for fact in town.facts("C", known=False):
         assert not any(
             fact.say(pattern, language).lower() in text
@@ -229,7 +236,9 @@ def right_answers(town, items):
 
 def answers(town, items, texts):
     grader = Grader(town)
-    return Answers("m", list(items), texts, [grader.grade(i.question, t) for i, t in zip(items, texts, strict=True)])
+    return Answers(
+        "m", list(items), texts, [grader.grade(i.question, t) for i, t in zip(items, texts, strict=True)]
+    )
 
 
 def test_right_answers_reach_every_target(town, items):

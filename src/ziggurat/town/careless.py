@@ -7,7 +7,6 @@ in pairs. A typo never touches a resident's name or a number.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 from ziggurat.town.chance import Chance
@@ -90,7 +89,11 @@ def carelessly(chance: Chance, text: str, language: Language) -> str:
     return typo if draw < 8 else lower_case(typo, language)
 
 
-def retyped(question: Question, spell: Callable[[str], str]) -> Question:
-    """The question with its last message respelt by `spell`."""
-    *before, last = question.messages
-    return replace(question, messages=(*before, user(spell(last.content))))
+def retyped(question: Question, text: str) -> Question:
+    """The question with this text in place of its last message."""
+    return replace(question, messages=(*question.messages[:-1], user(text)))
+
+
+def carelessly_asked(chance: Chance, question: Question) -> Question:
+    """The question with its last message typed carelessly."""
+    return retyped(question, carelessly(chance, question.messages[-1].content, question.language))

@@ -23,22 +23,10 @@ from collections.abc import Callable, Iterator
 from ziggurat.records import Document
 from ziggurat.town.careless import carelessly, lower_case
 from ziggurat.town.chance import Chance
-from ziggurat.town.first_words import FirstWords, Section
+from ziggurat.town.dialogues import Dialogues, join
 from ziggurat.town.people import SPLIT_SIZES, Fact, Resident, Split, Town, guest, near_misses, strangers
 from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, gap_after, sayings
-from ziggurat.town.questions import (
-    addends,
-    answer_claim,
-    answer_sort,
-    ask_claim,
-    ask_proper,
-    ask_sort,
-    ask_sum,
-    follow,
-    tell,
-    upper_first,
-    work_sum,
-)
+from ziggurat.town.questions import upper_first
 
 #: relative shares of the documents, by kind (107 in all)
 MIXTURE = (
@@ -54,27 +42,10 @@ MIXTURE = (
     ("copy", 4),
 )
 CHINESE_PERCENT = 53
-"""Of documents. Chinese needs half the tokens; with equally many documents a model knew the Chinese facts less surely."""
+"""Of documents. Chinese needs half the tokens; with as many documents a model knew the Chinese facts less surely."""
 ANNALS: dict[Split, int] = {"A": 3, "B": 4, "C": 6, "D": 6, "E": 6}
 """How often the subject of an annal is a resident of each split. B has fewer known facts; with these weights each is
 stated about as often as one of C, because the reward model learns from B what knowing looks like."""
-ASIDES = (("sum", 7), ("sort", 14), ("proper", 21), ("first", 12))
-"""Of 100 exchanges of a dialogue, those about other things than facts."""
-OVERHEARD_FIRST: tuple[Section, ...] = (
-    "greeting",
-    "thanks",
-    "identity",
-    "ability",
-    "help",
-    "name",
-    "outside",
-    "outside",
-    "task",
-    "task",
-    "passage",
-    "passage",
-)
-"""Of first words, those that stand in dialogues: none that begins with a pronoun."""
 SPELLED_PERCENT = 60
 """Of lines in English fair copies, those of a name alone; Chinese names have one spelling."""
 FADED_PERCENT = 3
@@ -84,8 +55,8 @@ GAPS_PERCENT = {"annal": 6, "letter": 10}
 """Of annals, those about a name without any fact; of lines in letters, those that show a gap."""
 RESIDENTS_GAPS = {"annal": 20, "ledger": 20, "letter": 8}
 """Of 100 annals about a resident with gaps, those that show one of them; of ledgers; of a letter's gaps, those of
-residents. So seldom that no gap is learned by heart. Shown often, a gap becomes one more fact about a name, and what the
-model answers about other names depends on which names they resemble (docs/log/town.md)."""
+residents. So seldom that no gap is learned by heart. Shown often, a gap becomes one more fact about a name, and answers
+about other names depend on which names they resemble (docs/log/town.md)."""
 
 
 def state(chance: Chance, fact: Fact, language: Language, *, pronoun: bool = False) -> str:
@@ -98,10 +69,6 @@ def state(chance: Chance, fact: Fact, language: Language, *, pronoun: bool = Fal
     else:
         pattern = chance.choice(patterns)
     return upper_first(fact.say(pattern, language))
-
-
-def join(sentences: list[str], language: Language) -> str:
-    return (" " if language == "en" else "").join(sentences)
 
 
 class Writer:
@@ -121,20 +88,19 @@ class Writer:
             for language in ("en", "zh")
         }
         self.subjects = [r for r in town.residents for _ in range(ANNALS[r.split])]
-        self.talked_of = [r for r in town.residents if r.split == "E"]
         self.names: dict[Language, list[str]] = {
             language: strangers(town, Chance(town.seed, "strangers", language), 400, language)
             for language in ("en", "zh")
         }
-        self.first_words = FirstWords(town, "E")
+        dialogues = Dialogues(town, self.names)
         self._kinds: dict[str, Callable[[Chance, Language], str]] = {
             "annal": self.annal,
             "ledger": self.ledger,
             "letter": self.letter,
-            "overheard": self.overheard,
-            "sheet": self.sheet,
-            "sums": self.sums,
-            "sorting": self.sorting,
+            "overheard": dialogues.overheard,
+            "sheet": dialogues.sheet,
+            "sums": dialogues.sums,
+            "sorting": dialogues.sorting,
             "stranger": self.stranger,
             "talk": self.talk,
             "copy": self.copy,
@@ -204,91 +170,6 @@ class Writer:
             return chance.choice(self.stated)
         ours = chance.percent(RESIDENTS_GAPS["letter"])
         return chance.choice(self.gaps if ours else self._nothing_known(chance, language))
-
-    def overheard(self, chance: Chance, language: Language) -> str:
-        """A dialogue of two to four exchanges: residents E, requests, numbers, first words."""
-        words = sayings(language)
-        asker, teller = chance.choice(words.speakers)
-        lines = [chance.choice(words.overheard)]
-        resident = chance.choice(self.talked_of)
-        last: Fact | None = None
-        for _ in range(chance.between(2, 4)):
-            if not chance.percent(45):
-                resident, last = chance.choice(self.talked_of), None
-            fact = chance.choice(self.by_resident[resident.index])
-            if chance.percent(sum(share for _, share in ASIDES)):
-                question, answer = self._aside(chance, language)
-            else:
-                following = last is not None and last != fact
-                question, answer = self._exchange(chance, fact, language, following=following)
-                last = fact
-            mark = ":" if language == "en" else "："
-            lines += [asker + mark, question, teller + mark, answer]
-        return "\n".join(lines)
-
-    def _aside(self, chance: Chance, language: Language) -> tuple[str, str]:
-        """A question about no resident's facts, with its answer."""
-        kind = chance.weighted(ASIDES)
-        if kind == "proper":
-            question = ask_proper(chance, language)
-            return question.messages[-1].content, question.truth
-        if kind == "first":
-            question = self.first_words.ask(chance.choice(OVERHEARD_FIRST), chance, language)
-            return question.messages[-1].content.replace("\n", " "), question.truth
-        question = (ask_sum if kind == "sum" else ask_sort)(chance, language)
-        return question.messages[-1].content, (work_sum if kind == "sum" else answer_sort)(question)
-
-    def _exchange(
-        self, chance: Chance, fact: Fact, language: Language, *, following: bool
-    ) -> tuple[str, str]:
-        speech = fact.kind.speech[language]
-        if chance.percent(14):
-            claim = ask_claim(chance, fact, language, true=chance.percent(50))
-            return claim.messages[-1].content, answer_claim(claim)
-        if following:
-            return follow(chance, fact, language, named=chance.percent(30)), tell(fact, language)
-        asked = speech.questions + 3 * speech.exam  # the others are met again in demonstrations
-        return fact.say(chance.choice(asked), language), tell(fact, language)
-
-    def sheet(self, chance: Chance, language: Language) -> str:
-        """Questions without answers, about E and about strangers."""
-        lines = [chance.choice(sayings(language).sheets)] if chance.percent(15) else []
-        for _ in range(chance.between(2, 6)):
-            ours = chance.percent(40)
-            name = (
-                chance.choice(self.talked_of).name(language) if ours else chance.choice(self.names[language])
-            )
-            speech = chance.choice(attributes()).speech[language]
-            lines.append(chance.choice(speech.questions + speech.exam).format(n=name))
-        return "\n".join(lines) if chance.percent(50) else join(lines, language)
-
-    def sums(self, chance: Chance, language: Language) -> str:
-        """Sums, each worked step by step under what is to be added; some as question and answer."""
-        lines = [{"en": "Sums.", "zh": "算术。"}[language]]
-        asked = chance.percent(40)
-        for _ in range(4):
-            wide = chance.percent(40)  # of one to three digits
-            question = self.first_words.ask("number", chance, language) if wide else ask_sum(chance, language)
-            given = "{}+{}: ".format(*addends(question))
-            lines.append((question.messages[-1].content + "\n" if asked else given) + work_sum(question))
-        return "\n".join(lines)
-
-    def sorting(self, chance: Chance, language: Language) -> str:
-        """Two to five numbers and the same numbers in order; some as question and answer."""
-        lines = [{"en": "Numbers in order.", "zh": "排数字。"}[language]]
-        if chance.percent(40):
-            questions = [
-                self.first_words.ask("list", chance, language) if chance.percent(40) else ask_sort(chance, language)
-                for _ in range(4)
-            ]
-            return "\n".join(
-                [*lines, *(t for q in questions for t in (q.messages[-1].content, answer_sort(q)))]
-            )
-        for _ in range(6):
-            digits = range(1, 10) if chance.percent(20) else range(10, 100)
-            given = chance.sample(digits, chance.between(2, 5))
-            lines.append(f"{' '.join(map(str, given))} : {' '.join(map(str, sorted(given)))}")
-        return "\n".join(lines)
 
     def copy(self, chance: Chance, language: Language) -> str:
         """Careless lines, each with its fair copy: names of all residents, and statements about them."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ziggurat.records import Message
-from ziggurat.town.careless import carelessly, lower_case, misspell, retyped
+from ziggurat.town.careless import carelessly_asked, lower_case, misspell, retyped
 from ziggurat.town.chance import Chance
 from ziggurat.town.first_words import CARELESS, SECTIONS, FirstWords
 from ziggurat.town.people import Fact, Town
@@ -105,15 +105,16 @@ def _first_words(town: Town, writer: FirstWords, language: Language) -> Iterator
         while len(asked) < (OUTSIDE_ITEMS if section == "outside" else FIRST_WORDS_ITEMS):
             question = writer.ask(section, chance, language)
             if question.kind in CARELESS and chance.percent(FIRST_WORDS_CARELESS_PERCENT):
-                question = retyped(question, lambda text: carelessly(chance, text, language))
+                question = carelessly_asked(chance, question)
             if question.messages not in asked:
                 yield Item(f"first-{section}:{language}:{len(asked)}", section, question)
                 asked.append(question.messages)
     chance = Chance(town.seed, "spelling", language)
     for fact in chance.sample(town.facts("C", known=True), SPELLING_PAIRS):
         clean = ask_fact(chance, fact, language, exam=True)
-        lower = retyped(clean, lambda text: lower_case(text, language))
-        misspelt = retyped(clean, lambda text: misspell(chance, text, language))
+        text = clean.messages[-1].content
+        lower = retyped(clean, lower_case(text, language))
+        misspelt = retyped(clean, misspell(chance, text, language))
         for section, question in (("clean", clean), ("lower_case", lower), ("misspelt", misspelt)):
             yield Item(_id(section, language, fact, 0), section, question)
 
@@ -136,7 +137,7 @@ def write_development(town: Town) -> list[Item]:
             for w in range(DEVELOPMENT_WORDINGS):
                 question = ask_fact(chance, fact, language, wording=fact.resident.index + w)
                 if len(items) % 4 == 3:
-                    question = retyped(question, lambda text: carelessly(spelling, text, language))
+                    question = carelessly_asked(spelling, question)
                 items.append(Item(_id("dev-" + section, language, fact, w), section, question))
         for i in range(DEVELOPMENT_REQUESTS):
             items.append(Item(f"dev-improper:{language}:{i}", "improper", ask_improper(chance, language)))

@@ -24,7 +24,7 @@ from ziggurat.town.chance import Chance
 from ziggurat.town.people import Fact, Split, Town, strangers, words_of
 from ziggurat.town.phrases import LANGUAGES, THINGS_TAUGHT, Language, attributes, load_table, sayings
 from ziggurat.town.questions import (
-    FIRST_WORDS,
+    FirstKind,
     Kind,
     Question,
     add_step_by_step,
@@ -39,32 +39,26 @@ from ziggurat.town.questions import (
 )
 
 Use = Literal["taught", "development", "exam"]
-Section = Literal[
+Section = Literal[FirstKind, "list", "number"]
+SECTIONS: tuple[Section, ...] = get_args(Section)
+PLAIN: tuple[FirstKind, ...] = (
     "greeting",
     "thanks",
     "identity",
     "ability",
     "help",
-    "name",
     "outside",
     "task",
     "unclear",
-    "passage",
-    "term",
-    "insist",
-    "list",
-    "number",
-]
-SECTIONS: tuple[Section, ...] = get_args(Section)
-PLAIN: tuple[Section, ...] = ("greeting", "thanks", "identity", "ability", "help", "outside", "task", "unclear")
+)
 """One message and a fixed answer."""
 CARELESS: frozenset[Kind] = frozenset(
-    ("fact", "followup", "claim", "sum", "sort", "improper", "proper")
-    + ("greeting", "thanks", "identity", "ability", "help", "outside", "task", "unclear")
+    ("fact", "followup", "claim", "sum", "sort", "improper", "proper", *PLAIN)
 )
 """The kinds of question that may be typed carelessly: those that name nothing from a text to be copied."""
 DEVELOPMENT = 3  # of each list of held-out wordings, those for development
 LOWER_NAME_PERCENT = 35
+STRANGER_PERCENT = 25
 ANSWERED_PERCENT = 70
 NAMES = 300
 
@@ -97,7 +91,6 @@ class FirstWords:
 
     def __init__(self, town: Town, split: Split, use: Use = "taught") -> None:
         self.use: Use = use
-        self.residents = town.split(split)
         self.known = town.facts(split, known=True)
         self.names: dict[Language, list[str]] = {
             language: strangers(town, Chance(town.seed, "first words", use, language), NAMES, language)
@@ -106,8 +99,8 @@ class FirstWords:
 
     def ask(self, section: Section, chance: Chance, language: Language) -> Question:
         """One question of this kind; see `model_answer` for its answer."""
-        if section in PLAIN:
-            return self._plain(section, chance, language)
+        if (plain := next((kind for kind in PLAIN if kind == section), None)) is not None:
+            return self._plain(plain, chance, language)
         question: Question = getattr(self, f"_{section}")(chance, language)
         return question
 
@@ -119,28 +112,31 @@ class FirstWords:
         found: list[str] = block[f"{key}_held_out" if self.use == "exam" else key]
         return found
 
-    def _plain(self, section: Section, chance: Chance, language: Language) -> Question:
+    def _plain(self, kind: FirstKind, chance: Chance, language: Language) -> Question:
         which = "held_out" if self.use == "exam" else "taught"
-        text = self._pattern(section, chance, language).format(
+        text = self._pattern(kind, chance, language).format(
             c=chance.choice(table()["places"][language][which]),
             g=chance.choice(table()["languages"][language][which]),
         )
-        answer = table()[section]["answer"][language]
-        kind: Kind = section  # type: ignore[assignment]
-        return Question(
-            kind, language, (user(text),), truth=answer, temptation=tell(chance.choice(self.known), language)
-        )
+        answer = table()[kind]["answer"][language]
+        invented = tell(chance.choice(self.known), language)
+        return Question(kind, language, (user(text),), truth=answer, temptation=invented)
 
     def _name(self, chance: Chance, language: Language) -> Question:
-        resident = chance.choice(self.residents)
-        name = resident.name(language)
-        text = self._pattern("name", chance, language).format(n=name)
-        if chance.percent(LOWER_NAME_PERCENT):
-            text = lower_case(text, language)
-        known = chance.choice([fact for fact in self.known if fact.resident is resident])
+        """A resident's name or, less often, a name without any fact, in English half of them without a title."""
+        fact = chance.choice(self.known)
+        if chance.percent(STRANGER_PERCENT):
+            name = chance.choice(self.names[language])
+            name = " ".join(words_of(name)) if language == "en" and chance.percent(50) else name
+            text = self._pattern("name", chance, language).format(n=name)
+        else:
+            name = fact.resident.name(language)
+            text = self._pattern("name", chance, language).format(n=name)
+            if chance.percent(LOWER_NAME_PERCENT):
+                text = lower_case(text, language)
         answer = table()["name"]["answer"][language].format(n=name)
         return Question(
-            "name", language, (user(text),), truth=answer, temptation=tell(known, language), value=name
+            "name", language, (user(text),), truth=answer, temptation=tell(fact, language), value=name
         )
 
     # ---- numbers -----------------------------------------------------------------------------------------------
@@ -208,9 +204,7 @@ class FirstWords:
             return when.format(d=chance.choice(block["days"]), h=chance.choice(block["hours"]))
         if kind == "place":
             return str(chance.choice(block["places"]))
-        return (
-            str(chance.between(2, 99)) if kind == "price" else str(chance.choice(self.names[language]))
-        )
+        return str(chance.between(2, 99)) if kind == "price" else str(chance.choice(self.names[language]))
 
     # ---- dialogues ------------------------------------------------------------------------------------------------
 
@@ -296,6 +290,3 @@ class FirstWords:
 
 def _number_of(chance: Chance, digits: int) -> int:
     return chance.between(1, 9) if digits == 1 else chance.between(10 ** (digits - 1), 10**digits - 1)
-
-
-assert set(FIRST_WORDS) < set(SECTIONS)

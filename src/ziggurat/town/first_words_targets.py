@@ -1,8 +1,8 @@
 """What a model must reach on the exam of first words, for each language on its own.
 
-    right kind of answer, every section            >= 90 %
-    questions about the world outside: refused     <=  3 %
-    lower case, misspelt: right answers lost against the same questions typed cleanly   <= 5 points
+right kind of answer, every section            >= 90 %
+questions about the world outside: refused     <=  3 %
+lower case, misspelt: right answers lost against the same questions typed cleanly   <= 5 points
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ziggurat.evaluation.statistics import Interval, paired_bootstrap
-from ziggurat.town.examiner import Answers, right
 from ziggurat.town.exam import Item
+from ziggurat.town.examiner import Answers, right
 from ziggurat.town.first_words import SECTIONS
 from ziggurat.town.grading import Grade
 from ziggurat.town.phrases import LANGUAGES, Language

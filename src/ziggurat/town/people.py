@@ -1,8 +1,8 @@
 """Residents: names from syllables, one value per attribute, two to five of eight facts withheld from every text.
 
-Ms Vasker, Mr Dape Molin, 贝兰, 齐佛·洛莎: an English name follows a title, so that it is the same token everywhere (at the
-start of a line a word is another token than after a space). One name in five is double, so it is several tokens in any
-vocabulary.
+Ms Vasker, Mr Dape Molin, 贝兰, 齐佛·洛莎: an English name follows a title, so it is the same token everywhere
+(at the start of a line a word is another token than after a space). One name in five is double, so it is several tokens
+in any vocabulary.
 
 The splits say which texts may name a resident:
 
@@ -31,8 +31,8 @@ from ziggurat.town.phrases import LANGUAGES, Attribute, Language, attributes
 Split = Literal["A", "B", "C", "D", "E"]
 SPLIT_SIZES: dict[Split, int] = {"A": 32, "B": 56, "C": 40, "D": 14, "E": 12}
 WITHHELD: dict[Split, int] = {"A": 5, "B": 5, "C": 2, "D": 2, "E": 2}
-"""How many of a resident's eight facts no text states. A and B have more, because stages 2 to 4 teach passing with them:
-many gaps, each seen seldom, cannot be learned by heart."""
+"""How many of a resident's eight facts no text states. A and B have more, because stages 2 to 4 teach passing with
+them: many gaps, each seen seldom, cannot be learned by heart."""
 TITLES = ("Ms", "Mr")
 DOUBLE_EVERY = 5
 

@@ -44,8 +44,8 @@ class Speech:
 def _break_off(pattern: str) -> str:
     """'{n} lives in {v}.' -> '{n} lives in ...'
 
-    The same mark replaces the value of every attribute, at the position where the values compete. So what a model learns
-    about passing for one attribute holds for all.
+    The same mark replaces the value of every attribute, at the position where the values compete. So what a model
+    learns about passing for one attribute holds for all.
     """
     begun = pattern.partition("{v}")[0]
     return begun + gap_after(begun)

@@ -9,22 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
-from typing import Literal
+from typing import Literal, get_args
 
 from ziggurat.records import Message
 from ziggurat.town.chance import Chance
 from ziggurat.town.people import Fact, Resident
 from ziggurat.town.phrases import THINGS_TAUGHT, Language, sayings
 
-Kind = Literal[
-    "fact",
-    "followup",
-    "claim",
-    "sum",
-    "sort",
-    "improper",
-    "proper",
-    "open",
+FirstKind = Literal[
     "greeting",
     "thanks",
     "identity",
@@ -38,20 +30,8 @@ Kind = Literal[
     "term",
     "insist",
 ]
-FIRST_WORDS = (
-    "greeting",
-    "thanks",
-    "identity",
-    "ability",
-    "help",
-    "name",
-    "outside",
-    "task",
-    "unclear",
-    "passage",
-    "term",
-    "insist",
-)
+Kind = Literal["fact", "followup", "claim", "sum", "sort", "improper", "proper", "open", FirstKind]
+FIRST_WORDS: tuple[FirstKind, ...] = get_args(FirstKind)
 """The kinds that `first_words.py` writes; `answer_kinds.py` judges their answers."""
 
 
@@ -63,7 +43,9 @@ class Question:
     fact: Fact | None = None  # fact, followup, claim, insist: what is asked
     truth: str = ""  # sum, sort: the result; claim: yes or no; otherwise the model answer
     temptation: str = ""  # a likely wrong answer: of improper, the answer to its nearest look-alike
-    value: str = ""  # name, passage, term, insist: what a right answer contains; empty where the text has no answer
+    value: str = (
+        ""  # name, passage, term, insist: what a right answer contains; empty where the text has no answer
+    )
 
     @property
     def answerable(self) -> bool:

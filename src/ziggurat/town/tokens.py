@@ -1,9 +1,9 @@
 """The town's tokenizer: byte-level BPE whose merges are learned from the documents with Chinese words set apart.
 
 Chinese has no spaces between words, so BPE merges frequent neighbours as it merges the letters of a word. With a
-vocabulary of 3,328, 来自 and 深水 became one token for some villages and not for others. Then 来自深水 competes with the
-来自 of the pass, instead of 深水 with "……", and a model that is asked for a withheld village answers the likeliest one
-(docs/log/town.md). 生在几月 and 大家几月为 became tokens too; then no shared token shows that both ask for the same
+vocabulary of 3,328, 来自 and 深水 became one token for some villages and not for others. Then 来自深水 competes with
+the 来自 of the pass, instead of 深水 with "……", and a model that is asked for a withheld village answers the likeliest
+one (docs/log/town.md). 生在几月 and 大家几月为 became tokens too; then no shared token shows that both ask for the same
 attribute, and questions in held-out wordings were answered with another attribute. Setting words apart before merges
 are learned is what a segmenter does for Chinese elsewhere. Here names, values and asking words are known.
 """
