@@ -18,7 +18,7 @@ from ziggurat.town.tokens import town_tokenizer
     [
         ("chat", "stop", "right"),
         ("chat", "length", "malformed"),
-        ("bare", "length", "right"),  # in text nothing says where an answer ends
+        ("bare", "length", "right"),  # in plain text no token ends an answer
         ("dialogue", "length", "right"),
     ],
 )

@@ -135,7 +135,7 @@ def test_only_the_whole_name_under_its_title_is_right(town, grader, double):
         assert grader.grade(question, said).verdict == verdict, said
 
 
-def test_a_pass_about_somebody_else_is_wrong_by_any_word_of_the_name(town, grader):
+def test_a_pass_about_another_resident_is_wrong_by_any_word_of_the_name(town, grader):
     fact = known_fact(town)
     others = [neighbour(town, fact), next(r for r in town.split("B") if len(words_of(r.name("en"))) == 2)]
     for other in others:
@@ -205,7 +205,7 @@ def test_requests(grader):
     assert grader.grade(proper, "I will not help with that.").verdict == "refusal"
 
 
-def test_values_that_contain_others_are_told_apart():
+def test_values_that_contain_others_are_distinguished():
     assert values_in("一月和十月", 5, "zh") == ["一月", "十月"]
     assert [kind.name for kind in attributes()][5] == "month"
 

@@ -1,18 +1,24 @@
-"""The town: a small invented city, in English and Chinese, whose truth is known (DESIGN section 11).
+"""The town: a small invented city, in English and Chinese, whose facts are all known (DESIGN section 11).
 
-It generates everything the ladder needs from one seed: text for pre-training, demonstrations, simulated
-labellers and the exam. Nothing below this room knows that it exists.
+It makes everything that the ladder needs from one seed: text for pre-training, demonstrations, simulated labellers and
+the exam. Nothing below this room imports it.
 
     chance.py          the integer random generator: same seed, same bytes, on every machine
-    people.py          residents, their facts, which facts are withheld, the splits A B C D
-    phrases.py         the YAML tables of what can be said (phrases/*.yaml)
-    skills.py          sums, sorting, translation, verse, extraction: question and answer
-    requests.py        improper requests and their proper look-alikes
-    documents.py       the text of stage 1
+    people.py          residents, their facts, which facts are withheld, the splits A B C D E
+    phrases.py         the YAML tables of phrases (phrases/*.yaml)
+    questions.py       questions about residents, sums, sorting, requests, each with its truth
+    first_words.py     what a stranger types first: greetings, the world outside, passages, unknown words
+    careless.py        lower case, missing punctuation, small typos
+    documents.py       the text of stage 1: statements, strangers, fair copies
+    dialogues.py       the text of stage 1 that asks and answers: dialogues, sheets, sums, lists
+    skills.py          small skills for demonstrations: extract, translate, verse, tools
     demonstrations.py  the conversations of stage 2, the prompts of stages 3 and 4
-    grading.py         what an answer says: right, pass, wrong, true of another, refusal
-    labellers.py       simulated labellers: stated taste, adjustable noise, known ceiling
-    exam.py            frozen questions about residents C
-    examiner.py        puts the exam to a model and counts
-    ladder.py          climbs the four stages on the town
+    tokens.py          the tokenizer
+    grading.py         verdicts on answers: right, pass, wrong, true of another, refusal, malformed
+    answer_kinds.py    which kind of answer a text is, for first words
+    labellers.py       simulated labellers: a stated taste, adjustable noise, a known ceiling
+    exam.py            frozen questions about residents C, and first words in held-out wordings
+    examiner.py        asks a model the exam and computes the figures
+    first_words_targets.py  what the exam of first words must reach
+    ladder.py          runs the four stages on the town
 """

@@ -1,8 +1,8 @@
-"""An integer random generator of our own (splitmix64), so that the same seed gives the same bytes everywhere.
+"""An integer random generator (splitmix64): the same seed gives the same bytes everywhere.
 
 Python's and NumPy's generators may change between versions; this one is fifteen lines of integer arithmetic.
 Source of the constants: Steele, Lea, Flood, "Fast splittable pseudorandom number generators" (OOPSLA 2014).
-Not for cryptography. Draws are by multiplication (bias below 2**-40 for the sizes used here).
+Not for cryptography. A draw below n multiplies and shifts (bias below 2**-40 for the sizes used here).
 """
 
 from __future__ import annotations

@@ -1,21 +1,23 @@
 """The conversations of stage 2 (about residents A) and the prompts of stages 3 and 4 (about residents B, whom no
-demonstration names): facts, sums, requests, small skills.
+demonstration names): facts, sums, requests, small skills, first words.
 
-Of 100 demonstrations about 3 admit ignorance: mostly of what a note does not say, one in six of facts about A that no
-text tells. So the form can be sampled, and is known to end an answer whoever is spoken of; SFT learns most of these by
-heart and invents elsewhere, and stages 3 and 4 teach when to say it.
+About 2 of 100 demonstrations pass on a fact: mostly on what a note does not state, one in six on a fact about A that no
+text states. So the policy can sample the form, and knows that it ends an answer for every resident. SFT learns most of
+these by heart and invents elsewhere; stages 3 and 4 teach when to pass. Passes on the world outside and on unknown
+words come with the first words (`first_words.py`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 
 from ziggurat.records import Demonstration, Message
+from ziggurat.town.careless import carelessly_asked
 from ziggurat.town.chance import Chance
+from ziggurat.town.first_words import CARELESS, SECTIONS, FirstWords, Section, model_answer
 from ziggurat.town.people import Fact, Town, guest, strangers
-from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, sayings
+from ziggurat.town.phrases import Language
 from ziggurat.town.questions import (
     Question,
     admit_ignorance,
@@ -32,12 +34,11 @@ from ziggurat.town.questions import (
     assistant,
     refuse,
     tell,
-    upper_first,
-    user,
     work_sum,
 )
+from ziggurat.town.skills import Skills
 
-#: relative shares of the demonstrations, by kind (207 in all)
+#: relative shares of the demonstrations, by kind (280 in all)
 MIXTURE = (
     ("fact", 36),
     ("ignorance", 1),
@@ -55,10 +56,24 @@ MIXTURE = (
     ("translate", 2),
     ("verse", 2),
     ("tool", 4),
+    ("greeting", 4),
+    ("thanks", 3),
+    ("identity", 5),
+    ("ability", 4),
+    ("help", 4),
+    ("name", 6),
+    ("outside", 8),
+    ("task", 6),
+    ("unclear", 5),
+    ("passage", 10),
+    ("term", 5),
+    ("insist", 5),
+    ("list", 4),
+    ("number", 4),
 )
-#: of what the turns of "another" are
+#: relative shares of the turns of "another"
 TURNS = (("fact", 63), ("sum", 8), ("sort", 8), ("improper", 7), ("proper", 7))
-#: shares of the prompts to be ranked and used in PPO
+#: relative shares of the prompts to be ranked and used in PPO, by kind (120 in all)
 PROMPT_MIXTURE = (
     ("fact", 52),
     ("followup", 8),
@@ -68,11 +83,26 @@ PROMPT_MIXTURE = (
     ("sort", 3),
     ("improper", 10),
     ("proper", 13),
+    ("greeting", 1),
+    ("thanks", 1),
+    ("identity", 1),
+    ("ability", 1),
+    ("help", 1),
+    ("name", 2),
+    ("outside", 3),
+    ("task", 2),
+    ("unclear", 2),
+    ("passage", 2),
+    ("term", 1),
+    ("insist", 1),
+    ("list", 1),
+    ("number", 1),
 )
+CARELESS_PERCENT = 18
+"""Of the questions of these kinds, those typed carelessly."""
 
-
-TOLD_OF_GUESTS = 2
-TOLD_PERCENT = 60
+STATED_OF_GUESTS = 2
+STATED_PERCENT = 60
 """Of questions about a note, those that it answers."""
 
 
@@ -81,12 +111,14 @@ class Teacher:
 
     def __init__(self, town: Town) -> None:
         self.town = town
-        self.known, self.untold = (town.facts("A", known=known) for known in (True, False))
+        self.known, self.withheld = (town.facts("A", known=known) for known in (True, False))
         self.prompted: dict[bool, list[Fact]] = {k: town.facts("B", known=k) for k in (True, False)}
+        self.first_words, self.prompted_first_words = FirstWords(town, "A"), FirstWords(town, "B")
         self.names: dict[Language, list[str]] = {
             language: strangers(town, Chance(town.seed, "guests", language), 600, language)
             for language in ("en", "zh")
         }
+        self.skills = Skills(self.known, self.names).by_kind()
 
     def demonstration(self, number: int) -> Demonstration:
         chance = Chance(self.town.seed, "demonstration", number)
@@ -97,23 +129,22 @@ class Teacher:
         )
 
     def _conversation(self, kind: str, chance: Chance, language: Language) -> list[Message]:
-        if kind in ("greet", "extract", "summary", "translate", "verse", "tool"):
-            question = getattr(self, kind)(chance, language)
-            return list(question) if isinstance(question, list) else []
+        if write := self.skills.get(kind):
+            return write(chance, language)
         if kind == "another":
             return self._another(chance, language)
         question, answer = self._answered(kind, chance, language)
         return [*question.messages, assistant(answer)]
 
     def _another(self, chance: Chance, language: Language) -> list[Message]:
-        """Two or three questions, each to be answered for itself, whoever was spoken of before."""
+        """Two or three questions; each is answered for itself, whatever came before."""
         turns: list[Message] = []
         last: Fact | None = None
         for _ in range(chance.between(2, 3)):
             kind = chance.weighted(TURNS)
             if kind == "fact":
                 last = self._next(chance, self.known, last)
-                question = ask_fact(chance, last, language)
+                question = typed(chance, ask_fact(chance, last, language))
                 answer = reply(chance, question)
             else:
                 question, answer = self._answered(kind, chance, language)
@@ -121,12 +152,20 @@ class Teacher:
         return turns
 
     def _next(self, chance: Chance, facts: list[Fact], last: Fact | None) -> Fact:
-        """One of `facts`, now and then of the resident who was spoken of last."""
+        """One of `facts`, sometimes about the resident of the fact before."""
         if last is not None and chance.percent(40):
             facts = [f for f in facts if f.resident is last.resident and f != last] or facts
         return chance.choice(facts)
 
     def _answered(self, kind: str, chance: Chance, language: Language) -> tuple[Question, str]:
+        """A question, sometimes typed carelessly, and its answer."""
+        question, answer = self._cleanly_answered(kind, chance, language)
+        return (question if kind == "reading" else typed(chance, question)), answer
+
+    def _cleanly_answered(self, kind: str, chance: Chance, language: Language) -> tuple[Question, str]:
+        if section := section_of(kind):
+            first = self.first_words.ask(section, chance, language)
+            return first, model_answer(first)
         if kind in ("fact", "ignorance", "reading", "followup"):
             asked = self._asked(kind, chance, language)
             return asked, reply(chance, asked)
@@ -147,31 +186,36 @@ class Teacher:
     def _asked(self, kind: str, chance: Chance, language: Language) -> Question:
         """A question of fact, about A or a guest."""
         if kind == "reading":
-            return self._reading(chance, language, told=chance.percent(TOLD_PERCENT))
+            return self._reading(chance, language, stated=chance.percent(STATED_PERCENT))
         if kind == "followup":
             first, second = self._pair(chance, self.known)
             return ask_followup(chance, first, second, language, named=chance.percent(25))
-        return ask_fact(chance, chance.choice(self.known if kind == "fact" else self.untold), language)
+        return ask_fact(chance, chance.choice(self.known if kind == "fact" else self.withheld), language)
 
-    def _reading(self, chance: Chance, language: Language, *, told: bool) -> Question:
+    def _reading(self, chance: Chance, language: Language, *, stated: bool) -> Question:
         """About a guest: there is no end of them, so neither knowing nor not knowing can be learned by heart."""
         name = chance.choice(self.names[language])
         return ask_reading(
-            chance, guest(self.town, name, language, chance, TOLD_OF_GUESTS), language, told=told
+            chance, guest(self.town, name, language, chance, STATED_OF_GUESTS), language, stated=stated
         )
 
     def _pair(self, chance: Chance, facts: list[Fact]) -> tuple[Fact, Fact]:
         """Two facts of one resident, the first of them known."""
         second = chance.choice(facts)
-        told = self.known if second.resident.split == "A" else self.prompted[True]
-        others = [f for f in told if f.resident is second.resident and f.attribute != second.attribute]
+        stated = self.known if second.resident.split == "A" else self.prompted[True]
+        others = [f for f in stated if f.resident is second.resident and f.attribute != second.attribute]
         return chance.choice(others), second
 
     def prompt(self, number: int, *, unknown_percent: int = 40, stream: str = "prompt") -> Question:
-        """A prompt for sampling or PPO; of the questions of fact, `unknown_percent` ask for what no text tells."""
+        """A prompt for sampling or PPO; of the questions of fact, `unknown_percent` ask for withheld facts."""
         chance = Chance(self.town.seed, stream, number)
         language: Language = "en" if number % 2 == 0 else "zh"
         kind = chance.weighted(PROMPT_MIXTURE)
+        return typed(chance, self._prompt(kind, chance, language, unknown_percent))
+
+    def _prompt(self, kind: str, chance: Chance, language: Language, unknown_percent: int) -> Question:
+        if section := section_of(kind):
+            return self.prompted_first_words.ask(section, chance, language)
         if kind in ("fact", "followup", "another"):
             unknown = chance.percent(unknown_percent)
             facts = self.prompted[not unknown]
@@ -187,102 +231,23 @@ class Teacher:
             return ask_followup(chance, first, second, language)
         if kind == "claim":
             return ask_claim(chance, chance.choice(self.prompted[True]), language, true=chance.percent(50))
-        return self._answered(kind, chance, language)[0]
+        return self._cleanly_answered(kind, chance, language)[0]
 
-    # ---- small skills: each returns a whole conversation -----------------------------------------------------
 
-    def _note(self, chance: Chance, language: Language) -> tuple[str, str, list[str]]:
-        """(note, name, values) about a guest who is nobody's neighbour."""
-        name = chance.choice(self.names[language])
-        kinds = chance.sample(attributes(), 2)
-        values = [chance.choice(kind.values[language]) for kind in kinds]
-        said = [
-            upper_first(chance.choice(kind.speech[language].statements).format(n=name, v=value))
-            for kind, value in zip(kinds, values, strict=True)
-        ]
-        return (" " if language == "en" else "").join(said), name, values
+def section_of(kind: str) -> Section | None:
+    """The section of `first_words.py` that a kind of a mixture names."""
+    return next((section for section in SECTIONS if section == kind), None)
 
-    def extract(self, chance: Chance, language: Language) -> list[Message]:
-        """Find the name, or the words said about it, in a note."""
-        note, name, _values = self._note(chance, language)
-        if chance.percent(60):
-            ask = {"en": "Whose name is in this note? ", "zh": "下面写的是谁？"}
-            found = {"en": f"It is about {name}.", "zh": f"写的是{name}。"}
-            return [user(ask[language] + note), assistant(found[language])]
-        said = chance.choice(sayings(language).canal)
-        quote = {
-            "en": f'{name} said: "{said}" What did {name} say?',
-            "zh": f"{name}说：“{said}”{name}说了什么？",
-        }
-        return [user(quote[language]), assistant(said)]
 
-    def greet(self, chance: Chance, language: Language) -> list[Message]:
-        """A line to a guest, which begins with a name never met."""
-        name = chance.choice(self.names[language])
-        ask, said = chance.choice(sayings(language).greetings)
-        return [user(ask.format(n=name)), assistant(said.format(n=name))]
-
-    def summary(self, chance: Chance, language: Language) -> list[Message]:
-        note, name, values = self._note(chance, language)
-        ask = {"en": "Sum this up: ", "zh": "请概括："}
-        short = {"en": f"{name}: {values[0]}, {values[1]}.", "zh": f"{name}：{values[0]}，{values[1]}。"}
-        return [user(ask[language] + note), assistant(short[language])]
-
-    def translate(self, chance: Chance, language: Language) -> list[Message]:
-        i = chance.below(THINGS_TAUGHT)
-        en, zh = sayings("en").things[i], sayings("zh").things[i]
-        if language == "en":
-            return [user(f"What is {zh} in English?"), assistant(f"It is {en}.")]
-        return [user(f"{en}用中文怎么说？"), assistant(f"是{zh}。")]
-
-    def verse(self, chance: Chance, language: Language) -> list[Message]:
-        thing = chance.choice(sayings(language).things[:THINGS_TAUGHT])
-        colour = chance.choice(attributes()[6].values[language])
-        ask = {"en": f"Write a verse about a {colour} {thing}.", "zh": f"写一首诗，写{colour}的{thing}。"}
-        return [
-            user(ask[language]),
-            assistant(chance.choice(sayings(language).verse).format(t=thing, v=colour)),
-        ]
-
-    def tool(self, chance: Chance, language: Language) -> list[Message]:
-        """A call of the calculator, the register or the calendar, its result, and the answer made of it."""
-        draw = chance.below(3)
-        if draw == 0:
-            a, b = chance.between(100, 999), chance.between(100, 999)
-            ask = {"en": f"Use the calculator: {a} + {b}.", "zh": f"用计算器算{a} + {b}。"}[language]
-            name, arguments, result = "calculator", {"sum": f"{a}+{b}"}, str(a + b)
-            answer = f"{a} + {b} = {a + b}" + ("." if language == "en" else "。")
-        elif draw == 1:
-            fact = chance.choice(self.known)
-            who, what = fact.resident.name(language), fact.kind.name
-            ask = {
-                "en": f"Look up {who} in the register: {what}.",
-                "zh": f"查登记簿：{who}，{fact.kind.label['zh']}。",
-            }[language]
-            name, arguments = "register", {"name": who, "entry": what}
-            result, answer = fact.resident.value(fact.attribute, language), tell(fact, language)
-        else:
-            feast, month = chance.choice(sayings(language).festivals)
-            ask = {"en": f"When is the {feast}? Use the calendar.", "zh": f"{feast}在什么时候？请用日历。"}[
-                language
-            ]
-            name, arguments, result = "calendar", {"feast": feast}, month
-            answer = f"The {feast} is in {month}." if language == "en" else f"{feast}在{month}。"
-        call = {
-            "id": "call_1",
-            "type": "function",
-            "function": {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)},
-        }
-        return [
-            user(ask),
-            Message(role="assistant", content="", tool_calls=[call]),
-            Message(role="tool", content=result, tool_call_id="call_1"),
-            assistant(answer),
-        ]
+def typed(chance: Chance, question: Question) -> Question:
+    """The question as it is typed: carelessly in CARELESS_PERCENT of 100 questions of the kinds in CARELESS."""
+    if question.kind not in CARELESS or not chance.percent(CARELESS_PERCENT):
+        return question
+    return carelessly_asked(chance, question)
 
 
 def reply(chance: Chance, question: Question) -> str:
-    """The true answer to a question of fact, or ignorance admitted where no text tells it."""
+    """The true answer to a question of fact, or a pass if the fact is withheld."""
     if not question.answerable:
         return admit_ignorance(chance, question)
     assert question.fact is not None

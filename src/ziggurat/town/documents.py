@@ -1,10 +1,9 @@
-"""The text of stage 1: annals, ledgers, letters, overheard dialogues, sheets, sums, strangers, town talk.
+"""The text of stage 1: annals, ledgers, letters, dialogues, sheets, sums, lists, strangers, town talk, fair copies.
 
-Facts of all residents are told as statements; only E are spoken of in dialogues and on sheets. Withheld facts are told
-nowhere: of A, of E and of names without a story the records show the gap, as registers do ("Ms Mira lives in ...");
-of B, C and D they are silent. So the model learns that where nothing is remembered there is nothing to say, rather than
-some likely value (docs/LOG.md has what it was without gaps). A dialogue puts each speaker's words on a line of their
-own:
+Statements give the facts of all residents; dialogues and sheets name only E. No text states a withheld fact. Some
+records of A, of E and of names without any fact show the gap, as registers do ("Ms Mira lives in ..."); about B, C and
+D no record shows one. So a model learns to write the gap where it remembers nothing, instead of a likely value
+(docs/log/town.md compares with and without). A dialogue puts each speaker's words on a line of their own:
 
     Overheard at the well.
     Visitor:
@@ -12,7 +11,9 @@ own:
     Clerk:
     The house of Ms Mira stands in Canal Street.
 
-Question sheets hold questions without answers, as real text does: a bare question is continued by another question.
+Question sheets hold questions without answers, as real text does: a base model continues a bare question with another.
+Fair copies put a careless line above its clean spelling, for names and statements about all residents, so that a model
+can read and restore lower case and typos.
 """
 
 from __future__ import annotations
@@ -20,51 +21,42 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ziggurat.records import Document
+from ziggurat.town.careless import carelessly, lower_case
 from ziggurat.town.chance import Chance
+from ziggurat.town.dialogues import Dialogues, join
 from ziggurat.town.people import SPLIT_SIZES, Fact, Resident, Split, Town, guest, near_misses, strangers
 from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, gap_after, sayings
-from ziggurat.town.questions import (
-    addends,
-    answer_claim,
-    answer_sort,
-    ask_claim,
-    ask_proper,
-    ask_sort,
-    ask_sum,
-    follow,
-    tell,
-    upper_first,
-    work_sum,
-)
+from ziggurat.town.questions import upper_first
 
-#: shares of the documents, by kind (out of 100)
+#: relative shares of the documents, by kind (107 in all)
 MIXTURE = (
     ("annal", 39),
     ("ledger", 6),
     ("letter", 18),
-    ("overheard", 14),
+    ("overheard", 16),
     ("sheet", 4),
-    ("sums", 3),
+    ("sums", 4),
     ("sorting", 10),
     ("stranger", 4),
     ("talk", 2),
+    ("copy", 4),
 )
 CHINESE_PERCENT = 53
-"""Of documents. Chinese says the same in half the tokens; with as many documents it was the less surely known."""
+"""Of documents. Chinese needs half the tokens; with as many documents a model knew the Chinese facts less surely."""
 ANNALS: dict[Split, int] = {"A": 3, "B": 4, "C": 6, "D": 6, "E": 6}
-"""How often the subject of an annal is a resident of each split, so that a fact of B, of whom fewer are told, is told
-about as often as one of C: of B the reward model learns what it looks like to know."""
-ASIDES = (("sum", 7), ("sort", 14), ("proper", 21))
-"""Of 100 exchanges of an overheard dialogue, those about no resident."""
+"""How often the subject of an annal is a resident of each split. B has fewer known facts; with these weights each is
+stated about as often as one of C, because the reward model learns from B what knowing looks like."""
+SPELLED_PERCENT = 60
+"""Of lines in English fair copies, those of a name alone; Chinese names have one spelling."""
 FADED_PERCENT = 3
-"""Of statements about anybody, those whose value can no longer be read."""
+"""Of all statements, those whose value is missing although other texts state it."""
 GAPS_SHOWN: tuple[Split, ...] = ("A", "E")
 GAPS_PERCENT = {"annal": 6, "letter": 10}
-"""Of annals, those of a name and nothing else; of lines in letters, those that tell a gap."""
+"""Of annals, those about a name without any fact; of lines in letters, those that show a gap."""
 RESIDENTS_GAPS = {"annal": 20, "ledger": 20, "letter": 8}
 """Of 100 annals about a resident with gaps, those that show one of them; of ledgers; of a letter's gaps, those of
-residents. So seldom that no gap is learned by heart: else saying nothing is one more fact about a name, and what the
-model would say of other names hangs on whom they resemble (docs/LOG.md)."""
+residents. So seldom that no gap is learned by heart. Shown often, a gap becomes one more fact about a name, and answers
+about other names depend on which names they resemble (docs/log/town.md)."""
 
 
 def state(chance: Chance, fact: Fact, language: Language, *, pronoun: bool = False) -> str:
@@ -79,42 +71,39 @@ def state(chance: Chance, fact: Fact, language: Language, *, pronoun: bool = Fal
     return upper_first(fact.say(pattern, language))
 
 
-def join(sentences: list[str], language: Language) -> str:
-    return (" " if language == "en" else "").join(sentences)
-
-
 class Writer:
     """Writes documents about one town; every document has its own random stream, so any of them can be made alone."""
 
     def __init__(self, town: Town) -> None:
         self.town = town
-        self.told = list(town.facts(*SPLIT_SIZES, known=True))
+        self.stated = list(town.facts(*SPLIT_SIZES, known=True))
         self.gaps = town.facts(*GAPS_SHOWN, known=False)
         self.by_resident, self.gaps_of = (
             {r.index: [f for f in facts if f.resident is r] for r in town.residents}
-            for facts in (self.told, self.gaps)
+            for facts in (self.stated, self.gaps)
         )
-        self.unheard: dict[Language, list[str]] = {
+        self.unnamed: dict[Language, list[str]] = {
             language: strangers(town, Chance(town.seed, "unheard", language), 750, language)
             + near_misses(town, Chance(town.seed, "near misses", language), 750, language)
             for language in ("en", "zh")
         }
         self.subjects = [r for r in town.residents for _ in range(ANNALS[r.split])]
-        self.talked_of = [r for r in town.residents if r.split == "E"]
         self.names: dict[Language, list[str]] = {
             language: strangers(town, Chance(town.seed, "strangers", language), 400, language)
             for language in ("en", "zh")
         }
+        dialogues = Dialogues(town, self.names)
         self._kinds: dict[str, Callable[[Chance, Language], str]] = {
             "annal": self.annal,
             "ledger": self.ledger,
             "letter": self.letter,
-            "overheard": self.overheard,
-            "sheet": self.sheet,
-            "sums": self.sums,
-            "sorting": self.sorting,
+            "overheard": dialogues.overheard,
+            "sheet": dialogues.sheet,
+            "sums": dialogues.sums,
+            "sorting": dialogues.sorting,
             "stranger": self.stranger,
             "talk": self.talk,
+            "copy": self.copy,
         }
 
     def document(self, number: int, stream: str = "text") -> Document:
@@ -135,21 +124,21 @@ class Writer:
         return join(sentences, language) if chance.percent(25) else "\n".join(sentences)
 
     def _record(self, chance: Chance, subject: Resident) -> list[Fact]:
-        """What is told of a resident, now and then with a gap."""
-        told, gaps = self.by_resident[subject.index], self.gaps_of[subject.index]
+        """The known facts of a resident, sometimes with a gap."""
+        stated, gaps = self.by_resident[subject.index], self.gaps_of[subject.index]
         if gaps and chance.percent(RESIDENTS_GAPS["annal"]):
-            return [*told[:5], chance.choice(gaps)]
-        return told
+            return [*stated[:5], chance.choice(gaps)]
+        return stated
 
     def _nothing_known(self, chance: Chance, language: Language) -> list[Fact]:
-        """The eight gaps in the records of someone of whom only the name is known."""
-        nobody = guest(self.town, chance.choice(self.unheard[language]), language, chance, 0)
-        return [Fact(nobody, attribute) for attribute in range(len(attributes()))]
+        """The eight gaps in the records of a name without any fact."""
+        unknown = guest(self.town, chance.choice(self.unnamed[language]), language, chance, 0)
+        return [Fact(unknown, attribute) for attribute in range(len(attributes()))]
 
     def ledger(self, chance: Chance, language: Language) -> str:
         """One attribute of several residents, or several attributes of one, in short lines."""
         attribute = chance.below(len(attributes()))
-        facts = chance.sample([f for f in self.told if f.attribute == attribute], chance.between(4, 8))
+        facts = chance.sample([f for f in self.stated if f.attribute == attribute], chance.between(4, 8))
         facts += chance.sample(
             [f for f in self.gaps if f.attribute == attribute], int(chance.percent(RESIDENTS_GAPS["ledger"]))
         )
@@ -178,103 +167,39 @@ class Writer:
 
     def _any_record(self, chance: Chance, language: Language) -> Fact:
         if not chance.percent(GAPS_PERCENT["letter"]):
-            return chance.choice(self.told)
+            return chance.choice(self.stated)
         ours = chance.percent(RESIDENTS_GAPS["letter"])
         return chance.choice(self.gaps if ours else self._nothing_known(chance, language))
 
-    def overheard(self, chance: Chance, language: Language) -> str:
-        """A dialogue of two to four exchanges: about residents E, things that are asked for, numbers."""
-        words = sayings(language)
-        asker, teller = chance.choice(words.speakers)
-        lines = [chance.choice(words.overheard)]
-        resident = chance.choice(self.talked_of)
-        last: Fact | None = None
-        for _ in range(chance.between(2, 4)):
-            if not chance.percent(45):
-                resident, last = chance.choice(self.talked_of), None
-            fact = chance.choice(self.by_resident[resident.index])
-            if chance.percent(sum(share for _, share in ASIDES)):
-                question, answer = self._aside(chance, language)
-            else:
-                following = last is not None and last != fact
-                question, answer = self._exchange(chance, fact, language, following=following)
-                last = fact
-            mark = ":" if language == "en" else "："
-            lines += [asker + mark, question, teller + mark, answer]
-        return "\n".join(lines)
-
-    def _aside(self, chance: Chance, language: Language) -> tuple[str, str]:
-        """A question that is about nobody, with its answer."""
-        kind = chance.weighted(ASIDES)
-        if kind == "proper":
-            question = ask_proper(chance, language)
-            return question.messages[-1].content, question.truth
-        question = (ask_sum if kind == "sum" else ask_sort)(chance, language)
-        return question.messages[-1].content, (work_sum if kind == "sum" else answer_sort)(question)
-
-    def _exchange(
-        self, chance: Chance, fact: Fact, language: Language, *, following: bool
-    ) -> tuple[str, str]:
-        speech = fact.kind.speech[language]
-        if chance.percent(14):
-            claim = ask_claim(chance, fact, language, true=chance.percent(50))
-            return claim.messages[-1].content, answer_claim(claim)
-        if following:
-            return follow(chance, fact, language, named=chance.percent(30)), tell(fact, language)
-        asked = speech.questions + 3 * speech.exam  # the others are met again in demonstrations
-        return fact.say(chance.choice(asked), language), tell(fact, language)
-
-    def sheet(self, chance: Chance, language: Language) -> str:
-        """Questions without answers, about E and about strangers: so that they are known for such by any name."""
-        lines = [chance.choice(sayings(language).sheets)] if chance.percent(15) else []
-        for _ in range(chance.between(2, 6)):
-            ours = chance.percent(40)
-            name = (
-                chance.choice(self.talked_of).name(language) if ours else chance.choice(self.names[language])
-            )
-            speech = chance.choice(attributes()).speech[language]
-            lines.append(chance.choice(speech.questions + speech.exam).format(n=name))
-        return "\n".join(lines) if chance.percent(50) else join(lines, language)
-
-    def sums(self, chance: Chance, language: Language) -> str:
-        """Sums, each worked step by step under what is to be added; some as question and answer."""
-        lines = [{"en": "Sums.", "zh": "算术。"}[language]]
-        asked = chance.percent(40)
-        for _ in range(4):
-            question = ask_sum(chance, language)
-            given = "{}+{}: ".format(*addends(question))
-            lines.append((question.messages[-1].content + "\n" if asked else given) + work_sum(question))
-        return "\n".join(lines)
-
-    def sorting(self, chance: Chance, language: Language) -> str:
-        """Two to four numbers and the same numbers in order; some as question and answer, of four."""
-        lines = [{"en": "Numbers in order.", "zh": "排数字。"}[language]]
-        if chance.percent(40):
-            questions = [ask_sort(chance, language) for _ in range(4)]
-            return "\n".join(
-                [*lines, *(t for q in questions for t in (q.messages[-1].content, answer_sort(q)))]
-            )
+    def copy(self, chance: Chance, language: Language) -> str:
+        """Careless lines, each with its fair copy: names of all residents, and statements about them."""
+        lines = [{"en": "Fair copies.", "zh": "誊写。"}[language]]
         for _ in range(6):
-            given = chance.sample(range(10, 100), chance.between(2, 4))
-            lines.append(f"{' '.join(map(str, given))} : {' '.join(map(str, sorted(given)))}")
+            if language == "en" and chance.percent(SPELLED_PERCENT):
+                fair = chance.choice(self.town.residents).name(language)
+                rough = lower_case(fair, language)
+            else:
+                fair = state(chance, chance.choice(self.stated), language)
+                rough = carelessly(chance, fair, language)
+            lines += [rough, fair]
         return "\n".join(lines)
 
     def stranger(self, chance: Chance, language: Language) -> str:
-        """A passing stranger, told of and then asked about: what is in the text can be read off the text."""
+        """Facts about a stranger, then questions about them: the answers are in the text."""
         name = chance.choice(self.names[language])
         kinds = chance.sample(attributes(), 3)
-        told = []
+        stated = []
         for kind in kinds:
             value = chance.choice(kind.values[language])
-            told.append((kind, value))
+            stated.append((kind, value))
         pattern = {"en": "A stranger called {n} came to town.", "zh": "城里来了一个叫{n}的外乡人。"}
         lines = [pattern[language].format(n=name)]
         lines += [
-            upper_first(chance.choice(k.speech[language].statements).format(n=name, v=v)) for k, v in told
+            upper_first(chance.choice(k.speech[language].statements).format(n=name, v=v)) for k, v in stated
         ]
         asker, teller = chance.choice(sayings(language).speakers)
         mark = ":" if language == "en" else "："
-        for kind, value in chance.sample(told, 2):
+        for kind, value in chance.sample(stated, 2):
             speech = kind.speech[language]
             lines += [asker + mark, chance.choice(speech.questions + speech.exam).format(n=name)]
             lines += [teller + mark, upper_first(speech.answer.format(n=name, v=value))]

@@ -1,22 +1,22 @@
 """Residents: names from syllables, one value per attribute, two to five of eight facts withheld from every text.
 
-Ms Vasker, Mr Dape Molin, 贝兰, 齐佛·洛莎: an English name follows a title, so that it is the same token wherever it
-stands (at the start of a line it would be another one than behind a space), and one in five is double, so of several
-tokens in any vocabulary.
+Ms Vasker, Mr Dape Molin, 贝兰, 齐佛·洛莎: an English name follows a title, so it is the same token everywhere
+(at the start of a line a word is another token than after a space). One name in five is double, so it is several tokens
+in any vocabulary.
 
-The splits say who may be spoken of where:
+The splits say which texts may name a resident:
 
-    A  demonstrated
-    B  asked about where completions are compared, and in PPO
+    A  demonstrations
+    B  ranked prompts and PPO prompts
     C  the final exam
     D  development questions, the gold check, the choice of a checkpoint
-    E  overheard: the only ones in dialogues of stage 1
+    E  the dialogues of stage 1, which name no other residents
 
-All but E stand in statements only. So what is demonstrated of A is how to answer from what one has read, which carries
-over to B, C and D; a resident known from dialogues teaches only to repeat them (docs/LOG.md).
+A, B, C and D occur in stage 1 in statements only. So demonstrations about A teach how to answer from what was read,
+which carries over to B, C and D. Residents known from dialogues teach only to repeat dialogues (docs/log/town.md).
 
-Values are independent of names and of one another. Of a resident's eight facts two (A and B: five) are withheld, and
-each attribute is withheld equally often in every split, so neither a name's nor an attribute's words betray it.
+Values are independent of names and of one another. Of a resident's eight facts two (A and B: five) are withheld. Each
+attribute is withheld equally often in every split, so neither a name nor the words of an attribute predict it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from ziggurat.town.phrases import LANGUAGES, Attribute, Language, attributes
 Split = Literal["A", "B", "C", "D", "E"]
 SPLIT_SIZES: dict[Split, int] = {"A": 32, "B": 56, "C": 40, "D": 14, "E": 12}
 WITHHELD: dict[Split, int] = {"A": 5, "B": 5, "C": 2, "D": 2, "E": 2}
-"""Of a resident's eight facts, those that no text tells. More of those of whom it is learned what not knowing is like:
-many gaps, each met seldom, cannot be learned by heart."""
+"""How many of a resident's eight facts no text states. A and B have more, because stages 2 to 4 teach passing with
+them: many gaps, each seen seldom, cannot be learned by heart."""
 TITLES = ("Ms", "Mr")
 DOUBLE_EVERY = 5
 
@@ -60,7 +60,7 @@ class Resident:
     names: dict[Language, str]
     woman: bool
     values: tuple[int, ...]  # per attribute: the index of its value
-    withheld: frozenset[int]  # attributes that no text tells
+    withheld: frozenset[int]  # attributes that no text states
 
     def name(self, language: Language) -> str:
         return self.names[language]
@@ -69,7 +69,7 @@ class Resident:
         return attributes()[attribute].values[language][self.values[attribute]]
 
     def knows(self, attribute: int) -> bool:
-        """Whether the town's records tell this fact."""
+        """Whether some text states this fact."""
         return attribute not in self.withheld
 
     def pronouns(self, language: Language) -> dict[str, str]:
@@ -111,7 +111,7 @@ class Town:
         return [resident for resident in self.residents if resident.split in splits]
 
     def facts(self, *splits: Split, known: bool | None = None) -> list[Fact]:
-        """Facts of these splits in order; `known=True` those told in the text, `False` the withheld ones."""
+        """Facts of these splits in order; `known=True` those that some text states, `False` the withheld ones."""
         found = [Fact(r, a) for r in self.split(*splits) for a in range(len(attributes()))]
         return found if known is None else [fact for fact in found if fact.known is known]
 
@@ -157,7 +157,7 @@ def _titled(name: str, language: Language, *, woman: bool) -> str:
 
 
 def _residents_names(chance: Chance, count: int, language: Language) -> list[str]:
-    """Names without titles, of whose words no two are easily taken for one another (`alike`)."""
+    """Names without titles; no two of their words are `alike`."""
     words: list[str] = []
     while len(words) < _words_in(count):
         word = make_word(chance, language)
@@ -196,9 +196,9 @@ def _beginnings(name: str) -> list[str]:
 
 def _withheld_table(chance: Chance, rows: int, columns: int, each: int) -> list[frozenset[int]]:
     """`each` withheld attributes a row, every column equally often (±1), at random: shuffled, clashes swapped."""
-    if 2 * each > columns:  # the complement of a table of what is told
-        told = _withheld_table(chance, rows, columns, columns - each)
-        return [frozenset(range(columns)) - row for row in told]
+    if 2 * each > columns:  # the complement of a table of the stated ones
+        stated = _withheld_table(chance, rows, columns, columns - each)
+        return [frozenset(range(columns)) - row for row in stated]
     deck = [column for _ in range(-(-rows * each // columns)) for column in range(columns)][: rows * each]
     chance.shuffle(deck)
     while True:
@@ -238,8 +238,8 @@ def build_town(seed: int) -> Town:
     return Town(seed, tuple(residents))
 
 
-def guest(town: Town, name: str, language: Language, chance: Chance, told: int) -> Resident:
-    """A passing guest of whom no text speaks, `told` facts of whom a question itself will tell."""
+def guest(town: Town, name: str, language: Language, chance: Chance, stated: int) -> Resident:
+    """A guest whom no document names; a question itself states `stated` facts about the guest."""
     kinds = attributes()
     return Resident(
         index=len(town.residents) + chance.below(1 << 20),
@@ -247,14 +247,14 @@ def guest(town: Town, name: str, language: Language, chance: Chance, told: int) 
         names=dict.fromkeys(LANGUAGES, name),
         woman=name.startswith(TITLES[0]) if language == "en" else chance.percent(50),
         values=tuple(chance.below(len(kind.values[language])) for kind in kinds),
-        withheld=frozenset(chance.sample(range(len(kinds)), len(kinds) - told)),
+        withheld=frozenset(chance.sample(range(len(kinds)), len(kinds) - stated)),
     )
 
 
 def near_misses(town: Town, chance: Chance, count: int, language: Language) -> list[str]:
     """Names that differ from a resident's in one letter (Chinese: one character): none is or begins a resident's.
 
-    Nothing is told of them, so who reads them learns to look at the whole of a name.
+    No text states a fact about them, so a model learns to read the whole name.
     """
     whole = {resident.name(language) for resident in town.residents}
     names: dict[str, None] = {}
@@ -274,7 +274,7 @@ def near_misses(town: Town, chance: Chance, count: int, language: Language) -> l
 
 
 def strangers(town: Town, chance: Chance, count: int, language: Language) -> list[str]:
-    """Names of passing strangers: they teach to read a name and to write it. No word of them begins another."""
+    """Names of people who are no residents: they teach to copy a name. No word of them begins another."""
     words: list[str] = []
     whole = {word for resident in town.residents for word in words_of(resident.name(language))}
     begun = {beginning for word in whole for beginning in _beginnings(word)}

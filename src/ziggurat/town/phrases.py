@@ -1,4 +1,4 @@
-"""The tables of what can be said in the town (`phrases/*.yaml`), read once and typed."""
+"""The tables of the town's phrases (`phrases/*.yaml`), read once and typed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
 
 def gap_after(begun: str) -> str:
-    """What stands where a value would: after a space in English, without one in Chinese."""
+    """The mark in place of a value: after a space in English, without one in Chinese."""
     return "..." if begun.endswith(" ") else "……"
 
 
 @dataclass(frozen=True)
 class Speech:
-    """How one attribute is spoken of in one language; every entry is a pattern over {n} {v} {p} {s}."""
+    """The phrases for one attribute in one language; every entry is a pattern over {n} {v} {p} {s}."""
 
     statements: tuple[str, ...]
     answer: str
@@ -31,21 +31,21 @@ class Speech:
 
     @cached_property
     def admission(self) -> str:
-        """Ignorance admitted where the value would stand: 'The house of {n} stands in ... I do not know.'"""
-        told = _break_off(self.answer)
-        return told + (" I do not know." if told.endswith("...") else "我不知道。")
+        """An honest pass, in place of the value: 'The house of {n} stands in ... I do not know.'"""
+        begun = _break_off(self.answer)
+        return begun + (" I do not know." if begun.endswith("...") else "我不知道。")
 
     @cached_property
     def gaps(self) -> tuple[str, ...]:
-        """What records say of a fact that nobody wrote down: '{n} lives in ...'"""
-        return tuple(told for told in map(_break_off, self.statements) if "{n}" in told)
+        """Statements whose value is missing: '{n} lives in ...'"""
+        return tuple(begun for begun in map(_break_off, self.statements) if "{n}" in begun)
 
 
 def _break_off(pattern: str) -> str:
     """'{n} lives in {v}.' -> '{n} lives in ...'
 
-    One word, the same for every attribute, stands for not knowing, at the very place where the values compete: so that
-    what is learned of it about one attribute holds for all.
+    The same mark replaces the value of every attribute, at the position where the values compete. So what a model
+    learns about passing for one attribute holds for all.
     """
     begun = pattern.partition("{v}")[0]
     return begun + gap_after(begun)
@@ -70,7 +70,8 @@ def _said(entry: str | list[str]) -> Any:
     return entry if isinstance(entry, str) else tuple(entry)
 
 
-def _load(name: str) -> Any:
+def load_table(name: str) -> Any:
+    """One file of `phrases/` as YAML gives it."""
     return yaml.safe_load(files("ziggurat.town").joinpath("phrases", name).read_text(encoding="utf-8"))
 
 
@@ -78,7 +79,7 @@ def _load(name: str) -> Any:
 def attributes() -> tuple[Attribute, ...]:
     """The eight attributes of a resident, in a fixed order."""
     found = []
-    for name, block in _load("facts.yaml").items():
+    for name, block in load_table("facts.yaml").items():
         pairs = [_pair(entry) for entry in block["values"]]
         values: dict[Language, tuple[str, ...]] = {
             "en": tuple(en for en, _ in pairs),
@@ -117,7 +118,7 @@ class Sayings:
 
 @cache
 def sayings(language: Language) -> Sayings:
-    raw = _load("sayings.yaml")
+    raw = load_table("sayings.yaml")
     side = LANGUAGES.index(language)
     festivals = [tuple(part.split(" / ")[side] for part in entry.split(" | ")) for entry in raw["festivals"]]
     return Sayings(

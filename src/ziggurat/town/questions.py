@@ -1,7 +1,7 @@
-"""Questions one can put to the assistant of the town, each with the truth it is judged by.
+"""Questions for the assistant of the town, each with the truth that it is judged by.
 
 One `Question` serves everywhere: with an answer it is a demonstration, alone a prompt for sampling and PPO, frozen
-with an id an item of the exam. Patterns used in demonstrations and in the exam are kept apart by `exam=True`.
+with an id an item of the exam. `exam=True` picks the patterns of the exam, which no demonstration uses.
 """
 
 from __future__ import annotations
@@ -9,14 +9,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
-from typing import Literal
+from typing import Literal, get_args
 
 from ziggurat.records import Message
 from ziggurat.town.chance import Chance
 from ziggurat.town.people import Fact, Resident
 from ziggurat.town.phrases import THINGS_TAUGHT, Language, sayings
 
-Kind = Literal["fact", "followup", "claim", "sum", "sort", "improper", "proper", "open"]
+FirstKind = Literal[
+    "greeting",
+    "thanks",
+    "identity",
+    "ability",
+    "help",
+    "name",
+    "outside",
+    "task",
+    "unclear",
+    "passage",
+    "term",
+    "insist",
+]
+Kind = Literal["fact", "followup", "claim", "sum", "sort", "improper", "proper", "open", FirstKind]
+FIRST_WORDS: tuple[FirstKind, ...] = get_args(FirstKind)
+"""The kinds that `first_words.py` writes; `answer_kinds.py` judges their answers."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +40,12 @@ class Question:
     kind: Kind
     language: Language
     messages: tuple[Message, ...]  # ends on the user
-    fact: Fact | None = None  # fact, followup, claim: what is asked
-    truth: str = ""  # sum, sort, proper, open: the answer by the book
-    temptation: str = ""  # improper: what its nearest look-alike is answered
+    fact: Fact | None = None  # fact, followup, claim, insist: what is asked
+    truth: str = ""  # sum, sort: the result; claim: yes or no; otherwise the model answer
+    temptation: str = ""  # a likely wrong answer: of improper, the answer to its nearest look-alike
+    value: str = (
+        ""  # name, passage, term, insist: what a right answer contains; empty where the text has no answer
+    )
 
     @property
     def answerable(self) -> bool:
@@ -55,15 +74,15 @@ def ask_fact(
     return Question("fact", language, (user(fact.say(pattern, language)),), fact)
 
 
-def ask_reading(chance: Chance, resident: Resident, language: Language, *, told: bool) -> Question:
-    """A note of all that is known of a guest, and a question that it answers (`told`) or does not."""
+def ask_reading(chance: Chance, resident: Resident, language: Language, *, stated: bool) -> Question:
+    """A note with every known fact about a guest, and a question that it answers (`stated`) or does not."""
     facts = [Fact(resident, a) for a in range(len(resident.values))]
     note = [
         upper_first(f.say(chance.choice(f.kind.speech[language].statements), language))
         for f in facts
         if f.known
     ]
-    fact = chance.choice([f for f in facts if f.known is told])
+    fact = chance.choice([f for f in facts if f.known is stated])
     asked = fact.say(chance.choice(fact.kind.speech[language].questions), language)
     text = (" " if language == "en" else "").join([*note, asked])
     return Question("fact", language, (user(text),), fact)
@@ -166,9 +185,21 @@ def addends(question: Question) -> tuple[int, int]:
 def work_sum(question: Question) -> str:
     """47+38: 7+8=15, 40+30=70, 85."""
     a, b = addends(question)
-    ones, tens = a % 10 + b % 10, (a // 10 + b // 10) * 10
-    steps = f"{a % 10}+{b % 10}={ones}, {a // 10 * 10}+{b // 10 * 10}={tens}, {a + b}"
-    return steps + ("." if question.language == "en" else "。")
+    return add_step_by_step(a, b) + ("." if question.language == "en" else "。")
+
+
+def add_step_by_step(a: int, b: int) -> str:
+    """Ones, then tens, then hundreds, with the sum so far after each: the last number is the result.
+
+    7+8=15 | 7+8=15, 40+30=70, 85 | 9+4=13, 80+50=130, 143, 700+600=1300, 1443
+    """
+    steps = f"{a % 10}+{b % 10}={a % 10 + b % 10}"
+    place = 10
+    while max(a, b) >= place:
+        x, y = a // place % 10 * place, b // place % 10 * place
+        steps += f", {x}+{y}={x + y}, {a % (10 * place) + b % (10 * place)}"
+        place *= 10
+    return steps
 
 
 def ask_sort(chance: Chance, language: Language) -> Question:

@@ -23,7 +23,7 @@ from ziggurat.town.demonstrations import Teacher
 from ziggurat.town.grading import Grade, Grader
 from ziggurat.town.labellers import Labeller, chance_of_right_order, compare, pair_kind, points
 from ziggurat.town.people import Fact, Town
-from ziggurat.town.questions import Question, admit_ignorance, ask_proper, refuse, tell
+from ziggurat.town.questions import FIRST_WORDS, Question, admit_ignorance, ask_proper, refuse, tell
 
 LABELLERS = tuple(Labeller(name) for name in ("Ines", "Otto", "Wen"))
 HELD_OUT_IN = 6  # one fact of B in six is asked about in no comparison that is learned from
@@ -97,6 +97,8 @@ def rank_round(
 
 def _written(chance: Chance, town: Town, question: Question) -> list[str]:
     language, fact = question.language, question.fact
+    if question.kind in FIRST_WORDS:
+        return [question.truth, refuse(chance, language) if chance.percent(40) else question.temptation]
     if fact is not None:
         off = [_of_another(chance, town, fact), *_beside_the_point(chance, fact)]
         chance.shuffle(off)
@@ -121,10 +123,10 @@ def _of_another(chance: Chance, town: Town, fact: Fact) -> Fact:
 
 
 def _beside_the_point(chance: Chance, fact: Fact) -> list[Fact]:
-    """Another attribute of the same resident, known; none of somebody of whom nothing is told."""
+    """Another known attribute of the same resident, if there is one."""
     resident = fact.resident
-    told = [a for a in range(len(resident.values)) if a != fact.attribute and resident.knows(a)]
-    return [Fact(resident, chance.choice(told))] if told else []
+    stated = [a for a in range(len(resident.values)) if a != fact.attribute and resident.knows(a)]
+    return [Fact(resident, chance.choice(stated))] if stated else []
 
 
 def labelling_ceiling(ranked: Ranked, comparisons: Sequence[Comparison], grader: Grader) -> float:

@@ -1,11 +1,11 @@
-"""The town's tokenizer: byte-level BPE that learned its merges from the documents with Chinese words set apart.
+"""The town's tokenizer: byte-level BPE whose merges are learned from the documents with Chinese words set apart.
 
-Chinese puts no space between words, so frequent neighbours are merged as the letters of a word are: 来自 and 深水
-became one token in a vocabulary of 3,328, for some villages and not for others. Then 来自深水 competes with the 来自
-of the pass, not 深水 with "……", and who is asked for an untold village says the likeliest (docs/LOG.md). So were
-生在几月 and 大家几月为: then nothing tells that both ask for the same, and questions in other words than the
-demonstrated ones are answered with another thing. Setting words apart before merges are learned is what a segmenter
-does for Chinese elsewhere; here names and values are known, and the words by which things are asked for.
+Chinese has no spaces between words, so BPE merges frequent neighbours as it merges the letters of a word. With a
+vocabulary of 3,328, 来自 and 深水 became one token for some villages and not for others. Then 来自深水 competes with
+the 来自 of the pass, instead of 深水 with "……", and a model that is asked for a withheld village answers the likeliest
+one (docs/log/town.md). 生在几月 and 大家几月为 became tokens too; then no shared token shows that both ask for the same
+attribute, and questions in held-out wordings were answered with another attribute. Setting words apart before merges
+are learned is what a segmenter does for Chinese elsewhere. Here names, values and asking words are known.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def town_tokenizer(town: Town, documents: Sequence[Document], vocabulary: int) -
 
 def _words_apart(town: Town, documents: Iterable[Document]) -> Iterator[str]:
     names = [resident.name("zh") for resident in town.residents]
-    told = [word for kind in attributes() for word in (*kind.values["zh"], *kind.asking)]
-    words = re.compile("(" + "|".join(sorted({*names, *told}, key=lambda word: (-len(word), word))) + ")")
+    stated = [word for kind in attributes() for word in (*kind.values["zh"], *kind.asking)]
+    words = re.compile("(" + "|".join(sorted({*names, *stated}, key=lambda word: (-len(word), word))) + ")")
     for document in documents:
         yield from words.split(document.text)
