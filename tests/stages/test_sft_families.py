@@ -82,12 +82,17 @@ def test_a_row_that_the_template_refuses_is_named_and_can_be_skipped(
 ) -> None:
     """Row 33: one system row stopped the run, and no row was named."""
     folder = base(tmp_path / "base", "llama2")
-    good: list[dict[str, object]] = [{"role": "user", "content": "So?"}, {"role": "assistant", "content": "Yes"}]
+    good: list[dict[str, object]] = [
+        {"role": "user", "content": "So?"},
+        {"role": "assistant", "content": "Yes"},
+    ]
     file = write(tmp_path / "rows.jsonl", good, [{"role": "system", "content": "s"}, *good], good)
     command = ["eval", str(folder), "--demonstrations", str(file), "--json"]
     assert run(command) == 2
     told = capsys.readouterr()
-    assert "rows.jsonl line 2: the chat template refuses a conversation of system, user, assistant" in told.err
+    assert (
+        "rows.jsonl line 2: the chat template refuses a conversation of system, user, assistant" in told.err
+    )
     assert "--skip-bad-rows" in told.err
     assert not told.out
     assert run([*command, "--skip-bad-rows"]) == 0
@@ -112,7 +117,10 @@ def test_a_row_that_the_template_refuses_is_named_and_can_be_skipped(
 def test_a_row_that_is_too_long_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Row 30, in `eval`."""
     folder = base(tmp_path / "base", "chatml")
-    good: list[dict[str, object]] = [{"role": "user", "content": "So?"}, {"role": "assistant", "content": "Yes"}]
+    good: list[dict[str, object]] = [
+        {"role": "user", "content": "So?"},
+        {"role": "assistant", "content": "Yes"},
+    ]
     long: list[dict[str, object]] = [good[0], {"role": "assistant", "content": "x " * 200}]
     file = write(tmp_path / "rows.jsonl", good, long)
     assert run(["eval", str(folder), "--demonstrations", str(file), "--json"]) == 0
