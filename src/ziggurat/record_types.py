@@ -104,8 +104,7 @@ class Message(Strict):
     """One turn. `weight` 0 keeps an assistant message in the conversation and out of training.
 
     JSON input may also use: `content` as a list of parts, the role `developer` (read as `system`), `train` or `loss`
-    (true or false, in place of `weight`), `reasoning_content` or `reasoning`, `function_call`, and tool arguments as
-    JSON text.
+    (true or false, in place of `weight`), `reasoning_content` or `reasoning`, and `function_call`.
     """
 
     role: Role
@@ -114,6 +113,7 @@ class Message(Strict):
     reasoning: str | None = None
     """What the assistant thought before its answer: `reasoning_content` in JSON."""
     tool_calls: list[dict[str, Any]] | None = None
+    """In OpenAI's form; `arguments` is an object or JSON text, and templates get the form that they need."""
     tool_call_id: str | None = None
     name: str | None = None
 
@@ -162,8 +162,6 @@ class Message(Strict):
             )
         if call := row.pop("function_call", None):
             row["tool_calls"] = row.get("tool_calls") or [{"type": "function", "function": call}]
-        if isinstance(row.get("tool_calls"), list):
-            row["tool_calls"] = [_with_parsed_arguments(call) for call in row["tool_calls"]]
         content = row.pop("content", None)
         if content is None and not (row.get("tool_calls") or row["reasoning"]):
             raise ValueError(
@@ -255,17 +253,6 @@ def _weight_of(value: Any, name: str) -> Any:
     if value is None or value in (0, 1):
         return None if value is None else int(value)
     raise ValueError(f"{name} must be 0, 1, true or false, found {value!r}")
-
-
-def _with_parsed_arguments(call: Any) -> Any:
-    if not isinstance(call, dict):
-        return call
-    function = call.get("function")
-    if isinstance(function, dict):
-        return {**call, "function": _with_parsed_arguments(function)}
-    if isinstance(call.get("arguments"), str):
-        return {**call, "arguments": parse_arguments(call["arguments"])}
-    return call
 
 
 def _refuse(name: str) -> Any:

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.tokenizer.styles import QWEN25
 
 from ziggurat.cli.main import run
 from ziggurat.corpus.documents import read_documents
 from ziggurat.corpus.load import load_comparisons, load_demonstrations, load_prompts, load_ratings
 from ziggurat.errors import DataError
 from ziggurat.records import Demonstration, Message, Notes
+from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.template import ChatTemplate
 
 ASK, ANSWER = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 TURNS = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
@@ -202,22 +205,33 @@ def test_fields_of_messages_that_are_not_used_are_named(
 
 
 @pytest.mark.parametrize("name", ["data.json", "data.jsonl", "data.parquet"])
-def test_tool_arguments_as_text_are_parsed_once(name: str, tmp_path: Path) -> None:
-    """Row 26: they were JSON inside JSON for templates that write objects."""
-    call = {"type": "function", "function": {"name": "calc", "arguments": '{"a": 1}'}}
+@pytest.mark.parametrize("arguments", ['{"a": 1}', {"a": 1}], ids=["text", "object"])
+@pytest.mark.parametrize("style", ["qwen2.5", "r1 calls", "own"])
+def test_tool_arguments_as_text_are_encoded_once(
+    style: str, arguments: Any, name: str, tmp_path: Path
+) -> None:
+    """Row 26: they were JSON inside JSON for templates that write objects; others take text alone."""
+    call = {"type": "function", "function": {"name": "calc", "arguments": arguments}}
     row = {"messages": [ASK, {"role": "assistant", "content": "", "tool_calls": [call]}]}
     [made] = load_demonstrations(write(tmp_path, row, name=name)).records
-    assert made.messages[1].tool_calls == [
-        {"type": "function", "function": {"name": "calc", "arguments": {"a": 1}}}
-    ]
+    tokenizer = Tokenizer.train(["q calc a 1"], 300)
+    jinja = {
+        "own": None,
+        "qwen2.5": QWEN25,
+        "r1 calls": "{% for m in messages %}{% for c in m.tool_calls %}{{ c.function.arguments + '<|end|>' }}"
+        "{% endfor %}{% endfor %}",
+    }[style]
+    template = ChatTemplate(tokenizer, jinja)
+    assert '{"a": 1}' in tokenizer.decode(template.render(made.messages).ids)
 
 
-def test_arguments_that_are_no_object_stay_text() -> None:
-    for text in ("not json", '{"a": 1e999}', '{"a": NaN}', "[1]"):
-        call = {"function": {"name": "f", "arguments": text}}
-        made = Message(role="assistant", tool_calls=[call])
-        assert made.tool_calls is not None
-        assert made.tool_calls[0]["function"]["arguments"] == text
+@pytest.mark.parametrize("text", ["not json", '{"a": 1e999}', '{"a": NaN}', "[1]"])
+def test_arguments_that_are_no_object_stay_text(text: str) -> None:
+    tokenizer = Tokenizer.train(["q calc a 1"], 300)
+    call = {"function": {"name": "f", "arguments": text}}
+    messages = [Message(role="user", content="q"), Message(role="assistant", tool_calls=[call])]
+    written = tokenizer.decode(ChatTemplate(tokenizer, QWEN25).render(messages).ids)
+    assert json.dumps(text) in written
 
 
 def test_tools_of_prompts_and_comparisons_are_kept(tmp_path: Path) -> None:

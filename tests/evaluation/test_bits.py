@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from tests.tokenizer.styles import STYLES, make
 
 from ziggurat.errors import DataError
 from ziggurat.evaluation.bits import bits_per_byte, score_texts, windows
@@ -81,11 +83,10 @@ def test_no_text_is_a_sentence(model: Transformer, tokenizer: Tokenizer) -> None
 
 def test_a_text_begins_as_the_source_begins_it(tmp_path: Path) -> None:
     """LLaMA's begin token stands before the first token of a text; it was the end token."""
-    import torch
-    from tests.tokenizer.styles import STYLES, make
-
     tokenizer = Tokenizer.load(make(tmp_path, STYLES["llama2"]))
-    small = Transformer(tiny_config(tokenizer.vocab_size))
+    shape = sized(layers=1, d_model=32, vocab_size=tokenizer.vocab_size, context=16, d_head=16)
+    small = Transformer(shape, seed=0)
+    assert tokenizer.bos_id is not None
     ids = [tokenizer.bos_id, *tokenizer.encode("Yes Two")]
     with torch.no_grad():
         logits = small.logits(small.hidden(torch.tensor([ids[:-1]])))[0]

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import jinja2
 
+from ziggurat.record_types import parse_arguments
 from ziggurat.records import Message
 
 _OPEN, _CLOSE = "\ue000", "\ue001"  # private-use characters: around the number of a placeholder
@@ -21,6 +22,8 @@ CONTENTS = "_contents"  # the template variable that holds the Contents of this 
 _PLACEHOLDER = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
 TOOLS = -1  # in place of a message's number: text from the tools or the template's variables
 
+Arguments = Literal["object", "text", "any"]
+"""The form of tool arguments that a template can write."""
 Kind = Literal["content", "reasoning", "call", "other"]
 
 
@@ -49,11 +52,17 @@ class Contents:
         self.contents: list[Content] = []
 
     def hide(
-        self, number: int, message: Message, text: str, reasoning: str | None, inside: bool
+        self,
+        number: int,
+        message: Message,
+        text: str,
+        reasoning: str | None,
+        inside: bool,
+        arguments: Arguments = "any",
     ) -> dict[str, Any]:
         """The message as the template sees it; `text` and `reasoning` take the place of its own.
 
-        `inside`: the reasoning goes into the content, between <think> tags.
+        `inside`: the reasoning goes into the content, between <think> tags. `arguments`: the form of tool arguments.
         """
         row: dict[str, Any] = {"role": message.role}
         row["content"] = "" if message.tool_calls and not text else self._new(text, number)
@@ -64,7 +73,7 @@ class Contents:
             thought = self._new(reasoning, number, "reasoning")
             row |= dict.fromkeys(("reasoning_content", "reasoning", "thinking"), thought)
         if message.tool_calls:
-            row["tool_calls"] = self._deep(message.tool_calls, number)
+            row["tool_calls"] = self._deep([with_arguments(c, arguments) for c in message.tool_calls], number)
         if message.name:
             row["name"] = self._new(message.name, number, "other")
         if message.tool_call_id is not None:
@@ -137,6 +146,20 @@ class Contents:
     def _placeholder(self, text: str, number: int, kind: Kind) -> str:
         self.contents.append(Content(text, number, kind))
         return f"{_OPEN}{len(self.contents) - 1}{_CLOSE}"
+
+
+def with_arguments(call: dict[str, Any], form: Arguments) -> dict[str, Any]:
+    """A tool call with its arguments as an object or as JSON text; text that is no JSON object stays text."""
+    function = call.get("function", call)
+    arguments = function.get("arguments") if isinstance(function, dict) else None
+    if form == "object" and isinstance(arguments, str):
+        arguments = parse_arguments(arguments)
+    elif form == "text" and isinstance(arguments, dict):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    else:
+        return call
+    changed = {**function, "arguments": arguments}
+    return {**call, "function": changed} if "function" in call else changed
 
 
 @jinja2.pass_context

@@ -36,7 +36,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from ziggurat.errors import DataError, ModelFolderError, UsageError
 from ziggurat.records import Message
 from ziggurat.tokenizer.bpe import Before, Tokenizer
-from ziggurat.tokenizer.contents import CONTENTS, Content, Contents, Placed, to_json
+from ziggurat.tokenizer.contents import CONTENTS, Arguments, Content, Contents, Placed, to_json
 from ziggurat.tokenizer.jinja import PLAIN_JINJA, Generation
 
 Reasoning = Literal["trained", "shown", "hidden"]
@@ -259,16 +259,30 @@ class ChatTemplate:
         except DataError:
             return False
 
+    def _probed_call(self, arguments: Any) -> str | None:
+        """What the template writes for a tool call; None where it refuses."""
+        call = {"type": "function", "id": "call00001", "function": {"name": "probed", "arguments": arguments}}
+        asked: dict[str, Any] = {"role": "user", "content": "u"}
+        try:
+            return self._render_text(
+                [asked, {"role": "assistant", "content": "", "tool_calls": [call]}], False
+            )
+        except DataError:
+            return None
+
+    @cached_property
+    def _arguments(self) -> Arguments:
+        """The form of tool arguments that the template can write: text may come out as JSON inside JSON."""
+        text, value = self._probed_call('{"q": 1}'), self._probed_call({"q": 1})
+        if value is None:
+            return "any" if text is None else "text"
+        return "object" if text is None or '\\"q\\"' in text else "any"
+
     @cached_property
     def _shows_calls(self) -> bool:
-        """Whether the template writes tool calls."""
-        call = {"type": "function", "id": "call00001", "function": {"name": "\ue002", "arguments": {}}}
-        asked: dict[str, Any] = {"role": "user", "content": "u"}
-        turns = [asked, {"role": "assistant", "content": "", "tool_calls": [call]}]
-        try:
-            return "\ue002" in self._render_text(turns, False)
-        except DataError:
-            return True  # the refusal of the conversation itself says why
+        """Whether the template writes tool calls; the refusal of a conversation itself says why."""
+        written = [self._probed_call(form) for form in ({"q": 1}, '{"q": 1}')]
+        return any("probed" in text for text in written if text is not None) or written == [None, None]
 
     def _check_calls(self, messages: Sequence[Message]) -> None:
         for number, message in enumerate(messages, 1):
@@ -291,7 +305,7 @@ class ChatTemplate:
         contents = Contents(self.tokenizer.special_pattern)
         variables = contents.hide_unsafe({**self.template_kwargs, **_checked(template_kwargs)})
         hidden_tools = contents.hide_unsafe(tools) if tools else None
-        rows = [contents.hide(n, message, *self._said(message)) for n, message in enumerate(messages)]
+        rows = [self._hidden(contents, number, message) for number, message in enumerate(messages)]
         rendered = self._render_text(rows, generate, hidden_tools, contents, variables)
         parts = contents.parse(rendered)
         own: dict[int, list[int]] = {}
@@ -315,6 +329,10 @@ class ChatTemplate:
                 turn.trained_from = _after_thinking(parts, turn)
             turns.append(turn)
         return parts, turns
+
+    def _hidden(self, contents: Contents, number: int, message: Message) -> dict[str, Any]:
+        form = self._arguments if message.tool_calls else "any"
+        return contents.hide(number, message, *self._said(message), form)
 
     def _said(self, message: Message) -> tuple[str, str | None, bool]:
         """(text, reasoning, inside) as the template gets them.
