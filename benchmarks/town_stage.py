@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ziggurat.town.climb import Climb, load_recipe, reference_work
 
 from ziggurat.ladder.climb import load_policy
 from ziggurat.places import ladder_folder, make_room
@@ -29,7 +30,6 @@ from ziggurat.stages import ppo as stage4
 from ziggurat.stages.rollouts import Rollout, render_prompts
 from ziggurat.town import examiner, ladder
 from ziggurat.town.chance import Chance
-from ziggurat.town.climb import Climb, load_recipe, reference_work
 from ziggurat.town.exam import Item
 from ziggurat.town.grading import Grade, Grader
 from ziggurat.town.labellers import points

@@ -3,9 +3,9 @@
 from collections import Counter
 
 import pytest
+from ziggurat.town.climb import load_recipe
 
 from ziggurat.tokenizer.bpe import Tokenizer
-from ziggurat.town.climb import load_recipe
 from ziggurat.town.documents import write_documents
 from ziggurat.town.people import build_town
 from ziggurat.town.phrases import attributes

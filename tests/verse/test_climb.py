@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ziggurat.verse.plan import RESERVED_S, plan, stage_costs
 
 from ziggurat.cli.main import run
 from ziggurat.ladder.plan import Speeds, Work
@@ -15,7 +16,6 @@ from ziggurat.verse import climb as climbing
 from ziggurat.verse import report
 from ziggurat.verse.demonstrations import title_task
 from ziggurat.verse.exam import Sheaf, figures, good_share
-from ziggurat.verse.plan import RESERVED_S, plan, stage_costs
 from ziggurat.verse.prosody import FORMS
 
 SPEEDS = Speeds(train_step_s=0.1, train_token_s=1e-4, forward_token_s=3e-5, completion_s=2e-3)

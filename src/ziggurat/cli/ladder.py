@@ -1,4 +1,4 @@
-"""`ziggurat ladder`: all stages on a world (the town, verse, a folder of your own files), the exam, the report, the chat.
+"""`ziggurat ladder`: all stages on a world (the town, verse, a folder of your own files), exam, report, chat.
 
 `ziggurat poet` is the same on verse.
 """
@@ -13,6 +13,7 @@ import typer
 
 from ziggurat.cli import options
 from ziggurat.console import err, out, table
+from ziggurat.errors import UsageError
 
 if TYPE_CHECKING:
     from ziggurat.ladder.world import Options, World
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 def ladder(
     world: Annotated[
-        str, typer.Option(help='"town", "verse", the name of an installed world, or a folder of your own files.')
+        str,
+        typer.Option(help='"town", "verse", the name of an installed world, or a folder of your own files.'),
     ] = "town",
     budget: Annotated[str, typer.Option(help="Time for the four stages, such as 2m, 10m or 1h.")] = "9m",
     data: Annotated[
@@ -86,8 +88,8 @@ def climb_world(
     """Plan, climb, examine, report, serve."""
     from ziggurat.files import check_folder
     from ziggurat.ladder.climb import begin, describe_plan
-    from ziggurat.ladder.plan import parse_budget
     from ziggurat.ladder.held_out import examine
+    from ziggurat.ladder.plan import parse_budget
     from ziggurat.ladder.report import report_path, terminal_tables, write_report
     from ziggurat.ladder.stages import climb_stages
     from ziggurat.ladder.targets import summarize
@@ -95,6 +97,8 @@ def climb_world(
 
     budget_s = parse_budget(budget)
     world = _open(chosen, name, resume)
+    if controls and not world.has_controls:
+        raise UsageError(f'The world "{world.name}" has no controls; leave out --controls.')
     folder = ladder_folder(name or world.name)
     check_folder(folder)
     climb = begin(
@@ -126,7 +130,9 @@ def climb_world(
         from ziggurat.service.server import serve as serve_models
 
         stages = [climb.runs[stage] for stage in ("pretrain", "sft") if stage in climb.runs]
-        models = [one if isinstance(one, str) else f"{folder.name}/{one.name}" for one in (*stages, climb.policy)]
+        models = [
+            one if isinstance(one, str) else f"{folder.name}/{one.name}" for one in (*stages, climb.policy)
+        ]
         serve_models(list(dict.fromkeys(models)), port=port)
 
 

@@ -43,6 +43,8 @@ class Climb:
     """Peak memory of this process in bytes, at the end of each stage."""
     learned: list[Comparison] = field(default_factory=list)
     """Comparisons of all rounds so far, without those of the report card."""
+    judged: list[Comparison] = field(default_factory=list)
+    """Comparisons of the last report card."""
     card: dict[str, Any] = field(default_factory=dict)
     """The last reward model's report card; empty without a reward model."""
     true_kinds: dict[str, Interval] = field(default_factory=dict)
@@ -178,7 +180,9 @@ def read_plan(folder: Path) -> dict[str, Any]:
 def _continue(world: World, folder: Path) -> Climb:
     plan = read_plan(folder)
     if plan["fingerprint"] != world.fingerprint:
-        raise RunError(f"{folder} was begun with other data than {world.name} has now; resume with the same data.")
+        raise RunError(
+            f"{folder} was begun with other data than {world.name} has now; resume with the same data."
+        )
     world.check()
     return Climb(
         world=world, folder=folder, work=Work(**plan["work"]), seed=plan["seed"], recipe=plan["recipe"]

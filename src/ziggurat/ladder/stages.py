@@ -89,9 +89,7 @@ def pretrain(climb: Climb, made: Material, resume: bool = False) -> None:
             elif (tokenizer := climb.world.tokenizer(climb, made.documents)) is not None:
                 tokenizer.save(folder)
                 more["tokenizer"] = str(folder)
-        resolved = stage1.pretrain_config(
-            base, climb.settings("pretrain", climb.work.pretrain_steps, **more)
-        )
+        resolved = stage1.pretrain_config(base, climb.settings("pretrain", climb.work.pretrain_steps, **more))
         climb.runs["pretrain"] = stage1.pretrain(
             resolved,
             made.documents,
@@ -134,7 +132,8 @@ def rank(climb: Climb, number: int) -> Rankings:
 def reward(climb: Climb, number: int, rankings: Rankings, made: Material, resume: bool = False) -> None:
     """Stage 3, on the comparisons of all rounds so far."""
     climb.learned += rankings.take(held_out=False)
-    held, truth = rankings.take(held_out=True), rankings.truth
+    climb.judged = held = rankings.take(held_out=True)
+    truth = rankings.truth
     with climb.clock("reward"):
         run = stage3.reward(
             stage3.reward_config(climb.answering, climb.settings("reward")),

@@ -100,7 +100,9 @@ def _target(
 
 def summarize(targets: Sequence[Target]) -> str:
     """How many targets are met, and every one that is not."""
-    failed = [f"{t.stage}: {t.name} ({t.scope}) {t.figure}, target {t.target}" for t in targets if not t.passed]
+    failed = [
+        f"{t.stage}: {t.name} ({t.scope}) {t.figure}, target {t.target}" for t in targets if not t.passed
+    ]
     met = f"{len(targets) - len(failed)} of {len(targets)} targets met"
     return met + ("; not met: " + "; ".join(failed) if failed else ".")
 

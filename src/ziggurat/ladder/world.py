@@ -69,6 +69,7 @@ class World(Protocol):
     title: str = "The ladder"
     subtitle: str = "four stages, from text to a chat model"
     has: frozenset[Part] = frozenset({"documents", "demonstrations", "labellers", "prompts"})
+    has_controls: bool = False
     fingerprint: str = ""
     """Changes with the data; a climb is resumed only with the same one."""
 
@@ -89,6 +90,7 @@ class World(Protocol):
 
     def check(self) -> None:
         """Read what the plan depends on. Raises DataError or UsageError where the data are of no use."""
+        return
 
     def recipe(self, budget_s: float) -> dict[str, Any]:
         """The settings of all stages with the reference amounts (`work`)."""
@@ -132,8 +134,8 @@ class World(Protocol):
         return None
 
     def controls(self, climb: Climb, exam: Exam) -> Exam:
-        """The exam with other uses of PPO's time beside it."""
-        raise UsageError(f'The world "{self.name}" has no controls; leave out --controls.')
+        """The exam with other uses of PPO's time beside it, where `has_controls`."""
+        return exam
 
 
 WorldFactory = Callable[[Options], World]

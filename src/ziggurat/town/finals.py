@@ -53,9 +53,7 @@ def sit_controls(climb: Climb, town: Town, exam: TownExam) -> TownExam:
     grader, answers = Grader(town), exam.findings.answers
     with climb.clock("controls"):
         longer = load_policy(train_on(climb, town))
-        answers["sft_longer"] = examiner.ask(
-            "sft_longer", longer.model, longer.tokenizer, exam.items, grader
-        )
+        answers["sft_longer"] = examiner.ask("sft_longer", longer.model, longer.tokenizer, exam.items, grader)
         answers["best_of"] = best_of(climb, exam.items, grader)
     return describe(climb, town, exam.findings, exam.items)
 

@@ -1,7 +1,8 @@
 """What the ladder must reach on the final exam.
 
 A target holds for English and for Chinese separately. Where a bound is named, the confidence bound counts and not the
-figure. Nothing here may be loosened to make a run pass. A new section of the exam adds a row to `_base_and_sft` or `_ppo`.
+figure. Nothing here may be loosened to make a run pass. A new section of the exam adds a row to `_base_and_sft` or to
+`_ppo`.
 """
 
 from __future__ import annotations

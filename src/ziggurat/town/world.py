@@ -48,6 +48,7 @@ class TownWorld(World):
     """The town of one seed."""
 
     name = "town"
+    has_controls = True
 
     def __init__(self, seed: int = 1) -> None:
         self.options = Options("town", town=seed)

@@ -55,9 +55,7 @@ def sit_exam(climb: Climb, library: Library, books: frozenset[str]) -> Exam:
             policy = load_policy(run)
             bits[name] = score_texts(policy.model, policy.tokenizer, texts).bits_per_character
             ask = exam.continue_headings if name == "base" else exam.write_poems
-            sheaves[name] = ask(
-                policy.model, policy.template, tasks, climb.recipe["temperature"], climb.seed
-            )
+            sheaves[name] = ask(policy.model, policy.template, tasks, climb.recipe["temperature"], climb.seed)
 
         def part(wanted: Callable[[Task], bool]) -> dict[str, Figures]:
             return {name: exam.figures(sheaf.where(wanted), books) for name, sheaf in sheaves.items()}
@@ -94,7 +92,10 @@ def judge(ppo: Figures, real: Interval, bits: dict[str, float], total_s: float) 
         ),
         *(
             at_most(
-                "ppo", f"bits per character against {before}", bits["ppo"] / bits[before] - 1, 0.05,
+                "ppo",
+                f"bits per character against {before}",
+                bits["ppo"] / bits[before] - 1,
+                0.05,
                 target="<= +5%",
             )
             for before in ("sft", "base")
@@ -119,7 +120,7 @@ def describe(climb: Climb, result: Result, targets: list[Target]) -> Exam:
         intro=(
             f"<p>Training seed {climb.seed}. Poems at temperature {climb.recipe['temperature']} on titles of held-out "
             "poems. A poem rhymes if its even lines end in one group of modern finals and no two lines end with the "
-            f"same character; real quatrains do so in {result.real.percent()} of cases. The rule is never the reward.</p>"
+            f"same character; {result.real.percent()} of real quatrains do so. The rule is never the reward.</p>"
         ),
         plots=charts(result),
         sections=[Section("Asked at every stage", html_table(shown_poems(result)))],

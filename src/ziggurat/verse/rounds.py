@@ -53,7 +53,9 @@ def rank_round(
     """`prompts` tasks, each with `own` poems of the policy (fewer where they repeat) and up to two altered ones."""
     tasks = [teacher.task(i, f"rank-{seed}-{round_number}") for i in range(prompts)]
     params = SamplingParams(max_tokens=MAX_POEM_TOKENS, seed=seed * 1000 + round_number)
-    sampled = sample_from(policy.model, policy.template, [Prompt(prompt=t.messages) for t in tasks], own, params)
+    sampled = sample_from(
+        policy.model, policy.template, [Prompt(prompt=t.messages) for t in tasks], own, params
+    )
     memory = read_round(books, (text for drawn in sampled for text in drawn.completions))
     usual = teacher.usual_endings()
     comparisons, by_id = [], {}
