@@ -24,6 +24,7 @@ from ziggurat.town.exam import write_development
 from ziggurat.town.examiner import Answers, gold_score
 from ziggurat.town.grading import Grader
 from ziggurat.town.people import Town, build_town
+from ziggurat.town.questions import Question
 from ziggurat.town.rounds import rank_round
 from ziggurat.town.tokens import town_tokenizer
 
@@ -86,11 +87,14 @@ class TownWorld(World):
             seed=climb.seed,
         )
 
-    def prompts(self, climb: Climb, number: int) -> list[Prompt]:
+    def ppo_questions(self, climb: Climb, number: int) -> list[Question]:
+        """What PPO's prompts of a round ask."""
         teacher = Teacher(self.town)
         share, stream = climb.recipe["unknown_percent"]["ppo"], f"ppo-{climb.seed}-{number}"
-        questions = (teacher.prompt(i, unknown_percent=share, stream=stream) for i in range(PPO_PROMPTS))
-        return [Prompt(prompt=list(question.messages)) for question in questions]
+        return [teacher.prompt(i, unknown_percent=share, stream=stream) for i in range(PPO_PROMPTS)]
+
+    def prompts(self, climb: Climb, number: int) -> list[Prompt]:
+        return [Prompt(prompt=list(question.messages)) for question in self.ppo_questions(climb, number)]
 
     def gold(self, climb: Climb) -> Callable[[PolicySampler], float]:
         return gold_check(self.town)
