@@ -1,11 +1,11 @@
-"""Does the ladder pass its gates on seeds that nobody tuned it on? A fixed plan, several towns, several trainings.
+"""Does the ladder meet its targets on seeds that it was not tuned on? A fixed plan, several towns, several trainings.
 
     python benchmarks/ladder_seeds.py --towns 21 22 23 24 25 --seeds 0 1
     python benchmarks/ladder_seeds.py --table                  only print the table of what was measured so far
 
 Every climb is appended to benchmarks/ladder_seeds.jsonl (climbs that are there already are skipped, so it can be
-continued), and benchmarks/ladder_seeds.md is written anew: every climb, and each gate with its pass count, worst and
-median margin over the climbs of the newest recipe (what `town/` held at a climb's commit), which nobody tuned between.
+continued), and benchmarks/ladder_seeds.md is written anew: every climb, and for each target how often it is met and
+its worst and median margin over the climbs of the newest recipe (what `town/` held at a climb's commit).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ziggurat.ladder.report import targets_of
+
 HERE = Path(__file__).parent
 RESULTS, TABLE = HERE / "ladder_seeds.jsonl", HERE / "ladder_seeds.md"
 
@@ -34,7 +36,7 @@ def climb(town: int, seed: int, keep: Path | None) -> dict[str, Any]:
         subprocess.run(command, check=True, env={**os.environ, "ZIGGURAT_HOME": home})
         report = json.loads((Path(home) / "runs/town/exam/report.json").read_text(encoding="utf-8"))
     kept = {
-        key: report[key] for key in ("work", "seconds", "peak_memory_bytes", "passed", "summary", "gates")
+        key: report[key] for key in ("work", "seconds", "peak_memory_bytes", "passed", "summary", "targets")
     }
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     return {"town": town, "seed": seed, "machine": machine, "commit": commit(), **kept}
@@ -63,35 +65,37 @@ def results() -> list[dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "# The ladder's gates over seeds",
+        "# The ladder's targets over seeds",
         "",
         f"{len(rows)} climbs, fixed plan; `python benchmarks/ladder_seeds.py`.",
         "",
     ]
     lines += [
-        "| town | seed | commit | recipe | gates passed | four stages, s | exam, s | peak GiB |",
+        "| town | seed | commit | recipe | targets met | four stages, s | exam, s | peak GiB |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        passed = sum(gate["passed"] for gate in row["gates"])
+        passed = sum(target["passed"] for target in targets_of(row))
         stages = sum(s for stage, s in row["seconds"].items() if stage != "exam")
         memory = row["peak_memory_bytes"] / 2**30
         lines.append(
             f"| {row['town']} | {row['seed']} | {row['commit']} | {recipe(row['commit'])} "
-            f"| {passed}/{len(row['gates'])} | {stages:.0f} | {row['seconds']['exam']:.0f} | {memory:.2f} |"
+            f"| {passed}/{len(targets_of(row))} | {stages:.0f} | {row['seconds']['exam']:.0f} | {memory:.2f} |"
         )
     lines += [
         "",
-        "| stage | gate | | target | passed | worst margin | median margin |",
+        "| stage | target | | bound | met | worst margin | median margin |",
         "|---|---|---|---|---|---|---|",
     ]
-    gates: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    targets: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in (r for r in rows if recipe(r["commit"]) == recipe(rows[-1]["commit"])):
-        for gate in row["gates"]:
-            gates.setdefault((gate["stage"], gate["name"], gate["scope"]), []).append(gate)
-    for (stage, name, scope), found in gates.items():
-        margins = [gate["margin"] for gate in found if gate["margin"] is not None]  # None: nothing to measure
-        passed = sum(gate["passed"] for gate in found)
+        for target in targets_of(row):
+            targets.setdefault((target["stage"], target["name"], target["scope"]), []).append(target)
+    for (stage, name, scope), found in targets.items():
+        margins = [
+            target["margin"] for target in found if target["margin"] is not None
+        ]  # None: nothing to measure
+        passed = sum(target["passed"] for target in found)
         figures = f"{min(margins):+.3f} | {statistics.median(margins):+.3f}" if margins else "- | -"
         lines.append(
             f"| {stage} | {name} | {scope} | {found[0]['target']} | {passed}/{len(found)} | {figures} |"

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from ziggurat.evaluation.statistics import auroc
-from ziggurat.ladder.climb import Policy, load_policy
+from ziggurat.ladder.policy import Policy, load_policy
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_scalar
 from ziggurat.places import ladder_folder

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 
-from ziggurat.ladder.climb import load_policy
+from ziggurat.ladder.policy import load_policy
 from ziggurat.places import ladder_folder
 from ziggurat.town import examiner
 from ziggurat.town.exam import write_exam

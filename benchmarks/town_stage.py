@@ -12,7 +12,6 @@ with every figure comes last.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -21,19 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import trial
 
-from ziggurat.ladder.climb import load_policy
-from ziggurat.places import ladder_folder, make_room
-from ziggurat.settings import flatten, parse_sets
+from ziggurat.ladder import stages as ladder
+from ziggurat.ladder.climb import Climb
+from ziggurat.ladder.policy import load_policy
 from ziggurat.stages import ppo as stage4
 from ziggurat.stages.rollouts import Rollout, render_prompts
-from ziggurat.town import examiner, ladder
+from ziggurat.town import examiner
 from ziggurat.town.chance import Chance
-from ziggurat.town.climb import Climb, load_recipe, reference_work
 from ziggurat.town.exam import Item
 from ziggurat.town.grading import Grade, Grader
 from ziggurat.town.labellers import points
-from ziggurat.town.people import Town, build_town
+from ziggurat.town.people import Town
 from ziggurat.town.phrases import LANGUAGES
 from ziggurat.town.questions import (
     Question,
@@ -45,100 +44,47 @@ from ziggurat.town.questions import (
     assistant,
     tell,
 )
+from ziggurat.town.world import TownWorld
 
-STAGES = ("pretrain", "sft", "reward", "ppo")
 REQUESTS, SKILLS, WORDINGS = 150, 60, 3
 
 
 def main() -> None:
-    options = arguments()
-    recipe = load_recipe()
-    for key, value in flatten(parse_sets(options.set)).items():
-        change(recipe, key, value)
-    kept, folder = ladder_folder(options.climb), ladder_folder(options.name)
-    first = STAGES[min(map(STAGES.index, options.stages))]
-    if first != "pretrain" and not kept.is_dir():
-        raise SystemExit(
-            f"{kept} holds no climb to take earlier stages from; climb one or name it with --climb."
-        )
-    make_room(folder, overwrite=options.overwrite)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "plan.json").write_text(json.dumps({"stages": options.stages, "set": options.set}))
-    climb = Climb(
-        town=build_town(options.town),
-        folder=folder,
-        work=reference_work(recipe),
-        seed=options.seed,
-        recipe=recipe,
-    )
-    for stage in STAGES[: max(map(STAGES.index, options.stages))]:
-        if stage not in options.stages and (run := kept / f"{stage}-1").exists():
-            climb.runs["reward-1" if stage == "reward" else stage] = run
-    figures = run_stages(climb, options.stages, true_points=options.true_points)
-    print(
-        json.dumps(
-            {
-                "stages": options.stages,
-                "set": options.set,
-                "seconds": climb.seconds,
-                "peak_memory_bytes": climb.peaks,
-                "figures": figures,
-            }
-        )
-    )
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("stages", nargs="+", choices=STAGES)
-    parser.add_argument("--climb", default="town", help="the kept climb that earlier stages are taken from")
-    parser.add_argument("--name", default="trial", help="where this trial's runs go")
-    parser.add_argument("--overwrite", action="store_true", help="remove an earlier trial of that name")
+    parser = trial.arguments(str(__doc__), "town")
     parser.add_argument("--town", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="dotted, of recipe.yaml"
-    )
     parser.add_argument(
         "--true-points", action="store_true", help="PPO earns the labellers' points, noise-free"
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    world = TownWorld(options.town)
+    climb = trial.begin(world, options)
+    figures = run_stages(climb, world, options.stages, true_points=options.true_points)
+    tried = {"stages": options.stages, "set": options.set}
+    cost = {"seconds": climb.seconds, "peak_memory_bytes": climb.peaks}
+    print(json.dumps({**tried, **cost, "figures": figures}))
 
 
-def change(recipe: dict[str, Any], key: str, value: Any) -> None:
-    """work.ppo_steps, 60"""
-    *path, last = key.split(".")
-    for part in path:
-        recipe = recipe.setdefault(part, {})
-    recipe[last] = value
-
-
-def run_stages(climb: Climb, stages: Sequence[str], *, true_points: bool) -> dict[str, Any]:
+def run_stages(climb: Climb, world: TownWorld, stages: list[str], *, true_points: bool) -> dict[str, Any]:
     figures: dict[str, Any] = {}
-    demonstrations, documents, held_out = ladder.write_files(climb)
-    if "pretrain" in stages:
-        ladder.pretrain(climb, documents, held_out, False)
-    if "sft" in stages:
-        ladder.sft(climb, demonstrations, documents, held_out, False)
+    made = ladder.gather(climb)
+    trial.learn(climb, stages, made)
     if "reward" in stages:
-        ladder.reward(climb, 1, ladder.rank(climb, 1), demonstrations, False)
         figures["reward"] = {
             "share_of_ceiling": climb.card["pairs"]["value"] / climb.card["labelling_ceiling"],
             **{kind: interval.value for kind, interval in climb.true_kinds.items()},
         }
         print(json.dumps(figures["reward"]))
     if "sft" in climb.runs:
-        figures["sft"] = judge(climb, climb.runs["sft"])
+        figures["sft"] = judge(world.town, climb.runs["sft"])
     if "ppo" in stages:
-        watch_rollouts(climb)
+        judged = Judge(climb, world)
+        watch_rollouts(judged)
         if true_points:
-            give_true_points(climb)
-        ladder.ppo(climb, 1, documents, False)
+            give_true_points(judged)
+        ladder.ppo(climb, 1, None, made)
         last = max(climb.runs["ppo-1"].glob("checkpoints/step-*"), key=lambda p: int(p.name[5:])) / "policy"
-        figures["ppo"] = judge(climb, climb.runs["ppo-1"])
-        figures["ppo, last step"] = judge(climb, last)
+        figures["ppo"] = judge(world.town, climb.runs["ppo-1"])
+        figures["ppo, last step"] = judge(world.town, last)
     return figures
 
 
@@ -178,15 +124,13 @@ def second_questions_about_d(town: Town) -> list[Item]:
     return items
 
 
-def judge(climb: Climb, run: Path) -> dict[str, dict[str, float]]:
+def judge(town: Town, run: Path) -> dict[str, dict[str, float]]:
     """Every share of the exam for a model, by language, on D."""
     policy = load_policy(run)
-    answers = examiner.ask(
-        run.name, policy.model, policy.tokenizer, items_about_d(climb.town), Grader(climb.town)
-    )
+    answers = examiner.ask(run.name, policy.model, policy.tokenizer, items_about_d(town), Grader(town))
     examiner.measure_passing(policy.model, policy.tokenizer, answers)
     later = examiner.ask(
-        run.name, policy.model, policy.tokenizer, second_questions_about_d(climb.town), Grader(climb.town)
+        run.name, policy.model, policy.tokenizer, second_questions_about_d(town), Grader(town)
     )
     found = {}
     for language in LANGUAGES:
@@ -204,9 +148,9 @@ def judge(climb: Climb, run: Path) -> dict[str, dict[str, float]]:
 class Judge:
     """Grades rollouts, knowing which question each prompt is."""
 
-    def __init__(self, climb: Climb) -> None:
-        self.policy, self.grader = load_policy(climb.runs["sft"]), Grader(climb.town)
-        questions = ladder.ppo_questions(climb, 1)
+    def __init__(self, climb: Climb, world: TownWorld) -> None:
+        self.policy, self.grader = load_policy(climb.runs["sft"]), Grader(world.town)
+        questions = world.ppo_questions(climb, 1)
         rendered = render_prompts(
             [list(q.messages) for q in questions], self.policy.template, self.policy.model.config.context
         )
@@ -219,9 +163,9 @@ class Judge:
         return question, self.grader.grade(question, text.strip())
 
 
-def watch_rollouts(climb: Climb) -> None:
+def watch_rollouts(judge_: Judge) -> None:
     """Prints, for each step, what became of answerable and unanswerable questions of fact in its rollouts."""
-    judge_, plain, step = Judge(climb), stage4.roll_out, 0
+    plain, step = stage4.roll_out, 0
 
     def roll_out(*args: Any, **options: Any) -> list[Rollout]:
         nonlocal step
@@ -244,9 +188,9 @@ def watch_rollouts(climb: Climb) -> None:
     stage4.roll_out = roll_out  # type: ignore[assignment]
 
 
-def give_true_points(climb: Climb) -> None:
+def give_true_points(judge_: Judge) -> None:
     """PPO's reward model is replaced by the points that the labellers would give without noise."""
-    judge_, plain = Judge(climb), stage4.load_networks
+    plain = stage4.load_networks
 
     class Oracle(torch.nn.Module):
         def __init__(self, body: torch.nn.Module) -> None:

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import resource
+import sys
 from functools import cache
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
@@ -42,6 +44,12 @@ def few_heaps() -> bool:
     """Let threads share `HEAPS` heaps. Call it before threads start. True if glibc accepted it."""
     libc = _glibc()
     return libc is not None and bool(libc.mallopt(M_ARENA_MAX, HEAPS))
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has held, in bytes: `ru_maxrss` is in bytes on macOS and in KiB on Linux."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -5,11 +5,11 @@ from collections import Counter
 import pytest
 
 from ziggurat.tokenizer.bpe import Tokenizer
-from ziggurat.town.climb import load_recipe
 from ziggurat.town.documents import write_documents
 from ziggurat.town.people import build_town
 from ziggurat.town.phrases import attributes
 from ziggurat.town.tokens import town_tokenizer
+from ziggurat.town.world import load_recipe
 
 VOCABULARY = int(load_recipe()["vocabulary"])
 WORDS = [word for kind in attributes() for word in (*kind.values["zh"], *kind.asking)]

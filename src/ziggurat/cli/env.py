@@ -77,7 +77,7 @@ def gather() -> dict[str, Any]:
 
 def measured() -> dict[str, float]:
     """Matrix products in both precisions, memory bandwidth, and the time of the ladder's reference plan here."""
-    from ziggurat.town.climb import reference_cost
+    from ziggurat.town.world import reference_cost
     from ziggurat.training.precision import measure_machine
 
     speed = measure_machine()

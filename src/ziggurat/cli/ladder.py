@@ -1,26 +1,47 @@
-"""`ziggurat ladder`: all four stages on the embedded town, the exam, the report, and the chat."""
+"""`ziggurat ladder`: all stages on a world (the town, verse, a folder of your own files), exam, report, chat.
+
+`ziggurat poet` is the same on verse.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ziggurat.cli import options
 from ziggurat.console import err, out, table
+from ziggurat.errors import UsageError
+
+if TYPE_CHECKING:
+    from ziggurat.ladder.world import Options, World
 
 
 def ladder(
+    world: Annotated[
+        str,
+        typer.Option(help='"town", "verse", the name of an installed world, or a folder of your own files.'),
+    ] = "town",
     budget: Annotated[str, typer.Option(help="Time for the four stages, such as 2m, 10m or 1h.")] = "9m",
+    data: Annotated[
+        Path | None, typer.Option(help="A file that the world reads, such as the poems of verse.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="A model to start from (a run or a folder), for your own files.")
+    ] = None,
     town: options.Town = 1,
     seed: options.TrainingSeed = 0,
-    name: options.ClimbName = "town",
+    name: Annotated[
+        str | None, typer.Option(help="Folder under $ZIGGURAT_HOME/runs; default: the world's name.")
+    ] = None,
     fixed_plan: Annotated[
-        bool, typer.Option(help="The recipe's amounts as they stand, whatever this machine's speed.")
+        bool, typer.Option(help="The recipe's amounts as they are, whatever this machine's speed.")
     ] = False,
     controls: Annotated[
         bool,
-        typer.Option("--controls", help="Afterwards also examine more SFT for PPO's time, and best of four."),
+        typer.Option("--controls", help="Afterwards also examine more SFT in PPO's time, and best of four."),
     ] = False,
     serve: options.ServeAfterwards = True,
     port: options.Port = None,
@@ -28,55 +49,103 @@ def ladder(
     overwrite: options.OverwriteClimb = False,
     dry_run: options.PlanOnly = False,
 ) -> None:
-    """Climb the whole ladder on the embedded town: pre-training, SFT, reward model and PPO, then the exam.
+    """Climb the whole ladder on a world: pre-training, SFT, reward model and PPO, then the exam.
+
+    A folder of your own files holds some of documents.*, demonstrations.*, comparisons.*, prompts.* and held-out.* (or
+    folders of these names). A stage whose files are missing is left out. See docs/data.md for the formats.
 
     \b
-    ziggurat ladder                       ten minutes on two cores, then the chat page
+    ziggurat ladder                                 ten minutes on two cores, then the chat page
     ziggurat ladder --budget 2m --no-serve
     ziggurat ladder --town 7 --seed 1 --name seven
+    ziggurat ladder --world my-files --budget 1h
+    ziggurat ladder --world my-files --base models/Qwen3-0.6B-Base --dry-run
+    ziggurat ladder --world verse --data poems_zh.jsonl.gz --budget 25m
     """
-    from ziggurat.files import check_folder
-    from ziggurat.ladder.climb import cost_table
-    from ziggurat.ladder.plan import parse_budget
-    from ziggurat.places import ladder_folder
-    from ziggurat.town import climb as climbing
-    from ziggurat.town import finals, ladder_report
-    from ziggurat.town.gates import summarize
-    from ziggurat.town.ladder import climb_stages
+    from ziggurat.ladder.world import Options
 
-    check_folder(ladder_folder(name))
-    climb = climbing.begin(
-        town,
-        parse_budget(budget),
+    chosen = Options(world, data=str(data) if data else None, town=town, base=base)
+    climb_world(
+        chosen, budget, seed=seed, name=name, fixed_plan=fixed_plan, controls=controls, serve=serve, port=port,
+        resume=resume, overwrite=overwrite, dry_run=dry_run,
+    )  # fmt: skip
+
+
+def climb_world(
+    chosen: Options,
+    budget: str,
+    *,
+    seed: int,
+    name: str | None,
+    fixed_plan: bool = False,
+    controls: bool = False,
+    serve: bool,
+    port: int | None,
+    resume: bool,
+    overwrite: bool,
+    dry_run: bool,
+) -> None:
+    """Plan, climb, examine, report, serve."""
+    from ziggurat.files import check_folder
+    from ziggurat.ladder.climb import begin, describe_plan
+    from ziggurat.ladder.held_out import examine
+    from ziggurat.ladder.plan import parse_budget
+    from ziggurat.ladder.report import report_path, terminal_tables, write_report
+    from ziggurat.ladder.stages import climb_stages
+    from ziggurat.ladder.targets import summarize
+    from ziggurat.places import ladder_folder
+
+    budget_s = parse_budget(budget)
+    world = _open(chosen, name, resume)
+    if controls and not world.has_controls:
+        raise UsageError(f'The world "{world.name}" has no controls; leave out --controls.')
+    folder = ladder_folder(name or world.name)
+    check_folder(folder)
+    climb = begin(
+        world,
+        budget_s,
         seed=seed,
-        name=name,
+        name=folder.name,
         fixed_plan=fixed_plan,
         resume=resume,
         overwrite=overwrite,
         keep=not dry_run,
     )
-    err.print(table("The plan", ["stage", "work", "about"], climbing.describe_plan(climb)))
+    err.print(table("The plan", ["stage", "work", "about"], describe_plan(climb)))
     if dry_run:
         return
     climb_stages(climb, resume=resume)
-    result = finals.sit_exam(climb)
-    ladder_report.write_reports(climb, result)
+    exam = examine(climb)
+    write_report(climb, exam)
     if controls:
-        finals.sit_controls(climb, result)
-        ladder_report.write_reports(climb, result)
-    for one in (
-        ladder_report.score_table(result, "all"),
-        ladder_report.gate_table(result.gates),
-        cost_table(climb, beside=ladder_report.BESIDE_THE_STAGES),
-    ):
+        exam = world.controls(climb, exam)
+        write_report(climb, exam)
+    for one in terminal_tables(climb, exam):
         out.print(table(one.title, [*one.columns], one.rows))
         out.print("")
-    out.print(summarize(result.gates))
-    out.print(f"The report: {ladder_report.report_path(climb)}")
+    if exam.targets:
+        out.print(summarize(exam.targets))
+    out.print(f"The report: {report_path(climb)}")
     if serve:
         from ziggurat.service.server import serve as serve_models
 
-        models = [f"{name}/{climb.runs[stage].name}" for stage in ("pretrain", "sft")] + [
-            f"{name}/{climb.policy.name}"
+        stages = [climb.runs[stage] for stage in ("pretrain", "sft") if stage in climb.runs]
+        models = [
+            one if isinstance(one, str) else f"{folder.name}/{one.name}" for one in (*stages, climb.policy)
         ]
-        serve_models(models, port=port)
+        serve_models(list(dict.fromkeys(models)), port=port)
+
+
+def _open(chosen: Options, name: str | None, resume: bool) -> World:
+    """The world that was chosen; where a climb is resumed, the world that it was begun with."""
+    from ziggurat.ladder.climb import read_plan
+    from ziggurat.ladder.world import Options, default_name, open_world
+    from ziggurat.places import ladder_folder
+    from ziggurat.town.world import open_world as open_town
+    from ziggurat.verse.world import open_world as open_verse
+
+    if resume:
+        plan = read_plan(ladder_folder(name or default_name(chosen)))
+        begun = Options(**plan["world"])
+        chosen = replace(begun, data=chosen.data or begun.data)
+    return open_world(chosen, {"town": open_town, "verse": open_verse})

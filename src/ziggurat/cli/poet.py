@@ -1,4 +1,4 @@
-"""`ziggurat poet`: all four stages on Chinese verse, the exam by the rules of prosody, the report, and the chat."""
+"""`ziggurat poet`: the ladder on Chinese verse (`ziggurat ladder --world verse`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from ziggurat.cli import options
-from ziggurat.console import err, out, table
 
 
 def poet(
@@ -33,36 +32,17 @@ def poet(
     ziggurat poet --data poems_zh.jsonl.gz --budget 10m --no-serve
     ziggurat poet --data poems_zh.jsonl.gz --resume
     """
-    from ziggurat.files import check_folder
-    from ziggurat.ladder.climb import cost_table
-    from ziggurat.ladder.plan import parse_budget
-    from ziggurat.places import ladder_folder
-    from ziggurat.verse import climb as climbing
-    from ziggurat.verse import report
+    from ziggurat.cli.ladder import climb_world
+    from ziggurat.ladder.world import Options
 
-    check_folder(ladder_folder(name))
-    climb = climbing.begin(
-        data,
-        parse_budget(budget),
+    climb_world(
+        Options("verse", data=str(data)),
+        budget,
         seed=seed,
         name=name,
+        serve=serve,
+        port=port,
         resume=resume,
         overwrite=overwrite,
-        keep=not dry_run,
+        dry_run=dry_run,
     )
-    err.print(table("The plan", ["stage", "work", "about"], climbing.describe_plan(climb)))
-    if dry_run:
-        return
-    climbing.climb_stages(climb, resume=resume)
-    result = report.sit_exam(climb)
-    report.write_reports(climb, result)
-    for one in (report.score_table(result), report.gate_table(result.gates), cost_table(climb)):
-        out.print(table(one.title, [*one.columns], one.rows))
-        out.print("")
-    out.print(report.summarize(result.gates))
-    out.print(f"The report: {report.report_path(climb)}")
-    if serve:
-        from ziggurat.service.server import serve as serve_models
-
-        models = [f"{name}/{path.name}" for path in (climb.runs["pretrain"], climb.runs["sft"], climb.policy)]
-        serve_models(models, port=port)

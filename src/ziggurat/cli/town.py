@@ -29,11 +29,11 @@ def write(
     """
     from ziggurat.files import check_folder
     from ziggurat.records import Prompt, write_records
-    from ziggurat.town.climb import load_recipe
     from ziggurat.town.demonstrations import Teacher, write_demonstrations
     from ziggurat.town.documents import held_out_documents, write_documents
     from ziggurat.town.people import build_town
     from ziggurat.town.tokens import town_tokenizer
+    from ziggurat.town.world import load_recipe
 
     check_folder(folder)
     made = build_town(town)

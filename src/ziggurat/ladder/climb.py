@@ -1,83 +1,81 @@
-"""A climb of all four stages: what the town's ladder and the poet's both keep of themselves, and do alike.
-
-The stages themselves are in `pretrain.py`, `sft.py`, `reward.py` and `ppo.py`; what a climb feeds them, and how it is
-examined, is `town/` and `verse/`.
-"""
+"""One climb: its plan, frozen before the first step, its runs, and what they cost."""
 
 from __future__ import annotations
 
 import gc
-import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ziggurat.console import human_time
 from ziggurat.errors import RunError
-from ziggurat.evaluation.plots import Series, line_plot
-from ziggurat.evaluation.report import Table
 from ziggurat.evaluation.statistics import Interval
-from ziggurat.files import read_json
-from ziggurat.ladder.plan import Speeds, Work
-from ziggurat.memory import give_back_freed_memory
-from ziggurat.model.hub import load_model
-from ziggurat.model.transformer import Transformer
-from ziggurat.places import model_folder
+from ziggurat.files import read_json, write_json
+from ziggurat.ladder.plan import Speeds, Work, costs, fit, measure_speeds, reference_work
+from ziggurat.ladder.world import Options, World, left_out, stages_of
+from ziggurat.memory import give_back_freed_memory, peak_memory_bytes
+from ziggurat.places import ladder_folder, make_room
 from ziggurat.records import Comparison
-from ziggurat.runs import Run
-from ziggurat.stages.comparison_batches import render_comparisons
-from ziggurat.stages.judge import Judge
-from ziggurat.stages.report_card import score_comparisons
-from ziggurat.tokenizer.bpe import Tokenizer
-from ziggurat.tokenizer.template import ChatTemplate
-from ziggurat.training.precision import choose_dtype
 
-PLAN_FORMAT = 1
-"""Version of plan.json."""
+PLAN_FORMAT = 2
+"""Version of plan.json. Version 1 has no `world`."""
 
 
 @dataclass(kw_only=True)
 class Climb:
-    """What a climb has made so far."""
+    """The plan of a climb and what it has made so far."""
 
+    world: World
     folder: Path
     work: Work
     seed: int
     recipe: dict[str, Any]
     speeds: Speeds | None = None
-    """Measured where the plan was made; a resumed climb has none."""
+    """Measured where the plan was made; None in a resumed climb."""
     runs: dict[str, Path] = field(default_factory=dict)
     """pretrain, sft, reward-1, ppo-1, reward-2, ..."""
     seconds: dict[str, float] = field(default_factory=dict)
     peaks: dict[str, int] = field(default_factory=dict)
-    """Bytes of memory: the most that was held up to the end of the stage, where it ran in this process."""
+    """Peak memory of this process in bytes, at the end of each stage."""
     learned: list[Comparison] = field(default_factory=list)
-    """Comparisons of all rounds so far, those of the report card left out."""
+    """Comparisons of all rounds so far, without those of the report card."""
+    judged: list[Comparison] = field(default_factory=list)
+    """Comparisons of the last report card."""
     card: dict[str, Any] = field(default_factory=dict)
+    """The last reward model's report card; empty without a reward model."""
     true_kinds: dict[str, Interval] = field(default_factory=dict)
     """The last reward model's accuracy against the noise-free taste, by kind of pair."""
 
     @contextmanager
     def clock(self, stage: str) -> Iterator[None]:
-        """Adds the seconds inside to the stage's, and notes the memory."""
+        """Adds the seconds inside to the stage's, and notes the peak memory."""
         started = time.perf_counter()
         yield
         gc.collect()
         give_back_freed_memory()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
-        self.peaks[stage] = self.peak_memory_bytes
+        self.peaks[stage] = peak_memory_bytes()
 
     @property
-    def policy(self) -> Path:
+    def start(self) -> str | Path:
+        """The model before stage 2: stage 1's, else the base. Raises RunError where there is neither."""
+        found = self.runs.get("pretrain") or self.world.options.base
+        if found is None:
+            raise RunError(f"{self.folder} has no stage-1 model yet; climb stage 1 first.")
+        return found
+
+    @property
+    def answering(self) -> str | Path:
+        """The model after stage 2, from which reward models start and to which KL is measured."""
+        return self.runs.get("sft") or self.start
+
+    @property
+    def policy(self) -> str | Path:
         """The newest model that answers."""
-        return next(self.runs[name] for name in reversed(list(self.runs)) if name.startswith(("ppo", "sft")))
-
-    @property
-    def peak_memory_bytes(self) -> int:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return next((self.runs[n] for n in reversed(list(self.runs)) if n.startswith("ppo")), self.answering)
 
     def settings(self, stage: str, steps: int | None = None, **more: Any) -> tuple[str, dict[str, Any]]:
         """The recipe's layer of a stage of steps, with their planned number and the seed."""
@@ -99,74 +97,115 @@ class Climb:
         return "recipe", {**layer, "rollouts_per_step": self.work.rollouts_per_step, "train": train}
 
 
-def frozen_plan(folder: Path) -> dict[str, Any]:
-    """The plan of a climb that is to be resumed."""
+def begin(
+    world: World,
+    budget_s: float,
+    *,
+    seed: int = 0,
+    name: str | None = None,
+    fixed_plan: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    keep: bool = True,
+) -> Climb:
+    """Make the plan and freeze it in the climb's folder (`keep`), or read it back (`resume`). Nothing is trained.
+
+    `fixed_plan`: the recipe's amounts, whatever this machine's speed. Raises RunError where the folder is taken, or
+    where there is nothing to resume, or other data than at the start.
+    """
+    folder = ladder_folder(name or world.name)
+    if resume:
+        return _continue(world, folder)
+    if keep:
+        make_room(folder, overwrite=overwrite)
+    started = time.perf_counter()
+    world.check()
+    stages = stages_of(world)
+    reading_s = time.perf_counter() - started
+    recipe = world.recipe(budget_s)
+    config = world.model_config(recipe)
+    speeds = measure_speeds(
+        config,
+        step_tokens=recipe["pretrain"]["batch_tokens"],
+        early_exit=recipe["pretrain"].get("early_exit", {}),
+    )
+    work = reference_work(recipe, config.layers)
+    if not fixed_plan:
+        left_s = max(1.0, budget_s - world.reserved_s)
+        work = fit(
+            work,
+            speeds,
+            left_s,
+            lengths=world.lengths,
+            stages=stages,
+            smallest=world.smallest,
+            most=world.most,
+        )
+    climb = Climb(world=world, folder=folder, work=work, seed=seed, recipe=recipe, speeds=speeds)
+    climb.seconds["files"] = reading_s
+    if keep:
+        write_plan(climb)
+    return climb
+
+
+def write_plan(climb: Climb) -> None:
+    """Freeze the plan in plan.json."""
+    plan = {
+        "world": climb.world.options.to_json(),
+        "fingerprint": climb.world.fingerprint,
+        "seed": climb.seed,
+        "work": asdict(climb.work),
+        "speeds": asdict(climb.speeds) if climb.speeds else None,
+        "recipe": climb.recipe,
+    }
+    climb.folder.mkdir(parents=True, exist_ok=True)
+    write_json(climb.folder / "plan.json", plan, PLAN_FORMAT)
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """The frozen plan of a climb, of any version. Raises RunError where there is none."""
     plan_file = folder / "plan.json"
-    if not plan_file.is_file():
+    plan = read_json(plan_file, PLAN_FORMAT) if plan_file.is_file() else {}
+    if "town" in plan:  # version 1, of the town
+        options = Options("town", town=plan["town"])
+        plan |= {"world": options.to_json(), "fingerprint": f"town {plan['town']}"}
+    elif "data_sha256" in plan:  # version 1, of verse
+        plan |= {"world": Options("verse").to_json(), "fingerprint": plan["data_sha256"]}
+        plan["recipe"]["ppo"] = {"temperature": plan["recipe"]["temperature"], **plan["recipe"]["ppo"]}
+    if "world" not in plan:
         raise RunError(f"{folder} has no climb to resume; start one without --resume.")
-    return read_json(plan_file, PLAN_FORMAT)
+    return plan
 
 
-def describe_plan(
-    climb: Climb, costs: Callable[[Work, Speeds], dict[str, float]], sampled: str
-) -> list[tuple[str, str, str]]:
-    """(stage, what it does, about how long) of the plan, for people. `sampled`: "prompts x {} completions"."""
-    work = climb.work
-    cost = costs(work, climb.speeds) if climb.speeds else {}
+def _continue(world: World, folder: Path) -> Climb:
+    plan = read_plan(folder)
+    if plan["fingerprint"] != world.fingerprint:
+        raise RunError(
+            f"{folder} was begun with other data than {world.name} has now; resume with the same data."
+        )
+    world.check()
+    return Climb(
+        world=world, folder=folder, work=Work(**plan["work"]), seed=plan["seed"], recipe=plan["recipe"]
+    )
+
+
+def describe_plan(climb: Climb) -> list[tuple[str, str, str]]:
+    """(stage, what it does or why it is left out, about how long) of the plan, for people."""
+    work, world = climb.work, climb.world
+    missing, stages = left_out(world), stages_of(world)
+    cost = costs(work, climb.speeds, world.lengths, stages) if climb.speeds else {}
     amounts = {
         "pretrain": f"{work.pretrain_steps:,} steps of {work.step_tokens:,} tokens",
         "sft": f"{work.sft_steps:,} steps of {work.step_tokens:,} tokens",
-        "sample": f"{work.rounds} x {work.prompts_to_rank:,} {sampled.format(work.completions)}",
+        "sample": f"{work.rounds} x {work.prompts_to_rank:,} prompts x {work.completions} completions",
         "reward": f"{work.rounds} x all comparisons",
         "ppo": f"{work.rounds} x {work.ppo_steps} steps of {work.rollouts_per_step} rollouts",
     }
     return [
-        (stage, what, human_time(cost[stage]) if stage in cost else "") for stage, what in amounts.items()
+        (
+            stage,
+            f"left out: {missing[stage]}" if stage in missing else what,
+            human_time(cost[stage]) if stage in cost else "",
+        )
+        for stage, what in amounts.items()
     ]
-
-
-def cost_table(climb: Climb, *, beside: Sequence[str] = ()) -> Table:
-    """Time and memory by stage. `beside`: what the clock was kept on that is no part of the climb itself."""
-    gibibytes = {stage: f"{peak / 2**30:.2f} GiB" for stage, peak in climb.peaks.items()}
-    rows = [[stage, human_time(s), gibibytes.get(stage, "–")] for stage, s in climb.seconds.items()]
-    total = sum(s for stage, s in climb.seconds.items() if stage not in beside)
-    rows += [
-        ["four stages with rounds and files" if beside else "all told", human_time(total), ""],
-        ["peak memory", "", f"{climb.peak_memory_bytes / 2**30:.2f} GiB"],
-    ]
-    return Table("What it cost", ["", "time", "memory, the most so far"], rows)
-
-
-def stage_plots(climb: Climb) -> list[str]:
-    """The curves of every stage, as SVG."""
-    plots = []
-    for name, path in climb.runs.items():
-        rows = Run.open(path).read_metrics()
-        for key in ("loss", "reward", "kl", "gold"):
-            points = [(r["step"], r[key]) for r in rows if isinstance(r.get(key), int | float)]
-            if points:
-                line = Series(key, [float(x) for x, _ in points], [float(y) for _, y in points])
-                plots.append(line_plot([line], title=f"{name}: {key}"))
-    return plots
-
-
-@dataclass(frozen=True)
-class Policy:
-    """A run's model, ready to answer."""
-
-    model: Transformer
-    tokenizer: Tokenizer
-    template: ChatTemplate
-
-
-def load_policy(run: Path) -> Policy:
-    folder = model_folder(run)
-    tokenizer = Tokenizer.load(folder)
-    return Policy(load_model(folder, dtype=choose_dtype("auto")[0]), tokenizer, ChatTemplate(tokenizer))
-
-
-def score_held_out(run: Path, held: Sequence[Comparison]) -> list[list[float]]:
-    """A reward model's scores of every completion, by comparison."""
-    judge = Judge.load(run)
-    scored = render_comparisons(held, judge.template, judge.context)
-    return score_comparisons(judge.model, scored, judge.tokenizer.pad_id)

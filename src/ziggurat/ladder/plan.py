@@ -1,14 +1,14 @@
 """From a time budget to step counts for all four stages, before the first step; printed, then frozen in config.yaml.
 
-A plan is a list of amounts of work (optimizer steps, comparisons, rollouts). What a unit costs here is measured in a
-few seconds on the very model that will be trained. One factor then scales every amount: a longer budget buys more of
-everything. A plan never looks at the clock again: the same plan gives the same weights on the same kind of machine.
+A plan is a list of amounts of work (optimizer steps, comparisons, rollouts). The cost of a unit is measured in a few
+seconds on a model of the shape that is trained. One factor then scales every amount. The plan is frozen and time is
+not measured again, so the same plan gives the same weights on the same kind of machine.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,9 @@ def parse_budget(text: str) -> float:
     raise UsageError(f"budget {text!r} is not a time; write a number with s, m or h, for instance 10m.")
 
 
+STAGES = ("pretrain", "sft", "sample", "reward", "ppo")
+
+
 @dataclass(frozen=True)
 class Work:
     """How much each stage does. One round is sample, reward and ppo."""
@@ -42,33 +45,50 @@ class Work:
     pretrain_steps: int
     sft_steps: int
     rounds: int
-    prompts_to_rank: int  # per round, each with `completions` completions
+    prompts_to_rank: int
+    """Per round."""
     completions: int
-    ppo_steps: int  # per round
+    """Per prompt."""
+    ppo_steps: int
+    """Per round."""
     rollouts_per_step: int
-    step_tokens: int = 1152  # tokens of one optimizer step of stages 1 and 2
+    step_tokens: int = 1152
+    """Tokens of one optimizer step of stages 1 and 2."""
     reward_body_learns: bool = True
     critic_body_learns: bool = True
-    policy_share: float = 1.0  # of the policy's blocks, those that PPO trains
+    policy_share: float = 1.0
+    """Share of the policy's blocks that PPO trains."""
 
 
 @dataclass(frozen=True)
 class Speeds:
     """Seconds per unit of work on this machine."""
 
-    train_step_s: float  # one optimizer step of `step_tokens` tokens
-    train_token_s: float  # one more token in a large batch, forward and backward
-    forward_token_s: float  # one token, forward only
-    completion_s: float  # one sampled completion, in a full batch
+    train_step_s: float
+    """One optimizer step of `step_tokens` tokens."""
+    train_token_s: float
+    """One more token in a large batch, forward and backward."""
+    forward_token_s: float
+    """One token, forward only."""
+    completion_s: float
+    """One completion of MEASURED_COMPLETION tokens, sampled in a full batch."""
 
 
-#: tokens of a prompt with its completion, and of the completion: means measured on the town
-CONVERSATION_TOKENS, COMPLETION_TOKENS = 34, 14
-#: seconds measured in a climb over those that the units alone would take: small batches, pre-training rows, gold checks
+@dataclass(frozen=True)
+class Lengths:
+    """Mean tokens of a world's conversations (prompt and completion) and of the completions alone."""
+
+    conversation: float
+    completion: float
+
+
+MEASURED_COMPLETION = 14
+TOWN_LENGTHS = Lengths(conversation=34, completion=14)
+"""Measured on the town."""
 _REWARD_OVERHEAD, _PPO_OVERHEAD = 1.5, 2.7
-#: what a stage costs beside its steps: reading and encoding data, checkpoints, reports
+"""Seconds measured in a climb, divided by those that the units alone would take."""
 FIXED_S = {"pretrain": 8.0, "sft": 5.0, "sample": 1.0, "reward": 8.0, "ppo": 5.0}
-#: no stage is useful below this
+"""Seconds of a stage beside its steps: data, checkpoints, reports."""
 SMALLEST = Work(
     pretrain_steps=300,
     sft_steps=150,
@@ -78,59 +98,91 @@ SMALLEST = Work(
     ppo_steps=6,
     rollouts_per_step=128,
 )
+"""A stage is of no use below this."""
 
 
-def costs(work: Work, speeds: Speeds) -> dict[str, float]:
-    """Seconds of each stage, all rounds together."""
+def reference_work(recipe: Mapping[str, Any], layers: int) -> Work:
+    """The amounts of a recipe, for a model of so many layers."""
+    ppo = recipe["ppo"]
+    policy = str(ppo.get("policy", {}).get("trainable", "all"))
+    last = int(policy.removeprefix("last:")) if policy.startswith("last:") else layers
+    return Work(
+        **recipe["work"],
+        step_tokens=recipe["pretrain"]["batch_tokens"],
+        reward_body_learns=recipe["reward"].get("train", {}).get("trainable", "all") == "all",
+        critic_body_learns=ppo.get("critic", {}).get("trainable", "all") == "all",
+        policy_share=min(last, layers) / layers,
+    )
+
+
+def costs(
+    work: Work, speeds: Speeds, lengths: Lengths = TOWN_LENGTHS, stages: Collection[str] = STAGES
+) -> dict[str, float]:
+    """Seconds of each of these stages, all rounds together."""
     ranked = work.rounds * work.prompts_to_rank * work.completions
     rollouts = work.rounds * work.ppo_steps * work.rollouts_per_step
+    completion_s = speeds.completion_s * lengths.completion / MEASURED_COMPLETION
     scored_token_s = speeds.train_token_s if work.reward_body_learns else 1.5 * speeds.forward_token_s
     # times that PPO goes over a conversation: policy (with its pre-training rows) and critic; the others
     trained = work.policy_share + 0.5 + 0.5 * work.critic_body_learns
     read = work.policy_share + 1 + work.critic_body_learns
-    return {
-        "pretrain": FIXED_S["pretrain"] + work.pretrain_steps * speeds.train_step_s,
-        "sft": FIXED_S["sft"] + work.sft_steps * speeds.train_step_s,
-        "sample": work.rounds * FIXED_S["sample"] + ranked * speeds.completion_s,
-        "reward": work.rounds
-        * FIXED_S["reward"]  # a later round learns from the earlier rounds' comparisons too
-        + ranked * (work.rounds + 1) / 2 * CONVERSATION_TOKENS * scored_token_s * _REWARD_OVERHEAD,
-        "ppo": work.rounds * FIXED_S["ppo"]
-        + rollouts
+    seconds = {
+        "pretrain": work.pretrain_steps * speeds.train_step_s,
+        "sft": work.sft_steps * speeds.train_step_s,
+        "sample": ranked * completion_s,
+        # a later round also learns from the comparisons of earlier rounds
+        "reward": ranked * (work.rounds + 1) / 2 * lengths.conversation * scored_token_s * _REWARD_OVERHEAD,
+        "ppo": rollouts
         * _PPO_OVERHEAD
         * (
-            speeds.completion_s
-            + CONVERSATION_TOKENS * (trained * speeds.train_token_s + read * speeds.forward_token_s)
+            completion_s
+            + lengths.conversation * (trained * speeds.train_token_s + read * speeds.forward_token_s)
         ),
+    }
+    repeated = {"sample", "reward", "ppo"}
+    return {
+        stage: seconds[stage] + FIXED_S[stage] * (work.rounds if stage in repeated else 1)
+        for stage in STAGES
+        if stage in stages
     }
 
 
-def fit(reference: Work, speeds: Speeds, budget_s: float) -> Work:
-    """The reference scaled by one factor so that its cost meets the budget; below half of it, one round is enough."""
-    work, factor = _fit(reference, speeds, budget_s)
-    return work if factor >= 0.5 else _fit(replace(reference, rounds=1), speeds, budget_s)[0]
+def fit(
+    reference: Work,
+    speeds: Speeds,
+    budget_s: float,
+    *,
+    lengths: Lengths = TOWN_LENGTHS,
+    stages: Collection[str] = STAGES,
+    smallest: Work = SMALLEST,
+    most: float = 64.0,
+) -> Work:
+    """The reference times one factor (at most `most`), so that its cost meets the budget; one round below 0.5."""
 
-
-def _fit(reference: Work, speeds: Speeds, budget_s: float) -> tuple[Work, float]:
-    def scaled(factor: float) -> Work:
+    def scaled(factor: float, rounds: int) -> Work:
+        ranked = max(smallest.prompts_to_rank, round(reference.prompts_to_rank * min(2.0, factor)))
         return replace(
             reference,
-            pretrain_steps=max(SMALLEST.pretrain_steps, round(reference.pretrain_steps * factor)),
-            sft_steps=max(SMALLEST.sft_steps, round(reference.sft_steps * factor)),
-            prompts_to_rank=max(
-                SMALLEST.prompts_to_rank, round(reference.prompts_to_rank * min(2.0, factor))
-            ),
-            ppo_steps=max(SMALLEST.ppo_steps, round(reference.ppo_steps * factor)),
-            rollouts_per_step=reference.rollouts_per_step if factor >= 0.25 else SMALLEST.rollouts_per_step,
+            pretrain_steps=max(smallest.pretrain_steps, round(reference.pretrain_steps * factor)),
+            sft_steps=max(smallest.sft_steps, round(reference.sft_steps * factor)),
+            rounds=rounds,
+            prompts_to_rank=ranked if "sample" in stages else reference.prompts_to_rank,
+            ppo_steps=max(smallest.ppo_steps, round(reference.ppo_steps * factor)),
+            rollouts_per_step=reference.rollouts_per_step if factor >= 0.25 else smallest.rollouts_per_step,
         )
 
-    low, high = 0.0, 64.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (
-            (middle, high) if sum(costs(scaled(middle), speeds).values()) <= budget_s else (low, middle)
-        )
-    return scaled(low), low
+    def largest(rounds: int) -> float:
+        low, high = 0.0, most
+        for _ in range(40):
+            middle = (low + high) / 2
+            cost = sum(costs(scaled(middle, rounds), speeds, lengths, stages).values())
+            low, high = (middle, high) if cost <= budget_s else (low, middle)
+        return low
+
+    factor = largest(reference.rounds)
+    if factor >= 0.5:
+        return scaled(factor, reference.rounds)
+    return scaled(largest(1), 1)
 
 
 def measure_speeds(
@@ -180,7 +232,7 @@ def measure_speeds(
             model.hidden(large)
 
     prompts = [[7] * 20 for _ in range(256)]
-    params = SamplingParams(max_tokens=COMPLETION_TOKENS, min_tokens=COMPLETION_TOKENS)
+    params = SamplingParams(max_tokens=MEASURED_COMPLETION, min_tokens=MEASURED_COMPLETION)
     share = seconds / 4
     return Speeds(
         train_step_s=_typical(step, share),

@@ -20,5 +20,9 @@ the exam. Nothing below this room imports it.
     exam.py            frozen questions about residents C, and first words in held-out wordings
     examiner.py        asks a model the exam and computes the figures
     first_words_targets.py  what the exam of first words must reach
-    ladder.py          runs the four stages on the town
+    rounds.py          completions of the policy, ranked by the labellers
+    world.py           the town as a world of the ladder
+    finals.py          the final exam of a climb; controls.py: other uses of PPO's time
+    targets.py         what the ladder must reach on it
+    tables.py          the town's tables and pages of the report
 """

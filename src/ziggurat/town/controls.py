@@ -13,35 +13,35 @@ from pathlib import Path
 from typing import Any
 
 from ziggurat.engine.params import SamplingParams
-from ziggurat.ladder.climb import load_policy
+from ziggurat.ladder.climb import Climb
+from ziggurat.ladder.policy import load_policy
 from ziggurat.records import Prompt
 from ziggurat.runs import Run
 from ziggurat.stages import sft as stage2
 from ziggurat.stages.comparison_batches import conversation
 from ziggurat.stages.judge import Judge
 from ziggurat.stages.sample import sample_from
-from ziggurat.town.climb import Climb
-from ziggurat.town.demonstrations import write_demonstrations
 from ziggurat.town.documents import write_documents
 from ziggurat.town.exam import Item
 from ziggurat.town.examiner import MAX_ANSWER_TOKENS, Answers
 from ziggurat.town.grading import Grader
+from ziggurat.town.people import Town
 
 PICKED_FROM = 4
 TEXT_DOCUMENTS = 10_000  # mixed in: more than is read
 
 
-def train_on(climb: Climb) -> Path:
-    """The stage-2 model after as many more steps as PPO's seconds pay for."""
+def train_on(climb: Climb, town: Town) -> Path:
+    """The run of the stage-2 model trained on for as many steps as PPO's seconds pay for."""
     sft = _last_row(climb.runs["sft"])
     ppo_s = sum(_last_row(run)["elapsed_s"] for name, run in climb.runs.items() if name.startswith("ppo"))
     steps = max(1, round(ppo_s * sft["step"] / sft["elapsed_s"]))
     return stage2.sft(
         stage2.sft_config(climb.runs["sft"], climb.settings("sft", steps)),
         climb.runs["sft"],
-        list(write_demonstrations(climb.town, climb.recipe["demonstrations"])),
+        climb.world.demonstrations(climb),
         climb.folder / "control-sft-1",
-        text=list(write_documents(climb.town, TEXT_DOCUMENTS)),
+        text=list(write_documents(town, TEXT_DOCUMENTS)),
         overwrite=True,
     )
 
@@ -51,7 +51,7 @@ def _last_row(run: Path) -> dict[str, Any]:
 
 
 def best_of(climb: Climb, items: Sequence[Item], grader: Grader) -> Answers:
-    """Of the stage-2 model's answers to each question, the one that the reward model likes best."""
+    """Of the stage-2 model's answers to each question, the one with the highest reward."""
     policy, judge = load_policy(climb.runs["sft"]), Judge.load(climb.runs[f"reward-{climb.work.rounds}"])
     prompts = [Prompt(prompt=list(item.question.messages)) for item in items]
     params = SamplingParams(max_tokens=MAX_ANSWER_TOKENS, seed=climb.seed)

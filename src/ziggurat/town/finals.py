@@ -1,4 +1,4 @@
-"""The final exam of a climb: every model sits it once, the gates are judged. `ladder_report.py` tells of it."""
+"""The final exam of a climb on the town: every model answers it once, and the targets are judged."""
 
 from __future__ import annotations
 
@@ -6,38 +6,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ziggurat.evaluation.bits import bits_per_byte
-from ziggurat.ladder.climb import Policy, load_policy
-from ziggurat.town import examiner
-from ziggurat.town.climb import Climb
+from ziggurat.ladder.climb import Climb
+from ziggurat.ladder.policy import Policy, load_policy
+from ziggurat.ladder.report import Exam
+from ziggurat.town import examiner, tables
 from ziggurat.town.controls import best_of, train_on
 from ziggurat.town.documents import held_out_documents
 from ziggurat.town.exam import Item, write_exam
 from ziggurat.town.examiner import Answers
-from ziggurat.town.gates import Findings, Gate, judge
 from ziggurat.town.grading import Grader
+from ziggurat.town.people import Town
+from ziggurat.town.targets import Findings, judge
 
 BITS_DOCUMENTS = 200
 
 
-@dataclass
-class Result:
+@dataclass(kw_only=True)
+class TownExam(Exam):
+    """The report's parts, with what they were made of: the controls join these."""
+
     findings: Findings
-    gates: list[Gate]
     items: list[Item]
 
-    @property
-    def passed(self) -> bool:
-        return all(gate.passed for gate in self.gates)
 
-
-def sit_exam(climb: Climb) -> Result:
+def sit_exam(climb: Climb, town: Town) -> TownExam:
     """Base, SFT and PPO answer the final exam; nothing is chosen by it."""
-    items, grader = write_exam(climb.town), Grader(climb.town)
-    texts = [d.text for d in held_out_documents(climb.town, BITS_DOCUMENTS)]
+    items, grader = write_exam(town), Grader(town)
+    texts = [d.text for d in held_out_documents(town, BITS_DOCUMENTS)]
     answers: dict[str, Answers] = {}
     bits: dict[str, float] = {}
     with climb.clock("exam"):
-        models = {"base": climb.runs["pretrain"], "sft": climb.runs["sft"], "ppo": climb.policy}
+        models = {"base": climb.start, "sft": climb.answering, "ppo": climb.policy}
         for name, run in models.items():
             model = load_policy(run)
             bits[name] = bits_per_byte(model.model, model.tokenizer, texts)
@@ -46,24 +45,37 @@ def sit_exam(climb: Climb) -> Result:
             else:
                 answers[name] = examiner.ask(name, model.model, model.tokenizer, items, grader)
                 examiner.measure_passing(model.model, model.tokenizer, answers[name])
-        findings = Findings(answers, bits, climb.card, climb.true_kinds)
-        gates = judge(findings)
-    return Result(findings, gates, items)
+        return describe(climb, town, Findings(answers, bits, climb.card, climb.true_kinds), items)
 
 
-def sit_controls(climb: Climb, result: Result) -> None:
-    """What else PPO's time might have bought sits the same exam: more SFT, and the best of four by the reward model."""
-    grader, answers = Grader(climb.town), result.findings.answers
+def sit_controls(climb: Climb, town: Town, exam: TownExam) -> TownExam:
+    """The same exam, with more SFT in PPO's time and the best of four by the reward model beside it."""
+    grader, answers = Grader(town), exam.findings.answers
     with climb.clock("controls"):
-        longer = load_policy(train_on(climb))
-        answers["sft_longer"] = examiner.ask(
-            "sft_longer", longer.model, longer.tokenizer, result.items, grader
-        )
-        answers["best_of"] = best_of(climb, result.items, grader)
+        longer = load_policy(train_on(climb, town))
+        answers["sft_longer"] = examiner.ask("sft_longer", longer.model, longer.tokenizer, exam.items, grader)
+        answers["best_of"] = best_of(climb, exam.items, grader)
+    return describe(climb, town, exam.findings, exam.items)
+
+
+def describe(climb: Climb, town: Town, findings: Findings, items: list[Item]) -> TownExam:
+    """The findings as tables, targets, figures and pages."""
+    return TownExam(
+        findings=findings,
+        items=items,
+        tables=tables.score_tables(findings),
+        targets=judge(findings),
+        figures={"town_seed": town.seed, **tables.figures(findings, items)},
+        answers=tables.answer_rows(findings),
+        intro=tables.intro(town.seed, climb.seed, items),
+        plots=[tables.chart(findings)],
+        sections=tables.sections(findings, items),
+        examples=tables.examples(items),
+    )
 
 
 def _sit_base(model: Policy, items: Sequence[Item], grader: Grader) -> dict[str, Answers]:
-    """The base model cannot be asked; it is given the bare question, and the question as overheard."""
+    """A base model only continues text: it gets the bare question, and the question in an overheard dialogue."""
     facts = [item for item in items if item.section in ("known", "unknown")]
     return {
         f"base_{form}": examiner.ask(f"base_{form}", model.model, model.tokenizer, facts, grader, form=form)

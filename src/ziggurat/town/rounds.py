@@ -8,16 +8,14 @@ the report card asks for them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import cache
 
 from ziggurat.engine.params import SamplingParams
-from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
-from ziggurat.model.transformer import Transformer
+from ziggurat.ladder.policy import Policy
+from ziggurat.ladder.rankings import Rankings, Truth
 from ziggurat.records import Comparison, Prompt
-from ziggurat.stages.report_card import KindOfPair
 from ziggurat.stages.sample import sample_from
-from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.town.chance import Chance
 from ziggurat.town.demonstrations import Teacher
 from ziggurat.town.grading import Grade, Grader
@@ -37,35 +35,23 @@ def held_out_question(question: Question) -> bool:
     return sum(question.messages[-1].content.encode()) % HELD_OUT_IN == 0
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """Comparisons with the questions they were made of, learned from and held out."""
-
-    comparisons: list[Comparison]
-    questions: dict[str, Question]  # by comparison id
-
-    def take(self, *, held_out: bool) -> list[Comparison]:
-        return [c for c in self.comparisons if held_out_question(self.questions[c.id]) is held_out]
-
-
 def rank_round(
     town: Town,
-    policy: Transformer,
-    template: ChatTemplate,
+    policy: Policy,
     *,
     round_number: int,
     prompts: int,
     own: int,
     unknown_percent: int,
     seed: int = 0,
-) -> Ranked:
+) -> Rankings:
     """`prompts` prompts, each with `own` completions of the policy (fewer where they repeat) and up to two of ours."""
     teacher, grader = Teacher(town), Grader(town)
     stream = f"rank-{round_number}-{seed}"
     questions = [teacher.prompt(i, unknown_percent=unknown_percent, stream=stream) for i in range(prompts)]
     prompted = [Prompt(prompt=list(q.messages)) for q in questions]
     params = SamplingParams(seed=seed * 1000 + round_number)
-    sampled = sample_from(policy, template, prompted, own, params)
+    sampled = sample_from(policy.model, policy.template, prompted, own, params)
     comparisons, by_id = [], {}
     for i, (question, drawn) in enumerate(zip(questions, sampled, strict=True)):
         chance = Chance(town.seed, "ranking", round_number, seed, i)
@@ -92,7 +78,8 @@ def rank_round(
             )
         )
         by_id[identity] = question
-    return Ranked(comparisons, by_id)
+    held_out = [held_out_question(by_id[one.id]) for one in comparisons]
+    return Rankings(comparisons, held_out, truth(by_id, grader))
 
 
 def _written(chance: Chance, town: Town, question: Question) -> list[str]:
@@ -129,51 +116,20 @@ def _beside_the_point(chance: Chance, fact: Fact) -> list[Fact]:
     return [Fact(resident, chance.choice(stated))] if stated else []
 
 
-def labelling_ceiling(ranked: Ranked, comparisons: Sequence[Comparison], grader: Grader) -> float:
-    """The best accuracy that any scorer can expect against these labels: the true order's, known from the noise."""
+def truth(questions: Mapping[str, Question], grader: Grader) -> Truth:
+    """What is known of the labellers' comparisons; `questions` by comparison id."""
     noise = {labeller.name: labeller.noise for labeller in LABELLERS}
-    expected = []
-    for comparison in comparisons:
-        question = ranked.questions[comparison.id]
-        taste = [points(question, g) for g in _grades(question, comparison, grader)]
-        for i in range(len(taste)):
-            for j in range(i):
-                if comparison.ranks[i] != comparison.ranks[j]:
-                    expected.append(
-                        chance_of_right_order(abs(taste[i] - taste[j]), noise[str(comparison.labeller)])
-                    )
-    return sum(expected) / len(expected) if expected else 1.0
 
+    @cache
+    def grade(identity: str, text: str) -> Grade:
+        return grader.grade(questions[identity], text)
 
-def _grades(question: Question, comparison: Comparison, grader: Grader) -> list[Grade]:
-    return [grader.grade(question, str(text)) for text in comparison.completions]
-
-
-def true_accuracy(
-    ranked: Ranked, comparisons: Sequence[Comparison], scores: Sequence[Sequence[float]], grader: Grader
-) -> dict[str, Interval]:
-    """Accuracy against the noise-free taste, by kind of pair; intervals over prompts."""
-    hits: dict[str, list[float]] = {}
-    clusters: dict[str, list[str]] = {}
-    for comparison, rewards in zip(comparisons, scores, strict=True):
-        question = ranked.questions[comparison.id]
-        grades = _grades(question, comparison, grader)
-        taste = [points(question, g) for g in grades]
-        for i in range(len(taste)):
-            for j in range(len(taste)):
-                if taste[i] > taste[j]:
-                    kind = pair_kind(question, grades[i], grades[j]) or "something else"
-                    hits.setdefault(kind, []).append(float(rewards[i] > rewards[j]))
-                    clusters.setdefault(kind, []).append(comparison.id)
-    return {kind: cluster_bootstrap(hits[kind], clusters[kind]) for kind in sorted(hits)}
-
-
-def kind_of_pair(ranked: Ranked, grader: Grader) -> KindOfPair:
-    """For the report card: the kind of a pair of a comparison, by what its completions truly are."""
+    def taste(comparison: Comparison) -> list[float]:
+        texts = map(str, comparison.completions)
+        return [points(questions[comparison.id], grade(comparison.id, text)) for text in texts]
 
     def kind(comparison: Comparison, better: int, worse: int) -> str | None:
-        question = ranked.questions[comparison.id]
-        a, b = (grader.grade(question, str(comparison.completions[k])) for k in (better, worse))
-        return pair_kind(question, a, b)
+        a, b = (grade(comparison.id, str(comparison.completions[i])) for i in (better, worse))
+        return pair_kind(questions[comparison.id], a, b)
 
-    return kind
+    return Truth(taste, kind, lambda gap, labeller: chance_of_right_order(gap, noise[labeller]))

@@ -13,17 +13,14 @@ Titles whose hash falls below HELD_OUT_SHARE are in no comparison that is learne
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from ziggurat.engine.params import SamplingParams
-from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
-from ziggurat.model.transformer import Transformer
+from ziggurat.ladder.policy import Policy
+from ziggurat.ladder.rankings import Rankings, Truth
 from ziggurat.records import Comparison, Prompt
-from ziggurat.stages.report_card import KindOfPair
 from ziggurat.stages.sample import sample_from
 from ziggurat.stages.setup import falls_below
-from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.verse.demonstrations import Task, Teacher
 from ziggurat.verse.labellers import (
     LABELLERS,
@@ -43,37 +40,22 @@ SAME_AGAIN = 0.4  # of spoiled endings, those that repeat their fellow: the easi
 SEARCHED_ENDINGS = 200  # draws in which an ending of a group must turn up
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """Comparisons with the tasks they were made of and the memory they were judged with."""
-
-    comparisons: list[Comparison]
-    tasks: dict[str, Task]  # by comparison id
-    memory: Memory
-
-    def take(self, *, held_out: bool) -> list[Comparison]:
-        return [
-            c
-            for c in self.comparisons
-            if falls_below(self.tasks[c.id].title or self.tasks[c.id].head, HELD_OUT_SHARE) is held_out
-        ]
-
-
 def rank_round(
     teacher: Teacher,
     books: frozenset[str],
-    policy: Transformer,
-    template: ChatTemplate,
+    policy: Policy,
     *,
     round_number: int,
     prompts: int,
     own: int,
     seed: int = 0,
-) -> Ranked:
+) -> Rankings:
     """`prompts` tasks, each with `own` poems of the policy (fewer where they repeat) and up to two altered ones."""
     tasks = [teacher.task(i, f"rank-{seed}-{round_number}") for i in range(prompts)]
     params = SamplingParams(max_tokens=MAX_POEM_TOKENS, seed=seed * 1000 + round_number)
-    sampled = sample_from(policy, template, [Prompt(prompt=t.messages) for t in tasks], own, params)
+    sampled = sample_from(
+        policy.model, policy.template, [Prompt(prompt=t.messages) for t in tasks], own, params
+    )
     memory = read_round(books, (text for drawn in sampled for text in drawn.completions))
     usual = teacher.usual_endings()
     comparisons, by_id = [], {}
@@ -100,7 +82,13 @@ def rank_round(
             )
         )
         by_id[identity] = task
-    return Ranked(comparisons, by_id, memory)
+    held_out = [held_out_task(by_id[one.id]) for one in comparisons]
+    return Rankings(comparisons, held_out, truth(by_id, memory))
+
+
+def held_out_task(task: Task) -> bool:
+    """Whether a task belongs to the report card."""
+    return falls_below(task.title or task.head, HELD_OUT_SHARE)
 
 
 def alter(text: str, usual: Sequence[str], chance: random.Random) -> list[str]:
@@ -124,47 +112,15 @@ def alter(text: str, usual: Sequence[str], chance: random.Random) -> list[str]:
     return [ending(character) for character in (mended, spoiled) if character]
 
 
-def labelling_ceiling(ranked: Ranked, comparisons: Sequence[Comparison]) -> float:
-    """The best accuracy that any scorer can expect against these labels: the true order's, known from the noise."""
+def truth(tasks: Mapping[str, Task], memory: Memory) -> Truth:
+    """What is known of the labellers' comparisons; `tasks` by comparison id."""
     noise = {labeller.name: labeller.noise for labeller in LABELLERS}
-    expected = []
-    for comparison in comparisons:
-        taste = _taste(ranked, comparison)
-        for i in range(len(taste)):
-            for j in range(i):
-                if comparison.ranks[i] != comparison.ranks[j]:
-                    gap = abs(taste[i] - taste[j])
-                    expected.append(chance_of_right_order(gap, noise[str(comparison.labeller)]))
-    return sum(expected) / len(expected) if expected else 1.0
 
-
-def true_accuracy(
-    ranked: Ranked, comparisons: Sequence[Comparison], scores: Sequence[Sequence[float]]
-) -> dict[str, Interval]:
-    """Accuracy against the noise-free taste, by kind of pair; intervals over prompts."""
-    hits: dict[str, list[float]] = {}
-    clusters: dict[str, list[str]] = {}
-    for comparison, rewards in zip(comparisons, scores, strict=True):
-        task, texts, taste = ranked.tasks[comparison.id], comparison.completions, _taste(ranked, comparison)
-        for i in range(len(taste)):
-            for j in range(len(taste)):
-                if taste[i] > taste[j]:
-                    kind = pair_kind(task, str(texts[i]), str(texts[j]), ranked.memory) or "something else"
-                    hits.setdefault(kind, []).append(float(rewards[i] > rewards[j]))
-                    clusters.setdefault(kind, []).append(comparison.id)
-    return {kind: cluster_bootstrap(hits[kind], clusters[kind]) for kind in sorted(hits)}
-
-
-def kind_of_pair(ranked: Ranked) -> KindOfPair:
-    """For the report card: the kind of a pair of a comparison, by what its completions truly are."""
+    def taste(comparison: Comparison) -> list[float]:
+        return [points(tasks[comparison.id], str(text), memory) for text in comparison.completions]
 
     def kind(comparison: Comparison, better: int, worse: int) -> str | None:
-        a, b = (str(comparison.completions[k]) for k in (better, worse))
-        return pair_kind(ranked.tasks[comparison.id], a, b, ranked.memory)
+        a, b = (str(comparison.completions[i]) for i in (better, worse))
+        return pair_kind(tasks[comparison.id], a, b, memory)
 
-    return kind
-
-
-def _taste(ranked: Ranked, comparison: Comparison) -> list[float]:
-    task = ranked.tasks[comparison.id]
-    return [points(task, str(text), ranked.memory) for text in comparison.completions]
+    return Truth(taste, kind, lambda gap, labeller: chance_of_right_order(gap, noise[labeller]))

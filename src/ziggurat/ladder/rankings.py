@@ -1,0 +1,64 @@
+"""One round's comparisons: learned from or held out, and the truth behind them where labellers are simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
+from ziggurat.records import Comparison
+from ziggurat.stages.report_card import KindOfPair
+
+OTHER_KIND = "something else"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of simulated labellers."""
+
+    taste: Callable[[Comparison], Sequence[float]]
+    """Points of each completion, without noise."""
+    kind_of_pair: KindOfPair
+    """(comparison, index of the better completion, index of the worse one) -> kind, None for no kind."""
+    right_order: Callable[[float, str], float]
+    """(difference in points, labeller) -> probability that this labeller orders the pair by its points."""
+
+    def labelling_ceiling(self, comparisons: Sequence[Comparison]) -> float:
+        """The best accuracy that any scorer can expect against these labels; 1 without an untied pair."""
+        expected = []
+        for one in comparisons:
+            taste = self.taste(one)
+            for i in range(len(taste)):
+                for j in range(i):
+                    if one.ranks[i] != one.ranks[j]:
+                        expected.append(self.right_order(abs(taste[i] - taste[j]), str(one.labeller)))
+        return sum(expected) / len(expected) if expected else 1.0
+
+    def accuracy(
+        self, comparisons: Sequence[Comparison], scores: Sequence[Sequence[float]]
+    ) -> dict[str, Interval]:
+        """Accuracy of a reward model's scores against the noise-free points, by kind; intervals over prompts."""
+        hits: dict[str, list[float]] = {}
+        clusters: dict[str, list[str]] = {}
+        for one, rewards in zip(comparisons, scores, strict=True):
+            taste = self.taste(one)
+            for i, j in permutations(range(len(taste)), 2):
+                if taste[i] > taste[j]:
+                    kind = self.kind_of_pair(one, i, j) or OTHER_KIND
+                    hits.setdefault(kind, []).append(float(rewards[i] > rewards[j]))
+                    clusters.setdefault(kind, []).append(one.id)
+        return {kind: cluster_bootstrap(hits[kind], clusters[kind]) for kind in sorted(hits)}
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """The comparisons of one round."""
+
+    comparisons: list[Comparison]
+    held_out: Sequence[bool]
+    """Per comparison: whether it belongs to the report card and is not learned from."""
+    truth: Truth | None = None
+
+    def take(self, *, held_out: bool) -> list[Comparison]:
+        return [one for one, held in zip(self.comparisons, self.held_out, strict=True) if held is held_out]

@@ -1,0 +1,104 @@
+"""A climb: its files, its frozen plan, resuming it, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from tests.ladder.conftest import town_climb
+
+from ziggurat import memory
+from ziggurat.cli.main import run
+from ziggurat.errors import RunError
+from ziggurat.files import sha256_file
+from ziggurat.ladder import climb as climbing
+from ziggurat.ladder.climb import Climb, begin, read_plan
+from ziggurat.ladder.stages import climb_stages
+from ziggurat.places import runs_home
+from ziggurat.town.world import TownWorld, load_recipe
+
+RECORDED = {
+    "documents.jsonl": "540711b498f15b14940af790cae8785a59fa837b31620b634f808e97e11695b2",
+    "held-out.jsonl": "32e63a873f22b0f5e45f6cb024837481f37a0eb9de06a0103d710716c8d30969",
+    "demonstrations.jsonl": "8aee57aea205202fb1c10eef12d8240d476dc94b0aa854b5a4f258016fbd8269",
+}
+"""SHA-256 of what town 1 wrote for this plan before worlds had one climb; changes only with the town's content."""
+
+
+def test_the_towns_data_files_are_those_of_before(tiny_town: Climb) -> None:
+    found = {name: sha256_file(tiny_town.folder / "data" / name) for name in RECORDED}
+    assert found == RECORDED
+
+
+def test_every_stage_leaves_its_model_and_its_settings(tiny_town: Climb) -> None:
+    assert list(tiny_town.runs) == ["pretrain", "sft", "reward-1", "ppo-1"]
+    for path in tiny_town.runs.values():
+        assert (path / "model" / "config.json").is_file()
+        assert "seed: 3" in (path / "config.yaml").read_text()
+    assert {"files", "pretrain", "sft", "sample", "reward", "ppo"} <= tiny_town.seconds.keys()
+    assert tiny_town.card["labelling_ceiling"] > 0.8
+    assert tiny_town.true_kinds
+
+
+def test_a_climb_killed_between_two_stages_goes_on(tiny_town: Climb, tmp_path: Path) -> None:
+    """The same completions are ranked again, so the reward run is taken up; PPO ends with the same bytes."""
+    shutil.copytree(tiny_town.folder, tmp_path / "town")
+    shutil.rmtree(tmp_path / "town" / "ppo-1")
+    kept = tmp_path / "town" / "data" / "comparisons-1.jsonl"
+    kept.unlink()
+    again = town_climb(tmp_path / "town")
+    climb_stages(again, resume=True)
+    assert kept.read_bytes() == (tiny_town.folder / "data" / "comparisons-1.jsonl").read_bytes()
+    weights = "ppo-1/model/model.safetensors"
+    assert (tmp_path / "town" / weights).read_bytes() == (tiny_town.folder / weights).read_bytes()
+
+
+def test_a_plan_is_frozen_and_read_back(tiny_town: Climb, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZIGGURAT_HOME", str(tiny_town.folder.parent / "no-home"))
+    monkeypatch.setattr(climbing, "ladder_folder", lambda _: tiny_town.folder)
+    again = begin(TownWorld(1), 1.0, resume=True)
+    assert (again.work, again.seed, again.recipe) == (tiny_town.work, 3, tiny_town.recipe)
+    with pytest.raises(RunError, match="other data"):
+        begin(TownWorld(2), 1.0, resume=True)
+
+
+def test_plans_of_before_are_read(tmp_path: Path, tiny_town: Climb) -> None:
+    """Version 1 of plan.json: the town's names the town, verse's the hash of the poems."""
+    old = {"town": 7, "seed": 1, "work": asdict(tiny_town.work), "recipe": load_recipe(), "speeds": {}}
+    (tmp_path / "plan.json").write_text(json.dumps(old))
+    assert read_plan(tmp_path)["world"] == {"name": "town", "data": None, "town": 7, "base": None}
+    assert read_plan(tmp_path)["fingerprint"] == TownWorld(7).fingerprint
+    verse = {"data_sha256": "ab", "seed": 1, "work": {}, "recipe": {"temperature": 0.8, "ppo": {}}}
+    (tmp_path / "plan.json").write_text(json.dumps(verse))
+    assert read_plan(tmp_path)["world"]["name"] == "verse"
+    assert read_plan(tmp_path)["recipe"]["ppo"] == {"temperature": 0.8}
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(
+    known_speeds: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["ladder", "--budget", "2m", "--dry-run"]) == 0
+    assert "pretrain" in capsys.readouterr().err
+    assert not (runs_home() / "town").exists()
+
+
+def test_nothing_to_resume_and_unknown_worlds_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ladder", "--resume"]) == 2
+    assert "no climb to resume" in capsys.readouterr().err
+    assert run(["ladder", "--world", "atlantis"]) == 2
+    assert "town, verse" in capsys.readouterr().err
+    assert run(["ladder", "--base", "x"]) == 2
+    assert '--base is not used by the world "town"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("platform", "peak"), [("linux", 2048), ("darwin", 2)])
+def test_peak_memory_is_in_bytes_on_every_system(
+    platform: str, peak: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory.sys, "platform", platform)
+    monkeypatch.setattr(memory.resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=2))
+    assert memory.peak_memory_bytes() == peak
