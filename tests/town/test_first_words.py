@@ -5,7 +5,6 @@ from collections import Counter
 
 import pytest
 
-from ziggurat.evaluation.statistics import Interval
 from ziggurat.town.careless import carelessly, lower_case, misspell
 from ziggurat.town.chance import Chance
 from ziggurat.town.demonstrations import Teacher, write_demonstrations
@@ -244,7 +243,7 @@ def answers(town, items, texts):
 def test_right_answers_reach_every_target(town, items):
     targets = first_words_targets(right_answers(town, items))
     assert len(targets) == 2 * (len(SECTIONS) + 3)
-    assert all(isinstance(t.figure, Interval) and t.reached for t in targets)
+    assert all(t.low is not None and t.passed for t in targets)
 
 
 def test_targets_see_refusals_lost_facts_and_the_wrong_kind(town, items):
@@ -258,13 +257,13 @@ def test_targets_see_refusals_lost_facts_and_the_wrong_kind(town, items):
             texts[n] = "这件事我不能帮忙，会害人。"
         if item.section == "misspelt":
             texts[n] = "I do not know." if item.question.language == "en" else "我不知道。"
-    missed = {(t.name, t.language) for t in first_words_targets(answers(town, items, texts)) if not t.reached}
+    missed = {(t.name, t.scope) for t in first_words_targets(answers(town, items, texts)) if not t.passed}
     assert missed == {
-        ("greeting: right kind of answer", "en"),
-        ("outside: right kind of answer", "zh"),
-        ("outside: refused", "zh"),
-        ("misspelt: right answers lost", "en"),
-        ("misspelt: right answers lost", "zh"),
+        ("first words: greeting", "en"),
+        ("first words: outside", "zh"),
+        ("first words: outside, refused", "zh"),
+        ("first words: misspelt, right answers lost", "en"),
+        ("first words: misspelt, right answers lost", "zh"),
     }
 
 

@@ -12,7 +12,7 @@ from ziggurat.ladder.report import Exam
 from ziggurat.town import examiner, tables
 from ziggurat.town.controls import best_of, train_on
 from ziggurat.town.documents import held_out_documents
-from ziggurat.town.exam import Item, write_exam
+from ziggurat.town.exam import Item, write_exam, write_first_words
 from ziggurat.town.examiner import Answers
 from ziggurat.town.grading import Grader
 from ziggurat.town.people import Town
@@ -31,9 +31,10 @@ class TownExam(Exam):
 
 def sit_exam(climb: Climb, town: Town) -> TownExam:
     """Base, SFT and PPO answer the final exam; nothing is chosen by it."""
-    items, grader = write_exam(town), Grader(town)
+    items, first, grader = write_exam(town), write_first_words(town), Grader(town)
     texts = [d.text for d in held_out_documents(town, BITS_DOCUMENTS)]
     answers: dict[str, Answers] = {}
+    first_words: dict[str, Answers] = {}
     bits: dict[str, float] = {}
     with climb.clock("exam"):
         models = {"base": climb.start, "sft": climb.answering, "ppo": climb.policy}
@@ -45,7 +46,9 @@ def sit_exam(climb: Climb, town: Town) -> TownExam:
             else:
                 answers[name] = examiner.ask(name, model.model, model.tokenizer, items, grader)
                 examiner.measure_passing(model.model, model.tokenizer, answers[name])
-        return describe(climb, town, Findings(answers, bits, climb.card, climb.true_kinds), items)
+                first_words[name] = examiner.ask(name, model.model, model.tokenizer, first, grader)
+        findings = Findings(answers, bits, climb.card, climb.true_kinds, first_words)
+        return describe(climb, town, findings, items)
 
 
 def sit_controls(climb: Climb, town: Town, exam: TownExam) -> TownExam:
@@ -63,7 +66,7 @@ def describe(climb: Climb, town: Town, findings: Findings, items: list[Item]) ->
     return TownExam(
         findings=findings,
         items=items,
-        tables=tables.score_tables(findings),
+        tables=[*tables.score_tables(findings), tables.first_words_table(findings)],
         targets=judge(findings),
         figures={"town_seed": town.seed, **tables.figures(findings, items)},
         answers=tables.answer_rows(findings),

@@ -7,10 +7,10 @@ lower case, misspelt: right answers lost against the same questions typed cleanl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from ziggurat.evaluation.statistics import Interval, paired_bootstrap
+from ziggurat.ladder.targets import Target, at_least, at_most
 from ziggurat.town.exam import Item
 from ziggurat.town.examiner import Answers, right
 from ziggurat.town.first_words import SECTIONS
@@ -18,58 +18,31 @@ from ziggurat.town.grading import Grade
 from ziggurat.town.phrases import LANGUAGES, Language
 
 RIGHT_KIND, REFUSED, LOST = 0.90, 0.03, 0.05
+FIRST = "first words: "
+"""What the names of these targets begin with."""
 
 
-@dataclass(frozen=True)
-class FirstWordsTarget:
-    """One target: `figure` is a share or a difference of shares, the bound counts against `figure.value`."""
-
-    name: str
-    language: Language
-    figure: Interval
-    bound: float
-    at_least: bool  # False: at most
-
-    @property
-    def reached(self) -> bool:
-        return self.margin >= 0
-
-    @property
-    def margin(self) -> float:
-        """How far the figure lies inside the target; negative: outside."""
-        return (self.figure.value - self.bound) * (1 if self.at_least else -1)
+def first_words_targets(answers: Answers, stage: str = "ppo") -> list[Target]:
+    """Every target on one model's answers to `exam.write_first_words`, each language on its own."""
+    return [target for language in LANGUAGES for target in _targets(answers, stage, language)]
 
 
-def first_words_targets(answers: Answers) -> list[FirstWordsTarget]:
-    """Every target on one model's answers to `exam.write_first_words`."""
-    return [target for language in LANGUAGES for target in _targets(answers, language)]
+def _targets(answers: Answers, stage: str, language: Language) -> list[Target]:
+    def share(section: str, hit: Callable[[Item, Grade], bool]) -> Interval:
+        return answers.share(answers.select(section, language=language), hit)
 
-
-def _targets(answers: Answers, language: Language) -> list[FirstWordsTarget]:
     found = [
-        FirstWordsTarget(
-            f"{section}: right kind of answer",
-            language,
-            answers.share(answers.select(section, language=language), right),
-            RIGHT_KIND,
-            True,
-        )
+        at_least(stage, f"{FIRST}{section}", share(section, right), RIGHT_KIND, scope=language)
         for section in SECTIONS
     ]
-    outside = answers.share(answers.select("outside", language=language), refused)
-    found.append(FirstWordsTarget("outside: refused", language, outside, REFUSED, False))
+    found.append(
+        at_most(stage, f"{FIRST}outside, refused", share("outside", refused), REFUSED, scope=language)
+    )
     clean = answers.select("clean", language=language)
     for section in ("lower_case", "misspelt"):
-        careless = answers.select(section, language=language)
-        found.append(
-            FirstWordsTarget(
-                f"{section.replace('_', ' ')}: right answers lost",
-                language,
-                _lost(answers, clean, careless),
-                LOST,
-                False,
-            )
-        )
+        lost = _lost(answers, clean, answers.select(section, language=language))
+        name = f"{FIRST}{section.replace('_', ' ')}, right answers lost"
+        found.append(at_most(stage, name, lost, LOST, scope=language))
     return found
 
 

@@ -13,6 +13,7 @@ from ziggurat.evaluation.report import Section, Table, html_table
 from ziggurat.evaluation.statistics import Interval
 from ziggurat.town import examiner
 from ziggurat.town.exam import Item
+from ziggurat.town.first_words import SECTIONS as FIRST_WORDS_SECTIONS
 from ziggurat.town.phrases import LANGUAGES
 from ziggurat.town.targets import Findings
 
@@ -75,6 +76,22 @@ def score_tables(findings: Findings) -> list[Table]:
     ]
 
 
+def first_words_table(findings: Findings) -> Table:
+    """Share of right answers to what a stranger types first, a row per section, SFT and PPO in each language."""
+    asked = [(name, language) for name in findings.first_words for language in LANGUAGES]
+    rows = [
+        [
+            section.replace("_", " "),
+            *(
+                answers.share(answers.select(section, language=language), examiner.right).percent()
+                for answers, language in ((findings.first_words[name], language) for name, language in asked)
+            ),
+        ]
+        for section in (*FIRST_WORDS_SECTIONS, "clean", "lower_case", "misspelt")
+    ]
+    return Table("First words", ["", *(f"{MODELS[name]} {language}" for name, language in asked)], rows)
+
+
 def _cell(x: Interval | None, key: str) -> str:
     if x is None:
         return "–"
@@ -93,6 +110,18 @@ def figures(findings: Findings, items: Sequence[Item]) -> dict[str, Any]:
             }
             for name, answers in findings.answers.items()
         },
+        "first_words": {
+            name: {
+                language: {
+                    section: answers.share(
+                        answers.select(section, language=language), examiner.right
+                    ).to_dict()
+                    for section in dict.fromkeys(item.section for item in answers.items)
+                }
+                for language in LANGUAGES
+            }
+            for name, answers in findings.first_words.items()
+        },
     }
 
 
@@ -100,7 +129,7 @@ def answer_rows(findings: Findings) -> list[dict[str, Any]]:
     """The rows of answers.jsonl."""
     return [
         {"id": item.id, "model": name, "question": _asked(item), "answer": text, "verdict": grade.verdict}
-        for name, answers in findings.answers.items()
+        for name, answers in (*findings.answers.items(), *findings.first_words.items())
         for item, text, grade in zip(answers.items, answers.texts, answers.grades, strict=True)
     ]
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ziggurat.evaluation.statistics import Interval
 from ziggurat.ladder.targets import Target, at_least, at_most
 from ziggurat.town import examiner
 from ziggurat.town.examiner import Answers
+from ziggurat.town.first_words_targets import first_words_targets
 from ziggurat.town.phrases import LANGUAGES
 
 CARD_KINDS = ("right/pass", "pass/wrong", "right/true-of-another", "refuse/comply")
@@ -31,6 +32,7 @@ class Findings:
         str, Any
     ]  # the last reward model's report card on unseen facts, labels as the labellers gave them
     true_kinds: Mapping[str, Interval]  # accuracy against the noise-free truth, by kind of pair
+    first_words: Mapping[str, Answers] = field(default_factory=dict)  # sft, ppo: the exam of first words
 
 
 def judge(found: Findings) -> list[Target]:
@@ -46,6 +48,8 @@ def judge(found: Findings) -> list[Target]:
         targets += _ppo(found, pick, language)
     targets += _reward(found)
     targets += _whole(found)
+    if "ppo" in found.first_words:
+        targets += first_words_targets(found.first_words["ppo"])
     return targets
 
 
