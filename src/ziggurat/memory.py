@@ -8,7 +8,7 @@ give_back_freed_memory returns it: between two stages of a climb, so that each h
                        after a swap, and every minute
 few_heaps              serving. By default every thread that allocates gets a heap of its own, up to eight a
                        processor, and each grows to the most that its thread needed: a server of a tiny model held
-                       1,266 MiB after 18 minutes, most of it in 18 heaps of 30 to 63 MiB (docs/LOG.md)
+                       1,266 MiB after 18 minutes, most of it in 18 heaps of 30 to 63 MiB (docs/log/serving.md)
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ best checkpoint. What it leaves out: cures applied by itself. It says what to ch
 
 "At the start" means the mean of the first rows: what a healthy run of this policy looks like is what it did before.
 Sources of the symptoms: arXiv:2009.01325, section 4.3 (over-optimisation); arXiv:2203.02155, appendix C and E;
-the collapses met in our own trials (docs/LOG.md).
+the collapses met in our own trials (docs/log/town.md).
 """
 
 from __future__ import annotations

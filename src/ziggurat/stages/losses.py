@@ -15,7 +15,7 @@
        sum = (Σ w_t · -log p(x_{t+1} | …) + e · Σ w_t · -log p_early(x_{t+1} | …)) / (1 + e)
 
    where the second sum may be estimated from every k-th token of a row. A small model resolves what it knows
-   only in its last block, and then none is left to judge how sure it is (docs/LOG.md). Known as deep supervision
+   only in its last block, and then none is left to judge how sure it is (docs/log/town.md). Known as deep supervision
    (arXiv:1409.5185) and early-exit loss (arXiv:2404.16710, 4.1).
 
 Left out: label smoothing and z-loss. Losses of the reward model and of PPO have their own files.

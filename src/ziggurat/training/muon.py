@@ -13,7 +13,7 @@ wide its columns are: so it is the neurons of the MLP that learn at one pace, on
 `NS` drives every singular value of u towards 1 by odd polynomials, X <- aX + b(XX^T)X + c(XX^T)^2 X. Each round has its
 own coefficients, which follow from what the rounds before it leave (Polar Express). Three rounds of it bring singular
 values between 0.002 and 1 into about [0.2, 1.9], eight into [0.99, 1.01]. Three are enough: on the town's ladder they
-learned as much as five of Jordan's (which land in [0.7, 1.2]), at three fifths of the cost (docs/LOG.md).
+learned as much as five of Jordan's (which land in [0.7, 1.2]), at three fifths of the cost (docs/log/training.md).
 
 What differs from `torch.optim.Muon` (the test holds both equal): matrices of one shape go through Newton-Schulz
 together, a tall one is multiplied from the right instead of being transposed, a product with aI + bA + cA^2 replaces

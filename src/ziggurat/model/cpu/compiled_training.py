@@ -4,7 +4,7 @@
 torch takes each of them as several passes over memory, with a rounding in each; these read and write everything once
 and keep fp32 in between. What they compute is defined by `layers`; the autograd functions of `kernels` call
 them; decoding uses the forward passes of norm and gate too. Sums over rows (gradients of gains) are made in a fixed
-number of parts, so that they do not depend on the number of threads. Measured in docs/LOG.md.
+number of parts, so that they do not depend on the number of threads. Measured in docs/log/training.md.
 
 bf16 tensors come in as int16 (`compiled_numbers`). `x` and what is returned for it are of one dtype.
 

@@ -66,7 +66,8 @@ def load_to_serve(folder: Path, dtype: torch.dtype, weights: str = "auto") -> Tr
 def quantize(model: Transformer, dtype: torch.dtype | None = None) -> None:
     """Make every matrix of `model` int8, in place, and compute in `dtype`.
 
-    Best given the weights as they are stored: those that were rounded to bf16 first are rounded twice. `model` must lie on the device it serves on.
+    Best given the weights as they are stored: those that were rounded to bf16 first are rounded twice.
+    `model` must be on the device it serves on.
     """
     dtype = dtype or model.compute_dtype
     for parent in list(model.modules()):
