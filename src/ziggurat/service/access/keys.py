@@ -24,7 +24,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ziggurat.errors import DataError
+from ziggurat.errors import DataError, FormatError
 from ziggurat.files import FORMAT_VERSION, atomic_write_text, check_format, to_json
 
 KEYS_FORMAT = 1
@@ -159,7 +159,7 @@ class Keyring:
 
     def account(self, authorization: str) -> Account | None:
         """Who sent `Bearer <key>`; every hash is compared, so that time tells nothing."""
-        with contextlib.suppress(OSError, DataError):
+        with contextlib.suppress(OSError, DataError, FormatError):
             self._refresh()
         scheme, _, secret = authorization.partition(" ")
         given, found = hash_of(secret.strip()), None
