@@ -267,8 +267,10 @@ def _figures(report: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any
     found: list[tuple[str, Any]] = []
     for name, value in report.items():
         if isinstance(value, Mapping) and {"value", "low", "high"} <= value.keys():
-            bounds = [math.nan if value[k] is None else float(value[k]) for k in ("value", "low", "high")]
-            found.append((f"{prefix}{name}", interval_text(Interval(*bounds, 0, 0))))
+            mean, low, high = (
+                math.nan if value[key] is None else float(value[key]) for key in ("value", "low", "high")
+            )
+            found.append((f"{prefix}{name}", interval_text(Interval(mean, low, high, 0, 0))))
         elif isinstance(value, Mapping):
             found += _figures(value, f"{prefix}{name}.")
         elif isinstance(value, bool | int | float):
