@@ -37,7 +37,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(unpacked: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """$ZIGGURAT_HOME with the examples; a test that writes uses a run of its own or `copied`."""
+    """$ZIGGURAT_HOME with the examples, to be read only; a test that writes uses `copied`."""
     monkeypatch.setenv("ZIGGURAT_HOME", str(unpacked))
     return unpacked
 
@@ -78,9 +78,9 @@ def test_old_runs_are_listed_and_shown(home: Path, capsys: pytest.CaptureFixture
     ("stage", "name"), [("pretrain", "pretrain"), ("sft", "sft"), ("reward", "reward"), ("reward", "doubt")]
 )
 def test_an_old_unfinished_run_is_resumed_and_ends_as_the_whole_run_did(
-    home: Path, stage: str, name: str
+    copied: Path, stage: str, name: str
 ) -> None:
-    cut, whole = (home / "runs" / "old" / f"{name}-{end}" for end in ("cut", "1"))
+    cut, whole = (copied / "runs" / "old" / f"{name}-{end}" for end in ("cut", "1"))
     parent = ["--sft", "old/sft-1"] if stage == "reward" else []
     assert ziggurat([stage, *parent, "--resume", "--out", str(cut)]) == 0
     assert [row["step"] for row in rows(cut)] == [row["step"] for row in rows(whole)]
@@ -98,8 +98,8 @@ def test_an_old_unfinished_run_is_resumed_and_ends_as_the_whole_run_did(
 
 
 @pytest.mark.parametrize(("name", "reward"), [("ppo", "reward-1"), ("still", "doubt-1")])
-def test_an_old_unfinished_ppo_run_is_resumed(home: Path, name: str, reward: str) -> None:
-    cut = home / "runs" / "old" / f"{name}-cut"
+def test_an_old_unfinished_ppo_run_is_resumed(copied: Path, name: str, reward: str) -> None:
+    cut = copied / "runs" / "old" / f"{name}-cut"
     before = rows(cut)
     arguments = ["--policy", "old/sft-1", "--reward", f"old/{reward}", "--resume", "--out", str(cut)]
     assert ziggurat(["ppo", *arguments]) == 0

@@ -69,6 +69,17 @@ def test_runs_that_differ_only_in_their_seed_are_one_group_with_an_interval_over
     assert change["value"] == pytest.approx(-0.5, abs=1e-9), "seeds are paired, so their noise cancels"
 
 
+def test_one_common_step_gives_a_difference_without_an_interval(
+    ziggurat_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, loss in (("sft-1", 1.0), ("sft-2", 1.5)):
+        path = ziggurat_home / "runs" / "own" / name
+        with Run.create(path, stage="sft", config_yaml=f"lr: {loss}\n", manifest={"data": []}) as run:
+            run.log_metrics({"step": 1, "loss": loss})
+    change = compared(capsys, "own/sft-1", "own/sft-2")["groups"][1]["curves"]["loss"]["minus_first"]
+    assert change == {"value": 0.5, "low": None, "high": None, "n": 1, "clusters": 1}
+
+
 def test_figures_of_reports_stand_side_by_side(
     ziggurat_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

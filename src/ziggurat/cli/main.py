@@ -109,7 +109,8 @@ def _no_room(error: Exception) -> str | None:
 
     safetensors reports such an error as its own type, with the system's number in the text only.
     """
-    number, where = None, ""
+    number: int | None = None
+    where = ""
     if isinstance(error, OSError):
         number, where = error.errno, f" while writing {error.filename}" if error.filename else ""
     elif type(error).__name__ == "SafetensorError" and (found := re.search(r"os error (\d+)", str(error))):

@@ -112,8 +112,8 @@ class Comparison:
         if len(first) == len(group) == 1:
             ours, theirs = group[0].curve(name), first[0].curve(name)
             steps = sorted(ours.keys() & theirs.keys())[-self.last :]
-            if not steps:
-                return None
+            if len(steps) < 2:  # one difference has no interval
+                return student_interval([ours[s] - theirs[s] for s in steps]) if steps else None
             return paired_bootstrap([ours[s] for s in steps], [theirs[s] for s in steps])
         by_seed = [{run.seed: self.figure([run], name) for run in one} for one in (group, first)]
         pairs = [(by_seed[0][seed], by_seed[1][seed]) for seed in by_seed[0].keys() & by_seed[1].keys()]
@@ -206,7 +206,7 @@ def curve_table(found: Comparison) -> Table:
             change = found.difference(group, name) if group is not found.groups[0] else None
             spark = sparkline(list(group[0].curve(name).values()))
             rows.append([name, group_name(group), spark, interval_text(value), interval_text(change)])
-    title = f"Curves: mean of the last {found.last} rows, 95 % interval"
+    title = f"Curves: mean of up to {found.last} last rows, 95 % interval"
     return Table(title, ["metric", "run", "curve", "mean", "minus the first"], rows)
 
 

@@ -10,7 +10,7 @@ The loss of a step is Σ w·nll / Σ w over all its targets: w is 1 on the assis
 `text_weight` on stage-1 text, 0 elsewhere. `text_share` says how much of the *compute* goes to text, `text_weight` how
 much of the *gradient*: with a third of the conversations' tokens trained, 0.4 and 0.5 let both pull about equally.
 
-Many small steps of about 1,100 tokens serve knowledge better than few large ones; see docs/log/town.md for measurements.
+Many small steps of about 1,100 tokens keep knowledge better than few large ones (docs/log/town.md).
 Left out: dropout; tools and system prompts get no loss of their own. Source: InstructGPT, arXiv:2203.02155, 3.5.
 
     ziggurat sft --base town/pretrain --data demonstrations.jsonl --text annals.jsonl

@@ -192,7 +192,7 @@ def begin(
     with Run.create(
         run_path,
         stage=name,
-        config_yaml=ready.resolved.to_yaml(),
+        config_yaml=ready.resolved,
         manifest={**lineage, **own, **(manifest or {})},
         resume=resume,
         overwrite=overwrite,

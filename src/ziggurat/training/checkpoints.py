@@ -55,8 +55,13 @@ def save_training_state(
     save_file(tensors, folder / "optimizer.safetensors")
     states = randomness or random_states()
     save_file(states["torch"], folder / "random.safetensors")
-    document = {"extra": extra, "optimizer": scalars, "python": states["python"], "numpy": states["numpy"]}
-    document[FORMAT_VERSION] = STATE_FORMAT
+    document = {
+        FORMAT_VERSION: STATE_FORMAT,
+        "extra": extra,
+        "optimizer": scalars,
+        "python": states["python"],
+        "numpy": states["numpy"],
+    }
     text = json.dumps(document, sort_keys=True)  # NaN and infinity stay: a resumed run needs the same numbers
     atomic_write_text(folder / "state.json", text + "\n")
 

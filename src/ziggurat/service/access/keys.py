@@ -23,7 +23,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ziggurat.errors import DataError
+from ziggurat.errors import DataError, FormatError
 from ziggurat.files import FORMAT_VERSION, atomic_write_text, check_format, to_json
 
 KEYS_FORMAT = 1
@@ -172,7 +172,7 @@ class Keyring:
 
     def quota(self, authorization: str) -> Quota | None:
         """The quota of `Bearer <key>`. Every hash is compared, so that the time does not depend on the key."""
-        with contextlib.suppress(OSError, DataError):
+        with contextlib.suppress(OSError, DataError, FormatError):
             self._refresh()
         scheme, _, secret = authorization.partition(" ")
         given, found = hash_of(secret.strip()), None
