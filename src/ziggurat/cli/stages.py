@@ -87,7 +87,7 @@ def _run(stage: Stage, given: dict[str, Any]) -> None:
         item.argument: sources.load(item, given[item.argument], parent, resolved) for item in stage.inputs
     }
     first, *further = stage.inputs
-    positional = [models[m.argument] for m in stage.models if m.required and not m.in_config]
+    positional: list[Any] = [models[m.argument] for m in stage.models if m.required and not m.in_config]
     positional.append(loaded[first.argument].records)
     named: dict[str, Any] = {
         m.argument: models[m.argument] for m in stage.models if not m.required and not m.in_config
