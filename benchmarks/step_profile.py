@@ -20,7 +20,7 @@ from typing import Any
 import town_stage
 from torch.profiler import ProfilerActivity, profile
 
-from ziggurat.training import loop
+from ziggurat.training import supervised
 
 PROFILED, COUNTED = 60, 160
 """Steps: the one that is profiled; the last that is timed."""
@@ -32,7 +32,7 @@ def main() -> None:
     )
     parser.add_argument("--stop", type=int, default=0, help="a step at which to stop and print losses")
     options, order = parser.parse_known_args()
-    plain, seconds, losses = loop.optimizer_step, list[float](), list[float]()
+    plain, seconds, losses = supervised.optimizer_step, list[float](), list[float]()
 
     def step(*args: Any, **named: Any) -> Any:
         if not options.stop and len(seconds) == PROFILED:
@@ -47,7 +47,7 @@ def main() -> None:
             tell(seconds, losses)
         return result
 
-    loop.optimizer_step = step
+    supervised.optimizer_step = step
     with tempfile.TemporaryDirectory() as home:
         os.environ["ZIGGURAT_HOME"] = home  # nothing of it is kept
         sys.argv = ["town_stage.py", *order]

@@ -13,9 +13,9 @@ from ziggurat.errors import ContextError
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_model
 from ziggurat.model.transformer import set_compute_dtype
-from ziggurat.stages.ppo_config import PolicyConfig
+from ziggurat.stages.ppo_config import CriticConfig, PolicyConfig, PPOConfig
 from ziggurat.stages.ppo_networks import Networks, action_logits, critic_foresight, critic_values
-from ziggurat.stages.ppo_update import UpdateSettings, assess, update
+from ziggurat.stages.ppo_update import assess, update
 from ziggurat.stages.rollouts import (
     Microbatch,
     PolicySampler,
@@ -101,15 +101,13 @@ def test_the_first_ratio_is_exactly_one_and_the_engine_agrees(letters_sft: Path,
         nets.policy, prompts, max_new_tokens=6, temperature=0.7, stop_ids=template.stop_ids, seed=1
     )
     groups = cut_minibatches(rollouts, 2, 64, PAD, "x", CPU)
-    experience = assess(
-        nets, rollouts, groups, temperature=0.7, truncation_reward=-3.0, beta=0.1, gamma=1.0, lam=0.95
-    )
+    config = PPOConfig(temperature=0.7, critic_warmup_steps=0, ptx_weight=0.0)
+    experience = assess(nets, rollouts, groups, config, 0.1)
     assert torch.equal(experience.kl, torch.zeros_like(experience.kl)) or experience.kl.max() < 1e-2
     limit = 1e-4 if dtype == torch.float32 else 0.1
     assert ((experience.engine_logp - experience.old_logp).abs() * experience.mask).max() < limit
     optimizers = [build_optimizer(m, PolicyConfig()) for m in (nets.policy, nets.critic)]
-    settings = UpdateSettings(1, 1, 0.2, 0.2, 0.7, 1.0, 0.0, True, "x", 0)
-    stats = update(nets, *optimizers, groups, experience, settings)
+    stats = update(nets, *optimizers, groups, experience, config, 0)
     assert stats.first_ratio_gap == 0.0
 
 
@@ -134,9 +132,9 @@ def test_a_critic_with_passes_of_its_own_learns_more_and_the_policy_no_more(
             policy, prompts, max_new_tokens=6, temperature=1.0, stop_ids=template.stop_ids, seed=1
         )
         groups = cut_minibatches(rollouts, 2, 64, PAD, "x", CPU)
-        experience = assess(
-            nets, rollouts, groups, temperature=1.0, truncation_reward=-3.0, beta=0.1, gamma=1.0, lam=0.95
-        )
+        own = CriticConfig(epochs=critic_epochs)
+        config = PPOConfig(critic=own, value_clip=10.0, critic_warmup_steps=0, ptx_weight=0.0)
+        experience = assess(nets, rollouts, groups, config, 0.1)
         for group, foresights in zip(groups, experience.foresights, strict=True):
             for one, known in zip(group, foresights, strict=True):
                 assert (known is None) is body_learns
@@ -145,13 +143,7 @@ def test_a_critic_with_passes_of_its_own_learns_more_and_the_policy_no_more(
                     for kept, again in zip(astuple(known), astuple(fresh), strict=True):
                         assert torch.allclose(kept, again, atol=1e-4)
         optimizers = [build_optimizer(m, PolicyConfig(lr_adam=0.003)) for m in (policy, critic)]
-        update(
-            nets,
-            *optimizers,
-            groups,
-            experience,
-            UpdateSettings(1, critic_epochs, 0.2, 10.0, 1.0, 1.0, 0.0, True, "x", 0),
-        )
+        update(nets, *optimizers, groups, experience, config, 0)
         with torch.no_grad():
             error = sum(
                 float((critic_values(critic, one) - one.take(experience.returns)).square().sum())
@@ -177,16 +169,7 @@ def test_truncated_completions_get_the_fixed_score_and_others_the_reward_models(
         Rollout([3, 9, 6, 4], [8, 8], [0.0] * 2, False),
     ]
     groups = cut_minibatches(rollouts, 1, 64, PAD, "x", CPU)
-    experience = assess(
-        Networks(policy, policy, scorer, critic),
-        rollouts,
-        groups,
-        temperature=1.0,
-        truncation_reward=-3.0,
-        beta=0.1,
-        gamma=1.0,
-        lam=0.95,
-    )
+    experience = assess(Networks(policy, policy, scorer, critic), rollouts, groups, PPOConfig(), 0.1)
     alone = scorer.score(torch.tensor([[3, 9, 6, 4, 8, end]]), torch.tensor([5])).item()
     assert experience.scores.tolist() == pytest.approx([alone, -3.0], abs=1e-5)
     assert experience.rewards[:, 1].tolist() == pytest.approx([alone, -3.0], abs=1e-5)  # KL to itself is 0

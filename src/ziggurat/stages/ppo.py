@@ -38,7 +38,7 @@ from ziggurat.stages.ppo_losses import steer_beta
 from ziggurat.stages.ppo_metrics import describe_completions, describe_experience, describe_update
 from ziggurat.stages.ppo_networks import load_networks
 from ziggurat.stages.ppo_report import write_report
-from ziggurat.stages.ppo_update import Experience, UpdateSettings, assess, update
+from ziggurat.stages.ppo_update import assess, update
 from ziggurat.stages.rollouts import (
     Microbatch,
     PolicySampler,
@@ -142,7 +142,7 @@ class PPO(Learner):
         started = time.perf_counter()
         self.rollouts, self.minibatches = self.roll_out(step)
         rolled_out = time.perf_counter()
-        self.experience = self.assess()
+        self.experience = assess(self.nets, self.rollouts, self.minibatches, self.config, self.beta)
         return {
             **describe_experience(self.experience, self.beta),
             "beta": self.beta,
@@ -170,19 +170,6 @@ class PPO(Learner):
             rollouts, config.minibatches, config.microbatch_tokens, ready.tokenizer.pad_id, name, device
         )
         return rollouts, cut
-
-    def assess(self) -> Experience:
-        config = self.config
-        return assess(
-            self.nets,
-            self.rollouts,
-            self.minibatches,
-            temperature=config.temperature,
-            truncation_reward=config.truncation_reward,
-            beta=self.beta,
-            gamma=config.gamma,
-            lam=config.lam,
-        )
 
     def evaluate(self) -> Row:
         return {} if self.gold is None else {"gold": self.gold(self.sampler())}
@@ -214,28 +201,17 @@ class PPO(Learner):
         config, started = self.config, time.perf_counter()
         self.policy_optimizer.set_lr_factor(config.train.lr_factor(step))
         self.critic_optimizer.set_lr_factor(config.train.lr_factor(step, warmup=False))
-        train_policy = step >= config.critic_warmup_steps
-        settings = UpdateSettings(
-            epochs=config.epochs,
-            critic_epochs=config.critic.epochs,
-            clip=config.clip,
-            value_clip=config.value_clip,
-            temperature=config.temperature,
-            grad_clip=config.train.grad_clip,
-            ptx_weight=config.ptx_weight,
-            train_policy=train_policy,
-            seed=f"{self.ready.seed} step {step}",
-            step=step,
-        )
         stats = update(
             self.nets,
             self.policy_optimizer,
             self.critic_optimizer,
             self.minibatches,
             self.experience,
-            settings,
+            config,
+            step,
             self.ptx_rows if self.ptx else None,
         )
+        train_policy = step >= config.critic_warmup_steps
         if train_policy:
             self.beta = self.steered_beta()
         return {

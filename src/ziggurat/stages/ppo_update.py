@@ -22,6 +22,7 @@ from ziggurat.model.heads import Foresight, RewardModel
 from ziggurat.model.transformer import Transformer
 from ziggurat.stages.advantages import gae, masked_whiten, token_rewards
 from ziggurat.stages.losses import next_token_loss
+from ziggurat.stages.ppo_config import PPOConfig
 from ziggurat.stages.ppo_losses import clipped_policy_loss, clipped_value_loss, entropy, exact_kl, token_logp
 from ziggurat.stages.ppo_networks import Networks, action_logits, critic_foresight, critic_values
 from ziggurat.stages.rollouts import Microbatch, Rollout
@@ -77,31 +78,13 @@ class UpdateStats:
     """Largest |ratio - 1| of the first minibatch: 0, unless old log-probabilities are wrong."""
 
 
-@dataclass(frozen=True)
-class UpdateSettings:
-    epochs: int
-    critic_epochs: int
-    clip: float
-    value_clip: float
-    temperature: float
-    grad_clip: float
-    ptx_weight: float
-    train_policy: bool
-    seed: str
-    step: int
-
-
 @torch.no_grad()
 def assess(
     nets: Networks,
     rollouts: Sequence[Rollout],
     minibatches: Sequence[Sequence[Microbatch]],
-    *,
-    temperature: float,
-    truncation_reward: float,
+    config: PPOConfig,
     beta: float,
-    gamma: float,
-    lam: float,
 ) -> Experience:
     """Fill the step's tables. The most expensive rows are the (N, V) ones; they live one microbatch long."""
     device = nets.policy.embedding.weight.device
@@ -117,14 +100,14 @@ def assess(
         # by the very kernels of the update, which differ in bf16: so the first ratio is exactly 1
         with torch.enable_grad():
             hidden = nets.policy_hidden(micro.ids, trunk)
-            logits = action_logits(nets.policy, micro, temperature, hidden).detach()  # (N, V)
+            logits = action_logits(nets.policy, micro, config.temperature, hidden).detach()  # (N, V)
         micro.put(old_logp, token_logp(logits, micro.actions))
         logp = logits.log_softmax(dim=-1)
         # (B, T, C) of each body; one that serves twice is read once
         read = {nets.reference: nets.reference_hidden(micro.ids, trunk)}
         for body in {nets.reward.body, nets.critic.body} - {nets.reference}:
             read[body] = body.hidden(micro.ids)
-        reference = action_logits(nets.reference, micro, temperature, read[nets.reference])
+        reference = action_logits(nets.reference, micro, config.temperature, read[nets.reference])
         reference = reference.log_softmax(dim=-1)  # (N, V)
         micro.put(ref_logp, reference.gather(1, micro.actions[:, None])[:, 0])
         micro.put(kl, exact_kl(logp, reference))
@@ -133,9 +116,9 @@ def assess(
         micro.put(values, critic_values(nets.critic, micro, foresight))
         foresights[number].append(None if nets.critic_body_learns else foresight)
         scores[micro.rows] = nets.reward.score(micro.ids, micro.ends, read[nets.reward.body])
-    scores = torch.where(ended, scores, torch.full_like(scores, truncation_reward))
+    scores = torch.where(ended, scores, torch.full_like(scores, config.truncation_reward))
     rewards = token_rewards(old_logp - ref_logp, scores, mask, beta=beta)
-    advantages = gae(rewards, values, mask, gamma=gamma, lam=lam)
+    advantages = gae(rewards, values, mask, gamma=config.gamma, lam=config.lam)
     return Experience(
         mask=mask,
         old_logp=old_logp,
@@ -160,7 +143,8 @@ def update(
     critic_optimizer: Optimizers,
     minibatches: Sequence[Sequence[Microbatch]],
     experience: Experience,
-    settings: UpdateSettings,
+    config: PPOConfig,
+    step: int,
     ptx_rows: Callable[[], Tensor] | None = None,
 ) -> UpdateStats:
     """`epochs` passes over the minibatches, each a step of policy and critic; then the critic's further ones.
@@ -169,21 +153,21 @@ def update(
     """
     stats = UpdateStats()
     policy_taken = critic_taken = 0
-    for epoch in range(max(settings.epochs, settings.critic_epochs)):
-        train_policy = settings.train_policy and epoch < settings.epochs
+    for epoch in range(max(config.epochs, config.critic.epochs)):
+        train_policy = step >= config.critic_warmup_steps and epoch < config.epochs
         order = list(range(len(minibatches)))
-        random.Random(f"{settings.seed} epoch {epoch}").shuffle(order)
+        random.Random(f"{config.train.seed} step {step} epoch {epoch}").shuffle(order)
         for number in order:
             group = minibatches[number]
             policy_optimizer.zero_grad()
             critic_optimizer.zero_grad()
             if train_policy:
                 trunks = experience.trunks[number]
-                _policy_gradient(nets, group, trunks, experience, settings, stats, first=policy_taken == 0)
+                _policy_gradient(nets, group, trunks, experience, config, stats, first=policy_taken == 0)
                 if ptx_rows is not None:
-                    _ptx_gradient(nets.policy, ptx_rows(), settings.ptx_weight, stats)
-            _critic_gradient(nets.critic, group, experience.foresights[number], experience, settings, stats)
-            norms = _clip(settings, policy_optimizer, critic_optimizer)
+                    _ptx_gradient(nets.policy, ptx_rows(), config.ptx_weight, stats)
+            _critic_gradient(nets.critic, group, experience.foresights[number], experience, config, stats)
+            norms = _clip(config, step, policy_optimizer, critic_optimizer)
             stats.grad_norm += norms[0]
             stats.critic_grad_norm += norms[1]
             if train_policy:
@@ -201,7 +185,7 @@ def _policy_gradient(
     group: Sequence[Microbatch],
     trunks: Sequence[Tensor | None],
     experience: Experience,
-    settings: UpdateSettings,
+    config: PPOConfig,
     stats: UpdateStats,
     *,
     first: bool,
@@ -209,10 +193,10 @@ def _policy_gradient(
     count = sum(len(micro.actions) for micro in group)
     for micro, trunk in zip(group, trunks, strict=True):
         hidden = nets.policy_hidden(micro.ids, trunk)
-        logits = action_logits(nets.policy, micro, settings.temperature, hidden)  # (N, V)
+        logits = action_logits(nets.policy, micro, config.temperature, hidden)  # (N, V)
         logp = token_logp(logits, micro.actions)  # (N,)
         old = micro.take(experience.old_logp)
-        loss, clipped = clipped_policy_loss(logp, old, micro.take(experience.advantages), settings.clip)
+        loss, clipped = clipped_policy_loss(logp, old, micro.take(experience.advantages), config.clip)
         (loss / count).backward()  # type: ignore[no-untyped-call]
         stats.policy_loss += float(loss.detach()) / count
         stats.clip_fraction += float(clipped) / count
@@ -233,31 +217,31 @@ def _critic_gradient(
     group: Sequence[Microbatch],
     foresights: Sequence[Foresight | None],
     experience: Experience,
-    settings: UpdateSettings,
+    config: PPOConfig,
     stats: UpdateStats,
 ) -> None:
     count = sum(len(micro.actions) for micro in group)
     for micro, known in zip(group, foresights, strict=True):
         values = critic_values(critic, micro, known)
         old, returns = micro.take(experience.values), micro.take(experience.returns)
-        loss, clipped = clipped_value_loss(values, old, returns, settings.value_clip)
+        loss, clipped = clipped_value_loss(values, old, returns, config.value_clip)
         (loss / count).backward()  # type: ignore[no-untyped-call]
         stats.value_loss += float(loss.detach()) / count
         stats.value_clip_fraction += float(clipped) / count
 
 
-def _clip(settings: UpdateSettings, *optimizers: Optimizers) -> list[float]:
+def _clip(config: PPOConfig, step: int, *optimizers: Optimizers) -> list[float]:
     """Norms of the gradients, refused when not finite, then scaled down to at most `grad_clip`."""
     norms = [float(gradient_norm(optimizer.parameters)) for optimizer in optimizers]
     for name, norm in zip(("policy", "critic"), norms, strict=True):
         if not math.isfinite(norm):
             raise TrainingError(
-                f"step {settings.step}: the {name}'s gradient is not finite ({norm}); nothing was changed by this "
+                f"step {step}: the {name}'s gradient is not finite ({norm}); nothing was changed by this "
                 "optimizer step. Resume from the last checkpoint with a lower learning rate."
             )
     for optimizer, norm in zip(optimizers, norms, strict=True):
-        if settings.grad_clip and norm > settings.grad_clip:
-            scale_gradients(optimizer.parameters, settings.grad_clip / norm)
+        if config.train.grad_clip and norm > config.train.grad_clip:
+            scale_gradients(optimizer.parameters, config.train.grad_clip / norm)
     return norms
 
 

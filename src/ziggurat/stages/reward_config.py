@@ -177,10 +177,4 @@ def split_comparisons(
     comparisons: Sequence[Comparison], share: float
 ) -> tuple[list[Comparison], list[Comparison]]:
     """(to learn from, held out), by the hash of the prompt: one prompt never falls on both sides."""
-    if share <= 0 or len(comparisons) < setup.FEW_DOCUMENTS:
-        return list(comparisons), []
-    sides: tuple[list[Comparison], list[Comparison]] = [], []
-    for one in comparisons:
-        text = "\n".join(f"{message.role}: {message.content}" for message in one.prompt)
-        sides[setup.falls_below(text, share)].append(one)
-    return sides if sides[0] else (list(comparisons), [])
+    return setup.split(comparisons, share, lambda c: "\n".join(f"{m.role}: {m.content}" for m in c.prompt))

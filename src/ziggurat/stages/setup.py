@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from ziggurat.runs import Run
 from ziggurat.settings import Config, Resolved, flatten
 
 C = TypeVar("C", bound=Config)
+R = TypeVar("R", bound=Record)
 
 TRAINING_FORMAT = 2
 """Of metrics.jsonl and of checkpoints, in every manifest. 2: row s describes the model after s updates."""
@@ -122,17 +123,23 @@ def _train_of(base: Path) -> dict[str, Any]:
 def split_held_out(documents: Sequence[Document], share: float) -> tuple[list[Document], list[Document]]:
     """(to learn from, held out). Chosen by the hash of the text, so the same text always falls on the same side;
     of fewer than FEW_DOCUMENTS the end of each is held out instead."""
-    if share <= 0:
-        return list(documents), []
-    if len(documents) < FEW_DOCUMENTS:
+    if share > 0 and len(documents) < FEW_DOCUMENTS:
         cuts = [round(len(d.text) * (1 - share)) for d in documents]
         learn = [d.model_copy(update={"text": d.text[:c]}) for d, c in zip(documents, cuts, strict=True)]
         held = [d.model_copy(update={"text": d.text[c:]}) for d, c in zip(documents, cuts, strict=True)]
         return [d for d in learn if d.text], [d for d in held if d.text]
-    sides: tuple[list[Document], list[Document]] = [], []
-    for d in documents:
-        sides[falls_below(d.text, share)].append(d)
-    return sides
+    return split(documents, share, lambda d: d.text)
+
+
+def split(records: Sequence[R], share: float, key: Callable[[R], str]) -> tuple[list[R], list[R]]:
+    """(to learn from, held out), by the hash of `key`: records with the same key never fall on both sides. Of fewer
+    than FEW_DOCUMENTS none is held out."""
+    sides: tuple[list[R], list[R]] = [], []
+    if share <= 0 or len(records) < FEW_DOCUMENTS:
+        return list(records), []
+    for record in records:
+        sides[falls_below(key(record), share)].append(record)
+    return sides if sides[0] else (list(records), [])
 
 
 def falls_below(text: str, share: float) -> bool:

@@ -223,10 +223,6 @@ def split_demonstrations(
     demonstrations: Sequence[Demonstration], share: float
 ) -> tuple[list[Demonstration], list[Demonstration]]:
     """(to learn from, held out), by the hash of the first user message: the same question never falls on both sides."""
-    if share <= 0 or len(demonstrations) < setup.FEW_DOCUMENTS:
-        return list(demonstrations), []
-    sides: tuple[list[Demonstration], list[Demonstration]] = [], []
-    for d in demonstrations:
-        question = next((str(m.content) for m in d.messages if m.role == "user"), "")
-        sides[setup.falls_below(question, share)].append(d)
-    return sides if sides[0] else (list(demonstrations), [])
+    return setup.split(
+        demonstrations, share, lambda d: next((str(m.content) for m in d.messages if m.role == "user"), "")
+    )
