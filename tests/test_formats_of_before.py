@@ -83,9 +83,10 @@ def test_an_old_unfinished_run_is_resumed_and_ends_as_the_whole_run_did(
     cut, whole = (copied / "runs" / "old" / f"{name}-{end}" for end in ("cut", "1"))
     parent = ["--sft", "old/sft-1"] if stage == "reward" else []
     assert ziggurat([stage, *parent, "--resume", "--out", str(cut)]) == 0
-    assert [row["step"] for row in rows(cut)] == [row["step"] for row in rows(whole)]
+    # the old code numbered a row after its update, today it describes the model before it; one more row ends a run
+    assert [row["step"] for row in rows(cut)[1:]] == [row["step"] for row in rows(whole)]
     losses = [[row["loss"] for row in rows(run)] for run in (cut, whole)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert losses[0][:-1] == pytest.approx(losses[1], rel=1e-3)
     assert (cut / "model" / "model.safetensors").is_file()
     for written in (
         "manifest.json",

@@ -16,7 +16,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -243,18 +243,18 @@ class Run:
 
     def truncate_metrics(self, last_step: int) -> None:
         """Remove the rows of steps after `last_step`: the resumed run computes them again."""
+        path = self.path / "metrics.jsonl"
+        if path.exists():
+            cut_torn_line(path)
+            self.replace_metrics([row for row in self.read_metrics() if row.get("step", 0) <= last_step])
+
+    def replace_metrics(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write metrics.jsonl anew."""
         self._must_write()
         if self._metrics:
             self._metrics.close()
             self._metrics = None
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return
-        cut_torn_line(path)
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        atomic_write_text(
-            path, "".join(line for line in lines if json.loads(line).get("step", 0) <= last_step)
-        )
+        atomic_write_text(self.path / "metrics.jsonl", "".join(to_json(row) + "\n" for row in rows))
 
     # --- checkpoints -------------------------------------------------------------------------------------------
 

@@ -12,10 +12,10 @@ import pytest
 
 from ziggurat.cli import inputs, stages
 from ziggurat.cli import main as cli
-from ziggurat.errors import ConfigError, RunError
+from ziggurat.errors import ConfigError
 from ziggurat.service.models import library
 from ziggurat.settings import Resolved, resolve
-from ziggurat.stages import setup, stage
+from ziggurat.stages import stage
 from ziggurat.stages.align import AlignConfig
 from ziggurat.stages.ppo_config import PPOConfig
 from ziggurat.stages.reward_config import RewardConfig
@@ -134,9 +134,3 @@ def test_a_trainable_that_does_not_exist_is_refused(value: str) -> None:
 def test_ppo_refuses_loop_settings_that_it_cannot_keep() -> None:
     with pytest.raises(ConfigError, match="the doctor needs every row"):
         resolve(PPOConfig, ("--set", {"train": {"log_every_steps": 2}}))
-
-
-def test_a_run_begun_by_an_earlier_version_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text('{"stage": "sft", "data": []}')
-    with pytest.raises(RunError, match="was begun by an earlier version"):
-        setup.check_same_data(tmp_path, [])

@@ -24,9 +24,6 @@ from ziggurat.settings import Config, Resolved, flatten
 C = TypeVar("C", bound=Config)
 R = TypeVar("R", bound=Record)
 
-TRAINING_FORMAT = 2
-"""Of metrics.jsonl and of checkpoints, in every manifest. 2: row s describes the model after s updates."""
-
 FEW_DOCUMENTS = 20
 """Below this many documents the end of each is held out, above it whole documents are."""
 
@@ -171,16 +168,10 @@ def memory_entry(name: str, records: Sequence[Record]) -> dict[str, Any]:
 
 
 def check_same_data(run_path: Path, data: Sequence[dict[str, Any]]) -> None:
-    """Raise RunError if the run was begun with other data, or by a version with other metrics and checkpoints."""
+    """Raise RunError if the run was begun with other data."""
     if not (run_path / "manifest.json").exists():
         return
-    manifest = Run.open(run_path).manifest
-    if manifest.get("training_format", 1) != TRAINING_FORMAT:
-        raise RunError(
-            f"{run_path} was begun by an earlier version of Ziggurat, which numbers its metrics and checkpoints in "
-            "another way; start a new run. Its finished models can still be used."
-        )
-    began = {d.get("sha256") for d in manifest.get("data", [])}
+    began = {d.get("sha256") for d in Run.open(run_path).manifest.get("data", [])}
     now = {d.get("sha256") for d in data}
     if began and began != now:
         raise RunError(

@@ -188,7 +188,7 @@ def begin(
     if resume:
         setup.check_same_data(run_path, ready.data)
     lineage = base_manifest(name, parent=ready.parent, data=ready.data, seed=ready.seed)
-    own = {"tokenizer": ready.tokenizer.fingerprint, "training_format": setup.TRAINING_FORMAT}
+    own = {"tokenizer": ready.tokenizer.fingerprint}
     with Run.create(
         run_path,
         stage=name,

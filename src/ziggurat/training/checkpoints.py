@@ -32,8 +32,8 @@ from ziggurat.model.heads import ScalarModel
 from ziggurat.model.transformer import Transformer
 from ziggurat.training.optimizers import Optimizers
 
-STATE_FORMAT = 1
-"""Version of state.json, optimizer.safetensors and random.safetensors."""
+STATE_FORMAT = 2
+"""Version of state.json, optimizer.safetensors and random.safetensors. Version 1: `training.former`."""
 
 
 def save_training_state(

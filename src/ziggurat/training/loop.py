@@ -30,6 +30,7 @@ from ziggurat.memory import keep_freed_memory
 from ziggurat.model.cpu import accelerate
 from ziggurat.model.transformer import set_compute_dtype
 from ziggurat.runs import Run
+from ziggurat.training import former
 from ziggurat.training.checkpoints import (
     load_training_state,
     random_states,
@@ -298,6 +299,8 @@ class _Loop:
     def restore(self, checkpoint: Path) -> None:
         """Back to a checkpoint; the rows from its step on are measured and logged again."""
         extra = load_training_state(checkpoint, self.learner.modules(), self.learner.optimizers())
+        if former.is_former(extra):
+            extra = former.translate(extra, self.run)
         self.step = self.saved_step = int(extra["step"])
         self.elapsed_s, self.best, self.recent = float(extra["elapsed_s"]), extra["best"], extra["recent"]
         self.run.truncate_metrics(self.step - 1)
