@@ -22,27 +22,21 @@ placeholder, not the content. Trimming works, and think blocks are taken apart b
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, Literal
 
-import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from ziggurat.errors import DataError, ModelFolderError, UsageError
+from ziggurat.errors import DataError
 from ziggurat.records import Message
-from ziggurat.tokenizer.bpe import Before, Tokenizer
-from ziggurat.tokenizer.contents import CONTENTS, Arguments, Content, Contents, Placed, to_json
-from ziggurat.tokenizer.jinja import PLAIN_JINJA, Generation
+from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.contents import Content, Contents, Placed
+from ziggurat.tokenizer.jinja import PLAIN_JINJA
+from ziggurat.tokenizer.program import Program, checked_variables, conversation
+from ziggurat.tokenizer.turns import Run, Turn, after_thinking, opening, runs_of, shared
 
 Reasoning = Literal["trained", "shown", "hidden"]
 """What becomes of an assistant's reasoning: trained like its answer; shown to the model but not trained; left out."""
-
-_OURS = frozenset({"messages", "tools", "add_generation_prompt", CONTENTS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,36 +47,6 @@ class Rendered:
     mask: list[bool]
     starts: list[int] = field(default_factory=list, compare=False)
     """For each assistant message the number of tokens before it: the length of the prompt that it answers."""
-
-
-@dataclass(slots=True)
-class _Run:
-    """Ordinary text to be encoded in one go, with stretches of (characters, trained); or one special token."""
-
-    text: str = ""
-    stretches: list[tuple[int, bool]] = field(default_factory=list)
-    special: int | None = None
-    after: Before = "nothing"
-    opens: bool = False
-    """An assistant's turn begins here."""
-
-    @property
-    def trained(self) -> bool | None:
-        """Whether its text is trained; None: some of it is."""
-        flags = {flag for _, flag in self.stretches}
-        return None if len(flags) > 1 else flags.pop() if flags else False
-
-
-@dataclass(slots=True)
-class _Turn:
-    """Where an assistant's turn begins and ends in the rendered text, and where its trained part begins."""
-
-    start: int
-    first: int
-    """Where its first content begins."""
-    trained_from: int
-    end: int
-    trained: bool
 
 
 class ChatTemplate:
@@ -106,24 +70,14 @@ class ChatTemplate:
         # Callers print it: "this model has no chat template; conversations are written as User: and Assistant:".
         self.is_plain = chosen is None
         self.jinja = chosen or PLAIN_JINJA
-        self.template_kwargs, self.reasoning = _checked(template_kwargs), reasoning
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", Generation]
-        )
-        environment.globals["raise_exception"] = _raise
-        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-        environment.filters["tojson"] = to_json
-        try:
-            self._template = environment.from_string(self.jinja)
-        except jinja2.TemplateError as error:
-            raise ModelFolderError(f"the model's chat template is not valid Jinja: {error}") from None
-        self._prompts: dict[str, str] = {}
+        self.template_kwargs, self.reasoning = checked_variables(template_kwargs), reasoning
+        self._program = Program(tokenizer, self.jinja, self.template_kwargs, is_plain=self.is_plain)
 
     def adopt(self) -> None:
         """Make the plain template the tokenizer's own, so that a model trained with it is saved with it."""
         if self.is_plain:
             self.tokenizer.chat_template = self.jinja
-            self.tokenizer.config.setdefault("eos_token", self._names["eos_token"])
+            self.tokenizer.config.setdefault("eos_token", self._program.names["eos_token"])
 
     def render(
         self,
@@ -166,7 +120,7 @@ class ChatTemplate:
         add_generation_prompt: bool = False,
     ) -> list[Rendered | DataError]:
         """`render_many` of (messages, tools); the error in place of a conversation that the template cannot show."""
-        made: list[list[_Run] | DataError] = []
+        made: list[list[Run] | DataError] = []
         for messages, tools in conversations:
             try:
                 self._check_calls(messages)
@@ -179,7 +133,7 @@ class ChatTemplate:
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end an answer: the end of turn in this template, and the end of a document."""
-        ends = {self.tokenizer.endoftext_id, *self._ends_of([("user", "u"), ("assistant", "a")])}
+        ends = {self.tokenizer.endoftext_id, *self._program.ends_of([("user", "u"), ("assistant", "a")])}
         if not self.is_plain and self.tokenizer.end_id is not None:
             ends.add(self.tokenizer.end_id)
         return frozenset(ends)
@@ -191,7 +145,7 @@ class ChatTemplate:
         A model writes it at the beginning of its answer; it is no part of the message.
         """
         try:
-            parts, turns = self._parts(_conversation(("user", "u"), ("assistant", "a")))
+            parts, turns = self._parts(conversation(("user", "u"), ("assistant", "a")))
         except DataError:
             return ""
         inside = "".join(
@@ -202,91 +156,9 @@ class ChatTemplate:
         )
         return "" if inside.strip() else inside
 
-    # ------------------------------------------------------------------ Jinja
-
-    @cached_property
-    def _names(self) -> dict[str, str]:
-        """The special tokens that a template may write. The plain template needs an end: the end of a document."""
-        names = ("bos_token", "eos_token", "pad_token", "unk_token")
-        found = {name: self.tokenizer.special_text(name) or "" for name in names}
-        if self.is_plain and not found["eos_token"]:
-            found["eos_token"] = self.tokenizer.token_bytes(self.tokenizer.endoftext_id).decode()
-        return found
-
-    def _render_text(
-        self,
-        messages: list[dict[str, Any]],
-        generate: bool,
-        tools: Any = None,
-        contents: Contents | None = None,
-        variables: Mapping[str, Any] | None = None,
-    ) -> str:
-        try:
-            return self._template.render(
-                {
-                    **self._names,
-                    **(self.template_kwargs if variables is None else variables),
-                    "messages": messages,
-                    "tools": tools or None,
-                    "add_generation_prompt": generate,
-                    CONTENTS: contents,
-                }
-            )
-        except (jinja2.TemplateError, TypeError) as error:
-            roles = ", ".join(message["role"] for message in messages)
-            raise DataError(f"the chat template refuses a conversation of {roles}: {error}") from None
-
-    def _generation_prompt(self, variables: Mapping[str, Any]) -> str:
-        """The template text before an answer, such as `<|assistant|>`; "" where only whole prompts can tell."""
-        key = json.dumps(variables, sort_keys=True, default=str)
-        if key not in self._prompts:
-            user = [{"role": "user", "content": "u"}]
-            try:
-                without = self._render_text(user, False, variables=variables)
-                prompted = self._render_text(user, True, variables=variables)
-            except DataError:
-                without, prompted = "", ""
-            self._prompts[key] = prompted[len(without) :] if prompted.startswith(without) else ""
-        return self._prompts[key]
-
-    @cached_property
-    def _shows_reasoning(self) -> bool:
-        """Whether the template writes the reasoning of the last answer."""
-        messages = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
-        thought = dict.fromkeys(("reasoning_content", "reasoning", "thinking"), "\ue002")
-        try:
-            return "\ue002" in self._render_text([messages[0], messages[1] | thought], False)
-        except DataError:
-            return False
-
-    def _probed_call(self, arguments: Any) -> str | None:
-        """What the template writes for a tool call; None where it refuses."""
-        call = {"type": "function", "id": "call00001", "function": {"name": "probed", "arguments": arguments}}
-        asked: dict[str, Any] = {"role": "user", "content": "u"}
-        try:
-            return self._render_text(
-                [asked, {"role": "assistant", "content": "", "tool_calls": [call]}], False
-            )
-        except DataError:
-            return None
-
-    @cached_property
-    def _arguments(self) -> Arguments:
-        """The form of tool arguments that the template can write: text may come out as JSON inside JSON."""
-        text, value = self._probed_call('{"q": 1}'), self._probed_call({"q": 1})
-        if value is None:
-            return "any" if text is None else "text"
-        return "object" if text is None or '\\"q\\"' in text else "any"
-
-    @cached_property
-    def _shows_calls(self) -> bool:
-        """Whether the template writes tool calls; the refusal of a conversation itself says why."""
-        written = [self._probed_call(form) for form in ({"q": 1}, '{"q": 1}')]
-        return any("probed" in text for text in written if text is not None) or written == [None, None]
-
     def _check_calls(self, messages: Sequence[Message]) -> None:
         for number, message in enumerate(messages, 1):
-            if message.tool_calls and not self._shows_calls:
+            if message.tool_calls and not self._program.shows_calls:
                 raise DataError(
                     f"the chat template shows no tool calls, and message {number} has some; use a model whose "
                     "template shows tools, or leave tool_calls out."
@@ -300,13 +172,13 @@ class ChatTemplate:
         generate: bool = False,
         tools: Any = None,
         template_kwargs: Mapping[str, Any] | None = None,
-    ) -> tuple[list[Placed], list[_Turn]]:
+    ) -> tuple[list[Placed], list[Turn]]:
         """The rendered text in parts, and where each turn of the assistant lies in it."""
         contents = Contents(self.tokenizer.special_pattern)
-        variables = contents.hide_unsafe({**self.template_kwargs, **_checked(template_kwargs)})
+        variables = contents.hide_unsafe({**self.template_kwargs, **checked_variables(template_kwargs)})
         hidden_tools = contents.hide_unsafe(tools) if tools else None
         rows = [self._hidden(contents, number, message) for number, message in enumerate(messages)]
-        rendered = self._render_text(rows, generate, hidden_tools, contents, variables)
+        rendered = self._program.render(rows, generate, hidden_tools, contents, variables)
         parts = contents.parse(rendered)
         own: dict[int, list[int]] = {}
         for at, placed in enumerate(parts):
@@ -317,21 +189,19 @@ class ChatTemplate:
             if message.role != "assistant" or number not in own:
                 continue
             at = own[number][0]
-            start = self._opening(parts, at, self._generation_prompt(variables))
+            start = opening(parts, at, self._program.generation_prompt(variables))
             if start is None:
                 prompt = self._prompt_text(rows[:number], hidden_tools, contents, variables)
                 before = parts[at - 1].start if at else 0
-                start = min(parts[at].start, max(before, _shared(prompt, rendered)))
-            turn = _Turn(
-                start, parts[at].start, start, self._end(parts, own[number][-1]), message.weight != 0
-            )
+                start = min(parts[at].start, max(before, shared(prompt, rendered)))
+            turn = Turn(start, parts[at].start, start, self._end(parts, own[number][-1]), message.weight != 0)
             if self.reasoning != "trained":
-                turn.trained_from = _after_thinking(parts, turn)
+                turn.trained_from = after_thinking(parts, turn)
             turns.append(turn)
         return parts, turns
 
     def _hidden(self, contents: Contents, number: int, message: Message) -> dict[str, Any]:
-        form = self._arguments if message.tool_calls else "any"
+        form = self._program.arguments if message.tool_calls else "any"
         return contents.hide(number, message, *self._said(message), form)
 
     def _said(self, message: Message) -> tuple[str, str | None, bool]:
@@ -346,22 +216,14 @@ class ChatTemplate:
             and "</think>" in text
             and "</think>" in self.jinja
         ):
-            reasoning, text = _cut_thinking(text, self._shows_reasoning)
+            reasoning, text = _cut_thinking(text, self._program.shows_reasoning)
         if reasoning is None or self.reasoning == "hidden":
             return text, None, False
-        return text, reasoning, not self._shows_reasoning and "</think>" not in self.jinja
-
-    def _opening(self, parts: list[Placed], first: int, prompt: str) -> int | None:
-        """Where an answer begins in the template text before it: right after the generation prompt."""
-        before = parts[first - 1] if first else None
-        if not prompt or before is None or not isinstance(before.part, str):
-            return None
-        at = before.part.rfind(prompt)
-        return before.start + at + len(prompt) if at >= 0 else None
+        return text, reasoning, not self._program.shows_reasoning and "</think>" not in self.jinja
 
     def _prompt_text(self, rows: Any, tools: Any, contents: Contents, variables: Mapping[str, Any]) -> str:
         try:
-            return self._render_text(rows, True, tools, contents, variables) if rows else ""
+            return self._program.render(rows, True, tools, contents, variables) if rows else ""
         except DataError:
             return ""
 
@@ -372,35 +234,13 @@ class ChatTemplate:
         if following is None or not isinstance(following.part, str):
             return content.end
         found = list(self.tokenizer.special_pattern.finditer(following.part))
-        ends = [match for match in found if self.tokenizer.guarded[match[0].strip()] in self._turn_ends]
+        ends = [
+            match for match in found if self.tokenizer.guarded[match[0].strip()] in self._program.turn_ends
+        ]
         ends = ends or [
             m for m in found if self.tokenizer.guarded[m[0].strip()] in self.tokenizer.special_ids
         ]
         return following.start + ends[0].end() if ends else content.end
-
-    @cached_property
-    def _turn_ends(self) -> frozenset[int]:
-        """Tokens that follow an answer in this template, at the end of a conversation or inside it."""
-        once = [("user", "u"), ("assistant", "a")]
-        return frozenset({*self._ends_of(once), *self._ends_of(once * 2)})
-
-    def _ends_of(self, turns: Sequence[tuple[Any, str]]) -> Iterator[int]:
-        """The first special token after each answer of a conversation."""
-        contents = Contents(self.tokenizer.special_pattern)
-        messages = _conversation(*turns)
-        rows = [contents.hide(n, message, message.content, None, False) for n, message in enumerate(messages)]
-        try:
-            parts = contents.parse(self._render_text(rows, False, None, contents))
-        except DataError:
-            return
-        for before, after in pairwise(parts):
-            answers = isinstance(before.part, Content) and messages[before.part.message].role == "assistant"
-            if (
-                answers
-                and isinstance(after.part, str)
-                and (match := self.tokenizer.special_pattern.search(after.part))
-            ):
-                yield self.tokenizer.guarded[match[0].strip()]
 
     # ------------------------------------------------------------------ parts -> runs -> ids
 
@@ -411,7 +251,7 @@ class ChatTemplate:
         tools: Any,
         template_kwargs: Mapping[str, Any] | None = None,
         continue_final: bool = False,
-    ) -> list[_Run]:
+    ) -> list[Run]:
         parts, turns = self._parts(messages, generate, tools, template_kwargs)
         if continue_final:
             own = [
@@ -422,44 +262,9 @@ class ChatTemplate:
             if not own:
                 raise DataError("the chat template does not show the last message, which is to be continued.")
             parts = parts[: own[-1] + 1]
-        starts = {turn.start for turn in turns}
-        borders = sorted(starts | {t.trained_from for t in turns} | {t.end for t in turns})
-        runs = [_Run()]
-        for placed in parts:
-            for text, start, special in self._pieces(placed, borders):
-                trained = any(t.trained and t.trained_from <= start < t.end for t in turns)
-                if start in starts and (runs[-1].text or runs[-1].special is not None):
-                    runs.append(_Run(after="text" if runs[-1].special is None else "special"))
-                if start in starts:
-                    starts.discard(start)
-                    runs[-1].opens = True
-                if special is not None:
-                    if runs[-1].text or runs[-1].special is not None:
-                        runs.append(_Run())
-                    runs[-1].special = special
-                    runs[-1].stretches = [(1, trained)]
-                    continue
-                if runs[-1].special is not None:
-                    runs.append(_Run(after="special"))
-                runs[-1].text += text
-                runs[-1].stretches.append((len(text), trained))
-        return runs
+        return runs_of(parts, turns, self.tokenizer.special_pattern, self.tokenizer.guarded)
 
-    def _pieces(self, placed: Placed, borders: list[int]) -> Iterator[tuple[str, int, int | None]]:
-        """(text, place, special token) of a part; template text is cut at special tokens and at the borders."""
-        part, at = placed.part, placed.start
-        if isinstance(part, Content):
-            yield part.text, at, None
-            return
-        done = 0
-        cuts = [border - at for border in borders if 0 < border - at < len(part)]
-        for match in self.tokenizer.special_pattern.finditer(part):
-            yield from _cut(part, done, match.start(), cuts, at)
-            yield "", at + match.start(), self.tokenizer.guarded[match[0].strip()]
-            done = match.end()
-        yield from _cut(part, done, len(part), cuts, at)
-
-    def _encoded(self, conversations: Sequence[Sequence[_Run]]) -> list[Rendered]:
+    def _encoded(self, conversations: Sequence[Sequence[Run]]) -> list[Rendered]:
         """All runs encoded in few batches and joined to conversations."""
         texts = [run for runs in conversations for run in runs if run.special is None]
         even = [(run.text, run.after) for run in texts if run.trained is not None]
@@ -482,19 +287,11 @@ class ChatTemplate:
             rendered.append(Rendered(row, mask, starts))
         return rendered
 
-    def _mixed(self, run: _Run) -> tuple[list[int], list[bool]]:
+    def _mixed(self, run: Run) -> tuple[list[int], list[bool]]:
         """Ids of a run of which some is trained: a token that holds a trained character is trained."""
         flags = [flag for length, flag in run.stretches for _ in range(length)]
         ids, spans = self.tokenizer.encode_with_spans(run.text, run.after)
         return ids, [any(flags[start : max(end, start + 1)]) for start, end in spans]
-
-
-def _cut(part: str, start: int, end: int, cuts: list[int], at: int) -> Iterator[tuple[str, int, None]]:
-    """The text between two places of a part, cut at the borders inside."""
-    for border in [*(cut for cut in cuts if start < cut < end), end]:
-        if border > start:
-            yield part[start:border], at + start, None
-        start = border
 
 
 def _cut_thinking(text: str, shown: bool) -> tuple[str, str]:
@@ -502,41 +299,3 @@ def _cut_thinking(text: str, shown: bool) -> tuple[str, str]:
     pieces = text.split("</think>")
     thought = pieces[0].rstrip("\n").split("<think>")[-1].lstrip("\n")
     return thought, pieces[-1].lstrip("\n") if shown else pieces[-1]
-
-
-def _after_thinking(parts: list[Placed], turn: _Turn) -> int:
-    """Where the answer of a turn begins: after its reasoning and the text of the template that ends it."""
-    found = turn.start
-    for placed in parts:
-        if placed.end <= turn.start or placed.start >= turn.end:
-            continue
-        if isinstance(placed.part, Content):
-            if placed.part.kind != "reasoning":
-                break
-            found = placed.end
-        elif (at := placed.part.rfind("</think>")) >= 0 and placed.start + at >= turn.start:
-            rest = placed.part[at + len("</think>") :]
-            found = placed.end - len(rest.lstrip())
-    return found
-
-
-def _shared(one: str, other: str) -> int:
-    """The number of characters with which both texts begin."""
-    short = min(len(one), len(other))
-    return next((at for at in range(short) if one[at] != other[at]), short)
-
-
-def _conversation(*turns: tuple[Any, str]) -> list[Message]:
-    return [Message(role=role, content=content) for role, content in turns]
-
-
-def _checked(kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
-    if ours := sorted(_OURS & set(kwargs or {})):
-        raise UsageError(
-            f"chat_template_kwargs holds {ours[0]!r}, which has a parameter of its own; leave it out there."
-        )
-    return dict(kwargs or {})
-
-
-def _raise(message: str) -> None:
-    raise jinja2.TemplateError(message)
