@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from ziggurat.model.config import ModelConfig
 from ziggurat.model.confidence import (
     HEADS,
     LOGP_FLOOR_NATS,
@@ -17,6 +16,7 @@ from ziggurat.model.confidence import (
     ConfidenceHead,
     current_name,
 )
+from ziggurat.model.config import ModelConfig
 from ziggurat.model.cpu import accelerate
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_scalar, save_scalar

@@ -15,8 +15,8 @@ from torch import Tensor
 
 import ziggurat.model.layers as layers
 import ziggurat.model.transformer as transformer
-from ziggurat.model.config import ModelConfig
 from ziggurat.model.confidence import ConfidenceHead
+from ziggurat.model.config import ModelConfig
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_config, load_model, load_scalar, save_model, save_scalar
 from ziggurat.model.transformer import Transformer

@@ -15,8 +15,8 @@ from tests.service.fakes import FakeChat, echo, wait_until
 from tests.service.tiny import TEXT
 
 from ziggurat.errors import ModelFolderError
-from ziggurat.model.config import ModelConfig
 from ziggurat.model.confidence import ConfidenceHead
+from ziggurat.model.config import ModelConfig
 from ziggurat.model.heads import RewardModel, ScalarModel
 from ziggurat.model.hub.load import load_scalar
 from ziggurat.model.hub.save import save_scalar

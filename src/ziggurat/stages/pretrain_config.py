@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from ziggurat.console import human_count
-from ziggurat.errors import ConfigError, DataError
+from ziggurat.errors import ConfigError
 from ziggurat.records import Document
 from ziggurat.settings import Config, Resolved, resolve
 from ziggurat.stages import setup

@@ -1,4 +1,4 @@
-"""An accelerated model computes what the plain one computes, keeps its parameters, and says so in the same signatures."""
+"""An accelerated model computes what the plain one computes, with the same parameters and signatures."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ keys that do not lie together and reach half of the memory's speed on one row; t
 lies. They run on the threads of torch's own OpenMP pool, and sum in fp32. Measured in docs/LOG.md.
 
 bf16 tensors come in as int16 (`compiled_numbers`). numba needs half a second to be imported and, once per machine,
-seconds to compile, so nothing here is imported before it is used (`kernels.decoding_loops`); where it cannot work, torch's
-kernels do.
+seconds to compile, so nothing here is imported before it is used (`kernels.decoding_loops`); where numba does not work,
+torch's kernels compute instead.
 
 Legend: B batch, H query heads, K key/value heads, D head width, T tokens in the cache, C columns, N rows.
 """

@@ -1,4 +1,4 @@
-"""A model to be served with int8 weights: one byte of each matrix to read for a token, where bf16 has two.
+"""A model served with int8 weights: one byte of each matrix to read for a token, where bf16 has two.
 
     weight[o, i] = codes[o, i] * scales[o]        codes from -127 to 127, scales[o] = max |weight[o]| / 127
 
@@ -66,7 +66,8 @@ def load_to_serve(folder: Path, dtype: torch.dtype, weights: str = "auto") -> Tr
 def quantize(model: Transformer, dtype: torch.dtype | None = None) -> None:
     """Make every matrix of `model` int8, in place, and compute in `dtype`.
 
-    Best given the weights as they are stored: those that were rounded to bf16 first are rounded twice. `model` must lie on the device it serves on.
+    Best given the weights as they are stored: what was rounded to bf16 first is rounded twice. `model` must lie on the
+    device it serves on.
     """
     dtype = dtype or model.compute_dtype
     for parent in list(model.modules()):
