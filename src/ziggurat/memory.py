@@ -1,8 +1,8 @@
-"""The C library's allocator, told what this program does with memory. Other C libraries than glibc are left alone.
+"""Settings of glibc's allocator for the way this program uses memory. Other C libraries are left alone.
 
 keep_freed_memory      training: glibc gives blocks above 128 KiB back to the kernel at once, and a step frees and takes
                        hundreds of them: about 7,000 page faults a step at 4 layers x 256 and 1,152 tokens, 10 to
-                       14 ms of kernel time in 250 ms; so told about 500, and 2 ms. The process keeps its peak,
+                       14 ms of kernel time in 250 ms; now about 500, and 2 ms. The process keeps its peak,
 give_back_freed_memory until then: between two stages of a climb, so that the peak of one is not the next one's floor;
                        a server after a swap, and every minute
 few_heaps              serving: every thread that allocates gets a heap of its own, up to eight a processor, and each
@@ -24,7 +24,7 @@ HEAPS = 2  # the main thread's, and one that all others share
 
 @cache
 def keep_freed_memory() -> bool:
-    """Tell glibc's allocator to keep what is freed; true if it agreed. May be called often."""
+    """Let glibc's allocator keep what is freed; true if it agreed. May be called often."""
     libc = _glibc()
     return libc is not None and bool(
         libc.mallopt(M_MMAP_THRESHOLD, MMAP_BYTES) and libc.mallopt(M_TRIM_THRESHOLD, TRIM_BYTES)
@@ -38,7 +38,7 @@ def give_back_freed_memory() -> bool:
 
 
 def few_heaps() -> bool:
-    """Let threads share `HEAPS` heaps from now on; to be said before they are started. True if glibc agreed."""
+    """Let threads share `HEAPS` heaps from now on; call it before they are started. True if glibc agreed."""
     libc = _glibc()
     return libc is not None and bool(libc.mallopt(M_ARENA_MAX, HEAPS))
 

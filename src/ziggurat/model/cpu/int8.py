@@ -157,7 +157,7 @@ def to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 @functools.cache
 def _loops() -> ModuleType | None:
-    """Imported when first asked for; None where they do not work."""
+    """Imported at the first call; None where they do not work."""
     from ziggurat.model.cpu import int8_kernels
 
     return int8_kernels if int8_kernels.work() else None
