@@ -55,7 +55,7 @@ def forward_flops_per_token(config: ModelConfig, T: int) -> float:
 def forward_flops(config: ModelConfig, tokens: int, start: int = 0, key_weight: float = 1.0) -> float:
     """FLOPs of a forward pass over `tokens` tokens that follow `start` others, whose keys are there already.
 
-    `key_weight`: what a FLOP of attention counts, for those who care about time.
+    `key_weight`: how much a FLOP of attention counts, where time is estimated.
     """
     mean_keys = start + (tokens + 1) / 2
     return tokens * (2 * matrix_parameters(config) + key_weight * _flops_per_key(config) * mean_keys)

@@ -17,7 +17,7 @@ from pydantic import Field
 from ziggurat.errors import DataError
 from ziggurat.model.confidence import ConfidenceHead
 from ziggurat.model.heads import RewardModel
-from ziggurat.model.hub import check_model, load_model
+from ziggurat.model.hub import load_model
 from ziggurat.places import find_run, model_folder
 from ziggurat.records import Comparison, Demonstration
 from ziggurat.settings import Config, Resolved, resolve
@@ -113,8 +113,7 @@ def prepare(
     folder = model_folder(sft)
     tokenizer = Tokenizer.load(folder)
     template = ChatTemplate(tokenizer)
-    check_model(folder, tokenizer.vocab_size)
-    body = load_model(folder)
+    body = load_model(folder, tokenizer_ids=tokenizer.vocab_size)
     head = ConfidenceHead(body.config.d_model, _opening_id(tokenizer))
     model = RewardModel(body, confidence=head if config.score_head == "confidence" else None)
     learn, held = (

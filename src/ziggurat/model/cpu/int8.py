@@ -1,4 +1,4 @@
-"""A model to be served with int8 weights: one byte of each matrix to read for a token, where bf16 has two.
+"""A model served with int8 weights: one byte of each matrix to read for a token, where bf16 has two.
 
     weight[o, i] = codes[o, i] * scales[o]        codes from -127 to 127, scales[o] = max |weight[o]| / 127
 
@@ -157,7 +157,7 @@ def to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 @functools.cache
 def _loops() -> ModuleType | None:
-    """Imported when first asked for; None where they do not work."""
+    """Imported at the first call; None where they do not work."""
     from ziggurat.model.cpu import int8_kernels
 
     return int8_kernels if int8_kernels.work() else None

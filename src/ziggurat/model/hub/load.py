@@ -1,4 +1,4 @@
-"""Read a Hugging Face folder (ours or anyone's) as our Transformer, straight into the dtype that is asked for.
+"""Read a Hugging Face folder (ours or anyone's) as our Transformer, straight into the requested dtype.
 
 Strict on purpose: a tensor that is missing, misshapen, left over or not finite is an error, because a dropped bias is a
 model that talks almost right.
