@@ -25,7 +25,7 @@ from ziggurat.model.transformer import Transformer
 from ziggurat.tokenizer.bpe import Tokenizer
 
 TEXT = '你好，运河边的面包师。{"name": "Ana", "tags": ["a", "b"], "n": -12.5, "ok": true, "none": null} ' * 20
-NAMES = ("name", "age", "tags", "价格", "a b", "x-1")
+NAMES = ("name", "age", "tags", "价格", "a b", "x-1", "format", "enum", "const", "default", "$ref")
 WORDS = ("red", "blue", "是", "no\nway", 'quo"te')
 
 
