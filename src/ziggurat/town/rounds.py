@@ -108,10 +108,10 @@ def _of_another(chance: Chance, town: Town, fact: Fact) -> Fact:
 
 
 def _beside_the_point(chance: Chance, fact: Fact) -> list[Fact]:
-    """Another attribute of the same resident, known; none of somebody of whom nothing is told."""
+    """Another attribute of the same resident that documents state; none where they state nothing."""
     resident = fact.resident
-    told = [a for a in range(len(resident.values)) if a != fact.attribute and resident.knows(a)]
-    return [Fact(resident, chance.choice(told))] if told else []
+    stated = [a for a in range(len(resident.values)) if a != fact.attribute and resident.knows(a)]
+    return [Fact(resident, chance.choice(stated))] if stated else []
 
 
 def truth(questions: Mapping[str, Question], grader: Grader) -> Truth:
