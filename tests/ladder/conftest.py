@@ -33,7 +33,7 @@ def town_climb(folder: Path) -> Climb:
     recipe |= {"model": SMALL, "demonstrations": 300}
     recipe["pretrain"]["early_exit"]["blocks"] = 1
     recipe["sft"]["early_exit"]["blocks"] = 1
-    recipe["reward"] |= {"scale_samples": 8, "train": {"lr_adam": 0.001}}
+    recipe["reward"] |= {"scale_samples": 8, "sample_tokens": 8, "train": {"lr_adam": 0.001}}
     recipe["ppo"] |= {"max_new_tokens": 8, "check_every_steps": 10}
     work = replace(
         reference_work(recipe, 2),

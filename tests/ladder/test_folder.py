@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ziggurat.cli.main import run
+from ziggurat.ladder import sizes
 from ziggurat.ladder.folder import HELD_OUT_SHARE, FolderWorld
 from ziggurat.ladder.world import Options, left_out
 from ziggurat.places import runs_home
@@ -18,6 +20,23 @@ from ziggurat.runs import Run
 COLOURS = ("red", "green", "blue", "grey", "white", "black")
 THINGS = ("door", "roof", "boat", "coat", "lamp", "wall", "gate", "cart")
 FAST = ["--budget", "1s", "--no-serve"]
+
+
+pytestmark = [pytest.mark.usefixtures("known_speeds"), pytest.mark.timeout(900)]
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of two narrow blocks, and few samples to scale rewards by."""
+    plain = FolderWorld.recipe
+
+    def recipe(world: FolderWorld, budget_s: float) -> dict[str, Any]:
+        found = plain(world, budget_s)
+        found["reward"] |= {"scale_samples": 4, "sample_tokens": 8}
+        return found
+
+    monkeypatch.setattr(sizes, "SHAPES", ((2, 64), (3, 64)))
+    monkeypatch.setattr(FolderWorld, "recipe", recipe)
 
 
 def facts() -> list[tuple[str, str]]:
@@ -69,7 +88,6 @@ def report(name: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.usefixtures("known_speeds")
 def test_own_files_climb_all_stages_and_the_report_shows_what_was_held_out(
     own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,8 +117,6 @@ def test_own_files_climb_all_stages_and_the_report_shows_what_was_held_out(
 
     weights = runs_home() / "own" / "ppo-1" / "model" / "model.safetensors"
     before = weights.read_bytes()
-    import shutil
-
     shutil.rmtree(runs_home() / "own" / "ppo-1")
     assert run(["ladder", "--resume", "--name", "own", "--no-serve"]) == 0
     assert weights.read_bytes() == before
@@ -109,7 +125,6 @@ def test_own_files_climb_all_stages_and_the_report_shows_what_was_held_out(
     assert "other data" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("known_speeds")
 def test_without_documents_the_climb_starts_from_the_base_and_without_prompts_ppo_takes_those_of_the_rankings(
     own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,8 +146,6 @@ def test_without_documents_the_climb_starts_from_the_base_and_without_prompts_pp
     )
     for name in ("documents/A.txt", "prompts.jsonl"):
         (own / name).unlink()
-    import shutil
-
     shutil.rmtree(own / "documents")
     assert run(["ladder", "--world", str(own), *FAST]) == 2
     assert "has no documents" in capsys.readouterr().err.replace("\n", " ")
@@ -146,7 +159,6 @@ def test_without_documents_the_climb_starts_from_the_base_and_without_prompts_pp
     assert "bits_per_byte" not in found["held_out"]["base"]
 
 
-@pytest.mark.usefixtures("known_speeds")
 def test_without_rankings_the_climb_stops_after_sft_and_says_so(
     own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,7 +169,6 @@ def test_without_rankings_the_climb_stops_after_sft_and_says_so(
     assert report("own")["reward_card"] == {}
 
 
-@pytest.mark.usefixtures("known_speeds")
 def test_a_held_out_question_is_in_no_file_that_is_learned_from(own: Path) -> None:
     """One hash of the first question decides for demonstrations, comparisons and prompts alike."""
     world = FolderWorld(Options(str(own)))
@@ -174,7 +185,6 @@ def test_a_held_out_question_is_in_no_file_that_is_learned_from(own: Path) -> No
         assert held.isdisjoint(messages[0].content for messages in learned)
 
 
-@pytest.mark.usefixtures("known_speeds")
 def test_held_out_files_are_recognised_by_what_they_hold(own: Path) -> None:
     (own / "held-out").mkdir()
     (own / "held-out" / "text.txt").write_text("The Z door is red.")
@@ -189,7 +199,6 @@ def test_held_out_files_are_recognised_by_what_they_hold(own: Path) -> None:
     assert len(world.data.comparisons) == len(facts())
 
 
-@pytest.mark.usefixtures("known_speeds")
 def test_amounts_follow_the_data_and_never_pass_sensible_epochs(own: Path) -> None:
     """However long the budget is: 4 epochs of documents, 3 of demonstrations, 8 passes of prompts."""
     world = FolderWorld(Options(str(own)))
@@ -200,7 +209,7 @@ def test_amounts_follow_the_data_and_never_pass_sensible_epochs(own: Path) -> No
     assert recipe["work"]["pretrain_steps"] == -(-4 * text_bytes // 3 // 2048)
     assert recipe["work"]["ppo_steps"] * recipe["work"]["rollouts_per_step"] <= 8 * len(data.prompts) + 32
     assert recipe["work"]["prompts_to_rank"] == len(data.comparisons)
-    assert recipe["model"]["layers"] == 4, "so little text feeds the smallest shape only"
+    assert recipe["model"]["layers"] == 2, "so little text feeds the smallest shape only"
     assert recipe["ppo"]["max_new_tokens"] == 16
 
 

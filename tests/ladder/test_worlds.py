@@ -63,7 +63,7 @@ class Harbour(World):
             "work": {key: value for key, value in vars(ONE_STEP).items() if key in AMOUNTS},
             "pretrain": {"context": 64, "batch_tokens": 256},
             "sft": {"batch_tokens": 256},
-            "reward": {"scale_samples": 4, "batch_comparisons": 2},
+            "reward": {"scale_samples": 4, "sample_tokens": 8, "batch_comparisons": 2},
             "ppo": {"max_new_tokens": 6, "allow_weak_reward_model": True, "stop_when_fatal": False},
         }  # fmt: skip
 

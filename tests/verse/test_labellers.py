@@ -8,7 +8,7 @@ import pytest
 
 from ziggurat.verse.demonstrations import acrostic_task, title_task
 from ziggurat.verse.labellers import (
-    MIN_LINES_TO_TIRE,
+    MIN_LINES_COUNTED,
     Labeller,
     Memory,
     chance_of_right_order,
@@ -46,11 +46,11 @@ def test_a_line_from_a_book_is_recognised() -> None:
     assert points(TASK, GOOD, memory) == pytest.approx(0.25)
 
 
-def test_labellers_tire_of_what_a_round_brings_too_often() -> None:
+def test_what_a_round_overuses_loses_points() -> None:
     """A policy that ends every poem alike is disliked for it, although each poem rhymes by the rule."""
-    memory = read_round(frozenset(), [GOOD] * (MIN_LINES_TO_TIRE // 4))
-    assert memory.tired_endings == frozenset("尽流目楼")
-    assert memory.tired_groups == frozenset("尤")
+    memory = read_round(frozenset(), [GOOD] * (MIN_LINES_COUNTED // 4))
+    assert memory.overused_endings == frozenset("尽流目楼")
+    assert memory.overused_groups == frozenset("尤")
     assert points(TASK, GOOD, memory) < points(TASK, UNRHYMED, PLAIN)
     assert read_round(frozenset(), [GOOD]) == PLAIN
 

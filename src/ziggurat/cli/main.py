@@ -42,7 +42,8 @@ class Entry(NamedTuple):
 SECTIONS: dict[str, dict[str, Entry]] = {
     "The whole ladder": {
         "ladder": Entry(
-            "ziggurat.cli.ladder:ladder", "Climb all four stages on the embedded town, report, and chat."
+            "ziggurat.cli.ladder:ladder",
+            "Climb all four stages on the town or on your own files, report, and chat.",
         ),
         "town": Entry("ziggurat.cli.town:app", "Write the embedded little world's files."),
         "poet": Entry("ziggurat.cli.poet:poet", "Climb all four stages on Chinese verse, report, and chat."),

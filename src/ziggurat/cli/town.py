@@ -1,4 +1,4 @@
-"""`ziggurat town`: the embedded little world as files, for the same commands that take anyone's data."""
+"""`ziggurat town`: the embedded town as files, for the commands that take a person's own data."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def write(
     teacher = Teacher(made)
     folder.mkdir(parents=True, exist_ok=True)
     asked = (Prompt(prompt=list(teacher.prompt(i).messages)) for i in range(prompts))
-    told = list(write_documents(made, documents))
-    write_records(folder / "documents.jsonl", told)
-    town_tokenizer(made, told, int(load_recipe()["vocabulary"])).save(folder / "tokenizer")
+    written = list(write_documents(made, documents))
+    write_records(folder / "documents.jsonl", written)
+    town_tokenizer(made, written, int(load_recipe()["vocabulary"])).save(folder / "tokenizer")
     write_records(folder / "held-out.jsonl", held_out_documents(made, 300))
     write_records(folder / "demonstrations.jsonl", write_demonstrations(made, demonstrations))
     write_records(folder / "prompts.jsonl", asked)
@@ -57,7 +57,7 @@ def people(
     town: options.Town = 1,
     count: Annotated[int, typer.Option(help="So many residents of each split.", min=1)] = 5,
 ) -> None:
-    """Show some residents: the truth that the exam asks for; withheld facts stand in brackets."""
+    """Show some residents and their facts, which the exam asks for; withheld facts are in brackets."""
     from ziggurat.town.people import SPLIT_SIZES, build_town
     from ziggurat.town.phrases import attributes
 
@@ -66,6 +66,6 @@ def people(
     for split in SPLIT_SIZES:
         for resident in made.split(split)[:count]:
             values = [resident.value(a, "en") for a in range(len(attributes()))]
-            told = [v if resident.knows(a) else f"({v})" for a, v in enumerate(values)]
-            rows.append([split, resident.name("en"), resident.name("zh"), *told])
+            shown = [v if resident.knows(a) else f"({v})" for a, v in enumerate(values)]
+            rows.append([split, resident.name("en"), resident.name("zh"), *shown])
     out.print(table(f"Town {town}", ["split", "en", "zh", *(kind.name for kind in attributes())], rows))

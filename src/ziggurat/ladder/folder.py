@@ -102,7 +102,7 @@ class FolderWorld(World):
         """Read every file and hold a share out."""
         data, files = Data(), self.files
         for file in files["documents"]:
-            data.documents += self._told("documents", file, list(read_documents(file)))
+            data.documents += self._noted("documents", file, list(read_documents(file)))
         data.demonstrations = self._read("demonstrations", load_demonstrations)
         data.comparisons = self._read("comparisons", load_comparisons, "rankings")
         data.prompts = self._read("prompts", load_prompts)
@@ -128,19 +128,21 @@ class FolderWorld(World):
         found: list[Any] = []
         for file in self.files[name]:
             imported = load(file)
-            found += self._told(part or name, file, imported.records, imported.summary())
+            found += self._noted(part or name, file, imported.records, imported.summary())
         return found
 
     def _read_held_out(self, file: Path, data: Data) -> None:
         kinds = gives(sniff(file))
         if "comparisons" in kinds:
-            data.held_comparisons += self._told("held_out", file, load_comparisons(file).records)
+            data.held_comparisons += self._noted("held_out_rankings", file, load_comparisons(file).records)
         elif "demonstrations" in kinds:
-            data.held_demonstrations += self._told("held_out", file, load_demonstrations(file).records)
+            data.held_demonstrations += self._noted(
+                "held_out_demonstrations", file, load_demonstrations(file).records
+            )
         else:
-            data.held_documents += self._told("held_out", file, list(read_documents(file)))
+            data.held_documents += self._noted("held_out_documents", file, list(read_documents(file)))
 
-    def _told(self, part: str, file: Path, records: list[R], summary: str = "") -> list[R]:
+    def _noted(self, part: str, file: Path, records: list[R], summary: str = "") -> list[R]:
         """Note the file for the manifests, and print what it holds."""
         self.sources.setdefault(part, []).append(data_entry(file, len(records)))
         err.print(f"{file}: {summary or f'{len(records):,} {_kind(records)}'}")

@@ -28,7 +28,7 @@ from ziggurat.records import Demonstration, Message
 from ziggurat.stages.comparison_batches import conversation
 from ziggurat.stages.judge import Judge
 
-TEXTS, TEXT_CHARACTERS, DEMONSTRATIONS, QUESTIONS = 200, 4000, 200, 100
+TEXTS, TEXT_CHARACTERS, DEMONSTRATIONS, QUESTIONS, ANSWER_TOKENS = 200, 4000, 200, 100, 64
 SHOWN = 12
 STAGE_1, BASE, STAGE_2, STAGE_4 = "stage 1", "base", "stage 2", "stage 4"
 
@@ -134,9 +134,9 @@ def _sheet(climb: Climb, name: str, policy: Policy, questions: Sequence[list[Mes
         if len(one.ids) <= model.config.context + 1 and any(one.mask[1:]):
             sheet.answers_shown.append(score_demonstrations(model, [one]))
     if name != STAGE_1 and questions:
-        room = climb.recipe["ppo"]["max_new_tokens"]
+        room = climb.recipe["ppo"].get("max_new_tokens", ANSWER_TOKENS)
         prompts = policy.template.render_many(questions, add_generation_prompt=True)
-        kept = [one.ids[-(model.config.context - room) :] for one in prompts]
+        kept = [one.ids[-max(1, model.config.context - room) :] for one in prompts]
         params = SamplingParams(temperature=0.0, max_tokens=room, stop_ids=policy.template.stop_ids)
         sheet.answers = [policy.tokenizer.decode(c.ids).strip() for c in generate(model, kept, params)]
     return sheet

@@ -52,7 +52,7 @@ class Exam:
 def terminal_tables(climb: Climb, exam: Exam) -> list[Table]:
     """What a command prints after a climb."""
     targets = [target_table(exam.targets)] if exam.targets else []
-    return [*exam.tables[:1], *targets, cost_table(climb)]
+    return [*exam.tables, *targets, cost_table(climb)]
 
 
 def report_path(climb: Climb) -> Path:

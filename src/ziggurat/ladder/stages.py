@@ -95,7 +95,7 @@ def pretrain(climb: Climb, made: Material, resume: bool = False) -> None:
             made.documents,
             climb.folder / "pretrain-1",
             held_out=made.held_out,
-            data=_entries(climb, documents="data", held_out="held_out"),
+            data=_entries(climb, documents="data", held_out_documents="held_out"),
             resume=resume,
         )
 
@@ -112,7 +112,7 @@ def sft(climb: Climb, made: Material, resume: bool = False) -> None:
             text=made.documents[: climb.world.text_limit],
             held_out=made.held_out_demonstrations,
             held_out_text=made.held_out,
-            data=_entries(climb, demonstrations="data", documents="text"),
+            data=_entries(climb, demonstrations="data", held_out_demonstrations="held_out", documents="text"),
             resume=resume,
         )
 
@@ -144,7 +144,7 @@ def reward(climb: Climb, number: int, rankings: Rankings, made: Material, resume
             demonstrations=made.demonstrations[:SHIFT_DEMONSTRATIONS],
             kind_of_pair=truth.kind_of_pair if truth else None,
             labelling_ceiling=truth.labelling_ceiling(held) if truth else None,
-            data=_entries(climb, rankings="data"),
+            data=_entries(climb, rankings="data", held_out_rankings="held_out"),
             resume=resume,
         )
         climb.runs[f"reward-{number}"] = run

@@ -44,58 +44,31 @@ class Target:
 
 
 def at_least(
-    stage: str,
-    name: str,
-    x: Interval | float,
-    bound: float,
-    *,
-    use_low: bool = False,
-    scope: str = "all",
-    target: str = "",
-    shown: str = "",
+    stage: str, name: str, x: Interval | float, bound: float, *, use_low: bool = False, **words: str
 ) -> Target:
-    """The value, or with `use_low` its lower confidence bound, must reach `bound`."""
-    value, low, high = _parts(x)
-    counted = low if use_low and low is not None else value
-    sign = target or (f"lower bound > {bound:.0%}" if use_low else f">= {bound:.0%}")
-    return _target(stage, name, value, low, high, sign, counted - bound, scope, shown)
+    """The value, or with `use_low` its lower confidence bound, must reach `bound`.
+
+    `words`: `scope`, `shown`, and `target` (the bound for people) where a percentage would not say it.
+    """
+    sign = f"lower bound > {bound:.0%}" if use_low else f">= {bound:.0%}"
+    return _target(stage, name, x, "low" if use_low else "value", 1, bound, {"target": sign, **words})
 
 
 def at_most(
-    stage: str,
-    name: str,
-    x: Interval | float,
-    bound: float,
-    *,
-    use_high: bool = False,
-    scope: str = "all",
-    target: str = "",
-    shown: str = "",
+    stage: str, name: str, x: Interval | float, bound: float, *, use_high: bool = False, **words: str
 ) -> Target:
     """The value, or with `use_high` its upper confidence bound, must not pass `bound`."""
-    value, low, high = _parts(x)
-    counted = high if use_high and high is not None else value
-    sign = target or (f"upper bound <= {bound:.0%}" if use_high else f"<= {bound:.0%}")
-    return _target(stage, name, value, low, high, sign, bound - counted, scope, shown)
-
-
-def _parts(x: Interval | float) -> tuple[float, float | None, float | None]:
-    return (x.value, x.low, x.high) if isinstance(x, Interval) else (x, None, None)
+    sign = f"upper bound <= {bound:.0%}" if use_high else f"<= {bound:.0%}"
+    return _target(stage, name, x, "high" if use_high else "value", -1, bound, {"target": sign, **words})
 
 
 def _target(
-    stage: str,
-    name: str,
-    value: float,
-    low: float | None,
-    high: float | None,
-    target: str,
-    margin: float,
-    scope: str,
-    shown: str,
+    stage: str, name: str, x: Interval | float, counted: str, sign: int, bound: float, words: dict[str, str]
 ) -> Target:
-    margin = margin if math.isfinite(margin) else -math.inf
-    return Target(stage, name, value, low, high, target, margin >= 0, margin, scope, shown)
+    value, low, high = (x.value, x.low, x.high) if isinstance(x, Interval) else (x, None, None)
+    figure = getattr(x, counted) if isinstance(x, Interval) else x
+    margin = sign * (figure - bound) if math.isfinite(figure) else -math.inf
+    return Target(stage, name, value, low, high, passed=margin >= 0, margin=margin, **words)
 
 
 def summarize(targets: Sequence[Target]) -> str:

@@ -63,16 +63,17 @@ def sit_controls(climb: Climb, town: Town, exam: TownExam) -> TownExam:
 
 def describe(climb: Climb, town: Town, findings: Findings, items: list[Item]) -> TownExam:
     """The findings as tables, targets, figures and pages."""
+    scores = tables.score_tables(findings)
     return TownExam(
         findings=findings,
         items=items,
-        tables=[*tables.score_tables(findings), tables.first_words_table(findings)],
+        tables=[scores[0], tables.first_words_table(findings)],
         targets=judge(findings),
         figures={"town_seed": town.seed, **tables.figures(findings, items)},
         answers=tables.answer_rows(findings),
         intro=tables.intro(town.seed, climb.seed, items),
         plots=[tables.chart(findings)],
-        sections=tables.sections(findings, items),
+        sections=tables.sections(findings, items, scores[1:]),
         examples=tables.examples(items),
     )
 

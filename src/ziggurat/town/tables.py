@@ -156,8 +156,10 @@ def intro(town_seed: int, seed: int, items: Sequence[Item]) -> str:
     )
 
 
-def sections(findings: Findings, items: Sequence[Item]) -> list[Section]:
+def sections(findings: Findings, items: Sequence[Item], scores: Sequence[Table]) -> list[Section]:
+    """The page after the targets, with the scores per language."""
     return [
+        *(Section(table.title, html_table(table)) for table in scores),
         Section("Asked at every stage", html_table(shown_questions(findings, items))),
         Section("Risk and coverage", f'<div class="plots">{risk_plot(findings)}</div>'),
     ]

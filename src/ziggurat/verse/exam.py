@@ -1,7 +1,7 @@
 """Poems on titles never met, put through the gold check (prosody.py): form, rhyme, copying, variety.
 
 Drawn at the recipe's temperature, as a reader would want more than one poem on a title. Quatrains decide; acrostics and
-eight-line poems are told beside them. Titles of the exam and of development (the gold check that chooses PPO's
+eight-line poems are reported beside them. Titles of the exam and of development (the gold check that chooses PPO's
 checkpoint) are titles of held-out poems, on different sides, and no title of a poem that was learned from.
 """
 

@@ -1,20 +1,20 @@
-"""Simulated labellers who know rhyme: what they like is stated here, how surely they say it is adjustable.
+"""Simulated labellers who know rhyme: their taste is stated here, their noise is adjustable.
 
 Their taste, in points (a completion's points are a sum):
 
-    not in the form that was asked for              -1.5 to -2, and nothing else is looked at
+    not in the form that was asked for              -1.5 to -2, and nothing else counts
     even lines that rhyme with their fellows        +1 if all do, in part for eight lines
     two lines that end with the same character      -1, and the rhyme counts for nothing
-    a line they know by heart from a book           -0.75
-    a line said twice                               -0.75
+    a line that stands in a book                    -0.75
+    a line written twice                             -0.75
     a given first character that is missing         -0.5 each (acrostics)
-    an ending they are tired of                     -0.4 each
-    a rhyme group they are tired of                 -0.4
+    an ending that the round overuses               -0.4 each
+    a rhyme group that the round overuses           -0.4
 
-They grow tired of what a round brings too often: a character that ends more than TIRED_OF_ENDING of its lines, a
-group in which more than TIRED_OF_GROUP of its rhyming poems rhyme. So a policy that found one safe rhyme is not liked
-for long. That is a taste and not the gold check: it is graded, noisy, and knows the round; the gold check is a rule
-about one poem, and the exam's bounds on variety are known to no labeller.
+A round overuses a character that ends more than OVERUSED_ENDING_SHARE of its lines, and a group in which more
+than OVERUSED_GROUP_SHARE of its rhyming poems rhyme. So a policy that found one safe rhyme earns less in the next
+round. This taste is not the gold check: it is graded, noisy, and depends on the round; the gold check is a rule about
+one poem, and no labeller uses the exam's bounds on variety.
 
 Each labeller adds Gaussian noise to every completion's points (Thurstone's model), and calls completions tied whose
 points are nearly equal. So the chance of ordering two rightly is known, and with it the labelling ceiling.
@@ -43,9 +43,9 @@ from ziggurat.verse.prosody import (
 )
 
 TIE_WIDTH = 0.2  # points nearer than this are called equal, before noise
-TIRED_OF_ENDING = 0.025  # of lines; the commonest ending of real poems makes 0.009
-TIRED_OF_GROUP = 0.35  # of rhyming poems; the commonest group of real poems makes 0.24
-MIN_LINES_TO_TIRE = 200  # before so many lines nobody is tired of anything
+OVERUSED_ENDING_SHARE = 0.025  # of lines; the commonest ending of real poems makes 0.009
+OVERUSED_GROUP_SHARE = 0.35  # of rhyming poems; the commonest group of real poems makes 0.24
+MIN_LINES_COUNTED = 200  # of fewer lines nothing counts as overused
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,19 @@ class Memory:
     """What the labellers have read: books, and this round's completions."""
 
     books: frozenset[str] = frozenset()
-    tired_endings: frozenset[str] = frozenset()
-    tired_groups: frozenset[str] = frozenset()
+    overused_endings: frozenset[str] = frozenset()
+    overused_groups: frozenset[str] = frozenset()
 
 
 def read_round(books: frozenset[str], texts: Iterable[str]) -> Memory:
     """The memory after reading a round's completions through."""
     poems = [split_lines(text) for text in texts]
     counted = Counter(character for lines in poems for character in endings(lines))
-    if counted.total() < MIN_LINES_TO_TIRE:
+    if counted.total() < MIN_LINES_COUNTED:
         return Memory(books)
-    tired = frozenset(c for c, n in counted.items() if n > TIRED_OF_ENDING * counted.total())
-    groups = frozenset(g for g, share in group_shares(poems).items() if share > TIRED_OF_GROUP)
-    return Memory(books, tired, groups)
+    overused = frozenset(c for c, n in counted.items() if n > OVERUSED_ENDING_SHARE * counted.total())
+    groups = frozenset(g for g, share in group_shares(poems).items() if share > OVERUSED_GROUP_SHARE)
+    return Memory(books, overused, groups)
 
 
 def points(task: Task, text: str, memory: Memory) -> float:
@@ -77,8 +77,8 @@ def points(task: Task, text: str, memory: Memory) -> float:
     worth -= 0.75 * any(line in memory.books for line in lines)
     worth -= 0.75 * (len(set(lines)) < len(lines))
     worth -= 0.5 * wrong_heads(task, lines)
-    worth -= 0.4 * sum(character in memory.tired_endings for character in endings(lines))
-    worth -= 0.4 * (rhyme_of(lines) in memory.tired_groups)
+    worth -= 0.4 * sum(character in memory.overused_endings for character in endings(lines))
+    worth -= 0.4 * (rhyme_of(lines) in memory.overused_groups)
     return worth
 
 
