@@ -115,8 +115,8 @@ def _first_words(town: Town, writer: FirstWords, language: Language) -> Iterator
         text = clean.messages[-1].content
         lower = retyped(clean, lower_case(text, language))
         misspelt = retyped(clean, misspell(chance, text, language))
-        for section, question in (("clean", clean), ("lower_case", lower), ("misspelt", misspelt)):
-            yield Item(_id(section, language, fact, 0), section, question)
+        for spelling, asked_so in (("clean", clean), ("lower_case", lower), ("misspelt", misspelt)):
+            yield Item(_id(spelling, language, fact, 0), spelling, asked_so)
 
 
 def _id(section: str, language: Language, fact: Fact, wording: int) -> str:
@@ -128,7 +128,8 @@ def write_development(town: Town) -> list[Item]:
 
     Every fourth question of fact is typed carelessly.
     """
-    items, writer = [], FirstWords(town, "D", "development")
+    items: list[Item] = []
+    writer = FirstWords(town, "D", "development")
     for language in LANGUAGES:
         chance = Chance(town.seed, "development", language)
         spelling = Chance(town.seed, "development spelling", language)
