@@ -30,7 +30,7 @@ EXAMPLES_FILE = "examples.json"
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """Replace a ladder's name by the latest finished run of each stage in `LADDER_STAGES`; other names stay."""
+    """Replace a ladder's name by the latest finished run of each declared stage that answers; other names stay."""
     expanded: list[str] = []
     for name in names:
         ladder = runs_home() / name
