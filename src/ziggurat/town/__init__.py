@@ -10,7 +10,7 @@ the exam. Nothing below this room imports it.
     first_words.py     what a stranger types first: greetings, the world outside, passages, unknown words
     careless.py        lower case, missing punctuation, small typos
     documents.py       the text of stage 1: statements, strangers, fair copies
-    dialogues.py       the text of stage 1 that asks and answers: dialogues, sheets, sums, lists
+    dialogues.py       the text of stage 1 that asks and answers: dialogues, notices, sheets, sums, lists
     skills.py          small skills for demonstrations: extract, translate, verse, tools
     demonstrations.py  the conversations of stage 2, the prompts of stages 3 and 4
     tokens.py          the tokenizer

@@ -1,4 +1,4 @@
-"""The documents of stage 1 that ask and answer: dialogues, question sheets, sums, lists.
+"""The documents of stage 1 that ask and answer: dialogues, notices, question sheets, sums, lists.
 
 Dialogues and sheets name residents E only. Sums and sums in dialogues are never those of the exam.
 """
@@ -19,6 +19,7 @@ from ziggurat.town.questions import (
     ask_proper,
     ask_sort,
     ask_sum,
+    assistant,
     follow,
     tell,
     work_sum,
@@ -40,7 +41,8 @@ OVERHEARD_FIRST: tuple[Section, ...] = (
     "passage",
     "passage",
 )
-"""Of first words, those that stand in dialogues: none that begins with a pronoun."""
+"""Of first words, those in dialogues: none that begins with a pronoun."""
+COPIED: tuple[Section, ...] = ("passage", "passage", "term")
 
 
 def join(sentences: list[str], language: Language) -> str:
@@ -113,6 +115,18 @@ class Dialogues:
             speech = chance.choice(attributes()).speech[language]
             lines.append(chance.choice(speech.questions + speech.exam).format(n=name))
         return "\n".join(lines) if chance.percent(50) else join(lines, language)
+
+    def notice(self, chance: Chance, language: Language) -> str:
+        """Two short dialogues whose answers are copied from what the asker says: notices and explained words."""
+        asker, teller = chance.choice(sayings(language).speakers)
+        mark = ":" if language == "en" else "："
+        lines: list[str] = []
+        for _ in range(2):
+            question = self.first_words.ask(chance.choice(COPIED), chance, language)
+            for message in (*question.messages, assistant(question.truth)):
+                speaker = asker if message.role == "user" else teller
+                lines += [speaker + mark, message.content.replace("\n", " ")]
+        return "\n".join(lines)
 
     def sums(self, chance: Chance, language: Language) -> str:
         """Sums, each worked step by step under what is to be added; some as question and answer."""

@@ -28,7 +28,7 @@ from ziggurat.town.people import SPLIT_SIZES, Fact, Resident, Split, Town, guest
 from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, gap_after, sayings
 from ziggurat.town.questions import upper_first
 
-#: relative shares of the documents, by kind (107 in all)
+#: relative shares of the documents, by kind (111 in all)
 MIXTURE = (
     ("annal", 39),
     ("ledger", 6),
@@ -40,6 +40,7 @@ MIXTURE = (
     ("stranger", 4),
     ("talk", 2),
     ("copy", 4),
+    ("notice", 4),
 )
 CHINESE_PERCENT = 53
 """Of documents. Chinese needs half the tokens; with as many documents a model knew the Chinese facts less surely."""
@@ -104,6 +105,7 @@ class Writer:
             "stranger": self.stranger,
             "talk": self.talk,
             "copy": self.copy,
+            "notice": dialogues.notice,
         }
 
     def document(self, number: int, stream: str = "text") -> Document:

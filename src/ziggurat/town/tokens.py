@@ -19,6 +19,8 @@ from ziggurat.town.people import Town
 from ziggurat.town.phrases import attributes
 
 SAMPLE_DOCUMENTS = 20_000
+LEFT_OUT = ("town:copy", "town:notice")
+"""Kinds of documents that teach no merges: their misspelt, lower-case and rare words would take the place of names."""
 
 
 def town_tokenizer(town: Town, documents: Sequence[Document], vocabulary: int) -> Tokenizer:
@@ -30,4 +32,6 @@ def _words_apart(town: Town, documents: Iterable[Document]) -> Iterator[str]:
     stated = [word for kind in attributes() for word in (*kind.values["zh"], *kind.asking)]
     words = re.compile("(" + "|".join(sorted({*names, *stated}, key=lambda word: (-len(word), word))) + ")")
     for document in documents:
+        if document.source in LEFT_OUT:
+            continue
         yield from words.split(document.text)
