@@ -54,7 +54,7 @@ def documents(paths: Sequence[Path] | None, *, role: str = "data", skip: bool = 
 def records(
     paths: Sequence[Path] | None, load: Callable[..., Any], *, role: str = "data", skip: bool = False
 ) -> Loaded[Any]:
-    """Records from files by one of `ziggurat.corpus.load`'s doors; each file's summary is told."""
+    """Records from files by one of the functions of `ziggurat.corpus.load`; each file's summary is printed."""
     loaded: Loaded[Any] = Loaded()
     for file in paths or []:
         imported = load(file, skip_bad_rows=skip)

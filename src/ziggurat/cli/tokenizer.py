@@ -134,7 +134,7 @@ def _row(name: str, fit: Fit) -> tuple[str, ...]:
 
 
 def _load(name: str) -> Tokenizer:
-    """A tokenizer folder as it stands; otherwise the model that a name or path means."""
+    """A tokenizer folder itself; otherwise the model that a name or path means."""
     from ziggurat.places import model_folder
     from ziggurat.tokenizer.bpe import Tokenizer
 

@@ -190,7 +190,7 @@ def _whole_call(text: str) -> tuple[str, str]:
         raise ValueError("there is no name")
     if "arguments" not in members:
         if len(members) > 1:
-            raise ValueError("what stands beside the name is not understood")
+            raise ValueError("the call has fields beside name and arguments")
         return name, "{}"
     value, written = members["arguments"]
     if isinstance(value, str):  # an object, written once more as a string

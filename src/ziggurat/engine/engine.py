@@ -130,7 +130,7 @@ class Engine:
             )
         if wrong := [token for token in params.stop_ids if not 0 <= token < self.config.vocab_size]:
             raise UsageError(
-                f"token {wrong[0]} shall end the answer and the model has {self.config.vocab_size:,} tokens."
+                f"stop_token_ids contains {wrong[0]}, outside the vocabulary of {self.config.vocab_size:,}."
             )
         handle, self._next_handle = self._next_handle, self._next_handle + 1
         request_key = derive_key(params.seed, *path)

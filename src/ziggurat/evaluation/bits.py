@@ -1,6 +1,6 @@
 """Bits per byte: how well a model predicts text, comparable between vocabularies.
 
-    bits per byte = Σ -log2 p(token | what stands before it in its window) / bytes of the text in UTF-8
+    bits per byte = Σ -log2 p(token | the tokens before it in its window) / bytes of the text in UTF-8
 
 Every token is scored exactly once, the first given only the token before a text (`Tokenizer.text_start_id`:
 `<|endoftext|>`, or the begin token of LLaMA). A text longer than the context is cut

@@ -37,7 +37,7 @@ METRIC_HELP = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """One claim with its measurement: passed, failed, or (None) only told."""
+    """One claim with its measurement: passed, failed, or (None) only reported."""
 
     name: str
     passed: bool | None
@@ -172,13 +172,13 @@ def number_cards(numbers: Mapping[str, Any]) -> str:
 
 
 def verdict_list(verdicts: Sequence[Verdict]) -> str:
-    kinds = {True: ("pass", "✓"), False: ("fail", "✗"), None: ("told", "·")}
+    kinds = {True: ("pass", "✓"), False: ("fail", "✗"), None: ("report", "·")}
     rows = []
     for v in verdicts:
         kind, mark = kinds[v.passed]
         target = f" <small>target {html.escape(v.target)}</small>" if v.target else ""
         note = f"<p>{html.escape(v.note)}</p>" if v.note else ""
-        word = {"pass": "passed", "fail": "failed", "told": "told"}[kind]
+        word = {"pass": "passed", "fail": "failed", "report": "reported"}[kind]
         rows.append(
             f'<li class="{kind}"><i role="img" aria-label="{word}">{mark}</i><div><b>{html.escape(v.name)}</b> '
             f"{html.escape(v.value)}{target}{note}</div></li>"

@@ -71,16 +71,16 @@ async def ask(
     wish: Wish,
     *,
     due_s: float | None = None,
-    heard: Callable[[Answer], None] = lambda _: None,
+    on_piece: Callable[[Answer], None] = lambda _: None,
 ) -> Answer:
-    """Stream one completion of exactly `wish.tokens` tokens; `heard` is told of every piece."""
+    """Stream one completion of exactly `wish.tokens` tokens; `on_piece` is called for every piece."""
     body: dict[str, Any] = {
         "model": model,
         "prompt": list(wish.prompt),
         "max_tokens": wish.tokens,
         "min_tokens": wish.tokens,
         "temperature": 0,
-        "logprobs": 0,  # so that every token is heard of, also one that is half a character
+        "logprobs": 0,  # so that every token sends a piece, also one that is half a character
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -100,7 +100,7 @@ async def ask(
                     raise ZigguratError(f"the server broke off: {event.decode(errors='replace')[:500]}")
                 elif event.startswith(b"data: {"):
                     answer.pieces_s.append(now)
-                    heard(answer)
+                    on_piece(answer)
     if answer.tokens != wish.tokens:
         raise ZigguratError(f"{wish.tokens} tokens were asked for and {answer.tokens} came.")
     return answer
@@ -146,14 +146,14 @@ async def intrusion(
     answers: list[Answer] = []
     ready = asyncio.Event()
 
-    def heard(answer: Answer) -> None:
+    def on_piece(answer: Answer) -> None:
         if len(answer.pieces_s) == 1:
             answers.append(answer)
         if len(answers) == len(others) and min(len(a.pieces_s) for a in answers) >= settled:
             ready.set()
 
     async with connection(address) as client:
-        streams = [asyncio.ensure_future(ask(client, model, wish, heard=heard)) for wish in others]
+        streams = [asyncio.ensure_future(ask(client, model, wish, on_piece=on_piece)) for wish in others]
         await ready.wait()
         newcomer = await ask(client, model, long)
         await asyncio.gather(*streams)

@@ -13,7 +13,7 @@ Replacement = Callable[[Any], Mapping[str, Any]]
 
 
 def moved(*keys: str) -> Replacement:
-    """The value now stands under each of these dotted keys.
+    """The value is now under each of these dotted keys.
 
     >>> moved("train.steps")(3)
     {'train': {'steps': 3}}

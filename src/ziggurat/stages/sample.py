@@ -1,7 +1,7 @@
 """Completions that people can rank: the step between stage 2 (or 4) and stage 3.
 
 Every prompt gets k completions of the policy: the greedy one and k - 1 sampled ones. Equal completions are kept once
-when written, because nobody can rank them. The file holds comparisons without `ranks`; a labeller adds the field.
+when written: they cannot be ranked. The file holds comparisons without `ranks`; a labeller adds the field.
 
     ziggurat sample town/sft --data prompts.jsonl --k 4 --out to_rank.jsonl
 """

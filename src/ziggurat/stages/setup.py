@@ -45,7 +45,7 @@ class Derived:
 
 
 def print_derived(title: str, derived: Sequence[Derived], *, to: Console = err) -> None:
-    """The numbered list that stands before the loop."""
+    """The numbered list that is printed before the loop."""
     rows = [
         (i, d.name, d.value if isinstance(d.value, str) else f"{d.value:,}", d.why)
         for i, d in enumerate(derived, 1)

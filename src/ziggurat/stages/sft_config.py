@@ -140,7 +140,7 @@ def prepare(
 
 
 def _fitting(rendered: Sequence[Rendered], T: int, context: int) -> list[Rendered]:
-    """The conversations that fit a row and train something; the others are told, or refused if they are all."""
+    """The conversations that fit a row and train something; the others are counted, or refused if none fits."""
     fitting = [r for r in rendered if len(r.ids) - 1 <= T and any(r.mask[1:])]
     if not any(any(r.mask[1:]) for r in rendered):
         raise DataError(

@@ -3,7 +3,7 @@
     snapshot -> measure -> evaluate? -> stop or save? -> update -> log
 
 Row s of metrics.jsonl describes the models after s updates: row 0 the start, the last row the end, which has no update.
-What an update logs (loss, gradient norm, learning rate) stands in the row of the models that it began with: the loss in
+What an update logs (loss, gradient norm, learning rate) is in the row of the models that it began with: the loss in
 row s is that of the batch that the models, after s updates, are about to learn from. Checkpoint step-s holds these
 models with the data position and random states from before row s was measured, so a resumed run measures row s again.
 

@@ -5,7 +5,7 @@ Their taste, in points (a completion's points are a sum):
     not in the form that was asked for              -1.5 to -2, and nothing else counts
     even lines that rhyme with their fellows        +1 if all do, in part for eight lines
     two lines that end with the same character      -1, and the rhyme counts for nothing
-    a line that stands in a book                    -0.75
+    a line that is in a book                    -0.75
     a line written twice                             -0.75
     a given first character that is missing         -0.5 each (acrostics)
     an ending that the round overuses               -0.4 each

@@ -8,7 +8,7 @@ of it, odd ones included, end with the same character: a character never rhymes 
 
 The fourteen groups are those of 中华新韵 (the Chinese Poetry Society, 2005), without its division by tone. Real poems
 were rhymed by the sounds of their time, so about a fifth of the real quatrains do not rhyme by this rule; their rate
-by the very same rule stands beside every figure.
+by the same rule is given beside every figure.
 
 Left out: tones (平仄), rhyme of the first line, parallelism, and meaning. Finals are pypinyin's first reading of a
 character; `VERSE_READINGS` names the few characters that line ends read otherwise (found where all other even lines of

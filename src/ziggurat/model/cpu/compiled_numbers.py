@@ -1,7 +1,7 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 """Numbers inside compiled loops: bf16 as 16 bits, an exponential that is computed many at a time; how tensors get in.
 
-numba keeps what it compiled by the file that a loop stands in, so after a change here the kept loops that use it are
+numba keeps what it compiled by the file that holds a loop, so after a change here the kept loops that use it are
 stale; `make` notices, and compiles them again.
 
 A bf16 number is the upper half of an fp32 one: widened by a shift, narrowed by rounding. The exponential is a

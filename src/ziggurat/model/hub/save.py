@@ -32,7 +32,7 @@ FORMAT_VERSION = 2
 """Of what config.json holds under `ziggurat`. 1: the confidence head under its old names, in a classifier."""
 
 REWARD_TYPE = "ziggurat_reward"
-"""`model_type` of a reward model with a confidence head; the body's own config.json stands under `body`."""
+"""`model_type` of a reward model with a confidence head; the body's own config.json is under `body`."""
 
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 """Fields of config.json and generation_config.json that stay as the source of a model has them."""

@@ -146,7 +146,7 @@ class Shelf:
         return name in self._judges
 
     def named_or_first(self, name: str | None) -> Served:
-        """For endpoints whose `model` is optional: the first language model stands in."""
+        """For endpoints whose `model` is optional: the first language model is used."""
         if not name and not self._writers:
             raise ApiError(404, "No language model is served here.", param="model", code="model_not_found")
         return self[name] if name else next(iter(self))
