@@ -170,7 +170,7 @@ def test_a_list_changes_while_the_server_runs_and_a_broken_one_changes_nothing(
         ("violence: stab\n", "list of patterns"),
         ("violence: []\n", "list of patterns"),
         ("violence:\n  - 'a*'\n", "matches every text"),
-        ("violence:\n  - '(?<=x)y'\n", "is no pattern"),
+        ("violence:\n  - '(?<=x)y'\n", "is not a regular expression"),
         ("violence:\n  - [\n", "not YAML"),
         ("", "expected categories"),
     ],
@@ -310,13 +310,13 @@ def test_both_layers_are_served(serving: Serving, folder: Path, file: Path) -> N
 
 
 def test_a_folder_that_is_none_is_said(tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(ModelFolderError, match="no moderation classifier"):
+    with pytest.raises(ModelFolderError, match="not a moderation classifier"):
         Classifier.load(tmp_path)
     told = json.loads((folder / "classifier.json").read_text())
     for name in ("classifier.json", "weights.safetensors"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     (tmp_path / "classifier.json").write_text(json.dumps({**told, "categories": ["hate", "illicit"]}))
-    with pytest.raises(ModelFolderError, match="do not belong together"):
+    with pytest.raises(ModelFolderError, match="do not match"):
         Classifier.load(tmp_path)
 
 
@@ -351,7 +351,7 @@ def test_the_commands_train_and_check(tmp_path: Path, file: Path, capsys: pytest
     rows.write_text('{"text": "x", "categories": ["ilicit"]}\n')
     assert run(["moderation", "train", str(rows), "--out", str(tmp_path / "other")]) == 2
     assert "illicit" in capsys.readouterr().err
-    with pytest.raises(UsageError, match="Nothing judges"):
+    with pytest.raises(UsageError, match="No layer is given"):
         from ziggurat.cli.moderation import check
 
         check(["x"], None, None)

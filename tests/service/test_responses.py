@@ -542,5 +542,5 @@ def test_an_upstream_answers_and_keeps_nothing(serving: Serving, fake: FakeChat)
         assert written.endswith(" 6.0")  # three pieces each, streamed or not
         for name, value in (("store", True), ("previous_response_id", "resp_x"), ("background", True)):
             changes: dict[str, Any] = {name: value}
-            with pytest.raises(openai.BadRequestError, match=f"{name} is not there for models of another"):
+            with pytest.raises(openai.BadRequestError, match=f"{name} does not apply to models of another"):
                 asker.responses.create(model="far/m", input="x", **changes)

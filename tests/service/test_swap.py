@@ -183,10 +183,10 @@ def test_the_name_of_a_run_stays_that_run_and_one_of_its_own_may_go_back(
     ("run", "says"),
     [
         ("town/ppo-9", "There is no run"),
-        ("../../etc", "paths are not taken here"),
-        ("/etc", "paths are not taken here"),
-        ("town/..", "paths are not taken here"),
-        ("src/ziggurat", "paths are not taken here"),
+        ("../../etc", "paths are refused here"),
+        ("/etc", "paths are refused here"),
+        ("town/..", "paths are refused here"),
+        ("src/ziggurat", "paths are refused here"),
         ("town/reward-1", "town/reward-1 gives scores and chat writes"),
         ("town/broken-1", "no config.json"),
     ],
@@ -240,7 +240,7 @@ def test_without_keys_only_this_machine_may(host: str, allowed: bool) -> None:
     if allowed:
         must_be_admin(request)
     else:
-        with pytest.raises(ApiError, match="This is for admins"):
+        with pytest.raises(ApiError, match="Only admins may do this"):
             must_be_admin(request)
 
 

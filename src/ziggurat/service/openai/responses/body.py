@@ -158,7 +158,9 @@ class ResponseBody(InputBody, SamplingBody):
             if getattr(self, name):
                 raise ValueError(f"{name} is answered by /v1/chat/completions and not here; leave it out")
         if self.background and not self.store:
-            raise ValueError("background needs store: true; without it the answer could not be read")
+            raise ValueError(
+                "background is true and store is not; set store: true, or the answer cannot be read"
+            )
         if self.background and self.stream:
             raise ValueError(
                 "a background response cannot be streamed; ask for it with GET until it is completed"

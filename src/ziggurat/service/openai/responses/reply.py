@@ -80,7 +80,7 @@ class Reply:
         if self.final is None:
             self.end(cancelled=True)
             self.ticket.cancel()
-            self.ticket.arrive(None)  # wakes whoever waits for the next delta
+            self.ticket.arrive(None)  # wakes the task that waits for the next delta
 
     def _set_final(self, final: dict[str, Any]) -> None:
         self.final = final
