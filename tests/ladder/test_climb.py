@@ -44,17 +44,15 @@ def test_every_stage_leaves_its_model_and_its_settings(tiny_town: Climb) -> None
     assert tiny_town.true_kinds
 
 
-def test_a_climb_killed_between_two_stages_goes_on(tiny_town: Climb, tmp_path: Path) -> None:
+def test_a_climb_killed_between_two_stages_goes_on(tiny_town: Climb) -> None:
     """The same completions are ranked again, so the reward run is taken up; PPO ends with the same bytes."""
-    shutil.copytree(tiny_town.folder, tmp_path / "town")
-    shutil.rmtree(tmp_path / "town" / "ppo-1")
-    kept = tmp_path / "town" / "data" / "comparisons-1.jsonl"
-    kept.unlink()
-    again = town_climb(tmp_path / "town")
-    climb_stages(again, resume=True)
-    assert kept.read_bytes() == (tiny_town.folder / "data" / "comparisons-1.jsonl").read_bytes()
-    weights = "ppo-1/model/model.safetensors"
-    assert (tmp_path / "town" / weights).read_bytes() == (tiny_town.folder / weights).read_bytes()
+    weights = tiny_town.runs["ppo-1"] / "model" / "model.safetensors"
+    comparisons = tiny_town.folder / "data" / "comparisons-1.jsonl"
+    before = weights.read_bytes(), comparisons.read_bytes()
+    shutil.rmtree(tiny_town.runs["ppo-1"])
+    comparisons.unlink()
+    climb_stages(town_climb(tiny_town.folder), resume=True)
+    assert (weights.read_bytes(), comparisons.read_bytes()) == before
 
 
 def test_a_plan_is_frozen_and_read_back(tiny_town: Climb, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,43 @@ import json
 import pytest
 
 from ziggurat.cli.main import run
+from ziggurat.ladder.climb import Climb
+from ziggurat.ladder.held_out import examine
+from ziggurat.ladder.report import write_report
 from ziggurat.places import runs_home
+from ziggurat.town import controls, finals
+from ziggurat.town.exam import Item, write_exam
+from ziggurat.town.people import Town
+
+
+def test_the_exam_and_its_controls_are_reported(tiny_town: Climb, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four items of each section and language; every target is there, whatever it says of a model so small."""
+
+    def few(town: Town) -> list[Item]:
+        found: dict[tuple[str, str], list[Item]] = {}
+        for item in write_exam(town):
+            found.setdefault((item.section, item.question.language), []).append(item)
+        return [item for items in found.values() for item in items[:4]]
+
+    monkeypatch.setattr(finals, "write_exam", few)
+    monkeypatch.setattr(finals, "BITS_DOCUMENTS", 4)
+    monkeypatch.setattr(controls, "TEXT_DOCUMENTS", 40)
+    exam = examine(tiny_town)
+    report = write_report(tiny_town, exam)
+    assert len(report["targets"]) == 46
+    assert report["format_version"] == 2
+    assert report["summary"].startswith(f"{sum(t['passed'] for t in report['targets'])} of 46 targets met")
+    report = write_report(tiny_town, tiny_town.world.controls(tiny_town, exam))
+    assert {"base_bare", "base_dialogue", "sft", "ppo", "sft_longer", "best_of"} == set(report["exam"])
+    assert {"exam", "controls"} < report["seconds"].keys()
+    folder = tiny_town.folder
+    rows = [json.loads(row) for row in (folder / "exam" / "answers.jsonl").read_text().splitlines()]
+    assert {"id", "model", "question", "answer", "verdict"} == set(rows[0])
+    page = (folder / "exam" / "report.html").read_text()
+    for part in ("The final exam (zh)", "Targets", "Asked at every stage", "Risk and coverage", "<svg"):
+        assert part in page
+    examples = json.loads((folder / "examples.json").read_text())
+    assert {row["lang"] for row in examples} == {"en", "zh"}
 
 
 @pytest.mark.slow
