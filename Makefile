@@ -7,10 +7,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+WORKERS ?= 2
+QUICK  := tests/test_*.py tests/tokenizer tests/corpus tests/dialogue tests/training tests/evaluation tests/town
 LOOPS  := $(wildcard src/ziggurat/model/cpu/compiled_*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fix setup setup-dev clean
+.PHONY: help demo test quick lint fix setup setup-dev clean
 
 help:  ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +21,10 @@ demo: $(VENV)/.compiled  ## Set up, climb the whole ladder on the embedded town,
 	@$(BIN)/ziggurat ladder $(DEMO_ARGS)
 
 test: $(VENV)/.installed-dev $(VENV)/.compiled  ## Set up, run the tests (ARGS="tests/test_runs.py -k torn" chooses)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+
+quick: lint $(VENV)/.compiled  ## Lint, and the fast tests: what QUICK above names, without those marked slow
+	@$(BIN)/python -m pytest -p no:schemathesis -n $(WORKERS) --dist loadgroup -m "not slow and not alone" $(QUICK)
 
 lint: $(VENV)/.installed-dev  ## Formatting, lint, types, and who may import whom
 	@$(BIN)/ruff format --check .

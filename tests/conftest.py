@@ -1,11 +1,17 @@
-"""What every test stands on: few threads, no network, a clean environment, a $ZIGGURAT_HOME of its own."""
+"""What every test gets: few threads, no network, a clean environment, a $ZIGGURAT_HOME of its own.
+
+`make test` runs two workers (pytest-xdist) of one thread each. A file, or the files of a folder that share one costly
+fixture, stay on one worker; the longest begin first. A test marked `alone` runs while the other worker waits.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +21,62 @@ from tests.needs import IN_CI
 import ziggurat  # noqa: F401 - before torch: it sets how idle threads wait
 
 MAX_THREADS = 2
-for _name in (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-):  # read once, when torch is imported
-    os.environ.setdefault(_name, str(min(MAX_THREADS, os.cpu_count() or 1)))
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    if WORKER:  # it inherits what the main process set below
+        os.environ[_name] = "1"
+    else:  # read once, when torch is imported
+        os.environ.setdefault(_name, str(min(MAX_THREADS, os.cpu_count() or 1)))
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
-CORPORA_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "corpora"
+HERE = Path(__file__).resolve().parent
+CORPORA_BESIDE = HERE.parents[1] / "shared" / "corpora"
+HOMES = itertools.count()
+
+SHARED_FIXTURES = ("tiny_town", "letters_reward")
+"""Session fixtures worth making once: the files whose tests use one of them run on one worker."""
+
+LONGEST_FIRST = ("ladder/", "verse/", "service/test_page", "cli/test_stages", "stages/", "service/", "engine/", "model/")
+"""Two workers end together when what takes longest begins first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    shared = {
+        item.path: name
+        for item in items
+        for name in SHARED_FIXTURES
+        if name in getattr(item, "fixturenames", ())
+    }
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(shared.get(item.path, item.path.stem)))
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(HERE).as_posix()
+        return next((i for i, start in enumerate(LONGEST_FIRST) if name.startswith(start)), len(LONGEST_FIRST))
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test marked `alone` waits until the other worker's test has ended, and the next one waits for it.
+
+    Two locks, on two files that are always there: tests hold the second, shared or alone; the first makes them queue, so
+    that one that wants to be alone is not overtaken for ever. Waiting is outside the time-out of a test.
+    """
+    if WORKER is None:
+        return (yield)
+    with open(HERE / "conftest.py") as queue, open(HERE / "needs.py") as floor:
+        fcntl.flock(queue, fcntl.LOCK_EX)
+        fcntl.flock(floor, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        fcntl.flock(queue, fcntl.LOCK_UN)
+        try:
+            return (yield)
+        finally:
+            fcntl.flock(floor, fcntl.LOCK_UN)
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +84,9 @@ def _clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
     for name in list(os.environ):
         if name.startswith("ZIGGURAT_") and name != "ZIGGURAT_DATA":
             monkeypatch.delenv(name)
-    monkeypatch.setenv("ZIGGURAT_HOME", str(tmp_path_factory.mktemp("home")))
+    home = tmp_path_factory.getbasetemp() / f"home-{next(HOMES)}"  # mktemp would list all others each time
+    home.mkdir()
+    monkeypatch.setenv("ZIGGURAT_HOME", str(home))
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.delenv("FORCE_COLOR", raising=False)
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ziggurat.stages.doctor import DoctorLimits, diagnose, weak_reward_model
+from ziggurat.settings import Config, flatten
+from ziggurat.stages.doctor import SYMPTOMS, Diagnosis, DoctorLimits, diagnose, weak_reward_model
+from ziggurat.stages.ppo_config import PPOConfig
+from ziggurat.stages.pretrain_config import PretrainConfig
+from ziggurat.stages.reward_config import RewardConfig
+from ziggurat.stages.sft_config import SftConfig
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 HEALTHY: dict[str, Any] = {
     "kl": 2.0,
@@ -41,20 +50,20 @@ def test_a_healthy_run_has_no_diagnosis() -> None:
         assert names(run({}, 20)[:end]) == []
 
 
-@pytest.mark.parametrize(
-    ("later", "name", "fatal"),
-    [
-        ({"kl": 19.0}, "KL blow-up", True),
-        ({"share_commonest": 0.7}, "passing to everything", True),
-        ({"share_ending": 0.6}, "repeated ending", True),
-        ({"share_distinct": 0.2}, "mode collapse", True),
-        ({"share_ended": 0.3}, "truncated rollouts", True),
-        ({"length": 17.0, "reward_length_correlation": 0.6}, "length hack", False),
-        ({"entropy": 0.1}, "entropy collapse", False),
-        ({"explained_variance": -0.1}, "value lag", False),
-        ({"reward_std": 0.0}, "zero reward variance", True),
-    ],
-)
+SHOWN: list[tuple[dict[str, Any], str, bool]] = [
+    ({"kl": 19.0}, "KL blow-up", True),
+    ({"share_commonest": 0.7}, "passing to everything", True),
+    ({"share_ending": 0.6}, "repeated ending", True),
+    ({"share_distinct": 0.2}, "mode collapse", True),
+    ({"share_ended": 0.3}, "truncated rollouts", True),
+    ({"length": 17.0, "reward_length_correlation": 0.6}, "length hack", False),
+    ({"entropy": 0.1}, "entropy collapse", False),
+    ({"explained_variance": -0.1}, "value lag", False),
+    ({"reward_std": 0.0}, "zero reward variance", True),
+]
+
+
+@pytest.mark.parametrize(("later", "name", "fatal"), SHOWN)
 def test_each_symptom_is_named(later: dict[str, Any], name: str, fatal: bool) -> None:
     found = diagnose(run(later), DoctorLimits())
     assert [(one.name, one.fatal) for one in found] == [(name, fatal)]
@@ -109,3 +118,46 @@ def test_a_weak_reward_model_is_known_before_the_first_step() -> None:
     )
     assert failed is not None
     assert "x" in failed.sentence
+
+
+def settings_of(*configs: type[Config]) -> set[str]:
+    """Every setting, as `--set` writes it: sections too."""
+    dotted = {key for config in configs for key in flatten(config().model_dump())}
+    return dotted | {key.rsplit(".", 1)[0] for key in dotted if "." in key}
+
+
+def test_every_cure_names_settings_that_exist() -> None:
+    """A word with a dot or an underscore in a cure is a setting of PPO, under the key that `--set` takes."""
+    found = [diagnosis for later, _, _ in SHOWN for diagnosis in diagnose(run(later), DoctorLimits())]
+    found += diagnose(gold_rows([0.5, 0.8, 0.7, 0.6], [0.0, 1.0, 1.5, 2.0]), DoctorLimits())
+    assert len({diagnosis.name for diagnosis in found}) == len(SYMPTOMS), "every symptom is shown"
+    weak = weak_reward_model({"passed": False}, DoctorLimits())
+    assert isinstance(weak, Diagnosis)
+    named = {
+        word
+        for diagnosis in [*found, weak]
+        for word in re.findall(r"\b[a-z]+(?:[._][a-z]+)+\b|\bbeta\b", diagnosis.cure)
+    }
+    assert named - settings_of(PPOConfig) == set()
+    assert named >= {"policy.lr_adam", "critic.lr_adam", "beta", "max_new_tokens"}
+    assert not any("learning rate" in diagnosis.cure for diagnosis in found), (
+        "a cure names the setting itself"
+    )
+
+
+@pytest.mark.parametrize("page", ["stages", "rlhf", "training"])
+def test_every_cure_in_the_docs_names_settings_that_exist(page: str) -> None:
+    """In the tables, what stands in backticks behind "raise", "lower", "higher", "set" or "add" is a setting."""
+    known = settings_of(PretrainConfig, SftConfig, RewardConfig, PPOConfig)
+    known |= {key.rsplit(".", 1)[-1] for key in known}
+    rows = [
+        line for line in (DOCS / f"{page}.md").read_text(encoding="utf-8").splitlines() if line[:1] == "|"
+    ]
+    named = {
+        word.split(":")[0]
+        for row in rows
+        for word in re.findall(r"(?:raise|lower|higher|more|set|add|use|at) `([a-z][^`]*)`", row)
+        if not word.startswith("ziggurat")
+    }
+    assert named, "the page's tables name cures"
+    assert named - known == set()

@@ -105,7 +105,12 @@ def kl_blow_up(rows: Rows, limits: DoctorLimits) -> Diagnosis | None:
     seen = (
         f"KL was above {limit:.1f} nats in 3 steps running, {last[-1]:.1f} in the last (target {target:g})."
     )
-    return Diagnosis("KL blow-up", True, seen, "Lower lr_adam, or raise beta and kl_gain.")
+    return Diagnosis(
+        "KL blow-up",
+        True,
+        seen,
+        "Lower policy.lr_adam (with Muon policy.lr_matrix too), or raise beta and kl_gain.",
+    )
 
 
 def passing_to_everything(rows: Rows, limits: DoctorLimits) -> Diagnosis | None:
@@ -135,7 +140,7 @@ def mode_collapse(rows: Rows, limits: DoctorLimits) -> Diagnosis | None:
     if now is None or not start or now >= limits.distinct_factor * start:
         return None
     seen = f"only {now:.0%} of the completions differ from one another ({start:.0%} at the start)."
-    return Diagnosis("mode collapse", True, seen, "Raise beta, lower the learning rate, or add comparisons.")
+    return Diagnosis("mode collapse", True, seen, "Raise beta, lower policy.lr_adam, or add comparisons.")
 
 
 def truncated_rollouts(rows: Rows, limits: DoctorLimits) -> Diagnosis | None:
@@ -165,7 +170,7 @@ def entropy_collapse(rows: Rows, limits: DoctorLimits) -> Diagnosis | None:
     if now is None or not start or now >= limits.entropy_factor * start:
         return None
     seen = f"entropy fell from {start:.3f} to {now:.3f} nats a token."
-    return Diagnosis("entropy collapse", False, seen, "Raise beta or lower the learning rate.")
+    return Diagnosis("entropy collapse", False, seen, "Raise beta or lower policy.lr_adam.")
 
 
 def value_lag(rows: Rows, limits: DoctorLimits) -> Diagnosis | None:
@@ -176,7 +181,7 @@ def value_lag(rows: Rows, limits: DoctorLimits) -> Diagnosis | None:
     if mean is None or len(last) < limits.value_lag_steps or mean >= 0:
         return None
     seen = f"the critic explained {mean:.0%} of the returns' variance over {len(last)} steps."
-    return Diagnosis("value lag", False, seen, "Raise critic_lr_adam or critic_warmup_steps.")
+    return Diagnosis("value lag", False, seen, "Raise critic.lr_adam, critic.epochs or critic_warmup_steps.")
 
 
 def zero_reward_variance(rows: Rows, limits: DoctorLimits) -> Diagnosis | None:
