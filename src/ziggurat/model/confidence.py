@@ -1,8 +1,8 @@
 """A score head that reads how probable the language model finds the words of an answer.
 
 A claim that the model itself finds improbable is often false, and one of several claims that it finds possible is a
-guess. The last hidden state of an answer holds neither (docs/log/town.md); the probabilities of its words do. The head adds
-to a reward model's score, over H attention heads and the words t of the answer,
+guess. The last hidden state of an answer holds neither (docs/log/town.md); the probabilities of its words do.
+The head adds to a reward model's score, over H attention heads and the words t of the answer,
 
     sum_h weights[h] · sum_t softmax_t(query[h] · state_t) features_t
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from ziggurat.corpus.split import split
 from ziggurat.errors import DataError
 from ziggurat.model.confidence import ConfidenceHead
 from ziggurat.model.heads import RewardModel
@@ -176,11 +177,5 @@ def _opening_id(tokenizer: Tokenizer) -> int:
 def split_comparisons(
     comparisons: Sequence[Comparison], share: float
 ) -> tuple[list[Comparison], list[Comparison]]:
-    """(to learn from, held out), by the hash of the prompt: one prompt never falls on both sides."""
-    if share <= 0 or len(comparisons) < setup.FEW_DOCUMENTS:
-        return list(comparisons), []
-    sides: tuple[list[Comparison], list[Comparison]] = [], []
-    for one in comparisons:
-        text = "\n".join(f"{message.role}: {message.content}" for message in one.prompt)
-        sides[setup.falls_below(text, share)].append(one)
-    return sides if sides[0] else (list(comparisons), [])
+    """(to learn from, held out), by the prompt."""
+    return split(comparisons, lambda one: "\n".join(f"{m.role}: {m.content}" for m in one.prompt), share)

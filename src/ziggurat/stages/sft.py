@@ -10,7 +10,7 @@ The loss of a step is Σ w·nll / Σ w over all its targets: w is 1 on the assis
 `text_weight` on stage-1 text, 0 elsewhere. `text_share` says how much of the *compute* goes to text, `text_weight` how
 much of the *gradient*: with a third of the conversations' tokens trained, 0.4 and 0.5 let both pull about equally.
 
-Many small steps of about 1,100 tokens serve knowledge better than few large ones; see docs/log/town.md for measurements.
+Many small steps of about 1,100 tokens serve knowledge better than few large ones (measured in docs/log/town.md).
 Left out: dropout; tools and system prompts get no loss of their own. Source: InstructGPT, arXiv:2203.02155, 3.5.
 
     ziggurat sft --base town/pretrain --data demonstrations.jsonl --text annals.jsonl
@@ -93,25 +93,24 @@ def sft(
 
 def answers(model: nn.Module, ready: Prepared, questions: Sequence[Demonstration]) -> list[Any]:
     """The model's greedy answers to the last user messages, beside what the demonstration says."""
-    from ziggurat.engine.generate import generate
+    from ziggurat.dialogue.chat import Chat
     from ziggurat.engine.params import SamplingParams
     from ziggurat.evaluation.report import Sample
 
     decoder: Any = model
+    greedy = SamplingParams(temperature=0.0, max_tokens=SAMPLE_TOKENS)
+    chat = Chat(decoder, ready.tokenizer, template=ready.template, as_trained=True, defaults=greedy)
     asked = [d for d in questions if d.messages[-1].role == "assistant" and len(d.messages) > 1]
-    prompts = ready.template.render_many(
-        [d.messages[:-1] for d in asked], add_generation_prompt=True, tools=[d.tools for d in asked]
-    )
-    both = [(d, p.ids) for d, p in zip(asked, prompts, strict=True) if len(p.ids) < decoder.config.context]
-    params = SamplingParams(temperature=0.0, max_tokens=SAMPLE_TOKENS, stop_ids=ready.template.stop_ids)
-    done = generate(decoder, [ids for _, ids in both], params)
+    prompts = chat.prompts.many([d.messages[:-1] for d in asked], [d.tools for d in asked])
+    asked = [d for d, ids in zip(asked, prompts, strict=True) if len(ids) < chat.context]
+    texts = chat.complete_many([d.messages[:-1] for d in asked], tools=[d.tools for d in asked])
     return [
         Sample(
             prompt="\n".join(f"{m.role}: {m.content}" for m in d.messages[:-1]),
-            text=ready.tokenizer.decode(c.ids).strip(),
+            text=text.strip(),
             expected=str(d.messages[-1].content),
         )
-        for (d, _), c in zip(both, done, strict=True)
+        for d, text in zip(asked, texts, strict=True)
     ]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from ziggurat.console import err
+from ziggurat.corpus.split import first_question, split
 from ziggurat.errors import DataError
 from ziggurat.records import Demonstration, Document
 from ziggurat.settings import Config, Resolved, resolve
@@ -222,11 +223,5 @@ def row_tokens(wanted: int, rendered: Sequence[Rendered], model_config: ModelCon
 def split_demonstrations(
     demonstrations: Sequence[Demonstration], share: float
 ) -> tuple[list[Demonstration], list[Demonstration]]:
-    """(to learn from, held out), by the hash of the first user message: the same question never falls on both sides."""
-    if share <= 0 or len(demonstrations) < setup.FEW_DOCUMENTS:
-        return list(demonstrations), []
-    sides: tuple[list[Demonstration], list[Demonstration]] = [], []
-    for d in demonstrations:
-        question = next((str(m.content) for m in d.messages if m.role == "user"), "")
-        sides[setup.falls_below(question, share)].append(d)
-    return sides if sides[0] else (list(demonstrations), [])
+    """(to learn from, held out), by the first question."""
+    return split(demonstrations, lambda d: first_question(d.messages), share)
