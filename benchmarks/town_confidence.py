@@ -28,8 +28,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ziggurat.dialogue.chat import Chat
 from ziggurat.evaluation.statistics import auroc
-from ziggurat.ladder.policy import Policy, load_policy
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_scalar
 from ziggurat.places import ladder_folder
@@ -72,12 +72,12 @@ def main() -> None:
         if (folder / run).exists():
             for split in options.splits:
                 for language in LANGUAGES:
-                    slots = read_slots(load_policy(folder / run), reward, town, split, language)
+                    slots = read_slots(Chat.load(folder / run), reward, town, split, language)
                     print(f"{run:6} {split} {language}   {describe(slots)}")
 
 
 def read_slots(
-    policy: Policy, reward: RewardModel | None, town: Town, split: Split, language: Language
+    policy: Chat, reward: RewardModel | None, town: Town, split: Split, language: Language
 ) -> list[Slot]:
     """One for each fact and wording, where a fact's value has a place of its own."""
     chance = Chance(0, language)
@@ -91,7 +91,7 @@ def read_slots(
 
 @torch.no_grad()
 def read_slot(
-    policy: Policy, reward: RewardModel | None, fact: Fact, chance: Chance, language: Language
+    policy: Chat, reward: RewardModel | None, fact: Fact, chance: Chance, language: Language
 ) -> Slot | None:
     speech = fact.kind.speech[language]
     asked = ask_fact(chance, fact, language).messages

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 
-from ziggurat.ladder.policy import load_policy
+from ziggurat.dialogue.chat import Chat
 from ziggurat.places import ladder_folder
 from ziggurat.town import examiner
 from ziggurat.town.exam import write_exam
@@ -32,8 +32,8 @@ def main() -> None:
     town = build_town(options.town)
     items = [item for item in write_exam(town) if item.section in SECTIONS]
     for run in options.runs:
-        policy = load_policy(ladder_folder(options.climb) / run)
-        answers = examiner.ask(run, policy.model, policy.tokenizer, items, Grader(town))
+        policy = Chat.load(ladder_folder(options.climb) / run)
+        answers = examiner.ask(run, policy, items, Grader(town))
         for language in LANGUAGES:
             print(run, language, shares(answers, language), flush=True)
 

@@ -22,11 +22,11 @@ from typing import Any
 import torch
 import trial
 
+from ziggurat.dialogue.chat import Chat
 from ziggurat.ladder import stages as ladder
 from ziggurat.ladder.climb import Climb
-from ziggurat.ladder.policy import load_policy
 from ziggurat.stages import ppo as stage4
-from ziggurat.stages.rollouts import Rollout, render_prompts
+from ziggurat.stages.rollouts import Rollout
 from ziggurat.town import examiner
 from ziggurat.town.chance import Chance
 from ziggurat.town.exam import Item
@@ -77,7 +77,7 @@ def run_stages(climb: Climb, world: TownWorld, stages: list[str], *, true_points
     if "sft" in climb.runs:
         figures["sft"] = judge(world.town, climb.runs["sft"])
     if "ppo" in stages:
-        judged = Judge(climb, world)
+        judged = RolloutGrader(climb, world)
         watch_rollouts(judged)
         if true_points:
             give_true_points(judged)
@@ -126,12 +126,10 @@ def second_questions_about_d(town: Town) -> list[Item]:
 
 def judge(town: Town, run: Path) -> dict[str, dict[str, float]]:
     """Every share of the exam for a model, by language, on D."""
-    policy = load_policy(run)
-    answers = examiner.ask(run.name, policy.model, policy.tokenizer, items_about_d(town), Grader(town))
-    examiner.measure_passing(policy.model, policy.tokenizer, answers)
-    later = examiner.ask(
-        run.name, policy.model, policy.tokenizer, second_questions_about_d(town), Grader(town)
-    )
+    policy = Chat.load(run)
+    answers = examiner.ask(run.name, policy, items_about_d(town), Grader(town))
+    examiner.measure_passing(policy, answers)
+    later = examiner.ask(run.name, policy, second_questions_about_d(town), Grader(town))
     found = {}
     for language in LANGUAGES:
         row = {key: round(i.value, 3) for key, i in examiner.figures(answers)[language].items()}
@@ -145,15 +143,13 @@ def judge(town: Town, run: Path) -> dict[str, dict[str, float]]:
 # ---- what PPO sees -------------------------------------------------------------------------------------------------
 
 
-class Judge:
+class RolloutGrader:
     """Grades rollouts, knowing which question each prompt is."""
 
     def __init__(self, climb: Climb, world: TownWorld) -> None:
-        self.policy, self.grader = load_policy(climb.runs["sft"]), Grader(world.town)
+        self.policy, self.grader = Chat.load(climb.runs["sft"]), Grader(world.town)
         questions = world.ppo_questions(climb, 1)
-        rendered = render_prompts(
-            [list(q.messages) for q in questions], self.policy.template, self.policy.model.config.context
-        )
+        rendered = self.policy.prompts.many([q.messages for q in questions])
         self.question = {tuple(ids): q for ids, q in zip(rendered, questions, strict=True)}
 
     def grade(self, prompt: Sequence[int], completion: Sequence[int]) -> tuple[Question, Grade]:
@@ -163,7 +159,7 @@ class Judge:
         return question, self.grader.grade(question, text.strip())
 
 
-def watch_rollouts(judge_: Judge) -> None:
+def watch_rollouts(grader: RolloutGrader) -> None:
     """Prints, for each step, what became of answerable and unanswerable questions of fact in its rollouts."""
     plain, step = stage4.roll_out, 0
 
@@ -172,7 +168,7 @@ def watch_rollouts(judge_: Judge) -> None:
         made = plain(*args, **options)
         count: Counter[tuple[str, str, str]] = Counter()
         for one in made:
-            question, grade = judge_.grade(one.prompt, one.completion)
+            question, grade = grader.grade(one.prompt, one.completion)
             if question.kind in ("fact", "followup"):
                 count[question.language, "known" if question.answerable else "unknown", grade.verdict] += 1
         told = []
@@ -188,7 +184,7 @@ def watch_rollouts(judge_: Judge) -> None:
     stage4.roll_out = roll_out  # type: ignore[assignment]
 
 
-def give_true_points(judge_: Judge) -> None:
+def give_true_points(grader: RolloutGrader) -> None:
     """PPO's reward model is replaced by the points that the labellers would give without noise."""
     plain = stage4.load_networks
 
@@ -201,8 +197,8 @@ def give_true_points(judge_: Judge) -> None:
             """As the reward model's, but it needs no states."""
             scores = []
             for row, end in zip(ids.tolist(), ends.tolist(), strict=True):
-                start = next(k for k in range(end, 0, -1) if tuple(row[:k]) in judge_.question)
-                scores.append(points(*judge_.grade(row[:start], row[start : end + 1])))
+                start = next(k for k in range(end, 0, -1) if tuple(row[:k]) in grader.question)
+                scores.append(points(*grader.grade(row[:start], row[start : end + 1])))
             return torch.tensor(scores)
 
     def load_networks(ready: Any) -> Any:

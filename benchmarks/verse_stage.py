@@ -16,11 +16,10 @@ from typing import Any
 
 import trial
 
+from ziggurat.dialogue.chat import Chat
 from ziggurat.ladder import stages as ladder
 from ziggurat.ladder.climb import Climb
-from ziggurat.ladder.policy import load_policy
 from ziggurat.runs import Run
-from ziggurat.stages.rollouts import PolicySampler
 from ziggurat.verse.world import VerseWorld
 
 
@@ -46,9 +45,7 @@ def run_stages(climb: Climb, stages: list[str]) -> dict[str, Any]:
         rows = Run.open(climb.runs["ppo-1"]).read_metrics()
         figures["gold"] = {row["step"]: round(row["gold"], 3) for row in rows if "gold" in row}
     elif "sft" in stages and (gold := climb.world.gold(climb)):
-        policy = load_policy(climb.runs["sft"])
-        room = climb.recipe["ppo"]["max_new_tokens"]
-        figures["gold"] = gold(PolicySampler(policy.model, policy.tokenizer, policy.template, room))
+        figures["gold"] = gold(Chat.load(climb.runs["sft"]))
     return figures
 
 

@@ -38,7 +38,16 @@ HOMES = itertools.count()
 SHARED_FIXTURES = ("tiny_town", "letters_reward")
 """Session fixtures worth making once: the files whose tests use one of them run on one worker."""
 
-LONGEST_FIRST = ("ladder/", "verse/", "service/test_page", "cli/test_stages", "stages/", "service/", "engine/", "model/")
+LONGEST_FIRST = (
+    "ladder/",
+    "verse/",
+    "service/test_page",
+    "cli/test_stages",
+    "stages/",
+    "service/",
+    "engine/",
+    "model/",
+)
 """Two workers end together when what takes longest begins first."""
 
 
@@ -55,7 +64,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def place(item: pytest.Item) -> int:
         name = item.path.relative_to(HERE).as_posix()
-        return next((i for i, start in enumerate(LONGEST_FIRST) if name.startswith(start)), len(LONGEST_FIRST))
+        return next(
+            (i for i, start in enumerate(LONGEST_FIRST) if name.startswith(start)), len(LONGEST_FIRST)
+        )
 
     items.sort(key=place)
 

@@ -16,6 +16,7 @@ from ziggurat.model.config import ModelConfig
 from ziggurat.model.transformer import Transformer
 from ziggurat.records import Message
 from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.template import ChatTemplate
 
 PARAMS = SamplingParams(max_tokens=24, seed=5)
 
@@ -220,3 +221,17 @@ def test_a_chat_around_a_model_in_training_leaves_it_there(tokenizer: Tokenizer)
         model.norm.weight.mul_(5)
     assert chat.answer_many([user("canal")], greedy)[0].logprobs != before, "it has the weights of the moment"
     assert model.training
+
+
+def test_a_chat_as_trained_answers_what_the_template_leaves_out_and_by_its_defaults(chat: Chat) -> None:
+    """What training accepted cannot be refused when the run shows samples."""
+    jinja = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"
+    template = ChatTemplate(chat.tokenizer, jinja)
+    talk = [Message(role="system", content="Be brief."), Message(role="user", content="The canal")]
+    with pytest.raises(UsageError, match="role system"):
+        Chat(chat.model, chat.tokenizer, template=template).complete(talk)
+    brief = SamplingParams(temperature=0, max_tokens=3)
+    trained = Chat(chat.model, chat.tokenizer, template=template, as_trained=True, defaults=brief)
+    assert trained.answer_many([talk, talk[1:]])[0].ids == trained.answer_many([talk[1:]])[0].ids
+    assert trained.complete(talk) == trained.complete(talk, brief) != ""
+    assert trained.complete_many([]) == []

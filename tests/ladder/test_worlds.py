@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from ziggurat.cli.main import run
+from ziggurat.dialogue.chat import Chat
 from ziggurat.ladder.climb import Climb, begin
 from ziggurat.ladder.held_out import examine
 from ziggurat.ladder.plan import Work
-from ziggurat.ladder.policy import Policy
 from ziggurat.ladder.rankings import Rankings, Truth
 from ziggurat.ladder.report import write_report
 from ziggurat.ladder.stages import climb_stages
@@ -21,7 +21,6 @@ from ziggurat.ladder.world import Options, World, open_world
 from ziggurat.model.config import ModelConfig
 from ziggurat.places import runs_home
 from ziggurat.records import Comparison, Demonstration, Document, Message, Prompt
-from ziggurat.stages.rollouts import PolicySampler
 from ziggurat.stages.sample import sample_from
 from ziggurat.tokenizer.bpe import Tokenizer
 
@@ -83,10 +82,10 @@ class Harbour(World):
         answer = [Message(role="assistant", content=f"{LETTERS[i % 8]}!") for i in range(40)]
         return [Demonstration(messages=[*question(i), answer[i]]) for i in range(40)]
 
-    def rank(self, climb: Climb, number: int, policy: Policy | None) -> Rankings:
+    def rank(self, climb: Climb, number: int, policy: Chat | None) -> Rankings:
         assert policy is not None
         prompts = [Prompt(prompt=question(i)) for i in range(climb.work.prompts_to_rank)]
-        sampled = sample_from(policy.model, policy.template, prompts, climb.work.completions)
+        sampled = sample_from(policy, prompts, climb.work.completions)
         comparisons = []
         for i, one in enumerate(sampled):
             texts = list(dict.fromkeys([*one.distinct(), f"{LETTERS[i % 8]}!"]))[:9]
@@ -104,8 +103,8 @@ class Harbour(World):
         return [Prompt(prompt=question(i)) for i in range(16)]
 
     def gold(self, climb: Climb) -> Any:
-        def short(sampler: PolicySampler) -> float:
-            return -float(len(sampler.complete_many([question(1)])[0]))
+        def short(policy: Chat) -> float:
+            return -float(len(policy.complete_many([question(1)])[0]))
 
         return short
 

@@ -11,10 +11,11 @@ import alphabet
 import pytest
 import torch
 
+from ziggurat.dialogue.chat import Chat
 from ziggurat.errors import ModelFolderError, RunError, TrainingError
 from ziggurat.model.hub import load_model, load_scalar, save_model, save_scalar
 from ziggurat.runs import Run
-from ziggurat.stages.ppo import PolicySampler, ppo, ppo_config
+from ziggurat.stages.ppo import ppo, ppo_config
 from ziggurat.stages.ppo_config import prepare
 from ziggurat.stages.ppo_networks import load_networks
 
@@ -34,9 +35,9 @@ SMALL: dict[str, Any] = {
 }
 
 
-def taste(sampler: PolicySampler) -> float:
+def taste(policy: Chat) -> float:
     """The gold check: the share of b in greedy answers, which no reward model has a part in."""
-    answers = sampler.complete_many([one.prompt for one in alphabet.prompts()])
+    answers = policy.complete_many([one.prompt for one in alphabet.prompts()])
     return statistics.fmean(alphabet.likes(text) for text in answers)
 
 
@@ -55,11 +56,8 @@ def test_it_learns_to_emit_b(learned: Run, letters_sft: Path) -> None:
     """The stage-2 model writes b in a quarter of its letters; the reward model likes it, the gold check sees it."""
     rows = learned.read_metrics()
     assert rows[-1]["reward"] > rows[0]["reward"] + 0.5
-    words = alphabet.tokenizer()
-    from ziggurat.tokenizer.template import ChatTemplate
-
-    after = taste(PolicySampler(load_model(learned.model_path), words, ChatTemplate(words), 6))
-    before = taste(PolicySampler(load_model(letters_sft), words, ChatTemplate(words), 6))
+    after = taste(Chat.load(learned.model_path, as_trained=True))
+    before = taste(Chat.load(letters_sft, as_trained=True))
     assert after > max(0.6, before)
 
 

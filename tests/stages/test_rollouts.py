@@ -18,7 +18,6 @@ from ziggurat.stages.ppo_networks import Networks, action_logits, critic_foresig
 from ziggurat.stages.ppo_update import assess, update
 from ziggurat.stages.rollouts import (
     Microbatch,
-    PolicySampler,
     PromptOrder,
     Rollout,
     cut_minibatches,
@@ -190,13 +189,3 @@ def test_a_prompt_without_room_is_refused_with_both_numbers() -> None:
     template = ChatTemplate(alphabet.tokenizer())
     with pytest.raises(ContextError, match=r"prompt 2 has 53 tokens, the model's context is 32"):
         render_prompts([alphabet.user("x1?"), alphabet.user("x" * 50)], template, 32)
-
-
-def test_the_sampler_of_a_gold_check_answers_in_text(letters_sft: Path) -> None:
-    words = alphabet.tokenizer()
-    sampler = PolicySampler(load_model(letters_sft), words, ChatTemplate(words), 6)
-    answers = sampler.complete_many([alphabet.user("x1?"), alphabet.user("y22?")])
-    assert len(answers) == 2
-    assert all(set(text) <= set("abcdxyz0123456789?") for text in answers)
-    assert sampler.complete(alphabet.user("x1?")) == answers[0]
-    assert sampler.complete_many([]) == []

@@ -5,12 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from ziggurat.town import examiner
-from ziggurat.town.documents import write_documents
 from ziggurat.town.exam import write_exam
 from ziggurat.town.grading import Grader
 from ziggurat.town.people import build_town
 from ziggurat.town.questions import tell
-from ziggurat.town.tokens import town_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -22,13 +20,10 @@ from ziggurat.town.tokens import town_tokenizer
         ("dialogue", "length", "right"),
     ],
 )
-def test_only_in_a_chat_must_an_answer_end(monkeypatch, form, finish, verdict):
+def test_only_in_a_chat_must_an_answer_end(form, finish, verdict):
     town = build_town(1)
-    tokenizer = town_tokenizer(town, list(write_documents(town, 200)), 1024)
     item = next(i for i in write_exam(town) if i.section == "known" and i.question.fact)
-    said = SimpleNamespace(
-        ids=tokenizer.encode(tell(item.question.fact, item.question.language)), finish=finish
-    )
-    monkeypatch.setattr(examiner, "generate", lambda model, prompts, params: [said for _ in prompts])
-    answers = examiner.ask("m", None, tokenizer, [item], Grader(town), form=form)
+    said = SimpleNamespace(text=tell(item.question.fact, item.question.language), finish=finish)
+    chat = SimpleNamespace(answer_many=lambda *_: [said], continue_many=lambda *_: [said])
+    answers = examiner.ask("m", chat, [item], Grader(town), form=form)
     assert [grade.verdict for grade in answers.grades] == [verdict]

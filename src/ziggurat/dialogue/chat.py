@@ -31,6 +31,7 @@ from ziggurat.engine.shared import SharedEngine
 from ziggurat.errors import ContextError, ModelFolderError, UsageError
 from ziggurat.model.accounting import cache_bytes_per_token, total_parameters
 from ziggurat.model.cpu.int8 import load_to_serve
+from ziggurat.model.padding import right_pad
 from ziggurat.model.transformer import Transformer
 from ziggurat.places import model_folder
 from ziggurat.records import Message
@@ -54,6 +55,7 @@ class LoadOptions(TypedDict, total=False):
 
     batch_invariant: bool
     weights: str  # auto or int8; see model/cpu/int8.py
+    as_trained: bool  # see `Chat`
     draft: str | None  # a smaller model of the same tokenizer that guesses ahead; see engine/speculate.py
 
 
@@ -79,6 +81,8 @@ class Chat:
         *,
         template: ChatTemplate | None = None,
         is_base: bool | None = None,
+        as_trained: bool = False,
+        defaults: SamplingParams | None = None,
         name: str = "",
         batch_invariant: bool = False,
         small: Transformer | None = None,
@@ -87,6 +91,9 @@ class Chat:
 
         `is_base`: prompts are raw text, and only the end of a document ends an answer; the default is whether the model
         has no template.
+        `as_trained`: prompts are rendered as in training: by the plain template where the model has none, and what the
+        template leaves out is left out, not refused.
+        `defaults`: the params of a call that gives none; else greedy.
         `batch_invariant`, `small`: how streams and desks compute (see `Engine`); whole batches are not affected.
         """
         if tokenizer.vocab_size > model.config.vocab_size:
@@ -96,8 +103,11 @@ class Chat:
             )
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self.template = template or ChatTemplate(tokenizer)
-        self.is_base = self.template.is_plain if is_base is None else is_base
-        self.prompts = Prompts(tokenizer, self.template, is_base=self.is_base, name=name)
+        self.is_base = (self.template.is_plain and not as_trained) if is_base is None else is_base
+        self.prompts = Prompts(
+            tokenizer, self.template, is_base=self.is_base, refuses=not as_trained, name=name
+        )
+        self.defaults = defaults or SamplingParams(temperature=0.0)
         self.batch_invariant = batch_invariant
         self.small = small
         self._shared: SharedEngine | None = None
@@ -109,11 +119,13 @@ class Chat:
         tokenizer = Tokenizer.load(folder)
         template = ChatTemplate(tokenizer)
         model = load_to_serve(folder, choose_dtype()[0], options.get("weights", "auto"))
+        as_trained = options.get("as_trained", False)
         return cls(
             model.eval(),
             tokenizer,
             template=template,
-            is_base=never_chatted(folder, template),
+            is_base=None if as_trained else never_chatted(folder, template),
+            as_trained=as_trained,
             name=str(name_or_path),
             batch_invariant=options.get("batch_invariant", False),
             small=_load_small(draft, tokenizer) if (draft := options.get("draft")) else None,
@@ -164,14 +176,14 @@ class Chat:
         return self._stream(self.prompt_ids(messages), self._with_stops(params), stop)
 
     def complete(
-        self, messages: Sequence[Message], params: SamplingParams, *, stop: Sequence[str] = ()
+        self, messages: Sequence[Message], params: SamplingParams | None = None, *, stop: Sequence[str] = ()
     ) -> str:
         return self.answer_many([messages], params, stop=stop)[0].text
 
     def complete_many(
         self,
         conversations: Sequence[Sequence[Message]],
-        params: SamplingParams | Sequence[SamplingParams],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
         stop: Sequence[str] = (),
         tools: Sequence[Tools | None] | None = None,
@@ -182,23 +194,24 @@ class Chat:
     def answer_many(
         self,
         conversations: Sequence[Sequence[Message]],
-        params: SamplingParams | Sequence[SamplingParams],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
         stop: Sequence[str] = (),
         tools: Sequence[Tools | None] | None = None,
+        last: int | None = None,
     ) -> list[Answer]:
         """Answers with their ids, reasons and counts, computed as one batch; `params.n` answers for each conversation.
 
         One `params` for all: conversation i draws by (seed, i). One `params` each: each draws by its own seed. Each
         answer has the room that its own prompt leaves in the context, and `max_tokens` at most. The template's stop
-        ids are added to those of `params`. `tools`: those of each conversation, for the template. ContextError names
-        the first conversation that leaves no room.
+        ids are added to those of `params`. `tools`: those of each conversation, for the template. `last`: only so many
+        tokens of each prompt are kept, its last ones. ContextError names the first conversation that leaves no room.
         """
-        return self._generate(self.prompts.many(conversations, tools), params, stop, "conversation")
+        return self._generate(self.prompts.many(conversations, tools), params, stop, last, "conversation")
 
     def stream_text(self, text: str, params: SamplingParams, *, stop: Sequence[str] = ()) -> Iterator[Delta]:
         """Continue raw text, piece by piece, whatever stage the model is of."""
-        return self._stream(self._raw_prompts([text])[0], self._with_stops(params), stop)
+        return self._stream(self.prompts.raw([text])[0], self._with_stops(params), stop)
 
     def continue_text(self, text: str, params: SamplingParams, *, stop: Sequence[str] = ()) -> str:
         """Continue raw text, whatever stage the model is of; returns what was added."""
@@ -212,14 +225,8 @@ class Chat:
         stop: Sequence[str] = (),
         last: int | None = None,
     ) -> list[Answer]:
-        """`answer_many` for raw texts. `last`: only so many tokens of each prompt are kept, its last ones."""
-        prompts = self._raw_prompts(texts)
-        if last is not None:
-            prompts = [ids[-last:] for ids in prompts]
-        return self._generate(prompts, params, stop, "text")
-
-    def _raw_prompts(self, texts: Sequence[str]) -> list[list[int]]:
-        return self.prompts.raw(texts)
+        """`answer_many` for raw texts."""
+        return self._generate(self.prompts.raw(texts), params, stop, last, "text")
 
     def _with_stops(self, params: SamplingParams) -> SamplingParams:
         return dataclasses.replace(params, stop_ids=params.stop_ids | self._ends)
@@ -240,11 +247,15 @@ class Chat:
     def _generate(
         self,
         prompts: list[list[int]],
-        params: SamplingParams | Sequence[SamplingParams],
+        params: SamplingParams | Sequence[SamplingParams] | None,
         stop: Sequence[str],
+        last: int | None,
         what: str,
     ) -> list[Answer]:
         """`what` the prompts are, for the message about one that does not fit."""
+        params = self.defaults if params is None else params
+        if last is not None:
+            prompts = [ids[-last:] for ids in prompts]
         for number, ids in enumerate(prompts, start=1):
             if len(ids) >= self.context:
                 raise ContextError(
@@ -331,14 +342,10 @@ class Chat:
         """
         for ids in prompts:
             self._must_fit(ids)
-        width = max(map(len, prompts))
-        padded = torch.zeros(len(prompts), width, dtype=torch.int64)
-        for row, prompt in enumerate(prompts):
-            padded[row, : len(prompt)] = torch.tensor(prompt)
-        hidden = self.model.hidden(padded.to(self.model.embedding.weight.device)).float()  # (B, T, C)
-        lengths = torch.tensor([[len(prompt)] for prompt in prompts], device=hidden.device)
-        within = torch.arange(width, device=hidden.device) < lengths  # (B, T)
-        mean = (hidden * within[..., None]).sum(1) / lengths
+        ids, lengths = (part.to(self.model.embedding.weight.device) for part in right_pad(prompts, 0))
+        hidden = self.model.hidden(ids).float()  # (B, T, C)
+        within = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]  # (B, T)
+        mean = (hidden * within[..., None]).sum(1) / lengths[:, None]
         vectors: list[list[float]] = torch.nn.functional.normalize(mean, dim=-1).tolist()
         return vectors
 

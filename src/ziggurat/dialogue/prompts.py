@@ -33,9 +33,16 @@ class Prompts:
     """Renders conversations for one model."""
 
     def __init__(
-        self, tokenizer: Tokenizer, template: ChatTemplate, *, is_base: bool, name: str = ""
+        self,
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        *,
+        is_base: bool,
+        refuses: bool = True,
+        name: str = "",
     ) -> None:
-        self.tokenizer, self.template, self.is_base = tokenizer, template, is_base
+        """`refuses`: whether a message is refused that the template would leave out."""
+        self.tokenizer, self.template, self.is_base, self.refuses = tokenizer, template, is_base, refuses
         self.name = name or "the model"
 
     @cached_property
@@ -100,7 +107,7 @@ class Prompts:
                 "continue_final_message is set and the last message is not text of the assistant; "
                 "end messages with what the answer should begin with."
             )
-        for number, message in enumerate(messages):
+        for number, message in enumerate(messages if self.refuses else ()):
             hidden = self._hidden(messages, number, message)
             if hidden:
                 raise UsageError(

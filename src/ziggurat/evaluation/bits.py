@@ -117,6 +117,8 @@ def read_texts(
     batch_tokens: int = BATCH_TOKENS,
 ) -> tuple[TextScore, NDArray[np.int64]]:
     """The score, and for each scored token the model's most probable one (in the same order each time)."""
+    from ziggurat.model.padding import by_length
+
     kept = [text for text in texts if text]
     if not kept:
         raise DataError("there is no text to score: give a file with at least one non-empty document")
@@ -127,7 +129,8 @@ def read_texts(
         for ids in tokenizer.encode_batch(kept)
         for window in windows([tokenizer.text_start_id, *ids], context, stride)
     ]
-    read = [_read_batch(model, batch) for batch in _by_length(cut, batch_tokens)]
+    batches = by_length([len(w.ids) - 1 for w in cut], batch_tokens)
+    read = [_read_batch(model, [cut[i] for i in batch]) for batch in batches]
     score = TextScore(
         nll_nats=sum(nll for nll, _ in read),
         tokens=sum(len(w.ids) - 1 - w.skip for w in cut),
@@ -162,28 +165,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def _by_length(cut: list[Window], batch_tokens: int) -> Iterator[list[Window]]:
-    """Batches of like length, longest first, so that little is padded."""
-    rest = sorted(cut, key=lambda w: -len(w.ids))
-    start = 0
-    while start < len(rest):
-        rows = max(1, batch_tokens // (len(rest[start].ids) - 1))
-        yield rest[start : start + rows]
-        start += rows
-
-
 def _read_batch(model: Transformer, batch: list[Window]) -> tuple[float, NDArray[np.int64]]:
     import torch
     import torch.nn.functional as F
 
-    width = max(len(w.ids) for w in batch)
-    ids = np.zeros((len(batch), width), dtype=np.int64)
-    scored = np.zeros((len(batch), width - 1), dtype=bool)
-    for i, window in enumerate(batch):  # right padding: causal attention never sees it
-        ids[i, : len(window.ids)] = window.ids
-        scored[i, window.skip : len(window.ids) - 1] = True
+    from ziggurat.model.padding import right_pad
+
+    ids, lengths = right_pad([w.ids for w in batch], 0)
+    at, skip = torch.arange(ids.shape[1] - 1), torch.tensor([[w.skip] for w in batch])
+    scored = (at >= skip) & (at < lengths[:, None] - 1)
     device = next(model.parameters()).device
-    rows, wanted = torch.from_numpy(ids).to(device), torch.from_numpy(scored).to(device)
+    rows, wanted = ids.to(device), scored.to(device)
     with evaluating(model):
         hidden = model.hidden(rows[:, :-1])[wanted]  # (N, C)
         targets = rows[:, 1:][wanted]  # (N)

@@ -8,7 +8,7 @@ Exact match is strict: another true wording counts as wrong. Left out: judging b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,8 @@ def score_demonstrations(
 
     DataError where none is left.
     """
+    from ziggurat.model.padding import by_length
+
     short = [r for r in rendered if len(r.ids) <= model.config.context + 1]
     fitting = [r for r in short if any(r.mask[1:])]
     if not short:
@@ -59,8 +61,8 @@ def score_demonstrations(
             "leave the weight out where an answer should count."
         )
     nll, right, tokens, exact, turns = 0.0, 0, 0, 0, 0
-    for batch in _by_length(fitting, batch_tokens):
-        batch_nll, hits, mask = _first_choices(model, batch)
+    for batch in by_length([len(r.ids) for r in fitting], batch_tokens):
+        batch_nll, hits, mask = _first_choices(model, [fitting[i] for i in batch])
         starts = _turn_starts(mask)
         nll += batch_nll
         right += int(hits.sum())
@@ -83,31 +85,18 @@ def _first_choices(
     model: Transformer, batch: list[Rendered]
 ) -> tuple[float, np.ndarray[Any, np.dtype[np.bool_]], np.ndarray[Any, np.dtype[np.bool_]]]:
     """Summed nll, whether each trained target (N) is the first choice, and the mask (B, T) they came from."""
-    import torch
     import torch.nn.functional as F
 
-    width = max(len(r.ids) for r in batch)
-    ids = np.zeros((len(batch), width), dtype=np.int64)
-    mask = np.zeros((len(batch), width), dtype=bool)
-    for i, r in enumerate(batch):
-        ids[i, : len(r.ids)] = r.ids
-        mask[i, : len(r.mask)] = r.mask
-    mask = mask[:, 1:]  # the mask of a target
+    from ziggurat.model.padding import right_pad
+
     device = next(model.parameters()).device
-    rows, wanted = torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+    rows = right_pad([r.ids for r in batch], 0)[0].to(device)
+    mask = right_pad([r.mask for r in batch], False)[0][:, 1:].bool()  # of the targets
+    wanted = mask.to(device)
     with evaluating(model):
         logits = model.logits(model.hidden(rows[:, :-1])[wanted])  # (N, V)
         targets = rows[:, 1:][wanted]  # (N)
         nll = F.cross_entropy(logits, targets, reduction="none").double().sum()
         hits = (logits.argmax(dim=-1) == targets).cpu().numpy()
     total = float(nll)
-    return (total if math.isfinite(total) else math.inf), hits, mask
-
-
-def _by_length(rendered: list[Rendered], batch_tokens: int) -> Iterator[list[Rendered]]:
-    rest = sorted(rendered, key=lambda r: -len(r.ids))
-    start = 0
-    while start < len(rest):
-        rows = max(1, batch_tokens // len(rest[start].ids))
-        yield rest[start : start + rows]
-        start += rows
+    return (total if math.isfinite(total) else math.inf), hits, mask.numpy()

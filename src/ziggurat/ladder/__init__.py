@@ -6,7 +6,6 @@ sizes.py      model size and amounts of work for these files
 plan.py       a time budget becomes numbers of steps
 climb.py      one climb: its frozen plan, its runs, its clocks
 stages.py     the files, then pretrain, sft and rounds of sample, reward and ppo
-policy.py     a run's model, loaded
 rankings.py   one round's comparisons, and what is known of simulated labellers
 held_out.py   the exam of a world without one: figures on held-out data
 targets.py    what an exam must reach

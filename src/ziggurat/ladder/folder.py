@@ -24,20 +24,21 @@ from ziggurat.console import err
 from ziggurat.corpus.documents import read_documents
 from ziggurat.corpus.load import gives, load_comparisons, load_demonstrations, load_prompts
 from ziggurat.corpus.sniff import sniff
+from ziggurat.corpus.split import first_question, split
+from ziggurat.dialogue.chat import Chat
 from ziggurat.errors import DataError
 from ziggurat.ladder import sizes
 from ziggurat.ladder.climb import Climb
 from ziggurat.ladder.plan import Work
-from ziggurat.ladder.policy import Policy
 from ziggurat.ladder.rankings import Rankings
 from ziggurat.ladder.world import Options, Part, World, default_name
 from ziggurat.lineage import data_entry
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.hub import load_config
 from ziggurat.places import find_run, model_folder
-from ziggurat.records import Comparison, Demonstration, Document, Message, Prompt, Record
+from ziggurat.records import Comparison, Demonstration, Document, Prompt, Record
 from ziggurat.settings import parse_yaml
-from ziggurat.stages.setup import falls_below, parent_run, split_held_out
+from ziggurat.stages.setup import parent_run, split_held_out
 from ziggurat.tokenizer.bpe import Tokenizer
 
 R = TypeVar("R", bound=Record)
@@ -210,7 +211,7 @@ class FolderWorld(World):
     def held_out_demonstrations(self, climb: Climb) -> list[Demonstration]:
         return self.data.held_demonstrations
 
-    def rank(self, climb: Climb, number: int, policy: Policy | None) -> Rankings:
+    def rank(self, climb: Climb, number: int, policy: Chat | None) -> Rankings:
         learned, held = self.data.comparisons, self.data.held_comparisons
         return Rankings([*learned, *held], [False] * len(learned) + [True] * len(held))
 
@@ -234,25 +235,16 @@ def _hold_out(data: Data) -> None:
     if not data.held_documents:
         data.documents, data.held_documents = split_held_out(data.documents, HELD_OUT_TEXT_SHARE)
     if not data.held_demonstrations:
-        data.demonstrations, data.held_demonstrations = _split(data.demonstrations, lambda d: d.messages)
+        data.demonstrations, data.held_demonstrations = split(
+            data.demonstrations, lambda d: first_question(d.messages), HELD_OUT_SHARE
+        )
     if not data.held_comparisons:
-        data.comparisons, data.held_comparisons = _split(data.comparisons, lambda one: one.prompt)
-    held = {_question(one.prompt) for one in data.held_comparisons}
-    held |= {_question(one.messages) for one in data.held_demonstrations}
-    data.prompts = [one for one in data.prompts if _question(one.prompt) not in held] or data.prompts
-
-
-def _split(records: list[R], messages: Callable[[R], Sequence[Message]]) -> tuple[list[R], list[R]]:
-    if len(records) < FEW:
-        return records, []
-    sides: tuple[list[R], list[R]] = [], []
-    for one in records:
-        sides[falls_below(_question(messages(one)), HELD_OUT_SHARE)].append(one)
-    return sides if sides[0] else (records, [])
-
-
-def _question(messages: Sequence[Message]) -> str:
-    return next((str(m.content) for m in messages if m.role == "user"), "")
+        data.comparisons, data.held_comparisons = split(
+            data.comparisons, lambda one: first_question(one.prompt), HELD_OUT_SHARE
+        )
+    held = {first_question(one.prompt) for one in data.held_comparisons}
+    held |= {first_question(one.messages) for one in data.held_demonstrations}
+    data.prompts = [one for one in data.prompts if first_question(one.prompt) not in held] or data.prompts
 
 
 def _kind(records: Sequence[Record]) -> str:

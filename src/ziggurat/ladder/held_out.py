@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from ziggurat.engine.generate import generate
+from ziggurat.dialogue.chat import Chat
 from ziggurat.engine.params import SamplingParams
 from ziggurat.evaluation.bits import TextScore, score_texts
 from ziggurat.evaluation.demonstrations import DemonstrationScore, score_demonstrations
 from ziggurat.evaluation.report import Section, Table, html_table
 from ziggurat.evaluation.statistics import Interval, cluster_bootstrap, paired_bootstrap
 from ziggurat.ladder.climb import Climb
-from ziggurat.ladder.policy import Policy, load_policy
 from ziggurat.ladder.report import Exam
 from ziggurat.ladder.targets import Target, at_least, at_most
 from ziggurat.records import Demonstration, Message
@@ -77,7 +77,7 @@ def held_out_exam(climb: Climb) -> Exam:
     """Every model of the climb on the held-out data; nothing is chosen by it."""
     with climb.clock("exam"):
         questions = _questions(climb)
-        sheets = {name: _sheet(climb, name, load_policy(run), questions) for name, run in _models(climb)}
+        sheets = {name: _sheet(climb, name, run, questions) for name, run in _models(climb)}
         rewards = [name for name in climb.runs if name.startswith("reward")]
         if rewards:
             judge = Judge.load(climb.runs[rewards[-1]])
@@ -125,20 +125,20 @@ def _demonstrations(climb: Climb) -> Sequence[Demonstration]:
     return (climb.world.held_out_demonstrations(climb) or [])[:DEMONSTRATIONS]
 
 
-def _sheet(climb: Climb, name: str, policy: Policy, questions: Sequence[list[Message]]) -> Sheet:
-    sheet, model = Sheet(), policy.model
+def _sheet(climb: Climb, name: str, run: str | Path, questions: Sequence[list[Message]]) -> Sheet:
+    chat = Chat.load(run, as_trained=True)
+    sheet, model = Sheet(), chat.model
     texts = [d.text[:TEXT_CHARACTERS] for d in climb.world.held_out_documents(climb)[:TEXTS]]
-    sheet.texts = [score_texts(model, policy.tokenizer, [text]) for text in texts if text]
+    sheet.texts = [score_texts(model, chat.tokenizer, [text]) for text in texts if text]
     shown = _demonstrations(climb)
-    for one in policy.template.render_many([d.messages for d in shown], tools=[d.tools for d in shown]):
+    for one in chat.template.render_many([d.messages for d in shown], tools=[d.tools for d in shown]):
         if len(one.ids) <= model.config.context + 1 and any(one.mask[1:]):
             sheet.answers_shown.append(score_demonstrations(model, [one]))
     if name != STAGE_1 and questions:
         room = climb.recipe["ppo"].get("max_new_tokens", ANSWER_TOKENS)
-        prompts = policy.template.render_many(questions, add_generation_prompt=True)
-        kept = [one.ids[-max(1, model.config.context - room) :] for one in prompts]
-        params = SamplingParams(temperature=0.0, max_tokens=room, stop_ids=policy.template.stop_ids)
-        sheet.answers = [policy.tokenizer.decode(c.ids).strip() for c in generate(model, kept, params)]
+        greedy = SamplingParams(temperature=0.0, max_tokens=room)
+        answers = chat.answer_many(questions, greedy, last=chat.context - room)
+        sheet.answers = [one.text.strip() for one in answers]
     return sheet
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ziggurat.dialogue.chat import Chat
 from ziggurat.ladder.climb import Climb
-from ziggurat.ladder.policy import load_policy
 from ziggurat.ladder.rankings import Rankings
 from ziggurat.ladder.world import stages_of
 from ziggurat.records import Comparison, Demonstration, Document, Prompt, write_records
@@ -121,7 +121,7 @@ def rank(climb: Climb, number: int) -> Rankings:
     """The comparisons of a round; those of simulated labellers are also written as a file."""
     world = climb.world
     with climb.clock("sample"):
-        policy = load_policy(climb.policy) if "labellers" in world.has else None
+        policy = Chat.load(climb.policy, as_trained=True) if "labellers" in world.has else None
         rankings = world.rank(climb, number, policy)
         assert rankings is not None, "a world whose `has` names labellers or rankings ranks"
         if not world.sources.get("rankings"):

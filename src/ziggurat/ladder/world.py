@@ -23,8 +23,8 @@ from ziggurat.errors import UsageError
 from ziggurat.ladder.plan import SMALLEST, STAGES, TOWN_LENGTHS, Lengths, Work
 
 if TYPE_CHECKING:
+    from ziggurat.dialogue.chat import Chat
     from ziggurat.ladder.climb import Climb
-    from ziggurat.ladder.policy import Policy
     from ziggurat.ladder.rankings import Rankings
     from ziggurat.ladder.report import Exam
     from ziggurat.model.config import ModelConfig
@@ -117,7 +117,7 @@ class World(Protocol):
         """None: stage 2 splits a share off."""
         return None
 
-    def rank(self, climb: Climb, number: int, policy: Policy | None) -> Rankings | None:
+    def rank(self, climb: Climb, number: int, policy: Chat | None) -> Rankings | None:
         """The comparisons of round `number` (from 1). `policy` is None where the world brings its rankings."""
         return None
 

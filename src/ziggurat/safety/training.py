@@ -10,7 +10,6 @@ measured classifier is the one that is saved: it is not trained again on all tex
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ziggurat.corpus.split import text_hash
 from ziggurat.errors import DataError, did_you_mean
 from ziggurat.safety.classifier import BUCKETS, Classifier, Description, features
 from ziggurat.safety.layers import CATEGORIES, plain
@@ -115,7 +115,7 @@ def train(rows: Sequence[Labelled]) -> tuple[Classifier, dict[str, Measured], di
 
 def _share(text: str) -> int:
     """-1: held out; else the fold, 0 to 3."""
-    digest = hashlib.sha256(plain(text).casefold().encode(errors="replace")).digest()
+    digest = text_hash(plain(text).casefold())
     return -1 if digest[0] % 5 == 0 else digest[1] % FOLDS
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ziggurat.errors import ContextError, DataError
 from ziggurat.model.heads import Reading, RewardModel
+from ziggurat.model.padding import by_length, right_pad
 from ziggurat.records import Comparison, Message
 from ziggurat.tokenizer.template import ChatTemplate
 
@@ -118,33 +119,27 @@ def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
 def collate(ranked: Sequence[Ranked], pad_id: int, device: torch.device) -> RankedBatch:
     """Right-padded rows of whole comparisons."""
     rows = [row for one in ranked for row in one.rows]
-    ids = torch.full((len(rows), max(map(len, rows))), pad_id, dtype=torch.long)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row)
-    ends = torch.tensor([len(row) - 1 for row in rows])
+    ids, lengths = right_pad(rows, pad_id)
     starts = torch.tensor([start for one in ranked for start in one.starts])
-    return RankedBatch(ids.to(device), ends.to(device), [one.ranks for one in ranked], starts.to(device))
+    return RankedBatch(
+        ids.to(device), lengths.to(device) - 1, [one.ranks for one in ranked], starts.to(device)
+    )
 
 
 @torch.no_grad()
 def read_once(
     model: RewardModel, ranked: Sequence[Ranked], pad_id: int, *, batch_tokens: int = 8192
 ) -> list[Reading]:
-    """The body's states of each comparison, computed with others of similar length."""
+    """The body's states of each comparison; rows of similar length are computed together."""
     device = model.head.weight.device
-    longest = [max(map(len, one.rows)) for one in ranked]
-    order = sorted(range(len(ranked)), key=lambda i: longest[i])
+    rows = [row for one in ranked for row in one.rows]
     found: dict[int, Reading] = {}
-    while order:
-        count, tokens = 0, 0
-        while count < len(order) and (not count or tokens <= batch_tokens):
-            tokens += longest[order[count]] * len(ranked[order[count]].rows)
-            count += 1
-        chosen, order = order[:count], order[count:]
-        batch = collate([ranked[i] for i in chosen], pad_id, device)
-        parts = model.read(batch.ids, batch.ends).split([len(ranks) for ranks in batch.ranks])
+    for chosen in by_length([len(row) for row in rows], batch_tokens):
+        ids, lengths = right_pad([rows[i] for i in chosen], pad_id)
+        parts = model.read(ids.to(device), lengths.to(device) - 1).split([1] * len(chosen))
         found.update(zip(chosen, parts, strict=True))
-    return [found[i] for i in range(len(ranked))]
+    in_order = (found[i] for i in range(len(rows)))
+    return [Reading.join([next(in_order) for _ in one.rows]) for one in ranked]
 
 
 class ComparisonBatches:

@@ -28,6 +28,7 @@ import torch
 from torch import nn
 
 from ziggurat.corpus.pack import RowBatches
+from ziggurat.dialogue.chat import Chat
 from ziggurat.engine.sampler import derive_key
 from ziggurat.lineage import parent_entry
 from ziggurat.records import Document, Prompt
@@ -41,7 +42,6 @@ from ziggurat.stages.ppo_report import write_report
 from ziggurat.stages.ppo_update import assess, update
 from ziggurat.stages.rollouts import (
     Microbatch,
-    PolicySampler,
     PromptOrder,
     Rollout,
     cut_minibatches,
@@ -54,8 +54,8 @@ from ziggurat.training.optimizers import Optimizers, build_optimizer
 
 __all__ = ["Gold", "PPOConfig", "ppo", "ppo_config", "prepare"]
 
-Gold = Callable[[PolicySampler], float]
-"""A check in which the reward model has no part: higher is better; it samples what it needs."""
+Gold = Callable[[Chat], float]
+"""A check in which the reward model has no part: higher is better. Its `Chat` is the policy, greedy by default."""
 
 SMOOTH_ROWS = 3
 """Rows averaged where checkpoints are compared by their (noisy) reward."""
@@ -172,7 +172,7 @@ class PPO(Learner):
         return rollouts, cut
 
     def evaluate(self) -> Row:
-        return {} if self.gold is None else {"gold": self.gold(self.sampler())}
+        return {} if self.gold is None else {"gold": self.gold(self.chat())}
 
     def is_fatal(self, row: Row, note: Callable[[str], None]) -> bool:
         """Examine the rows so far; a new diagnosis is printed once."""
@@ -244,14 +244,14 @@ class PPO(Learner):
 
     # --- for people ----------------------------------------------------------------------------------------------
 
-    def sampler(self) -> PolicySampler:
-        return PolicySampler(
-            self.nets.policy, self.ready.tokenizer, self.ready.template, self.config.max_new_tokens
-        )
+    def chat(self) -> Chat:
+        """The live policy, as the gold check and people meet it."""
+        return self.ready.chat(self.nets.policy)
 
     def sample(self) -> str:
-        prompt = self.ready.prompts[0].prompt
-        return f"{prompt[-1].content!r} -> {self.sampler().complete(prompt)!r}"
+        first = self.ready.prompts[0]
+        said = self.chat().complete_many([first.prompt], tools=[first.tools])[0]
+        return f"{first.prompt[-1].content!r} -> {said!r}"
 
     def status(self, row: Row) -> list[str]:
         return [

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ziggurat.dialogue.chat import Chat
+    from ziggurat.model.transformer import Transformer
     from ziggurat.tokenizer.bpe import Tokenizer
     from ziggurat.tokenizer.template import ChatTemplate
 
@@ -157,6 +159,14 @@ class Prepared(stage.Prepared[PPOConfig]):
     prompt_ids: list[list[int]]
     ptx_rows: NDArray[np.int32] | None
     """(N, T+1)"""
+
+    def chat(self, model: Transformer) -> Chat:
+        """`model` as a policy that answers, greedily, as long as a rollout at most."""
+        from ziggurat.dialogue.chat import Chat
+        from ziggurat.engine.params import SamplingParams
+
+        greedy = SamplingParams(temperature=0.0, max_tokens=self.config.max_new_tokens)
+        return Chat(model, self.tokenizer, template=self.template, as_trained=True, defaults=greedy)
 
 
 def ppo_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[PPOConfig]:

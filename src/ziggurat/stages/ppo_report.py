@@ -12,7 +12,6 @@ from ziggurat.model.hub import load_model
 from ziggurat.runs import Run
 from ziggurat.stages.doctor import Diagnosis
 from ziggurat.stages.ppo_config import Prepared
-from ziggurat.stages.rollouts import PolicySampler
 from ziggurat.stages.stage import finish
 
 SAMPLES_SHOWN = 8
@@ -85,10 +84,10 @@ def _verdicts(diagnoses: Sequence[tuple[int, Diagnosis]]) -> list[Verdict]:
 def _samples(run: Run, ready: Prepared) -> list[Sample]:
     """Greedy answers before and after, to prompts spread over all."""
     stride = max(1, len(ready.prompts) // SAMPLES_SHOWN)
-    asked = [one.prompt for one in ready.prompts[::stride][:SAMPLES_SHOWN]]
-    limit = ready.config.max_new_tokens
+    shown = ready.prompts[::stride][:SAMPLES_SHOWN]
+    asked, tools = [one.prompt for one in shown], [one.tools for one in shown]
     before, after = (
-        PolicySampler(load_model(folder), ready.tokenizer, ready.template, limit).complete_many(asked)
+        ready.chat(load_model(folder)).complete_many(asked, tools=tools)
         for folder in (ready.base, run.model_path)
     )
     return [

@@ -25,10 +25,10 @@ from ziggurat.stages.stage import begin, finish
 if TYPE_CHECKING:
     from torch import nn
 
+    from ziggurat.dialogue.chat import Chat
     from ziggurat.model.transformer import Transformer
-    from ziggurat.tokenizer.bpe import Tokenizer
 
-__all__ = ["Prepared", "PretrainConfig", "continue_text", "prepare", "pretrain", "pretrain_config"]
+__all__ = ["Prepared", "PretrainConfig", "prepare", "pretrain", "pretrain_config"]
 
 SAMPLE_TOKENS = 60
 
@@ -44,6 +44,7 @@ def pretrain(
     overwrite: bool = False,
 ) -> Path:
     """Run stage 1 and return the run's folder. `data`: the files' manifest entries, where there are files."""
+    from ziggurat.dialogue.chat import Chat
     from ziggurat.evaluation.report import Sample
     from ziggurat.model.hub import save_model
     from ziggurat.stages.batches import TextBatches
@@ -65,15 +66,14 @@ def pretrain(
             config.train,
             split=split_rows,
             evaluate=_evaluator(ready) if ready.held_out else None,
-            sample=lambda m: continue_text(m, tokenizer, ""),
+            sample=lambda m: _continue(Chat(m, tokenizer, is_base=True), ""),
             resume=resume,
             tokenizer=tokenizer,
         )
         run.save_model(lambda folder: save_model(model, folder, tokenizer))
-        samples = [Sample("", continue_text(model, tokenizer, "", seed=seed)) for seed in range(3)]
-        samples += [
-            Sample(text[:120], continue_text(model, tokenizer, text[:120])) for text in ready.held_out[:3]
-        ]
+        chat = Chat(model, tokenizer, is_base=True)
+        samples = [Sample("", _continue(chat, "", seed=seed)) for seed in range(3)]
+        samples += [Sample(text[:120], _continue(chat, text[:120])) for text in ready.held_out[:3]]
         finish(
             run,
             ready,
@@ -84,21 +84,12 @@ def pretrain(
     return run_path
 
 
-def continue_text(
-    model: nn.Module, tokenizer: Tokenizer, text: str, *, tokens: int = SAMPLE_TOKENS, seed: int = 0
-) -> str:
-    """What the model writes after `text` (or as a new document), at temperature 0.8; the end of a document ends it."""
-    from ziggurat.engine.generate import generate
+def _continue(chat: Chat, text: str, *, seed: int = 0) -> str:
+    """What the model writes after `text` (or as a new document), at temperature 0.8."""
     from ziggurat.engine.params import SamplingParams
 
-    decoder: Any = model
-    room = max(1, decoder.config.context - tokens)
-    ids = [tokenizer.endoftext_id, *tokenizer.encode(text)][-room:]
-    limit = min(tokens, decoder.config.context - len(ids))
-    params = SamplingParams(
-        temperature=0.8, seed=seed, max_tokens=max(1, limit), stop_ids=frozenset({tokenizer.endoftext_id})
-    )
-    return tokenizer.decode(generate(decoder, [ids], params)[0].ids)
+    params = SamplingParams(temperature=0.8, seed=seed, max_tokens=SAMPLE_TOKENS)
+    return chat.continue_many([text], params, last=max(1, chat.context - SAMPLE_TOKENS))[0].text
 
 
 def _evaluator(ready: Prepared) -> Callable[[nn.Module], dict[str, float]]:

@@ -22,6 +22,7 @@ import torch
 
 from ziggurat.evaluation.statistics import average_ranks, cluster_bootstrap, correlation
 from ziggurat.model.heads import RewardModel
+from ziggurat.model.padding import by_length, right_pad
 from ziggurat.records import Comparison
 from ziggurat.stages.comparison_batches import Ranked
 from ziggurat.stages.ppo_losses import untied_pairs
@@ -54,16 +55,11 @@ def score_rows(
     """Rewards of rendered conversations, read at their last token; computed by length, returned in order."""
     device = model.head.weight.device
     scores = [0.0] * len(rows)
-    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-    while order:
-        width = len(rows[order[0]])
-        chosen, order = order[: max(1, batch_tokens // width)], order[max(1, batch_tokens // width) :]
-        ids = torch.full((len(chosen), width), pad_id, dtype=torch.long)
-        for i, number in enumerate(chosen):
-            ids[i, : len(rows[number])] = torch.tensor(rows[number])
-        ends = torch.tensor([len(rows[number]) - 1 for number in chosen])
-        for number, score in zip(chosen, model.score(ids.to(device), ends.to(device)).tolist(), strict=True):
-            scores[number] = score
+    for chosen in by_length([len(row) for row in rows], batch_tokens):
+        ids, lengths = right_pad([rows[i] for i in chosen], pad_id)
+        found = model.score(ids.to(device), lengths.to(device) - 1).tolist()
+        for i, score in zip(chosen, found, strict=True):
+            scores[i] = score
     return scores
 
 

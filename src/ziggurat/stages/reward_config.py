@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from ziggurat.corpus.split import split
 from ziggurat.errors import DataError
 from ziggurat.model.confidence import ConfidenceHead
 from ziggurat.model.heads import RewardModel
@@ -175,5 +176,5 @@ def _opening_id(tokenizer: Tokenizer) -> int:
 def split_comparisons(
     comparisons: Sequence[Comparison], share: float
 ) -> tuple[list[Comparison], list[Comparison]]:
-    """(to learn from, held out), by the hash of the prompt: one prompt never falls on both sides."""
-    return setup.split(comparisons, share, lambda c: "\n".join(f"{m.role}: {m.content}" for m in c.prompt))
+    """(to learn from, held out), by the prompt."""
+    return split(comparisons, lambda one: "\n".join(f"{m.role}: {m.content}" for m in one.prompt), share)

@@ -12,11 +12,12 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ziggurat.console import err
+from ziggurat.dialogue.chat import Chat
+from ziggurat.engine.params import SamplingParams
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_model
 from ziggurat.model.transformer import set_compute_dtype
@@ -24,7 +25,6 @@ from ziggurat.records import Demonstration, Message
 from ziggurat.stages.comparison_batches import conversation, render_scored
 from ziggurat.stages.judge import Judge
 from ziggurat.stages.report_card import score_rows
-from ziggurat.stages.rollouts import render_prompts, roll_out
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.precision import choose_dtype
 
@@ -85,30 +85,25 @@ def _scores_of_samples(
     distinct = list({repr(prompt): prompt for prompt in prompts}.values())
     spread = distinct[:: max(1, len(distinct) // settings.samples)]
     chosen = [spread[i % len(spread)] for i in range(settings.samples)]
-    made = roll_out(
-        policy,
-        render_prompts(chosen, template, policy.config.context),
-        max_new_tokens=settings.sample_tokens,
-        temperature=1.0,
-        stop_ids=template.stop_ids,
-        seed=settings.seed,
+    made = Chat(policy, template.tokenizer, template=template, as_trained=True).answer_many(
+        chosen, SamplingParams(max_tokens=settings.sample_tokens, seed=settings.seed)
     )
-    rows = [one.prompt + one.completion for one in [m for m in made if m.ended] or made]
+    rows = [one.prompt + one.ids for one in [m for m in made if m.finish == "stop"] or made]
     return score_rows(model, rows, template.tokenizer.pad_id)
 
 
 def gold_from_reward_model(
     reward_model: str | Path, prompts: Sequence[Sequence[Message]]
-) -> Callable[[Any], float]:
+) -> Callable[[Chat], float]:
     """A gold check for PPO when nothing better is at hand: another reward model, best from other labellers.
 
-    The callable takes a sampler (with `complete_many`) and returns the mean reward of its greedy answers.
+    The callable takes a policy and returns the mean reward of its answers.
     """
     judge = Judge.load(reward_model, torch.float32)
     asked = list(prompts)
 
-    def gold(sampler: Any) -> float:
-        answers: list[str] = sampler.complete_many(asked)
+    def gold(policy: Chat) -> float:
+        answers = policy.complete_many(asked)
         talks = [conversation(prompt, text) for prompt, text in zip(asked, answers, strict=True)]
         return statistics.fmean(judge.score(judge.rows(talks, "completion")))
 

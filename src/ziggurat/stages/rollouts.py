@@ -26,9 +26,9 @@ from torch import Tensor
 from ziggurat.engine.generate import generate
 from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import ContextError
+from ziggurat.model.padding import by_length, right_pad
 from ziggurat.model.transformer import Transformer
 from ziggurat.records import Message
-from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 
 BUSY_TOKENS = 2048
@@ -146,37 +146,21 @@ def cut_minibatches(
     order = list(range(len(rollouts)))
     random.Random(f"{seed} minibatches").shuffle(order)
     groups = [order[i::minibatches] for i in range(min(minibatches, len(order)))]
-    return [
-        [micro.to(device) for micro in _by_length(rollouts, group, microbatch_tokens, pad_id)]
-        for group in groups
-    ]
-
-
-def _by_length(
-    rollouts: Sequence[Rollout], rows: list[int], microbatch_tokens: int, pad_id: int
-) -> list[Microbatch]:
-    """Longest first; a microbatch is full at `microbatch_tokens`, or when the next row would be padded by a quarter
-    and there are enough tokens to keep the cores busy."""
-    groups: list[list[int]] = []
-    for row in sorted(rows, key=lambda r: (-len(rollouts[r]), r)):
-        width = len(rollouts[groups[-1][0]]) if groups else 0
-        area = width * len(groups[-1]) if groups else 0
-        padded = 4 * len(rollouts[row]) < 3 * width and area >= BUSY_TOKENS
-        if not groups or padded or area + width > microbatch_tokens:
-            groups.append([])
-        groups[-1].append(row)
-    return [_microbatch(rollouts, group, pad_id) for group in groups]
+    cut = []
+    for group in map(sorted, groups):
+        chosen = by_length([len(rollouts[row]) for row in group], microbatch_tokens, enough=BUSY_TOKENS)
+        cut.append([_microbatch(rollouts, [group[i] for i in one], pad_id).to(device) for one in chosen])
+    return cut
 
 
 def _microbatch(rollouts: Sequence[Rollout], rows: list[int], pad_id: int) -> Microbatch:
     chosen = [rollouts[r] for r in rows]
-    ids = torch.full((len(rows), max(map(len, chosen))), pad_id, dtype=torch.long)
+    ids, lengths = right_pad([one.prompt + one.completion for one in chosen], pad_id)
     state_row: list[int] = []
     state_column: list[int] = []
     table_row: list[int] = []
     table_column: list[int] = []
     for i, (row, one) in enumerate(zip(rows, chosen, strict=True)):
-        ids[i, : len(one)] = torch.tensor(one.prompt + one.completion)
         length = len(one.completion)
         state_row += [i] * length
         state_column += range(len(one.prompt) - 1, len(one.prompt) - 1 + length)
@@ -185,7 +169,7 @@ def _microbatch(rollouts: Sequence[Rollout], rows: list[int], pad_id: int) -> Mi
     at_row, at_column = torch.tensor(state_row), torch.tensor(state_column)
     return Microbatch(
         ids=ids,
-        ends=torch.tensor([len(one) - 1 for one in chosen]),
+        ends=lengths - 1,
         rows=torch.tensor(rows),
         state_row=at_row,
         state_column=at_column,
@@ -211,29 +195,3 @@ class PromptOrder:
             random.Random(f"{self.seed} prompts {number}").shuffle(order)
             self._kept: tuple[int, list[int]] = (number, order)
         return self._kept[1]
-
-
-class PolicySampler:
-    """Text in, text out with the live weights: what a gold check is handed. Greedy unless told otherwise."""
-
-    def __init__(
-        self, model: Transformer, tokenizer: Tokenizer, template: ChatTemplate, max_new_tokens: int
-    ) -> None:
-        self.model, self.tokenizer, self.template = model, tokenizer, template
-        self.max_new_tokens = max_new_tokens
-
-    def complete_many(
-        self, conversations: Sequence[Sequence[Message]], params: SamplingParams | None = None
-    ) -> list[str]:
-        """The assistant's next message in each conversation."""
-        if not conversations:
-            return []
-        prompts = render_prompts(conversations, self.template, self.model.config.context)
-        room = self.model.config.context - max(map(len, prompts))
-        params = params or SamplingParams(
-            temperature=0.0, max_tokens=min(self.max_new_tokens, room), stop_ids=self.template.stop_ids
-        )
-        return [self.tokenizer.decode(one.ids) for one in generate(self.model, prompts, params)]
-
-    def complete(self, messages: Sequence[Message], params: SamplingParams | None = None) -> str:
-        return self.complete_many([messages], params)[0]

@@ -23,10 +23,8 @@ from ziggurat.records import Prompt
 from ziggurat.stages import setup
 
 if TYPE_CHECKING:
+    from ziggurat.dialogue.chat import Answer, Chat
     from ziggurat.engine.params import SamplingParams
-    from ziggurat.model.transformer import Transformer
-    from ziggurat.tokenizer.bpe import Tokenizer
-    from ziggurat.tokenizer.template import ChatTemplate
 
 LARGEST_K = 9  # of a comparison
 
@@ -53,24 +51,15 @@ def sample(
     greedy: bool = True,
 ) -> list[Sampled]:
     """k completions of `policy` (a run or a model folder) for each prompt."""
-    from ziggurat.model.hub import load_model
-    from ziggurat.places import model_folder
-    from ziggurat.tokenizer.bpe import Tokenizer
-    from ziggurat.tokenizer.template import ChatTemplate
-    from ziggurat.training.precision import choose_dtype
+    from ziggurat.dialogue.chat import Chat
 
     if k < 2:
         raise UsageError(f"k is {k}; a comparison holds 2 to {LARGEST_K} completions.")
-    folder = model_folder(policy)
-    tokenizer = Tokenizer.load(folder)
-    template = ChatTemplate(tokenizer)
-    model = load_model(folder, dtype=choose_dtype()[0], tokenizer_ids=tokenizer.vocab_size)
-    return sample_from(model, template, prompts, k, params, greedy=greedy)
+    return sample_from(Chat.load(policy, as_trained=True), prompts, k, params, greedy=greedy)
 
 
 def sample_from(
-    model: Transformer,
-    template: ChatTemplate,
+    policy: Chat,
     prompts: Sequence[Prompt],
     k: int,
     params: SamplingParams | None = None,
@@ -78,7 +67,6 @@ def sample_from(
     greedy: bool = True,
 ) -> list[Sampled]:
     """`sample` with a model that is loaded already."""
-    from ziggurat.engine.generate import generate
     from ziggurat.engine.params import SamplingParams
 
     setup.need(prompts, "prompts")
@@ -87,39 +75,29 @@ def sample_from(
     params = params or SamplingParams()
     if params.n != 1:
         raise UsageError(f"n is {params.n}; say with k how many completions each prompt gets.")
-    params = dataclasses.replace(params, stop_ids=params.stop_ids | template.stop_ids)
-    rendered = [
-        r.ids
-        for r in template.render_many(
-            [p.prompt for p in prompts], add_generation_prompt=True, tools=[p.tools for p in prompts]
-        )
-    ]
+    conversations, tools = [p.prompt for p in prompts], [p.tools for p in prompts]
     drawn = k - 1 if greedy else k
-    columns: list[list[Any]] = []
+    columns: list[list[Answer]] = []
     if greedy:
-        columns.append(generate(model, rendered, dataclasses.replace(params, temperature=0.0)))
+        cold = dataclasses.replace(params, temperature=0.0)
+        columns.append(policy.answer_many(conversations, cold, tools=tools))
     if drawn:
-        flat = generate(model, rendered, dataclasses.replace(params, n=drawn))
+        flat = policy.answer_many(conversations, dataclasses.replace(params, n=drawn), tools=tools)
         columns += [flat[i::drawn] for i in range(drawn)]
-    rooms = [model.config.context - len(ids) - 1 for ids in rendered]
     return [
-        Sampled(
-            prompt,
-            [_as_text(template.tokenizer, column[i].ids, rooms[i]) for column in columns],
-            [column[i].finish for column in columns],
-        )
-        for i, prompt in enumerate(prompts)
+        Sampled(prompt, [_fitting(policy, one) for one in answers], [one.finish for one in answers])
+        for prompt, *answers in zip(prompts, *columns, strict=True)
     ]
 
 
-def _as_text(tokenizer: Tokenizer, ids: Sequence[int], room: int) -> str:
-    """A completion's text, cut so that it fits `room` tokens again when it is read.
+def _fitting(policy: Chat, answer: Answer) -> str:
+    """An answer's text, cut so that it fits its prompt's room again when it is read.
 
     It nearly always does; but each stray byte of a model that writes no proper characters yet becomes U+FFFD, which is
     three tokens.
     """
-    text = tokenizer.decode(ids).strip()
-    while len(text.encode("utf-8", "replace")) > room and len(again := tokenizer.encode(text)) > room:
+    text, room = answer.text.strip(), policy.context - len(answer.prompt) - 1
+    while len(text.encode("utf-8", "replace")) > room and len(again := policy.text_ids(text)) > room:
         text = text[: len(text) * room // len(again)].strip()
     return text
 

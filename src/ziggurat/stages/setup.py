@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from ziggurat.console import err, table
+from ziggurat.corpus.split import FEW, split
 from ziggurat.errors import DataError, RunError
 from ziggurat.records import Document, Record
 from ziggurat.runs import Run
@@ -23,9 +24,6 @@ from ziggurat.settings import Config, Resolved, flatten
 
 C = TypeVar("C", bound=Config)
 R = TypeVar("R", bound=Record)
-
-FEW_DOCUMENTS = 20
-"""Below this many documents the end of each is held out, above it whole documents are."""
 
 INHERITED_LOOP = ("dtype", "threads")
 INHERITED = ("optimizer", "momentum", "newton_schulz_steps", "betas", "weight_decay", *INHERITED_LOOP)
@@ -119,30 +117,15 @@ def _train_of(base: Path) -> dict[str, Any]:
 
 def split_held_out(documents: Sequence[Document], share: float) -> tuple[list[Document], list[Document]]:
     """(to learn from, held out). Chosen by the hash of the text, so the same text always falls on the same side;
-    of fewer than FEW_DOCUMENTS the end of each is held out instead."""
-    if share > 0 and len(documents) < FEW_DOCUMENTS:
+    of fewer than FEW the end of each is held out instead."""
+    if share <= 0:
+        return list(documents), []
+    if len(documents) < FEW:
         cuts = [round(len(d.text) * (1 - share)) for d in documents]
         learn = [d.model_copy(update={"text": d.text[:c]}) for d, c in zip(documents, cuts, strict=True)]
         held = [d.model_copy(update={"text": d.text[c:]}) for d, c in zip(documents, cuts, strict=True)]
         return [d for d in learn if d.text], [d for d in held if d.text]
-    return split(documents, share, lambda d: d.text)
-
-
-def split(records: Sequence[R], share: float, key: Callable[[R], str]) -> tuple[list[R], list[R]]:
-    """(to learn from, held out), by the hash of `key`: records with the same key never fall on both sides. Of fewer
-    than FEW_DOCUMENTS none is held out."""
-    sides: tuple[list[R], list[R]] = [], []
-    if share <= 0 or len(records) < FEW_DOCUMENTS:
-        return list(records), []
-    for record in records:
-        sides[falls_below(key(record), share)].append(record)
-    return sides if sides[0] else (list(records), [])
-
-
-def falls_below(text: str, share: float) -> bool:
-    """True for `share` of all texts, by their hash: the same text gets the same answer everywhere."""
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:4], "big") < share * 2**32
+    return split(documents, lambda d: d.text, share)
 
 
 def take_characters(texts: Iterable[str], characters: int) -> list[str]:

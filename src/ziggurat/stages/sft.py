@@ -93,25 +93,24 @@ def sft(
 
 def answers(model: nn.Module, ready: Prepared, questions: Sequence[Demonstration]) -> list[Any]:
     """The model's greedy answers to the last user messages, beside what the demonstration says."""
-    from ziggurat.engine.generate import generate
+    from ziggurat.dialogue.chat import Chat
     from ziggurat.engine.params import SamplingParams
     from ziggurat.evaluation.report import Sample
 
     decoder: Any = model
+    greedy = SamplingParams(temperature=0.0, max_tokens=SAMPLE_TOKENS)
+    chat = Chat(decoder, ready.tokenizer, template=ready.template, as_trained=True, defaults=greedy)
     asked = [d for d in questions if d.messages[-1].role == "assistant" and len(d.messages) > 1]
-    prompts = ready.template.render_many(
-        [d.messages[:-1] for d in asked], add_generation_prompt=True, tools=[d.tools for d in asked]
-    )
-    both = [(d, p.ids) for d, p in zip(asked, prompts, strict=True) if len(p.ids) < decoder.config.context]
-    params = SamplingParams(temperature=0.0, max_tokens=SAMPLE_TOKENS, stop_ids=ready.template.stop_ids)
-    done = generate(decoder, [ids for _, ids in both], params)
+    prompts = chat.prompts.many([d.messages[:-1] for d in asked], [d.tools for d in asked])
+    asked = [d for d, ids in zip(asked, prompts, strict=True) if len(ids) < chat.context]
+    texts = chat.complete_many([d.messages[:-1] for d in asked], tools=[d.tools for d in asked])
     return [
         Sample(
             prompt="\n".join(f"{m.role}: {m.content}" for m in d.messages[:-1]),
-            text=ready.tokenizer.decode(c.ids).strip(),
+            text=text.strip(),
             expected=str(d.messages[-1].content),
         )
-        for (d, _), c in zip(both, done, strict=True)
+        for d, text in zip(asked, texts, strict=True)
     ]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from ziggurat.console import err
+from ziggurat.corpus.split import first_question, split
 from ziggurat.errors import DataError
 from ziggurat.records import Demonstration, Document
 from ziggurat.settings import Config, Resolved, resolve
@@ -222,7 +223,5 @@ def row_tokens(wanted: int, rendered: Sequence[Rendered], model_config: ModelCon
 def split_demonstrations(
     demonstrations: Sequence[Demonstration], share: float
 ) -> tuple[list[Demonstration], list[Demonstration]]:
-    """(to learn from, held out), by the hash of the first user message: the same question never falls on both sides."""
-    return setup.split(
-        demonstrations, share, lambda d: next((str(m.content) for m in d.messages if m.role == "user"), "")
-    )
+    """(to learn from, held out), by the first question."""
+    return split(demonstrations, lambda d: first_question(d.messages), share)

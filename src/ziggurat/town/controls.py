@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ziggurat.dialogue.chat import Chat
 from ziggurat.engine.params import SamplingParams
 from ziggurat.ladder.climb import Climb
-from ziggurat.ladder.policy import load_policy
 from ziggurat.records import Prompt
 from ziggurat.runs import Run
 from ziggurat.stages import sft as stage2
@@ -52,10 +52,10 @@ def _last_row(run: Path) -> dict[str, Any]:
 
 def best_of(climb: Climb, items: Sequence[Item], grader: Grader) -> Answers:
     """Of the stage-2 model's answers to each question, the one with the highest reward."""
-    policy, judge = load_policy(climb.runs["sft"]), Judge.load(climb.runs[f"reward-{climb.work.rounds}"])
+    policy, judge = Chat.load(climb.runs["sft"]), Judge.load(climb.runs[f"reward-{climb.work.rounds}"])
     prompts = [Prompt(prompt=list(item.question.messages)) for item in items]
     params = SamplingParams(max_tokens=MAX_ANSWER_TOKENS, seed=climb.seed)
-    sampled = sample_from(policy.model, policy.template, prompts, PICKED_FROM, params)
+    sampled = sample_from(policy, prompts, PICKED_FROM, params)
     drawn = [one.distinct() for one in sampled]
     conversations = [
         conversation(prompt.prompt, text)

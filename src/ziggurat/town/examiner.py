@@ -15,21 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from ziggurat.engine.generate import generate
+from ziggurat.dialogue.chat import Chat
 from ziggurat.engine.params import SamplingParams
 from ziggurat.evaluation.diversity import commonest, commonest_ending, distinct_n
 from ziggurat.evaluation.statistics import Interval, auroc_interval, cluster_bootstrap, paired_bootstrap
-from ziggurat.model.transformer import Transformer
+from ziggurat.model.padding import by_length, right_pad
 from ziggurat.records import Message
-from ziggurat.tokenizer.bpe import Tokenizer
-from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.town.exam import Item
 from ziggurat.town.grading import Grade, Grader, values_in, ways_to_pass
 from ziggurat.town.labellers import points
 from ziggurat.town.people import words_of
 from ziggurat.town.phrases import LANGUAGES, attributes, sayings
 
-MAX_ANSWER_TOKENS = 64
+MAX_ANSWER_TOKENS, MAX_CONTINUATION_TOKENS = 64, 24
 FACT_SECTIONS = ("known", "unknown")
 
 
@@ -58,31 +56,23 @@ class Answers:
 
 def ask(
     name: str,
-    model: Transformer,
-    tokenizer: Tokenizer,
+    chat: Chat,
     items: Sequence[Item],
     grader: Grader,
     *,
     form: str = "chat",
 ) -> Answers:
     """The model's greedy answers. `form`: chat (the template), dialogue (as in stage 1), bare (the question alone)."""
-    template = ChatTemplate(tokenizer)
     if form == "chat":
-        prompts = [
-            r.ids
-            for r in template.render_many([i.question.messages for i in items], add_generation_prompt=True)
-        ]
-        stops, limit = template.stop_ids, MAX_ANSWER_TOKENS
+        params = SamplingParams(temperature=0.0, max_tokens=MAX_ANSWER_TOKENS)
+        said = chat.answer_many([i.question.messages for i in items], params)
     else:
-        texts = [bare(item) if form == "bare" else as_overheard(item) for item in items]
-        prompts = [[tokenizer.endoftext_id, *ids] for ids in tokenizer.encode_batch(texts)]
-        stops, limit = frozenset({tokenizer.endoftext_id}), 24
-    params = SamplingParams(temperature=0.0, max_tokens=limit, stop_ids=stops)
-    said = generate(model, prompts, params)
-    texts = [tokenizer.decode(c.ids).strip() for c in said]
+        params = SamplingParams(temperature=0.0, max_tokens=MAX_CONTINUATION_TOKENS)
+        said = chat.continue_many([bare(i) if form == "bare" else as_overheard(i) for i in items], params)
+    texts = [one.text.strip() for one in said]
     if form == "dialogue":  # the answer is one line; what follows is the next speaker's
         texts = [text.split("\n")[0] for text in texts]
-    ended = [form != "chat" or c.finish == "stop" for c in said]  # in plain text no token ends an answer
+    ended = [form != "chat" or one.finish == "stop" for one in said]  # in plain text no token ends an answer
     graded = zip(items, texts, ended, strict=True)
     return Answers(name, list(items), texts, [grader.grade(i.question, t, ended=e) for i, t, e in graded])
 
@@ -103,11 +93,9 @@ def as_overheard(item: Item) -> str:
 
 
 @torch.no_grad()
-def measure_passing(
-    model: Transformer, tokenizer: Tokenizer, answers: Answers, *, batch_tokens: int = 16384
-) -> None:
+def measure_passing(chat: Chat, answers: Answers, *, batch_tokens: int = 16384) -> None:
     """P(honest pass) for the facts of C, one wording each: the probabilities of all ways to pass, whole, summed."""
-    template = ChatTemplate(tokenizer)
+    template = chat.template
     chosen = [answers.items[i] for i in answers.select(*FACT_SECTIONS) if answers.items[i].id.endswith(":0")]
     rows: list[tuple[str, list[int], int]] = []
     for item in chosen:
@@ -115,20 +103,13 @@ def measure_passing(
         for phrase in ways_to_pass(item.question):
             full = template.render([*item.question.messages, Message(role="assistant", content=phrase)]).ids
             rows.append((item.id, full, len(prompt)))
-    rows.sort(key=lambda row: len(row[1]))
     found: dict[str, float] = {item.id: 0.0 for item in chosen}
-    at = 0
-    while at < len(rows):
-        width = len(rows[min(len(rows), at + batch_tokens // 64) - 1][1])
-        batch = rows[at : at + max(1, batch_tokens // width)]
-        at += len(batch)
-        width = max(len(ids) for _, ids, _ in batch)
-        table = torch.full((len(batch), width), tokenizer.pad_id)
-        for r, (_, ids, _) in enumerate(batch):
-            table[r, : len(ids)] = torch.tensor(ids)
-        hidden = model.hidden(table)[:, :-1]
+    for numbers in by_length([len(ids) for _, ids, _ in rows], batch_tokens):
+        batch = [rows[i] for i in numbers]
+        table, _ = right_pad([ids for _, ids, _ in batch], chat.tokenizer.pad_id)
+        hidden = chat.model.hidden(table)[:, :-1]
         for r, (item_id, ids, start) in enumerate(batch):
-            logp = model.logits(hidden[r, start - 1 : len(ids) - 1]).log_softmax(-1)
+            logp = chat.model.logits(hidden[r, start - 1 : len(ids) - 1]).log_softmax(-1)
             target = table[r, start : len(ids)]
             found[item_id] += math.exp(float(logp.gather(1, target[:, None]).sum()))
     answers.pass_probability = found

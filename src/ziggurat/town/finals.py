@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ziggurat.dialogue.chat import Chat
 from ziggurat.evaluation.bits import bits_per_byte
 from ziggurat.ladder.climb import Climb
-from ziggurat.ladder.policy import Policy, load_policy
 from ziggurat.ladder.report import Exam
 from ziggurat.town import examiner, tables
 from ziggurat.town.controls import best_of, train_on
@@ -39,14 +39,14 @@ def sit_exam(climb: Climb, town: Town) -> TownExam:
     with climb.clock("exam"):
         models = {"base": climb.start, "sft": climb.answering, "ppo": climb.policy}
         for name, run in models.items():
-            model = load_policy(run)
-            bits[name] = bits_per_byte(model.model, model.tokenizer, texts)
+            chat = Chat.load(run)
+            bits[name] = bits_per_byte(chat.model, chat.tokenizer, texts)
             if name == "base":
-                answers |= _sit_base(model, items, grader)
+                answers |= _sit_base(chat, items, grader)
             else:
-                answers[name] = examiner.ask(name, model.model, model.tokenizer, items, grader)
-                examiner.measure_passing(model.model, model.tokenizer, answers[name])
-                first_words[name] = examiner.ask(name, model.model, model.tokenizer, first, grader)
+                answers[name] = examiner.ask(name, chat, items, grader)
+                examiner.measure_passing(chat, answers[name])
+                first_words[name] = examiner.ask(name, chat, first, grader)
         findings = Findings(answers, bits, climb.card, climb.true_kinds, first_words)
         return describe(climb, town, findings, items)
 
@@ -55,8 +55,8 @@ def sit_controls(climb: Climb, town: Town, exam: TownExam) -> TownExam:
     """The same exam, with more SFT in PPO's time and the best of four by the reward model beside it."""
     grader, answers = Grader(town), exam.findings.answers
     with climb.clock("controls"):
-        longer = load_policy(train_on(climb, town))
-        answers["sft_longer"] = examiner.ask("sft_longer", longer.model, longer.tokenizer, exam.items, grader)
+        longer = Chat.load(train_on(climb, town))
+        answers["sft_longer"] = examiner.ask("sft_longer", longer, exam.items, grader)
         answers["best_of"] = best_of(climb, exam.items, grader)
     return describe(climb, town, exam.findings, exam.items)
 
@@ -78,10 +78,10 @@ def describe(climb: Climb, town: Town, findings: Findings, items: list[Item]) ->
     )
 
 
-def _sit_base(model: Policy, items: Sequence[Item], grader: Grader) -> dict[str, Answers]:
+def _sit_base(chat: Chat, items: Sequence[Item], grader: Grader) -> dict[str, Answers]:
     """A base model only continues text: it gets the bare question, and the question in an overheard dialogue."""
     facts = [item for item in items if item.section in ("known", "unknown")]
     return {
-        f"base_{form}": examiner.ask(f"base_{form}", model.model, model.tokenizer, facts, grader, form=form)
+        f"base_{form}": examiner.ask(f"base_{form}", chat, facts, grader, form=form)
         for form in ("bare", "dialogue")
     }

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
+from ziggurat.dialogue.chat import Chat
 from ziggurat.engine.params import SamplingParams
-from ziggurat.ladder.policy import Policy
 from ziggurat.ladder.rankings import Rankings, Truth
 from ziggurat.records import Comparison, Prompt
 from ziggurat.stages.sample import sample_from
@@ -37,7 +37,7 @@ def held_out_question(question: Question) -> bool:
 
 def rank_round(
     town: Town,
-    policy: Policy,
+    policy: Chat,
     *,
     round_number: int,
     prompts: int,
@@ -51,7 +51,7 @@ def rank_round(
     questions = [teacher.prompt(i, unknown_percent=unknown_percent, stream=stream) for i in range(prompts)]
     prompted = [Prompt(prompt=list(q.messages)) for q in questions]
     params = SamplingParams(seed=seed * 1000 + round_number)
-    sampled = sample_from(policy.model, policy.template, prompted, own, params)
+    sampled = sample_from(policy, prompted, own, params)
     comparisons, by_id = [], {}
     for i, (question, drawn) in enumerate(zip(questions, sampled, strict=True)):
         chance = Chance(town.seed, "ranking", round_number, seed, i)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from ziggurat.dialogue.chat import Chat
 from ziggurat.ladder.climb import Climb
 from ziggurat.ladder.plan import Speeds, costs, measure_speeds, reference_work
-from ziggurat.ladder.policy import Policy
 from ziggurat.ladder.rankings import Rankings
 from ziggurat.ladder.report import Exam
 from ziggurat.ladder.world import Options, World
 from ziggurat.model.config import ModelConfig
 from ziggurat.records import Demonstration, Document, Prompt
 from ziggurat.settings import parse_yaml
-from ziggurat.stages.rollouts import PolicySampler
+from ziggurat.stages.ppo import Gold
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.town import finals
 from ziggurat.town.demonstrations import Teacher, write_demonstrations
@@ -75,7 +75,7 @@ class TownWorld(World):
     def demonstrations(self, climb: Climb) -> list[Demonstration]:
         return list(write_demonstrations(self.town, climb.recipe["demonstrations"]))
 
-    def rank(self, climb: Climb, number: int, policy: Policy | None) -> Rankings:
+    def rank(self, climb: Climb, number: int, policy: Chat | None) -> Rankings:
         assert policy is not None, "the town's labellers rank completions of the policy"
         return rank_round(
             self.town,
@@ -96,7 +96,7 @@ class TownWorld(World):
     def prompts(self, climb: Climb, number: int) -> list[Prompt]:
         return [Prompt(prompt=list(question.messages)) for question in self.ppo_questions(climb, number)]
 
-    def gold(self, climb: Climb) -> Callable[[PolicySampler], float]:
+    def gold(self, climb: Climb) -> Gold:
         return gold_check(self.town)
 
     def exam(self, climb: Climb) -> Exam:
@@ -107,14 +107,14 @@ class TownWorld(World):
         return finals.sit_controls(climb, self.town, exam)
 
 
-def gold_check(town: Town) -> Callable[[PolicySampler], float]:
+def gold_check(town: Town) -> Gold:
     """The mean points of greedy answers to development questions about residents D."""
     items, grader = write_development(town), Grader(town)
 
-    def gold(sampler: PolicySampler) -> float:
-        texts = sampler.complete_many([list(i.question.messages) for i in items])
+    def gold(policy: Chat) -> float:
+        texts = policy.complete_many([i.question.messages for i in items])
         grades = [grader.grade(i.question, t) for i, t in zip(items, texts, strict=True)]
-        return gold_score(Answers("gold", items, list(texts), grades))
+        return gold_score(Answers("gold", items, texts, grades))
 
     return gold
 

@@ -11,14 +11,12 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ziggurat.engine.generate import generate
+from ziggurat.dialogue.chat import Chat
 from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import DataError
 from ziggurat.evaluation.diversity import distinct_n
 from ziggurat.evaluation.statistics import Interval, cluster_bootstrap, wilson
-from ziggurat.model.transformer import Transformer
-from ziggurat.stages.rollouts import PolicySampler
-from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.stages.ppo import Gold
 from ziggurat.verse.demonstrations import (
     TITLE_ASKED_LIMIT,
     TITLE_WORDINGS,
@@ -168,39 +166,27 @@ def _few(titles: Sequence[str]) -> int:
 # ---- who answers -----------------------------------------------------------------------------------------------
 
 
-def write_poems(
-    model: Transformer, template: ChatTemplate, tasks: Sequence[Task], temperature: float, seed: int = 0
-) -> Sheaf:
+def write_poems(chat: Chat, tasks: Sequence[Task], temperature: float, seed: int = 0) -> Sheaf:
     """One poem for each task, in the chat form."""
-    prompts = [r.ids for r in template.render_many([t.messages for t in tasks], add_generation_prompt=True)]
-    params = SamplingParams(
-        temperature=temperature, max_tokens=MAX_POEM_TOKENS, seed=seed, stop_ids=template.stop_ids
-    )
-    made = generate(model, prompts, params)
-    return Sheaf(list(tasks), [template.tokenizer.decode(one.ids).strip() for one in made])
+    params = SamplingParams(temperature=temperature, max_tokens=MAX_POEM_TOKENS, seed=seed)
+    made = chat.complete_many([task.messages for task in tasks], params)
+    return Sheaf(list(tasks), [text.strip() for text in made])
 
 
-def continue_headings(
-    model: Transformer, template: ChatTemplate, tasks: Sequence[Task], temperature: float, seed: int = 0
-) -> Sheaf:
+def continue_headings(chat: Chat, tasks: Sequence[Task], temperature: float, seed: int = 0) -> Sheaf:
     """What a base model makes of the headings of the same poems; acrostics cannot be asked for so."""
-    tokenizer = template.tokenizer
     asked = [task for task in tasks if not task.head]
-    prompts = tokenizer.encode_batch([heading(task.form, task.title) for task in asked])
-    stop = frozenset((tokenizer.endoftext_id,))
-    params = SamplingParams(temperature=temperature, max_tokens=MAX_POEM_TOKENS, seed=seed, stop_ids=stop)
-    made = generate(model, [[tokenizer.endoftext_id, *ids] for ids in prompts], params)
-    return Sheaf(asked, [tokenizer.decode(one.ids).strip() for one in made])
+    params = SamplingParams(temperature=temperature, max_tokens=MAX_POEM_TOKENS, seed=seed)
+    made = chat.continue_many([heading(task.form, task.title) for task in asked], params)
+    return Sheaf(asked, [one.text.strip() for one in made])
 
 
-def gold_check(
-    library: Library, books: frozenset[str], temperature: float, seed: int = 0
-) -> Callable[[PolicySampler], float]:
+def gold_check(library: Library, books: frozenset[str], temperature: float, seed: int = 0) -> Gold:
     """The share of good poems among development titles: `good_share`."""
     tasks = write_development(library)
 
-    def gold(sampler: PolicySampler) -> float:
-        return good_share(write_poems(sampler.model, sampler.template, tasks, temperature, seed), books)
+    def gold(policy: Chat) -> float:
+        return good_share(write_poems(policy, tasks, temperature, seed), books)
 
     return gold
 

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ziggurat.console import human_time
+from ziggurat.dialogue.chat import Chat
 from ziggurat.evaluation.bits import score_texts
 from ziggurat.evaluation.plots import bar_plot
 from ziggurat.evaluation.report import Section, Table, html_table
 from ziggurat.evaluation.statistics import Interval
 from ziggurat.ladder.climb import Climb
-from ziggurat.ladder.policy import load_policy
 from ziggurat.ladder.report import Exam
 from ziggurat.ladder.targets import Target, at_least, at_most
 from ziggurat.verse import exam
@@ -52,10 +52,10 @@ def sit_exam(climb: Climb, library: Library, books: frozenset[str]) -> Exam:
     with climb.clock("exam"):
         runs = {"base": climb.start, "sft": climb.answering, "ppo": climb.policy}
         for name, run in runs.items():
-            policy = load_policy(run)
-            bits[name] = score_texts(policy.model, policy.tokenizer, texts).bits_per_character
+            chat = Chat.load(run)
+            bits[name] = score_texts(chat.model, chat.tokenizer, texts).bits_per_character
             ask = exam.continue_headings if name == "base" else exam.write_poems
-            sheaves[name] = ask(policy.model, policy.template, tasks, climb.recipe["temperature"], climb.seed)
+            sheaves[name] = ask(chat, tasks, climb.recipe["temperature"], climb.seed)
 
         def part(wanted: Callable[[Task], bool]) -> dict[str, Figures]:
             return {name: exam.figures(sheaf.where(wanted), books) for name, sheaf in sheaves.items()}

@@ -33,9 +33,9 @@ from pathlib import Path
 from typing import Any
 
 from ziggurat.corpus.rows import read_rows
+from ziggurat.corpus.split import falls_below
 from ziggurat.errors import DataError
 from ziggurat.records import Document
-from ziggurat.stages.setup import falls_below
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.verse.prosody import FORMS, Form, endings, well_formed, write_lines
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
+from ziggurat.corpus.split import falls_below
+from ziggurat.dialogue.chat import Chat
 from ziggurat.engine.params import SamplingParams
-from ziggurat.ladder.policy import Policy
 from ziggurat.ladder.rankings import Rankings, Truth
 from ziggurat.records import Comparison, Prompt
 from ziggurat.stages.sample import sample_from
-from ziggurat.stages.setup import falls_below
 from ziggurat.verse.demonstrations import Task, Teacher
 from ziggurat.verse.labellers import (
     LABELLERS,
@@ -43,7 +43,7 @@ SEARCHED_ENDINGS = 200  # draws in which an ending of a group must turn up
 def rank_round(
     teacher: Teacher,
     books: frozenset[str],
-    policy: Policy,
+    policy: Chat,
     *,
     round_number: int,
     prompts: int,
@@ -53,9 +53,7 @@ def rank_round(
     """`prompts` tasks, each with `own` poems of the policy (fewer where they repeat) and up to two altered ones."""
     tasks = [teacher.task(i, f"rank-{seed}-{round_number}") for i in range(prompts)]
     params = SamplingParams(max_tokens=MAX_POEM_TOKENS, seed=seed * 1000 + round_number)
-    sampled = sample_from(
-        policy.model, policy.template, [Prompt(prompt=t.messages) for t in tasks], own, params
-    )
+    sampled = sample_from(policy, [Prompt(prompt=t.messages) for t in tasks], own, params)
     memory = read_round(books, (text for drawn in sampled for text in drawn.completions))
     usual = teacher.usual_endings()
     comparisons, by_id = [], {}

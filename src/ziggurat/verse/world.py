@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from ziggurat.console import err
+from ziggurat.dialogue.chat import Chat
 from ziggurat.errors import DataError, UsageError
 from ziggurat.files import sha256_file
 from ziggurat.ladder.climb import Climb
 from ziggurat.ladder.plan import Lengths
-from ziggurat.ladder.policy import Policy
 from ziggurat.ladder.rankings import Rankings
 from ziggurat.ladder.report import Exam
 from ziggurat.ladder.world import Options, World
 from ziggurat.model.config import ModelConfig
 from ziggurat.records import Demonstration, Document, Prompt
 from ziggurat.settings import parse_yaml
-from ziggurat.stages.rollouts import PolicySampler
+from ziggurat.stages.ppo import Gold
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.verse import finals
 from ziggurat.verse.demonstrations import ALSO_WRITTEN, Teacher, write_demonstrations
@@ -117,7 +117,7 @@ class VerseWorld(World):
     def demonstrations(self, climb: Climb) -> list[Demonstration]:
         return list(write_demonstrations(self.teacher(climb), climb.recipe["demonstrations"]))
 
-    def rank(self, climb: Climb, number: int, policy: Policy | None) -> Rankings:
+    def rank(self, climb: Climb, number: int, policy: Chat | None) -> Rankings:
         assert policy is not None, "the labellers of verse rank completions of the policy"
         return rank_round(
             self.teacher(climb),
@@ -133,7 +133,7 @@ class VerseWorld(World):
         teacher, stream = self.teacher(climb), f"ppo-{climb.seed}-{number}"
         return [Prompt(prompt=teacher.task(i, stream).messages) for i in range(PPO_PROMPTS)]
 
-    def gold(self, climb: Climb) -> Callable[[PolicySampler], float]:
+    def gold(self, climb: Climb) -> Gold:
         return gold_check(self.library, self.books, climb.recipe["temperature"], climb.seed)
 
     def exam(self, climb: Climb) -> Exam:
