@@ -48,7 +48,7 @@ def town_climb(folder: Path) -> Climb:
 
 @pytest.fixture(scope="session")
 def tiny_town(tmp_path_factory: pytest.TempPathFactory) -> Climb:
-    """A finished climb of the town, too small to learn anything. A test that changes its folder puts the same bytes back."""
+    """A finished climb of the town, too small to learn anything. A test that changes it puts the same bytes back."""
     os.environ.setdefault("ZIGGURAT_HOME", str(tmp_path_factory.mktemp("home")))
     climb = town_climb(tmp_path_factory.mktemp("climb") / "town")
     climbing.write_plan(climb)
