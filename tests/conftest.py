@@ -38,7 +38,16 @@ HOMES = itertools.count()
 SHARED_FIXTURES = ("tiny_town", "letters_reward")
 """Session fixtures worth making once: the files whose tests use one of them run on one worker."""
 
-LONGEST_FIRST = ("ladder/", "verse/", "service/test_page", "cli/test_stages", "stages/", "service/", "engine/", "model/")
+LONGEST_FIRST = (
+    "ladder/",
+    "verse/",
+    "service/test_page",
+    "cli/test_stages",
+    "stages/",
+    "service/",
+    "engine/",
+    "model/",
+)
 """Two workers end together when what takes longest begins first."""
 
 
@@ -55,7 +64,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def place(item: pytest.Item) -> int:
         name = item.path.relative_to(HERE).as_posix()
-        return next((i for i, start in enumerate(LONGEST_FIRST) if name.startswith(start)), len(LONGEST_FIRST))
+        return next(
+            (i for i, start in enumerate(LONGEST_FIRST) if name.startswith(start)), len(LONGEST_FIRST)
+        )
 
     items.sort(key=place)
 
@@ -64,7 +75,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """A test marked `alone` waits until the other worker's test has ended, and the next one waits for it.
 
-    Two locks, on two files that are always there: tests hold the second, shared or alone; the first makes them queue, so
+    Two locks, on two files that are always there. Tests hold the second, shared or alone; the first is a queue, so
     that one that wants to be alone is not overtaken for ever. Waiting is outside the time-out of a test.
     """
     if WORKER is None:
