@@ -75,7 +75,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """A test marked `alone` waits until the other worker's test has ended, and the next one waits for it.
 
-    Two locks, on two files that are always there: tests hold the second, shared or alone; the first makes them queue, so
+    Two locks, on two files that are always there. Tests hold the second, shared or alone; the first is a queue, so
     that one that wants to be alone is not overtaken for ever. Waiting is outside the time-out of a test.
     """
     if WORKER is None:

@@ -36,12 +36,12 @@ def test_random_schemas_have_valid_answers() -> None:
     import forms
 
     rng = random.Random(1)
-    found = forms.judge(forms.random_chat(), [forms.random_schema(rng) for _ in range(150)])
+    found = forms.judge(forms.random_chat(), [forms.random_schema(rng) for _ in range(80)])
     assert found["invalid"] == found["refused"] == 0, found["examples"]
-    assert found["valid"] > 120
+    assert found["valid"] > 64
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_expressions_choices_and_grammars(chat: Chat, seed: int) -> None:
     text, finish = answer(chat, Form("regex", "[0-9]{3}-(甲|乙)"), seed)
     assert finish == "stop"

@@ -27,8 +27,9 @@ def total(completion: Completion) -> float:
 def all_completions(model: Transformer, prompt: list[int], length: int) -> dict[tuple[int, ...], float]:
     """Every completion of a 5-token vocabulary that stops at STOP or at `length`, with its log-probability."""
     found: dict[tuple[int, ...], float] = {}
-    for tail in itertools.product(range(5), repeat=length):
-        logprobs = model(torch.tensor([prompt + list(tail)]))[0].log_softmax(-1)
+    tails = list(itertools.product(range(5), repeat=length))
+    every = model(torch.tensor([[*prompt, *tail] for tail in tails])).log_softmax(-1)
+    for tail, logprobs in zip(tails, every, strict=True):
         end = tail.index(STOP) + 1 if STOP in tail else length
         found[tail[:end]] = sum(float(logprobs[len(prompt) - 1 + i, tail[i]]) for i in range(end))
     return found
@@ -51,7 +52,7 @@ def test_a_wide_beam_finds_what_enumeration_finds(
     assert all((c.finish == "stop") == (c.ids[-1] == STOP) for c in found)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_beam_of_one_is_greedy(make_model: MakeModel, seed: int) -> None:
     model = make_model(seed=seed)
     stops = frozenset({3, 9, 14, 30})

@@ -40,19 +40,20 @@ def arena_of(engine: Engine) -> PagedArena:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("page_tokens", "options"),
     [
-        {},
-        {"chunk_flops": 3e5},
-        {"parked": 3, "chunk_flops": 3e5},
-        {"cache_tokens": 60},
-        {"cache_tokens": 90, "parked": 2, "chunk_flops": 3e5},
-        {"batch_invariant": True, "parked": 2, "cache_tokens": 80},
+        (1, {}),
+        (32, {}),
+        (5, {"chunk_flops": 3e5}),
+        (1, {"parked": 3, "chunk_flops": 3e5}),
+        (5, {"parked": 3, "chunk_flops": 3e5}),
+        (5, {"cache_tokens": 60}),
+        (32, {"cache_tokens": 90, "parked": 2, "chunk_flops": 3e5}),
+        (5, {"batch_invariant": True, "parked": 2, "cache_tokens": 80}),
     ],
 )
-@pytest.mark.parametrize("page_tokens", [1, 5, 32])
 def test_tokens_are_those_of_the_contiguous_cache(
-    model: Transformer, options: dict[str, Any], page_tokens: int
+    model: Transformer, page_tokens: int, options: dict[str, Any]
 ) -> None:
     prompts = prompts_of(6, shared=12) + prompts_of(6, seed=1) + prompts_of(6, shared=12)
     params = SamplingParams(seed=3, max_tokens=9, temperature=0.8)

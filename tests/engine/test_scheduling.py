@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.engine.conftest import tiny_model
 
 from ziggurat.engine.engine import Engine
 from ziggurat.engine.events import Event
@@ -38,6 +40,13 @@ def run(engine: Engine) -> dict[tuple[int, int], list[Event]]:
     return events
 
 
+@cache
+def alone() -> tuple[list[list[int]], list[list[int]]]:
+    """Prompts, some of one beginning, and what the model of the fixture answers to each by itself."""
+    prompts = prompts_of(8, shared=12) + prompts_of(8, seed=1) + prompts_of(8, shared=12)
+    return prompts, expected(tiny_model(), prompts)
+
+
 def tokens_of(engine: Engine, prompts: list[list[int]], params: SamplingParams = GREEDY) -> list[list[int]]:
     handles = [engine.submit(prompt, params) for prompt in prompts]
     events = run(engine)
@@ -64,9 +73,9 @@ def expected(
     ],
 )
 def test_tokens_do_not_depend_on_the_schedule(model: Transformer, options: dict[str, Any]) -> None:
-    prompts = prompts_of(8, shared=12) + prompts_of(8, seed=1) + prompts_of(8, shared=12)
+    prompts, answers = alone()
     engine = Engine(model, max_slots=4, **options)
-    assert tokens_of(engine, prompts) == expected(model, prompts)
+    assert tokens_of(engine, prompts) == answers
     assert engine.running == 0
     assert engine.used_tokens == engine.lot.tokens <= engine.cache_tokens
     if "cache_tokens" in options and not options.get("parked"):

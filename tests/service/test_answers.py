@@ -164,7 +164,7 @@ class Together(Writes):
 
 LARGE = {
     "chat": ("/v1/chat/completions", {**ASKED, "n": 128, "max_tokens": 240, "logprobs": True, "top_logprobs": 20}, 25),
-    "embeddings": ("/v1/embeddings", {"model": "m", "input": ["a"] * 2048}, 30),
+    "embeddings": ("/v1/embeddings", {"model": "m", "input": ["a"] * 1024}, 15),
     "tokenize": ("/tokenize", {"model": "m", "prompt": "a" * 500_000, "return_token_strs": True}, 3),
 }  # fmt: skip
 
