@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -55,10 +55,10 @@ def at_least(
     shown: str = "",
 ) -> Target:
     """The value, or with `use_low` its lower confidence bound, must reach `bound`."""
-    value, low, high = _parts(x)
-    counted = low if use_low and low is not None else value
     sign = target or (f"lower bound > {bound:.0%}" if use_low else f">= {bound:.0%}")
-    return _target(stage, name, value, low, high, sign, counted - bound, scope, shown)
+    return _target(
+        stage, name, x, lambda value, low, _: (low if use_low else value) - bound, sign, scope, shown
+    )
 
 
 def at_most(
@@ -73,29 +73,27 @@ def at_most(
     shown: str = "",
 ) -> Target:
     """The value, or with `use_high` its upper confidence bound, must not pass `bound`."""
-    value, low, high = _parts(x)
-    counted = high if use_high and high is not None else value
     sign = target or (f"upper bound <= {bound:.0%}" if use_high else f"<= {bound:.0%}")
-    return _target(stage, name, value, low, high, sign, bound - counted, scope, shown)
-
-
-def _parts(x: Interval | float) -> tuple[float, float | None, float | None]:
-    return (x.value, x.low, x.high) if isinstance(x, Interval) else (x, None, None)
+    return _target(
+        stage, name, x, lambda value, _, high: bound - (high if use_high else value), sign, scope, shown
+    )
 
 
 def _target(
     stage: str,
     name: str,
-    value: float,
-    low: float | None,
-    high: float | None,
+    x: Interval | float,
+    margin_of: Callable[[float, float, float], float],
     target: str,
-    margin: float,
     scope: str,
     shown: str,
 ) -> Target:
+    """`margin_of` (value, low, high); a number without an interval is all three."""
+    value, low, high = (x.value, x.low, x.high) if isinstance(x, Interval) else (x, x, x)
+    margin = margin_of(value, low, high)
     margin = margin if math.isfinite(margin) else -math.inf
-    return Target(stage, name, value, low, high, target, margin >= 0, margin, scope, shown)
+    bounds = (low, high) if isinstance(x, Interval) else (None, None)
+    return Target(stage, name, value, *bounds, target, margin >= 0, margin, scope, shown)
 
 
 def summarize(targets: Sequence[Target]) -> str:
