@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 from ziggurat.console import human_time
 from ziggurat.evaluation.plots import Series, line_plot
 from ziggurat.evaluation.report import Section, Table, html_table, render_page, verdict_list
-from ziggurat.files import atomic_write_text
+from ziggurat.files import atomic_write_text, to_json
 from ziggurat.ladder.climb import Climb
 from ziggurat.ladder.targets import Target, summarize, target_table, verdicts
 from ziggurat.ladder.world import left_out
@@ -65,7 +63,7 @@ def write_report(climb: Climb, exam: Exam) -> dict[str, Any]:
     """Write exam/answers.jsonl, report.json and report.html (and examples.json); returns what report.json holds."""
     folder = climb.folder / "exam"
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in exam.answers]
+    lines = [to_json(row) + "\n" for row in exam.answers]
     atomic_write_text(folder / "answers.jsonl", "".join(lines))
     report = {
         "format_version": FORMAT_VERSION,
@@ -83,12 +81,10 @@ def write_report(climb: Climb, exam: Exam) -> dict[str, Any]:
         "passed": exam.passed,
         "summary": summarize(exam.targets),
     }
-    text = json.dumps(_finite(report), ensure_ascii=False, indent=1)
-    atomic_write_text(folder / "report.json", text)
+    atomic_write_text(folder / "report.json", to_json(report, indent=1))
     atomic_write_text(folder / "report.html", _page(climb, exam))
     if exam.examples:
-        examples = json.dumps(exam.examples, ensure_ascii=False, indent=1)
-        atomic_write_text(climb.folder / "examples.json", examples)
+        atomic_write_text(climb.folder / "examples.json", to_json(exam.examples, indent=1))
     return report
 
 
@@ -96,15 +92,6 @@ def targets_of(report: dict[str, Any]) -> list[dict[str, Any]]:
     """The targets of a report.json of any version."""
     found: list[dict[str, Any]] = report["targets"] if "targets" in report else report["gates"]
     return found
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: null."""
-    if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _page(climb: Climb, exam: Exam) -> str:

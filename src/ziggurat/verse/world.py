@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ from ziggurat.ladder.climb import Climb
 from ziggurat.ladder.plan import Lengths
 from ziggurat.ladder.rankings import Rankings
 from ziggurat.ladder.report import Exam
-from ziggurat.ladder.world import Options, World
+from ziggurat.ladder.world import Options, World, recipe_of
 from ziggurat.model.config import ModelConfig
 from ziggurat.records import Demonstration, Document, Prompt
-from ziggurat.settings import parse_yaml
 from ziggurat.stages.ppo import Gold
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.verse import finals
@@ -43,9 +41,7 @@ PPO_PROMPTS = 12_000
 
 def load_recipe() -> dict[str, Any]:
     """The settings of verse (`recipe.yaml`)."""
-    text = files("ziggurat.verse").joinpath("recipe.yaml").read_text(encoding="utf-8")
-    recipe: dict[str, Any] = parse_yaml(text)
-    return recipe
+    return recipe_of("ziggurat.verse")
 
 
 def open_world(options: Options) -> VerseWorld:
