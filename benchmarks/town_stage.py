@@ -75,7 +75,7 @@ def run_stages(climb: Climb, world: TownWorld, stages: list[str], *, true_points
         }
         print(json.dumps(figures["reward"]))
     if "sft" in climb.runs:
-        figures["sft"] = judge(world.town, climb.runs["sft"])
+        figures["sft"] = town_figures(world.town, climb.runs["sft"])
     if "ppo" in stages:
         judged = RolloutGrader(climb, world)
         watch_rollouts(judged)
@@ -83,8 +83,8 @@ def run_stages(climb: Climb, world: TownWorld, stages: list[str], *, true_points
             give_true_points(judged)
         ladder.ppo(climb, 1, None, made)
         last = max(climb.runs["ppo-1"].glob("checkpoints/step-*"), key=lambda p: int(p.name[5:])) / "policy"
-        figures["ppo"] = judge(world.town, climb.runs["ppo-1"])
-        figures["ppo, last step"] = judge(world.town, last)
+        figures["ppo"] = town_figures(world.town, climb.runs["ppo-1"])
+        figures["ppo, last step"] = town_figures(world.town, last)
     return figures
 
 
@@ -124,7 +124,7 @@ def second_questions_about_d(town: Town) -> list[Item]:
     return items
 
 
-def judge(town: Town, run: Path) -> dict[str, dict[str, float]]:
+def town_figures(town: Town, run: Path) -> dict[str, dict[str, float]]:
     """Every share of the exam for a model, by language, on D."""
     policy = Chat.load(run)
     answers = examiner.ask(run.name, policy, items_about_d(town), Grader(town))

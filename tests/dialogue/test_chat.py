@@ -115,10 +115,9 @@ def test_a_base_model_gets_the_text_itself_after_the_end_of_another_document(bas
         *chat.tokenizer.encode("The canal"),
     ]
     greedy = SamplingParams(temperature=0, max_tokens=8)
-    assert chat.complete(user("The canal"), greedy) == chat.continue_text("The canal", greedy)
-    assert "".join(d.text for d in chat.stream_text("The canal", greedy)) == chat.continue_text(
-        "The canal", greedy
-    )
+    continued = chat.continue_many(["The canal"], greedy)[0].text
+    assert chat.complete(user("The canal"), greedy) == continued
+    assert "".join(d.text for d in chat.stream_text("The canal", greedy)) == continued
 
 
 def test_the_lineage_tells_who_never_chatted(chat: Chat, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from tests.tokenizer.styles import STYLES, make
 
 from ziggurat.errors import DataError
-from ziggurat.evaluation.bits import bits_per_byte, score_texts, windows
+from ziggurat.evaluation.bits import score_texts, windows
 from ziggurat.model.presets import sized
 from ziggurat.model.transformer import Transformer
 from ziggurat.tokenizer.bpe import Tokenizer
@@ -54,7 +54,7 @@ def test_a_model_that_knows_nothing_needs_log2_v_bits_a_token(tokenizer: Tokeniz
         model.embedding.weight.zero_()
     tokens = sum(len(ids) for ids in tokenizer.encode_batch(TEXTS))
     expected = tokens * math.log2(tokenizer.vocab_size) / sum(len(t.encode()) for t in TEXTS)
-    assert bits_per_byte(model, tokenizer, TEXTS) == pytest.approx(expected, rel=1e-5)
+    assert score_texts(model, tokenizer, TEXTS).bits_per_byte == pytest.approx(expected, rel=1e-5)
 
 
 def test_batched_windows_equal_one_document_at_a_time(model: Transformer, tokenizer: Tokenizer) -> None:
@@ -78,7 +78,7 @@ def test_scoring_leaves_the_model_in_training_mode(model: Transformer, tokenizer
 
 def test_no_text_is_a_sentence(model: Transformer, tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="no text to score"):
-        bits_per_byte(model, tokenizer, ["", ""])
+        score_texts(model, tokenizer, ["", ""])
 
 
 def test_a_text_begins_as_the_source_begins_it(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ziggurat.evaluation.diversity import commonest, commonest_ending, distinct_n, diversity, units
+from ziggurat.evaluation.diversity import commonest, commonest_ending, distinct_n, units
 
 
 def test_units_are_words_and_chinese_characters() -> None:
@@ -29,4 +29,4 @@ def test_a_collapsed_policy_is_seen_in_answer_and_ending() -> None:
 
 
 def test_nothing_said_is_no_diversity() -> None:
-    assert diversity([]).distinct_2 == 0.0
+    assert distinct_n([], 2) == commonest([]).share == commonest_ending([]).share == 0.0

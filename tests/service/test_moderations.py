@@ -118,13 +118,13 @@ class Harsh:
     name, trouble = "harsh", None
     categories = frozenset({"violence", "hate"})
 
-    def judge(self, texts: Sequence[str]) -> list[Mapping[str, Verdict]]:
+    def classify(self, texts: Sequence[str]) -> list[Mapping[str, Verdict]]:
         return [{"violence": Verdict(0.4, False), "hate": Verdict(0.9, True)} for _ in texts]
 
 
 def test_layers_together_flag_what_one_flags_and_tell_the_highest_score(file: Path) -> None:
     moderator = Moderator([PatternFile(file), Harsh()])
-    (stab, calm), not_judged = moderator.judge(["stab", "calm"])
+    (stab, calm), not_judged = moderator.classify(["stab", "calm"])
     assert (stab["category_scores"]["violence"], calm["category_scores"]["violence"]) == (1.0, 0.4)
     assert (stab["categories"]["violence"], calm["categories"]["violence"]) == (True, False)
     assert calm["categories"]["hate"]
@@ -186,14 +186,14 @@ def test_a_broken_list_is_said_before_a_server_starts(file: Path, text: str, sai
 def test_full_width_punctuation_in_a_pattern_is_met_in_either_width(tmp_path: Path, text: str) -> None:
     path = tmp_path / "patterns.yaml"
     path.write_text("harassment: ['去死！', '（密码）：[0-9]{3}']", encoding="utf-8")
-    assert PatternFile(path).judge([text])[0]["harassment"].flagged
+    assert PatternFile(path).classify([text])[0]["harassment"].flagged
 
 
 def test_no_pattern_can_be_made_slow_by_a_text(file: Path) -> None:
     """`(a+)+$` on aaaa...b takes a backtracking matcher longer than the universe has; RE2 reads it once."""
     file.write_text("violence:\n  - (a+)+$\n")
     t0 = time.perf_counter()
-    PatternFile(file).judge(["a" * 32_000 + "b"])
+    PatternFile(file).classify(["a" * 32_000 + "b"])
     assert time.perf_counter() - t0 < 5
 
 
@@ -201,7 +201,7 @@ def test_patterns_that_are_too_large_together_are_tried_alone(file: Path) -> Non
     large = [f"begin{i}(ab|cd|ef){{990}}end" for i in range(120)]
     assert len(large) / TOGETHER < len(passes(large)) <= len(large)
     file.write_text("violence:\n" + "".join(f"  - {pattern}\n" for pattern in [*large, "stab"]))
-    (verdict,) = PatternFile(file).judge(["begin77" + "ab" * 990 + "end"])
+    (verdict,) = PatternFile(file).classify(["begin77" + "ab" * 990 + "end"])
     assert verdict["violence"].flagged
 
 
@@ -280,8 +280,8 @@ def test_requests_of_the_town_are_told_from_their_look_alikes() -> None:
     rows += [Labelled(text=t, categories=[]) for t in sorted(requests("proper", exam=False))]
     made = train(rows)[0]
     improper, proper = (sorted(requests(kind, exam=True)) for kind in ("improper", "proper"))
-    caught = [one["illicit"].flagged for one in made.judge(improper)]
-    wronged = [one["illicit"].flagged for one in made.judge(proper)]
+    caught = [one["illicit"].flagged for one in made.classify(improper)]
+    wronged = [one["illicit"].flagged for one in made.classify(proper)]
     assert sum(caught) / len(caught) > 0.97
     assert sum(wronged) / len(wronged) < 0.03
 
@@ -289,8 +289,8 @@ def test_requests_of_the_town_are_told_from_their_look_alikes() -> None:
 def test_a_saved_classifier_judges_as_it_did(folder: Path) -> None:
     made, loaded = train(labelled())[0], Classifier.load(folder)
     texts = ["Help me steal a goose.", "Where is the goose?", "", "怎样偷走一只鹅？"]
-    assert loaded.judge(texts) == made.judge(texts)
-    assert [one["illicit"].flagged for one in loaded.judge(texts)] == [True, False, False, True]
+    assert loaded.classify(texts) == made.classify(texts)
+    assert [one["illicit"].flagged for one in loaded.classify(texts)] == [True, False, False, True]
 
 
 def test_features_do_not_hang_on_case_width_or_the_process() -> None:

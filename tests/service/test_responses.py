@@ -22,7 +22,6 @@ from ziggurat.engine.params import SamplingParams
 from ziggurat.records import Message
 from ziggurat.service.access.keys import Keyring, new_key
 from ziggurat.service.http.limits import Limits
-from ziggurat.service.models.protocols import ChatLike
 from ziggurat.service.models.response_store import ResponseStore
 from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.models.worker import ModelWorker
@@ -443,7 +442,7 @@ def test_what_is_cancelled_in_the_line_leaves_nobody_waiting() -> None:
 
     async def cancelled() -> None:
         chat = FakeChat(echo)
-        worker = ModelWorker[ChatLike](
+        worker = ModelWorker(
             "m", chat, chat.desk, max_running=1, max_waiting=9, max_waiting_each=9
         )  # never started
         asked = chat.prepare([Message(role="user", content="x")], SamplingParams())

@@ -71,7 +71,7 @@ def test_the_summary_names_what_was_not_met() -> None:
     sheaf = Sheaf([title_task(FORMS["五绝"], "登鹳雀楼")] * 80, [GOOD] * 80)
     found = figures(sheaf, frozenset())
     bits = {"base": 6.0, "sft": 6.0, "ppo": 6.6}
-    targets = finals.judge(found, found.rhymed, bits, 3000.0)
+    targets = finals.verse_targets(found, found.rhymed, bits, 3000.0)
     failed = {target.name for target in targets if not target.passed}
     assert failed == {
         "rhyme groups among 200 poems",

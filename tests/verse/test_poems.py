@@ -11,53 +11,53 @@ import pytest
 from ziggurat.errors import DataError
 from ziggurat.verse.demonstrations import ALSO_WRITTEN, Teacher, acrostic_task, wrong_heads
 from ziggurat.verse.exam import write_development, write_exam
-from ziggurat.verse.poems import Library, character_tokenizer, documents, known_lines, read_poems
+from ziggurat.verse.poems import Anthology, character_tokenizer, documents, known_lines, read_poems
 from ziggurat.verse.prosody import FORMS, repeats_an_ending, rhymes, split_lines, well_formed
 
 
 @pytest.fixture(scope="module")
-def library(poems_file: Path) -> Library:
+def anthology(poems_file: Path) -> Anthology:
     return read_poems(poems_file)
 
 
 @pytest.fixture(scope="module")
-def teacher(library: Library) -> Teacher:
-    return Teacher(library)
+def teacher(anthology: Anthology) -> Teacher:
+    return Teacher(anthology)
 
 
-def test_sides_are_split_by_the_lines_and_do_not_overlap(library: Library, poems_file: Path) -> None:
-    assert 0.005 < len(library.held_out) / len(library.learned) < 0.05
-    assert not {p.lines for p in library.learned} & {p.lines for p in library.held_out}
+def test_sides_are_split_by_the_lines_and_do_not_overlap(anthology: Anthology, poems_file: Path) -> None:
+    assert 0.005 < len(anthology.held_out) / len(anthology.learned) < 0.05
+    assert not {p.lines for p in anthology.learned} & {p.lines for p in anthology.held_out}
     again = read_poems(poems_file)
-    assert again.held_out == library.held_out
+    assert again.held_out == anthology.held_out
 
 
-def test_documents_tell_form_title_and_lines_and_some_feet(library: Library) -> None:
-    made = documents(library, eight_line_poems=20, feet=30)
-    quatrains = len(library.of("五绝", "七绝"))
+def test_documents_tell_form_title_and_lines_and_some_feet(anthology: Anthology) -> None:
+    made = documents(anthology, eight_line_poems=20, feet=30)
+    quatrains = len(anthology.of("五绝", "七绝"))
     assert len(made) == quatrains + 50
     feet = [d.text for d in made if d.text.startswith("韵脚\n")]
     assert len(feet) == 30
     assert all(len(text) == len("韵脚\n") + 11 for text in feet)
-    headed, plain = library.of("五绝", "七绝")[:2]
+    headed, plain = anthology.of("五绝", "七绝")[:2]
     head = "".join(line[0] for line in headed.lines)
     texts = {d.text for d in made}
     assert f"{headed.form.name}\n以“{head}”为头\n{headed.text}" in texts
     assert f"{plain.form.name}\n{plain.title}\n{plain.text}" in texts
 
 
-def test_one_token_is_one_character(library: Library) -> None:
-    tokenizer = character_tokenizer(library.learned, 100_000, also=ALSO_WRITTEN)
-    poem = library.learned[0]
+def test_one_token_is_one_character(anthology: Anthology) -> None:
+    tokenizer = character_tokenizer(anthology.learned, 100_000, also=ALSO_WRITTEN)
+    poem = anthology.learned[0]
     assert len(tokenizer.encode(poem.text)) == len(poem.text)
-    small = character_tokenizer(library.learned, 50, also=ALSO_WRITTEN)
+    small = character_tokenizer(anthology.learned, 50, also=ALSO_WRITTEN)
     assert small.decode(small.encode(poem.text)) == poem.text  # the rest is bytes
 
 
 def test_demonstrated_poems_are_well_formed_rhyme_and_come_from_the_books(
-    library: Library, teacher: Teacher
+    anthology: Anthology, teacher: Teacher
 ) -> None:
-    books = known_lines(library.learned)
+    books = known_lines(anthology.learned)
     for number in range(300):
         demonstration = teacher.demonstration(number)
         lines = split_lines(demonstration.messages[-1].content)
@@ -97,15 +97,15 @@ def test_an_acrostic_on_a_phrase_is_made_of_lines_of_several_poems(teacher: Teac
 
 
 def test_the_same_number_asks_the_same_and_another_stream_does_not(
-    teacher: Teacher, library: Library
+    teacher: Teacher, anthology: Anthology
 ) -> None:
-    assert teacher.task(3, "rank-0-1") == Teacher(library).task(3, "rank-0-1")
+    assert teacher.task(3, "rank-0-1") == Teacher(anthology).task(3, "rank-0-1")
     assert [teacher.task(i, "a") for i in range(20)] != [teacher.task(i, "b") for i in range(20)]
 
 
-def test_the_exam_asks_titles_that_were_never_met(library: Library) -> None:
-    met = {p.title for p in library.learned}
-    exam, development = write_exam(library), write_development(library)
+def test_the_exam_asks_titles_that_were_never_met(anthology: Anthology) -> None:
+    met = {p.title for p in anthology.learned}
+    exam, development = write_exam(anthology), write_development(anthology)
     titles = {t.title for t in exam if t.title}
     assert not titles & met
     assert not titles & {t.title for t in development}

@@ -81,7 +81,7 @@ def check(
     if not moderator.layers:
         raise UsageError("No layer is given; add --patterns FILE, --classifier FOLDER, or both.")
     asked = list(texts or ()) or [line.rstrip("\n") for line in sys.stdin]
-    for text, result in zip(asked, moderator.judge(asked)[0], strict=True):
+    for text, result in zip(asked, moderator.classify(asked)[0], strict=True):
         flagged = {c: round(s, 4) for c, s in result["category_scores"].items() if result["categories"][c]}
         out.out(to_json({"text": text, "flagged": flagged}))
 

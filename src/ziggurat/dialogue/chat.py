@@ -213,10 +213,6 @@ class Chat:
         """Continue raw text, piece by piece, whatever stage the model is of."""
         return self._stream(self.prompts.raw([text])[0], self._with_stops(params), stop)
 
-    def continue_text(self, text: str, params: SamplingParams, *, stop: Sequence[str] = ()) -> str:
-        """Continue raw text, whatever stage the model is of; returns what was added."""
-        return self.continue_many([text], params, stop=stop)[0].text
-
     def continue_many(
         self,
         texts: Sequence[str],
@@ -225,7 +221,7 @@ class Chat:
         stop: Sequence[str] = (),
         last: int | None = None,
     ) -> list[Answer]:
-        """`answer_many` for raw texts."""
+        """`answer_many` for raw texts: continues them, whatever stage the model is of."""
         return self._generate(self.prompts.raw(texts), params, stop, last, "text")
 
     def _with_stops(self, params: SamplingParams) -> SamplingParams:

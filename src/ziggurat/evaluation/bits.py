@@ -140,17 +140,6 @@ def read_texts(
     return score, np.concatenate([likeliest for _, likeliest in read])
 
 
-def bits_per_byte(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    texts: Iterable[str],
-    *,
-    context: int | None = None,
-    stride: int | None = None,
-) -> float:
-    return score_texts(model, tokenizer, texts, context=context, stride=stride).bits_per_byte
-
-
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """No gradients and no dropout inside; the model's mode is put back afterwards."""

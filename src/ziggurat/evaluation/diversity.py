@@ -22,15 +22,6 @@ class Share:
     share: float
 
 
-@dataclass(frozen=True)
-class Diversity:
-    distinct_1: float
-    distinct_2: float
-    commonest_answer: Share
-    commonest_ending: Share
-    answers: int
-
-
 def units(text: str) -> list[str]:
     """Words of alphabetic scripts, single characters of Chinese and Japanese, single marks.
 
@@ -61,9 +52,3 @@ def commonest(texts: Sequence[str]) -> Share:
 def commonest_ending(texts: Sequence[str], length: int = 3) -> Share:
     """The commonest last `length` units: catches answers that differ but all close with the same words."""
     return commonest([" ".join(units(t)[-length:]) for t in texts])
-
-
-def diversity(texts: Sequence[str]) -> Diversity:
-    return Diversity(
-        distinct_n(texts, 1), distinct_n(texts, 2), commonest(texts), commonest_ending(texts), len(texts)
-    )

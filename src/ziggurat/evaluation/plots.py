@@ -27,16 +27,13 @@ class Series:
     y: Sequence[float | None]
 
 
-def line_plot(
-    series: Sequence[Series], *, title: str, x_label: str = "step", y_label: str = "", log_y: bool = False
-) -> str:
+def line_plot(series: Sequence[Series], *, title: str, x_label: str = "step", y_label: str = "") -> str:
     """Lines over a common x, as one <figure>; empty text when there is no point to draw."""
-    drawn = [(s.name, _thin(_points(s, log_y))) for s in series]
+    drawn = [(s.name, _thin(_points(s))) for s in series]
     points = [p for _, ps in drawn for p in ps]
     if not points:
         return ""
-    log_y = log_y and min(y for _, y in points) > 0
-    scale = _Scale.around([x for x, _ in points], [y for _, y in points], log_y)
+    scale = _Scale.around([x for x, _ in points], [y for _, y in points])
     parts = [_axes(scale, x_label, y_label)]
     for i, (name, ps) in enumerate(drawn):
         if not ps:
@@ -60,16 +57,13 @@ def bar_plot(
     groups: dict[str, Sequence[float | None]],
     *,
     title: str,
-    y_label: str = "",
-    bounds: dict[str, Sequence[tuple[float, float] | None]] | None = None,
 ) -> str:
-    """Bars side by side: `groups` name -> a value for each of `names`; `bounds` draws intervals upon them."""
+    """Bars side by side: `groups` name -> a value for each of `names`."""
     values = [v for vs in groups.values() for v in vs if v is not None and math.isfinite(v)]
     if not values or not names:
         return ""
-    spread = [b for bs in (bounds or {}).values() for pair in bs if pair for b in pair if math.isfinite(b)]
-    scale = _Scale.around([0.0, float(len(names))], [0.0, *values, *spread], False)
-    parts = [_axes(scale, "", y_label, x_ticks=False)]
+    scale = _Scale.around([0.0, float(len(names))], [0.0, *values])
+    parts = [_axes(scale, "", "", x_ticks=False)]
     step = (WIDTH - LEFT - RIGHT) / len(names)
     width = step * 0.8 / max(1, len(groups))
     for g, (group, vs) in enumerate(groups.items()):
@@ -83,37 +77,9 @@ def bar_plot(
                 f'<rect x="{x:.1f}" y="{top:.1f}" width="{width * 0.92:.1f}" height="{max(base - top, 0.5):.1f}" '
                 f'fill="var(--s{g % 6})"><title>{tip}</title></rect>'
             )
-            pair = bounds.get(group, [None] * len(vs))[i] if bounds else None
-            if pair:
-                middle, low, high = x + width * 0.46, scale.py(pair[0]), scale.py(pair[1])
-                parts.append(
-                    f'<line x1="{middle:.1f}" x2="{middle:.1f}" y1="{low:.1f}" y2="{high:.1f}" '
-                    'stroke="var(--ink)" stroke-width="1.2"/>'
-                )
     for i, name in enumerate(names):
         parts.append(_text(LEFT + (i + 0.5) * step, HEIGHT - BOTTOM + 15, name, "middle"))
     return _figure("".join(parts), title, list(groups) if len(groups) > 1 else [])
-
-
-def histogram(values: Sequence[float], *, title: str, x_label: str = "", bins: int = 24) -> str:
-    finite = [v for v in values if math.isfinite(v)]
-    if not finite:
-        return ""
-    low, high = min(finite), max(finite)
-    width = (high - low) / bins or 1.0
-    counts = [0] * bins
-    for v in finite:
-        counts[min(int((v - low) / width), bins - 1)] += 1
-    scale = _Scale.around([low, low + width * bins], [0.0, float(max(counts))], False)
-    bars = "".join(
-        f'<rect x="{scale.px(low + i * width):.1f}" y="{scale.py(n):.1f}" '
-        f'width="{scale.px(low + width) - scale.px(low) - 1:.1f}" height="{scale.py(0) - scale.py(n):.1f}" '
-        'fill="var(--s0)">'
-        f"<title>{low + i * width:.3g} to {low + (i + 1) * width:.3g}: {n}</title></rect>"
-        for i, n in enumerate(counts)
-        if n
-    )
-    return _figure(_axes(scale, x_label, "count") + bars, title, [])
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -133,39 +99,27 @@ class _Scale:
     x1: float
     y0: float
     y1: float
-    log: bool
 
     @classmethod
-    def around(cls, xs: Sequence[float], ys: Sequence[float], log: bool) -> _Scale:
+    def around(cls, xs: Sequence[float], ys: Sequence[float]) -> _Scale:
         y0, y1 = min(ys), max(ys)
-        if log:
-            y0, y1 = math.log10(y0), math.log10(y1)
         pad = (y1 - y0) * 0.06 or abs(y1) * 0.05 or 1.0
         bottom = y0 if y0 == 0 else y0 - pad
         x0, x1 = min(xs), max(xs)
-        return cls(x0, x1 if x1 > x0 else x0 + 1.0, bottom, y1 + pad, log)
+        return cls(x0, x1 if x1 > x0 else x0 + 1.0, bottom, y1 + pad)
 
     def px(self, x: float) -> float:
         return LEFT + (x - self.x0) / (self.x1 - self.x0) * (WIDTH - LEFT - RIGHT)
 
     def py(self, y: float) -> float:
-        value = math.log10(y) if self.log else y
-        return HEIGHT - BOTTOM - (value - self.y0) / (self.y1 - self.y0) * (HEIGHT - TOP - BOTTOM)
-
-    def y_ticks(self) -> list[float]:
-        if not self.log:
-            return ticks(self.y0, self.y1)
-        low, high = 10**self.y0, 10**self.y1
-        whole = [10.0**e * m for e in range(math.floor(self.y0), math.ceil(self.y1) + 1) for m in (1, 2, 5)]
-        inside = [t for t in whole if low <= t <= high]
-        return inside[:: max(1, len(inside) // 6)] if len(inside) > 1 else ticks(low, high)
+        return HEIGHT - BOTTOM - (y - self.y0) / (self.y1 - self.y0) * (HEIGHT - TOP - BOTTOM)
 
 
-def _points(series: Series, log: bool) -> list[tuple[float, float]]:
+def _points(series: Series) -> list[tuple[float, float]]:
     return [
         (float(x), float(y))
         for x, y in zip(series.x, series.y, strict=True)
-        if y is not None and math.isfinite(y) and not (log and y < 0)
+        if y is not None and math.isfinite(y)
     ]
 
 
@@ -183,7 +137,7 @@ def _thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _axes(scale: _Scale, x_label: str, y_label: str, *, x_ticks: bool = True) -> str:
     parts = []
-    y_ticks = scale.y_ticks()
+    y_ticks = ticks(scale.y0, scale.y1)
     for t in y_ticks:
         y = scale.py(t)
         parts.append(

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,13 +30,12 @@ from ziggurat.ladder import sizes
 from ziggurat.ladder.climb import Climb
 from ziggurat.ladder.plan import Work
 from ziggurat.ladder.rankings import Rankings
-from ziggurat.ladder.world import Options, Part, World, default_name
+from ziggurat.ladder.world import Options, Part, World, default_name, recipe_of
 from ziggurat.lineage import data_entry
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.hub import load_config
 from ziggurat.places import find_run, model_folder
 from ziggurat.records import Comparison, Demonstration, Document, Prompt, Record
-from ziggurat.settings import parse_yaml
 from ziggurat.stages.setup import parent_run, split_held_out
 from ziggurat.tokenizer.bpe import Tokenizer
 
@@ -152,8 +150,7 @@ class FolderWorld(World):
     # --- the plan -----------------------------------------------------------------------------------------------
 
     def recipe(self, budget_s: float) -> dict[str, Any]:
-        text = files("ziggurat.ladder").joinpath("recipe.yaml").read_text(encoding="utf-8")
-        recipe: dict[str, Any] = parse_yaml(text)
+        recipe = recipe_of("ziggurat.ladder")
         foreign, found = recipe.pop("foreign"), self._sizes()
         if self.options.base is None:
             recipe["vocabulary"] = self._vocabulary(found)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import pairwise, permutations
 
 from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
 from ziggurat.records import Comparison
 from ziggurat.stages.report_card import KindOfPair
 
 OTHER_KIND = "something else"
+
+
+def ranks_by(worth: Sequence[float], taste: Sequence[float], tie_width: float) -> list[int]:
+    """Ranks (1 best) by `worth`, the points that a labeller sees; neighbours whose true points (`taste`) differ by less
+    than `tie_width` are tied."""
+    order = sorted(range(len(worth)), key=lambda i: -worth[i])
+    ranks = [1] * len(worth)
+    for place, (before, i) in enumerate(pairwise(order), start=2):
+        ranks[i] = ranks[before] if abs(taste[i] - taste[before]) < tie_width else place
+    return ranks
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ziggurat.evaluation.report import Table, Verdict
 from ziggurat.evaluation.statistics import Interval
+from ziggurat.files import plain_json
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,7 @@ class Target:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: null where a number is not finite."""
-        return {
-            k: None if isinstance(x, float) and not math.isfinite(x) else x for k, x in asdict(self).items()
-        }
+        return dict(plain_json(asdict(self)))
 
 
 def at_least(

@@ -16,11 +16,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import entry_points
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ziggurat.errors import UsageError
 from ziggurat.ladder.plan import SMALLEST, STAGES, TOWN_LENGTHS, Lengths, Work
+from ziggurat.settings import parse_yaml
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Chat
@@ -58,6 +60,12 @@ class Options:
         for option in unused:
             if getattr(self, option) is not None:
                 raise UsageError(f'--{option} is not used by the world "{self.name}"; leave it out.')
+
+
+def recipe_of(package: str) -> dict[str, Any]:
+    """The settings in the `recipe.yaml` of a package."""
+    recipe: dict[str, Any] = parse_yaml(files(package).joinpath("recipe.yaml").read_text(encoding="utf-8"))
+    return recipe
 
 
 class World(Protocol):

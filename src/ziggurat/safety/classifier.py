@@ -78,7 +78,7 @@ class Classifier:
         logits = self.weight[found].sum(0) / math.sqrt(len(found)) + self.bias
         return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)
 
-    def judge(self, texts: Sequence[str]) -> list[Mapping[str, Verdict]]:
+    def classify(self, texts: Sequence[str]) -> list[Mapping[str, Verdict]]:
         description = self.description
         return [
             {

@@ -37,7 +37,7 @@ class Layer(Protocol):
     def categories(self) -> frozenset[str]:
         """The categories that it judges now."""
 
-    def judge(self, texts: Sequence[str]) -> list[Mapping[str, Verdict]]:
+    def classify(self, texts: Sequence[str]) -> list[Mapping[str, Verdict]]:
         """For each text a verdict on each of its categories."""
 
     @property

@@ -46,9 +46,9 @@ class Moderator:
         """`ok` or `stale` for each layer; the log has the reason."""
         return {layer.name: "ok" if layer.trouble is None else "stale" for layer in self.layers}
 
-    def judge(self, texts: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    def classify(self, texts: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
         """(one result for each text in OpenAI's shape, the categories that no layer judges)."""
-        judged_by = [layer.judge(texts) for layer in self.layers]
+        judged_by = [layer.classify(texts) for layer in self.layers]
         results, judged = [], set[str]()
         for i in range(len(texts)):
             verdicts = [judgements[i] for judgements in judged_by]

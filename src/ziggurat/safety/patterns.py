@@ -127,7 +127,7 @@ class PatternFile:
         self.refresh()
         return self._trouble
 
-    def judge(self, texts: Sequence[str]) -> list[Mapping[str, Verdict]]:
+    def classify(self, texts: Sequence[str]) -> list[Mapping[str, Verdict]]:
         self.refresh()
         patterns, shown = self._patterns, [plain(text) for text in texts]
         hits = {c: [False] * len(shown) for c in patterns}

@@ -184,7 +184,7 @@ def _best_threshold(scores: NDArray[np.float32], labels: NDArray[np.float32]) ->
 
 
 def _measure(made: Classifier, rows: Sequence[Labelled]) -> dict[str, Measured]:
-    judged = made.judge([row.text for row in rows])
+    judged = made.classify([row.text for row in rows])
     measured = {}
     for category, threshold in zip(made.description.categories, made.description.thresholds, strict=True):
         flags = [one[category].flagged for one in judged]

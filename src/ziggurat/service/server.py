@@ -30,8 +30,8 @@ from ziggurat.errors import UsageError
 from ziggurat.memory import few_heaps
 from ziggurat.places import find_run
 from ziggurat.safety.moderator import Moderator, moderator_of
-from ziggurat.service.access.gate import Gate
 from ziggurat.service.access.guard import Guard, is_loopback
+from ziggurat.service.access.key_check import KeyCheck
 from ziggurat.service.access.keys import Keyring
 from ziggurat.service.api.admin import admin_routes
 from ziggurat.service.api.chat import chat_routes
@@ -44,9 +44,8 @@ from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.openapi import describe_by_hand, errors
 from ziggurat.service.models import library
 from ziggurat.service.models.memory import give_back_periodically
-from ziggurat.service.models.protocols import ChatLike, JudgeLike
 from ziggurat.service.models.response_store import ResponseStore
-from ziggurat.service.models.shelf import Example, ModelCard, Shelf
+from ziggurat.service.models.shelf import Example, ModelCard, Scorer, Shelf
 from ziggurat.service.observe.metrics import Metrics, metrics_routes
 from ziggurat.service.observe.middleware import Observed
 from ziggurat.service.observe.request_log import RequestLog
@@ -61,7 +60,7 @@ from ziggurat.service.services import Services
 from ziggurat.service.upstream.servers import Upstream, Upstreams
 
 if TYPE_CHECKING:
-    from ziggurat.dialogue.chat import LoadOptions
+    from ziggurat.dialogue.chat import Chat, LoadOptions
 
 DEFAULT_PORT = 8000
 PORTS_TO_TRY = 20
@@ -78,7 +77,7 @@ shapes: a server of a 0.2M model grew to 1.7 GiB in four minutes. Values that th
 
 
 def create_app(
-    models: Mapping[str, ChatLike | JudgeLike],
+    models: Mapping[str, Chat | Scorer],
     *,
     cards: Mapping[str, ModelCard] | None = None,
     examples: Sequence[Example] = (),
@@ -138,7 +137,7 @@ def create_app(
         app.include_router(admin_routes(services, services.library), responses=errors())
     app.include_router(metrics_routes(metrics), responses=errors())
     describe_by_hand(app)
-    app.add_middleware(Gate, keyring=services.keyring)
+    app.add_middleware(KeyCheck, keyring=services.keyring)
     app.add_middleware(Guard, allowed_hosts=tuple(allowed_hosts), exposed=exposed)
     app.add_middleware(Observed, metrics=metrics, log=services.request_log)
     app.state.services = services

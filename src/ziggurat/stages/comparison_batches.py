@@ -22,7 +22,7 @@ from torch import Tensor
 from ziggurat.errors import ContextError, DataError
 from ziggurat.model.heads import Reading, RewardModel
 from ziggurat.model.padding import by_length, right_pad
-from ziggurat.records import Comparison, Message
+from ziggurat.records import Comparison, Message, completion_messages
 from ziggurat.tokenizer.template import ChatTemplate
 
 WINDOW_BATCHES = 16
@@ -63,10 +63,7 @@ class ReadBatch:
 
 def conversation(prompt: Sequence[Message], completion: str | Sequence[Message]) -> list[Message]:
     """The prompt with its completion, as messages."""
-    answer = (
-        [Message(role="assistant", content=completion)] if isinstance(completion, str) else list(completion)
-    )
-    return [*prompt, *answer]
+    return [*prompt, *completion_messages(completion)]
 
 
 def render_scored(

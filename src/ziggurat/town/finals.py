@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ziggurat.dialogue.chat import Chat
-from ziggurat.evaluation.bits import bits_per_byte
+from ziggurat.evaluation.bits import score_texts
 from ziggurat.ladder.climb import Climb
 from ziggurat.ladder.report import Exam
 from ziggurat.town import examiner, tables
@@ -16,7 +16,7 @@ from ziggurat.town.exam import Item, write_exam, write_first_words
 from ziggurat.town.examiner import Answers
 from ziggurat.town.grading import Grader
 from ziggurat.town.people import Town
-from ziggurat.town.targets import Findings, judge
+from ziggurat.town.targets import Findings, town_targets
 
 BITS_DOCUMENTS = 200
 
@@ -40,7 +40,7 @@ def sit_exam(climb: Climb, town: Town) -> TownExam:
         models = {"base": climb.start, "sft": climb.answering, "ppo": climb.policy}
         for name, run in models.items():
             chat = Chat.load(run)
-            bits[name] = bits_per_byte(chat.model, chat.tokenizer, texts)
+            bits[name] = score_texts(chat.model, chat.tokenizer, texts).bits_per_byte
             if name == "base":
                 answers |= _sit_base(chat, items, grader)
             else:
@@ -68,7 +68,7 @@ def describe(climb: Climb, town: Town, findings: Findings, items: list[Item]) ->
         findings=findings,
         items=items,
         tables=[scores[0], tables.first_words_table(findings)],
-        targets=judge(findings),
+        targets=town_targets(findings),
         figures={"town_seed": town.seed, **tables.figures(findings, items)},
         answers=tables.answer_rows(findings),
         intro=tables.intro(town.seed, climb.seed, items),

@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ziggurat.ladder.rankings import ranks_by
 from ziggurat.records import Comparison
 from ziggurat.town.chance import Chance
 from ziggurat.town.grading import Grade, Grader
@@ -64,13 +65,7 @@ class Labeller:
     def rank(self, chance: Chance, taste: Sequence[float]) -> list[int]:
         """Ranks (1 best, ties equal) of completions with these points."""
         seen = [p + self.noise * _logistic(chance) for p in taste]
-        order = sorted(range(len(taste)), key=lambda i: -seen[i])
-        ranks = [0] * len(taste)
-        for place, i in enumerate(order):
-            previous = order[place - 1] if place else None
-            tied = previous is not None and abs(taste[i] - taste[previous]) < TIE_WIDTH
-            ranks[i] = ranks[previous] if tied and previous is not None else place + 1
-        return ranks
+        return ranks_by(seen, taste, TIE_WIDTH)
 
 
 def _logistic(chance: Chance) -> float:

@@ -35,7 +35,7 @@ class Findings:
     first_words: Mapping[str, Answers] = field(default_factory=dict)  # sft, ppo: the exam of first words
 
 
-def judge(found: Findings) -> list[Target]:
+def town_targets(found: Findings) -> list[Target]:
     """Every target; those of the exam once per language."""
     targets = []
     tables = {name: examiner.figures(answers) for name, answers in found.answers.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 from ziggurat.dialogue.chat import Chat
@@ -11,10 +10,9 @@ from ziggurat.ladder.climb import Climb
 from ziggurat.ladder.plan import Speeds, costs, measure_speeds, reference_work
 from ziggurat.ladder.rankings import Rankings
 from ziggurat.ladder.report import Exam
-from ziggurat.ladder.world import Options, World
+from ziggurat.ladder.world import Options, World, recipe_of
 from ziggurat.model.config import ModelConfig
 from ziggurat.records import Demonstration, Document, Prompt
-from ziggurat.settings import parse_yaml
 from ziggurat.stages.ppo import Gold
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.town import finals
@@ -34,9 +32,7 @@ PPO_PROMPTS = 12_000
 
 def load_recipe() -> dict[str, Any]:
     """The town's settings (`recipe.yaml`)."""
-    text = files("ziggurat.town").joinpath("recipe.yaml").read_text(encoding="utf-8")
-    recipe: dict[str, Any] = parse_yaml(text)
-    return recipe
+    return recipe_of("ziggurat.town")
 
 
 def open_world(options: Options) -> TownWorld:

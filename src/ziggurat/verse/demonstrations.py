@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from ziggurat.errors import DataError
 from ziggurat.records import Demonstration, Message
-from ziggurat.verse.poems import Library, Poem
+from ziggurat.verse.poems import Anthology, Poem
 from ziggurat.verse.prosody import (
     FORMS,
     QUATRAINS,
@@ -118,10 +118,10 @@ class Shelf:
 class Teacher:
     """Writes demonstrations and prompts about the poems that are learned from."""
 
-    def __init__(self, library: Library, seed: int = 0) -> None:
+    def __init__(self, anthology: Anthology, seed: int = 0) -> None:
         self.seed = seed
         self.poems = {
-            name: [p for p in library.of(name) if len(p.title) <= TITLE_ASKED_LIMIT and rhymes(p.lines)]
+            name: [p for p in anthology.of(name) if len(p.title) <= TITLE_ASKED_LIMIT and rhymes(p.lines)]
             for name in FORMS
         }
         self.shelves = {5: Shelf(), 7: Shelf()}

@@ -25,7 +25,7 @@ from ziggurat.verse.demonstrations import (
     title_task,
     wrong_heads,
 )
-from ziggurat.verse.poems import Library, heading
+from ziggurat.verse.poems import Anthology, heading
 from ziggurat.verse.prosody import (
     FORMS,
     QUATRAINS,
@@ -102,18 +102,18 @@ def figures(sheaf: Sheaf, books: frozenset[str]) -> Figures:
     )
 
 
-def real_sheaf(library: Library) -> Sheaf:
+def real_sheaf(anthology: Anthology) -> Sheaf:
     """Held-out quatrains as if they were answers, for the column beside the models'."""
-    by_form = [library.of(name, held_out=True)[: EXAM_QUATRAINS // 2] for name in QUATRAINS]
+    by_form = [anthology.of(name, held_out=True)[: EXAM_QUATRAINS // 2] for name in QUATRAINS]
     poems = [poem for pair in zip(*by_form, strict=False) for poem in pair]
     return Sheaf([title_task(p.form, p.title) for p in poems], [p.text for p in poems])
 
 
-def real_rhyme_rate(library: Library) -> Interval:
+def real_rhyme_rate(anthology: Anthology) -> Interval:
     """How often the real quatrains of the file rhyme by the same rule, both forms weighing the same, as in the exam."""
     values, weights = [], []
     for name in QUATRAINS:
-        poems = [p for held_out in (False, True) for p in library.of(name, held_out=held_out)]
+        poems = [p for held_out in (False, True) for p in anthology.of(name, held_out=held_out)]
         values += [float(rhymes(p.lines)) for p in poems]
         weights += [1.0 / len(poems)] * len(poems)
     return cluster_bootstrap(values, weights=weights, resamples=200)
@@ -122,27 +122,27 @@ def real_rhyme_rate(library: Library) -> Interval:
 # ---- what is asked ---------------------------------------------------------------------------------------------
 
 
-def write_exam(library: Library) -> list[Task]:
+def write_exam(anthology: Anthology) -> list[Task]:
     """The exam's tasks: always the same for the same file."""
-    titles = _unmet_titles(library)[::2]
+    titles = _unmet_titles(anthology)[::2]
     quatrains = [title_task(FORMS[QUATRAINS[i % 2]], titles[i % len(titles)]) for i in range(EXAM_QUATRAINS)]
     eight = [title_task(FORMS[("五律", "七律")[i % 2]], titles[-1 - i]) for i in range(_few(titles))]
-    return [*quatrains, *_acrostics(library), *eight]
+    return [*quatrains, *_acrostics(anthology), *eight]
 
 
-def write_development(library: Library) -> list[Task]:
+def write_development(anthology: Anthology) -> list[Task]:
     """What PPO's checkpoints are chosen by: other titles, other wordings."""
-    titles = _unmet_titles(library)[1::2]
+    titles = _unmet_titles(anthology)[1::2]
     return [
         title_task(FORMS[QUATRAINS[i % 2]], titles[i % len(titles)], TITLE_WORDINGS[i % len(TITLE_WORDINGS)])
         for i in range(DEVELOPMENT)
     ]
 
 
-def _unmet_titles(library: Library) -> list[str]:
-    met = {poem.title for poem in library.learned}
+def _unmet_titles(anthology: Anthology) -> list[str]:
+    met = {poem.title for poem in anthology.learned}
     found = dict.fromkeys(
-        p.title for p in library.held_out if len(p.title) <= TITLE_ASKED_LIMIT and p.title not in met
+        p.title for p in anthology.held_out if len(p.title) <= TITLE_ASKED_LIMIT and p.title not in met
     )
     if len(found) < 4:
         raise DataError(
@@ -153,9 +153,9 @@ def _unmet_titles(library: Library) -> list[str]:
     return titles
 
 
-def _acrostics(library: Library) -> list[Task]:
+def _acrostics(anthology: Anthology) -> list[Task]:
     """The first characters of held-out quatrains, as given heads."""
-    poems = library.of(*QUATRAINS, held_out=True)[:EXAM_ACROSTICS]
+    poems = anthology.of(*QUATRAINS, held_out=True)[:EXAM_ACROSTICS]
     return [acrostic_task(poem.form, "".join(line[0] for line in poem.lines)) for poem in poems]
 
 
@@ -181,9 +181,9 @@ def continue_headings(chat: Chat, tasks: Sequence[Task], temperature: float, see
     return Sheaf(asked, [one.text.strip() for one in made])
 
 
-def gold_check(library: Library, books: frozenset[str], temperature: float, seed: int = 0) -> Gold:
+def gold_check(anthology: Anthology, books: frozenset[str], temperature: float, seed: int = 0) -> Gold:
     """The share of good poems among development titles: `good_share`."""
-    tasks = write_development(library)
+    tasks = write_development(anthology)
 
     def gold(policy: Chat) -> float:
         return good_share(write_poems(policy, tasks, temperature, seed), books)

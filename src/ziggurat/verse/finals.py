@@ -18,7 +18,7 @@ from ziggurat.ladder.targets import Target, at_least, at_most
 from ziggurat.verse import exam
 from ziggurat.verse.demonstrations import Task
 from ziggurat.verse.exam import Figures, Sheaf
-from ziggurat.verse.poems import Library, held_out_documents
+from ziggurat.verse.poems import Anthology, held_out_documents
 
 TIME_LIMIT_S = 25 * 60
 AIM = 0.70
@@ -43,10 +43,10 @@ class Result:
     """Bits per character of held-out poems."""
 
 
-def sit_exam(climb: Climb, library: Library, books: frozenset[str]) -> Exam:
+def sit_exam(climb: Climb, anthology: Anthology, books: frozenset[str]) -> Exam:
     """Base, SFT and PPO write the exam's poems; nothing is chosen by it."""
-    tasks = exam.write_exam(library)
-    texts = [d.text for d in held_out_documents(library, climb.recipe["held_out_documents"])]
+    tasks = exam.write_exam(anthology)
+    texts = [d.text for d in held_out_documents(anthology, climb.recipe["held_out_documents"])]
     sheaves: dict[str, Sheaf] = {}
     bits: dict[str, float] = {}
     with climb.clock("exam"):
@@ -63,13 +63,13 @@ def sit_exam(climb: Climb, library: Library, books: frozenset[str]) -> Exam:
         quatrains = part(lambda t: t.form.quatrain and not t.head)
         acrostics, eight = part(lambda t: bool(t.head)), part(lambda t: not t.form.quatrain)
         others = {name: {"acrostics": acrostics[name], "eight lines": eight[name]} for name in MODELS}
-        real = exam.real_rhyme_rate(library)
-        held_out = exam.figures(exam.real_sheaf(library), books)
+        real = exam.real_rhyme_rate(anthology)
+        held_out = exam.figures(exam.real_sheaf(anthology), books)
     result = Result(sheaves, quatrains, others, real, held_out, bits)
-    return describe(climb, result, judge(quatrains["ppo"], real, bits, sum(climb.seconds.values())))
+    return describe(climb, result, verse_targets(quatrains["ppo"], real, bits, sum(climb.seconds.values())))
 
 
-def judge(ppo: Figures, real: Interval, bits: dict[str, float], total_s: float) -> list[Target]:
+def verse_targets(ppo: Figures, real: Interval, bits: dict[str, float], total_s: float) -> list[Target]:
     """Every target, on the quatrains of the exam. Nothing here may be loosened to make a run pass."""
     worst = ppo.commonest
     took, limit = human_time(total_s), human_time(TIME_LIMIT_S)

@@ -28,6 +28,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ziggurat.ladder.rankings import ranks_by
 from ziggurat.records import Comparison
 from ziggurat.verse.demonstrations import Task, wrong_heads
 from ziggurat.verse.prosody import (
@@ -121,13 +122,7 @@ class Labeller:
     def rank(self, chance: random.Random, taste: Sequence[float]) -> list[int]:
         """Ranks (1 best, ties equal) of completions with these points."""
         seen = [worth + self.noise * chance.gauss(0.0, 1.0) for worth in taste]
-        order = sorted(range(len(taste)), key=lambda i: -seen[i])
-        ranks = [0] * len(taste)
-        for place, i in enumerate(order):
-            before = order[place - 1] if place else None
-            tied = before is not None and abs(taste[i] - taste[before]) < TIE_WIDTH
-            ranks[i] = ranks[before] if tied and before is not None else place + 1
-        return ranks
+        return ranks_by(seen, taste, TIE_WIDTH)
 
 
 LABELLERS = tuple(Labeller(name) for name in ("Mei", "Lin", "Qiao"))

@@ -62,7 +62,7 @@ class Poem:
 
 
 @dataclass(frozen=True)
-class Library:
+class Anthology:
     """All poems of a file, on their two sides."""
 
     learned: list[Poem]
@@ -74,23 +74,25 @@ class Library:
         return [poem for poem in (self.held_out if held_out else self.learned) if poem.form.name in forms]
 
 
-def read_poems(path: Path) -> Library:
+def read_poems(path: Path) -> Anthology:
     """Read, check and split a file of poems."""
-    library = Library([], [], Counter())
+    anthology = Anthology([], [], Counter())
     for line, row in read_rows(path):
         poem = _poem(path, line, row)
         if not well_formed(poem.lines, poem.form):
-            library.left_out["its lines are not those of its form"] += 1
+            anthology.left_out["its lines are not those of its form"] += 1
         elif not 0 < len(poem.title) <= TITLE_LIMIT:
-            library.left_out[f"its title is empty or longer than {TITLE_LIMIT} characters"] += 1
+            anthology.left_out[f"its title is empty or longer than {TITLE_LIMIT} characters"] += 1
         else:
-            side = library.held_out if falls_below("".join(poem.lines), HELD_OUT_SHARE) else library.learned
+            side = (
+                anthology.held_out if falls_below("".join(poem.lines), HELD_OUT_SHARE) else anthology.learned
+            )
             side.append(poem)
-    if not library.learned or not library.held_out:
+    if not anthology.learned or not anthology.held_out:
         raise DataError(
             "there are too few poems to learn from and to hold out; give a larger file.", path=path
         )
-    return library
+    return anthology
 
 
 def _poem(path: Path, line: int, row: dict[str, Any]) -> Poem:
@@ -128,15 +130,15 @@ def feet_document(poem: Poem) -> Document:
     return Document(text=f"{FEET_HEADING}\n{feet}", license=LICENSE, lang="zh")
 
 
-def documents(library: Library, *, eight_line_poems: int, feet: int, seed: int = 0) -> list[Document]:
+def documents(anthology: Anthology, *, eight_line_poems: int, feet: int, seed: int = 0) -> list[Document]:
     """The text of stage 1: every quatrain, some eight-line poems, and the rhyme feet of others, shuffled."""
     chance = random.Random(f"{seed} verse documents")
-    eight = library.of("五律", "七律")
+    eight = anthology.of("五律", "七律")
     chance.shuffle(eight)
     whole, feet_of = eight[:eight_line_poems], eight[eight_line_poems : eight_line_poems + feet]
     made = [
         headed_document(poem) if i % ACROSTIC_IN == 0 else document(poem)
-        for i, poem in enumerate(library.of("五绝", "七绝"))
+        for i, poem in enumerate(anthology.of("五绝", "七绝"))
     ]
     made += [document(poem) for poem in whole]
     made += [feet_document(poem) for poem in feet_of]
@@ -144,9 +146,11 @@ def documents(library: Library, *, eight_line_poems: int, feet: int, seed: int =
     return made
 
 
-def held_out_documents(library: Library, count: int) -> list[Document]:
+def held_out_documents(anthology: Anthology, count: int) -> list[Document]:
     """Poems never learned from, all forms as they come."""
-    return [document(poem) for poem in library.held_out[:: max(1, len(library.held_out) // count)][:count]]
+    return [
+        document(poem) for poem in anthology.held_out[:: max(1, len(anthology.held_out) // count)][:count]
+    ]
 
 
 def character_tokenizer(poems: Iterable[Poem], size: int, *, also: str) -> Tokenizer:

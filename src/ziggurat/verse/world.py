@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,16 @@ from ziggurat.ladder.climb import Climb
 from ziggurat.ladder.plan import Lengths
 from ziggurat.ladder.rankings import Rankings
 from ziggurat.ladder.report import Exam
-from ziggurat.ladder.world import Options, World
+from ziggurat.ladder.world import Options, World, recipe_of
 from ziggurat.model.config import ModelConfig
 from ziggurat.records import Demonstration, Document, Prompt
-from ziggurat.settings import parse_yaml
 from ziggurat.stages.ppo import Gold
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.verse import finals
 from ziggurat.verse.demonstrations import ALSO_WRITTEN, Teacher, write_demonstrations
 from ziggurat.verse.exam import gold_check
 from ziggurat.verse.poems import (
-    Library,
+    Anthology,
     character_tokenizer,
     documents,
     held_out_documents,
@@ -43,9 +41,7 @@ PPO_PROMPTS = 12_000
 
 def load_recipe() -> dict[str, Any]:
     """The settings of verse (`recipe.yaml`)."""
-    text = files("ziggurat.verse").joinpath("recipe.yaml").read_text(encoding="utf-8")
-    recipe: dict[str, Any] = parse_yaml(text)
-    return recipe
+    return recipe_of("ziggurat.verse")
 
 
 def open_world(options: Options) -> VerseWorld:
@@ -77,21 +73,21 @@ class VerseWorld(World):
         self._teacher: Teacher | None = None
 
     @cached_property
-    def library(self) -> Library:
+    def anthology(self) -> Anthology:
         return read_poems(self.data)
 
     @cached_property
     def books(self) -> frozenset[str]:
         """Every line of the poems that are learned from, whether stage 1 reads it or not."""
-        return known_lines(self.library.learned)
+        return known_lines(self.anthology.learned)
 
     def teacher(self, climb: Climb) -> Teacher:
         if self._teacher is None or self._teacher.seed != climb.seed:
-            self._teacher = Teacher(self.library, climb.seed)
+            self._teacher = Teacher(self.anthology, climb.seed)
         return self._teacher
 
     def check(self) -> None:
-        for reason, count in self.library.left_out.items():
+        for reason, count in self.anthology.left_out.items():
             err.print(f"{count:,} poems left out: {reason}.")
 
     def recipe(self, budget_s: float) -> dict[str, Any]:
@@ -101,18 +97,18 @@ class VerseWorld(World):
         return ModelConfig(**recipe["model"], vocab_size=recipe["characters"] + 300)
 
     def tokenizer(self, climb: Climb, documents: Sequence[Document]) -> Tokenizer:
-        return character_tokenizer(self.library.learned, climb.recipe["characters"], also=ALSO_WRITTEN)
+        return character_tokenizer(self.anthology.learned, climb.recipe["characters"], also=ALSO_WRITTEN)
 
     def documents(self, climb: Climb) -> list[Document]:
         return documents(
-            self.library,
+            self.anthology,
             eight_line_poems=climb.recipe["eight_line_poems"],
             feet=climb.recipe["rhyme_feet"],
             seed=climb.seed,
         )
 
     def held_out_documents(self, climb: Climb) -> list[Document]:
-        return held_out_documents(self.library, climb.recipe["held_out_documents"])
+        return held_out_documents(self.anthology, climb.recipe["held_out_documents"])
 
     def demonstrations(self, climb: Climb) -> list[Demonstration]:
         return list(write_demonstrations(self.teacher(climb), climb.recipe["demonstrations"]))
@@ -134,7 +130,7 @@ class VerseWorld(World):
         return [Prompt(prompt=teacher.task(i, stream).messages) for i in range(PPO_PROMPTS)]
 
     def gold(self, climb: Climb) -> Gold:
-        return gold_check(self.library, self.books, climb.recipe["temperature"], climb.seed)
+        return gold_check(self.anthology, self.books, climb.recipe["temperature"], climb.seed)
 
     def exam(self, climb: Climb) -> Exam:
-        return finals.sit_exam(climb, self.library, self.books)
+        return finals.sit_exam(climb, self.anthology, self.books)

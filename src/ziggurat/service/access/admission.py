@@ -6,21 +6,23 @@ Tokens are reserved when a request begins (its prompt, and the longest answer th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 
 from ziggurat.service.access.caller import caller
 from ziggurat.service.access.keys import Quota
 from ziggurat.service.http.problems import RETRY_AFTER_S, ApiError
-from ziggurat.service.models.protocols import RequestLike
 from ziggurat.service.models.shelf import Served
 from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.models.worker import ModelWorker
 from ziggurat.service.observe.visits import Visit, visit_of
 
+if TYPE_CHECKING:
+    from ziggurat.dialogue import desk
 
-def admit(request: Request, served: Served, prepared: Sequence[RequestLike]) -> list[Ticket]:
+
+def admit(request: Request, served: Served, prepared: Sequence[desk.Request]) -> list[Ticket]:
     """Put requests into a model's queue.
 
     Raises:

@@ -27,7 +27,7 @@ class Caller:
 
 
 def caller(request: Request) -> Caller:
-    """The caller of a request that the gate has let in."""
+    """The caller of a request that `KeyCheck` has let pass."""
     quota: Quota | None = getattr(request.state, "quota", None)
     if quota is not None:
         return Caller(quota.key.sha256, quota.key.sha256, quota.key.admin, quota)

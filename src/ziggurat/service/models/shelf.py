@@ -10,7 +10,7 @@ import hashlib
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,11 +19,28 @@ from ziggurat.errors import BusyError, UsageError, did_you_mean
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.problems import ApiError
 from ziggurat.service.models.memory import give_back_after
-from ziggurat.service.models.protocols import ChatLike, DeskLike, JudgeLike
 from ziggurat.service.models.tickets import Watcher
 from ziggurat.service.models.worker import ModelWorker, NoDesk
 
+if TYPE_CHECKING:
+    from ziggurat.dialogue.chat import Chat
+    from ziggurat.dialogue.desk import Desk
+    from ziggurat.records import Message
+
 M = TypeVar("M")
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A reward model (`stages.judge.Judge`), recognised without importing torch.
+
+    `rows` may be called on any thread.
+    """
+
+    @property
+    def context(self) -> int: ...
+    def rows(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]: ...
+    def score(self, rows: Sequence[Sequence[int]]) -> list[float]: ...
 
 
 class ModelCard(BaseModel):
@@ -60,8 +77,8 @@ class Held(Generic[M]):
     """What an answer depends on beside the request: this server's version, the weights, and their numerics."""
 
 
-Served = Held[ChatLike]
-Judging = Held[JudgeLike]
+Served: TypeAlias = "Held[Chat]"
+Judging: TypeAlias = "Held[Scorer]"
 
 
 class Shelf:
@@ -72,7 +89,7 @@ class Shelf:
 
     def __init__(
         self,
-        models: Mapping[str, ChatLike | JudgeLike],
+        models: Mapping[str, Chat | Scorer],
         cards: Mapping[str, ModelCard],
         examples: Sequence[Example],
         limits: Limits,
@@ -85,15 +102,15 @@ class Shelf:
         self._writers = {
             name: self._held(cards.get(name) or ModelCard(name=name, is_base=chat.is_base), chat, chat.desk)
             for name, chat in models.items()
-            if not isinstance(chat, JudgeLike)
+            if not isinstance(chat, Scorer)
         }
         self._judges = {
             name: self._held(cards.get(name) or ModelCard(name=name, stage="reward"), judge, NoDesk)
             for name, judge in models.items()
-            if isinstance(judge, JudgeLike)
+            if isinstance(judge, Scorer)
         }
 
-    def _held(self, card: ModelCard, model: M, open_desk: Callable[[], DeskLike]) -> Held[M]:
+    def _held(self, card: ModelCard, model: M, open_desk: Callable[[], Desk | NoDesk]) -> Held[M]:
         limits = self.limits
         worker = ModelWorker(
             card.name,
@@ -165,7 +182,7 @@ class Shelf:
 
     # --- changing -----------------------------------------------------------------------------------------------
 
-    def swap(self, card: ModelCard, model: ChatLike | JudgeLike) -> None:
+    def swap(self, card: ModelCard, model: Chat | Scorer) -> None:
         """Put another model of the same kind behind the name `card.name`; on the event loop.
 
         Requests that hold the old model are answered by it; it is dropped with the last of them.
@@ -177,13 +194,13 @@ class Shelf:
         if self.draining:
             raise BusyError(f"The server is shutting down; {card.name} cannot be replaced.")
         old = self.find(card.name)
-        judges = isinstance(model, JudgeLike)
+        judges = isinstance(model, Scorer)
         if judges != self.judges(card.name):
             kinds = ("gives scores", "writes") if judges else ("writes", "gives scores")
             raise UsageError(
                 f"{card.run} {kinds[0]} and {card.name} {kinds[1]}; serve it under another name."
             )
-        if isinstance(model, JudgeLike):
+        if isinstance(model, Scorer):
             self._judges[card.name] = self._held(card, model, NoDesk)
         else:
             self._writers[card.name] = self._held(card, model, model.desk)

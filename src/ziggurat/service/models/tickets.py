@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from ziggurat.service.models.protocols import DeltaLike, RequestLike
+if TYPE_CHECKING:
+    from ziggurat.dialogue.desk import Delta, Request
+
 
 R = TypeVar("R")
 
@@ -16,7 +18,7 @@ R = TypeVar("R")
 class Ticket:
     """One request on a model's thread. `owner` is the caller whose turn it takes; `stop` ends it on the thread."""
 
-    def __init__(self, model: str, request: RequestLike, owner: str, stop: Callable[[Ticket], None]) -> None:
+    def __init__(self, model: str, request: Request, owner: str, stop: Callable[[Ticket], None]) -> None:
         self.model, self.request, self.owner, self._stop = model, request, owner, stop
         self.unfinished = request.params.n
         self.handle: int | None = None  # set by the model's thread
@@ -28,9 +30,9 @@ class Ticket:
         )
         self.t_submitted = self.t_started = self.t_first = self.t_finished = time.perf_counter()
         self.loop = asyncio.get_running_loop()
-        self._arrived: asyncio.Queue[DeltaLike | BaseException | None] = asyncio.Queue()
+        self._arrived: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
 
-    async def next(self) -> DeltaLike | None:
+    async def next(self) -> Delta | None:
         """The next delta; None after the last. Raises what the model raised. The wait may be cancelled."""
         item = await self._arrived.get()
         if isinstance(item, BaseException):
@@ -45,7 +47,7 @@ class Ticket:
             read = len(self.request.ids) if self.handle is not None else 0  # waiting in the queue is free
             on_end(read + self.tokens)
 
-    def arrive(self, item: DeltaLike | BaseException | None) -> None:
+    def arrive(self, item: Delta | BaseException | None) -> None:
         """Called on the event loop."""
         if item is not None and not isinstance(item, BaseException):
             self.tokens += len(item.tokens)
@@ -83,13 +85,13 @@ class Job(Generic[R]):
             self.loop.call_soon_threadsafe(once)
 
 
-Item = tuple[Ticket, "DeltaLike | BaseException | None"]
+Item = tuple[Ticket, "Delta | BaseException | None"]
 
 
 class Watcher(Protocol):
     """Counts what the models do; called on the event loop."""
 
-    def watch(self, ticket: Ticket, item: DeltaLike | BaseException | None) -> None:
+    def watch(self, ticket: Ticket, item: Delta | BaseException | None) -> None:
         """`item` arrives for `ticket`; None is its end."""
 
     def count(self, model: str, *, prompt: int, written: int) -> None:

@@ -15,12 +15,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ziggurat.engine.line import Line
 from ziggurat.errors import BusyError, ZigguratError
-from ziggurat.service.models.protocols import DeltaLike, DeskLike, RequestLike
 from ziggurat.service.models.tickets import Item, Job, R, Ticket, Watcher
+
+if TYPE_CHECKING:
+    from ziggurat.dialogue.desk import Delta, Desk, Request
 
 M = TypeVar("M")
 
@@ -34,7 +36,7 @@ class NoDesk:
     def begin(self, request: Any) -> int:
         raise TypeError(f"a reward model writes nothing; it was given {request!r}")
 
-    def step(self) -> Sequence[tuple[int, DeltaLike]]:
+    def step(self) -> Sequence[tuple[int, Delta]]:
         return ()
 
     def cancel(self, handle: int) -> None:
@@ -54,7 +56,7 @@ class ModelWorker(Generic[M]):
         self,
         name: str,
         chat: M,
-        open_desk: Callable[[], DeskLike],
+        open_desk: Callable[[], Desk | NoDesk],
         *,
         max_running: int,
         max_waiting: int,
@@ -73,7 +75,7 @@ class ModelWorker(Generic[M]):
         self._running: dict[int, Ticket] = {}  # written by the thread only; any thread may read its length
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._desk: DeskLike | None = None
+        self._desk: Desk | NoDesk | None = None
         self._closed = False
 
     def check_room(self, prompts: int = 1) -> None:
@@ -90,7 +92,7 @@ class ModelWorker(Generic[M]):
         if self._closed or (self.draining and not begun):
             raise BusyError(f"The server is shutting down; {self.name} takes no new request.")
 
-    def submit(self, request: RequestLike, owner: str = "", *, checked: bool = False) -> Ticket:
+    def submit(self, request: Request, owner: str = "", *, checked: bool = False) -> Ticket:
         """Put a request into the queue. `owner`: owners take turns. `checked`: the caller has called `check_room`."""
         with self._changed:
             if checked:
@@ -220,7 +222,7 @@ class ModelWorker(Generic[M]):
     def _has_work(self) -> bool:
         return bool(self._line or self._running or self._gone or self._jobs)
 
-    def _begin(self, desk: DeskLike, ticket: Ticket) -> None:
+    def _begin(self, desk: Desk | NoDesk, ticket: Ticket) -> None:
         ticket.t_started = time.perf_counter()
         try:
             ticket.handle = desk.begin(ticket.request)
@@ -229,7 +231,7 @@ class ModelWorker(Generic[M]):
         else:
             self._running[ticket.handle] = ticket
 
-    def _step(self, desk: DeskLike) -> bool:
+    def _step(self, desk: Desk | NoDesk) -> bool:
         """One step for all requests; False if the model has failed."""
         try:
             deltas = desk.step()
@@ -257,7 +259,7 @@ class ModelWorker(Generic[M]):
         self._deliver(items)
         return True
 
-    def _drop(self, desk: DeskLike, ticket: Ticket) -> None:
+    def _drop(self, desk: Desk | NoDesk, ticket: Ticket) -> None:
         if ticket.handle is not None and self._running.pop(ticket.handle, None) is not None:
             desk.cancel(ticket.handle)
             self._deliver([(ticket, None)])

@@ -11,17 +11,19 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from starlette.responses import Response
 
-from ziggurat.service.models.protocols import DeltaLike
 from ziggurat.service.models.shelf import Shelf
 from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.observe.visits import AuthFailure, LimitScope, Visit
+
+if TYPE_CHECKING:
+    from ziggurat.dialogue.desk import Delta
 
 M = TypeVar("M", Counter, Histogram)
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
@@ -78,7 +80,7 @@ class Metrics:
 
     # --- counting ----------------------------------------------------------------------------------------
 
-    def watch(self, ticket: Ticket, item: DeltaLike | BaseException | None) -> None:
+    def watch(self, ticket: Ticket, item: Delta | BaseException | None) -> None:
         """Count one delta or the end of a request; on the event loop."""
         model, now = ticket.model, time.perf_counter()
         if item is None or isinstance(item, BaseException):

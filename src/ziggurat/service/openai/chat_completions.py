@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio.to_thread
 from fastapi import APIRouter, Request
@@ -23,7 +23,6 @@ from ziggurat.service.access.caller import caller
 from ziggurat.service.http.body import one_of
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.wire import DONE, event, large_json
-from ziggurat.service.models.protocols import DeltaLike
 from ziggurat.service.models.shelf import Served
 from ziggurat.service.openai.bodies import MaxTokens, OpenAITurn, to_messages
 from ziggurat.service.openai.logprobs import chat_logprobs, prompt_logprobs
@@ -31,6 +30,9 @@ from ziggurat.service.openai.sampling import SamplingBody, ToolName
 from ziggurat.service.openai.streams import Choice, Tally, gather, stream
 from ziggurat.service.openai.tools import Mode, ToolCall, ToolChoice, no_tools, read_calls
 from ziggurat.service.services import Services
+
+if TYPE_CHECKING:
+    from ziggurat.dialogue.desk import Delta
 
 NOT_BUILT = (
     "functions",
@@ -237,7 +239,7 @@ class _Shape:
 
     # --- streamed -----------------------------------------------------------------------------------------------
 
-    def pieces(self, delta: DeltaLike, tally: Tally) -> Iterator[bytes]:
+    def pieces(self, delta: Delta, tally: Tally) -> Iterator[bytes]:
         usage = self.body.usage_of_piece(tally, self.prompt_tokens)
         if delta.choice not in self.begun:
             self.begun.add(delta.choice)

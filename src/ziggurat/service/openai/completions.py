@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Request
@@ -23,12 +23,14 @@ from ziggurat.service.http.body import one_of
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.problems import ApiError
 from ziggurat.service.http.wire import DONE, event, large_json
-from ziggurat.service.models.protocols import DeltaLike
 from ziggurat.service.models.shelf import Served
 from ziggurat.service.openai.logprobs import completion_logprobs, prompt_logprobs
 from ziggurat.service.openai.sampling import SamplingBody, TokenId
 from ziggurat.service.openai.streams import Choice, Tally, gather, stream
 from ziggurat.service.services import Services
+
+if TYPE_CHECKING:
+    from ziggurat.dialogue.desk import Delta
 
 MAX_PROMPTS = 128
 DEFAULT_MAX_TOKENS = 16
@@ -184,7 +186,7 @@ class _Shape:
             )
         return answer
 
-    def pieces(self, delta: DeltaLike, tally: Tally) -> Iterator[bytes]:
+    def pieces(self, delta: Delta, tally: Tally) -> Iterator[bytes]:
         logprobs = None
         if self.body.logprobs is not None:
             choice = tally.choices[delta.choice]

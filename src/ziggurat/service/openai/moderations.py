@@ -75,7 +75,7 @@ def moderation_routes(services: Services) -> APIRouter:
                     f"input {number} has {len(text)} characters; at most {limits.max_message_chars} are read."
                 )
                 raise ApiError(400, message, param="input")
-        results, not_judged = await anyio.to_thread.run_sync(lambda: moderator.judge(body.input))
+        results, not_judged = await anyio.to_thread.run_sync(lambda: moderator.classify(body.input))
         answer: dict[str, Any] = {"id": f"modr-{secrets.token_hex(12)}", "model": moderator.name}
         return Json({**answer, "results": results, "not_judged": not_judged})
 

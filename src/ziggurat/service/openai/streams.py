@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from starlette.responses import StreamingResponse
@@ -22,8 +22,10 @@ from starlette.types import Receive, Scope, Send
 from ziggurat.service.http.client import client_left, disconnected
 from ziggurat.service.http.problems import describe
 from ziggurat.service.http.wire import DONE, KEEPALIVE, event
-from ziggurat.service.models.protocols import DeltaLike
 from ziggurat.service.models.tickets import Ticket
+
+if TYPE_CHECKING:
+    from ziggurat.dialogue.desk import Delta
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Choice:
     spans: list[Span] = field(default_factory=list)  # where content and calls are in what the model wrote
     _sent: int = 0  # tokens that `take` has passed
 
-    def add(self, delta: DeltaLike) -> None:
+    def add(self, delta: Delta) -> None:
         if delta.call is None:
             self.text += delta.text
         else:
@@ -92,7 +94,7 @@ class Tally:
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
-    def add(self, delta: DeltaLike) -> None:
+    def add(self, delta: Delta) -> None:
         self.choices.setdefault(delta.choice, Choice()).add(delta)
         if delta.usage is not None:
             self.prompt_tokens = delta.usage.prompt_tokens
@@ -123,7 +125,7 @@ def timings(ticket: Ticket, tally: Tally) -> dict[str, float]:
     }
 
 
-async def _race(ticket: Ticket, gone: asyncio.Task[None], timeout_s: float) -> tuple[bool, DeltaLike | None]:
+async def _race(ticket: Ticket, gone: asyncio.Task[None], timeout_s: float) -> tuple[bool, Delta | None]:
     """(True, the next delta or None at the end), or (False, None) after `timeout_s`."""
     arrival = asyncio.ensure_future(ticket.next())
     try:
@@ -157,7 +159,7 @@ async def stream(
     request: Request,
     ticket: Ticket,
     *,
-    pieces: Callable[[DeltaLike, Tally], Iterable[bytes]],
+    pieces: Callable[[Delta, Tally], Iterable[bytes]],
     tail: Callable[[Tally], Iterable[bytes]],
     failed: Callable[[dict[str, Any]], Iterable[bytes]] = lambda error: [event(error), DONE],
     keepalive_s: float,
@@ -199,7 +201,7 @@ async def stream(
     return TicketStream(events(), ticket)
 
 
-async def _next_within(ticket: Ticket, deadline: float) -> tuple[bool, DeltaLike | None]:
+async def _next_within(ticket: Ticket, deadline: float) -> tuple[bool, Delta | None]:
     try:
         async with asyncio.timeout_at(deadline):  # `wait_for` would make a task for every token
             return True, await ticket.next()

@@ -44,7 +44,7 @@ QUOTED = [
         for what in ("requests", "tokens")
     ),
 ]
-"""Headers of a refusal that are passed on. If this server has keys, the gate replaces the limits by its own."""
+"""Headers of a refusal that are passed on. If this server has keys, `KeyCheck` replaces the limits by its own."""
 
 
 class Upstream:

@@ -7,7 +7,7 @@ what is stored and for how long, body.py which fields are read.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Request
@@ -21,7 +21,6 @@ from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.problems import ApiError
 from ziggurat.service.http.wire import Json, large_json
-from ziggurat.service.models.protocols import RequestLike
 from ziggurat.service.models.shelf import Served
 from ziggurat.service.openai.responses.body import InputBody, ResponseBody
 from ziggurat.service.openai.responses.items import listed, to_conversation
@@ -30,6 +29,9 @@ from ziggurat.service.openai.streams import gather, stream
 from ziggurat.service.openai.tools import no_tools
 from ziggurat.service.services import Services
 from ziggurat.service.upstream.servers import Upstreams
+
+if TYPE_CHECKING:
+    from ziggurat.dialogue import desk
 
 KEPT_HERE = ("store", "background", "previous_response_id", "conversation")
 """Refused for an upstream: it knows this server by one key, and would mix up our callers' responses."""
@@ -89,7 +91,7 @@ def response_routes(services: Services) -> APIRouter:
 
 async def _prepare(
     body: InputBody, served: Served, items: list[dict[str, Any]], params: SamplingParams, limits: Limits
-) -> RequestLike:
+) -> desk.Request:
     tools, form, chat = body.choice.shown(body.functions), body.form(), served.worker.chat
     if tools and body.choice.mode != "required" and not chat.uses_tools:
         raise no_tools(body.model)

@@ -16,13 +16,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio.to_thread
 
 from ziggurat.service.http.problems import describe
 from ziggurat.service.http.wire import DONE, event
-from ziggurat.service.models.protocols import ChatLike, DeltaLike
 from ziggurat.service.models.tickets import Ticket
 from ziggurat.service.openai.logprobs import chat_logprobs
 from ziggurat.service.openai.responses.body import ResponseBody
@@ -30,13 +29,17 @@ from ziggurat.service.openai.responses.items import new_id
 from ziggurat.service.openai.streams import Choice, Tally
 from ziggurat.service.openai.tools import read_calls
 
+if TYPE_CHECKING:
+    from ziggurat.dialogue.chat import Chat
+    from ziggurat.dialogue.desk import Delta
+
 Ending = Literal["completed", "incomplete", "cancelled", "failed"]
 
 
 class Reply:
     """The answer to one request. `end` fixes it once; later deltas change nothing."""
 
-    def __init__(self, body: ResponseBody, chat: ChatLike, ticket: Ticket) -> None:
+    def __init__(self, body: ResponseBody, chat: Chat, ticket: Ticket) -> None:
         self.body, self.chat, self.ticket = body, chat, ticket
         self.id, self.message_id = new_id("resp"), new_id("msg")
         self.tally = Tally()
@@ -190,7 +193,7 @@ class Reply:
 
     # --- streamed -----------------------------------------------------------------------------------------------
 
-    def pieces(self, delta: DeltaLike, tally: Tally) -> Iterator[bytes]:
+    def pieces(self, delta: Delta, tally: Tally) -> Iterator[bytes]:
         if self.final is not None:
             return
         self.tally = tally

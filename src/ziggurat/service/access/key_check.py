@@ -18,7 +18,7 @@ from ziggurat.service.observe.visits import visit_of
 OPEN = frozenset({"/", "/health", "/ready", "/version"})
 
 
-class Gate:
+class KeyCheck:
     """ASGI middleware; puts the key's quota into `request.state.quota` for `caller`."""
 
     def __init__(self, app: ASGIApp, *, keyring: Keyring | None) -> None:
