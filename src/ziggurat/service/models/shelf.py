@@ -14,7 +14,6 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from ziggurat import __version__
 from ziggurat.errors import BusyError, UsageError, did_you_mean
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.problems import ApiError
@@ -22,6 +21,7 @@ from ziggurat.service.models.memory import give_back_after
 from ziggurat.service.models.protocols import ChatLike, DeskLike, JudgeLike
 from ziggurat.service.models.tickets import Watcher
 from ziggurat.service.models.worker import ModelWorker, NoDesk
+from ziggurat.version import __version__
 
 M = TypeVar("M")
 
