@@ -1,10 +1,39 @@
 """Ziggurat: a whole ChatGPT that you own, from corpus to conversation, in one package.
 
-Importing the package costs nothing: it holds the version, and one setting of the environment. The rooms are imported by
-name (`from ziggurat.dialogue.chat import Chat`), and each imports only rooms below it (docs: the design, section 3).
+    import ziggurat
+
+    run = ziggurat.pretrain("book.txt", settings={"model": "tiny", "train.steps": 300})
+    print(ziggurat.chat(run).complete("Once"))
+
+The functions of `__all__` are the public API (api.py, docs/python.md), imported when they are first used. Importing the
+package itself imports nothing but its version, and sets one variable of the environment. Other modules are imported by name
+(`from ziggurat.dialogue.chat import Chat`), and each imports only rooms below it (docs: the design, section 3).
 """
 
 import os as _os
+from typing import TYPE_CHECKING, Any
+
+from ziggurat.version import __version__
+
+if TYPE_CHECKING:
+    from ziggurat.api import (
+        ChatModel,
+        RunOptions,
+        align,
+        available_families,
+        available_formats,
+        available_stages,
+        available_worlds,
+        chat,
+        climb,
+        evaluate,
+        ppo,
+        pretrain,
+        reward,
+        run_stage,
+        sample,
+        sft,
+    )
 
 IDLE_THREADS = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "1"}
 """How long an idle OpenMP thread spins before it sleeps: some 50 us (libgomp, Linux), 1 ms (libomp, macOS). By default
@@ -15,4 +44,35 @@ imported, so it has no effect where torch is imported first; what the user has s
 if not {"OMP_WAIT_POLICY", *IDLE_THREADS} & _os.environ.keys():
     _os.environ.update(IDLE_THREADS)
 
-__version__ = "0.1.0"
+__all__ = [
+    "ChatModel",
+    "RunOptions",
+    "__version__",
+    "align",
+    "available_families",
+    "available_formats",
+    "available_stages",
+    "available_worlds",
+    "chat",
+    "climb",
+    "evaluate",
+    "ppo",
+    "pretrain",
+    "reward",
+    "run_stage",
+    "sample",
+    "sft",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """A name of the public API, imported now."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ziggurat import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ziggurat import __version__
 from ziggurat.files import read_json, sha256_file
+from ziggurat.version import __version__
 
 MANIFEST_FORMAT = 1
 """Version of manifest.json and of the run folder around it: the names of its files, the rows of metrics.jsonl."""

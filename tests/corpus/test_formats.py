@@ -35,10 +35,10 @@ def spoken(messages: list[Message]) -> list[tuple[str, str]]:
 
 
 def test_the_page_has_all_formats() -> None:
-    from ziggurat.corpus.sniff import FORMATS
+    from ziggurat.corpus.sniff import BUILT_IN
 
     ours = {"comparison", "rating", "prompt"}  # their examples stand in the table of our own records
-    assert {name for name, _, _ in ROWS} == {format.name for format in FORMATS} - ours
+    assert {name for name, _, _ in ROWS} == {format.name for format in BUILT_IN} - ours
 
 
 @pytest.mark.parametrize(("name", "gives", "example"), ROWS, ids=[name for name, _, _ in ROWS])

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from ziggurat.cli import inputs, stages
+from ziggurat import extensions
 from ziggurat.cli import main as cli
+from ziggurat.cli import stages
 from ziggurat.errors import ConfigError
 from ziggurat.service.models import library
 from ziggurat.settings import Resolved, resolve
-from ziggurat.stages import stage
+from ziggurat.stages import launch, stage
 from ziggurat.stages.align import AlignConfig
 from ziggurat.stages.ppo_config import PPOConfig
 from ziggurat.stages.reward_config import RewardConfig
@@ -48,8 +49,8 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A package with the entry point `echo` is installed."""
 
     def install(value: str) -> None:
-        point = EntryPoint("echo", value, stage.ENTRY_POINTS)
-        monkeypatch.setattr(stage, "entry_points", lambda group: [point])
+        point = EntryPoint("echo", value, stage.GROUP)
+        monkeypatch.setattr(extensions, "entry_points", lambda group: [point] if group == stage.GROUP else [])
         declared.cache_clear()
 
     yield install
@@ -62,7 +63,7 @@ def test_a_stage_from_another_package_has_a_command_a_recipe_section_and_a_place
 ) -> None:
     outside("tests.stages.test_stage:OUTSIDE")
     monkeypatch.setenv("ZIGGURAT_HOME", str(tmp_path))
-    monkeypatch.setitem(cli.COMMANDS, "echo", cli.Entry("ziggurat.cli.stages:echo", OUTSIDE.title))
+    assert "  echo        Repeat what is said.\n" in cli.overview()
     (tmp_path / "d.jsonl").write_text(
         '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
     )
@@ -78,17 +79,33 @@ def test_a_stage_from_another_package_has_a_command_a_recipe_section_and_a_place
     assert cli.run(["echo", "--data", data]) == 2  # "needs --base RUN"
 
 
-def test_an_entry_point_that_names_no_stage_is_one_sentence(outside: Any) -> None:
-    outside("tests.stages.test_stage:configure")
-    with pytest.raises(ConfigError, match='"echo" .* must name a Stage of that very name'):
-        declared()
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("tests.stages.test_stage:configure", "names a function, not a Stage"),
+        ("tests.stages.test_stage:nothing", "cannot be imported (AttributeError"),
+        ("no_such_package:STAGE", "cannot be imported (ModuleNotFoundError"),
+        ("ziggurat.stages.catalog:SFT", 'names a stage "sft"; both names must be the same'),
+    ],
+)
+def test_a_broken_entry_point_is_one_sentence_that_names_its_package_and_stops_no_other_command(
+    outside: Any, capsys: pytest.CaptureFixture[str], value: str, sentence: str
+) -> None:
+    outside(value)
+    assert list(declared()) == ["pretrain", "sft", "reward", "ppo", "align"]
+    printed = " ".join(capsys.readouterr().err.split())
+    assert sentence in printed
+    assert f'The package "{value.partition(":")[0]}" brings the entry point "echo' in printed
+    assert cli.run(["--help"]) == 0
+    assert cli.run(["echo"]) == 2
+    assert 'There is no command "echo".' in capsys.readouterr().err
 
 
 def test_the_declaration_is_what_the_commands_show() -> None:
     assert list(declared()) == ["pretrain", "sft", "reward", "ppo", "align"]
     assert all(cli.COMMANDS[name].help == one.title for name, one in declared().items())
     assert all(callable(getattr(stages, name)) for name in declared())
-    assert inputs._section({"sft": {"epochs": 2}}, "ppo") == {}
+    assert launch._section({"sft": {"epochs": 2}}, "ppo") == {}
 
 
 def test_reading_the_declarations_imports_no_torch() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ziggurat.cli import inputs, options
+from ziggurat.cli import options
 from ziggurat.console import err, out, table
 from ziggurat.files import to_json
 
@@ -98,10 +98,11 @@ def quantization(
     \b
     ziggurat bench quantization town/ppo --text held_out.txt
     """
+    from ziggurat.corpus.files import documents
     from ziggurat.evaluation.quantization import compare
     from ziggurat.places import model_folder
 
-    found = compare(model_folder(run), [d.text for d in inputs.documents(text).records], context or None)
+    found = compare(model_folder(run), [d.text for d in documents(text).records], context or None)
     if as_json:
         out.out(to_json([row.to_dict() for row in found]))
         return

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from ziggurat import __version__
 from ziggurat.cli import options
 from ziggurat.console import human_time, out, table
 from ziggurat.files import to_json
 from ziggurat.lineage import code_version, installed_version, machine
 from ziggurat.settings import ziggurat_home
+from ziggurat.version import __version__
 
 PACKAGES = (
     "torch",

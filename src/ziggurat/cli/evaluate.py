@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ziggurat.cli import inputs, options
-from ziggurat.console import err, out, table
+from ziggurat.cli import options
+from ziggurat.console import out, table
 from ziggurat.errors import UsageError
 from ziggurat.files import to_json
 
@@ -33,6 +33,8 @@ def evaluate(
     """
     if not text and not demonstrations:
         raise UsageError("`ziggurat eval` needs --text FILE or --demonstrations FILE, or both.")
+    from ziggurat.evaluation.measure import measure
+
     result = measure(
         model, text or [], demonstrations or [], context=context, stride=stride, skip=skip_bad_rows
     )
@@ -45,46 +47,3 @@ def evaluate(
         for name, value in (result.get(part) or {}).items()
     ]
     out.print(table(result["model"], ("data", "number", "value"), rows, right=("value",)))
-
-
-def measure(
-    model: str, text: list[Path], demonstrations: list[Path], *, context: int, stride: int, skip: bool = False
-) -> dict[str, Any]:
-    """The numbers by kind of data, with the files they were measured on."""
-    from ziggurat.corpus.load import load_demonstrations
-    from ziggurat.evaluation.bits import score_texts
-    from ziggurat.evaluation.demonstrations import score_demonstrations
-    from ziggurat.model.hub import load_model
-    from ziggurat.places import model_folder
-    from ziggurat.tokenizer.bpe import Tokenizer
-    from ziggurat.tokenizer.rendering import render_all
-    from ziggurat.tokenizer.template import ChatTemplate
-
-    folder = model_folder(model)
-    documents = inputs.documents(text, role="text", skip=skip)
-    talks = inputs.records(demonstrations, load_demonstrations, role="demonstrations", skip=skip)
-    tokenizer = Tokenizer.load(folder)
-    loaded = load_model(folder, tokenizer_ids=tokenizer.vocab_size)
-    result: dict[str, Any] = {"model": str(folder), "data": documents.entries + talks.entries}
-    if documents:
-        result["text"] = score_texts(
-            loaded,
-            tokenizer,
-            [d.text for d in documents.records],
-            context=context or None,
-            stride=stride or None,
-        ).to_dict()
-    if talks:
-        given = len(talks.records)
-        usable = render_all(
-            ChatTemplate(tokenizer),
-            talks.records,
-            longest=loaded.config.context + 1,
-            skip=skip,
-            what="demonstration",
-        )
-        if usable.left_out:
-            err.print(usable.left_out.summary(given))
-        score = score_demonstrations(loaded, usable.flat)
-        result["demonstrations"] = {**score.to_dict(), "left_out": given - len(usable.records)}
-    return result

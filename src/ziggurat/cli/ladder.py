@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +12,9 @@ import typer
 
 from ziggurat.cli import options
 from ziggurat.console import err, out, table
-from ziggurat.errors import UsageError
 
 if TYPE_CHECKING:
-    from ziggurat.ladder.world import Options, World
+    from ziggurat.ladder.world import Options
 
 
 def ladder(
@@ -86,19 +84,19 @@ def climb_world(
     dry_run: bool,
 ) -> None:
     """Plan, climb, examine, report, serve."""
+    from ziggurat.api import open_world
     from ziggurat.files import check_folder
     from ziggurat.ladder.climb import begin, describe_plan
-    from ziggurat.ladder.held_out import examine
+    from ziggurat.ladder.complete import complete
     from ziggurat.ladder.plan import parse_budget
-    from ziggurat.ladder.report import report_path, terminal_tables, write_report
-    from ziggurat.ladder.stages import climb_stages
+    from ziggurat.ladder.report import report_path, terminal_tables
     from ziggurat.ladder.targets import summarize
     from ziggurat.places import ladder_folder
 
     budget_s = parse_budget(budget)
-    world = _open(chosen, name, resume)
-    if controls and not world.has_controls:
-        raise UsageError(f'The world "{world.name}" has no controls; leave out --controls.')
+    world = open_world(chosen, name=name, resume=resume)
+    if controls:
+        world.need_controls()
     folder = ladder_folder(name or world.name)
     check_folder(folder)
     climb = begin(
@@ -114,12 +112,7 @@ def climb_world(
     err.print(table("The plan", ["stage", "work", "about"], describe_plan(climb)))
     if dry_run:
         return
-    climb_stages(climb, resume=resume)
-    exam = examine(climb)
-    write_report(climb, exam)
-    if controls:
-        exam = world.controls(climb, exam)
-        write_report(climb, exam)
+    exam = complete(climb, resume=resume, controls=controls)
     for one in terminal_tables(climb, exam):
         out.print(table(one.title, [*one.columns], one.rows))
         out.print("")
@@ -134,18 +127,3 @@ def climb_world(
             one if isinstance(one, str) else f"{folder.name}/{one.name}" for one in (*stages, climb.policy)
         ]
         serve_models(list(dict.fromkeys(models)), port=port)
-
-
-def _open(chosen: Options, name: str | None, resume: bool) -> World:
-    """The world that was chosen; where a climb is resumed, the world that it was begun with."""
-    from ziggurat.ladder.climb import read_plan
-    from ziggurat.ladder.world import Options, default_name, open_world
-    from ziggurat.places import ladder_folder
-    from ziggurat.town.world import open_world as open_town
-    from ziggurat.verse.world import open_world as open_verse
-
-    if resume:
-        plan = read_plan(ladder_folder(name or default_name(chosen)))
-        begun = Options(**plan["world"])
-        chosen = replace(begun, data=chosen.data or begun.data)
-    return open_world(chosen, {"town": open_town, "verse": open_verse})

@@ -24,9 +24,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
-from ziggurat import __version__
 from ziggurat.errors import UsageError, ZigguratError, did_you_mean
+from ziggurat.stages.catalog import BUILT_IN
 from ziggurat.stages.stage import declared
+from ziggurat.version import __version__
 
 if TYPE_CHECKING:
     import typer
@@ -39,6 +40,7 @@ class Entry(NamedTuple):
     help: str
 
 
+STAGES = "The stages"
 SECTIONS: dict[str, dict[str, Entry]] = {
     "The whole ladder": {
         "ladder": Entry(
@@ -48,8 +50,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "town": Entry("ziggurat.cli.town:app", "Write the embedded little world's files."),
         "poet": Entry("ziggurat.cli.poet:poet", "Climb all four stages on Chinese verse, report, and chat."),
     },
-    "The stages": {
-        **{name: Entry(f"ziggurat.cli.stages:{name}", stage.title) for name, stage in declared().items()},
+    STAGES: {
+        **{stage.name: Entry(f"ziggurat.cli.stages:{stage.name}", stage.title) for stage in BUILT_IN},
         "sample": Entry("ziggurat.cli.stages:sample", "Let a model write completions that people can rank."),
     },
     "Using a model": {
@@ -73,6 +75,23 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
 }
 COMMANDS: dict[str, Entry] = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
+
+
+def outside() -> dict[str, Entry]:
+    """The commands of the stages that other packages declare; a command of the table keeps its name."""
+    found = {name: Entry(f"ziggurat.cli.stages:{name}", stage.title) for name, stage in declared().items()}
+    return {name: entry for name, entry in found.items() if name not in COMMANDS}
+
+
+def entry_of(name: str) -> Entry:
+    """One command. Raises UsageError, with the nearest name, where there is none."""
+    if name in COMMANDS:  # without a look at other packages
+        return COMMANDS[name]
+    known = COMMANDS | outside()
+    if name not in known:
+        hint = did_you_mean(name, known) or " `ziggurat --help` lists them."
+        raise UsageError(f'There is no command "{name}".{hint}')
+    return known[name]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -127,7 +146,8 @@ def _no_room(error: Exception) -> str | None:
 
 def overview() -> str:
     """What `ziggurat --help` prints."""
-    width = max(map(len, COMMANDS))
+    more = outside()
+    width = max(map(len, COMMANDS | more))
     lines = [
         "Usage: ziggurat COMMAND [ARGUMENTS]",
         "",
@@ -135,8 +155,9 @@ def overview() -> str:
         "",
     ]
     for title, section in SECTIONS.items():
+        shown = section | more if title == STAGES else section
         lines.append(f"{title}:")
-        lines += [f"  {name:<{width}}  {entry.help}" for name, entry in section.items()]
+        lines += [f"  {name:<{width}}  {entry.help}" for name, entry in shown.items()]
         lines.append("")
     lines += [
         "Examples:",
@@ -153,7 +174,7 @@ def load(name: str) -> Callable[..., Any]:
     """Import one command and build its parser, a callable of `args`, `prog_name` and `standalone_mode`."""
     import typer.main
 
-    module_name, _, attribute = COMMANDS[name].target.partition(":")
+    module_name, _, attribute = entry_of(name).target.partition(":")
     try:
         target = getattr(importlib.import_module(module_name), attribute)
     except ModuleNotFoundError as error:
@@ -196,9 +217,6 @@ def _dispatch(arguments: Sequence[str]) -> int:
         print(f"ziggurat {__version__}")
         return 0
     name = arguments[0]
-    if name not in COMMANDS:
-        hint = did_you_mean(name, COMMANDS) or " `ziggurat --help` lists them."
-        raise UsageError(f'There is no command "{name}".{hint}')
     command = load(name)
     from typer import Abort, TyperException  # after load, which pays for the import
 

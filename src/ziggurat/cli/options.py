@@ -43,6 +43,10 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Continue the run where it stopped, to the same bytes.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")]
+Seeds = Annotated[
+    int | None,
+    typer.Option("--seeds", metavar="N", min=2, help="Repeat with N seeds and compare the runs."),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Resolve settings, check the data, print the plan, write nothing.")
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from ziggurat.errors import UsageError
 from ziggurat.files import atomic_write_text, to_json
 from ziggurat.places import all_runs, find_run, runs_home
 from ziggurat.runs import Run, remove_run
+
+if TYPE_CHECKING:
+    from ziggurat.evaluation.compare import Comparison
 
 app = typer.Typer(help="List, show, compare and remove runs.", no_args_is_help=True)
 
@@ -119,12 +122,19 @@ def compare(
     if as_json:
         typer.echo(to_json(found.to_dict(), indent=2))
         return
+    print_comparison(found)
+    if html is not None:
+        out.print(f"Curves: {html}")
+
+
+def print_comparison(found: Comparison) -> None:
+    """The settings that differ, the curves and the figures."""
+    from ziggurat.evaluation import compare as comparing
+
     for one in (comparing.settings_table(found), comparing.curve_table(found), comparing.figure_table(found)):
         if one.rows:
             out.print(table(one.title, [*one.columns], one.rows))
             out.print("")
-    if html is not None:
-        out.print(f"Curves: {html}")
 
 
 @app.command()

@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ziggurat.cli import inputs, options
+from ziggurat.cli import options
 from ziggurat.console import err, out
 from ziggurat.errors import UsageError
 from ziggurat.files import check_folder
-from ziggurat.places import model_folder
 from ziggurat.stages.stage import Stage, declared
 
-GOLD_PROMPTS = 64
-"""So many of the prompts are used for the gold check where it has none of its own."""
+if TYPE_CHECKING:
+    from ziggurat.stages.launch import Call, Order
 
 COMMON: dict[str, tuple[Any, Any]] = {
     "recipe": (options.Recipe, None),
@@ -30,6 +29,7 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "ladder": (options.Ladder, None),
     "resume": (options.Resume, False),
     "overwrite": (options.Overwrite, False),
+    "seeds": (options.Seeds, None),
     "dry_run": (options.DryRun, False),
     "skip_bad_rows": (options.SkipBadRows, False),
 }
@@ -70,54 +70,66 @@ def command(stage: Stage) -> Callable[..., None]:
 
 
 def _run(stage: Stage, given: dict[str, Any]) -> None:
-    """Parse, load the data, call the stage's `prepare` or `run`, print."""
-    resume, skip = given["resume"], given["skip_bad_rows"]
-    base = given[stage.models[0].argument]
-    path = inputs.run_path(given["out_"], stage.name, ladder=given["ladder"], base=base, resume=resume)
-    models = inputs.models_of(stage, given, path)
-    parent = models[stage.models[0].argument]
-    layers = inputs.layers(stage.name, given["recipe"], given["sets"], frozen=path if resume else None)
+    """Parse, then prepare or run the stage once or, with --seeds, several times, and print."""
+    from ziggurat.stages.launch import Order, assemble, layers, run_path
+
+    settings = layers(stage.name, given["recipe"], given["sets"])
     for short in stage.shortcuts:
         if given[short.setting] is not None:
-            layers.append((f"--{short.setting}", {short.setting: given[short.setting]}))
-    resolved = stage.function("configure")(parent, *layers)
-
-    sources = inputs.Sources(path, stage.name, skip)
-    loaded = {
-        item.argument: sources.load(item, given[item.argument], parent, resolved) for item in stage.inputs
-    }
-    first, *further = stage.inputs
-    positional: list[Any] = [models[m.argument] for m in stage.models if m.required and not m.in_config]
-    positional.append(loaded[first.argument].records)
-    named: dict[str, Any] = {
-        m.argument: models[m.argument] for m in stage.models if not m.required and not m.in_config
-    }
-    for item in further:
-        found = loaded[item.argument]
-        named[item.argument] = None if item.none_if_missing and not found else found.records
-    named["data"] = [entry for one in loaded.values() for entry in one.entries]
-    if stage.gold and given["gold"] is not None:
-        model_folder(given["gold"])  # a misspelt name is an error before anything runs
-    if given["dry_run"]:
-        inputs.print_plan(stage.name, path, stage.function("prepare")(resolved, *positional, **named))
+            settings.append((f"--{short.setting}", {short.setting: given[short.setting]}))
+    order = Order(
+        stage,
+        models={model.argument: given[model.argument] for model in stage.models},
+        data={item.argument: given[item.argument] for item in stage.inputs},
+        settings=settings,
+        gold=given.get("gold"),
+        gold_prompts=given.get("gold_prompts"),
+        resume=given["resume"],
+        overwrite=given["overwrite"],
+        skip_bad_rows=given["skip_bad_rows"],
+    )
+    if given["seeds"] is not None:
+        _repeat(order, given)
         return
-    if stage.gold:
-        prompts = loaded[first.argument].records
-        named["gold"] = _gold_check(given["gold"], given["gold_prompts"], prompts, skip)
-    overwrite = given["overwrite"]
-    done = stage.function("run")(resolved, *positional, path, **named, resume=resume, overwrite=overwrite)
-    inputs.print_done(done)
+    path = run_path(given["out_"], stage.name, ladder=given["ladder"], base=order.base, resume=order.resume)
+    call = assemble(order, path)
+    if given["dry_run"]:
+        _print_plan(call)
+        return
+    _print_done(call.run())
 
 
-def _gold_check(gold: str | None, files: list[Path] | None, prompts: list[Any], skip: bool) -> Any:
-    """A second reward model as the gold check, on its own prompts or on some of those that are learned from."""
-    if gold is None:
-        return None
-    from ziggurat.corpus.load import load_prompts
-    from ziggurat.stages.reward import gold_from_reward_model
+def _repeat(order: Order, given: dict[str, Any]) -> None:
+    """Run the stage once for each seed, then compare the runs."""
+    from ziggurat.cli.runs import print_comparison
+    from ziggurat.evaluation.compare import compare_runs
+    from ziggurat.runs import Run
+    from ziggurat.stages.seeds import calls, repetitions
 
-    own = inputs.records(files, load_prompts, role="gold_prompts", skip=skip).records
-    return gold_from_reward_model(gold, [p.prompt for p in own or prompts[:GOLD_PROMPTS]])
+    runs = repetitions(order, given["seeds"], out=given["out_"], ladder=given["ladder"])
+    for one, call in calls(order, runs):
+        if given["dry_run"]:
+            _print_plan(call)
+            out.print(f"The runs would be {', '.join(str(each.path) for each in runs)}.", soft_wrap=True)
+            return
+        err.print(f"Seed {one.seed}, {runs.index(one) + 1} of {len(runs)}: {one.path}", soft_wrap=True)
+        _print_done(call.run())
+    print_comparison(compare_runs([Run.open(one.path) for one in runs]))
+
+
+def _print_plan(call: Call) -> None:
+    """What --dry-run prints, on stdout: every setting with its source, every derived number with its formula."""
+    from ziggurat.stages import setup
+
+    ready = call.prepare()
+    setup.print_sources(ready.resolved, to=out)
+    setup.print_derived(call.order.stage.name, ready.derived, to=out)
+    out.print(f"Dry run: nothing was written; the run would be {call.path}.")
+
+
+def _print_done(path: Path) -> None:
+    out.print(f"{path}")
+    err.print(f"report: {path / 'report.html'}")
 
 
 def sample(
@@ -142,11 +154,12 @@ def sample(
     ziggurat sample town/ppo --data questions.csv --temperature 0.8 --seed 7
     ziggurat sample models/Qwen3-0.6B --data hh.jsonl.gz --k 2 --no-greedy
     """
-    from ziggurat.corpus.load import load_prompts
+    from ziggurat.corpus.files import load_kind
     from ziggurat.engine.params import SamplingParams
     from ziggurat.stages import sample as stage
+    from ziggurat.stages.launch import need_data
 
-    loaded = inputs.records(inputs.need_data(data, "sample"), load_prompts, skip=skip_bad_rows)
+    loaded = load_kind("prompts", need_data(data, "sample"), skip=skip_bad_rows)
     if out_.is_dir():
         raise UsageError(f"{out_} is a folder; name a file with --out.")
     if out_.exists() and not overwrite:

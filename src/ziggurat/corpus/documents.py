@@ -14,7 +14,7 @@ from typing import Any
 
 from ziggurat.corpus.html import html_text
 from ziggurat.corpus.rows import Row, kind_of, read_rows, read_text
-from ziggurat.corpus.sniff import ROW_KINDS, sniff
+from ziggurat.corpus.sniff import ROW_KINDS, format_of_suffix, sniff
 from ziggurat.errors import DataError
 from ziggurat.records import Document, Notes, Origin, Reject, read_records, without_surrogates
 
@@ -61,7 +61,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _documents(path: Path, skip_bad_rows: bool, notes: Notes) -> Iterator[Document]:
     kind = kind_of(path)
-    if kind in ROW_KINDS:
+    if kind in ROW_KINDS or format_of_suffix(path) is not None:
         yield from _from_rows(path, skip_bad_rows, notes)
         return
     if kind == ".pdf":

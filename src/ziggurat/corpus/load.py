@@ -136,7 +136,7 @@ def gives(sniffed: Sniffed) -> list[str]:
 def _import(path: Path, format: Format, wanted: str) -> Imported[Record]:
     make: Callable[[Row, Context], Iterator[Record]] = getattr(format, wanted)
     context = Context(path=path)
-    rows = read_rows(path, context)
+    rows = iter(format.rows(path)) if format.rows else read_rows(path, context)
     records: list[Record] = []
     for line, row in format.gather(rows, context.dropped) if format.gather else rows:
         context.line = line

@@ -1,9 +1,12 @@
-"""What is in this file? Answered from its name and its first rows, never from a registry that people must edit.
+"""What is in this file? Answered from its name and its first rows.
 
 A file is **native** when it is JSON Lines or Parquet and its first row has the telling fields of one of our records;
 native files are read strictly. Any other format is chosen by many rows: rows with the same fields are one group, a
 group has the first format that recognises any of its rows, and the largest group decides. A null in one row therefore
 does not make the file something else.
+
+Another package adds a format by an entry point of the group `ziggurat.formats` that names a `Format`
+(docs/extending.md). Its formats are tried before the built-in ones.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,11 +30,12 @@ from ziggurat.corpus.formats.sharegpt import SHAREGPT, SHAREGPT_COMPARISON, SHAR
 from ziggurat.corpus.formats.trl import TRL_COMPLETION, TRL_PREFERENCE, TRL_PROMPT, TRL_RATING
 from ziggurat.corpus.rows import Row, is_array, kind_of, read_rows
 from ziggurat.errors import DataError
+from ziggurat.extensions import load_all
 from ziggurat.record_types import MESSAGE_KEYS
 from ziggurat.records import Comparison, Demonstration, Document, Prompt, Rating, Record, is_near, open_text
 
 # The first that recognises a row wins, so the more particular come first.
-FORMATS: tuple[Format, ...] = (
+BUILT_IN: tuple[Format, ...] = (
     OASST, OASST_MESSAGES,
     NATIVE_COMPARISON, NATIVE_RATING,
     SHAREGPT_COMPARISON, SHAREGPT_RATING, SHAREGPT,
@@ -39,6 +44,8 @@ FORMATS: tuple[Format, ...] = (
     NATIVE_PROMPT, TRL_PROMPT,
 )  # fmt: skip
 
+GROUP = "ziggurat.formats"
+"""Of the entry points."""
 ROW_KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 TEXT_COLUMNS = ("text", "content", "body", "article", "markdown", "code", "lines", "paragraphs")
 _NATIVE_KINDS = (".jsonl", ".ndjson", ".parquet")
@@ -59,9 +66,32 @@ class Sniffed:
     text_column: str | None = None
 
 
+@cache
+def formats() -> tuple[Format, ...]:
+    """Every format: those of other packages, then the built-in ones."""
+    names = {format.name for format in BUILT_IN}
+
+    def refuse(_: str, format: Format) -> str | None:
+        if format.name in names:
+            return f'is a second format of the name "{format.name}"'
+        if bool(format.suffixes) != (format.rows is not None):
+            return "has only one of `suffixes` and `rows`; a format has both or none"
+        names.add(format.name)
+        return None
+
+    return (*load_all(GROUP, Format, refuse).values(), *BUILT_IN)
+
+
+def format_of_suffix(path: Path) -> Format | None:
+    """The format of another package that reads every file with this suffix."""
+    return next((format for format in formats() if kind_of(path) in format.suffixes), None)
+
+
 def sniff(path: Path) -> Sniffed:
     """Recognise a file of rows; a file whose rows are nothing we know is an error that shows its fields."""
     open_text(path).close()  # missing, a folder, not readable: said here, in one sentence
+    if (own := format_of_suffix(path)) is not None:
+        return Sniffed(own.name, format=own)
     if kind_of(path) not in ROW_KINDS:
         return Sniffed("raw text")
     rows: list[Row] = []
@@ -91,14 +121,15 @@ def sniff(path: Path) -> Sniffed:
 def _format_of(rows: list[Row], *, one_schema: bool) -> Format | None:
     """The format of the largest group of rows; see the head of this file."""
     groups: dict[frozenset[str], list[Row]] = {}
+    known = [format for format in formats() if not format.suffixes]
     for row in rows:
         groups.setdefault(frozenset() if one_schema else frozenset(row), []).append(row)
     votes: Counter[int] = Counter()
     for group in groups.values():
-        number = next((i for i, f in enumerate(FORMATS) if any(map(f.recognises, group))), None)
+        number = next((i for i, f in enumerate(known) if any(map(f.recognises, group))), None)
         if number is not None:
             votes[number] += len(group)
-    return FORMATS[min(votes, key=lambda i: (-votes[i], i))] if votes else None
+    return known[min(votes, key=lambda i: (-votes[i], i))] if votes else None
 
 
 def _is_text(value: Any) -> bool:

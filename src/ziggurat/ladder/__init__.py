@@ -8,6 +8,7 @@ climb.py      one climb: its frozen plan, its runs, its clocks
 stages.py     the files, then pretrain, sft and rounds of sample, reward and ppo
 rankings.py   one round's comparisons, and what is known of simulated labellers
 held_out.py   the exam of a world without one: figures on held-out data
+complete.py   stages, exam and report of one climb
 targets.py    what an exam must reach
 report.py     exam/report.json, answers.jsonl, report.html
 """

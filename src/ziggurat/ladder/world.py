@@ -15,12 +15,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ziggurat.errors import UsageError
+from ziggurat.extensions import Extension, installed
 from ziggurat.ladder.plan import SMALLEST, STAGES, TOWN_LENGTHS, Lengths, Work
 from ziggurat.settings import parse_yaml
 
@@ -145,6 +145,11 @@ class World(Protocol):
         """The exam with other uses of PPO's time beside it, where `has_controls`."""
         return exam
 
+    def need_controls(self) -> None:
+        """Raise UsageError where the world has no controls."""
+        if not self.has_controls:
+            raise UsageError(f'The world "{self.name}" has no controls; leave out --controls.')
+
 
 WorldFactory = Callable[[Options], World]
 
@@ -187,10 +192,19 @@ def default_name(options: Options) -> str:
 def installed_worlds() -> dict[str, WorldFactory]:
     """The worlds of installed packages, by name; each is imported when it is opened."""
 
-    def opener(point: Any) -> WorldFactory:
-        return lambda options: point.load()(options)
+    def opener(extension: Extension) -> WorldFactory:
+        def opened(options: Options) -> World:
+            factory = extension.load()
+            if not callable(factory):
+                raise extension.error(
+                    f"names a {type(factory).__name__}, not a function from Options to a World"
+                )
+            world: World = factory(options)
+            return world
 
-    return {point.name: opener(point) for point in entry_points(group=GROUP)}
+        return opened
+
+    return {name: opener(extension) for name, extension in installed(GROUP).items()}
 
 
 def open_world(options: Options, built_in: Mapping[str, WorldFactory]) -> World:

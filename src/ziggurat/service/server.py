@@ -24,7 +24,6 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.responses import HTMLResponse
 
-from ziggurat import __version__
 from ziggurat.console import err, out
 from ziggurat.errors import UsageError
 from ziggurat.memory import few_heaps
@@ -58,6 +57,7 @@ from ziggurat.service.openai.responses.endpoint import response_routes
 from ziggurat.service.openai.responses.kept import kept_response_routes
 from ziggurat.service.services import Services
 from ziggurat.service.upstream.servers import Upstream, Upstreams
+from ziggurat.version import __version__
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Chat, LoadOptions

@@ -181,6 +181,7 @@ ALIGN = Stage(
     ),
     shortcuts=(Shortcut("rounds", "How often stages 3 and 4 are repeated."),),
     gold=True,
+    seed="seed",
     makes="runs",
 )
 

@@ -2,7 +2,8 @@
 
 **The declaration** (`Stage`) names what a stage learns from, what it starts from, and where its functions are. The
 commands, recipes, run listings and the service read `declared()`; they know no stage by name. The built-in stages are
-in `catalog.py`. Another package adds one by an entry point of the group `ziggurat.stages` that names a `Stage`:
+in `catalog.py`. Another package adds one by an entry point of the group `ziggurat.stages` that names a `Stage`, under
+the stage's name (docs/extending.md):
 
     [project.entry-points."ziggurat.stages"]
     dpo = "my_package.dpo:STAGE"
@@ -24,11 +25,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from ziggurat.errors import ConfigError
+from ziggurat.extensions import load_all
 
 if TYPE_CHECKING:
     from ziggurat.runs import Run
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from ziggurat.stages.setup import Derived
     from ziggurat.tokenizer.bpe import Tokenizer
 
-ENTRY_POINTS = "ziggurat.stages"
+GROUP = "ziggurat.stages"
+"""Of the entry points."""
 
 Kind = Literal["documents", "demonstrations", "comparisons", "prompts"]
 
@@ -105,6 +106,8 @@ class Stage:
     shortcuts: tuple[Shortcut, ...] = ()
     gold: bool = False
     """Whether `run` takes `gold`, a check on a policy that the training itself does not use."""
+    seed: str = "train.seed"
+    """Dotted setting of the random seed."""
     makes: Literal["language model", "reward model", "runs"] = "language model"
     """What `model/` holds; "runs": nothing, the stage runs other stages."""
 
@@ -124,15 +127,13 @@ def declared() -> dict[str, Stage]:
     from ziggurat.stages.catalog import BUILT_IN
 
     found = {stage.name: stage for stage in BUILT_IN}
-    for point in entry_points(group=ENTRY_POINTS):
-        stage = point.load()
-        if not isinstance(stage, Stage) or stage.name != point.name or stage.name in found:
-            raise ConfigError(
-                f'Entry point {ENTRY_POINTS} "{point.name}" ({point.value}) must name a Stage of that very name, '
-                f"other than {', '.join(found)}; correct or remove the package that brings it."
-            )
-        found[stage.name] = stage
-    return found
+
+    def refuse(name: str, stage: Stage) -> str | None:
+        if stage.name != name:
+            return f'names a stage "{stage.name}"; both names must be the same'
+        return "has the name of a built-in stage" if name in found else None
+
+    return found | load_all(GROUP, Stage, refuse)
 
 
 C = TypeVar("C")

@@ -88,6 +88,10 @@ class Format:
     prompts: Callable[[Row, Context], Iterator[Prompt]] | None = None
     gather: Callable[[Iterable[tuple[int, Row]], Counter[str]], Iterator[tuple[int, Row]]] | None = None
     """Makes one row of several lines; it counts the lines that it drops."""
+    suffixes: tuple[str, ...] = ()
+    """Of files that only this format reads, such as ".faq"; such files need `rows`."""
+    rows: Callable[[Path], Iterable[tuple[int, Row]]] | None = None
+    """(line, row) of a file with one of `suffixes`. Raises DataError."""
 
     def gives(self) -> list[str]:
         kinds = ("demonstrations", "comparisons", "ratings", "prompts")

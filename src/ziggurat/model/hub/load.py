@@ -21,8 +21,9 @@ from ziggurat.model.confidence import FEATURES, ConfidenceHead
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.cpu import accelerate
 from ziggurat.model.heads import RewardModel, ScalarModel
+from ziggurat.model.hub.families import by_model_type
 from ziggurat.model.hub.family import Family, Unreadable, rows_of
-from ziggurat.model.hub.save import FAMILIES, FORMAT_VERSION, REWARD_TYPE, TOKEN_IDS
+from ziggurat.model.hub.save import FORMAT_VERSION, REWARD_TYPE, TOKEN_IDS
 from ziggurat.model.hub.stored import StoredTensors
 from ziggurat.model.transformer import Transformer
 
@@ -155,12 +156,12 @@ def _read_folder(folder: Path, tokenizer_ids: int | None = None) -> _Folder:
             f"{path}: the weights are quantised by {method}, which is not read; use the model's unquantised weights."
         )
     kind = str(raw.get("model_type"))
-    known = [name for family in FAMILIES for name in family.model_types]
+    known = by_model_type()
     if kind not in known:
         raise ModelFolderError(
             f"{path}: model_type {kind!r} is not one of {', '.join(known)}.{did_you_mean(kind, known)}"
         )
-    family = next(family for family in FAMILIES if kind in family.model_types)
+    family = known[kind]
     try:
         it = _Folder(folder, raw, head, family.reads(raw), family)
     except Unreadable as error:

@@ -20,14 +20,10 @@ from torch import Tensor
 from ziggurat.errors import ModelFolderError
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.heads import RewardModel, ScalarModel
+from ziggurat.model.hub.families import families
 from ziggurat.model.hub.family import Family, rows_of
-from ziggurat.model.hub.gpt2 import GPT2
-from ziggurat.model.hub.llama import LLAMA
-from ziggurat.model.hub.native import NATIVE
-from ziggurat.model.hub.qwen3 import QWEN3
 from ziggurat.model.transformer import Transformer
 
-FAMILIES = (QWEN3, LLAMA, GPT2, NATIVE)
 FORMAT_VERSION = 2
 """Of what config.json holds under `ziggurat`. 1: the confidence head under its old names, in a classifier."""
 
@@ -87,7 +83,7 @@ def save_scalar(model: ScalarModel, folder: Path, tokenizer: SavesTokenizer | No
 
 def family_of(config: ModelConfig) -> tuple[Family, dict[str, Any]]:
     """The first family that can express `config`, and its config.json."""
-    for family in FAMILIES:
+    for family in families():
         raw = family.writes(config)
         if raw is not None:
             return family, raw

@@ -11,11 +11,11 @@ import anyio.to_thread
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ziggurat import __version__
 from ziggurat.service.access.caller import must_be_admin
 from ziggurat.service.http.problems import ApiError, response_for
 from ziggurat.service.http.wire import Json
 from ziggurat.service.services import Services
+from ziggurat.version import __version__
 
 
 def health_routes(services: Services) -> APIRouter:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, Ty
 
 from pydantic import BaseModel, ConfigDict
 
-from ziggurat import __version__
 from ziggurat.errors import BusyError, UsageError, did_you_mean
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.problems import ApiError
 from ziggurat.service.models.memory import give_back_after
 from ziggurat.service.models.tickets import Watcher
 from ziggurat.service.models.worker import ModelWorker, NoDesk
+from ziggurat.version import __version__
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Chat
