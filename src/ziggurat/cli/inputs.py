@@ -191,11 +191,16 @@ def models_of(stage: Stage, given: Mapping[str, Any], path: Path) -> dict[str, s
 
 
 def print_plan(stage: str, path: Path, ready: Any) -> None:
-    """What --dry-run prints, on stdout: every setting with its source, every derived number with its formula."""
+    """What --dry-run prints, on stdout: every setting with its source, every derived number with its formula, and the
+    memory and time that the run needs. ConfigError if it needs more memory than is available."""
     from ziggurat.stages import setup
 
     setup.print_sources(ready.resolved, to=out)
     setup.print_derived(stage, ready.derived, to=out)
+    cost = getattr(ready, "cost", None)  # a stage of another package need not estimate it
+    if cost is not None:
+        setup.print_derived("cost", setup.describe_cost(cost), to=out)
+        setup.check_cost(stage, ready)
     out.print(f"Dry run: nothing was written; the run would be {path}.")
 
 

@@ -18,6 +18,7 @@ from ziggurat.console import err, out
 from ziggurat.errors import UsageError
 from ziggurat.files import check_folder
 from ziggurat.places import model_folder
+from ziggurat.stages import setup
 from ziggurat.stages.stage import Stage, declared
 
 GOLD_PROMPTS = 64
@@ -81,6 +82,8 @@ def _run(stage: Stage, given: dict[str, Any]) -> None:
         if given[short.setting] is not None:
             layers.append((f"--{short.setting}", {short.setting: given[short.setting]}))
     resolved = stage.function("configure")(parent, *layers)
+    if skip and hasattr(resolved.config, "skip_bad_rows"):
+        resolved = setup.freeze(resolved, {"skip_bad_rows": True}, "--skip-bad-rows")
 
     sources = inputs.Sources(path, stage.name, skip)
     loaded = {
@@ -153,7 +156,7 @@ def sample(
         raise UsageError(f"{out_} is there already; name another file with --out, or add --overwrite.")
     check_folder(out_.parent)
     params = SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
-    sampled = stage.sample(policy, loaded.records, k, params, greedy=greedy)
+    sampled = stage.sample(policy, loaded.records, k, params, greedy=greedy, skip=skip_bad_rows)
     written = stage.write_to_rank(out_, sampled, policy=policy, params=params)
     cut = sum(finish == "length" for item in sampled for finish in item.finishes)
     out.print(

@@ -51,8 +51,10 @@ def sample(
     params: SamplingParams | None = None,
     *,
     greedy: bool = True,
+    skip: bool = False,
 ) -> list[Sampled]:
-    """k completions of `policy` (a run or a model folder) for each prompt."""
+    """k completions of `policy` (a run or a model folder) for each prompt that leaves room for one; the others are
+    left out and counted. `skip`: leave out prompts that the template refuses, too."""
     from ziggurat.model.hub import load_model
     from ziggurat.places import model_folder
     from ziggurat.tokenizer.bpe import Tokenizer
@@ -65,7 +67,7 @@ def sample(
     tokenizer = Tokenizer.load(folder)
     template = ChatTemplate(tokenizer)
     model = load_model(folder, dtype=choose_dtype()[0], tokenizer_ids=tokenizer.vocab_size)
-    return sample_from(model, template, prompts, k, params, greedy=greedy)
+    return sample_from(model, template, prompts, k, params, greedy=greedy, skip=skip)
 
 
 def sample_from(
@@ -76,6 +78,7 @@ def sample_from(
     params: SamplingParams | None = None,
     *,
     greedy: bool = True,
+    skip: bool = False,
 ) -> list[Sampled]:
     """`sample` with a model that is loaded already."""
     from ziggurat.engine.generate import generate
@@ -88,12 +91,8 @@ def sample_from(
     if params.n != 1:
         raise UsageError(f"n is {params.n}; say with k how many completions each prompt gets.")
     params = dataclasses.replace(params, stop_ids=params.stop_ids | template.stop_ids)
-    rendered = [
-        r.ids
-        for r in template.render_many(
-            [p.prompt for p in prompts], add_generation_prompt=True, tools=[p.tools for p in prompts]
-        )
-    ]
+    usable = setup.usable(template, prompts, longest=model.config.context - 1, skip=skip, what="prompt")
+    rendered = [one.ids for one in usable.flat]
     drawn = k - 1 if greedy else k
     columns: list[list[Any]] = []
     if greedy:
@@ -108,7 +107,7 @@ def sample_from(
             [_as_text(template.tokenizer, column[i].ids, rooms[i]) for column in columns],
             [column[i].finish for column in columns],
         )
-        for i, prompt in enumerate(prompts)
+        for i, prompt in enumerate(usable.records)
     ]
 
 

@@ -10,7 +10,7 @@ The loss of a step is Σ w·nll / Σ w over all its targets: w is 1 on the assis
 `text_weight` on stage-1 text, 0 elsewhere. `text_share` says how much of the *compute* goes to text, `text_weight` how
 much of the *gradient*: with a third of the conversations' tokens trained, 0.4 and 0.5 let both pull about equally.
 
-Many small steps of about 1,100 tokens serve knowledge better than few large ones; see docs/log/town.md for measurements.
+Many small steps of about 1,100 tokens keep knowledge better than few large ones; docs/log/town.md has measurements.
 Left out: dropout; tools and system prompts get no loss of their own. Source: InstructGPT, arXiv:2203.02155, 3.5.
 
     ziggurat sft --base town/pretrain --data demonstrations.jsonl --text annals.jsonl
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ziggurat.records import Demonstration, Document
 from ziggurat.settings import Resolved
-from ziggurat.stages.sft_config import Prepared, SftConfig, prepare, render, sft_config, split_demonstrations
+from ziggurat.stages.sft_config import Prepared, SftConfig, prepare, sft_config, split_demonstrations
 from ziggurat.stages.stage import begin, finish
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ __all__ = [
     "SftConfig",
     "answers",
     "prepare",
-    "render",
     "sft",
     "sft_config",
     "split_demonstrations",
@@ -96,13 +95,16 @@ def answers(model: nn.Module, ready: Prepared, questions: Sequence[Demonstration
     from ziggurat.engine.generate import generate
     from ziggurat.engine.params import SamplingParams
     from ziggurat.evaluation.report import Sample
+    from ziggurat.tokenizer.template import Rendered
 
     decoder: Any = model
     asked = [d for d in questions if d.messages[-1].role == "assistant" and len(d.messages) > 1]
-    prompts = ready.template.render_many(
-        [d.messages[:-1] for d in asked], add_generation_prompt=True, tools=[d.tools for d in asked]
-    )
-    both = [(d, p.ids) for d, p in zip(asked, prompts, strict=True) if len(p.ids) < decoder.config.context]
+    prompts = ready.template.try_many([(d.messages[:-1], d.tools) for d in asked], add_generation_prompt=True)
+    both = [
+        (d, p.ids)
+        for d, p in zip(asked, prompts, strict=True)
+        if isinstance(p, Rendered) and len(p.ids) < decoder.config.context
+    ]
     params = SamplingParams(temperature=0.0, max_tokens=SAMPLE_TOKENS, stop_ids=ready.template.stop_ids)
     done = generate(decoder, [ids for _, ids in both], params)
     return [
