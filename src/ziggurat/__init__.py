@@ -6,8 +6,8 @@
     print(ziggurat.chat(run).complete("Once"))
 
 The functions of `__all__` are the public API (api.py, docs/python.md), imported when they are first used. Importing the
-package itself imports nothing but its version, and sets one variable of the environment. Other modules are imported by name
-(`from ziggurat.dialogue.chat import Chat`), and each imports only rooms below it (docs: the design, section 3).
+package itself imports nothing but its version, and sets one variable of the environment. Other modules are imported by
+name (`from ziggurat.dialogue.chat import Chat`), and each imports only rooms below it (docs: the design, section 3).
 """
 
 import os as _os

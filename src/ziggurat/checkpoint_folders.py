@@ -46,9 +46,14 @@ def save(
         for leftover in (aside, old):
             shutil.rmtree(leftover, ignore_errors=True)
     if best:
-        atomic_write_text(folder / "best", target.name + "\n")
+        mark_best(target)
     _prune(folder, keep_last)
     return target
+
+
+def mark_best(checkpoint: Path) -> None:
+    """Make a complete checkpoint the best one."""
+    atomic_write_text(checkpoint.parent / "best", checkpoint.name + "\n")
 
 
 def whole_checkpoints(folder: Path) -> list[Path]:

@@ -51,7 +51,7 @@ def parent_entry(folder: Path) -> dict[str, Any]:
         manifest = above / "manifest.json"
         if manifest.is_file():
             known = read_json(manifest, MANIFEST_FORMAT)
-            entry |= {key: known.get(key) for key in ("stage", "seed", "data", "parent")}
+            entry |= {key: known.get(key) for key in ("stage", "seed", "data", "parent", "answer_tokens")}
             break
     return entry
 

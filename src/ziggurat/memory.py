@@ -18,6 +18,9 @@ import platform
 import resource
 import sys
 from functools import cache
+from pathlib import Path
+
+import psutil
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
 MMAP_BYTES = 256 * 1024**2  # larger blocks are still mapped and unmapped
@@ -50,6 +53,18 @@ def peak_memory_bytes() -> int:
     """The most memory that this process has held, in bytes: `ru_maxrss` is in bytes on macOS and in KiB on Linux."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def available_memory_bytes() -> int:
+    """Memory that can still be taken: what the system has available, within the limit of a container (cgroup v2)."""
+    available = int(psutil.virtual_memory().available)
+    try:
+        folder = Path("/sys/fs/cgroup")
+        limit = int((folder / "memory.max").read_text(encoding="ascii"))
+        used = int((folder / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no container, or "max": no limit
+        return available
+    return min(available, max(0, limit - used))
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -267,6 +267,13 @@ class Run:
         self.update_manifest(wall_s=self._wall_s())
         return target
 
+    def mark_best(self) -> None:
+        """Make the newest checkpoint the best one."""
+        self._must_write()
+        newest = self.latest_checkpoint()
+        assert newest is not None, "a checkpoint was saved before"
+        checkpoint_folders.mark_best(newest)
+
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
         return checkpoint_folders.whole_checkpoints(self.checkpoints_path)

@@ -12,7 +12,7 @@ import torch
 from tests.training.tiny import new_run
 from torch import nn
 
-from ziggurat.errors import ContextError, DataError
+from ziggurat.errors import DataError
 from ziggurat.model.confidence import ConfidenceHead
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_model, load_scalar
@@ -26,12 +26,12 @@ from ziggurat.stages.comparison_batches import (
     collate,
     read_once,
     render_comparisons,
-    render_scored,
     split_batch,
 )
 from ziggurat.stages.report_card import score_rows
 from ziggurat.stages.reward import gold_from_reward_model, prepare, ranking_loss, reward_config
 from ziggurat.stages.reward_config import split_comparisons
+from ziggurat.tokenizer.rendering import render_all
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training import TrainConfig, train
 
@@ -59,15 +59,15 @@ def test_demonstrations_average_zero(letters_reward: Path) -> None:
     """The fixture's own demonstrations: exactly the calibration's, so the mean is 0 up to rounding."""
     model = trained(letters_reward)
     shown = [one.messages for one in alphabet.demonstrations(60, seed=9)]
-    rewards = score_rows(model, render_scored(shown, TEMPLATE, 32, "demonstration"), 1)
+    rewards = score_rows(model, [one.ids for one in TEMPLATE.render_many(shown)], 1)
     assert statistics.fmean(rewards) == pytest.approx(0.0, abs=1e-4)
 
 
 def test_samples_of_the_stage_2_model_have_deviation_one(letters_reward: Path, letters_sft: Path) -> None:
     """Fresh samples (another seed): 1 within sampling error, which is about 1/sqrt(2*512) = 0.03; odds of 5 sigma."""
-    from ziggurat.stages.rollouts import render_prompts, roll_out
+    from ziggurat.stages.rollouts import roll_out
 
-    prompts = render_prompts([one.prompt for one in alphabet.prompts()] * 17, TEMPLATE, 32)
+    prompts = [one.ids for one in render_all(TEMPLATE, alphabet.prompts() * 17).flat]
     made = roll_out(
         load_model(letters_sft),
         prompts,
@@ -84,7 +84,7 @@ def test_samples_of_the_stage_2_model_have_deviation_one(letters_reward: Path, l
 
 def test_padding_does_not_change_a_score(letters_reward: Path) -> None:
     model = trained(letters_reward)
-    (one,) = render_comparisons(
+    _, (one,) = render_comparisons(
         [Comparison(id="1", prompt=alphabet.user("x1?"), completions=["b", "abcd"], ranks=[1, 2])],
         TEMPLATE,
         32,
@@ -102,11 +102,11 @@ def test_a_completion_as_messages_is_the_same_as_text() -> None:
         completions=[[Message(role="assistant", content="ab")], [Message(role="assistant", content="c")]],
         ranks=[1, 2],
     )
-    assert render_comparisons([text], TEMPLATE, 32) == render_comparisons([messages], TEMPLATE, 32)
+    assert render_comparisons([text], TEMPLATE, 32)[1] == render_comparisons([messages], TEMPLATE, 32)[1]
 
 
 def test_scores_are_read_at_the_end_of_turn() -> None:
-    (one,) = render_comparisons(
+    _, (one,) = render_comparisons(
         [Comparison(id="1", prompt=alphabet.user("x1?"), completions=["ab", "c"], ranks=[1, 2])], TEMPLATE, 32
     )
     end = alphabet.tokenizer().end_id
@@ -117,7 +117,7 @@ def test_splitting_a_batch_changes_nothing(letters_sft: Path) -> None:
     """Sums and counts of the pieces add up to those of the whole, all-tied comparisons among them."""
     model = RewardModel(load_model(letters_sft))
     torch.nn.init.normal_(model.head.weight)
-    ranked = render_comparisons(alphabet.comparisons(10), TEMPLATE, 32)
+    _, ranked = render_comparisons(alphabet.comparisons(10), TEMPLATE, 32)
     ranked[3] = Ranked(ranked[3].rows, [1] * 4, ranked[3].starts)
     whole = collate(ranked, 1, CPU)
     total, count = ranking_loss(model, whole)
@@ -129,7 +129,7 @@ def test_splitting_a_batch_changes_nothing(letters_sft: Path) -> None:
 
 
 def test_batches_hold_whole_comparisons_and_resume_where_they_were() -> None:
-    ranked = render_comparisons(alphabet.comparisons(23), TEMPLATE, 32)
+    _, ranked = render_comparisons(alphabet.comparisons(23), TEMPLATE, 32)
     batches = ComparisonBatches(ranked, 5, 1, seed=4, device=CPU)
     seen = [batches.next() for _ in range(batches.batches_per_epoch)]
     assert sorted(len(one.ranks) for one in seen) == [3, 5, 5, 5, 5]
@@ -154,7 +154,7 @@ def test_what_a_still_body_read_once_teaches_what_reading_again_does(
     heads = [p for p in model.parameters() if p.requires_grad]
     for p in heads:
         torch.nn.init.normal_(p, std=0.02)
-    ranked = render_comparisons(alphabet.comparisons(23), TEMPLATE, 32)
+    _, ranked = render_comparisons(alphabet.comparisons(23), TEMPLATE, 32)
     ranked[2:9:3] = [
         Ranked(one.rows[1:], one.ranks[1:], one.starts[1:]) for one in ranked[2:9:3]
     ]  # K is not the same everywhere
@@ -182,7 +182,7 @@ def test_a_dpo_loss_finds_the_completions_and_its_metrics_are_logged(
 ) -> None:
     """The sum of log-probabilities from `starts` to `ends` equals the one computed token by token without a batch."""
     model, reference = load_model(letters_sft), load_model(letters_sft)
-    ranked = render_comparisons(alphabet.comparisons(6), TEMPLATE, 32)
+    _, ranked = render_comparisons(alphabet.comparisons(6), TEMPLATE, 32)
 
     def completion_logp(policy: Transformer, batch: RankedBatch) -> torch.Tensor:
         logp = policy(batch.ids[:, :-1]).float().log_softmax(-1).gather(2, batch.ids[:, 1:, None])[..., 0]
@@ -235,9 +235,9 @@ def test_only_ties_are_refused(letters_sft: Path) -> None:
         prepare(reward_config(letters_sft), letters_sft, tied)
 
 
-def test_a_completion_that_does_not_fit_is_named(letters_sft: Path) -> None:
+def test_comparisons_that_all_do_not_fit_are_refused_with_both_numbers(letters_sft: Path) -> None:
     long = Comparison(id="1", prompt=alphabet.user("x1?"), completions=["a", "b" * 60], ranks=[1, 2])
-    with pytest.raises(ContextError, match=r"completion 2 has 67 tokens, the model's context is 32"):
+    with pytest.raises(DataError, match=r"none of the 1 comparisons.* has 67 tokens, and at most 32 fit"):
         prepare(reward_config(letters_sft), letters_sft, [long])
 
 

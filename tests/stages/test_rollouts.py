@@ -9,7 +9,6 @@ import alphabet
 import pytest
 import torch
 
-from ziggurat.errors import ContextError
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_model
 from ziggurat.model.transformer import set_compute_dtype
@@ -21,9 +20,9 @@ from ziggurat.stages.rollouts import (
     PromptOrder,
     Rollout,
     cut_minibatches,
-    render_prompts,
     roll_out,
 )
+from ziggurat.tokenizer.rendering import render_all
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.optimizers import build_optimizer
 
@@ -95,7 +94,7 @@ def test_the_first_ratio_is_exactly_one_and_the_engine_agrees(letters_sft: Path,
     nets = Networks(models[0], models[1], scorers[0], scorers[1])
     for module in (*models, *scorers):
         set_compute_dtype(module, dtype)
-    prompts = render_prompts([one.prompt for one in alphabet.prompts()], template, 32)
+    prompts = [one.ids for one in render_all(template, alphabet.prompts()).flat]
     rollouts = roll_out(
         nets.policy, prompts, max_new_tokens=6, temperature=0.7, stop_ids=template.stop_ids, seed=1
     )
@@ -118,7 +117,7 @@ def test_a_critic_with_passes_of_its_own_learns_more_and_the_policy_no_more(
     from ziggurat.model.hub import load_scalar
 
     template = ChatTemplate(alphabet.tokenizer())
-    prompts = render_prompts([one.prompt for one in alphabet.prompts()], template, 32)
+    prompts = [one.ids for one in render_all(template, alphabet.prompts()).flat]
     found = []
     for critic_epochs in (1, 6):
         policy = load_model(letters_reward.parent / "sft")
@@ -183,9 +182,3 @@ def test_the_critic_begins_in_the_units_of_the_reward(letters_reward: Path) -> N
     found = micro(Rollout([3, 9, 6, 4], [8, 6, 7], [0.0] * 3, True))  # the state before 7 is the end token 6
     score = critic.score(found.ids[:, :6], torch.tensor([5]))
     assert critic_values(critic, found)[2].item() == pytest.approx(score.item(), abs=1e-5)
-
-
-def test_a_prompt_without_room_is_refused_with_both_numbers() -> None:
-    template = ChatTemplate(alphabet.tokenizer())
-    with pytest.raises(ContextError, match=r"prompt 2 has 53 tokens, the model's context is 32"):
-        render_prompts([alphabet.user("x1?"), alphabet.user("x" * 50)], template, 32)

@@ -87,9 +87,12 @@ def test_a_conversation_longer_than_the_context_is_left_out_aloud(
         messages=[Message(role="user", content="why? " * 200), Message(role="assistant", content="Because.")]
     )
     ready = prepare(sft_config(base, ("--set", FAST)), base, [*DEMONSTRATIONS, long], held_out=[])
-    assert "1 of 61 demonstrations left out" in capsys.readouterr().err
+    assert (
+        "demonstrations: 1 of 61 records left out: longer than 65 tokens (1); the first: record 61: has "
+        in capsys.readouterr().err
+    )
     assert ready.resolved.config.row_tokens == 64
-    with pytest.raises(DataError, match="none of the 1 demonstrations fits"):
+    with pytest.raises(DataError, match="none of the 1 demonstrations can be used: .* at most 65 fit"):
         prepare(sft_config(base, ("--set", FAST)), base, [long])
 
 

@@ -45,7 +45,7 @@ def test_accumulation_cannot_change_the_result(tmp_path: Path) -> None:
                 RandomRows(),
                 next_token_loss,
                 config(micro_batches=pieces, optimizer="adamw", grad_clip=0.5),
-                split=lambda batch, n: list(batch.tensor_split(n)),
+                split=lambda batch, n, tokens: list(batch.tensor_split(n)),
             )
         results.append((weights(model), rows_without_wall_times(tmp_path / str(pieces))))
     for other, rows in results[1:]:
@@ -232,7 +232,7 @@ def test_further_metrics_of_a_loss_are_means_over_the_step(tmp_path: Path) -> No
     for pieces in (1, 3):
         with new_run(tmp_path / str(pieces)) as run:
             settings = config(steps=1, warmup_steps=0, micro_batches=pieces)
-            split = lambda batch, n: list(batch.tensor_split(n))  # noqa: E731
+            split = lambda batch, n, tokens: list(batch.tensor_split(n))  # noqa: E731
             train(run, tiny_model(), RandomRows(), loss, settings, split=split)
             first, last = run.read_metrics()
         for row, position in ((first, 0), (last, 1)):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Answer, Chat
     from ziggurat.dialogue.desk import Delta
     from ziggurat.engine.params import SamplingParams
-    from ziggurat.records import Message
+    from ziggurat.records import Message, Prompt
 
 DEFAULT_TEMPERATURE = 0.7
 """Sampling temperature of chat; 0 is greedy."""
@@ -89,6 +89,7 @@ def generate(
     stop: Stop = None,
     weights: options.Weights = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per completion.")] = False,
+    skip_bad_rows: options.SkipBadRows = False,
 ) -> None:
     """Complete a text (a base model, or --raw) or answer prompts (every other model).
 
@@ -98,9 +99,12 @@ def generate(
     ziggurat generate town/sft --file prompts.jsonl --json > answers.jsonl
     """
     params = _params(temperature, top_k, top_p, min_p, seed, max_tokens, n, beam, length_penalty)
-    conversations = _conversations(prompt or [], file, system)
+    records = _prompts(prompt or [], file, system, skip_bad_rows)
     model = _load(run, weights)
     raw = raw or model.is_base
+    if file:
+        records = _that_fit(model, records, raw, skip_bad_rows)
+    conversations = [record.prompt for record in records]
     texts = ["\n".join(message.content for message in messages) for messages in conversations]
     if len(conversations) * n == 1 and not beam and not as_json and sys.stdout.isatty():
         _print_stream(model, conversations[0], texts[0], params, raw=raw, stop=stop or [])
@@ -108,7 +112,8 @@ def generate(
     if raw:
         answers = model.continue_many(texts, params, stop=stop or [])
     else:
-        answers = model.answer_many(conversations, params, stop=stop or [])
+        tools = [record.tools for record in records]
+        answers = model.answer_many(conversations, params, stop=stop or [], tools=tools)
     for i, answer in enumerate(answers):
         out.out(_as_json(conversations[i // n], texts[i // n], answer, raw) if as_json else answer.text)
 
@@ -242,28 +247,49 @@ def _load(run: str, weights: str = "auto") -> Chat:
     return model
 
 
-def _conversations(prompts: Sequence[str], file: Path | None, system: str | None) -> list[list[Message]]:
-    from ziggurat.records import Message
+def _prompts(prompts: Sequence[str], file: Path | None, system: str | None, skip: bool) -> list[Prompt]:
+    from ziggurat.records import Message, Prompt
 
     if file and prompts:
         raise UsageError("Give prompts or --file, not both.")
     if file:
         from ziggurat.corpus.load import load_prompts
 
-        imported = load_prompts(file)
+        imported = load_prompts(file, skip_bad_rows=skip)
         for reason, count in imported.dropped.items():
             err.print(f"{file}: left out {count} ({reason}).")
-        questions = [list(record.prompt) for record in imported.records]
+        records = imported.records
     else:
         texts = list(prompts) or [sys.stdin.read()]
         if not any(text.strip() for text in texts):
             raise UsageError(
                 "There is no prompt; give one as an argument, on standard input, or with --file."
             )
-        questions = [[Message(role="user", content=text)] for text in texts]
+        records = [Prompt(prompt=[Message(role="user", content=text)]) for text in texts]
     if system is None:
-        return questions
-    return [[Message(role="system", content=system), *messages] for messages in questions]
+        return records
+    before = Message(role="system", content=system)
+    return [one.model_copy(update={"prompt": [before, *one.prompt]}).at(one.origin) for one in records]
+
+
+def _that_fit(model: Chat, records: list[Prompt], raw: bool, skip: bool) -> list[Prompt]:
+    """The prompts of a file that leave room for an answer; the others are counted, and the first is named."""
+    from ziggurat.stages.setup import usable
+    from ziggurat.tokenizer.rendering import LeftOut
+
+    if not raw:
+        longest = model.context - 1
+        return usable(model.template, records, longest=longest, skip=skip, what="prompt").records
+    left_out, kept = LeftOut(), []
+    texts = ["\n".join(message.content for message in one.prompt) for one in records]
+    for number, (one, ids) in enumerate(zip(records, model.prompts.raw(texts), strict=True), start=1):
+        if len(ids) < model.context:
+            kept.append(one)
+        else:
+            left_out.add(one, number, f"longer than {model.context - 1:,} tokens", f"has {len(ids):,} tokens")
+    if left_out:
+        err.print(f"prompts: {left_out.summary(len(records))}")
+    return kept
 
 
 def _print_stream(

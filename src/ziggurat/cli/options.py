@@ -21,7 +21,7 @@ Gold = Annotated[
 ]
 GoldPrompts = Annotated[list[Path] | None, typer.Option("--gold-prompts", help="Prompts of the gold check.")]
 SkipBadRows = Annotated[
-    bool, typer.Option("--skip-bad-rows", help="Count and leave out rows that are broken.")
+    bool, typer.Option("--skip-bad-rows", help="Leave out rows that are broken or that the template refuses.")
 ]
 
 # --- a stage: its settings and its run --------------------------------------------------------------------------------

@@ -118,12 +118,17 @@ def _repeat(order: Order, given: dict[str, Any]) -> None:
 
 
 def _print_plan(call: Call) -> None:
-    """What --dry-run prints, on stdout: every setting with its source, every derived number with its formula."""
+    """What --dry-run prints, on stdout: every setting with its source, every derived number with its formula, and the
+    memory and time that the run needs. ConfigError if it needs more memory than is available."""
     from ziggurat.stages import setup
 
-    ready = call.prepare()
+    ready, name = call.prepare(), call.order.stage.name
     setup.print_sources(ready.resolved, to=out)
-    setup.print_derived(call.order.stage.name, ready.derived, to=out)
+    setup.print_derived(name, ready.derived, to=out)
+    cost = getattr(ready, "cost", None)  # a stage of another package need not estimate it
+    if cost is not None:
+        setup.print_derived("cost", setup.describe_cost(cost), to=out)
+        setup.check_cost(name, ready)
     out.print(f"Dry run: nothing was written; the run would be {call.path}.")
 
 
@@ -166,7 +171,7 @@ def sample(
         raise UsageError(f"{out_} is there already; name another file with --out, or add --overwrite.")
     check_folder(out_.parent)
     params = SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
-    sampled = stage.sample(policy, loaded.records, k, params, greedy=greedy)
+    sampled = stage.sample(policy, loaded.records, k, params, greedy=greedy, skip=skip_bad_rows)
     written = stage.write_to_rank(out_, sampled, policy=policy, params=params)
     cut = sum(finish == "length" for item in sampled for finish in item.finishes)
     out.print(

@@ -150,14 +150,14 @@ def reward(climb: Climb, number: int, rankings: Rankings, made: Material, resume
         climb.runs[f"reward-{number}"] = run
         climb.card = (Run.open(run).report or {})["card"]
         if truth:
-            climb.true_kinds = truth.accuracy(held, score_held_out(run, held))
+            climb.true_kinds = truth.accuracy(*score_held_out(run, held))
 
 
-def score_held_out(run: Path, held: Sequence[Comparison]) -> list[list[float]]:
-    """A reward model's scores of every completion, by comparison."""
+def score_held_out(run: Path, held: Sequence[Comparison]) -> tuple[list[Comparison], list[list[float]]]:
+    """The comparisons that a reward model can read, and its scores of their completions."""
     judge = Judge.load(run)
-    scored = render_comparisons(held, judge.template, judge.context)
-    return score_comparisons(judge.model, scored, judge.tokenizer.pad_id)
+    usable, ranked = render_comparisons(held, judge.template, judge.context, skip=True)
+    return usable, score_comparisons(judge.model, ranked, judge.tokenizer.pad_id)
 
 
 def ppo(climb: Climb, number: int, rankings: Rankings | None, made: Material, resume: bool = False) -> None:

@@ -29,25 +29,30 @@ from pydantic import Field
 from ziggurat.console import err
 from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
+from ziggurat.model.hub import check_model
 from ziggurat.places import model_folder
 from ziggurat.records import Comparison, Demonstration, Document, Message, Prompt, read_records, write_records
 from ziggurat.runs import Run
-from ziggurat.settings import Config, Resolved, resolve
+from ziggurat.settings import Resolved, resolve
 from ziggurat.stages import setup, stage
+from ziggurat.stages.answer_length import longest_answer
+from ziggurat.stages.comparison_batches import render_comparisons
 from ziggurat.stages.ppo import Gold, ppo
 from ziggurat.stages.ppo_config import PPOConfig, ppo_config
+from ziggurat.stages.ppo_cost import ppo_cost, shared_microbatch
 from ziggurat.stages.report_card import KindOfPair
 from ziggurat.stages.reward import RewardConfig, reward, reward_config
 from ziggurat.stages.sample import sample, write_to_rank
 from ziggurat.stages.setup import Derived
 from ziggurat.stages.stage import begin
 from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.template import ChatTemplate
 
 Rank = Callable[[Sequence[Message], list[str]], Comparison | None]
 """(prompt, distinct completions) -> how they rank, or None if they cannot be ranked."""
 
 
-class AlignConfig(Config):
+class AlignConfig(setup.RecordsConfig):
     """Settings of the rounds; `reward` and `ppo` are those of the stages, in every round the same but for the seed."""
 
     rounds: int = Field(default=2, ge=1)
@@ -59,7 +64,8 @@ class AlignConfig(Config):
     """Prompts sampled in each round, different ones as long as there are; 0: all."""
 
     temperature: float = Field(default=1.0, gt=0)
-    max_new_tokens: int = Field(default=64, ge=1)
+    max_new_tokens: int = Field(default=-1, ge=-1)
+    """Longest completion that is sampled for ranking. -1: computed from measured answers (stages/answer_length.py)."""
 
     start: Literal["previous", "sft"] = "previous"
     """PPO of a later round goes on from the round before, or starts anew from the stage-2 model."""
@@ -79,7 +85,10 @@ def align_config(sft: str | Path, *layers: tuple[str, Any]) -> Resolved[AlignCon
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared(stage.Prepared[AlignConfig]):
-    """The rounds before their first step."""
+    """The rounds before their first step. The cost is that of PPO, the larger of the two stages."""
+
+    prompts: list[Prompt]
+    """Those that can be used."""
 
     @property
     def seed(self) -> int:
@@ -97,22 +106,53 @@ def prepare(
     ptx_documents: Sequence[Document] = (),
     data: list[dict[str, Any]] | None = None,
 ) -> Prepared:
-    """Check that there is something to begin with; nothing is written."""
+    """Check the model and every record that a round will use; nothing is written."""
     setup.need(prompts, "prompts")
     folder, config = model_folder(sft), resolved.config
-    per_round = min(config.prompts_per_round or len(prompts), len(prompts))
+    tokenizer = Tokenizer.load(folder)
+    template = ChatTemplate(tokenizer)
+    shape = check_model(folder, tokenizer.vocab_size)
+    context, skip = shape.context, config.skip_bad_rows
+    usable = setup.usable(template, prompts, longest=context - 1, skip=skip, what="prompt")
+    ids = [one.ids for one in usable.flat]
+    for some, what in ((comparisons, "comparison"), (held_out or (), "held-out comparison")):
+        if some:
+            render_comparisons(some, template, context, skip=skip, what=what)
+    per_round = min(config.prompts_per_round or len(ids), len(ids))
+    derived = [
+        Derived("prompts", len(ids), f"{per_round:,} a round, {config.k} completions each"),
+        Derived("comparisons at the start", len(comparisons), "given"),
+        Derived("held-out comparisons", len(held_out or ()), "given"),
+        Derived("demonstrations", len(demonstrations), "their mean reward becomes 0"),
+        Derived("documents", len(ptx_documents), "mixed into PPO"),
+    ]
+    longest, why = config.max_new_tokens, "max_new_tokens"
+    if longest < 0:
+        longest, why = longest_answer([folder], template, ids, context=context, seed=config.seed)
+    derived.append(Derived("longest completion", longest, why))
+    settled = setup.freeze(
+        resolved,
+        {
+            "max_new_tokens": longest,
+            "reward.skip_bad_rows": skip or config.reward.skip_bad_rows,
+            "ppo.skip_bad_rows": skip or config.ppo.skip_bad_rows,
+        },
+    )
+    ppo = settled.config.ppo
+    sized = ppo.model_copy(
+        update={
+            "max_new_tokens": ppo.max_new_tokens if ppo.max_new_tokens > 0 else longest,
+            "microbatch_tokens": ppo.microbatch_tokens or shared_microbatch([shape]),
+        }
+    )
     return Prepared(
-        resolved=resolved,
+        resolved=settled,
         parent=folder,
-        tokenizer=Tokenizer.load(folder),
-        derived=[
-            Derived("prompts", len(prompts), f"{per_round:,} a round, {config.k} completions each"),
-            Derived("comparisons at the start", len(comparisons), "given"),
-            Derived("held-out comparisons", len(held_out or ()), "given"),
-            Derived("demonstrations", len(demonstrations), "their mean reward becomes 0"),
-            Derived("documents", len(ptx_documents), "mixed into PPO"),
-        ],
+        tokenizer=tokenizer,
+        prompts=usable.records,
+        derived=derived,
         data=data or [setup.memory_entry("prompts", list(prompts))],
+        cost=ppo_cost(sized, [shape, shape, shape], ids),
     )
 
 
@@ -142,7 +182,6 @@ def align(
     `comparisons` are there from the start; `more_comparisons(round, policy)` may add some to a round, such as
     invented ones; `prompts` are sampled and ranked, `ppo_prompts` (default: the same) are rolled out.
     """
-    config = resolved.config
     ready = prepare(
         resolved,
         sft,
@@ -153,6 +192,7 @@ def align(
         ptx_documents=ptx_documents,
         data=data,
     )
+    resolved, config, prompts = ready.resolved, ready.config, ready.prompts
     with begin("align", ready, run_path, resume=resume, overwrite=overwrite) as run:
         known = list(comparisons)
         policy: Path = ready.base
@@ -213,7 +253,7 @@ def _ranked(
     params = SamplingParams(
         temperature=config.temperature, max_tokens=config.max_new_tokens, seed=config.seed + number
     )
-    sampled = sample(policy, chosen, config.k, params)
+    sampled = sample(policy, chosen, config.k, params, skip=config.skip_bad_rows)
     if rank is None:
         waiting = folder / "to_rank.jsonl"
         count = write_to_rank(waiting, sampled, policy=str(policy), params=params)

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ziggurat.errors import ContextError, DataError
 from ziggurat.model.heads import Reading, RewardModel
 from ziggurat.model.padding import by_length, right_pad
 from ziggurat.records import Comparison, Message, completion_messages
+from ziggurat.stages import setup
 from ziggurat.tokenizer.template import ChatTemplate
 
 WINDOW_BATCHES = 16
@@ -66,51 +66,25 @@ def conversation(prompt: Sequence[Message], completion: str | Sequence[Message])
     return [*prompt, *completion_messages(completion)]
 
 
-def render_scored(
-    conversations: Sequence[Sequence[Message]],
+def render_comparisons(
+    comparisons: Sequence[Comparison],
     template: ChatTemplate,
     context: int,
-    what: str,
-    tools: Sequence[Sequence[dict[str, Any]] | None] | None = None,
-) -> list[list[int]]:
-    """Ids up to and with the token that ends the last assistant message: the place where rewards are read."""
-    rows = []
-    for number, (messages, rendered) in enumerate(
-        zip(conversations, template.render_many(conversations, tools=tools), strict=True), start=1
-    ):
-        trained = [i for i, flag in enumerate(rendered.mask) if flag]
-        if not trained:
-            raise DataError(
-                f"{what} {number} ends on {messages[-1].role!r} with nothing to score; end on the assistant."
-            )
-        ids = rendered.ids[: trained[-1] + 1]
-        if len(ids) > context:
-            raise ContextError(
-                f"{what} {number} has {len(ids):,} tokens, the model's context is {context:,}; shorten or drop it"
-            )
-        rows.append(ids)
-    return rows
+    *,
+    skip: bool = False,
+    what: str = "comparison",
+) -> tuple[list[Comparison], list[Ranked]]:
+    """The comparisons that can be used, and each as ids. One with a completion beyond the context is left out.
 
-
-def render_comparisons(
-    comparisons: Sequence[Comparison], template: ChatTemplate, context: int
-) -> list[Ranked]:
-    """Every comparison as ids; one that does not fit is named."""
-    every = [[conversation(c.prompt, completion) for completion in c.completions] for c in comparisons]
-    tools = [c.tools for c in comparisons]
-    flat_tools = [own for own, c in zip(tools, comparisons, strict=True) for _ in c.completions]
-    rows = iter(render_scored([one for k in every for one in k], template, context, "completion", flat_tools))
-    prompts = template.render_many([c.prompt for c in comparisons], add_generation_prompt=True, tools=tools)
-    found = []
-    for comparison, prompt in zip(comparisons, prompts, strict=True):
-        own = [next(rows) for _ in comparison.completions]
-        found.append(Ranked(own, list(comparison.ranks), [_common_prefix(prompt.ids, row) for row in own]))
-    return found
-
-
-def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """Number of leading ids that are equal. Of a prompt and its row: the prompt's length."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    `skip`: leave out comparisons that the template refuses; otherwise the first is a DataError.
+    """
+    found = setup.usable(template, comparisons, longest=context, skip=skip, what=what, to_answer_end=True)
+    ranked = []
+    for comparison, rendered in found:
+        before = sum(message.role == "assistant" for message in comparison.prompt)
+        starts = [one.starts[before] for one in rendered]
+        ranked.append(Ranked([one.ids for one in rendered], list(comparison.ranks), starts))
+    return found.records, ranked
 
 
 def collate(ranked: Sequence[Ranked], pad_id: int, device: torch.device) -> RankedBatch:
@@ -192,17 +166,30 @@ class ComparisonBatches:
         return batches
 
 
-def split_batch(batch: RankedBatch | ReadBatch, pieces: int) -> list[Any]:
-    """At most `pieces` microbatches of whole comparisons; a ReadBatch is one, as its loss takes little memory."""
+def split_batch(batch: RankedBatch | ReadBatch, pieces: int, tokens: int = 0) -> list[Any]:
+    """Microbatches of whole comparisons, at least `pieces` if there are so many, each padded to its own longest row.
+
+    `tokens`: what a microbatch of several comparisons may hold, padding included; 0: any number. A ReadBatch stays
+    whole, as its loss takes little memory.
+    """
     if isinstance(batch, ReadBatch):
         return [batch]
-    cut: list[RankedBatch] = []
+    lengths = (batch.ends + 1).tolist()
     size = -(-len(batch.ranks) // pieces)
-    row = 0
-    for start in range(0, len(batch.ranks), size):
-        ranks = batch.ranks[start : start + size]
-        rows = sum(map(len, ranks))
-        part = slice(row, row + rows)
-        cut.append(RankedBatch(batch.ids[part], batch.ends[part], ranks, batch.starts[part]))
-        row += rows
+    cut: list[RankedBatch] = []
+    first = row = 0  # of the microbatch: its first comparison and its first row
+    while first < len(batch.ranks):
+        last = end = width = 0
+        for last in range(first, min(first + size, len(batch.ranks))):
+            more = len(batch.ranks[last])
+            wider = max(width, *lengths[row + end : row + end + more])
+            if end and tokens and (end + more) * wider > tokens:
+                break
+            width, end = wider, end + more
+        else:
+            last += 1
+        part = slice(row, row + end)
+        ranks = batch.ranks[first:last]
+        cut.append(RankedBatch(batch.ids[part, :width], batch.ends[part], ranks, batch.starts[part]))
+        first, row = last, row + end
     return cut

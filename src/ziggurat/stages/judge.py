@@ -10,12 +10,11 @@ from pathlib import Path
 
 import torch
 
-from ziggurat.errors import ModelFolderError
+from ziggurat.errors import ContextError, DataError, ModelFolderError
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub.load import load_scalar
 from ziggurat.places import model_folder
 from ziggurat.records import Message
-from ziggurat.stages.comparison_batches import render_scored
 from ziggurat.stages.report_card import score_rows
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
@@ -52,8 +51,25 @@ class Judge:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def rows(self, conversations: Sequence[Sequence[Message]], what: str = "pair") -> list[list[int]]:
-        """Ids of conversations that end on an answer; ContextError names the first `what` that is too long."""
-        return render_scored(conversations, self.template, self.context, what)
+        """Ids of conversations up to the end of their last answer, where the reward is read.
+
+        DataError names the first `what` without an answer, ContextError the first that is too long.
+        """
+        rows = []
+        for number, rendered in enumerate(self.template.render_many(conversations), start=1):
+            trained = [i for i, flag in enumerate(rendered.mask) if flag]
+            if not trained:
+                role = conversations[number - 1][-1].role
+                raise DataError(
+                    f"{what} {number} ends on {role!r} with nothing to score; end on the assistant."
+                )
+            if trained[-1] >= self.context:
+                raise ContextError(
+                    f"{what} {number} has {trained[-1] + 1:,} tokens, the model's context is {self.context:,}; "
+                    "shorten or drop it"
+                )
+            rows.append(rendered.ids[: trained[-1] + 1])
+        return rows
 
     def score(self, rows: Sequence[Sequence[int]]) -> list[float]:
         """One reward for each of `rows`, in their order."""

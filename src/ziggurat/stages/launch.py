@@ -22,6 +22,7 @@ from ziggurat.places import find_run, model_folder, next_run_path, runs_home
 from ziggurat.records import Record
 from ziggurat.runs import Run
 from ziggurat.settings import Resolved, environment_sets, flatten, load_yaml, parse_sets
+from ziggurat.stages.setup import freeze
 from ziggurat.stages.stage import Input, Stage, declared
 
 GOLD_PROMPTS = 64
@@ -102,6 +103,8 @@ def assemble(order: Order, path: Path, *, began: Path | None = None) -> Call:
     if order.resume and (began / "config.yaml").is_file():
         frozen = [("the run", load_yaml(began / "config.yaml"))]
     resolved = stage.function("configure")(parent, *frozen, *order.settings)
+    if order.skip_bad_rows and hasattr(resolved.config, "skip_bad_rows"):
+        resolved = freeze(resolved, {"skip_bad_rows": True}, "--skip-bad-rows")
     if order.gold is not None:
         model_folder(order.gold)  # a misspelt name is an error before anything runs
     loaded = {item.argument: _load(order, item, began, parent, resolved) for item in stage.inputs}

@@ -34,9 +34,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ziggurat.errors import ConfigError
 from ziggurat.training.config import EarlyExit
-
-LOGITS_AT_ONCE = 32 * 1024 * 1024
-"""Logits held at a time (fp32: 128 MiB); above it they are made in pieces and again in the backward pass."""
+from ziggurat.training.cost import LOGITS_AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,14 @@ class TokenBatch:
         return self.inputs, self.targets, self.weights, self.segments, self.positions
 
 
-def split_rows(batch: TokenBatch, pieces: int) -> list[TokenBatch]:
-    """The batch cut by rows into at most `pieces` microbatches."""
+def split_rows(batch: TokenBatch, pieces: int, tokens: int = 0) -> list[TokenBatch]:
+    """The batch cut by rows into `pieces` microbatches, or into more so that each has at most `tokens` tokens (0: any
+    number); a row is never cut."""
+    rows, T = batch.inputs.shape
+    if tokens:
+        pieces = max(pieces, -(-rows // max(1, tokens // T)))
+    if pieces == 1:
+        return [batch]
     cuts = [None if t is None else t.tensor_split(pieces) for t in batch._tensors()]
     parts = [TokenBatch(*(None if c is None else c[i] for c in cuts)) for i in range(pieces)]  # type: ignore[arg-type]
     return [part for part in parts if part.inputs.shape[0] > 0]

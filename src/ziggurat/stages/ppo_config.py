@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from ziggurat.console import human_count
 from ziggurat.errors import ModelFolderError, RunError
 from ziggurat.records import Document, Prompt
-from ziggurat.settings import Config, Resolved, resolve
+from ziggurat.settings import Resolved, resolve
 from ziggurat.stages import setup, stage
 from ziggurat.stages.doctor import DoctorLimits, weak_reward_model
 from ziggurat.stages.removed import REMOVED
@@ -51,7 +52,7 @@ class CriticConfig(OptimizerConfig):
     """Passes of the critic over a step's rollouts, if more than the policy's; nearly free with `trainable=head`."""
 
 
-class PPOConfig(Config):
+class PPOConfig(setup.RecordsConfig):
     """Settings of stage 4. Rewards and values are in units of the stage-2 model's reward deviation, KL in nats."""
 
     removed = REMOVED["PPOConfig"]
@@ -65,8 +66,9 @@ class PPOConfig(Config):
     rollouts_per_step: int = Field(default=256, ge=1)
     """Prompts of a step, one completion each."""
 
-    max_new_tokens: int = Field(default=64, ge=1)
-    """Longest completion; one that does not end by then counts as truncated."""
+    max_new_tokens: int = Field(default=-1, ge=-1)
+    """Longest completion; one that does not end by then counts as truncated. A prompt that leaves less room in the
+    context has less. -1: computed from measured answers (stages/answer_length.py)."""
 
     temperature: float = Field(default=1.0, gt=0)
     """Of rollouts, ratios and KL alike."""
@@ -77,8 +79,9 @@ class PPOConfig(Config):
     minibatches: int = Field(default=4, ge=1)
     """Optimizer steps of one pass."""
 
-    microbatch_tokens: int = Field(default=8192, ge=1)
-    """Tokens computed at a time, padding included; bounds memory, changes nothing else. With `policy.trainable`
+    microbatch_tokens: int = Field(default=0, ge=0)
+    """Tokens computed at a time, padding included; bounds memory, changes nothing else. 0: computed from the shapes of
+    the models (`training.cost`). With `policy.trainable`
     of last:k the trunk's states of a whole step are kept beside it: rollouts x width x d_model."""
 
     gamma: float = Field(default=1.0, ge=0, le=1)
@@ -137,6 +140,15 @@ class PPOConfig(Config):
     allow_weak_reward_model: bool = False
     """Go on although the reward model failed its report card."""
 
+    @field_validator("max_new_tokens")
+    @classmethod
+    def _some_tokens(cls, value: int) -> int:
+        if value == 0:
+            raise ValueError(
+                "max_new_tokens is 0; give at least 1, or -1 to compute it from measured answers"
+            )
+        return value
+
     @model_validator(mode="after")
     def _loop_fits(self) -> PPOConfig:
         if self.train.log_every_steps != 1:
@@ -169,11 +181,30 @@ class Prepared(stage.Prepared[PPOConfig]):
         return Chat(model, self.tokenizer, template=self.template, as_trained=True, defaults=greedy)
 
 
-def ppo_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[PPOConfig]:
-    """The configuration from its layers; dtype and threads are inherited from the policy's run."""
-    from ziggurat.places import find_run
+LARGE_PARAMETERS = 50_000_000
+LARGE: dict[str, Any] = {
+    "rollouts_per_step": 64,
+    "policy": {"trainable": "last:2", "lr_adam": 5e-5},
+    "critic": {"trainable": "head", "epochs": 8, "lr_adam": 1e-3},
+}
+"""Defaults for a policy of more than LARGE_PARAMETERS, as models from elsewhere are: on a CPU a step of all four
+networks takes minutes, and the rates of our small models move it too far. The last blocks learn, and the critic's body
+does not."""
 
-    return resolve(PPOConfig, ("inherited", {"train": setup.inherited_loop(find_run(str(policy)))}), *layers)
+
+def ppo_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[PPOConfig]:
+    """The configuration from its layers; dtype and threads are inherited from the policy's run, and a large policy has
+    the defaults LARGE."""
+    from ziggurat.model.accounting import total_parameters
+    from ziggurat.model.hub import load_config
+    from ziggurat.places import find_run, model_folder
+
+    inherited = ("inherited", {"train": setup.inherited_loop(find_run(str(policy)))})
+    count = total_parameters(load_config(model_folder(policy)))
+    if count <= LARGE_PARAMETERS:
+        return resolve(PPOConfig, inherited, *layers)
+    reason = f"{human_count(count)} parameters, above {human_count(LARGE_PARAMETERS)}"
+    return resolve(PPOConfig, (reason, LARGE), inherited, *layers)
 
 
 def prepare(
@@ -187,9 +218,10 @@ def prepare(
     data: list[dict[str, Any]] | None = None,
 ) -> Prepared:
     """Check that the networks belong together, render the prompts, pack the documents; nothing is written."""
-    from ziggurat.model.hub import check_model, is_scalar, load_config
+    from ziggurat.model.hub import check_model, is_scalar
     from ziggurat.places import find_run, model_folder
-    from ziggurat.stages.rollouts import render_prompts
+    from ziggurat.stages.answer_length import longest_answer
+    from ziggurat.stages.ppo_cost import ppo_cost, shared_microbatch
     from ziggurat.tokenizer.bpe import Tokenizer
     from ziggurat.tokenizer.template import ChatTemplate
 
@@ -212,18 +244,31 @@ def prepare(
             raise ModelFolderError(
                 f"{other} has another tokenizer than {folder}; policy, reference and reward model must share one."
             )
-    for one in {folder, reward_folder, reference_folder}:
-        check_model(one, tokenizer.vocab_size)
+    folders = (folder, reference_folder, reward_folder)
+    shapes = {one: check_model(one, tokenizer.vocab_size) for one in dict.fromkeys(folders)}
     if not config.allow_weak_reward_model:
         _refuse_weak(find_run(str(reward_model)), config.doctor)
     template = ChatTemplate(tokenizer)
-    context = load_config(folder).context
-    ids = render_prompts([one.prompt for one in prompts], template, context, [one.tools for one in prompts])
+    context = shapes[folder].context
+    room = min(shape.context for shape in shapes.values())
+    usable = setup.usable(template, prompts, longest=room - 1, skip=config.skip_bad_rows, what="prompt")
+    ids = [one.ids for one in usable.flat]
+    longest, longest_why = config.max_new_tokens, "max_new_tokens"
+    if longest < 0:
+        longest, longest_why = longest_answer(
+            [reward_folder, folder], template, ids, context=room, seed=config.train.seed
+        )
+    budget = config.microbatch_tokens or shared_microbatch(list(shapes.values()))
+    resolved = setup.freeze(resolved, {"max_new_tokens": longest, "microbatch_tokens": budget})
+    config = resolved.config
+    tight = sum(len(one) + longest > room for one in ids)
     rows = _ptx_rows(config, tokenizer, ptx_documents, context)
     passes = config.train.steps * config.rollouts_per_step / len(ids)
     updates = config.epochs * min(config.minibatches, config.rollouts_per_step)
     derived = [
         Derived("prompts", len(ids), f"{sum(map(len, ids)) / len(ids):.1f} tokens on average"),
+        Derived("longest completion", longest, longest_why),
+        *([Derived("prompts with less room than that", tight, f"the context is {room:,}")] if tight else []),
         Derived("passes over the prompts", f"{passes:.2f}", "rollouts / prompts"),
         Derived(
             "rollouts",
@@ -253,11 +298,12 @@ def prepare(
         reward_folder=reward_folder,
         tokenizer=tokenizer,
         template=template,
-        prompts=list(prompts),
+        prompts=usable.records,
         prompt_ids=ids,
         ptx_rows=rows,
         derived=derived,
         data=entries,
+        cost=ppo_cost(config, [shapes[one] for one in folders], ids),
     )
 
 

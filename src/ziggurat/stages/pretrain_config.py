@@ -101,6 +101,7 @@ def prepare(
     """Tokenizer, shape, rows and every derived number. A run already begun in `run_path` lends its tokenizer."""
     from ziggurat.corpus.pack import pack_rows
     from ziggurat.model.accounting import flops_per_token, parameters
+    from ziggurat.training.cost import microbatch_tokens, text_cost
 
     config = resolved.config
     setup.need(documents, "documents")
@@ -143,7 +144,10 @@ def prepare(
             "accounting",
         ),
     ]
-    frozen = setup.freeze(resolved, {"train.steps": steps} if not config.train.steps else {})
+    budget = config.train.microbatch_tokens or microbatch_tokens(model_config)
+    train = config.train.model_copy(update={"steps": steps, "microbatch_tokens": budget})
+    derived.append(setup.microbatch_line(config.train, budget))
+    frozen = setup.freeze(resolved, {"train.steps": steps, "train.microbatch_tokens": budget})
     entries = data or [setup.memory_entry("documents", list(documents))]
     texts_held = setup.take_characters((d.text for d in held), config.eval_characters)
     return Prepared(
@@ -156,6 +160,7 @@ def prepare(
         rows=rows,
         batch_rows=batch_rows,
         held_out=texts_held,
+        cost=text_cost(model_config, train, T, batch_rows),
     )
 
 

@@ -74,8 +74,9 @@ def reward(
 ) -> Path:
     """Run stage 3 and return the run's folder. `data`: the files' manifest entries, where there are files."""
     ready = prepare(resolved, sft, comparisons, held_out=held_out, demonstrations=demonstrations, data=data)
-    config, model = ready.config, ready.model
+    config = ready.config
     with begin("reward", ready, run_path, resume=resume, overwrite=overwrite) as run:
+        model = ready.load()
         result = train(
             run,
             model,
@@ -85,7 +86,7 @@ def reward(
                 ready.tokenizer.pad_id,
                 ready.seed,
                 model.head.weight.device,
-                _read_by_a_frozen_body(ready) if config.train.trainable == "head" else None,
+                _read_by_a_frozen_body(ready, model) if config.train.trainable == "head" else None,
             ),
             ranking_loss,
             config.train,
@@ -99,18 +100,12 @@ def reward(
             model,
             ready.template,
             ready.base,
-            [one.prompt for one in ready.learn],
-            demonstrations,
-            ScaleSettings(
-                config.scale_samples,
-                config.sample_tokens,
-                config.shift_demonstrations,
-                config.train.dtype,
-                ready.seed,
-            ),
+            ready.prompts,
+            ready.demonstrations,
+            ScaleSettings(config.scale_samples, config.sample_tokens, config.train.dtype, ready.seed),
         )
-        card = make_card(ready, kind_of_pair, labelling_ceiling)
         run.save_model(lambda folder: save_scalar(model, folder, ready.tokenizer))
+        card = make_card(ready, model, kind_of_pair, labelling_ceiling)
         err.print(verdict(card))
         finish(
             run,
@@ -141,9 +136,9 @@ def ranking_loss(model: nn.Module, batch: RankedBatch | ReadBatch) -> tuple[Tens
     return loss, float(count)
 
 
-def _read_by_a_frozen_body(ready: Prepared) -> list[Reading] | None:
+def _read_by_a_frozen_body(ready: Prepared, model: RewardModel) -> list[Reading] | None:
     """The frozen body's states of every comparison; None where they would take more than READINGS_BYTES."""
-    model, words = ready.model, sum(len(row) for one in ready.ranked for row in one.rows)
+    words = sum(len(row) for one in ready.ranked for row in one.rows)
     dtype, _ = choose_dtype(ready.config.train.dtype)
     if words * model.body.config.d_model * dtype.itemsize > READINGS_BYTES:
         return None
@@ -152,15 +147,15 @@ def _read_by_a_frozen_body(ready: Prepared) -> list[Reading] | None:
 
 
 def make_card(
-    ready: Prepared, kind_of_pair: KindOfPair | None, labelling_ceiling: float | None
+    ready: Prepared, model: RewardModel, kind_of_pair: KindOfPair | None, labelling_ceiling: float | None
 ) -> dict[str, Any]:
     """The report card of the trained model on the held-out comparisons."""
     config = ready.config
     return report_card(
         ready.held_out,
-        score_comparisons(ready.model, ready.held_out_ranked, ready.tokenizer.pad_id),
+        score_comparisons(model, ready.held_out_ranked, ready.tokenizer.pad_id),
         completion_lengths(ready.held_out, ready.template),
-        reward_scale=float(ready.model.reward_scale),
+        reward_scale=float(model.reward_scale),
         limits=CardLimits(config.min_accuracy, config.min_share_of_ceiling, config.min_kind_accuracy),
         kind_of_pair=kind_of_pair,
         labelling_ceiling=labelling_ceiling,

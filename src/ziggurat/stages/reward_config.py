@@ -16,12 +16,14 @@ from pydantic import Field
 
 from ziggurat.corpus.split import split
 from ziggurat.errors import DataError
+from ziggurat.model.accounting import total_parameters
 from ziggurat.model.confidence import ConfidenceHead
+from ziggurat.model.config import ModelConfig
 from ziggurat.model.heads import RewardModel
-from ziggurat.model.hub import load_model
+from ziggurat.model.hub import check_model, load_model
 from ziggurat.places import find_run, model_folder
-from ziggurat.records import Comparison, Demonstration
-from ziggurat.settings import Config, Resolved, resolve
+from ziggurat.records import Comparison, Demonstration, Prompt
+from ziggurat.settings import Resolved, resolve
 from ziggurat.stages import setup, stage
 from ziggurat.stages.comparison_batches import Ranked, render_comparisons
 from ziggurat.stages.ppo_losses import untied_pairs
@@ -30,6 +32,7 @@ from ziggurat.stages.setup import Derived
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.config import TrainConfig
+from ziggurat.training.cost import FP32, Cost, microbatch_tokens, trained_memory, training_flops
 
 LR_SHARE = 1.0
 """Peak learning rates as a share of the stage-2 run's, which are gentle already."""
@@ -39,7 +42,7 @@ FOREIGN_LR_HEAD = 1e-3
 few steps of one epoch, and the loss stays at ln 2."""
 
 
-class RewardConfig(Config):
+class RewardConfig(setup.RecordsConfig):
     """Settings of stage 3. 0 means "computed" where a field says so; what came out is in config.yaml."""
 
     removed = REMOVED["RewardConfig"]
@@ -86,11 +89,20 @@ class Prepared(stage.Prepared[RewardConfig]):
     """Stage 3 before its first step."""
 
     template: ChatTemplate
-    model: RewardModel
-    learn: list[Comparison]
-    held_out: list[Comparison]
     ranked: list[Ranked]
+    held_out: list[Comparison]
     held_out_ranked: list[Ranked]
+    prompts: list[list[int]]
+    """Ids of the distinct prompts that are learned from."""
+    demonstrations: list[list[int]]
+    """Ids of the demonstrations whose mean reward becomes 0."""
+
+    def load(self) -> RewardModel:
+        """The stage-2 model with a new head."""
+        body = load_model(self.base)
+        if self.config.score_head == "linear":
+            return RewardModel(body)
+        return RewardModel(body, confidence=ConfidenceHead(body.config.d_model, _opening_id(self.tokenizer)))
 
 
 def reward_config(sft: str | Path, *layers: tuple[str, Any]) -> Resolved[RewardConfig]:
@@ -108,29 +120,44 @@ def prepare(
     demonstrations: Sequence[Demonstration] = (),
     data: list[dict[str, Any]] | None = None,
 ) -> Prepared:
-    """Load, render, split and derive everything; nothing is written."""
+    """Check, render, split and derive everything; nothing is written."""
     config = resolved.config
     setup.need(comparisons, "comparisons")
     folder = model_folder(sft)
     tokenizer = Tokenizer.load(folder)
     template = ChatTemplate(tokenizer)
-    body = load_model(folder, tokenizer_ids=tokenizer.vocab_size)
-    head = ConfidenceHead(body.config.d_model, _opening_id(tokenizer))
-    model = RewardModel(body, confidence=head if config.score_head == "confidence" else None)
-    learn, held = (
-        split_comparisons(comparisons, config.held_out_share) if held_out is None else (comparisons, held_out)
-    )
-    context = model.body.config.context
-    ranked = render_comparisons(learn, template, context)
+    shape = check_model(folder, tokenizer.vocab_size)
+    context, skip = shape.context, config.skip_bad_rows
+    learn, ranked = render_comparisons(comparisons, template, context, skip=skip)
+    held, held_ranked = list[Comparison](), list[Ranked]()
+    if held_out is None:
+        learn, ranked, held, held_ranked = _split(learn, ranked, config.held_out_share)
+    elif held_out:
+        held, held_ranked = render_comparisons(
+            held_out, template, context, skip=skip, what="held-out comparison"
+        )
     useful = [one for one in ranked if untied_pairs(one.ranks)]
     if not useful:
         raise DataError(
             f"all {len(ranked):,} comparisons are tied throughout, so they teach nothing; rank some apart."
         )
+    asked = list({repr(one.prompt): Prompt(prompt=one.prompt, tools=one.tools) for one in learn}.values())
+    prompts = setup.usable(template, asked, longest=context - 1, skip=skip, what="prompt").flat
+    shown = setup.usable(
+        template,
+        demonstrations[: config.shift_demonstrations],
+        longest=context,
+        skip=skip,
+        what="demonstration",
+        to_answer_end=True,
+    ).flat
     one_epoch = math.ceil(len(useful) / config.batch_comparisons)
     steps = config.train.steps or max(1, round(one_epoch * config.epochs))
+    budget = config.train.microbatch_tokens or microbatch_tokens(shape)
+    train = config.train.model_copy(update={"steps": steps, "microbatch_tokens": budget})
     pairs = sum(len(untied_pairs(one.ranks)) for one in useful)
     completions = sum(len(one.rows) for one in useful)
+    lengths = [len(row) - start for one in useful for row, start in zip(one.rows, one.starts, strict=True)]
     derived = [
         Derived("comparisons", len(useful), f"{len(ranked) - len(useful):,} more are tied throughout"),
         Derived("completions", completions, f"K = {completions / len(useful):.1f} on average"),
@@ -142,29 +169,43 @@ def prepare(
         ),
         Derived(
             "demonstrations for the zero",
-            min(len(demonstrations), config.shift_demonstrations),
-            "their mean reward becomes 0" if demonstrations else "none: samples' mean becomes 0",
+            len(shown),
+            "their mean reward becomes 0" if shown else "none: samples' mean becomes 0",
         ),
         Derived(
             "steps",
             steps,
             "train.steps" if config.train.steps else f"{config.epochs:g} epochs × {one_epoch:,}",
         ),
+        setup.microbatch_line(config.train, budget),
     ]
     entries = list(data) if data else [setup.memory_entry("comparisons", list(comparisons))]
     return Prepared(
-        resolved=setup.freeze(resolved, {} if config.train.steps else {"train.steps": steps}),
+        resolved=setup.freeze(resolved, {"train.steps": steps, "train.microbatch_tokens": budget}),
         parent=folder,
         tokenizer=tokenizer,
         template=template,
-        model=model,
-        learn=list(learn),
-        held_out=list(held),
         ranked=useful,
-        held_out_ranked=render_comparisons(held, template, context),
+        held_out=held,
+        held_out_ranked=held_ranked,
+        prompts=[one.ids for one in prompts],
+        demonstrations=[one.ids for one in shown],
         derived=derived,
         data=entries,
+        cost=_cost(shape, train, useful, config.batch_comparisons),
+        answer_tokens=setup.percentile_95(lengths),
     )
+
+
+def _cost(shape: ModelConfig, train: TrainConfig, ranked: Sequence[Ranked], per_step: int) -> Cost:
+    """Microbatches hold whole comparisons, so the largest comparison can be above the budget of tokens."""
+    largest = max(len(one.rows) * max(map(len, one.rows)) for one in ranked)
+    step = per_step * sum(len(row) for one in ranked for row in one.rows) / len(ranked)
+    T = round(sum(len(row) for one in ranked for row in one.rows) / sum(len(one.rows) for one in ranked))
+    tokens = max(largest, min(train.microbatch_tokens, round(step)))
+    memory = trained_memory(shape, train, tokens, logits=0, dtype=train.dtype)
+    sampled = {"stage-2 model, for the unit": FP32 * total_parameters(shape)}
+    return Cost(memory | sampled, step * training_flops(shape, train.trainable, T), steps=train.steps)
 
 
 def _opening_id(tokenizer: Tokenizer) -> int:
@@ -178,3 +219,12 @@ def split_comparisons(
 ) -> tuple[list[Comparison], list[Comparison]]:
     """(to learn from, held out), by the prompt."""
     return split(comparisons, lambda one: "\n".join(f"{m.role}: {m.content}" for m in one.prompt), share)
+
+
+def _split(
+    comparisons: list[Comparison], ranked: list[Ranked], share: float
+) -> tuple[list[Comparison], list[Ranked], list[Comparison], list[Ranked]]:
+    """`split_comparisons` of comparisons and their ids: (learn, ids, held out, ids)."""
+    of = {id(one): ids for one, ids in zip(comparisons, ranked, strict=True)}
+    learn, held = split_comparisons(comparisons, share)
+    return learn, [of[id(one)] for one in learn], held, [of[id(one)] for one in held]

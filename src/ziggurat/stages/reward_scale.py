@@ -17,14 +17,16 @@ import torch
 
 from ziggurat.console import err
 from ziggurat.dialogue.chat import Chat
-from ziggurat.engine.params import SamplingParams
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_model
 from ziggurat.model.transformer import set_compute_dtype
-from ziggurat.records import Demonstration, Message
-from ziggurat.stages.comparison_batches import conversation, render_scored
+from ziggurat.records import Demonstration, Message, Prompt
+from ziggurat.stages import setup
+from ziggurat.stages.comparison_batches import conversation
 from ziggurat.stages.judge import Judge
 from ziggurat.stages.report_card import score_rows
+from ziggurat.stages.rollouts import roll_out
+from ziggurat.tokenizer.rendering import render_all
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.precision import choose_dtype
 
@@ -36,8 +38,6 @@ class ScaleSettings:
     samples: int
     """Completions sampled from the stage-2 model."""
     sample_tokens: int
-    demonstrations: int
-    """Demonstrations averaged, at most."""
     dtype: str
     seed: int
 
@@ -47,17 +47,18 @@ def calibrate(
     model: RewardModel,
     template: ChatTemplate,
     sft_folder: Path,
-    prompts: Sequence[Sequence[Message]],
-    demonstrations: Sequence[Demonstration],
+    prompts: Sequence[list[int]],
+    demonstrations: Sequence[list[int]],
     settings: ScaleSettings,
 ) -> tuple[float, float]:
-    """Set shift and scale: demonstrations score 0 on average, samples of the stage-2 model have deviation 1."""
+    """Set shift and scale: demonstrations score 0 on average, samples of the stage-2 model have deviation 1.
+
+    `prompts`: ids of distinct prompts. `demonstrations`: ids up to the end of the answer, where the reward is read.
+    """
     model.calibrate(reward_shift=0.0, reward_scale=1.0)
     sampled = _scores_of_samples(model, template, sft_folder, prompts, settings)
-    shown = [d.messages for d in demonstrations[: settings.demonstrations]]
-    if shown:
-        rows = render_scored(shown, template, model.body.config.context, "demonstration")
-        shift = statistics.fmean(score_rows(model, rows, template.tokenizer.pad_id))
+    if demonstrations:
+        shift = statistics.fmean(score_rows(model, demonstrations, template.tokenizer.pad_id))
     else:
         err.print(
             "no demonstrations were given: rewards are shifted so that the stage-2 model's samples average 0."
@@ -75,20 +76,23 @@ def _scores_of_samples(
     model: RewardModel,
     template: ChatTemplate,
     sft_folder: Path,
-    prompts: Sequence[Sequence[Message]],
+    prompts: Sequence[list[int]],
     settings: ScaleSettings,
 ) -> list[float]:
-    """Raw scores of what the stage-2 model samples for distinct prompts (again and again if they are few); completions
-    that were cut off are left out."""
+    """Raw scores of what the stage-2 model samples for `prompts` (again and again if they are few); completions that
+    were cut off are left out."""
     policy = load_model(sft_folder)
     set_compute_dtype(policy, choose_dtype(settings.dtype)[0])
-    distinct = list({repr(prompt): prompt for prompt in prompts}.values())
-    spread = distinct[:: max(1, len(distinct) // settings.samples)]
-    chosen = [spread[i % len(spread)] for i in range(settings.samples)]
-    made = Chat(policy, template.tokenizer, template=template, as_trained=True).answer_many(
-        chosen, SamplingParams(max_tokens=settings.sample_tokens, seed=settings.seed)
+    spread = prompts[:: max(1, len(prompts) // settings.samples)]
+    made = roll_out(
+        policy,
+        [spread[i % len(spread)] for i in range(settings.samples)],
+        max_new_tokens=settings.sample_tokens,
+        temperature=1.0,
+        stop_ids=template.stop_ids,
+        seed=settings.seed,
     )
-    rows = [one.prompt + one.ids for one in [m for m in made if m.finish == "stop"] or made]
+    rows = [one.prompt + one.completion for one in [m for m in made if m.ended] or made]
     return score_rows(model, rows, template.tokenizer.pad_id)
 
 
@@ -97,14 +101,21 @@ def gold_from_reward_model(
 ) -> Callable[[Chat], float]:
     """A gold check for PPO when nothing better is at hand: another reward model, best from other labellers.
 
-    The callable takes a policy and returns the mean reward of its answers.
+    The callable takes a policy and returns the mean reward of its answers. Prompts and answers that are too long for
+    the reward model are left out.
     """
     judge = Judge.load(reward_model, torch.float32)
-    asked = list(prompts)
+    given = [Prompt(prompt=list(messages)) for messages in prompts]
+    usable = setup.usable(judge.template, given, longest=judge.context - 1, skip=True, what="gold prompt")
+    asked = [one.prompt for one in usable.records]
 
     def gold(policy: Chat) -> float:
         answers = policy.complete_many(asked)
-        talks = [conversation(prompt, text) for prompt, text in zip(asked, answers, strict=True)]
-        return statistics.fmean(judge.score(judge.rows(talks, "completion")))
+        talks = [
+            Demonstration(messages=conversation(prompt, text))
+            for prompt, text in zip(asked, answers, strict=True)
+        ]
+        scored = render_all(judge.template, talks, longest=judge.context, skip=True, to_answer_end=True)
+        return statistics.fmean(judge.score([one.ids for one in scored.flat]))
 
     return gold

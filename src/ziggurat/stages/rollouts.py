@@ -18,22 +18,23 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ziggurat.engine.generate import generate
 from ziggurat.engine.params import SamplingParams
-from ziggurat.errors import ContextError
+from ziggurat.model.accounting import cache_bytes_per_token
 from ziggurat.model.padding import by_length, right_pad
 from ziggurat.model.transformer import Transformer
-from ziggurat.records import Message
-from ziggurat.tokenizer.template import ChatTemplate
 
 BUSY_TOKENS = 2048
 """Microbatches below this many tokens waste more on overhead than padding costs: `update_s` of metrics.jsonl is 2.33 s
 at 384, 2.06 at 1,200 and 1.94 at 2,400 (2 cores, bf16, width 192)."""
+
+
+CACHE_BYTES, MOST_SLOTS = 2 << 30, 256
+"""Completions that are written at a time: as many as have their keys and values in so many bytes."""
 
 
 @dataclass(frozen=True)
@@ -86,25 +87,6 @@ class Microbatch:
         return Microbatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
-def render_prompts(
-    prompts: Sequence[Sequence[Message]],
-    template: ChatTemplate,
-    context: int,
-    tools: Sequence[Sequence[dict[str, Any]] | None] | None = None,
-) -> list[list[int]]:
-    """Prompt ids up to where the assistant speaks; each must leave room for at least one token."""
-    rendered = []
-    given = tools if tools is not None else [None] * len(prompts)
-    for number, (messages, these) in enumerate(zip(prompts, given, strict=True), start=1):
-        ids = template.render(messages, add_generation_prompt=True, tools=these).ids
-        if len(ids) >= context:
-            raise ContextError(
-                f"prompt {number} has {len(ids):,} tokens, the model's context is {context:,}; shorten or drop it"
-            )
-        rendered.append(ids)
-    return rendered
-
-
 def roll_out(
     model: Transformer,
     prompts: Sequence[list[int]],
@@ -114,16 +96,16 @@ def roll_out(
     stop_ids: frozenset[int],
     seed: int,
 ) -> list[Rollout]:
-    """One completion of every prompt, in order, from the full (tempered) distribution: top-p 1, top-k off."""
-    room = model.config.context - max(map(len, prompts))
+    """One completion of every prompt, in order, from the full (tempered) distribution: top-p 1, top-k off.
+
+    A completion has `max_new_tokens` at most, and no more than its own prompt leaves in the context.
+    """
     params = SamplingParams(
-        temperature=temperature,
-        seed=seed,
-        max_tokens=min(max_new_tokens, room),
-        stop_ids=stop_ids,
-        logprobs=0,
+        temperature=temperature, seed=seed, max_tokens=max_new_tokens, stop_ids=stop_ids, logprobs=0
     )
-    made = generate(model, list(prompts), params)
+    longest = min(model.config.context, max(map(len, prompts)) + max_new_tokens)
+    slots = CACHE_BYTES // (longest * cache_bytes_per_token(model.config, torch.float32))
+    made = generate(model, list(prompts), params, max_slots=min(MOST_SLOTS, max(1, slots)))
     return [
         Rollout(prompt, list(one.ids), list(one.logprobs), one.finish == "stop")
         for prompt, one in zip(prompts, made, strict=True)

@@ -49,13 +49,15 @@ def sample(
     params: SamplingParams | None = None,
     *,
     greedy: bool = True,
+    skip: bool = False,
 ) -> list[Sampled]:
-    """k completions of `policy` (a run or a model folder) for each prompt."""
+    """k completions of `policy` (a run or a model folder) for each prompt that leaves room for one; the others are
+    left out and counted. `skip`: leave out prompts that the template refuses, too."""
     from ziggurat.dialogue.chat import Chat
 
     if k < 2:
         raise UsageError(f"k is {k}; a comparison holds 2 to {LARGEST_K} completions.")
-    return sample_from(Chat.load(policy, as_trained=True), prompts, k, params, greedy=greedy)
+    return sample_from(Chat.load(policy, as_trained=True), prompts, k, params, greedy=greedy, skip=skip)
 
 
 def sample_from(
@@ -65,6 +67,7 @@ def sample_from(
     params: SamplingParams | None = None,
     *,
     greedy: bool = True,
+    skip: bool = False,
 ) -> list[Sampled]:
     """`sample` with a model that is loaded already."""
     from ziggurat.engine.params import SamplingParams
@@ -75,7 +78,8 @@ def sample_from(
     params = params or SamplingParams()
     if params.n != 1:
         raise UsageError(f"n is {params.n}; say with k how many completions each prompt gets.")
-    conversations, tools = [p.prompt for p in prompts], [p.tools for p in prompts]
+    usable = setup.usable(policy.template, prompts, longest=policy.context - 1, skip=skip, what="prompt")
+    conversations, tools = [p.prompt for p in usable.records], [p.tools for p in usable.records]
     drawn = k - 1 if greedy else k
     columns: list[list[Answer]] = []
     if greedy:
@@ -86,7 +90,7 @@ def sample_from(
         columns += [flat[i::drawn] for i in range(drawn)]
     return [
         Sampled(prompt, [_fitting(policy, one) for one in answers], [one.finish for one in answers])
-        for prompt, *answers in zip(prompts, *columns, strict=True)
+        for prompt, *answers in zip(usable.records, *columns, strict=True)
     ]
 
 

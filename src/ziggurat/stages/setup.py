@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
-from ziggurat.console import err, table
+from ziggurat.console import err, human_time, table
 from ziggurat.corpus.split import FEW, split
 from ziggurat.errors import DataError, RunError
 from ziggurat.records import Document, Record
 from ziggurat.runs import Run
 from ziggurat.settings import Config, Resolved, flatten
+
+if TYPE_CHECKING:
+    from ziggurat.stages.stage import Prepared
+    from ziggurat.tokenizer.rendering import RenderedRecords
+    from ziggurat.tokenizer.template import ChatTemplate
+    from ziggurat.training.config import TrainConfig
+    from ziggurat.training.cost import Cost
 
 C = TypeVar("C", bound=Config)
 R = TypeVar("R", bound=Record)
@@ -31,6 +39,14 @@ INHERITED = ("optimizer", "momentum", "newton_schulz_steps", "betas", "weight_de
 
 FOREIGN_TRAIN: dict[str, Any] = {"optimizer": "adamw", "lr_adam": 2e-5, "grad_clip": 1.0}
 """Where the base is not ours: AdamW at the customary rate of supervised fine-tuning (arXiv:2307.09288, 3.1)."""
+
+
+class RecordsConfig(Config):
+    """What the stages that learn from conversations have in common."""
+
+    skip_bad_rows: bool = False
+    """Leave out rows that the chat template refuses; otherwise such a row is an error. Rows that are too long are
+    left out in any case. Each kind is counted, and file and line of the first are printed."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +77,10 @@ def print_sources(resolved: Resolved[Any], *, to: Console = err) -> None:
 
 
 def freeze(resolved: Resolved[C], values: dict[str, Any], source: str = "derived") -> Resolved[C]:
-    """The configuration with dotted `values` put in."""
+    """The configuration with dotted `values` put in. A setting that has its value already keeps its source."""
     tree = resolved.config.model_dump()
+    now = flatten(tree)
+    values = {key: value for key, value in values.items() if now.get(key) != value}
     for key, value in values.items():
         node = tree
         *parents, last = key.split(".")
@@ -71,6 +89,49 @@ def freeze(resolved: Resolved[C], values: dict[str, Any], source: str = "derived
         node[last] = value
     config = type(resolved.config).model_validate(tree)
     return Resolved(config, {**resolved.sources, **dict.fromkeys(values, source)})
+
+
+# --- memory and time ------------------------------------------------------------------------------------------------
+
+
+def check_cost(stage: str, ready: Prepared[Any]) -> None:
+    """Raise ConfigError if the run needs more memory than is available and does not set `allow_low_memory`."""
+    loop = getattr(ready.config, "train", None) or ready.config.ppo.train
+    if ready.cost is not None:
+        ready.cost.check(stage, allowed=loop.allow_low_memory)
+
+
+def describe_cost(cost: Cost) -> list[Derived]:
+    """Memory and time, for --dry-run. The speed of this machine is measured, which takes about a second."""
+    from ziggurat.memory import available_memory_bytes
+    from ziggurat.training.cost import gib
+    from ziggurat.training.precision import measure_machine
+
+    machine = measure_machine()
+    step_s = cost.step_s(machine)
+    return [
+        Derived(
+            "memory",
+            f"{gib(cost.bytes)} GiB",
+            f"{cost.parts()}; {gib(available_memory_bytes())} GiB are available",
+        ),
+        Derived(
+            "time of a step", f"about {human_time(step_s)}", f"{machine.gflops:,.0f} GFLOP/s measured here"
+        ),
+        Derived("time", f"about {human_time(step_s * cost.steps)}", f"{cost.steps:,} steps"),
+    ]
+
+
+def microbatch_line(train: TrainConfig, tokens: int) -> Derived:
+    why = (
+        "train.microbatch_tokens" if train.microbatch_tokens else "from the shape, so that memory is bounded"
+    )
+    return Derived("microbatch tokens", tokens, why)
+
+
+def percentile_95(lengths: Sequence[int]) -> int:
+    """The shortest length that at least 95 % of `lengths` do not exceed."""
+    return sorted(lengths)[math.ceil(0.95 * len(lengths)) - 1]
 
 
 # --- what a run starts from ------------------------------------------------------------------------------------------
@@ -160,6 +221,24 @@ def check_same_data(run_path: Path, data: Sequence[dict[str, Any]]) -> None:
         raise RunError(
             f"{run_path} was begun with other data; resume with the same files or start a new run."
         )
+
+
+def usable(
+    template: ChatTemplate,
+    records: Sequence[R],
+    *,
+    longest: int,
+    skip: bool,
+    what: str,
+    to_answer_end: bool = False,
+) -> RenderedRecords[R]:
+    """The records that can be used, as ids; what is left out is printed. The policy is `tokenizer.rendering`'s."""
+    from ziggurat.tokenizer.rendering import render_all
+
+    found = render_all(template, records, longest=longest, skip=skip, to_answer_end=to_answer_end, what=what)
+    if found.left_out:
+        err.print(f"{what}s: {found.left_out.summary(len(records))}")
+    return found
 
 
 def need(records: Sequence[Any], what: str) -> None:

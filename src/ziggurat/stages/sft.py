@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ziggurat.records import Demonstration, Document
 from ziggurat.settings import Resolved
-from ziggurat.stages.sft_config import Prepared, SftConfig, prepare, render, sft_config, split_demonstrations
+from ziggurat.stages.sft_config import Prepared, SftConfig, prepare, sft_config, split_demonstrations
 from ziggurat.stages.stage import begin, finish
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ __all__ = [
     "SftConfig",
     "answers",
     "prepare",
-    "render",
     "sft",
     "sft_config",
     "split_demonstrations",
@@ -96,13 +95,18 @@ def answers(model: nn.Module, ready: Prepared, questions: Sequence[Demonstration
     from ziggurat.dialogue.chat import Chat
     from ziggurat.engine.params import SamplingParams
     from ziggurat.evaluation.report import Sample
+    from ziggurat.tokenizer.template import Rendered
 
     decoder: Any = model
     greedy = SamplingParams(temperature=0.0, max_tokens=SAMPLE_TOKENS)
     chat = Chat(decoder, ready.tokenizer, template=ready.template, as_trained=True, defaults=greedy)
     asked = [d for d in questions if d.messages[-1].role == "assistant" and len(d.messages) > 1]
-    prompts = chat.prompts.many([d.messages[:-1] for d in asked], [d.tools for d in asked])
-    asked = [d for d, ids in zip(asked, prompts, strict=True) if len(ids) < chat.context]
+    prompts = ready.template.try_many([(d.messages[:-1], d.tools) for d in asked], add_generation_prompt=True)
+    asked = [
+        d
+        for d, one in zip(asked, prompts, strict=True)
+        if isinstance(one, Rendered) and len(one.ids) < chat.context
+    ]
     texts = chat.complete_many([d.messages[:-1] for d in asked], tools=[d.tools for d in asked])
     return [
         Sample(

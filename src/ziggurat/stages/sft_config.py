@@ -12,9 +12,8 @@ from pydantic import Field
 
 from ziggurat.console import err
 from ziggurat.corpus.split import first_question, split
-from ziggurat.errors import DataError
 from ziggurat.records import Demonstration, Document
-from ziggurat.settings import Config, Resolved, resolve
+from ziggurat.settings import Resolved, resolve
 from ziggurat.stages import setup, stage
 from ziggurat.stages.setup import Derived
 from ziggurat.training.config import EarlyExit, TrainConfig
@@ -30,7 +29,7 @@ LR_SHARE = 0.1
 SMALLEST_ROW = 256
 
 
-class SftConfig(Config):
+class SftConfig(setup.RecordsConfig):
     """Settings of stage 2. -1 and 0 mean "computed", where a field says so; what came out is in config.yaml."""
 
     row_tokens: int = Field(default=-1, ge=-1)
@@ -98,6 +97,7 @@ def prepare(
     from ziggurat.places import model_folder
     from ziggurat.tokenizer.bpe import Tokenizer
     from ziggurat.tokenizer.template import ChatTemplate
+    from ziggurat.training.cost import microbatch_tokens, text_cost
 
     config = resolved.config
     setup.need(demonstrations, "demonstrations")
@@ -108,21 +108,42 @@ def prepare(
     if template.is_plain:
         err.print(f"{folder} has no chat template; conversations are written as User: and Assistant: lines.")
         template.adopt()
-    learn, held = demonstrations, held_out
-    if held is None:
-        learn, held = split_demonstrations(demonstrations, config.held_out_share)
+    context = model_config.context
+    longest = (min(config.row_tokens, context) if config.row_tokens > 0 else context) + 1
+    skip = config.skip_bad_rows
+    usable = setup.usable(template, demonstrations, longest=longest, skip=skip, what="demonstration")
+    ids = {id(d): made for d, (made,) in usable}
+    learn, held = usable.records, list[Demonstration]()
+    if held_out is None:
+        learn, held = split_demonstrations(learn, config.held_out_share)
+    elif held_out:
+        given = setup.usable(
+            template, held_out, longest=context + 1, skip=skip, what="held-out demonstration"
+        )
+        ids |= {id(d): made for d, (made,) in given}
+        held = given.records
     text_learn, text_held = (
         setup.split_held_out(text, config.held_out_share) if held_out_text is None else (text, held_out_text)
     )
-    rendered = render(template, learn)
+    rendered = [ids[id(d)] for d in learn]
     T = row_tokens(config.row_tokens, rendered, model_config)
-    fitting = _fitting(rendered, T, model_config.context)
-    batches = _batches(config, fitting, T, tokenizer, text_learn)
+    batches = _batches(config, rendered, T, tokenizer, text_learn)
     held_why = "given" if held_out is not None else "held_out_share"
     steps, derived = _derived(
-        config, fitting, batches, Derived("held-out demonstrations", len(held), held_why)
+        config, rendered, batches, Derived("held-out demonstrations", len(held), held_why)
     )
-    settled = {"row_tokens": T} | ({} if config.train.steps else {"train.steps": steps})
+    train = config.train.model_copy(
+        update={
+            "steps": steps,
+            "microbatch_tokens": config.train.microbatch_tokens or microbatch_tokens(model_config),
+        }
+    )
+    settled = {
+        "row_tokens": T,
+        "train.steps": steps,
+        "train.microbatch_tokens": train.microbatch_tokens,
+    }
+    derived.append(setup.microbatch_line(config.train, train.microbatch_tokens))
     entries = data or [setup.memory_entry("demonstrations", list(demonstrations))]
     if data is None and text:
         entries.append(setup.memory_entry("text", list(text)))
@@ -132,32 +153,19 @@ def prepare(
         tokenizer=tokenizer,
         template=template,
         batches=batches,
-        held_out=render(template, held[: config.eval_demonstrations]),
+        held_out=[ids[id(d)] for d in held[: config.eval_demonstrations]],
         held_out_text=setup.take_characters((d.text for d in text_held), config.eval_characters),
-        questions=list((held or learn)[:6]),
+        questions=(held or learn)[:6],
         derived=derived,
         data=entries,
+        cost=text_cost(model_config, train, T, batches.batch_rows),
+        answer_tokens=setup.percentile_95([_last_answer(r) for r in rendered]),
     )
 
 
-def _fitting(rendered: Sequence[Rendered], T: int, context: int) -> list[Rendered]:
-    """The conversations that fit a row and train something; the others are counted, or refused if none fits."""
-    fitting = [r for r in rendered if len(r.ids) - 1 <= T and any(r.mask[1:])]
-    if not any(any(r.mask[1:]) for r in rendered):
-        raise DataError(
-            f"none of the {len(rendered):,} demonstrations has an answer to train on: every assistant message has "
-            "weight 0; leave the weight out where an answer should be trained."
-        )
-    if not fitting:
-        raise DataError(
-            f"none of the {len(rendered):,} demonstrations fits a row of {T} tokens; give shorter conversations, "
-            f"a larger row_tokens or a base with a longer context than {context}."
-        )
-    if len(fitting) < len(rendered):
-        err.print(
-            f"{len(rendered) - len(fitting):,} of {len(rendered):,} demonstrations left out: longer than {T} tokens."
-        )
-    return fitting
+def _last_answer(rendered: Rendered) -> int:
+    """Trained tokens of the last answer, its end included."""
+    return sum(rendered.mask[rendered.starts[-1] :] if rendered.starts else rendered.mask)
 
 
 def _batches(
@@ -203,13 +211,6 @@ def _derived(
         Derived("steps", steps, steps_why),
         Derived("epochs", f"{steps / one_epoch:.2f}", "steps / steps of an epoch"),
     ]
-
-
-def render(template: ChatTemplate, demonstrations: Sequence[Demonstration]) -> list[Rendered]:
-    """Every conversation as ids and mask; DataError names file and line of one that the template refuses."""
-    from ziggurat.tokenizer.rendering import render_all
-
-    return render_all(template, demonstrations, need_trained=False, what="demonstration").flat
 
 
 def row_tokens(wanted: int, rendered: Sequence[Rendered], model_config: ModelConfig) -> int:

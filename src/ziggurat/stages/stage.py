@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ziggurat.settings import Resolved
     from ziggurat.stages.setup import Derived
     from ziggurat.tokenizer.bpe import Tokenizer
+    from ziggurat.training.cost import Cost
 
 GROUP = "ziggurat.stages"
 """Of the entry points."""
@@ -151,6 +152,10 @@ class Prepared(Generic[C]):
     """Numbers that follow from the settings and the data."""
     data: list[dict[str, Any]]
     """The manifest's entries of the data files."""
+    cost: Cost | None = None
+    """Memory and time of the run, where the stage estimates them; `begin` refuses what does not fit."""
+    answer_tokens: int | None = None
+    """95 % of the answers in the data are no longer; a later stage takes its longest answer from this."""
 
     @property
     def base(self) -> Path:
@@ -180,7 +185,8 @@ def begin(
 ) -> Iterator[Run]:
     """The run folder, locked, with its manifest; settings and derived numbers are printed.
 
-    `manifest`: further entries. Raises RunError if the run was begun with other data or settings.
+    `manifest`: further entries. Raises RunError if the run was begun with other data or settings, ConfigError if it
+    needs more memory than is available.
     """
     from ziggurat.lineage import base_manifest
     from ziggurat.runs import Run
@@ -188,8 +194,11 @@ def begin(
 
     if resume:
         setup.check_same_data(run_path, ready.data)
+    setup.check_cost(name, ready)
     lineage = base_manifest(name, parent=ready.parent, data=ready.data, seed=ready.seed)
-    own = {"tokenizer": ready.tokenizer.fingerprint}
+    own: dict[str, Any] = {"tokenizer": ready.tokenizer.fingerprint}
+    if ready.answer_tokens is not None:
+        own["answer_tokens"] = ready.answer_tokens
     with Run.create(
         run_path,
         stage=name,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from ziggurat.errors import DataError
@@ -80,12 +80,14 @@ def render_all(
     longest: int | None = None,
     skip: bool = False,
     need_trained: bool | None = None,
+    to_answer_end: bool = False,
     what: str = "record",
 ) -> RenderedRecords[R]:
     """Render all records by one policy; see the head of this file.
 
     `longest`: tokens that a conversation (or a prompt) may have. `skip`: leave out records that the template refuses.
     `need_trained`: leave out records without a trained token after the first; by default all but prompts need one.
+    `to_answer_end`: cut each conversation after its last trained token, where a reward is read.
     DataError names file and line of a record that the template refuses, and says why where none is left.
     """
     each = [conversations_of(record) for record in records]
@@ -100,7 +102,7 @@ def render_all(
             if isinstance(one, DataError):
                 errors.append(one)
             else:
-                rendered.append(one)
+                rendered.append(_to_answer_end(one) if to_answer_end else one)
         if errors and not skip:
             raise _refused(record, number, what, errors[0])
         if errors:
@@ -137,6 +139,11 @@ def place_of(record: Record, number: int, what: str = "record") -> str:
     """Where a record is, for people: `chats.jsonl line 7`, or `record 7` for one that came from no file."""
     origin = record.origin
     return f"{origin.path} line {origin.line}" if origin else f"{what} {number}"
+
+
+def _to_answer_end(one: Rendered) -> Rendered:
+    end = max((i for i, flag in enumerate(one.mask) if flag), default=len(one.ids) - 1) + 1
+    return replace(one, ids=one.ids[:end], mask=one.mask[:end])
 
 
 def _refused(record: Record, number: int, what: str, error: DataError) -> DataError:

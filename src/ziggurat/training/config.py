@@ -86,6 +86,9 @@ class LoopConfig(Config):
     checkpoint_every_steps: int = Field(default=0, ge=0)
     """Steps between two checkpoints."""
 
+    allow_low_memory: bool = False
+    """Begin although the estimate of the memory that the run needs is above what is available."""
+
     eval_every_steps: int = Field(default=0, ge=0)
     """Steps between two evaluations, PPO's gold check among them. The best checkpoint is chosen among these."""
 
@@ -113,7 +116,11 @@ class TrainConfig(LoopConfig, OptimizerConfig):
     """Settings of a stage that minimises one loss with one optimizer."""
 
     micro_batches: int = Field(default=1, ge=1)
-    """Pieces in which one step's batch is computed, to save memory; the result is the same."""
+    """Pieces, at least, in which one step's batch is computed, to save memory; the result is the same."""
+
+    microbatch_tokens: int = Field(default=0, ge=0)
+    """Tokens, padding included, that are computed at a time; a single row may be longer. 0: computed from the model's
+    shape (`training.cost`). It bounds memory; the result is the same."""
 
 
 class EarlyExit(Config):

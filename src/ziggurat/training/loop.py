@@ -1,6 +1,6 @@
 """One loop for every stage. It runs a learner: something that measures and updates its models.
 
-    snapshot -> measure -> evaluate? -> stop or save? -> update -> log
+    snapshot -> measure -> (save, at the end) -> evaluate? -> stop or save? -> update -> log
 
 Row s of metrics.jsonl describes the models after s updates: row 0 the start, the last row the end, which has no update.
 What an update logs (loss, gradient norm, learning rate) is in the row of the models that it began with: the loss in
@@ -171,10 +171,12 @@ class _Loop:
                     row |= learner.conclude()
                 self.elapsed_s += time.perf_counter() - mark
 
-                # evaluate?
+                # evaluate? The trained models are saved first, so that a fault in the evaluation keeps them.
                 evaluated = last or self.due(config.eval_every_steps)
+                if last:
+                    self.save()
                 if evaluated:
-                    row |= learner.evaluate()
+                    row |= self.evaluate(last)
                 fatal = learner.is_fatal(row, progress.note)
                 if last or self.due(config.sample_every_steps):
                     example = learner.sample()
@@ -199,6 +201,17 @@ class _Loop:
                     left_s = (time.perf_counter() - started_mark) / max(1, done) * (config.steps - self.step)
                     self.log(row, progress, left_s)
                     self.step += 1
+
+    def evaluate(self, last: bool) -> Row:
+        try:
+            return self.learner.evaluate()
+        except Exception:
+            if last:
+                err.print(
+                    f"{self.label}: the evaluation after the last step failed. The trained models are in "
+                    f"{self.run.latest_checkpoint()}; --resume repeats the evaluation."
+                )
+            raise
 
     def due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
@@ -280,7 +293,9 @@ class _Loop:
 
     def save(self, *, best: bool = False) -> None:
         """A checkpoint of this step's models, with the snapshot from before its row was measured."""
-        if self.saved_step == self.step and not best:
+        if self.saved_step == self.step:
+            if best:
+                self.run.mark_best()
             return
 
         def write(folder: Path) -> None:

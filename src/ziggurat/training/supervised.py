@@ -32,8 +32,9 @@ class Batches(Protocol):
     def restore(self, state: dict[str, Any]) -> None: ...
 
 
-SplitFn = Callable[[Any, int], list[Any]]
-"""(batch, n) -> at most n micro-batches; they may be unequal."""
+SplitFn = Callable[[Any, int, int], list[Any]]
+"""(batch, pieces, tokens) -> microbatches: at least `pieces` if there are so many rows, each of at most `tokens` tokens
+(0: any number) unless a single row has more; they may be unequal."""
 
 
 @dataclass(frozen=True)
@@ -196,5 +197,6 @@ class Supervised(Learner):
         while self.drawn - 1 in self.skipped:
             batch = self.batches.next()
             self.drawn += 1
-        pieces = self.config.micro_batches
-        return self.split(batch, pieces) if self.split and pieces > 1 else [batch]
+        if self.split is None:
+            return [batch]
+        return self.split(batch, self.config.micro_batches, self.config.microbatch_tokens)
