@@ -91,8 +91,19 @@ def _target(
     value, low, high = (x.value, x.low, x.high) if isinstance(x, Interval) else (x, x, x)
     margin = margin_of(value, low, high)
     margin = margin if math.isfinite(margin) else -math.inf
-    bounds = (low, high) if isinstance(x, Interval) else (None, None)
-    return Target(stage, name, value, *bounds, target, margin >= 0, margin, scope, shown)
+    known = isinstance(x, Interval)
+    return Target(
+        stage,
+        name,
+        value,
+        low if known else None,
+        high if known else None,
+        target,
+        margin >= 0,
+        margin,
+        scope,
+        shown,
+    )
 
 
 def summarize(targets: Sequence[Target]) -> str:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
-def right_pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+def right_pad(rows: Sequence[Sequence[int] | NDArray[np.int64]], pad_id: int) -> tuple[Tensor, Tensor]:
     """(ids (B, T), filled with `pad_id` after each row; lengths (B,)), both int64."""
     lengths = torch.tensor([len(row) for row in rows])
     ids = torch.full((len(rows), int(lengths.max())), pad_id)
