@@ -12,7 +12,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,14 +28,23 @@ def atomic_write_text(path: str | Path, text: str) -> None:
 
     A lone surrogate, which UTF-8 cannot hold, is written as "?".
     """
-    path = Path(path)
+    with (
+        replacing(Path(path)) as aside,
+        open(aside, "w", encoding="utf-8", errors="replace", newline="") as file,
+    ):
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to be written and fsynced. It replaces `path` at the end of the block; after an exception it
+    is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(aside, "w", encoding="utf-8", errors="replace", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield aside
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)

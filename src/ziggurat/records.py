@@ -13,7 +13,8 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +25,7 @@ from pydantic import ValidationError
 from ziggurat.console import err
 from ziggurat.data_files import Notes, load_json, open_text, without_surrogates
 from ziggurat.errors import DataError, did_you_mean
-from ziggurat.files import to_json
+from ziggurat.files import replacing, to_json
 from ziggurat.record_types import (
     MAX_COMPLETIONS,
     MESSAGE_KEYS,
@@ -66,6 +67,7 @@ __all__ = [
     "is_near",
     "load_json",
     "open_text",
+    "parquet_rows",
     "read_records",
     "split_reasoning",
     "without_surrogates",
@@ -127,7 +129,7 @@ def read_records(
 def _rows(path: Path) -> Iterator[tuple[int, str | bytes | dict[str, Any]]]:
     """(line or row number, raw row); JSON is parsed later so that `skip_bad_rows` can leave a broken line out."""
     if path.suffix == PARQUET_SUFFIX:
-        yield from _parquet_rows(path)
+        yield from ((number, _from_cells(row)) for number, row in parquet_rows(path))
         return
     with open_text(path) as file:
         line = 0
@@ -153,11 +155,12 @@ def _zstd_error() -> type[Exception]:
     return cast(type[Exception], zstandard.ZstdError)
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number from 1, row). Parquet gives every struct every field; a field without a value is left out."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not path.exists():
+    if not path.is_file():
         raise DataError("no such file; check the path.", path=path)
     try:
         file = pq.ParquetFile(path)
@@ -168,24 +171,24 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         for batch in file.iter_batches():
             for row in batch.to_pylist():
                 number += 1
-                yield (
-                    number,
-                    cast(dict[str, Any], _from_cells({k: v for k, v in row.items() if v is not None})),
-                )
+                yield number, _without_none(row)
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return [_without_none(item) for item in value] if isinstance(value, list) else value
 
 
 def _from_cells(value: Any) -> Any:
-    """Undo `_to_cells`: JSON text in the free-form columns, absent struct fields."""
+    """Undo `_to_cells`: JSON text in the free-form columns."""
     if isinstance(value, dict):
         mixed = (*_JSON_COLUMNS, "completions")
         return {
             key: _json_or_text(item) if key in mixed and isinstance(item, str) else _from_cells(item)
             for key, item in value.items()
-            if item is not None
         }
-    if isinstance(value, list):
-        return [_from_cells(item) for item in value]
-    return value
+    return [_from_cells(item) for item in value] if isinstance(value, list) else value
 
 
 def _json_or_text(text: str) -> Any:
@@ -301,18 +304,10 @@ def _row_error(path: Path, line: int, kind: type[Record], error: ValidationError
 def write_records(path: str | Path, records: Iterable[Record]) -> int:
     """Write all records or nothing; the suffix chooses the format. Returns how many were written."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        count = (
-            _write_parquet(temporary, records)
-            if path.suffix == PARQUET_SUFFIX
-            else _write_lines(temporary, path.suffix, records)
-        )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return count
+    with replacing(path) as aside:
+        if path.suffix == PARQUET_SUFFIX:
+            return _write_parquet(aside, records)
+        return _write_lines(aside, path.suffix, records)
 
 
 def _write_lines(temporary: Path, suffix: str, records: Iterable[Record]) -> int:
@@ -328,19 +323,6 @@ def _write_lines(temporary: Path, suffix: str, records: Iterable[Record]) -> int
     return count
 
 
-class _Plain:
-    """A context around a file that its owner closes."""
-
-    def __init__(self, raw: IO[bytes]) -> None:
-        self.write: Callable[[bytes], int] = raw.write
-
-    def __enter__(self) -> _Plain:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        pass
-
-
 def _compressor(raw: IO[bytes], suffix: str) -> Any:
     if suffix == ".gz":
         return gzip.GzipFile(
@@ -350,7 +332,7 @@ def _compressor(raw: IO[bytes], suffix: str) -> Any:
         import zstandard
 
         return zstandard.ZstdCompressor().stream_writer(raw, closefd=False)
-    return _Plain(raw)
+    return nullcontext(raw)  # whoever opened it closes it
 
 
 def _write_parquet(temporary: Path, records: Iterable[Record]) -> int:

@@ -23,3 +23,10 @@ def test_a_batch_with_enough_tokens_ends_before_a_row_that_is_mostly_padding() -
     assert by_length([8, 8, 6, 5], 100) == [[0, 1, 2, 3]]
     assert by_length([8, 8, 6, 5], 100, enough=16) == [[0, 1, 2], [3]]
     assert by_length([8, 8, 5, 5], 100, enough=25) == [[0, 1, 2, 3]]
+
+
+def test_a_batch_has_at_most_so_many_rows_and_none_is_lost() -> None:
+    lengths = [5, 3_000, 1_000, 900, 1_100, *[7] * 40, 0]
+    made = by_length(lengths, 2_048, rows=16)
+    assert sorted(i for batch in made for i in batch) == list(range(len(lengths)))
+    assert [len(batch) for batch in made] == [1, 1, 2, 16, 16, 10]

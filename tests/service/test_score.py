@@ -22,7 +22,6 @@ from ziggurat.model.hub.load import load_scalar
 from ziggurat.model.hub.save import save_scalar
 from ziggurat.model.transformer import Transformer
 from ziggurat.records import Message
-from ziggurat.service.access.batches import MAX_TOGETHER, TOKENS_TOGETHER, groups
 from ziggurat.service.access.keys import Keyring, new_key
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.models import library
@@ -236,16 +235,6 @@ def test_tokens_count_for_the_key_and_in_the_metrics(serving: Serving, judge: Ju
         assert f'app_prompt_tokens_total{{model="{NAME}"}} {float(used)}' in read.text
         refused = httpx.post(f"{address}/score", json={**body, "text_2": ANSWERS * 8}, headers=headers)
         assert (refused.status_code, "300 tokens" in refused.json()["error"]["message"]) == (429, True)
-
-
-def test_texts_of_like_length_go_together_and_none_is_lost() -> None:
-    lengths = [5, 3_000, 1_000, 900, 1_100, *[7] * 40, 0]
-    made = groups(lengths)
-    assert sorted(i for group in made for i in group) == list(range(len(lengths)))
-    for group in made:
-        widest = max(lengths[i] for i in group)
-        assert len(group) == 1 or widest * len(group) <= TOKENS_TOGETHER
-        assert len(group) <= MAX_TOGETHER
 
 
 def test_the_run_of_a_reward_stage_is_loaded_for_what_it_is(ziggurat_home: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import zstandard
 
 from ziggurat.errors import DataError
-from ziggurat.records import Notes, load_json, open_text, without_surrogates
+from ziggurat.records import Notes, load_json, open_text, parquet_rows, without_surrogates
 
 Row = dict[str, Any]
 TEXT_SUFFIXES = (".gz", ".zst")
@@ -37,7 +37,7 @@ def read_rows(path: Path, notes: Notes | None = None) -> Iterator[tuple[int, Row
     notes = Notes() if notes is None else notes
     kind = kind_of(path)
     if kind == ".parquet":
-        rows = _parquet(path)
+        rows: Iterator[tuple[int, Any]] = parquet_rows(path)
     elif kind in (".csv", ".tsv"):
         rows = _csv(path, "\t" if kind == ".tsv" else ",")
     elif kind == ".json" or is_array(path):
@@ -148,30 +148,3 @@ def _csv(path: Path, delimiter: str) -> Iterator[tuple[int, Row]]:
             yield reader.line_num, {key: cell for key, cell in row.items() if cell is not None}
     except csv.Error as error:
         raise DataError(f"broken CSV ({error}).", path=path, line=reader.line_num) from None
-
-
-def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not path.is_file():
-        raise DataError("no such file; check the path.", path=path)
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid:
-        raise DataError("is not a Parquet file, whatever its name says.", path=path) from None
-    number = 0
-    with file:
-        for batch in file.iter_batches():
-            for row in batch.to_pylist():
-                number += 1
-                yield number, _without_none(row)
-
-
-def _without_none(value: Any) -> Any:
-    """Parquet gives every struct every field; a field without a value is a field that is not there."""
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_none(item) for item in value]
-    return value

@@ -338,9 +338,9 @@ class Chat:
         """
         for ids in prompts:
             self._must_fit(ids)
-        ids, lengths = (part.to(self.model.embedding.weight.device) for part in right_pad(prompts, 0))
-        hidden = self.model.hidden(ids).float()  # (B, T, C)
-        within = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]  # (B, T)
+        rows, lengths = (part.to(self.model.embedding.weight.device) for part in right_pad(prompts, 0))
+        hidden = self.model.hidden(rows).float()  # (B, T, C)
+        within = torch.arange(rows.shape[1], device=rows.device) < lengths[:, None]  # (B, T)
         mean = (hidden * within[..., None]).sum(1) / lengths[:, None]
         vectors: list[list[float]] = torch.nn.functional.normalize(mean, dim=-1).tolist()
         return vectors

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
-def right_pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+def right_pad(rows: Sequence[Sequence[int] | NDArray[np.int64]], pad_id: int) -> tuple[Tensor, Tensor]:
     """(ids (B, T), filled with `pad_id` after each row; lengths (B,)), both int64."""
     lengths = torch.tensor([len(row) for row in rows])
     ids = torch.full((len(rows), int(lengths.max())), pad_id)
@@ -20,18 +22,21 @@ def right_pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tenso
     return ids, lengths
 
 
-def by_length(lengths: Sequence[int], tokens: int, *, enough: int | None = None) -> list[list[int]]:
+def by_length(
+    lengths: Sequence[int], tokens: int, *, rows: int | None = None, enough: int | None = None
+) -> list[list[int]]:
     """Indices in batches, the longest rows first.
 
-    A batch has at most `tokens` tokens, padding included; a row that has more is a batch of its own. With `enough`, a
-    batch of so many tokens also ends before a row that would be a quarter padding.
+    A batch has at most `tokens` tokens, padding included, and at most `rows` rows; a row with more tokens is a batch of
+    its own. With `enough`, a batch of so many tokens also ends before a row that would be a quarter padding.
     """
     batches: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         width = lengths[batches[-1][0]] if batches else 0
         area = width * len(batches[-1]) if batches else 0
         sparse = enough is not None and area >= enough and 4 * lengths[i] < 3 * width
-        if not batches or sparse or area + width > tokens:
+        full = bool(batches) and (area + width > tokens or len(batches[-1]) == rows)
+        if not batches or sparse or full:
             batches.append([])
         batches[-1].append(i)
     return batches

@@ -61,7 +61,7 @@ class ReadBatch:
     ranks: list[list[int]]
 
 
-def conversation(prompt: Sequence[Message], completion: str | Sequence[Message]) -> list[Message]:
+def conversation(prompt: Sequence[Message], completion: str | list[Message]) -> list[Message]:
     """The prompt with its completion, as messages."""
     return [*prompt, *completion_messages(completion)]
 

@@ -58,6 +58,7 @@ def pretrain(
     with begin("pretrain", ready, run_path, resume=resume, overwrite=overwrite, manifest=shape) as run:
         tokenizer.save(run_path / "tokenizer")  # a resumed run reads it back instead of training it again
         model = _model(ready)
+        chat = Chat(model, tokenizer, is_base=True)
         result = train(
             run,
             model,
@@ -66,12 +67,11 @@ def pretrain(
             config.train,
             split=split_rows,
             evaluate=_evaluator(ready) if ready.held_out else None,
-            sample=lambda m: _continue(Chat(m, tokenizer, is_base=True), ""),
+            sample=lambda _: _continue(chat, ""),
             resume=resume,
             tokenizer=tokenizer,
         )
         run.save_model(lambda folder: save_model(model, folder, tokenizer))
-        chat = Chat(model, tokenizer, is_base=True)
         samples = [Sample("", _continue(chat, "", seed=seed)) for seed in range(3)]
         samples += [Sample(text[:120], _continue(chat, text[:120])) for text in ready.held_out[:3]]
         finish(

@@ -8,7 +8,6 @@ dtype they have (fp32 masters while training). config.json is written last; each
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ziggurat.errors import ModelFolderError
+from ziggurat.files import atomic_write_text, replacing
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.heads import RewardModel, ScalarModel
 from ziggurat.model.hub.families import families
@@ -125,13 +125,12 @@ def _write(
         }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(
-            folder / "model.safetensors", lambda path: save_file(tensors, path, metadata={"format": "pt"})
-        )
+        with replacing(folder / "model.safetensors") as aside:
+            save_file(tensors, aside, metadata={"format": "pt"})
         if tokenizer is not None:
             tokenizer.save(folder)
-            _replace(folder / "generation_config.json", lambda path: path.write_text(_json(generation)))
-        _replace(folder / "config.json", lambda path: path.write_text(_json(raw)))
+            atomic_write_text(folder / "generation_config.json", _json(generation))
+        atomic_write_text(folder / "config.json", _json(raw))
     except (OSError, SafetensorError) as error:
         raise ModelFolderError(
             f"{folder}: the model cannot be written ({error}); check free space and write permission."
@@ -157,13 +156,3 @@ def _stops(source: int | list[int] | None, tokenizer: SavesTokenizer) -> int | l
 
 def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Write beside `path`, then rename; nothing half-written is left behind."""
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        write(beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

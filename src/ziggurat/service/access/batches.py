@@ -35,11 +35,13 @@ async def in_batches(
         ApiError: 429 as in `admit`; 499 if the client disconnects between two batches.
         BusyError: the queue is full.
     """
+    from ziggurat.model.padding import by_length  # imports torch, which the model has imported by now
+
     owner = leave_room(request, worker, 1)
     reserved = Reservation(request, sum(map(len, rows)))
     done: dict[int, R] = {}
     try:
-        for chosen in groups([len(row) for row in rows]):
+        for chosen in by_length([len(row) for row in rows], TOKENS_TOGETHER, rows=MAX_TOGETHER):
             if done and await request.is_disconnected():
                 raise ApiError(499, "The client disconnected before all of its texts were computed.")
             some = [rows[i] for i in chosen]
@@ -53,16 +55,3 @@ async def in_batches(
         if worker.watcher is not None:
             worker.watcher.count(worker.name, prompt=tokens, written=0)
     return [done[i] for i in range(len(rows))]
-
-
-def groups(lengths: Sequence[int]) -> list[list[int]]:
-    """The indices of each batch, longest texts first."""
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    made: list[list[int]] = []
-    for i in order:
-        together = len(made[-1]) + 1 if made else 0
-        if 0 < together <= MAX_TOGETHER and lengths[made[-1][0]] * together <= TOKENS_TOGETHER:
-            made[-1].append(i)
-        else:
-            made.append([i])
-    return made
