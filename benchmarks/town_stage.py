@@ -26,7 +26,7 @@ from ziggurat.ladder import stages as ladder
 from ziggurat.ladder.climb import Climb
 from ziggurat.ladder.policy import load_policy
 from ziggurat.stages import ppo as stage4
-from ziggurat.stages.rollouts import Rollout, render_prompts
+from ziggurat.stages.rollouts import Rollout
 from ziggurat.town import examiner
 from ziggurat.town.chance import Chance
 from ziggurat.town.exam import Item
@@ -151,10 +151,9 @@ class Judge:
     def __init__(self, climb: Climb, world: TownWorld) -> None:
         self.policy, self.grader = load_policy(climb.runs["sft"]), Grader(world.town)
         questions = world.ppo_questions(climb, 1)
-        rendered = render_prompts(
-            [list(q.messages) for q in questions], self.policy.template, self.policy.model.config.context
-        )
-        self.question = {tuple(ids): q for ids, q in zip(rendered, questions, strict=True)}
+        asked = [list(q.messages) for q in questions]
+        rendered = self.policy.template.render_many(asked, add_generation_prompt=True)
+        self.question = {tuple(one.ids): q for one, q in zip(rendered, questions, strict=True)}
 
     def grade(self, prompt: Sequence[int], completion: Sequence[int]) -> tuple[Question, Grade]:
         question = self.question[tuple(prompt)]

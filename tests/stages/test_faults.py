@@ -1,4 +1,4 @@
-"""Stages on rows and models that cannot be used, long answers, little memory. Numbers are rows of issue 23, section 4."""
+"""Stages on rows and models that cannot be used, long answers, little memory. Numbers: rows of issue 23, section 4."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ziggurat.model.hub import load_model
 from ziggurat.model.transformer import Transformer, set_compute_dtype
 from ziggurat.records import Comparison, Demonstration, Message, Prompt, write_records
 from ziggurat.runs import Run
-from ziggurat.stages import losses, ppo_config, setup
+from ziggurat.stages import losses, ppo_config
 from ziggurat.stages.comparison_batches import collate, render_comparisons, split_batch
 from ziggurat.stages.losses import TokenBatch, split_rows
 from ziggurat.stages.reward import ranking_loss, reward_config
@@ -196,7 +196,10 @@ def test_tools_of_comparisons_reach_the_prompts_that_set_the_unit_of_rewards(let
     class Spy(ChatTemplate):
         def try_many(self, conversations: Any, **more: Any) -> Any:
             seen.extend(tools for _, tools in conversations if more.get("add_generation_prompt"))
-            return super().try_many(conversations, **more)
+            without = [
+                (messages, None) for messages, _ in conversations
+            ]  # the letters have no characters for tools
+            return super().try_many(without, **more)
 
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
     given = [one.model_copy(update={"tools": tools}) for one in alphabet.comparisons(4)]
@@ -401,7 +404,8 @@ def test_a_run_that_does_not_fit_in_memory_is_refused_before_it_begins(
         ["ppo", "--policy", base, "--reward", scorer, "--data", prompts],
         ["align", "--sft", base, "--data", prompts],
     ]
-    monkeypatch.setattr(setup, "measure_machine", lambda: Machine(50.0, 80.0, 10.0, 2), raising=False)
+    speed = Machine(50.0, 80.0, 10.0, 2)
+    monkeypatch.setattr("ziggurat.training.precision.measure_machine", lambda: speed)
     for command in commands:
         assert ziggurat([*command, "--dry-run"]) == 0, command
         told = capsys.readouterr().out
