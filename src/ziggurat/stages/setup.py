@@ -96,8 +96,9 @@ def freeze(resolved: Resolved[C], values: dict[str, Any], source: str = "derived
 
 def check_cost(stage: str, ready: Prepared[Any]) -> None:
     """Raise ConfigError if the run needs more memory than is available and does not set `allow_low_memory`."""
-    loop = getattr(ready.config, "train", None) or ready.config.ppo.train
     if ready.cost is not None:
+        config: Any = ready.config
+        loop = config.ppo.train if hasattr(config, "ppo") else config.train
         ready.cost.check(stage, allowed=loop.allow_low_memory)
 
 
