@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from ziggurat.cli.main import run
 from ziggurat.places import runs_home
+from ziggurat.runs import Run
 
 
 @pytest.mark.slow
@@ -31,7 +33,11 @@ def test_the_ladder_climbs_all_four_stages_and_reports(capsys: pytest.CaptureFix
     assert report["reward_card"]["pairs"]["value"] > 0.6
     sft, longer, best = (report["exam"][name]["all"] for name in ("sft", "sft_longer", "best_of"))
     assert sft not in (longer, best), "the controls are other models"
-    assert longer != best
+    control = Run.open(folder / "control-sft-1")
+    assert Path(control.manifest["parent"]["path"]).is_relative_to((folder / "sft-1").resolve())
+    ppo_row, sft_row = (Run.open(folder / name).read_metrics()[-1] for name in ("ppo-1", "sft-1"))
+    paid = ppo_row["elapsed_s"] * sft_row["step"] / sft_row["elapsed_s"]
+    assert control.read_metrics()[-1]["step"] == max(1, round(paid)), "as many steps as PPO's time pays for"
     assert {"exam", "controls"} < report["seconds"].keys()
     assert {target["stage"] for target in report["targets"]} == {"base", "sft", "reward", "ppo"}
     assert {row["lang"] for row in json.loads((folder / "examples.json").read_text())} == {"en", "zh"}

@@ -99,7 +99,7 @@ def climb_world(
     world = _open(chosen, name, resume)
     if controls and not world.has_controls:
         raise UsageError(f'The world "{world.name}" has no controls; leave out --controls.')
-    folder = ladder_folder(name or world.name)
+    folder = ladder_folder(world.name if name is None else name)
     check_folder(folder)
     climb = begin(
         world,
@@ -144,8 +144,9 @@ def _open(chosen: Options, name: str | None, resume: bool) -> World:
     from ziggurat.town.world import open_world as open_town
     from ziggurat.verse.world import open_world as open_verse
 
+    folder = ladder_folder(default_name(chosen) if name is None else name)
     if resume:
-        plan = read_plan(ladder_folder(name or default_name(chosen)))
+        plan = read_plan(folder)
         begun = Options(**plan["world"])
         chosen = replace(begun, data=chosen.data or begun.data)
     return open_world(chosen, {"town": open_town, "verse": open_verse})
