@@ -8,7 +8,10 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 WORKERS ?= 2
-QUICK  := tests/test_*.py tests/tokenizer tests/corpus tests/dialogue tests/training tests/evaluation tests/town
+QUICK  := $(filter-out tests/test_formats_of_before.py,$(wildcard tests/test_*.py)) $(addprefix tests/,\
+  tokenizer corpus dialogue training town stages/test_advantages.py stages/test_batches.py stages/test_doctor.py \
+  stages/test_losses.py stages/test_ppo_losses.py stages/test_rollouts.py engine/test_sampler.py engine/test_penalties.py \
+  evaluation/test_bits.py evaluation/test_report.py evaluation/test_statistics.py ladder/test_plan.py ladder/test_targets.py)
 LOOPS  := $(wildcard src/ziggurat/model/cpu/compiled_*.py)
 
 .DEFAULT_GOAL := help

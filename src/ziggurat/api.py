@@ -347,7 +347,7 @@ def open_world(chosen: Options, *, name: str | None = None, resume: bool = False
     from ziggurat.places import ladder_folder
 
     if resume:
-        plan = read_plan(ladder_folder(name or world.default_name(chosen)))
+        plan = read_plan(ladder_folder(world.default_name(chosen) if name is None else name))
         begun = world.Options(**plan["world"])
         chosen = dataclasses.replace(begun, data=chosen.data or begun.data)
     return world.open_world(chosen, available_worlds())

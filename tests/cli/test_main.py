@@ -37,8 +37,9 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], N
     return register
 
 
+@pytest.mark.alone
 def test_help_appears_at_once() -> None:
-    """The best of five, because other work may share the machine; a single import of torch costs 2 s."""
+    """The best of five, because other programs may share the machine; a single import of torch costs 2 s."""
     times_s = []
     for _ in range(5):
         mark = time.perf_counter()

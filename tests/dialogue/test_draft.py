@@ -70,6 +70,7 @@ def test_another_tokenizer_is_refused(folders: tuple[Path, Path, Path]) -> None:
         Chat.load(large, draft=str(strange))
 
 
+@pytest.mark.slow
 def test_the_benchmark_says_how_many_guesses_were_taken(
     folders: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

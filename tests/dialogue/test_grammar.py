@@ -31,6 +31,7 @@ def answer(chat: Chat, form: Form, seed: int = 0, max_tokens: int = 60) -> tuple
     return text, finish
 
 
+@pytest.mark.slow
 def test_random_schemas_have_valid_answers() -> None:
     needs("jsonschema_rs")
     import forms

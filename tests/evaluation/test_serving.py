@@ -26,6 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_command_measures_every_phase(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["bench", "serve", str(folder), "--quick", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,9 @@ from ziggurat.ladder.climb import Climb
 from ziggurat.ladder.held_out import examine
 from ziggurat.ladder.report import write_report
 from ziggurat.places import runs_home
+from ziggurat.runs import Run
 from ziggurat.town import controls, finals
-from ziggurat.town.exam import Item, write_exam
+from ziggurat.town.exam import Item, write_exam, write_first_words
 from ziggurat.town.people import Town
 
 
@@ -20,19 +22,27 @@ def test_the_exam_and_its_controls_are_reported(tiny_town: Climb, monkeypatch: p
     """Four items of each section and language; every target is there, whatever it says of a model so small."""
 
     def few(town: Town) -> list[Item]:
+        return some(write_exam(town))
+
+    def few_first_words(town: Town) -> list[Item]:
+        return some(write_first_words(town))
+
+    def some(every: list[Item]) -> list[Item]:
         found: dict[tuple[str, str], list[Item]] = {}
-        for item in write_exam(town):
+        for item in every:
             found.setdefault((item.section, item.question.language), []).append(item)
         return [item for items in found.values() for item in items[:4]]
 
     monkeypatch.setattr(finals, "write_exam", few)
+    monkeypatch.setattr(finals, "write_first_words", few_first_words)
     monkeypatch.setattr(finals, "BITS_DOCUMENTS", 4)
     monkeypatch.setattr(controls, "TEXT_DOCUMENTS", 40)
     exam = examine(tiny_town)
     report = write_report(tiny_town, exam)
-    assert len(report["targets"]) == 46
+    first = [t for t in report["targets"] if t["name"].startswith("first words: ")]
+    assert (len(report["targets"]), len(first)) == (80, 34)
     assert report["format_version"] == 2
-    assert report["summary"].startswith(f"{sum(t['passed'] for t in report['targets'])} of 46 targets met")
+    assert report["summary"].startswith(f"{sum(t['passed'] for t in report['targets'])} of 80 targets met")
     report = write_report(tiny_town, tiny_town.world.controls(tiny_town, exam))
     assert {"base_bare", "base_dialogue", "sft", "ppo", "sft_longer", "best_of"} == set(report["exam"])
     assert {"exam", "controls"} < report["seconds"].keys()
@@ -67,7 +77,11 @@ def test_the_ladder_climbs_all_four_stages_and_reports(capsys: pytest.CaptureFix
     assert report["reward_card"]["pairs"]["value"] > 0.6
     sft, longer, best = (report["exam"][name]["all"] for name in ("sft", "sft_longer", "best_of"))
     assert sft not in (longer, best), "the controls are other models"
-    assert longer != best
+    control = Run.open(folder / "control-sft-1")
+    assert Path(control.manifest["parent"]["path"]).is_relative_to((folder / "sft-1").resolve())
+    ppo_row, sft_row = (Run.open(folder / name).read_metrics()[-1] for name in ("ppo-1", "sft-1"))
+    paid = ppo_row["elapsed_s"] * sft_row["step"] / sft_row["elapsed_s"]
+    assert control.read_metrics()[-1]["step"] == max(1, round(paid)), "as many steps as PPO's time pays for"
     assert {"exam", "controls"} < report["seconds"].keys()
     assert {target["stage"] for target in report["targets"]} == {"base", "sft", "reward", "ppo"}
     assert {row["lang"] for row in json.loads((folder / "examples.json").read_text())} == {"en", "zh"}

@@ -97,7 +97,7 @@ def climb_world(
     world = open_world(chosen, name=name, resume=resume)
     if controls:
         world.need_controls()
-    folder = ladder_folder(name or world.name)
+    folder = ladder_folder(world.name if name is None else name)
     check_folder(folder)
     climb = begin(
         world,

@@ -113,7 +113,7 @@ def begin(
     `fixed_plan`: the recipe's amounts, whatever this machine's speed. Raises RunError where the folder is taken, or
     where there is nothing to resume, or other data than at the start.
     """
-    folder = ladder_folder(name or world.name)
+    folder = ladder_folder(world.name if name is None else name)
     if resume:
         return _continue(world, folder)
     if keep:
