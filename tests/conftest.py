@@ -51,7 +51,8 @@ LONGEST_FIRST = (
 """Two workers end together when what takes longest begins first."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # before xdist, which reads the groups in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
     shared = {
         item.path: name
         for item in items
@@ -60,7 +61,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     }
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(shared.get(item.path, item.path.stem)))
+            item.add_marker(
+                pytest.mark.xdist_group(shared.get(item.path, f"{item.path.parent.name}-{item.path.stem}"))
+            )
 
     def place(item: pytest.Item) -> int:
         name = item.path.relative_to(HERE).as_posix()
@@ -69,6 +72,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         )
 
     items.sort(key=place)
+    return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
