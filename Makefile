@@ -24,10 +24,10 @@ demo: $(VENV)/.compiled  ## Set up, climb the whole ladder on the embedded town,
 	@$(BIN)/ziggurat ladder $(DEMO_ARGS)
 
 test: $(VENV)/.installed-dev $(VENV)/.compiled  ## Set up, run the tests (ARGS="tests/test_runs.py -k torn" chooses)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: lint $(VENV)/.compiled  ## Lint, and the fast tests: what QUICK above names, without those marked slow
-	@$(BIN)/python -m pytest -p no:schemathesis -n $(WORKERS) --dist loadgroup -m "not slow and not alone" $(QUICK)
+	@$(BIN)/python -m pytest -p no:schemathesis -n $(WORKERS) --dist loadfile -m "not slow and not alone" $(QUICK)
 
 lint: $(VENV)/.installed-dev  ## Formatting, lint, types, and who may import whom
 	@$(BIN)/ruff format --check .

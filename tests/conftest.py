@@ -1,7 +1,7 @@
 """What every test gets: few threads, no network, a clean environment, a $ZIGGURAT_HOME of its own.
 
-`make test` runs two workers (pytest-xdist) of one thread each. A file, or the files of a folder that share one costly
-fixture, stay on one worker; the longest begin first. A test marked `alone` runs while the other worker waits.
+`make test` runs two workers (pytest-xdist) of one thread each. A file stays on one worker; the longest begin first. A
+test marked `alone` runs while the other worker waits.
 """
 
 from __future__ import annotations
@@ -35,12 +35,10 @@ HERE = Path(__file__).resolve().parent
 CORPORA_BESIDE = HERE.parents[1] / "shared" / "corpora"
 HOMES = itertools.count()
 
-SHARED_FIXTURES = ("tiny_town", "letters_reward")
-"""Session fixtures worth making once: the files whose tests use one of them run on one worker."""
-
 LONGEST_FIRST = (
+    "ladder/test_town",
+    "verse/test_climb",
     "ladder/",
-    "verse/",
     "service/test_page",
     "cli/test_stages",
     "stages/",
@@ -52,16 +50,6 @@ LONGEST_FIRST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    shared = {
-        item.path: name
-        for item in items
-        for name in SHARED_FIXTURES
-        if name in getattr(item, "fixturenames", ())
-    }
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(shared.get(item.path, item.path.stem)))
-
     def place(item: pytest.Item) -> int:
         name = item.path.relative_to(HERE).as_posix()
         return next(
