@@ -6,8 +6,8 @@
     print(ziggurat.chat(run).complete("Once"))
 
 The functions of `__all__` are the public API (api.py, docs/python.md), imported when they are first used. Importing the
-package itself imports nothing but its version, and sets one variable of the environment. Other modules are imported by name
-(`from ziggurat.dialogue.chat import Chat`), and each imports only rooms below it (docs: the design, section 3).
+package itself imports nothing but its version, and sets one variable of the environment. Other modules are imported by
+name (`from ziggurat.dialogue.chat import Chat`), and each imports only rooms below it (docs: the design, section 3).
 """
 
 import os as _os
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 IDLE_THREADS = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "1"}
 """How long an idle OpenMP thread spins before it sleeps: some 50 us (libgomp, Linux), 1 ms (libomp, macOS). By default
-it spins for milliseconds, so that beside another busy process the threads of torch and numba take the processor from one
-another: 16,000 tokens a second become a few hundred (benchmarks/busy_neighbour.py). OpenMP reads this when torch is
+it spins for milliseconds, so that beside another busy process the threads of torch and numba take the processor from
+one another: 16,000 tokens a second become a few hundred (benchmarks/busy_neighbour.py). OpenMP reads this when torch is
 imported, so it has no effect where torch is imported first; what the user has set is kept."""
 
 if not {"OMP_WAIT_POLICY", *IDLE_THREADS} & _os.environ.keys():

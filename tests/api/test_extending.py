@@ -145,7 +145,11 @@ def test_a_stage_from_outside_is_run_from_python_and_resumed_by_it(shop: Shop) -
         "                             settings={'train.steps': 2}))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=shop.folder, env=environment(shop.folder), capture_output=True, text=True
+        [sys.executable, "-c", code],
+        cwd=shop.folder,
+        env=environment(shop.folder),
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "again\nagain\n"

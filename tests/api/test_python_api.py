@@ -78,7 +78,10 @@ def test_every_built_in_stage_has_a_function_with_its_models_and_inputs() -> Non
     ("call", "sentence"),
     [
         (lambda: ziggurat.run_stage("sftt"), 'There is no stage "sftt". Did you mean "sft"?'),
-        (lambda: ziggurat.run_stage("sft", [], {"bsae": "x"}), 'sft has no model "bsae". Did you mean "base"?'),
+        (
+            lambda: ziggurat.run_stage("sft", [], {"bsae": "x"}),
+            'sft has no model "bsae". Did you mean "base"?',
+        ),
         (lambda: ziggurat.run_stage("sft", [], inputs={"txet": "x"}), 'sft has no input "txet"'),
         (lambda: ziggurat.sft([], base="x", ouput="y"), 'sft has no option "ouput". Did you mean "out"?'),  # type: ignore[call-arg]
         (lambda: ziggurat.run_stage("sft", gold="x"), "has no gold check; leave out gold"),

@@ -16,7 +16,9 @@ BLOCKS = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 @pytest.mark.slow
 def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
     code = "\n".join(BLOCKS.findall(PAGE.read_text(encoding="utf-8")))
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=280
+    )
     assert done.returncode == 0, done.stderr
     assert "needs --base RUN (base= in Python)" in done.stdout
     assert 'Did you mean "steps"?' in done.stdout

@@ -98,7 +98,7 @@ def test_a_broken_entry_point_is_one_sentence_that_names_its_package_and_stops_n
     assert f'The package "{value.partition(":")[0]}" brings the entry point "echo' in printed
     assert cli.run(["--help"]) == 0
     assert cli.run(["echo"]) == 2
-    assert "There is no command \"echo\"." in capsys.readouterr().err
+    assert 'There is no command "echo".' in capsys.readouterr().err
 
 
 def test_the_declaration_is_what_the_commands_show() -> None:
