@@ -4,7 +4,7 @@ Each function of a stage does what the command of that name does. Data are files
 dictionary of dotted names; the result is the folder of the run, which the next function takes as its model. Every
 error is one sentence, a subclass of `ziggurat.errors.ZigguratError`.
 
-Names and signatures are kept: tests/api.txt lists them, and a test compares. Importing this module imports no torch.
+The names and signatures are kept: tests/api/signatures.txt lists them. Importing this module imports no torch.
 """
 
 from __future__ import annotations
@@ -364,7 +364,7 @@ def available_stages() -> dict[str, Stage]:
 
 
 def available_worlds() -> dict[str, WorldFactory]:
-    """Every world by its name, a function of `Options`, those of other packages included; a built-in name wins."""
+    """Every world by its name, those of other packages included; a built-in name wins. Each takes `Options`."""
     from ziggurat.ladder.world import installed_worlds
     from ziggurat.town.world import open_world as open_town
     from ziggurat.verse.world import open_world as open_verse

@@ -14,10 +14,11 @@ BLOCKS = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
     code = "\n".join(BLOCKS.findall(PAGE.read_text(encoding="utf-8")))
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=280
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=580
     )
     assert done.returncode == 0, done.stderr
     assert "needs --base RUN (base= in Python)" in done.stdout

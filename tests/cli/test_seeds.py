@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_seeds_repeat_a_stage_and_print_means_with_intervals_over_the_seeds(
     assert [seed(path) for path in runs] == [5, 6]
     assert len({(path / "model" / "model.safetensors").read_bytes() for path in runs}) == 2
     assert "own/pretrain-1 and 1 more seed" in " ".join(printed.out.split())
-    assert "[" in next(line for line in printed.out.splitlines() if line.startswith(" loss"))
+    assert re.search(r"loss +own/pretrain-1 .* [\d.]+ \[[\d.]+, [\d.]+\]", printed.out), printed.out
     assert "Seed 6, 2 of 2" in printed.err
 
 
