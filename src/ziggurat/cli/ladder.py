@@ -94,6 +94,8 @@ def climb_world(
     from ziggurat.places import ladder_folder
 
     budget_s = parse_budget(budget)
+    if name is not None:
+        ladder_folder(name)  # a name that cannot be a folder is refused before any data is read
     world = open_world(chosen, name=name, resume=resume)
     if controls:
         world.need_controls()
