@@ -123,10 +123,11 @@ class Run:
         before = load_yaml(path)
         if isinstance(config, str):
             old, new = flatten(before), flatten(parse_settings(config, path))
-        else:  # settings that were renamed since are read under their new names; those that are new cannot differ
+        else:  # settings that were renamed since are read under their new names; what is computed for new ones is kept
             same = resolve(type(config.config), (str(path), before))
             old, new = (flatten(one.config.model_dump(mode="json")) for one in (same, config))
-            new |= {key: value for key, value in old.items() if key not in same.sources}
+            computed = {key for key, source in config.sources.items() if source == "derived"}
+            new |= {key: value for key, value in old.items() if key in computed and key not in same.sources}
         changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
         if changed:
             shown = ", ".join(
