@@ -159,7 +159,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(
         (["sample", "{base}", "--data", "{files}/talks.jsonl", "--k", "12"], "2 to 9"),
         (["sample", "{base}", "--data", "{files}/talks.jsonl", "--k", "1"], "2 to 9"),
         (["sample", "{base}", "--data", "{files}/talks.jsonl", "--out", "{files}"], "name a file with --out"),
-        (["pretrain", "--data", "{files}/text.jsonl", "--out", "{files}/talks.jsonl"], "name another place"),
+        (["pretrain", "--data", "{files}/text.jsonl", "--out", "{files}/talks.jsonl"], "name another folder"),
         (
             ["pretrain", "--data", "{files}/text.jsonl", "--set", "train.seed=-1"],
             "greater than or equal to 0",
