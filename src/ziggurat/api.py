@@ -340,12 +340,15 @@ def climb(
 def open_world(chosen: Options, *, name: str | None = None, resume: bool = False) -> World:
     """The world that was chosen; to resume, the world that the climb of this name began with.
 
-    Raises UsageError for a name that is neither a world nor a folder, RunError where there is nothing to resume.
+    Raises UsageError for a world that is neither known nor a folder, RunError for a name that cannot be a folder's, or
+    where there is nothing to resume.
     """
     from ziggurat.ladder import world
     from ziggurat.ladder.climb import read_plan
     from ziggurat.places import ladder_folder
 
+    if name is not None:
+        ladder_folder(name)
     if resume:
         plan = read_plan(ladder_folder(world.default_name(chosen) if name is None else name))
         begun = world.Options(**plan["world"])
