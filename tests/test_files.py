@@ -78,10 +78,10 @@ def test_eval_json_of_an_infinite_perplexity_is_null(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A model with a NaN or huge loss: `perplexity` overflows to infinity, which is not JSON."""
-    from ziggurat.cli import evaluate
+    from ziggurat.evaluation import measure
 
     found = {"model": "m", "data": [], "text": {"loss": float("nan"), "perplexity": float("inf")}}
-    monkeypatch.setattr(evaluate, "measure", lambda *_, **__: found)
+    monkeypatch.setattr(measure, "measure", lambda *_, **__: found)
     assert ziggurat(["eval", "m", "--text", "t.txt", "--json"]) == 0
 
     def refuse(constant: str) -> Any:
