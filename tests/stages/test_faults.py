@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ziggurat.cli.main import run as ziggurat
 from ziggurat.errors import ConfigError, DataError
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.heads import RewardModel
-from ziggurat.model.hub import load_model
+from ziggurat.model.hub import load_model, load_scalar
 from ziggurat.model.transformer import Transformer, set_compute_dtype
 from ziggurat.records import Comparison, Demonstration, Message, Prompt, write_records
 from ziggurat.runs import Run
@@ -415,7 +416,7 @@ def test_a_run_that_does_not_fit_in_memory_is_refused_before_it_begins(
     for command in commands:
         assert ziggurat([*command, "--out", out]) == 2, command
         told = capsys.readouterr().err
-        assert f"{command[0]} needs about 0.0 GiB of memory" in told, command
+        assert re.search(rf"{command[0]} needs about 0\.\d GiB of memory", told), command
         assert "train.allow_low_memory=true" in told
         assert not Path(out).exists()
     assert ziggurat([*commands[1], "--out", out, *sets(train__allow_low_memory=True, train__steps=1)]) == 0
@@ -430,16 +431,22 @@ def test_the_time_of_a_step_follows_from_its_flops_and_the_measured_speed() -> N
 def test_a_foreign_models_new_head_learns_at_its_own_rate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Row 39a: at 2e-5 the loss stayed 0.693. The rate is printed, and what is preferred is learned."""
+    """Row 39a: at the body's 2e-5 the loss stayed 0.693. AdamW moves each weight by about its rate in each step."""
     folder = alphabet.make_policy(tmp_path / "foreign", steps=20)
     data = write(tmp_path / "c.jsonl", alphabet.comparisons(400))
     out = tmp_path / "t" / "reward-1"
     command = ["reward", "--sft", str(folder), "--data", data, "--out", str(out)]
-    assert ziggurat([*command, *sets(train__threads=1, train__dtype="fp32", epochs=3)]) == 0
-    told = " ".join(capsys.readouterr().err.split())
-    assert "train.lr_head 0.001 inherited" in told.replace("│", "").replace("  ", " ")
-    rows = Run.open(out).read_metrics()
-    assert rows[-1]["val_loss"] < 0.67
+    assert ziggurat([*command, *sets(train__threads=1, train__dtype="fp32", train__steps=40)]) == 0
+    told = capsys.readouterr().err
+    assert re.search(r"train.lr_head +0.001 +inherited", told)
+    assert "AdamW lr 2e-05 and 0.001 for" in told
+    model, before = load_scalar(out / "model"), load_model(folder)
+    moved = max(
+        float((a - b).detach().abs().max())
+        for a, b in zip(model.body.parameters(), before.parameters(), strict=True)
+    )
+    assert 0 < moved <= 40 * 2e-5 * 1.5
+    assert 0.01 < float(model.head.weight.detach().abs().max()) <= 40 * 1e-3 * 1.5
 
 
 # --- long answers and large models -----------------------------------------------------------------------------------
