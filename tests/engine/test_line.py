@@ -45,7 +45,7 @@ def test_who_was_sent_back_comes_first_and_who_comes_again_goes_to_the_end() -> 
     line.appendleft("a1")
     assert line.of("b") == ["b1", "b2"]
     assert drained(line) == "a1 b1 a2 c1 b2"
-    with pytest.raises(IndexError, match="nobody"):
+    with pytest.raises(IndexError, match="the line is empty"):
         line.popleft()
 
 
