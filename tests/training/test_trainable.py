@@ -8,6 +8,7 @@ from tests.training.tiny import TINY, tiny_model
 from torch import nn
 
 from ziggurat.errors import ConfigError
+from ziggurat.model.confidence import ConfidenceHead
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.transformer import Transformer
 from ziggurat.training.config import OptimizerConfig
@@ -48,12 +49,13 @@ def test_head_of_a_language_model_is_its_last_norm_and_unembedding() -> None:
 
 
 def test_head_of_a_reward_model_is_what_is_not_its_body() -> None:
-    model = RewardModel(tiny_model(), doubt_after=3)
+    body = tiny_model()
+    model = RewardModel(body, confidence=ConfidenceHead(body.config.d_model, answer_after=3))
     freeze(model, "head")
     assert all(p.requires_grad != name.startswith("body.") for name, p in model.named_parameters())
     freeze(model, "last:1")
-    body = {name for name in learning(model) if name.startswith("body.")}
-    assert body == {"body.blocks.1", "body.norm"}
+    learns = {name for name in learning(model) if name.startswith("body.")}
+    assert learns == {"body.blocks.1", "body.norm"}
     assert model.head.weight.requires_grad
 
 
