@@ -169,28 +169,38 @@ LARGE = {
 }  # fmt: skip
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", LARGE)
 def test_health_answers_while_a_large_answer_is_built(serving: Serving, kind: str) -> None:
+    """Row 5: the event loop stood for 4 to 7 s. Another program can hold a wait up, so one of three tries counts."""
     path, body, megabytes = LARGE[kind]
-    answered: list[httpx.Response] = []
+    longest_s = []
     with serving(create_app({"m": Together(many, width=1024)})) as address:
-        asking = threading.Thread(
-            target=lambda: answered.append(httpx.post(f"{address}{path}", json=body, timeout=120))
-        )
-        held_up_s = []  # the CPU time of this process during each wait: other programs cannot add to it
-        with httpx.Client(timeout=30) as client:
+        while not longest_s or (longest_s[-1] > 0.5 and len(longest_s) < 3):
+            answer, waits_s = _health_during(address, path, body)
+            assert answer.status_code == 200
+            assert len(answer.content) > megabytes * 1e6
+            json.loads(answer.content)
+            longest_s.append(max(waits_s))
+    assert min(longest_s) <= 0.5
+
+
+def _health_during(address: str, path: str, body: dict[str, Any]) -> tuple[httpx.Response, list[float]]:
+    """The answer to `body`, and how long each request for /health took meanwhile, in seconds."""
+    answered: list[httpx.Response] = []
+    asking = threading.Thread(
+        target=lambda: answered.append(httpx.post(f"{address}{path}", json=body, timeout=120))
+    )
+    waits_s = []
+    with httpx.Client(timeout=30) as client:
+        client.get(f"{address}/health")
+        asking.start()
+        while asking.is_alive():
+            t0 = time.perf_counter()
             client.get(f"{address}/health")
-            asking.start()
-            while asking.is_alive():
-                t0 = time.process_time()
-                client.get(f"{address}/health")
-                held_up_s.append(time.process_time() - t0)
-                time.sleep(0.02)
-    (answer,) = answered
-    assert answer.status_code == 200
-    assert len(answer.content) > megabytes * 1e6
-    assert max(held_up_s) <= 0.5
-    json.loads(answer.content)
+            waits_s.append(time.perf_counter() - t0)
+            time.sleep(0.02)
+    return answered[0], waits_s
 
 
 # --- however slowly --------------------------------------------------------------------------------------------------
