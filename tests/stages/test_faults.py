@@ -172,7 +172,7 @@ def test_a_row_that_the_template_refuses_is_named_in_every_stage(
     refused = pair("y3?").model_copy(update={"prompt": [system, *alphabet.user("y3?")]})
     pairs = write(tmp_path / "c.jsonl", [pair("x1?"), refused, pair("z1?")])
     sft_, reward_ = folders
-    for command, file in (
+    for command, given in (
         (["sample", sft_, "--data", prompts, "--k", "2", "--out", str(tmp_path / "o")], prompts),
         (["ppo", "--policy", sft_, "--reward", reward_, "--data", prompts, "--dry-run"], prompts),
         (["align", "--sft", sft_, "--data", prompts, "--dry-run"], prompts),
@@ -181,7 +181,7 @@ def test_a_row_that_the_template_refuses_is_named_in_every_stage(
     ):
         assert ziggurat(command) == 2, command
         told = capsys.readouterr().err
-        assert f"{file} line 2: the chat template refuses a conversation of system, user" in told, command
+        assert f"{given} line 2: the chat template refuses a conversation of system, user" in told, command
         assert "--skip-bad-rows" in told
         assert ziggurat([*command, "--skip-bad-rows"]) == 0, command
         told = capsys.readouterr().err
