@@ -56,7 +56,7 @@ def test_the_exam_and_its_controls_are_reported(tiny_town: Climb, monkeypatch: p
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_the_ladder_climbs_all_four_stages_and_reports(capsys: pytest.CaptureFixture[str]) -> None:
     """`ziggurat ladder --budget 2m`: every stage leaves its model, and each has learned what it is for.
 
