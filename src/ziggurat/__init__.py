@@ -35,8 +35,8 @@ if TYPE_CHECKING:
         sft,
     )
 
-IDLE_THREADS = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "1"}
-"""How long an idle OpenMP thread spins before it sleeps: some 50 us (libgomp, Linux), 1 ms (libomp, macOS). By default
+IDLE_THREADS = {"GOMP_SPINCOUNT": "5000", "KMP_BLOCKTIME": "1"}
+"""How long an idle OpenMP thread spins before it sleeps: some 0.1 ms (libgomp, Linux), 1 ms (libomp, macOS). By default
 it spins for milliseconds, so that beside another busy process the threads of torch and numba take the processor from
 one another: 16,000 tokens a second become a few hundred (benchmarks/busy_neighbour.py). OpenMP reads this when torch is
 imported, so it has no effect where torch is imported first; what the user has set is kept."""

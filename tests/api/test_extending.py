@@ -17,6 +17,7 @@ import torch
 from ziggurat.model.hub import check_model, load_config, load_model, save_model
 from ziggurat.model.hub.families import families
 from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.training.precision import choose_dtype
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -129,7 +130,8 @@ def test_a_stage_from_outside_is_a_command_with_runs_of_its_own(shop: Shop) -> N
     assert "  dpo         Learn from comparisons directly" in shop.after("ziggurat --help").stdout
     run = shop.folder / "home" / "runs" / "sums" / "dpo-1"
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert rows[0]["loss"] == pytest.approx(0.6931, abs=1e-3)  # log 2: the policy is still the reference
+    rounding = 1e-3 if choose_dtype()[0] == torch.float32 else 1e-2
+    assert rows[0]["loss"] == pytest.approx(0.6931, abs=rounding)  # log 2: the policy is still the reference
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert rows[-1]["best_reward"] > 0
     check_model(run / "model")
