@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ziggurat.console import human_time
+from ziggurat.dialogue.chat import Chat
 from ziggurat.errors import RunError
 from ziggurat.evaluation.statistics import Interval
 from ziggurat.files import read_json, write_json
@@ -76,6 +77,11 @@ class Climb:
     def policy(self) -> str | Path:
         """The newest model that answers."""
         return next((self.runs[n] for n in reversed(list(self.runs)) if n.startswith("ppo")), self.answering)
+
+    def examined(self) -> Iterator[tuple[str, Chat]]:
+        """The models that sit the exam, each loaded in its turn: `base`, `sft` and `ppo`."""
+        for name, run in (("base", self.start), ("sft", self.answering), ("ppo", self.policy)):
+            yield name, Chat.load(run)
 
     def settings(self, stage: str, steps: int | None = None, **more: Any) -> tuple[str, dict[str, Any]]:
         """The recipe's layer of a stage of steps, with their planned number and the seed."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from ziggurat.errors import UsageError
 from ziggurat.extensions import Extension, installed
 from ziggurat.ladder.plan import SMALLEST, STAGES, TOWN_LENGTHS, Lengths, Work
-from ziggurat.settings import parse_yaml
+from ziggurat.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Chat

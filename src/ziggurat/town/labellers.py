@@ -17,9 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ziggurat.ladder.rankings import ranks_by
-from ziggurat.records import Comparison
 from ziggurat.town.chance import Chance
-from ziggurat.town.grading import Grade, Grader
+from ziggurat.town.grading import Grade
 from ziggurat.town.questions import FIRST_WORDS, Question
 
 TIE_WIDTH = 0.25  # points nearer than this are called equal, before noise
@@ -67,6 +66,10 @@ class Labeller:
         seen = [p + self.noise * _logistic(chance) for p in taste]
         return ranks_by(seen, taste, TIE_WIDTH)
 
+    def right_order(self, gap: float) -> float:
+        """The probability that two completions whose points differ by `gap` are ranked in their order."""
+        return chance_of_right_order(gap, self.noise)
+
 
 def _logistic(chance: Chance) -> float:
     u = (chance.below((1 << 52) - 1) + 1) / (1 << 52)
@@ -88,28 +91,3 @@ def chance_of_right_order(gap: float, noise: float) -> float:
         return 1.0 - chance_of_right_order(-gap, noise)
     e = math.exp(-x)
     return (1.0 - e * (1.0 + x)) / (1.0 - e) ** 2
-
-
-def compare(
-    identity: str,
-    question: Question,
-    completions: Sequence[str],
-    labeller: Labeller,
-    grader: Grader,
-    chance: Chance,
-    *,
-    policy: str | None = None,
-    origins: Sequence[str] = (),
-) -> Comparison:
-    """One labeller's ranking of the completions of one prompt."""
-    taste = [points(question, grader.grade(question, text)) for text in completions]
-    return Comparison(
-        id=identity,
-        prompt=list(question.messages),
-        completions=list(completions),
-        ranks=labeller.rank(chance, taste),
-        labeller=labeller.name,
-        policy=policy,
-        sampling={"origins": list(origins)} if origins else None,
-        source="town",
-    )

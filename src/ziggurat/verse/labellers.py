@@ -29,7 +29,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ziggurat.ladder.rankings import ranks_by
-from ziggurat.records import Comparison
 from ziggurat.verse.demonstrations import Task, wrong_heads
 from ziggurat.verse.prosody import (
     Form,
@@ -124,6 +123,10 @@ class Labeller:
         seen = [worth + self.noise * chance.gauss(0.0, 1.0) for worth in taste]
         return ranks_by(seen, taste, TIE_WIDTH)
 
+    def right_order(self, gap: float) -> float:
+        """The probability that two completions whose points differ by `gap` are ranked in their order."""
+        return chance_of_right_order(gap, self.noise)
+
 
 LABELLERS = tuple(Labeller(name) for name in ("Mei", "Lin", "Qiao"))
 
@@ -133,28 +136,3 @@ def chance_of_right_order(gap: float, noise: float) -> float:
     if noise == 0:
         return 1.0 if gap > 0 else 0.5
     return 0.5 * (1.0 + math.erf(gap / (2.0 * noise)))
-
-
-def compare(
-    identity: str,
-    task: Task,
-    completions: Sequence[str],
-    labeller: Labeller,
-    memory: Memory,
-    chance: random.Random,
-    *,
-    policy: str | None = None,
-    origins: Sequence[str] = (),
-) -> Comparison:
-    """One labeller's ranking of the completions of one task."""
-    taste = [points(task, text, memory) for text in completions]
-    return Comparison(
-        id=identity,
-        prompt=task.messages,
-        completions=list(completions),
-        ranks=labeller.rank(chance, taste),
-        labeller=labeller.name,
-        policy=policy,
-        sampling={"origins": list(origins)} if origins else None,
-        source="verse",
-    )
