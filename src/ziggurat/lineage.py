@@ -47,13 +47,18 @@ def parent_entry(folder: Path) -> dict[str, Any]:
         if weights:
             entry["weights_sha256"] = {file.name: sha256_file(file) for file in weights}
             break
-    for above in (folder, *folder.parents[:3]):  # a run, its model/, or checkpoints/step-n/policy inside it
-        manifest = above / "manifest.json"
-        if manifest.is_file():
-            known = read_json(manifest, MANIFEST_FORMAT)
-            entry |= {key: known.get(key) for key in ("stage", "seed", "data", "parent", "answer_tokens")}
-            break
+    known = manifest_around(folder)
+    if known is not None:
+        entry |= {key: known.get(key) for key in ("stage", "seed", "data", "parent", "answer_tokens")}
     return entry
+
+
+def manifest_around(folder: Path) -> dict[str, Any] | None:
+    """The manifest of the run that holds a model: a run, its model/, or checkpoints/step-n/policy inside it."""
+    for above in (folder, *folder.parents[:3]):
+        if (above / "manifest.json").is_file():
+            return read_json(above / "manifest.json", MANIFEST_FORMAT)
+    return None
 
 
 @cache
