@@ -48,14 +48,15 @@ class CardLimits:
     """Accuracy of each kind of pair that has enough of them."""
 
 
+BATCH_TOKENS = 4096
+
+
 @torch.no_grad()
-def score_rows(
-    model: RewardModel, rows: Sequence[Sequence[int]], pad_id: int, *, batch_tokens: int = 4096
-) -> list[float]:
+def score_rows(model: RewardModel, rows: Sequence[Sequence[int]], pad_id: int) -> list[float]:
     """Rewards of rendered conversations, read at their last token; computed by length, returned in order."""
     device = model.head.weight.device
     scores = [0.0] * len(rows)
-    for chosen in by_length([len(row) for row in rows], batch_tokens):
+    for chosen in by_length([len(row) for row in rows], BATCH_TOKENS):
         ids, lengths = right_pad([rows[i] for i in chosen], pad_id)
         found = model.score(ids.to(device), lengths.to(device) - 1).tolist()
         for i, score in zip(chosen, found, strict=True):

@@ -93,24 +93,19 @@ def prepare(
     data: list[dict[str, Any]] | None = None,
 ) -> Prepared:
     """Render, pack and derive everything; nothing is written."""
-    from ziggurat.model.hub import check_model
-    from ziggurat.places import model_folder
-    from ziggurat.tokenizer.bpe import Tokenizer
-    from ziggurat.tokenizer.template import ChatTemplate
-    from ziggurat.training.cost import microbatch_tokens, text_cost
+    from ziggurat.stages.start import open_parent, settle_loop
+    from ziggurat.training.cost import text_cost
 
-    config = resolved.config
+    config, skip = resolved.config, resolved.config.skip_bad_rows
     setup.need(demonstrations, "demonstrations")
-    folder = model_folder(base)
-    tokenizer = Tokenizer.load(folder)
-    model_config = check_model(folder, tokenizer.vocab_size)
-    template = ChatTemplate(tokenizer)
+    parent = open_parent(base)
+    template, context = parent.template, parent.shape.context
     if template.is_plain:
-        err.print(f"{folder} has no chat template; conversations are written as User: and Assistant: lines.")
+        err.print(
+            f"{parent.folder} has no chat template; conversations are written as User: and Assistant: lines."
+        )
         template.adopt()
-    context = model_config.context
     longest = (min(config.row_tokens, context) if config.row_tokens > 0 else context) + 1
-    skip = config.skip_bad_rows
     usable = setup.usable(template, demonstrations, longest=longest, skip=skip, what="demonstration")
     ids = {id(d): made for d, (made,) in usable}
     learn, held = usable.records, list[Demonstration]()
@@ -126,39 +121,25 @@ def prepare(
         setup.split_held_out(text, config.held_out_share) if held_out_text is None else (text, held_out_text)
     )
     rendered = [ids[id(d)] for d in learn]
-    T = row_tokens(config.row_tokens, rendered, model_config)
-    batches = _batches(config, rendered, T, tokenizer, text_learn)
+    T = row_tokens(config.row_tokens, rendered, parent.shape)
+    batches = _batches(config, rendered, T, parent.tokenizer, text_learn)
     held_why = "given" if held_out is not None else "held_out_share"
     steps, derived = _derived(
         config, rendered, batches, Derived("held-out demonstrations", len(held), held_why)
     )
-    train = config.train.model_copy(
-        update={
-            "steps": steps,
-            "microbatch_tokens": config.train.microbatch_tokens or microbatch_tokens(model_config),
-        }
-    )
-    settled = {
-        "row_tokens": T,
-        "train.steps": steps,
-        "train.microbatch_tokens": train.microbatch_tokens,
-    }
-    derived.append(setup.microbatch_line(config.train, train.microbatch_tokens))
-    entries = data or [setup.memory_entry("demonstrations", list(demonstrations))]
-    if data is None and text:
-        entries.append(setup.memory_entry("text", list(text)))
+    settled, microbatch = settle_loop(resolved, config.train, steps, parent.shape, row_tokens=T)
     return Prepared(
-        resolved=setup.freeze(resolved, settled),
-        parent=folder,
-        tokenizer=tokenizer,
+        resolved=settled,
+        parent=parent.folder,
+        tokenizer=parent.tokenizer,
         template=template,
         batches=batches,
         held_out=[ids[id(d)] for d in held[: config.eval_demonstrations]],
         held_out_text=setup.take_characters((d.text for d in text_held), config.eval_characters),
         questions=(held or learn)[:6],
-        derived=derived,
-        data=entries,
-        cost=text_cost(model_config, train, T, batches.batch_rows),
+        derived=[*derived, microbatch],
+        data=setup.entries(data, demonstrations=demonstrations, text=text),
+        cost=text_cost(parent.shape, settled.config.train, T, batches.batch_rows),
         answer_tokens=setup.percentile_95([_last_answer(r) for r in rendered]),
     )
 
