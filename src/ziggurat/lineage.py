@@ -85,11 +85,13 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 def machine() -> dict[str, Any]:
     """The machine and the versions that a run is computed with."""
+    import psutil
+
     return {
         "system": platform.platform(),
         "cpu": cpu_name(),
         "cores": usable_cores(),
-        "memory_gib": round(_memory_bytes() / 2**30, 1),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "python": platform.python_version(),
         **{name: installed_version(name) for name in ("torch", "numpy", "tokenizers")},
     }
@@ -117,12 +119,6 @@ def cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _memory_bytes() -> int:
-    import psutil
-
-    return int(psutil.virtual_memory().total)
 
 
 def installed_version(package: str) -> str | None:

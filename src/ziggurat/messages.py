@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Role = Literal["system", "user", "assistant", "tool"]
 

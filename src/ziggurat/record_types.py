@@ -6,17 +6,13 @@ Other rooms import them from `ziggurat.records`, which also reads and writes the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Self
 
 from pydantic import PrivateAttr, field_validator, model_validator
 
+from ziggurat.errors import DataError
 from ziggurat.messages import Message, Strict, parse_tools
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from typing import Self
-
-    from ziggurat.errors import DataError
 
 MIN_COMPLETIONS, MAX_COMPLETIONS = 2, 9  # K of a comparison
 
@@ -30,8 +26,6 @@ class Origin:
 
     def error(self, reason: str) -> DataError:
         """A DataError that names this place."""
-        from ziggurat.errors import DataError
-
         return DataError(reason, path=self.path, line=self.line)
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from ziggurat.ladder.rankings import ToRank, label_round, ranks_by
+from ziggurat.ladder.rankings import Labeller, ToRank, label_round
 from ziggurat.records import Message
 
 
-@dataclass(frozen=True)
-class Honest:
+class Honest(Labeller[None]):
     """A labeller who never errs."""
 
-    name: str
+    tie_width = 0.5
 
-    def rank(self, chance: None, taste: Sequence[float]) -> list[int]:
-        return ranks_by(taste, taste, 0.5)
+    def error(self, chance: None) -> float:
+        return 0.0
 
     def right_order(self, gap: float) -> float:
         return 1.0 if self.name == "Ada" else 0.75
@@ -32,7 +28,7 @@ def test_labellers_take_turns_and_a_prompt_with_one_completion_is_left_out() -> 
     }
     found = label_round(
         waiting,
-        [Honest("Ada"), Honest("Ben")],
+        [Honest("Ada", 0.0), Honest("Ben", 0.0)],
         lambda identity, text: float(len(text)),
         source="test",
         policy="round-1",

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ziggurat.api.arguments import Files, PathLike, paths, records_or_paths
+from pydantic import ValidationError
+
+from ziggurat.api.stages import Files, PathLike, paths, records_or_paths
 from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
+from ziggurat.records import Message, Prompt
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Chat
-    from ziggurat.records import Message, Prompt
     from ziggurat.stages.sample import Sampled
 
 
@@ -123,10 +125,6 @@ def evaluate(
 
 def _messages(given: str | Sequence[Message | Mapping[str, Any]]) -> list[Message]:
     """A question as one message of the user; dictionaries as messages."""
-    from pydantic import ValidationError
-
-    from ziggurat.records import Message
-
     if isinstance(given, str):
         return [Message(role="user", content=given)]
     try:

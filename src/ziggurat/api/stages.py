@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
-from ziggurat.api.arguments import Files, PathLike, records_or_paths
 from ziggurat.api.available import available_stages
 from ziggurat.errors import UsageError, did_you_mean
+from ziggurat.records import Comparison, Demonstration, Document, Prompt, Record
 from ziggurat.settings import flatten, nest
 
-if TYPE_CHECKING:
-    from ziggurat.records import Comparison, Demonstration, Document, Prompt, Record
+PathLike = str | Path
+Files = PathLike | Sequence[PathLike]
 
 
 class RunOptions(TypedDict, total=False):
@@ -186,3 +186,14 @@ def _only(known: Any, given: Mapping[str, Any] | None, problem: str) -> dict[str
 
 def _hint(name: str, known: Any) -> str:
     return did_you_mean(name, known) or f" There are: {', '.join(known) or 'none'}."
+
+
+def paths(given: Files) -> list[Path]:
+    return [Path(given)] if isinstance(given, str | Path) else [Path(one) for one in given]
+
+
+def records_or_paths(given: Files | Sequence[Any]) -> list[Any]:
+    """Paths as `Path`, records as they are."""
+    if isinstance(given, str | Path):
+        return [Path(given)]
+    return [Path(one) if isinstance(one, str) else one for one in given]

@@ -84,14 +84,15 @@ def climb_world(
     dry_run: bool,
 ) -> None:
     """Plan, climb, examine, report, serve."""
-    from ziggurat.api.worlds import plan
+    from ziggurat.api.available import available_worlds
     from ziggurat.ladder.climb import describe_plan
-    from ziggurat.ladder.complete import complete
+    from ziggurat.ladder.complete import complete, plan
     from ziggurat.ladder.report import report_path, terminal_tables
     from ziggurat.ladder.targets import summarize
 
     climb = plan(
         chosen,
+        available_worlds(),
         budget,
         seed=seed,
         name=name,

@@ -64,7 +64,8 @@ def cluster_bootstrap(
     index, k = _cluster_index(clusters, x.size)
     sums = np.bincount(index, weights=x * w, minlength=k)  # (K)
     totals = np.bincount(index, weights=w, minlength=k)  # (K)
-    draws = _cluster_counts(k, resamples, seed)  # (R, K)
+    chance = np.random.default_rng(seed)
+    draws = chance.multinomial(k, np.full(k, 1.0 / k), size=resamples).astype(np.float64)  # (R, K)
     with np.errstate(invalid="ignore", divide="ignore"):
         means = (draws @ sums) / (draws @ totals)  # (R)
     low, high = _percentiles(means, confidence)
@@ -182,10 +183,6 @@ def _cluster_index(clusters: Sequence[Hashable] | None, n: int) -> tuple[NDArray
     number: dict[Hashable, int] = {}
     index = np.array([number.setdefault(c, len(number)) for c in clusters], dtype=np.int64)
     return index, len(number)
-
-
-def _cluster_counts(k: int, resamples: int, seed: int) -> NDArray[np.float64]:
-    return np.random.default_rng(seed).multinomial(k, np.full(k, 1.0 / k), size=resamples).astype(np.float64)
 
 
 def _percentiles(results: NDArray[np.float64], confidence: float) -> tuple[float, float]:

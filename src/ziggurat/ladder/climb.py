@@ -157,7 +157,7 @@ def begin(
 def write_plan(climb: Climb) -> None:
     """Freeze the plan in plan.json."""
     plan = {
-        "world": climb.world.options.to_json(),
+        "world": asdict(climb.world.options),
         "fingerprint": climb.world.fingerprint,
         "seed": climb.seed,
         "work": asdict(climb.work),
@@ -174,9 +174,9 @@ def read_plan(folder: Path) -> dict[str, Any]:
     plan = read_json(plan_file, PLAN_FORMAT) if plan_file.is_file() else {}
     if "town" in plan:  # version 1, of the town
         options = Options("town", town=plan["town"])
-        plan |= {"world": options.to_json(), "fingerprint": f"town {plan['town']}"}
+        plan |= {"world": asdict(options), "fingerprint": f"town {plan['town']}"}
     elif "data_sha256" in plan:  # version 1, of verse
-        plan |= {"world": Options("verse").to_json(), "fingerprint": plan["data_sha256"]}
+        plan |= {"world": asdict(Options("verse")), "fingerprint": plan["data_sha256"]}
         plan["recipe"]["ppo"] = {"temperature": plan["recipe"]["temperature"], **plan["recipe"]["ppo"]}
     if "world" not in plan:
         raise RunError(f"{folder} has no climb to resume; start one without --resume.")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, permutations
-from typing import Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
 from ziggurat.records import Comparison, Message
@@ -15,30 +16,35 @@ OTHER_KIND = "something else"
 
 C = TypeVar("C")
 """A source of random numbers."""
-C_contra = TypeVar("C_contra", contravariant=True)
 
 
-class Labeller(Protocol[C_contra]):
+@dataclass(frozen=True)
+class Labeller(ABC, Generic[C]):
     """A simulated labeller, who ranks by the points of completions and sometimes errs."""
 
-    @property
-    def name(self) -> str: ...
+    name: str
+    noise: float
+    """The scale of the errors on each completion's points; 0 never errs."""
+    tie_width: ClassVar[float]
+    """Points nearer than this are called equal, before noise."""
 
-    def rank(self, chance: C_contra, taste: Sequence[float]) -> list[int]:
-        """Ranks (1 best, ties equal) of completions with these points."""
+    @abstractmethod
+    def error(self, chance: C) -> float:
+        """A draw of the error, of scale 1."""
 
+    @abstractmethod
     def right_order(self, gap: float) -> float:
         """The probability that two completions whose points differ by `gap` are ranked in their order."""
 
-
-def ranks_by(worth: Sequence[float], taste: Sequence[float], tie_width: float) -> list[int]:
-    """Ranks (1 best) by `worth`, the points that a labeller sees; neighbours whose true points (`taste`) differ by less
-    than `tie_width` are tied."""
-    order = sorted(range(len(worth)), key=lambda i: -worth[i])
-    ranks = [1] * len(worth)
-    for place, (before, i) in enumerate(pairwise(order), start=2):
-        ranks[i] = ranks[before] if abs(taste[i] - taste[before]) < tie_width else place
-    return ranks
+    def rank(self, chance: C, taste: Sequence[float]) -> list[int]:
+        """Ranks (1 best) of completions with these points; neighbours whose points differ by less than `tie_width` are
+        tied."""
+        seen = [points + self.noise * self.error(chance) for points in taste]
+        order = sorted(range(len(taste)), key=lambda i: -seen[i])
+        ranks = [1] * len(taste)
+        for place, (before, i) in enumerate(pairwise(order), start=2):
+            ranks[i] = ranks[before] if abs(taste[i] - taste[before]) < self.tie_width else place
+        return ranks
 
 
 @dataclass(frozen=True)

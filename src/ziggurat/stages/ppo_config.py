@@ -8,6 +8,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ziggurat.console import human_count
+from ziggurat.model.accounting import total_parameters
+from ziggurat.model.hub import load_config
+from ziggurat.places import find_run, model_folder
 from ziggurat.settings import Resolved, resolve
 from ziggurat.stages import setup
 from ziggurat.stages.doctor import DoctorLimits
@@ -160,9 +163,6 @@ does not."""
 def ppo_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[PPOConfig]:
     """The configuration from its layers; dtype and threads are inherited from the policy's run, and a large policy has
     the defaults LARGE."""
-    from ziggurat.model.accounting import total_parameters
-    from ziggurat.model.hub import load_config
-    from ziggurat.places import find_run, model_folder
 
     inherited = ("inherited", {"train": setup.inherited_loop(find_run(str(policy)))})
     count = total_parameters(load_config(model_folder(policy)))

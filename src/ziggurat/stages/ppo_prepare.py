@@ -5,26 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ziggurat.corpus.pack import pack_rows
+from ziggurat.dialogue.chat import Chat
+from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import ModelFolderError, RunError
+from ziggurat.model.config import ModelConfig
+from ziggurat.model.hub import check_model, is_scalar
+from ziggurat.model.transformer import Transformer
+from ziggurat.places import find_run, model_folder
 from ziggurat.records import Document, Prompt
 from ziggurat.settings import Resolved
 from ziggurat.stages import setup, stage
+from ziggurat.stages.answer_length import longest_answer
 from ziggurat.stages.doctor import DoctorLimits, weak_reward_model
 from ziggurat.stages.ppo_config import PPOConfig
+from ziggurat.stages.ppo_cost import ppo_cost, shared_microbatch
 from ziggurat.stages.setup import Derived
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ziggurat.dialogue.chat import Chat
-    from ziggurat.model.config import ModelConfig
-    from ziggurat.model.transformer import Transformer
-    from ziggurat.stages.start import Parent
-    from ziggurat.tokenizer.bpe import Tokenizer
-    from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.stages.start import Parent, open_parent
+from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.template import ChatTemplate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +45,6 @@ class Prepared(stage.Prepared[PPOConfig]):
 
     def chat(self, model: Transformer) -> Chat:
         """`model` as a policy that answers, greedily, as long as a rollout at most."""
-        from ziggurat.dialogue.chat import Chat
-        from ziggurat.engine.params import SamplingParams
 
         greedy = SamplingParams(temperature=0.0, max_tokens=self.config.max_new_tokens)
         return Chat(model, self.tokenizer, template=self.template, as_trained=True, defaults=greedy)
@@ -63,10 +65,6 @@ def open_networks(
     policy: str | Path, reward_model: str | Path, reference: str | Path | None = None
 ) -> Networks:
     """Check that they belong together; ModelFolderError if they do not. Without a reference it is the policy."""
-    from ziggurat.model.hub import check_model, is_scalar
-    from ziggurat.places import model_folder
-    from ziggurat.stages.start import open_parent
-    from ziggurat.tokenizer.bpe import Tokenizer
 
     folder, reward_folder = model_folder(policy), model_folder(reward_model)
     reference_folder = model_folder(reference) if reference is not None else folder
@@ -102,9 +100,6 @@ def prepare(
     data: list[dict[str, Any]] | None = None,
 ) -> Prepared:
     """Check that the networks belong together, render the prompts, pack the documents; nothing is written."""
-    from ziggurat.places import find_run
-    from ziggurat.stages.answer_length import longest_answer
-    from ziggurat.stages.ppo_cost import ppo_cost, shared_microbatch
 
     config = resolved.config
     setup.need(prompts, "prompts")
@@ -180,7 +175,6 @@ def _ptx_rows(
     config: PPOConfig, tokenizer: Tokenizer, documents: Sequence[Document], context: int
 ) -> NDArray[np.int32] | None:
     """Rows for PPO-ptx: documents spread over the whole text, no more than the run can read."""
-    from ziggurat.corpus.pack import pack_rows
 
     if not documents or not config.ptx_weight:
         return None

@@ -6,24 +6,28 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from ziggurat.console import human_count
+from ziggurat.corpus.pack import pack_rows
 from ziggurat.errors import ConfigError
+from ziggurat.model.accounting import flops_per_token, total_parameters
+from ziggurat.model.config import ModelConfig
+from ziggurat.model.hub import check_model
+from ziggurat.model.presets import OURS, preset, sized
+from ziggurat.places import find_run, model_folder
 from ziggurat.records import Document
 from ziggurat.settings import Config, Resolved, resolve
 from ziggurat.stages import setup, stage
 from ziggurat.stages.setup import Derived
+from ziggurat.stages.start import settle_loop
+from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.training.config import EarlyExit, TrainConfig
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ziggurat.model.config import ModelConfig
-    from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.training.cost import text_cost
 
 CONTINUED_LR_SHARE = 0.3
 """Continued pre-training begins at this share of the parent run's peak rates."""
@@ -84,7 +88,6 @@ def pretrain_config(base: str | Path | None = None, *layers: tuple[str, Any]) ->
     """The configuration from its layers; with a base, its run's training settings are inherited."""
     if not base:
         return resolve(PretrainConfig, *layers)
-    from ziggurat.places import find_run
 
     settings = {"base": str(base), **setup.inherited(find_run(str(base)), lr_share=CONTINUED_LR_SHARE)}
     return resolve(PretrainConfig, ("inherited", settings), *layers)
@@ -99,10 +102,6 @@ def prepare(
     run_path: Path | None = None,
 ) -> Prepared:
     """Tokenizer, shape, rows and every derived number. A run already begun in `run_path` lends its tokenizer."""
-    from ziggurat.corpus.pack import pack_rows
-    from ziggurat.model.accounting import total_parameters
-    from ziggurat.stages.start import settle_loop
-    from ziggurat.training.cost import text_cost
 
     config = resolved.config
     setup.need(documents, "documents")
@@ -148,7 +147,6 @@ def _derived_steps(
     config: PretrainConfig, shape: ModelConfig, rows: int, batch_rows: int, steps: int
 ) -> list[Derived]:
     """What the steps come to, for `rows` rows of text."""
-    from ziggurat.model.accounting import flops_per_token
 
     T, one_epoch = min(config.context, shape.context), math.ceil(rows / batch_rows)
     tokens = steps * batch_rows * T
@@ -164,8 +162,6 @@ def _derived_steps(
 def _tokenizer(
     config: PretrainConfig, texts: Sequence[str], run_path: Path | None
 ) -> tuple[Tokenizer, Path | None, str]:
-    from ziggurat.places import model_folder
-    from ziggurat.tokenizer.bpe import Tokenizer
 
     if config.base:
         folder = model_folder(config.base)
@@ -193,9 +189,6 @@ def _tokenizer(
 def _model_config(
     resolved: Resolved[PretrainConfig], tokenizer: Tokenizer, base_folder: Path | None
 ) -> ModelConfig:
-    from ziggurat.model.config import ModelConfig
-    from ziggurat.model.hub import check_model
-    from ziggurat.model.presets import OURS, preset, sized
 
     config = resolved.config
     if base_folder is None:

@@ -6,23 +6,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from ziggurat.console import err
+from ziggurat.corpus.pack import pack_rows
 from ziggurat.corpus.split import first_question, split
+from ziggurat.model.config import ModelConfig
+from ziggurat.places import find_run
 from ziggurat.records import Demonstration, Document
 from ziggurat.settings import Resolved, resolve
 from ziggurat.stages import setup, stage
+from ziggurat.stages.batches import ConversationBatches
 from ziggurat.stages.setup import Derived
+from ziggurat.stages.start import open_parent, settle_loop
+from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.template import ChatTemplate, Rendered
 from ziggurat.training.config import EarlyExit, TrainConfig
-
-if TYPE_CHECKING:
-    from ziggurat.model.config import ModelConfig
-    from ziggurat.stages.batches import ConversationBatches
-    from ziggurat.tokenizer.bpe import Tokenizer
-    from ziggurat.tokenizer.template import ChatTemplate, Rendered
+from ziggurat.training.cost import text_cost
 
 LR_SHARE = 0.1
 """Peak learning rates as a share of the base run's: gentle, or stage 2 overwrites what stage 1 learned."""
@@ -77,7 +79,6 @@ class Prepared(stage.Prepared[SftConfig]):
 
 def sft_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[SftConfig]:
     """The configuration from its layers, with the training settings of the base's run inherited."""
-    from ziggurat.places import find_run
 
     return resolve(SftConfig, ("inherited", setup.inherited(find_run(str(base)), lr_share=LR_SHARE)), *layers)
 
@@ -93,8 +94,6 @@ def prepare(
     data: list[dict[str, Any]] | None = None,
 ) -> Prepared:
     """Render, pack and derive everything; nothing is written."""
-    from ziggurat.stages.start import open_parent, settle_loop
-    from ziggurat.training.cost import text_cost
 
     config, skip = resolved.config, resolved.config.skip_bad_rows
     setup.need(demonstrations, "demonstrations")
@@ -140,21 +139,16 @@ def prepare(
         derived=[*derived, microbatch],
         data=setup.entries(data, demonstrations=demonstrations, text=text),
         cost=text_cost(parent.shape, settled.config.train, T, batches.batch_rows),
-        answer_tokens=setup.percentile_95([_last_answer(r) for r in rendered]),
+        answer_tokens=setup.percentile_95(  # of each last answer, its end included
+            [sum(r.mask[r.starts[-1] :] if r.starts else r.mask) for r in rendered]
+        ),
     )
-
-
-def _last_answer(rendered: Rendered) -> int:
-    """Trained tokens of the last answer, its end included."""
-    return sum(rendered.mask[rendered.starts[-1] :] if rendered.starts else rendered.mask)
 
 
 def _batches(
     config: SftConfig, fitting: list[Rendered], T: int, tokenizer: Tokenizer, text: Sequence[Document]
 ) -> ConversationBatches:
     """The conversations packed, with rows of text among them where there is text and a share for it."""
-    from ziggurat.corpus.pack import pack_rows
-    from ziggurat.stages.batches import ConversationBatches
 
     rows = None
     if text and config.text_share > 0:

@@ -44,8 +44,9 @@ def settle_loop(
     `more`: further settings that are computed.
     """
     budget = train.microbatch_tokens or microbatch_tokens(shape)
-    why = (
-        "train.microbatch_tokens" if train.microbatch_tokens else "from the shape, so that memory is bounded"
-    )
     settled = freeze(resolved, {"train.steps": steps, "train.microbatch_tokens": budget, **more})
-    return settled, Derived("microbatch tokens", budget, why)
+    return settled, Derived(
+        "microbatch tokens",
+        budget,
+        "train.microbatch_tokens" if train.microbatch_tokens else "from the shape, so that memory is bounded",
+    )

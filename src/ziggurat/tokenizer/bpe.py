@@ -184,14 +184,12 @@ class Tokenizer:
 
     def encode_with_specials(self, text: str) -> list[int]:
         """Like `encode`, but `<|endoftext|>` and its kin are parsed: for raw endpoints and trusted text only."""
-        ids: list[int] = self._full.encode(whole_characters(text), add_special_tokens=False).ids
-        return ids
+        return list(self._full.encode(whole_characters(text), add_special_tokens=False).ids)
 
     # ------------------------------------------------------------------ ids to text
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
-        text: str = self._full.decode(list(ids), skip_special_tokens=skip_special)
-        return text
+        return str(self._full.decode(list(ids), skip_special_tokens=skip_special))
 
     def token_bytes(self, id: int) -> bytes:
         """The bytes of one token (a special token: its name); joined, they are the UTF-8 of the text."""

@@ -27,8 +27,9 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from ziggurat.ladder.rankings import ranks_by
+from ziggurat.ladder import rankings
 from ziggurat.verse.demonstrations import Task, wrong_heads
 from ziggurat.verse.prosody import (
     Form,
@@ -42,7 +43,6 @@ from ziggurat.verse.prosody import (
     well_formed,
 )
 
-TIE_WIDTH = 0.2  # points nearer than this are called equal, before noise
 OVERUSED_ENDING_SHARE = 0.025  # of lines; the commonest ending of real poems makes 0.009
 OVERUSED_GROUP_SHARE = 0.35  # of rhyming poems; the commonest group of real poems makes 0.24
 MIN_LINES_COUNTED = 200  # of fewer lines nothing counts as overused
@@ -112,19 +112,16 @@ def pair_kind(task: Task, a: str, b: str, memory: Memory) -> str | None:
 
 
 @dataclass(frozen=True)
-class Labeller:
-    """One labeller. `noise` is the standard deviation of what is added to each completion's points; 0 never errs."""
+class Labeller(rankings.Labeller[random.Random]):
+    """One labeller, whose errors are normally distributed."""
 
-    name: str
     noise: float = 0.3
+    tie_width: ClassVar[float] = 0.2
 
-    def rank(self, chance: random.Random, taste: Sequence[float]) -> list[int]:
-        """Ranks (1 best, ties equal) of completions with these points."""
-        seen = [worth + self.noise * chance.gauss(0.0, 1.0) for worth in taste]
-        return ranks_by(seen, taste, TIE_WIDTH)
+    def error(self, chance: random.Random) -> float:
+        return chance.gauss(0.0, 1.0)
 
     def right_order(self, gap: float) -> float:
-        """The probability that two completions whose points differ by `gap` are ranked in their order."""
         return chance_of_right_order(gap, self.noise)
 
 

@@ -52,8 +52,7 @@ def is_messages(value: Any) -> bool:
 
 
 def _turns(row: Row) -> list[Message]:
-    turns = row["messages"] if "messages" in row else row["conversations"]
-    return messages(turns)
+    return messages(row["messages"] if "messages" in row else row["conversations"])
 
 
 def _demonstrations(row: Row, context: Context) -> Iterator[Demonstration]:
