@@ -5,7 +5,7 @@
     run = ziggurat.pretrain("book.txt", settings={"model": "tiny", "train.steps": 300})
     print(ziggurat.chat(run).complete("Once"))
 
-The functions of `__all__` are the public API (api.py, docs/python.md), imported when they are first used. Importing the
+The functions of `__all__` are the public API (api/, docs/python.md), imported when they are first used. Importing the
 package itself imports nothing but its version, and sets one variable of the environment. Other modules are imported by
 name (`from ziggurat.dialogue.chat import Chat`), and each imports only rooms below it (docs: the design, section 3).
 """

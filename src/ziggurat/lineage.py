@@ -47,13 +47,18 @@ def parent_entry(folder: Path) -> dict[str, Any]:
         if weights:
             entry["weights_sha256"] = {file.name: sha256_file(file) for file in weights}
             break
-    for above in (folder, *folder.parents[:3]):  # a run, its model/, or checkpoints/step-n/policy inside it
-        manifest = above / "manifest.json"
-        if manifest.is_file():
-            known = read_json(manifest, MANIFEST_FORMAT)
-            entry |= {key: known.get(key) for key in ("stage", "seed", "data", "parent", "answer_tokens")}
-            break
+    known = manifest_around(folder)
+    if known is not None:
+        entry |= {key: known.get(key) for key in ("stage", "seed", "data", "parent", "answer_tokens")}
     return entry
+
+
+def manifest_around(folder: Path) -> dict[str, Any] | None:
+    """The manifest of the run that holds a model: a run, its model/, or checkpoints/step-n/policy inside it."""
+    for above in (folder, *folder.parents[:3]):
+        if (above / "manifest.json").is_file():
+            return read_json(above / "manifest.json", MANIFEST_FORMAT)
+    return None
 
 
 @cache
@@ -80,11 +85,13 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 def machine() -> dict[str, Any]:
     """The machine and the versions that a run is computed with."""
+    import psutil
+
     return {
         "system": platform.platform(),
         "cpu": cpu_name(),
         "cores": usable_cores(),
-        "memory_gib": round(_memory_bytes() / 2**30, 1),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "python": platform.python_version(),
         **{name: installed_version(name) for name in ("torch", "numpy", "tokenizers")},
     }
@@ -112,12 +119,6 @@ def cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _memory_bytes() -> int:
-    import psutil
-
-    return int(psutil.virtual_memory().total)
 
 
 def installed_version(package: str) -> str | None:

@@ -10,9 +10,7 @@ and Python in YAML.
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shlex
 import types
 import typing
@@ -27,6 +25,7 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 
 from ziggurat.errors import ConfigError, did_you_mean
 from ziggurat.files import FORMAT_VERSION, check_format
+from ziggurat.yaml_text import parse_yaml, scalar
 
 SETTINGS_FORMAT = 1
 """Version of config.yaml."""
@@ -75,10 +74,10 @@ class Resolved(Generic[C]):
         for name, value in values.items():
             key = f"{prefix}{name}"
             if isinstance(value, Mapping) and value:
-                yield f"{indent}{_scalar(name)}:\n"
+                yield f"{indent}{scalar(name)}:\n"
                 yield from self._lines(value, f"{key}.", indent + "  ")
             else:
-                text = f"{indent}{_scalar(name)}: {_scalar(value)}"
+                text = f"{indent}{scalar(name)}: {scalar(value)}"
                 yield f"{text:<{SOURCE_COLUMN}}  # {self.source(key)}\n"
 
 
@@ -103,8 +102,7 @@ def parse_sets(assignments: Iterable[str]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
-        parts = key.strip().split(".")
-        if not equals or not all(parts):
+        if not equals or not all(key.strip().split(".")):
             raise ConfigError(
                 f'--set {assignment!r} is not of the form key=value, such as "train.steps=100".'
             )
@@ -112,13 +110,7 @@ def parse_sets(assignments: Iterable[str]) -> dict[str, Any]:
             value = parse_yaml(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {key}: the value {text!r} is not valid YAML.") from error
-        node = result
-        for part in parts[:-1]:
-            inner = node.get(part)
-            if not isinstance(inner, dict):
-                inner = node[part] = {}
-            node = inner
-        node[parts[-1]] = value
+        nest({key.strip(): value}, result)
     return result
 
 
@@ -171,6 +163,20 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def nest(flat: Mapping[str, Any], tree: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Dotted keys as nested dictionaries, put into `tree`: {"a.b": 3} -> {"a": {"b": 3}}."""
+    tree = {} if tree is None else tree
+    for key, value in flat.items():
+        *sections, last = key.split(".")
+        node = tree
+        for section in sections:
+            if not isinstance(node.get(section), dict):
+                node[section] = {}
+            node = node[section]
+        node[last] = value
+    return tree
 
 
 # --- overlaying ------------------------------------------------------------------------------------------------
@@ -260,52 +266,3 @@ def _problem(cls: type[Config], detail: ErrorDetails, sources: Mapping[str, str]
     if not key:
         return f"{message}."
     return f'Setting "{key}"{shown} (from {source}): {message[:1].lower()}{message[1:]}.'
-
-
-# --- YAML without its traps --------------------------------------------------------------------------------------
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-4 is a number, only true/false are booleans, and a key given twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key!r} is given twice", problem_mark=key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern)
-        for tag, pattern in resolvers
-        if tag.rpartition(":")[2] not in ("bool", "float", "timestamp")
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf|\.nan)$"),
-    list("-+0123456789."),
-)
-
-
-def parse_yaml(text: str) -> Any:
-    """YAML text, read with the rules of `_Loader`."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
-
-
-def _scalar(value: Any) -> str:
-    """`value` on one line of YAML; JSON is YAML, and its quotes survive newlines and `#`."""
-    bare = isinstance(value, str) and re.fullmatch(r"[A-Za-z_/][A-Za-z0-9_./-]*", value)
-    if bare and yaml.safe_load(value) == value:  # by the usual rules, for other readers
-        return str(value)
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return ".inf" if value > 0 else "-.inf"
-    return json.dumps(value, ensure_ascii=False, default=str)

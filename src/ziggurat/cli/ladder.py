@@ -84,29 +84,20 @@ def climb_world(
     dry_run: bool,
 ) -> None:
     """Plan, climb, examine, report, serve."""
-    from ziggurat.api import open_world
-    from ziggurat.files import check_folder
-    from ziggurat.ladder.climb import begin, describe_plan
-    from ziggurat.ladder.complete import complete
-    from ziggurat.ladder.plan import parse_budget
+    from ziggurat.api.available import available_worlds
+    from ziggurat.ladder.climb import describe_plan
+    from ziggurat.ladder.complete import complete, plan
     from ziggurat.ladder.report import report_path, terminal_tables
     from ziggurat.ladder.targets import summarize
-    from ziggurat.places import ladder_folder
 
-    budget_s = parse_budget(budget)
-    if name is not None:
-        ladder_folder(name)  # a name that cannot be a folder is refused before any data is read
-    world = open_world(chosen, name=name, resume=resume)
-    if controls:
-        world.need_controls()
-    folder = ladder_folder(world.name if name is None else name)
-    check_folder(folder)
-    climb = begin(
-        world,
-        budget_s,
+    climb = plan(
+        chosen,
+        available_worlds(),
+        budget,
         seed=seed,
-        name=folder.name,
+        name=name,
         fixed_plan=fixed_plan,
+        controls=controls,
         resume=resume,
         overwrite=overwrite,
         keep=not dry_run,
@@ -126,6 +117,7 @@ def climb_world(
 
         stages = [climb.runs[stage] for stage in ("pretrain", "sft") if stage in climb.runs]
         models = [
-            one if isinstance(one, str) else f"{folder.name}/{one.name}" for one in (*stages, climb.policy)
+            one if isinstance(one, str) else f"{climb.folder.name}/{one.name}"
+            for one in (*stages, climb.policy)
         ]
         serve_models(list(dict.fromkeys(models)), port=port)

@@ -58,7 +58,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "chat": Entry("ziggurat.cli.chat:chat", "Talk to a model in the terminal."),
         "generate": Entry("ziggurat.cli.chat:generate", "Complete a text or answer prompts."),
         "serve": Entry(
-            "ziggurat.cli.chat:serve", "Serve the chat page and an OpenAI-compatible API on this machine."
+            "ziggurat.cli.serve:serve", "Serve the chat page and an OpenAI-compatible API on this machine."
         ),
         "key": Entry("ziggurat.cli.key:app", "Make API keys for `serve`."),
         "moderation": Entry("ziggurat.cli.moderation:app", "Train and try the layers of `/v1/moderations`."),

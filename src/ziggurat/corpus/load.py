@@ -19,7 +19,8 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from ziggurat.corpus.formats.common import Context, Format, Unusable, best_of
+from ziggurat.corpus.formats.cells import Unusable
+from ziggurat.corpus.formats.common import Context, Format, best_of
 from ziggurat.corpus.rows import Row, read_rows
 from ziggurat.corpus.sniff import Sniffed, sniff
 from ziggurat.corpus.track import Tracked, count_unused

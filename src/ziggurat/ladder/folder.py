@@ -44,8 +44,6 @@ NAMES = ("documents", "demonstrations", "comparisons", "prompts", "held-out")
 HELD_OUT_SHARE = 0.1
 """Of the questions."""
 HELD_OUT_TEXT_SHARE = 0.03
-FEW = 20
-"""Of fewer records none are held out."""
 
 
 @dataclass

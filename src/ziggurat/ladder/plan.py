@@ -11,12 +11,21 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from ziggurat.engine.generate import generate
+from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
-
-if TYPE_CHECKING:
-    from ziggurat.model.config import ModelConfig
+from ziggurat.memory import keep_freed_memory
+from ziggurat.model.config import ModelConfig
+from ziggurat.model.cpu import accelerate
+from ziggurat.model.transformer import Transformer, set_compute_dtype
+from ziggurat.stages.losses import TokenBatch, batch_loss, text_loss
+from ziggurat.training.config import EarlyExit, TrainConfig
+from ziggurat.training.optimizers import build_optimizer
+from ziggurat.training.precision import choose_dtype
 
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -197,17 +206,6 @@ def measure_speeds(
 
     `early_exit`: that of stages 1 and 2, as in their settings.
     """
-    import torch
-
-    from ziggurat.engine.generate import generate
-    from ziggurat.engine.params import SamplingParams
-    from ziggurat.memory import keep_freed_memory
-    from ziggurat.model.cpu import accelerate
-    from ziggurat.model.transformer import Transformer, set_compute_dtype
-    from ziggurat.stages.losses import TokenBatch, batch_loss, text_loss
-    from ziggurat.training.config import EarlyExit, TrainConfig
-    from ziggurat.training.optimizers import build_optimizer
-    from ziggurat.training.precision import choose_dtype
 
     keep_freed_memory()
     model = Transformer(config)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ziggurat.model.heads import Reading, RewardModel
-from ziggurat.model.padding import by_length, right_pad
+from ziggurat.model.padding import padded_batches, right_pad
 from ziggurat.records import Comparison, Message, completion_messages
 from ziggurat.stages import setup
 from ziggurat.tokenizer.template import ChatTemplate
@@ -102,13 +102,10 @@ def read_once(
     model: RewardModel, ranked: Sequence[Ranked], pad_id: int, *, batch_tokens: int = 8192
 ) -> list[Reading]:
     """The body's states of each comparison; rows of similar length are computed together."""
-    device = model.head.weight.device
     rows = [row for one in ranked for row in one.rows]
     found: dict[int, Reading] = {}
-    for chosen in by_length([len(row) for row in rows], batch_tokens):
-        ids, lengths = right_pad([rows[i] for i in chosen], pad_id)
-        parts = model.read(ids.to(device), lengths.to(device) - 1).split([1] * len(chosen))
-        found.update(zip(chosen, parts, strict=True))
+    for chosen, ids, lengths in padded_batches(rows, batch_tokens, pad_id, model.head.weight.device):
+        found.update(zip(chosen, model.read(ids, lengths - 1).split([1] * len(chosen)), strict=True))
     in_order = (found[i] for i in range(len(rows)))
     return [Reading.join([next(in_order) for _ in one.rows]) for one in ranked]
 

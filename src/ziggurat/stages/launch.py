@@ -22,7 +22,7 @@ from ziggurat.places import find_run, model_folder, next_run_path, runs_home
 from ziggurat.records import Record
 from ziggurat.runs import Run
 from ziggurat.settings import Resolved, environment_sets, flatten, load_yaml, parse_sets
-from ziggurat.stages.setup import freeze
+from ziggurat.stages.setup import freeze, memory_entry, parent_run
 from ziggurat.stages.stage import Input, Stage, declared
 
 GOLD_PROMPTS = 64
@@ -78,16 +78,17 @@ class Call:
         if order.stage.gold:
             named["gold"] = _gold_check(order, self.records)
         run = order.stage.function("run")
-        done: Path = run(
-            self.resolved,
-            *self.models,
-            self.records,
-            self.path,
-            **named,
-            resume=order.resume,
-            overwrite=order.overwrite,
+        return Path(
+            run(
+                self.resolved,
+                *self.models,
+                self.records,
+                self.path,
+                **named,
+                resume=order.resume,
+                overwrite=order.overwrite,
+            )
         )
-        return done
 
 
 def assemble(order: Order, path: Path, *, began: Path | None = None) -> Call:
@@ -233,8 +234,6 @@ def _load(order: Order, item: Input, began: Path, parent: str | None, resolved: 
 
 def _in_memory(item: Input, given: Sequence[Any]) -> Loaded[Any]:
     """Records that come from no file; their hash stands for the file in the manifest."""
-    from ziggurat.stages.setup import memory_entry
-
     if odd := [one for one in given if not isinstance(one, Record)]:
         raise UsageError(
             f"{item.argument} holds records and a {type(odd[0]).__name__}; give either files or records."
@@ -258,8 +257,6 @@ def _began_with(path: Path, role: str) -> list[Path]:
 
 def text_of_base(base: str) -> list[Path]:
     """The stage-1 text at the root of a base's lineage, as far as the files are still there unchanged."""
-    from ziggurat.stages.setup import parent_run
-
     run = parent_run(find_run(base))
     if run is None:
         return []

@@ -34,10 +34,11 @@ from ziggurat.lineage import parent_entry
 from ziggurat.records import Document, Prompt
 from ziggurat.settings import Resolved
 from ziggurat.stages.doctor import Diagnosis, diagnose
-from ziggurat.stages.ppo_config import PPOConfig, Prepared, ppo_config, prepare
+from ziggurat.stages.ppo_config import PPOConfig, ppo_config
 from ziggurat.stages.ppo_losses import steer_beta
 from ziggurat.stages.ppo_metrics import describe_completions, describe_experience, describe_update
 from ziggurat.stages.ppo_networks import load_networks
+from ziggurat.stages.ppo_prepare import Prepared, prepare
 from ziggurat.stages.ppo_report import write_report
 from ziggurat.stages.ppo_update import assess, update
 from ziggurat.stages.rollouts import (
@@ -49,7 +50,7 @@ from ziggurat.stages.rollouts import (
 )
 from ziggurat.stages.stage import begin
 from ziggurat.training import Learner, run_loop
-from ziggurat.training.loop import Row
+from ziggurat.training.learner import Row
 from ziggurat.training.optimizers import Optimizers, build_optimizer
 
 __all__ = ["Gold", "PPOConfig", "ppo", "ppo_config", "prepare"]

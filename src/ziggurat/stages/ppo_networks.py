@@ -21,7 +21,7 @@ from ziggurat.errors import ModelFolderError
 from ziggurat.model.heads import Foresight, RewardModel
 from ziggurat.model.hub import load_model, load_scalar
 from ziggurat.model.transformer import Transformer, set_compute_dtype
-from ziggurat.stages.ppo_config import Prepared
+from ziggurat.stages.ppo_prepare import Prepared
 from ziggurat.stages.rollouts import Microbatch
 from ziggurat.training.precision import choose_dtype
 from ziggurat.training.trainable import first_trained_block, freeze

@@ -11,7 +11,7 @@ from ziggurat.evaluation.report import Sample, Verdict
 from ziggurat.model.hub import load_model
 from ziggurat.runs import Run
 from ziggurat.stages.doctor import Diagnosis
-from ziggurat.stages.ppo_config import Prepared
+from ziggurat.stages.ppo_prepare import Prepared
 from ziggurat.stages.stage import finish
 
 SAMPLES_SHOWN = 8

@@ -20,8 +20,8 @@ from ziggurat.model.accounting import total_parameters
 from ziggurat.model.confidence import ConfidenceHead
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.heads import RewardModel
-from ziggurat.model.hub import check_model, load_model
-from ziggurat.places import find_run, model_folder
+from ziggurat.model.hub import load_model
+from ziggurat.places import find_run
 from ziggurat.records import Comparison, Demonstration, Prompt
 from ziggurat.settings import Resolved, resolve
 from ziggurat.stages import setup, stage
@@ -29,10 +29,11 @@ from ziggurat.stages.comparison_batches import Ranked, render_comparisons
 from ziggurat.stages.ppo_losses import untied_pairs
 from ziggurat.stages.removed import REMOVED
 from ziggurat.stages.setup import Derived
+from ziggurat.stages.start import open_parent, settle_loop
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.config import TrainConfig
-from ziggurat.training.cost import FP32, Cost, microbatch_tokens, trained_memory, training_flops
+from ziggurat.training.cost import FP32, Cost, trained_memory, training_flops
 
 LR_SHARE = 1.0
 """Peak learning rates as a share of the stage-2 run's, which are gentle already."""
@@ -121,13 +122,10 @@ def prepare(
     data: list[dict[str, Any]] | None = None,
 ) -> Prepared:
     """Check, render, split and derive everything; nothing is written."""
-    config = resolved.config
+    config, skip = resolved.config, resolved.config.skip_bad_rows
     setup.need(comparisons, "comparisons")
-    folder = model_folder(sft)
-    tokenizer = Tokenizer.load(folder)
-    template = ChatTemplate(tokenizer)
-    shape = check_model(folder, tokenizer.vocab_size)
-    context, skip = shape.context, config.skip_bad_rows
+    parent = open_parent(sft)
+    template, context = parent.template, parent.shape.context
     learn, ranked = render_comparisons(comparisons, template, context, skip=skip)
     held, held_ranked = list[Comparison](), list[Ranked]()
     if held_out is None:
@@ -153,15 +151,10 @@ def prepare(
     ).flat
     one_epoch = math.ceil(len(useful) / config.batch_comparisons)
     steps = config.train.steps or max(1, round(one_epoch * config.epochs))
-    budget = config.train.microbatch_tokens or microbatch_tokens(shape)
-    train = config.train.model_copy(update={"steps": steps, "microbatch_tokens": budget})
-    pairs = sum(len(untied_pairs(one.ranks)) for one in useful)
-    completions = sum(len(one.rows) for one in useful)
-    lengths = [len(row) - start for one in useful for row, start in zip(one.rows, one.starts, strict=True)]
+    settled, microbatch = settle_loop(resolved, config.train, steps, parent.shape)
+    steps_why = "train.steps" if config.train.steps else f"{config.epochs:g} epochs × {one_epoch:,}"
     derived = [
-        Derived("comparisons", len(useful), f"{len(ranked) - len(useful):,} more are tied throughout"),
-        Derived("completions", completions, f"K = {completions / len(useful):.1f} on average"),
-        Derived("untied pairs", pairs, "all of a comparison are one element of the loss"),
+        *_derived_data(useful, len(ranked) - len(useful)),
         Derived(
             "held-out comparisons",
             len(held),
@@ -172,18 +165,13 @@ def prepare(
             len(shown),
             "their mean reward becomes 0" if shown else "none: samples' mean becomes 0",
         ),
-        Derived(
-            "steps",
-            steps,
-            "train.steps" if config.train.steps else f"{config.epochs:g} epochs × {one_epoch:,}",
-        ),
-        setup.microbatch_line(config.train, budget),
+        Derived("steps", steps, steps_why),
+        microbatch,
     ]
-    entries = list(data) if data else [setup.memory_entry("comparisons", list(comparisons))]
     return Prepared(
-        resolved=setup.freeze(resolved, {"train.steps": steps, "train.microbatch_tokens": budget}),
-        parent=folder,
-        tokenizer=tokenizer,
+        resolved=settled,
+        parent=parent.folder,
+        tokenizer=parent.tokenizer,
         template=template,
         ranked=useful,
         held_out=held,
@@ -191,10 +179,22 @@ def prepare(
         prompts=[one.ids for one in prompts],
         demonstrations=[one.ids for one in shown],
         derived=derived,
-        data=entries,
-        cost=_cost(shape, train, useful, config.batch_comparisons),
-        answer_tokens=setup.percentile_95(lengths),
+        data=setup.entries(data, comparisons=comparisons),
+        cost=_cost(parent.shape, settled.config.train, useful, config.batch_comparisons),
+        answer_tokens=setup.percentile_95(
+            [len(row) - start for one in useful for row, start in zip(one.rows, one.starts, strict=True)]
+        ),
     )
+
+
+def _derived_data(useful: Sequence[Ranked], tied: int) -> list[Derived]:
+    completions = sum(len(one.rows) for one in useful)
+    pairs = sum(len(untied_pairs(one.ranks)) for one in useful)
+    return [
+        Derived("comparisons", len(useful), f"{tied:,} more are tied throughout"),
+        Derived("completions", completions, f"K = {completions / len(useful):.1f} on average"),
+        Derived("untied pairs", pairs, "all of a comparison are one element of the loss"),
+    ]
 
 
 def _cost(shape: ModelConfig, train: TrainConfig, ranked: Sequence[Ranked], per_step: int) -> Cost:

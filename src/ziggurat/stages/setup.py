@@ -21,13 +21,12 @@ from ziggurat.corpus.split import FEW, split
 from ziggurat.errors import DataError, RunError
 from ziggurat.records import Document, Record
 from ziggurat.runs import Run
-from ziggurat.settings import Config, Resolved, flatten
+from ziggurat.settings import Config, Resolved, flatten, nest
 
 if TYPE_CHECKING:
     from ziggurat.stages.stage import Prepared
     from ziggurat.tokenizer.rendering import RenderedRecords
     from ziggurat.tokenizer.template import ChatTemplate
-    from ziggurat.training.config import TrainConfig
     from ziggurat.training.cost import Cost
 
 C = TypeVar("C", bound=Config)
@@ -81,13 +80,7 @@ def freeze(resolved: Resolved[C], values: dict[str, Any], source: str = "derived
     tree = resolved.config.model_dump()
     now = flatten(tree)
     values = {key: value for key, value in values.items() if now.get(key) != value}
-    for key, value in values.items():
-        node = tree
-        *parents, last = key.split(".")
-        for parent in parents:
-            node = node[parent]
-        node[last] = value
-    config = type(resolved.config).model_validate(tree)
+    config = type(resolved.config).model_validate(nest(values, tree))
     return Resolved(config, {**resolved.sources, **dict.fromkeys(values, source)})
 
 
@@ -121,13 +114,6 @@ def describe_cost(cost: Cost) -> list[Derived]:
         ),
         Derived("time", f"about {human_time(step_s * cost.steps)}", f"{cost.steps:,} steps"),
     ]
-
-
-def microbatch_line(train: TrainConfig, tokens: int) -> Derived:
-    why = (
-        "train.microbatch_tokens" if train.microbatch_tokens else "from the shape, so that memory is bounded"
-    )
-    return Derived("microbatch tokens", tokens, why)
 
 
 def percentile_95(lengths: Sequence[int]) -> int:
@@ -210,6 +196,11 @@ def memory_entry(name: str, records: Sequence[Record]) -> dict[str, Any]:
         )
         digest.update(b"\n")
     return {"path": name, "sha256": digest.hexdigest(), "records": len(records)}
+
+
+def entries(data: Sequence[dict[str, Any]] | None, **records: Sequence[Record]) -> list[dict[str, Any]]:
+    """The manifest's data entries: those of the files, `data`, or else one for each kind of records in memory."""
+    return list(data or [memory_entry(name, some) for name, some in records.items() if some])
 
 
 def check_same_data(run_path: Path, data: Sequence[dict[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import jinja2
 
-from ziggurat.record_types import parse_arguments
+from ziggurat.messages import parse_arguments
 from ziggurat.records import Message
 
 _OPEN, _CLOSE = "\ue000", "\ue001"  # private-use characters: around the number of a placeholder

@@ -15,22 +15,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ziggurat.corpus.formats.cells import (
+    Unusable,
+    label_name,
+    thought_and_said,
+    tools_of,
+    with_context,
+    with_system,
+)
 from ziggurat.corpus.formats.common import (
     Completion,
     Context,
     Format,
-    Unusable,
     as_completion,
     await_answer,
     comparison,
     demonstration,
     join_turns,
-    label_name,
     rating,
-    thought_and_said,
-    tools_of,
-    with_context,
-    with_system,
 )
 from ziggurat.corpus.formats.hh import transcript
 from ziggurat.corpus.formats.openai import is_messages, messages

@@ -35,8 +35,7 @@ def load_config(folder: Path) -> ModelConfig:
 
 def is_scalar(folder: Path) -> bool:
     """Whether a folder holds a reward model or a critic: it has a tensor score.weight."""
-    it = _read_folder(folder)
-    return "score.weight" in StoredTensors(folder, it.family)
+    return "score.weight" in StoredTensors(folder, _read_folder(folder).family)
 
 
 def stored_dtype(folder: Path) -> torch.dtype:

@@ -19,7 +19,8 @@ from ziggurat.service.models.shelf import Example, ModelCard
 from ziggurat.stages.stage import declared
 
 if TYPE_CHECKING:
-    from ziggurat.dialogue.chat import Chat, LoadOptions
+    from ziggurat.dialogue.chat import Chat
+    from ziggurat.dialogue.loading import LoadOptions
     from ziggurat.stages.judge import Judge
 
 WHOLE_BYTES = 64 * 1024**2
