@@ -25,7 +25,7 @@ from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.wire import DONE, event, large_json
 from ziggurat.service.models.shelf import Served
 from ziggurat.service.openai.bodies import MaxTokens, OpenAITurn, refuse_fields, to_messages
-from ziggurat.service.openai.logprobs import chat_logprobs, prompt_logprobs
+from ziggurat.service.openai.logprobs import chat_entries, prompt_logprobs
 from ziggurat.service.openai.sampling import SamplingBody, ToolName
 from ziggurat.service.openai.streams import Choice, Tally, gather, stream
 from ziggurat.service.openai.tools import Mode, ToolCall, ToolChoice, read_calls
@@ -211,21 +211,29 @@ class _Shape:
         if read.calls:
             message["content"] = text or None
             message["tool_calls"] = [call.as_json() for call in read.calls]
+        entries = self._entries(choice, choice.tokens, None, *read.unread)
         answer = {
             "index": index,
             "message": message,
             "finish_reason": self._finish(choice, read.calls),
-            "logprobs": self._logprobs(choice, choice.tokens, None, *read.unread),
+            "logprobs": None if entries is None else {"content": entries, "refusal": None},
         }
         if self.body.return_token_ids:
             answer["token_ids"] = [token.id for token in choice.tokens]
         return answer
 
-    def _logprobs(self, choice: Choice, tokens: Sequence[Any], *calls: int | None) -> dict[str, Any] | None:
-        """Those of the tokens that begin in the content (None) or in one of these calls."""
+    def _entries(
+        self, choice: Choice, tokens: Sequence[Any], *calls: int | None
+    ) -> Iterator[dict[str, Any]] | None:
+        """Log-probabilities of the tokens that begin in the content (None) or in one of these calls."""
         if not self.body.logprobs:
             return None
-        return chat_logprobs(choice.within(tokens, *calls), self.chat.token_name, self.chat.token_bytes)
+        return chat_entries(choice.within(tokens, *calls), self.chat.token_name, self.chat.token_bytes)
+
+    def _logprobs(self, choice: Choice, tokens: Sequence[Any], *calls: int | None) -> dict[str, Any] | None:
+        """Those of `_entries`, as one piece of a stream has them."""
+        entries = self._entries(choice, tokens, *calls)
+        return None if entries is None else {"content": list(entries), "refusal": None}
 
     # --- streamed -----------------------------------------------------------------------------------------------
 
