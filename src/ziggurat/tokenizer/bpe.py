@@ -164,7 +164,7 @@ class Tokenizer:
         """Write the three files that transformers.AutoTokenizer, vLLM and llama.cpp's converter read."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(folder / "tokenizer.json", self._full.to_str(pretty=True))
+        atomic_write_text(folder / "tokenizer.json", self.to_json())
         config = dict(self.config)
         if self.chat_template is not None:
             config["chat_template"] = self.chat_template  # for readers older than chat_template.jinja
@@ -172,6 +172,11 @@ class Tokenizer:
         atomic_write_text(
             folder / "tokenizer_config.json", json.dumps(config, ensure_ascii=False, indent=2) + "\n"
         )
+
+    def to_json(self) -> str:
+        """The text of tokenizer.json."""
+        text: str = self._full.to_str(pretty=True)
+        return text
 
     @cached_property
     def fingerprint(self) -> str:
