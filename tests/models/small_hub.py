@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,8 +25,8 @@ class SmallHub:
     """`files` of the one public repository org/tiny; org/gated asks for terms; all else does not exist."""
 
     files: dict[str, bytes]
-    break_after: dict[str, int] = field(default_factory=dict)
-    """Bytes of a file after which the connection breaks, once."""
+    breaks: dict[str, list[int]] = field(default_factory=dict)
+    """Places in a file at which the connection breaks, each once."""
     claims: dict[str, str] = field(default_factory=dict)
     """SHA-256 that the Hub names instead of the true one."""
     asked: list[tuple[str, str, str]] = field(default_factory=list)
@@ -113,11 +114,13 @@ def small_hub(folder: Path, **options: Any) -> Iterator[SmallHub]:
             self.end_headers()
             if self.command == "HEAD":
                 return
-            stop = hub.break_after.pop(name, None)
+            places = hub.breaks.get(name)
+            stop = places.pop(0) if places else None
             self.wfile.write(content[start:stop])
             if stop is not None:
                 self.wfile.flush()
-                self.connection.close()
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"

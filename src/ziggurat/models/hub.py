@@ -25,6 +25,10 @@ from ziggurat.models.places import check_free
 from ziggurat.places import models_home
 
 REPOSITORY = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+ATTEMPTS = 3
+"""Times that a file is asked for in one command, each going on where the last one broke."""
+PARTIAL, RANGE_ENDS = 206, 416
+"""HTTP statuses: a part as asked; nothing is left of it."""
 WANTED = (*TAKEN, *LICENCES, "*.safetensors")
 
 
@@ -96,11 +100,20 @@ def _listed(repo: str, revision: str | None) -> tuple[Any, dict[str, tuple[int, 
 
 
 def _fetch(repo: str, commit: str, file: str, to: Path, size: int, sha: str | None) -> None:
-    from huggingface_hub import hf_hub_download
-
-    path = to / file
-    if not (path.is_file() and path.stat().st_size == size and (sha is None or sha256_file(path) == sha)):
-        hf_hub_download(repo, file, revision=commit, local_dir=to, library_name="ziggurat")
+    """Bring one file to `to`, going on where `<file>.part` ends; huggingface_hub's own download begins anew."""
+    path, part = to / file, to / f"{file}.part"
+    if not path.is_file():
+        to.mkdir(parents=True, exist_ok=True)
+        if part.is_file() and part.stat().st_size > size:
+            part.unlink()
+        for attempt in range(ATTEMPTS):
+            try:
+                _append(repo, commit, file, part)
+                break
+            except Exception as error:
+                if not _of_the_wire(error) or attempt == ATTEMPTS - 1:
+                    raise
+        part.rename(path)
     if path.stat().st_size != size:
         said = f"{path.stat().st_size:,} bytes, where the Hub says {size:,}"
     elif sha is not None and sha256_file(path) != sha:
@@ -109,6 +122,22 @@ def _fetch(repo: str, commit: str, file: str, to: Path, size: int, sha: str | No
         return
     path.unlink()
     raise ModelFolderError(f"{file} of {repo} came with {said}; it was removed, fetch it again.")
+
+
+def _append(repo: str, commit: str, file: str, part: Path) -> None:
+    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    here = part.stat().st_size if part.is_file() else 0
+    headers = build_hf_headers(library_name="ziggurat") | ({"Range": f"bytes={here}-"} if here else {})
+    url = hf_hub_url(repo, file, revision=commit)
+    with get_session().stream("GET", url, headers=headers, timeout=30, follow_redirects=True) as response:
+        if here and response.status_code == RANGE_ENDS:
+            return
+        hf_raise_for_status(response)
+        with open(part, "ab" if response.status_code == PARTIAL else "wb") as target:
+            for piece in response.iter_bytes():
+                target.write(piece)
 
 
 def _licence(info: Any) -> str:
@@ -129,7 +158,6 @@ def _base(info: Any) -> str:
 @contextmanager
 def _sentences(repo: str, revision: str | None) -> Iterator[None]:
     """The errors of huggingface_hub in one sentence each."""
-    import httpx
     from huggingface_hub import errors
 
     at = f" at {revision}" if revision else ""
@@ -151,11 +179,8 @@ def _sentences(repo: str, revision: str | None) -> Iterator[None]:
         raise BusyError(
             f"HF_HUB_OFFLINE is set, so {repo} is not fetched; unset it, or import a folder with `models import`."
         ) from error
-    except (errors.LocalEntryNotFoundError, httpx.TransportError, ConnectionError, TimeoutError) as error:
-        raise BusyError(
-            f"The Hub could not be reached, or the connection broke ({_short(error)}); run the same command again: "
-            "what is here already is not fetched twice."
-        ) from error
+    except errors.LocalEntryNotFoundError as error:
+        raise _broke(error) from error
     except errors.HfHubHTTPError as error:
         raise BusyError(f"The Hub refused {repo}{at} ({_short(error)}); try again later.") from error
     except OSError as error:
@@ -163,10 +188,26 @@ def _sentences(repo: str, revision: str | None) -> Iterator[None]:
             raise ModelFolderError(
                 f"{error.filename} cannot be written ({error.strerror}); check free space and write permission."
             ) from error
-        raise BusyError(
-            f"{repo} did not come whole ({_short(error)}); run the same command again: what is here already is not "
-            "fetched twice."
-        ) from error
+        raise _broke(error) from error
+    except Exception as error:
+        if not _of_the_wire(error):
+            raise
+        raise _broke(error) from error
+
+
+def _of_the_wire(error: Exception) -> bool:
+    """Whether a connection failed, by whichever HTTP client huggingface_hub has."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return isinstance(error, ConnectionError | TimeoutError) or bool(
+        names & {"TransportError", "StreamError"}
+    )
+
+
+def _broke(error: Exception) -> BusyError:
+    return BusyError(
+        f"The Hub could not be reached, or the connection broke ({_short(error)}); run the same command again: what is "
+        "here already is not fetched twice."
+    )
 
 
 def _short(error: Exception) -> str:
