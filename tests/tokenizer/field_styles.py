@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from tests.tokenizer.styles import BOS_EOS, IM, Style
 
+from ziggurat.tokenizer.gguf import LLAMA3_PATTERN
+
 SMOLLM2 = (
     "{% for message in messages %}"
     "{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful AI assistant<|im_end|>\n' }}{% endif %}"
@@ -92,7 +94,9 @@ GEMMA3 = r"""{{ bos_token }}
     {%- endif -%}
     {{ '<start_of_turn>' + role + '
 ' + (first_user_prefix if loop.first else "") }}
-    {{ message['content'] | trim }}
+    {%- if message['content'] is string -%}
+        {{ message['content'] | trim }}
+    {%- endif -%}
     {{ '<end_of_turn>
 ' }}
 {%- endfor -%}
@@ -278,11 +282,17 @@ MARKS = ("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AV
 THINK = ("<tool_call>", "</tool_call>", "<think>", "</think>")
 FIELD: dict[str, Style] = {
     "smollm2": Style(SMOLLM2, IM, config={"eos_token": "<|im_end|>", "bos_token": "<|im_start|>"}),
-    "llama3": Style(LLAMA3, HEADERS, config={"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"}),
+    "llama3": Style(
+        LLAMA3,
+        HEADERS,
+        config={"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"},
+        split=LLAMA3_PATTERN,
+    ),
     "gemma3": Style(
         GEMMA3,
         ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"),
         config={"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>"},
+        split=LLAMA3_PATTERN,
     ),
     "qwen3 tools": Style(QWEN3_TOOLS, IM, THINK, config={"eos_token": "<|im_end|>"}),
     "smollm3": Style(SMOLLM3, IM, THINK, config={"eos_token": "<|im_end|>"}),

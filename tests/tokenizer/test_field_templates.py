@@ -4,6 +4,7 @@ trained follows from the template alone."""
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ WORDS = (
 )
 CONVERSATIONS = 60
 CALL = "call00001"
+CROSSED = ("llama2 prepend", "mistral first")
+"""Their small vocabularies have tokens across the border between prompt and answer, which ours are cut at."""
+LATE_SYSTEM = ("mistral tools",)
+"""Templates that show the system message only while a question waits, so that no whole conversation has it."""
 TOOL = {
     "type": "function",
     "function": {
@@ -46,8 +51,9 @@ TOOL = {
 }
 
 
-def words(draw: random.Random, least: int = 1) -> str:
-    return "a" + "".join(draw.choices(WORDS, k=draw.randint(least, 5))) + "b"
+def words(draw: random.Random) -> str:
+    """No two alike: a template may compare contents, and ours are placeholders while it runs."""
+    return "a" + "".join(draw.choices(WORDS, k=draw.randint(1, 5))) + f"b{draw.randrange(10**6)}"
 
 
 def conversation(draw: random.Random) -> tuple[list[Message], list[dict[str, Any]] | None]:
@@ -107,21 +113,24 @@ def test_ids_are_those_of_apply_chat_template(name: str, folders: dict[str, Path
     for _ in range(CONVERSATIONS):
         messages, tools = conversation(draw)
         for given, generate in ((messages, False), (messages[:-1], True)):
-            plain = without_specials(given, tokenizer)
+            plain = without_specials(given, template.tokenizer.guarded)
             expected = theirs(tokenizer, template, plain, tools, generate)
             if expected is None:
                 with pytest.raises(DataError):
                     template.render(plain, add_generation_prompt=generate, tools=tools)
                 continue
             found = template.render(plain, add_generation_prompt=generate, tools=tools).ids
-            assert found == expected, (tokenizer.decode(found), tokenizer.decode(expected))
             compared += 1
+            if name in CROSSED:
+                joined = [b"".join(map(template.tokenizer.token_bytes, ids)) for ids in (found, expected)]
+                assert joined[0] == joined[1]
+                continue
+            assert found == expected, (tokenizer.decode(found), tokenizer.decode(expected))
     assert compared >= CONVERSATIONS // 4
 
 
-def without_specials(messages: list[Message], tokenizer: Any) -> list[Message]:
+def without_specials(messages: list[Message], names: Iterable[str]) -> list[Message]:
     """Names of special tokens taken out of texts: theirs parses them there, ours never does."""
-    names = [token.content for token in tokenizer.added_tokens_decoder.values()]
 
     def clean(text: str | None) -> str | None:
         for one in names if text else ():
@@ -129,8 +138,12 @@ def without_specials(messages: list[Message], tokenizer: Any) -> list[Message]:
         return text
 
     return [
-        m.model_copy(update={"content": clean(m.content), "reasoning": clean(m.reasoning)}) for m in messages
-    ]
+        Message(
+            role=m.role, content=clean(m.content) or "", reasoning=clean(m.reasoning), tool_calls=m.tool_calls,
+            tool_call_id=m.tool_call_id, name=m.name,
+        )
+        for m in messages
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -141,6 +154,8 @@ def test_prompts_begin_what_is_trained_and_only_answers_are_trained(
     decode = template.tokenizer.decode
     for _ in range(CONVERSATIONS):
         messages, tools = conversation(draw)
+        if name in LATE_SYSTEM and messages[0].role == "system":
+            continue
         try:
             prompt = template.render(messages[:-1], add_generation_prompt=True, tools=tools).ids
             whole = template.render(messages, tools=tools)
@@ -160,7 +175,7 @@ def test_prompts_begin_what_is_trained_and_only_answers_are_trained(
         )
         assert messages[-1].content.strip() in trained
         for message in messages:
-            if message.role in ("user", "tool"):
+            if message.role == "user" or (message.role == "tool" and template._program.shows_calls):
                 assert message.content.strip() in untrained
     assert seen >= CONVERSATIONS // 4
 
@@ -170,19 +185,9 @@ def test_no_text_becomes_a_special_token(name: str, folders: dict[str, Path]) ->
     """A conversation whose texts name special tokens has as many of them as one whose texts do not."""
     template, draw = ChatTemplate(Tokenizer.load(folders[name])), random.Random(9)
     guarded = set(template.tokenizer.guarded.values())
-    harmless = dict.fromkeys(template.tokenizer.guarded, "_")
     for _ in range(CONVERSATIONS):
         messages, tools = conversation(draw)
-
-        def clean(text: str | None) -> str | None:
-            for one in harmless if text else ():
-                text = text.replace(one, "_")  # type: ignore[union-attr]
-            return text
-
-        plain = [
-            m.model_copy(update={"content": clean(m.content), "reasoning": clean(m.reasoning)})
-            for m in messages
-        ]
+        plain = without_specials(messages, template.tokenizer.guarded)
         try:
             dirty, tidy = (template.render(rows, tools=tools).ids for rows in (messages, plain))
         except DataError:
