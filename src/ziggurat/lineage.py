@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ziggurat.cards import UNKNOWN, read_card
 from ziggurat.files import read_json, sha256_file
 from ziggurat.version import __version__
 
@@ -50,6 +51,9 @@ def parent_entry(folder: Path) -> dict[str, Any]:
     known = manifest_around(folder)
     if known is not None:
         entry |= {key: known.get(key) for key in ("stage", "seed", "data", "parent", "answer_tokens")}
+    card = read_card(folder)
+    if card is not None and card.licence != UNKNOWN:
+        entry["licence"] = card.licence
     return entry
 
 

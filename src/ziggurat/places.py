@@ -1,7 +1,8 @@
 """Run names to folders, and folders to the model inside them.
 
-A run is named `<ladder>/<stage>-<n>` under $ZIGGURAT_HOME/runs; `<ladder>/<stage>` means its highest n. A
-command that takes a run also takes the path of a run folder, a checkpoint or a Hugging Face model folder.
+A run is named `<ladder>/<stage>-<n>` under $ZIGGURAT_HOME/runs; `<ladder>/<stage>` means its highest n. A model from
+elsewhere has a name without a slash, under $ZIGGURAT_HOME/models. A command that takes a run also takes such a name,
+and the path of a run folder, a checkpoint or a Hugging Face model folder.
 """
 
 from __future__ import annotations
@@ -14,11 +15,18 @@ from ziggurat.checkpoint_folders import torn_reason, whole_checkpoints
 from ziggurat.errors import RunError, did_you_mean
 from ziggurat.settings import ziggurat_home
 
+FETCHABLE = ("smollm2", "minilm")
+"""Models that `ziggurat models get` knows by these names."""
 POLICY_FOLDERS = ("policy", "model")  # a checkpoint's folders of models that write, in this order
 
 
 def runs_home() -> Path:
     return ziggurat_home() / "runs"
+
+
+def models_home() -> Path:
+    """Where models from elsewhere are kept (`ziggurat models`)."""
+    return ziggurat_home() / "models"
 
 
 def stage_runs(ladder: str, stage: str) -> list[tuple[int, Path]]:
@@ -67,7 +75,7 @@ def all_runs() -> list[Path]:
 
 
 def find_run(name: str) -> Path:
-    """The folder of a run's name or of a path.
+    """The folder of a run's name, of a model's from elsewhere, or of a path.
 
     Raises:
         RunError: there is none.
@@ -77,6 +85,8 @@ def find_run(name: str) -> Path:
         inside = runs_home() / text
         if text.count("/") >= 1 and inside.is_dir():
             return inside
+        if "/" not in text and (models_home() / text / "config.json").is_file():
+            return models_home() / text
         ladder, slash, stage = text.partition("/")
         numbered = stage_runs(ladder, stage) if slash and stage else []
         if numbered:
@@ -88,9 +98,11 @@ def find_run(name: str) -> Path:
     if text and path.is_dir():
         return path
     names = [f"{p.parent.name}/{p.name}" for p in all_runs()]
-    hint = did_you_mean(text, names) or (
-        " `ziggurat runs list` shows all runs." if names else f" There are no runs in {runs_home()} yet."
-    )
+    hint = did_you_mean(
+        text, [*names, *(path.parent.name for path in models_home().glob("*/config.json"))]
+    ) or (" `ziggurat runs list` shows all runs." if names else f" There are no runs in {runs_home()} yet.")
+    if text in FETCHABLE:
+        hint = f" `ziggurat models get {text}` fetches it."
     raise RunError(f'There is no run or folder "{text}".{hint}')
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ziggurat import checkpoint_folders
+from ziggurat.cards import card_of_run, write_card
 from ziggurat.console import err
 from ziggurat.errors import RunError
 from ziggurat.files import (
@@ -212,10 +213,14 @@ class Run:
         write_json(self.path / "manifest.json", manifest, MANIFEST_FORMAT)
 
     def finish(self, report: dict[str, Any]) -> None:
-        """Write report.json, mark the run finished, release the lock."""
+        """Write report.json and the model's card, mark the run finished, release the lock."""
         self._must_write()
         write_json(self.path / "report.json", report, REPORT_FORMAT)
-        self.update_manifest(finished_utc=utc_now())
+        now = utc_now()
+        if self.model_path.is_dir():
+            name = f"{self.path.parent.name}/{self.path.name}"
+            write_card(card_of_run(name, self.manifest, report, now), self.model_path)
+        self.update_manifest(finished_utc=now)
         self.close()
 
     def _must_write(self) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,6 +70,14 @@ def ladder(
     )  # fmt: skip
 
 
+def real_models() -> list[str]:
+    """The embedded real model, where `ziggurat models get smollm2` fetched it: to be offered before the climb's."""
+    from ziggurat.places import models_home
+
+    wanted = not os.environ.get("ZIGGURAT_NO_MODELS")
+    return ["smollm2"] if wanted and (models_home() / "smollm2" / "config.json").is_file() else []
+
+
 def climb_world(
     chosen: Options,
     budget: str,
@@ -120,4 +129,5 @@ def climb_world(
             one if isinstance(one, str) else f"{climb.folder.name}/{one.name}"
             for one in (*stages, climb.policy)
         ]
+        models = [*real_models(), *models]
         serve_models(list(dict.fromkeys(models)), port=port)

@@ -66,6 +66,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Looking and keeping": {
         "tokenizer": Entry("ziggurat.cli.tokenizer:app", "Train, show and compare tokenizers."),
+        "models": Entry(
+            "ziggurat.cli.models:app", "Fetch, import, export, list and remove models from elsewhere."
+        ),
         "data": Entry("ziggurat.cli.data:app", "Check and show data files."),
         "runs": Entry("ziggurat.cli.runs:app", "List, show, compare and remove runs."),
         "bench": Entry("ziggurat.cli.bench:app", "Measure generation against this machine's limits."),
@@ -165,7 +168,7 @@ def overview() -> str:
         "  ziggurat chat town/ppo           talk to the newest model of the last stage",
         "  ziggurat ppo --help              what a command takes, with examples",
         "",
-        "Runs are kept in $ZIGGURAT_HOME (default ~/.ziggurat). Nothing is downloaded at run time.",
+        "Runs are kept in $ZIGGURAT_HOME (default ~/.ziggurat). Only `models get` fetches anything.",
     ]
     return "\n".join(lines)
 

@@ -33,6 +33,8 @@ _END_OF_TURN = ("<|end|>", "<|im_end|>", "<|eot_id|>", "<|eot|>", "<end_of_turn>
 # Added tokens that are not "special" but mark structure (<tool_call>, [INST]) are guarded like special ones;
 # others, such as runs of spaces in code models, are ordinary text.
 _MARKER = re.compile(r"\s*[<\[|].*[>\]|]\s*", re.DOTALL)
+_ANCHORS = ("]", "。", "0", "")
+"""Texts that may stand before a piece while it is encoded, if a token would join the piece to the first one tried."""
 
 Before = Literal["nothing", "special", "text"]
 """What a piece of text follows: it decides whether SentencePiece vocabularies put a space before it."""
@@ -100,6 +102,11 @@ class Tokenizer:
         """Write the three files that transformers.AutoTokenizer, vLLM and llama.cpp's converter read."""
         write_folder(Path(folder), self._full, self.config, self.chat_template)
 
+    def to_json(self) -> str:
+        """The text of tokenizer.json."""
+        text: str = self._full.to_str(pretty=True)
+        return text
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of what decides the ids: equal fingerprints, equal ids for every text."""
@@ -145,8 +152,13 @@ class Tokenizer:
         return ids[len(first) :], [(max(0, a - gone), b - gone) for a, b in spans[len(first) :]]
 
     def _after(self, anchor: str, ids: list[int], text: str) -> list[int]:
+        """What is left of the ids of anchor + text; another anchor is tried where a token crosses the border."""
         first = self.encode(anchor)
-        return ids[len(first) :] if ids[: len(first)] == first else self.encode(text)
+        for other in _ANCHORS:
+            if ids[: len(first)] == first:
+                return ids[len(first) :]
+            first, ids = self.encode(other), self.encode(other + text)
+        return self.encode(text)
 
     def _anchor(self, before: Before) -> str:
         """A text to encode before a piece, and to take away again, so that the piece gets no space of its own."""

@@ -16,8 +16,9 @@ before and after this place is encoded apart, in training and in serving alike, 
 neighbouring stretches of ordinary text are joined before they are encoded, so that conversations get the ids that
 `apply_chat_template` of transformers gives them.
 
-What it does not protect from: a template that rewrites contents (upper-cases them, cuts them apart) sees the
-placeholder, not the content. Trimming works, and think blocks are taken apart before the template runs.
+What it does not protect from: a template that rewrites contents (upper-cases them) or compares them sees the
+placeholder, not the content; one that cuts them apart is refused. Trimming works, JSON may lose its last brace, and
+think blocks are taken apart before the template runs.
 """
 
 from __future__ import annotations

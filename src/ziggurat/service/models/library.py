@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic import TypeAdapter, ValidationError
 
+from ziggurat.cards import CARD, Card, read_card
 from ziggurat.errors import DataError, UsageError
-from ziggurat.places import find_run, model_folder, runs_home, stage_runs
+from ziggurat.places import find_run, model_folder, models_home, runs_home, stage_runs
 from ziggurat.service.models.apart import apart
 from ziggurat.service.models.shelf import Example, ModelCard
 from ziggurat.stages.stage import declared
@@ -35,7 +36,7 @@ def expand(names: Sequence[str]) -> list[str]:
     expanded: list[str] = []
     for name in names:
         ladder = runs_home() / name
-        if "/" in name or not ladder.is_dir():
+        if "/" in name or not ladder.is_dir() or (models_home() / name / "config.json").is_file():
             expanded.append(name)
             continue
         runs = [stage_runs(name, stage) for stage, one in declared().items() if one.talks]
@@ -89,18 +90,27 @@ def _load(name: str | None, folder: Path, options: LoadOptions) -> tuple[ModelCa
 
         model = Chat.load(folder, **options)
         body, is_base = model.model, model.is_base
-    shown = run_name(folder)
+    shown, known = run_name(folder), read_card(files)
+    stage = str(_read_json(folder / "manifest.json").get("stage", ""))
     card = ModelCard(
         name=name or (shown if not shown.startswith("/") else folder.name),
-        stage=str(_read_json(folder / "manifest.json").get("stage", "")),
+        stage=stage,
         run=shown,
         parameters=model.parameters,
         context=model.context,
         is_base=is_base,
+        description="" if stage or known is None else described(known),
+        licence=known.licence if known is not None else "",
         weights=digest(files),
         numerics=_numerics(numerics(body), options),
     )
     return card, model
+
+
+def described(card: Card) -> str:
+    """A model from elsewhere in a few sentences, from its card."""
+    known = [f"{card.title or card.parent or card.source}.", *card.limits, f"Licence: {card.licence}."]
+    return " ".join(sentence for sentence in known if sentence != ".")
 
 
 def _numerics(computed: str, options: LoadOptions) -> str:
@@ -117,7 +127,7 @@ def digest(folder: Path) -> str:
     """
     known = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix not in (".json", ".jinja", ".safetensors"):
+        if path.suffix not in (".json", ".jinja", ".safetensors") or path.name == CARD:
             continue
         size = path.stat().st_size
         known.update(f"{path.name} {size}\n".encode())
