@@ -68,7 +68,10 @@ BAD: list[tuple[Callable[[Path], Any], str]] = [
     (edit_config(hidden_size="wide"), "d_model"),
     (edit_config(num_key_value_heads=3), "not a multiple of kv_heads"),
     (edit_config(hidden_act="relu6"), "hidden_act is 'relu6'"),
-    (edit_config(rope_scaling={"rope_type": "longrope", "factor": 4.0}), "positions are scaled by 'longrope'"),
+    (
+        edit_config(rope_scaling={"rope_type": "longrope", "factor": 4.0}),
+        "positions are scaled by 'longrope'",
+    ),
     (edit_config(layer_types=["linear_attention"] * 2), "a layer has the type 'linear_attention'"),
     (edit_config(hidden_size=32), r"config.json implies \(512, 32\)"),
     (edit_config(num_hidden_layers=3), "lacks the tensor model.layers.2"),

@@ -150,3 +150,38 @@ def test_a_model_that_cannot_be_loaded_is_not_kept(folder: Path, ziggurat_home: 
 def test_a_missing_model_is_no_run(ziggurat_home: Path) -> None:
     with pytest.raises(RunError, match="models get minilm"):
         model_folder("minilm")
+
+
+def test_the_page_offers_the_real_model_first_unless_it_is_unwanted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ziggurat.cli.ladder import real_models
+
+    assert real_models() == []
+    assert run(["models", "import", str(folder), "--name", "smollm2"]) == 0
+    assert real_models() == ["smollm2"]
+    monkeypatch.setenv("ZIGGURAT_NO_MODELS", "1")
+    assert real_models() == []
+
+
+def test_a_served_model_says_what_it_is(folder: Path) -> None:
+    """The page shows the licence and the limits of a model from elsewhere, by its card."""
+    from ziggurat.cards import Card
+    from ziggurat.models.bring import bring
+    from ziggurat.service.models.library import expand, load
+
+    bring(folder, "mine", card=Card(name="mine", title="Tiny", limits=("It knows nothing.",)))
+    assert expand(["mine"]) == ["mine"]
+    card, _ = load("mine")
+    assert (card.name, card.licence) == ("mine", "apache-2.0")
+    assert card.description == "Tiny. It knows nothing. Licence: apache-2.0."
+
+
+def test_make_demo_fetches_the_real_model_or_goes_on() -> None:
+    """What the Makefile promises: it says so before, ZIGGURAT_NO_MODELS skips it, a failure stops nothing."""
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
+    recipe = makefile.partition("\nsmollm2:")[2].partition("\n\n")[0]
+    assert "demo: $(VENV)/.compiled smollm2" in makefile
+    assert '[ -n "$$ZIGGURAT_NO_MODELS" ]' in recipe
+    assert "93 MB" in recipe
+    assert 'models get smollm2 || echo "The demo goes on without it."' in recipe
