@@ -205,7 +205,7 @@ def test_tools_of_comparisons_reach_the_prompts_that_set_the_unit_of_rewards(let
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
     given = [one.model_copy(update={"tools": tools}) for one in alphabet.comparisons(4)]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ziggurat.stages.reward_config.ChatTemplate", Spy)
+        patched.setattr("ziggurat.stages.start.ChatTemplate", Spy)
         prepare(reward_config(letters_sft), letters_sft, given)
     assert seen
     assert all(one == tools for one in seen)
