@@ -27,6 +27,7 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trai
 from ziggurat.errors import ConfigError, ModelFolderError
 from ziggurat.files import atomic_write_text
 from ziggurat.tokenizer.jinja import ZIGGURAT_JINJA
+from ziggurat.tokenizer.merges import byte_level, files_of
 from ziggurat.tokenizer.twin import bytes_of_tokens, escaping, is_byte_level, without
 
 ENDOFTEXT = "<|endoftext|>"
@@ -138,9 +139,15 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
-        """Read `tokenizer.json` and, where they are, `tokenizer_config.json` and `chat_template.jinja`."""
+        """Read `tokenizer.json` and, where they are, `tokenizer_config.json` and `chat_template.jinja`.
+
+        Without tokenizer.json, a vocabulary and merges as GPT-2 was published with (merges.py).
+        """
         folder = Path(folder)
         path = folder if folder.is_file() else folder / "tokenizer.json"
+        if not path.is_file() and (pair := files_of(folder)) is not None:
+            full = byte_level(*pair, ENDOFTEXT)
+            return cls(full, {"eos_token": ENDOFTEXT} | _read_json(folder / "tokenizer_config.json"))
         if not path.is_file():
             raise ModelFolderError(
                 f"{folder} has no tokenizer.json; give a run, a folder made by `ziggurat tokenizer train`, "
