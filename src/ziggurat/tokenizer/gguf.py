@@ -130,7 +130,8 @@ def _byte_level(metadata: Mapping[str, Any], vocab: dict[str, int], where: str) 
             f"{where}: its text is split as {name!r} (tokenizer.ggml.pre), which is not one of "
             f"{', '.join(SPLITS)}; convert the model from its Hugging Face folder instead."
         )
-    merges = [tuple(merge.split(" ", 1)) for merge in metadata.get(f"{PREFIX}merges") or []]
+    halves = [merge.partition(" ") for merge in metadata.get(f"{PREFIX}merges") or []]
+    merges = [(left, right) for left, _, right in halves]
     if problem := misfit(vocab, merges):
         raise ModelFolderError(f"{where}: {problem}, so the file is damaged; fetch it again.")
     full = hf.Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=name in WHOLE_FIRST))

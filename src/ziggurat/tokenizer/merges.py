@@ -28,10 +28,10 @@ def files_of(folder: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def misfit(vocab: Mapping[str, int], merges: Sequence[tuple[str, ...]]) -> str | None:
+def misfit(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> str | None:
     """The first merge that does not fit a vocabulary, in words: the library panics at such a one."""
     for merge in merges:
-        if len(merge) != 2 or any(one not in vocab for one in (*merge, "".join(merge))):
+        if any(one not in vocab for one in (*merge, "".join(merge))):
             return f"the merge {' '.join(merge)!r} has tokens that the vocabulary lacks"
     return None
 
@@ -41,7 +41,8 @@ def byte_level(vocabulary: Path, merges: Path, end: str) -> hf.Tokenizer:
     try:
         vocab = json.loads(vocabulary.read_text(encoding="utf-8"))
         lines = merges.read_text(encoding="utf-8").splitlines()
-        pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+        halves = [line.partition(" ") for line in lines if line and not line.startswith("#version")]
+        pairs = [(left, right) for left, _, right in halves]
         if problem := misfit(vocab, pairs):
             raise ValueError(problem)
         full = hf.Tokenizer(models.BPE(vocab=vocab, merges=pairs))
