@@ -219,6 +219,18 @@ def test_an_unknown_splitting_is_refused() -> None:
         tokenizer_of(metadata, "m.gguf")
 
 
+def test_merges_of_other_tokens_are_refused() -> None:
+    """The tokenizers library panics at them, which no `except Exception` catches."""
+    metadata = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "gpt-2",
+        "tokenizer.ggml.tokens": ["a", "b"],
+        "tokenizer.ggml.merges": ["a b"],
+    }
+    with pytest.raises(ModelFolderError, match="the merge 'a b' has tokens that the vocabulary lacks"):
+        tokenizer_of(metadata, "m.gguf")
+
+
 def test_our_tokenizer_comes_back_with_the_same_ids() -> None:
     own = Tokenizer.train(TEXTS * 5, 400)
     again = tokenizer_of(metadata_of(own, own.vocab_size, "here"), "here")

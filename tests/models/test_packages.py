@@ -121,6 +121,7 @@ CONVERSATIONS = [
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_smollm2_computes_and_says_what_transformers_does(smollm2: Path) -> None:
     """Logits of the converted weights, greedy texts, template, and ids with each digit alone."""
     transformers = needs("transformers")
@@ -156,6 +157,7 @@ def test_smollm2_computes_and_says_what_transformers_does(smollm2: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_smollm2_answers_by_name(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bring(smollm2, "smollm2")
     capsys.readouterr()
@@ -165,6 +167,7 @@ def test_smollm2_answers_by_name(smollm2: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_minilm_gives_the_vectors_of_transformers(wheels: dict[str, Path], tmp_path: Path) -> None:
     transformers = needs("transformers")
     from ziggurat.models.embed import Embedder

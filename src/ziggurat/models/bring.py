@@ -23,6 +23,8 @@ TAKEN = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
     "chat_template.jinja",
     "model.safetensors.index.json",
 )

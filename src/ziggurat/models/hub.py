@@ -126,10 +126,7 @@ def _fetch(repo: str, commit: str, file: str, to: Path, size: int, sha: str | No
 
 def _append(repo: str, commit: str, file: str, part: Path) -> None:
     from huggingface_hub import get_session, hf_hub_url
-    from huggingface_hub.utils import (  # type: ignore[attr-defined]
-        build_hf_headers,
-        hf_raise_for_status,
-    )
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
     here = part.stat().st_size if part.is_file() else 0
     headers = build_hf_headers(library_name="ziggurat") | ({"Range": f"bytes={here}-"} if here else {})

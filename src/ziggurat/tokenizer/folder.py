@@ -11,13 +11,21 @@ import tokenizers as hf
 
 from ziggurat.errors import ModelFolderError
 from ziggurat.files import atomic_write_text
+from ziggurat.tokenizer.making import ENDOFTEXT
+from ziggurat.tokenizer.merges import byte_level, files_of
 
 _SPECIAL_NAMES = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
 def read_folder(folder: Path) -> tuple[hf.Tokenizer, dict[str, Any], str | None]:
-    """(tokenizer, configuration, chat template) of `tokenizer.json` and what is beside it."""
+    """(tokenizer, configuration, chat template) of `tokenizer.json` and what is beside it.
+
+    Without tokenizer.json, a vocabulary and merges as GPT-2 was published with (merges.py).
+    """
     path = folder if folder.is_file() else folder / "tokenizer.json"
+    if not path.is_file() and (pair := files_of(folder)) is not None:
+        config = {"eos_token": ENDOFTEXT} | _read_json(folder / "tokenizer_config.json")
+        return byte_level(*pair, ENDOFTEXT), config, None
     if not path.is_file():
         raise ModelFolderError(
             f"{folder} has no tokenizer.json; give a run, a folder made by `ziggurat tokenizer train`, "

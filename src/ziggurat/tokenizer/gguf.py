@@ -29,6 +29,7 @@ from tokenizers import (
 from ziggurat.errors import ModelFolderError
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.making import SPLIT_PATTERN
+from ziggurat.tokenizer.merges import misfit
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """Token types of GGUF."""
@@ -130,7 +131,10 @@ def _byte_level(metadata: Mapping[str, Any], vocab: dict[str, int], where: str) 
             f"{where}: its text is split as {name!r} (tokenizer.ggml.pre), which is not one of "
             f"{', '.join(SPLITS)}; convert the model from its Hugging Face folder instead."
         )
-    merges = [tuple(merge.split(" ", 1)) for merge in metadata.get(f"{PREFIX}merges") or []]
+    halves = [merge.partition(" ") for merge in metadata.get(f"{PREFIX}merges") or []]
+    merges = [(left, right) for left, _, right in halves]
+    if problem := misfit(vocab, merges):
+        raise ModelFolderError(f"{where}: {problem}, so the file is damaged; fetch it again.")
     full = hf.Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=name in WHOLE_FIRST))
     full.pre_tokenizer = pre_tokenizers.Sequence(_splitters(SPLITS[name]))
     full.decoder = decoders.ByteLevel()
