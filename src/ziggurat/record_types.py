@@ -89,6 +89,10 @@ class Record(Strict):
     __hash__ = None  # type: ignore[assignment]
 
 
+Reasoning = Literal["trained", "shown", "hidden"]
+"""What becomes of an assistant's reasoning: trained like its answer; shown to the model but not trained; left out."""
+
+
 class TextPart(Strict):
     """A part of a content that is text."""
 

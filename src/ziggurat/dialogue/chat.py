@@ -33,7 +33,7 @@ from ziggurat.model.accounting import cache_bytes_per_token, total_parameters
 from ziggurat.model.cpu.int8 import load_to_serve
 from ziggurat.model.padding import right_pad
 from ziggurat.model.transformer import Transformer
-from ziggurat.places import model_folder
+from ziggurat.places import model_folder, reasoning_of
 from ziggurat.records import Message
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
@@ -117,7 +117,7 @@ class Chat:
         """A run by its name, a run folder, a checkpoint, or a Hugging Face folder."""
         folder = model_folder(name_or_path)
         tokenizer = Tokenizer.load(folder)
-        template = ChatTemplate(tokenizer)
+        template = ChatTemplate(tokenizer, reasoning=reasoning_of(folder))
         model = load_to_serve(folder, choose_dtype()[0], options.get("weights", "auto"))
         as_trained = options.get("as_trained", False)
         return cls(
@@ -280,13 +280,14 @@ class Chat:
         """Whether its template puts tools into the prompt; a call can be forced for any model."""
         return self.prompts.shows_tools
 
-    def raw_ids(self, text: str) -> list[int]:
-        """Trusted text: `<|endoftext|>` and its kin are parsed."""
-        return self.tokenizer.encode_with_specials(text)
+    def raw_ids(self, text: str, *, add_start: bool = True) -> list[int]:
+        """Trusted text: `<|endoftext|>` and its kin are parsed. `add_start`: begin it as the tokenizer itself does."""
+        ids = self.tokenizer.encode_with_specials(text)
+        return self.tokenizer.with_start(ids) if add_start else ids
 
     def text_ids(self, text: str) -> list[int]:
-        """Untrusted text: `<|endoftext|>` and its kin stay text."""
-        return self.tokenizer.encode(text)
+        """Untrusted text: `<|endoftext|>` and its kin stay text; it begins as the tokenizer itself begins a text."""
+        return self.tokenizer.with_start(self.tokenizer.encode(text))
 
     def text_of(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens by their names."""
@@ -395,12 +396,20 @@ class Chat:
         stop: Sequence[str] = (),
         last: int | None = None,
         form: Form | None = None,
+        add_start: bool = True,
     ) -> Request:
-        """Raw text (special tokens are parsed) or ids as a request: nothing is put before them."""
-        ids = self.raw_ids(prompt) if isinstance(prompt, str) else prompt
-        ids = self._cut(ids or [self.tokenizer.endoftext_id], last, params)
-        self._must_fit(ids)
-        return Request(ids=ids, params=self._with_stops(params), stop=stop, mask=self._mask(form))
+        """Raw text (see `raw_ids`), or ids, which are used as they are, as a request."""
+        own = self.raw_ids(prompt, add_start=False) if isinstance(prompt, str) else list(prompt)
+        ids = self.tokenizer.with_start(own) if isinstance(prompt, str) and add_start else own
+        kept = self._cut(ids or [self.tokenizer.text_start_id], last, params)
+        self._must_fit(kept)
+        return Request(
+            ids=kept,
+            params=self._with_stops(params),
+            stop=stop,
+            added=len(ids) - len(own) if len(kept) == len(ids) else 0,
+            mask=self._mask(form),
+        )
 
     def _cut(self, ids: Sequence[int], last: int | None, params: SamplingParams) -> Sequence[int]:
         """The last tokens of a prompt; -1: as many as leave room for the answer, and half of the context at least."""

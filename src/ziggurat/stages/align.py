@@ -29,8 +29,9 @@ from pydantic import Field
 from ziggurat.console import err
 from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
+from ziggurat.home import located, portable
 from ziggurat.model.hub import check_model
-from ziggurat.places import model_folder
+from ziggurat.places import find_run, model_folder
 from ziggurat.records import Comparison, Demonstration, Document, Message, Prompt, read_records, write_records
 from ziggurat.runs import Run
 from ziggurat.settings import Resolved, resolve
@@ -80,7 +81,9 @@ class AlignConfig(setup.RecordsConfig):
 def align_config(sft: str | Path, *layers: tuple[str, Any]) -> Resolved[AlignConfig]:
     """The configuration from its layers; the stages inherit from the stage-2 run what they would inherit alone."""
     inherited = {"reward": reward_config(sft).config, "ppo": ppo_config(sft).config}
-    return resolve(AlignConfig, ("inherited", inherited), *layers)
+    return resolve(
+        AlignConfig, ("inherited", {**inherited, **setup.inherited_records(find_run(str(sft)))}), *layers
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +113,7 @@ def prepare(
     setup.need(prompts, "prompts")
     folder, config = model_folder(sft), resolved.config
     tokenizer = Tokenizer.load(folder)
-    template = ChatTemplate(tokenizer)
+    template = ChatTemplate(tokenizer, reasoning=config.reasoning)
     shape = check_model(folder, tokenizer.vocab_size)
     context, skip = shape.context, config.skip_bad_rows
     usable = setup.usable(template, prompts, longest=context - 1, skip=skip, what="prompt")
@@ -136,6 +139,11 @@ def prepare(
             "max_new_tokens": longest,
             "reward.skip_bad_rows": skip or config.reward.skip_bad_rows,
             "ppo.skip_bad_rows": skip or config.ppo.skip_bad_rows,
+            **{
+                key: config.reasoning
+                for key in ("reward.reasoning", "ppo.reasoning")
+                if resolved.source(key) in ("default", "inherited")
+            },
         },
     )
     ppo = settled.config.ppo
@@ -301,9 +309,9 @@ def _path_of(run: Run, number: int, stage: str) -> Path:
             Path(p).name.rpartition("-")[2] for p in places.values() if Path(p).name.startswith(f"{stage}-")
         ]
         free = 1 + max((int(n) for n in taken if n.isdecimal()), default=0)
-        places[key] = str(run.path.parent / f"{stage}-{free}")
+        places[key] = portable(run.path.parent / f"{stage}-{free}")
         run.update_manifest(places=places)
-    return Path(places[key])
+    return located(places[key])
 
 
 def _begun(path: Path) -> bool:

@@ -199,7 +199,9 @@ def ppo_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[PPOConf
     from ziggurat.model.hub import load_config
     from ziggurat.places import find_run, model_folder
 
-    inherited = ("inherited", {"train": setup.inherited_loop(find_run(str(policy)))})
+    folder = find_run(str(policy))
+    layer = {"train": setup.inherited_loop(folder), **setup.inherited_records(folder)}
+    inherited = ("inherited", layer)
     count = total_parameters(load_config(model_folder(policy)))
     if count <= LARGE_PARAMETERS:
         return resolve(PPOConfig, inherited, *layers)
@@ -248,7 +250,7 @@ def prepare(
     shapes = {one: check_model(one, tokenizer.vocab_size) for one in dict.fromkeys(folders)}
     if not config.allow_weak_reward_model:
         _refuse_weak(find_run(str(reward_model)), config.doctor)
-    template = ChatTemplate(tokenizer)
+    template = ChatTemplate(tokenizer, reasoning=config.reasoning)
     context = shapes[folder].context
     room = min(shape.context for shape in shapes.values())
     usable = setup.usable(template, prompts, longest=room - 1, skip=config.skip_bad_rows, what="prompt")
@@ -331,7 +333,7 @@ def _ptx_rows(
     wanted = config.train.steps * config.epochs * config.minibatches * config.ptx_rows * T
     characters = sum(len(one.text) for one in documents)
     stride = max(1, characters // max(1, 8 * wanted))  # at most 8 characters a token: enough is left
-    ids = tokenizer.encode_batch([one.text for one in documents[::stride]])
+    ids = tokenizer.encode_documents([one.text for one in documents[::stride]])
     if sum(map(len, ids)) + len(ids) <= T:
-        ids = tokenizer.encode_batch([one.text for one in documents])
+        ids = tokenizer.encode_documents([one.text for one in documents])
     return pack_rows(ids, T, tokenizer.endoftext_id)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from ziggurat.console import human_count
 from ziggurat.errors import ConfigError
+from ziggurat.home import located, portable
 from ziggurat.records import Document
 from ziggurat.settings import Config, Resolved, resolve
 from ziggurat.stages import setup, stage
@@ -86,7 +87,8 @@ def pretrain_config(base: str | Path | None = None, *layers: tuple[str, Any]) ->
         return resolve(PretrainConfig, *layers)
     from ziggurat.places import find_run
 
-    settings = {"base": str(base), **setup.inherited(find_run(str(base)), lr_share=CONTINUED_LR_SHARE)}
+    written = portable(base) if Path(base).is_absolute() else str(base)
+    settings = {"base": written, **setup.inherited(find_run(str(base)), lr_share=CONTINUED_LR_SHARE)}
     return resolve(PretrainConfig, ("inherited", settings), *layers)
 
 
@@ -114,7 +116,7 @@ def prepare(
     tokenizer, base_folder, tokenizer_why = _tokenizer(config, texts, run_path)
     model_config = _model_config(resolved, tokenizer, base_folder)
     T = min(config.context, model_config.context)
-    rows = pack_rows(tokenizer.encode_batch(texts), T, tokenizer.endoftext_id)
+    rows = pack_rows(tokenizer.encode_documents(texts), T, tokenizer.endoftext_id)
     batch_rows = max(1, round(config.batch_tokens / T))
     one_epoch = math.ceil(len(rows) / batch_rows)
     steps = config.train.steps or max(1, math.ceil(len(rows) * config.epochs / batch_rows))
@@ -176,7 +178,7 @@ def _tokenizer(
     if run_path and (run_path / "tokenizer" / "tokenizer.json").is_file():
         return Tokenizer.load(run_path / "tokenizer"), None, "tokenizer of this run"
     if isinstance(config.tokenizer, str) and config.tokenizer != "characters":
-        folder = Path(config.tokenizer).expanduser()
+        folder = located(config.tokenizer)
         if not (folder / "tokenizer.json").is_file():
             raise ConfigError(
                 f'Setting "tokenizer"={config.tokenizer!r}: no tokenizer.json there; '

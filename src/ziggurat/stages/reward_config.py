@@ -107,7 +107,9 @@ class Prepared(stage.Prepared[RewardConfig]):
 
 def reward_config(sft: str | Path, *layers: tuple[str, Any]) -> Resolved[RewardConfig]:
     """The configuration from its layers, with the training settings of the stage-2 run inherited."""
-    layer = setup.inherited(find_run(str(sft)), lr_share=LR_SHARE, foreign={"lr_head": FOREIGN_LR_HEAD})
+    folder = find_run(str(sft))
+    layer = setup.inherited(folder, lr_share=LR_SHARE, foreign={"lr_head": FOREIGN_LR_HEAD})
+    layer |= setup.inherited_records(folder)
     return resolve(RewardConfig, ("inherited", layer), *layers)
 
 
@@ -125,7 +127,7 @@ def prepare(
     setup.need(comparisons, "comparisons")
     folder = model_folder(sft)
     tokenizer = Tokenizer.load(folder)
-    template = ChatTemplate(tokenizer)
+    template = ChatTemplate(tokenizer, reasoning=config.reasoning)
     shape = check_model(folder, tokenizer.vocab_size)
     context, skip = shape.context, config.skip_bad_rows
     learn, ranked = render_comparisons(comparisons, template, context, skip=skip)

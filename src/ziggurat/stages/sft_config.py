@@ -79,7 +79,9 @@ def sft_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[SftConfig
     """The configuration from its layers, with the training settings of the base's run inherited."""
     from ziggurat.places import find_run
 
-    return resolve(SftConfig, ("inherited", setup.inherited(find_run(str(base)), lr_share=LR_SHARE)), *layers)
+    folder = find_run(str(base))
+    layer = setup.inherited(folder, lr_share=LR_SHARE) | setup.inherited_records(folder)
+    return resolve(SftConfig, ("inherited", layer), *layers)
 
 
 def prepare(
@@ -104,7 +106,7 @@ def prepare(
     folder = model_folder(base)
     tokenizer = Tokenizer.load(folder)
     model_config = check_model(folder, tokenizer.vocab_size)
-    template = ChatTemplate(tokenizer)
+    template = ChatTemplate(tokenizer, reasoning=config.reasoning)
     if template.is_plain:
         err.print(f"{folder} has no chat template; conversations are written as User: and Assistant: lines.")
         template.adopt()
@@ -177,7 +179,7 @@ def _batches(
 
     rows = None
     if text and config.text_share > 0:
-        rows = pack_rows(tokenizer.encode_batch([d.text for d in text]), T, tokenizer.endoftext_id)
+        rows = pack_rows(tokenizer.encode_documents([d.text for d in text]), T, tokenizer.endoftext_id)
     return ConversationBatches(
         fitting,
         T,
