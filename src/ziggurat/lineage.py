@@ -12,17 +12,19 @@ from typing import Any
 
 from ziggurat.cards import UNKNOWN, read_card
 from ziggurat.files import read_json, sha256_file
+from ziggurat.home import portable
 from ziggurat.version import __version__
 
-MANIFEST_FORMAT = 1
-"""Version of manifest.json and of the run folder around it: the names of its files, the rows of metrics.jsonl."""
+MANIFEST_FORMAT = 2
+"""Version of manifest.json and of the run folder around it: the names of its files, the rows of metrics.jsonl.
+Version 1 has absolute paths also for what is in $ZIGGURAT_HOME."""
 
 WEIGHTS = ("*.safetensors", "*.bin")
 
 
 def data_entry(path: str | Path, count: int) -> dict[str, Any]:
     """The entry of one data file in a manifest."""
-    return {"path": str(Path(path).resolve()), "sha256": sha256_file(path), "records": count}
+    return {"path": portable(path), "sha256": sha256_file(path), "records": count}
 
 
 def base_manifest(
@@ -42,7 +44,7 @@ def base_manifest(
 def parent_entry(folder: Path) -> dict[str, Any]:
     """The model that a run starts from: its folder, the hashes of its weights, and its own lineage to the first run."""
     folder = Path(folder).resolve()
-    entry: dict[str, Any] = {"path": str(folder)}
+    entry: dict[str, Any] = {"path": portable(folder)}
     for place in (folder, folder / "model"):
         weights = sorted(file for pattern in WEIGHTS for file in place.glob(pattern))
         if weights:

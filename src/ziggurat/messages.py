@@ -35,6 +35,10 @@ class Strict(BaseModel):
         return self.model_dump(mode="json", exclude_none=True)
 
 
+Reasoning = Literal["trained", "shown", "hidden"]
+"""What becomes of an assistant's reasoning: trained like its answer; shown to the model but not trained; left out."""
+
+
 class TextPart(Strict):
     """A part of a content that is text."""
 

@@ -1,4 +1,4 @@
-"""Run names to folders, and folders to the model inside them.
+"""Run names to folders, folders to the model inside them, and folders to the run around them.
 
 A run is named `<ladder>/<stage>-<n>` under $ZIGGURAT_HOME/runs; `<ladder>/<stage>` means its highest n. A model from
 elsewhere has a name without a slash, under $ZIGGURAT_HOME/models. A command that takes a run also takes such a name,
@@ -12,8 +12,11 @@ import shutil
 from pathlib import Path
 
 from ziggurat.checkpoint_folders import torn_reason, whole_checkpoints
+from ziggurat.console import err
 from ziggurat.errors import RunError, did_you_mean
-from ziggurat.settings import ziggurat_home
+from ziggurat.home import HOME, located, ziggurat_home
+from ziggurat.messages import Reasoning
+from ziggurat.settings import load_yaml
 
 FETCHABLE = ("smollm2", "minilm")
 """Models that `ziggurat models get` knows by these names."""
@@ -75,12 +78,17 @@ def all_runs() -> list[Path]:
 
 
 def find_run(name: str) -> Path:
-    """The folder of a run's name, of a model's from elsewhere, or of a path.
+    """The folder of a run's name, of a model's from elsewhere, or of a path, which may begin with $ZIGGURAT_HOME.
 
     Raises:
         RunError: there is none.
     """
     text = str(name)
+    if text.startswith(("/", f"{HOME}/")):
+        there = str(located(text))
+        if text.startswith("/") and Path(there) != Path(text):
+            err.print(f"{text} is gone; {there} is taken for it, as if $ZIGGURAT_HOME had been moved.")
+        text = there
     if not text.startswith(("/", "./", "../", "~")):
         inside = runs_home() / text
         if text.count("/") >= 1 and inside.is_dir():
@@ -104,6 +112,21 @@ def find_run(name: str) -> Path:
     if text in FETCHABLE:
         hint = f" `ziggurat models get {text}` fetches it."
     raise RunError(f'There is no run or folder "{text}".{hint}')
+
+
+def run_around(base: Path) -> Path | None:
+    """The run that `base` (a run folder, its model/ or a checkpoint in it) belongs to; None for a foreign folder."""
+    for folder in (base, *list(base.parents)[:3]):
+        if (folder / "manifest.json").is_file() and (folder / "config.yaml").is_file():
+            return folder
+    return None
+
+
+def reasoning_of(base: Path) -> Reasoning:
+    """What became of the reasoning in the data that the model in `base` learned from; "trained" where no run says."""
+    run = run_around(base)
+    found = load_yaml(run / "config.yaml").get("reasoning") if run else None
+    return "hidden" if found == "hidden" else "shown" if found == "shown" else "trained"
 
 
 def model_folder(name_or_path: str | Path) -> Path:

@@ -35,6 +35,7 @@ from ziggurat.files import (
     to_json,
     write_json,
 )
+from ziggurat.home import same_setting
 from ziggurat.lineage import MANIFEST_FORMAT
 from ziggurat.settings import Resolved, flatten, load_yaml, parse_settings, resolve
 
@@ -129,7 +130,7 @@ class Run:
             old, new = (flatten(one.config.model_dump(mode="json")) for one in (same, config))
             computed = {key for key, source in config.sources.items() if source == "derived"}
             new |= {key: value for key, value in old.items() if key in computed and key not in same.sources}
-        changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        changed = [key for key in {**old, **new} if not same_setting(old.get(key), new.get(key))]
         if changed:
             shown = ", ".join(
                 f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed[:DIFFERENCES_SHOWN]

@@ -14,7 +14,7 @@ import os
 import shlex
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -43,11 +43,6 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
-
-
-def ziggurat_home() -> Path:
-    """Where runs, releases and corpora live: $ZIGGURAT_HOME, or ~/.ziggurat."""
-    return Path(os.environ.get("ZIGGURAT_HOME") or "~/.ziggurat").expanduser()
 
 
 @dataclass(frozen=True)
@@ -88,13 +83,21 @@ def resolve(cls: type[C], *layers: tuple[str, Mapping[str, Any] | Config]) -> Re
     problems: list[str] = []
     for name, layer in layers:
         _overlay(cls, values, _as_mapping(layer), name, "", sources, problems)
+    return Resolved(checked(cls, values, sources, problems), sources)
+
+
+def checked(
+    cls: type[C], values: Mapping[str, Any], sources: Mapping[str, str], problems: Sequence[str] = ()
+) -> C:
+    """`values` as a `cls`. ConfigError with every problem, those found before included."""
+    found = list(problems)
     try:
         config = cls.model_validate(values)
     except ValidationError as error:
-        problems += [_problem(cls, detail, sources) for detail in error.errors()]
-    if problems:
-        raise ConfigError(" ".join(dict.fromkeys(problems)))
-    return Resolved(config, sources)
+        found += [_problem(cls, detail, sources) for detail in error.errors()]
+    if found:
+        raise ConfigError(" ".join(dict.fromkeys(found)))
+    return config
 
 
 def parse_sets(assignments: Iterable[str]) -> dict[str, Any]:
@@ -260,9 +263,9 @@ def _problem(cls: type[Config], detail: ErrorDetails, sources: Mapping[str, str]
     if detail["type"] == "missing":
         return f'Setting "{key}" is required; give it with --set {key}=...'
     value = detail["input"]
-    shown = "" if isinstance(value, Mapping) else f"={value!r}"
     source = Resolved(None, dict(sources)).source(key)  # type: ignore[type-var]
+    shown = "" if isinstance(value, Mapping) else f"={value!r} (from {source})"
     message = detail["msg"].removeprefix("Value error, ").rstrip(".")
     if not key:
         return f"{message}."
-    return f'Setting "{key}"{shown} (from {source}): {message[:1].lower()}{message[1:]}.'
+    return f'Setting "{key}"{shown}: {message[:1].lower()}{message[1:]}.'

@@ -17,7 +17,7 @@ from ziggurat.errors import RunError
 from ziggurat.files import sha256_file
 from ziggurat.ladder import climb as climbing
 from ziggurat.ladder.climb import Climb, begin, read_plan
-from ziggurat.ladder.stages import climb_stages
+from ziggurat.ladder.stages import climb_stages, gather, pretrain
 from ziggurat.places import runs_home
 from ziggurat.town.world import TownWorld, load_recipe
 
@@ -53,6 +53,22 @@ def test_a_climb_killed_between_two_stages_goes_on(tiny_town: Climb) -> None:
     comparisons.unlink()
     climb_stages(town_climb(tiny_town.folder), resume=True)
     assert (weights.read_bytes(), comparisons.read_bytes()) == before
+
+
+@pytest.mark.slow
+def test_stage_1_is_resumed_after_the_home_was_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tokenizer, a setting, was an absolute path: "begun with another configuration"."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    monkeypatch.setenv("ZIGGURAT_HOME", str(old))
+    climb = town_climb(old / "runs" / "town")
+    made = gather(climb)
+    pretrain(climb, made)
+    old.rename(new)
+    monkeypatch.setenv("ZIGGURAT_HOME", str(new))
+    again = town_climb(new / "runs" / "town")
+    pretrain(again, made, resume=True)
+    assert again.runs["pretrain"] == new / "runs" / "town" / "pretrain-1"
+    assert "$ZIGGURAT_HOME/runs/town/data/tokenizer" in (again.runs["pretrain"] / "config.yaml").read_text()
 
 
 def test_a_plan_is_frozen_and_read_back(tiny_town: Climb, monkeypatch: pytest.MonkeyPatch) -> None:

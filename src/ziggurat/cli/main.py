@@ -81,7 +81,7 @@ COMMANDS: dict[str, Entry] = {name: entry for section in SECTIONS.values() for n
 
 
 def outside() -> dict[str, Entry]:
-    """The commands of the stages that other packages declare; a command of the table keeps its name."""
+    """The commands of the stages that other packages declare; one with the name of a command is refused aloud."""
     found = {name: Entry(f"ziggurat.cli.stages:{name}", stage.title) for name, stage in declared().items()}
     return {name: entry for name, entry in found.items() if name not in COMMANDS}
 

@@ -28,7 +28,7 @@ from ziggurat.engine.shared import SharedEngine
 from ziggurat.errors import ContextError, UsageError
 from ziggurat.model.accounting import cache_bytes_per_token
 from ziggurat.model.transformer import Transformer
-from ziggurat.places import model_folder
+from ziggurat.places import model_folder, reasoning_of
 from ziggurat.records import Message
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
@@ -89,7 +89,7 @@ class Chat(LanguageModel):
         """A run by its name, a run folder, a checkpoint, or a Hugging Face folder."""
         folder = model_folder(name_or_path)
         tokenizer = Tokenizer.load(folder)
-        template = ChatTemplate(tokenizer)
+        template = ChatTemplate(tokenizer, reasoning=reasoning_of(folder))
         model = load_weights(folder, options.get("weights", "auto"))
         as_trained = options.get("as_trained", False)
         return cls(
@@ -258,12 +258,20 @@ class Chat(LanguageModel):
         stop: Sequence[str] = (),
         last: int | None = None,
         form: Form | None = None,
+        add_start: bool = True,
     ) -> Request:
-        """Raw text (special tokens are parsed) or ids as a request: nothing is put before them."""
-        ids = self.raw_ids(prompt) if isinstance(prompt, str) else prompt
-        ids = self._cut(ids or [self.tokenizer.endoftext_id], last, params)
-        self._must_fit(ids)
-        return Request(ids=ids, params=self._with_stops(params), stop=stop, mask=self._mask(form))
+        """Raw text (see `raw_ids`), or ids, which are used as they are, as a request."""
+        own = self.raw_ids(prompt, add_start=False) if isinstance(prompt, str) else list(prompt)
+        ids = self.tokenizer.with_start(own) if isinstance(prompt, str) and add_start else own
+        kept = self._cut(ids or [self.tokenizer.text_start_id], last, params)
+        self._must_fit(kept)
+        return Request(
+            ids=kept,
+            params=self._with_stops(params),
+            stop=stop,
+            added=len(ids) - len(own) if len(kept) == len(ids) else 0,
+            mask=self._mask(form),
+        )
 
     def _mask(self, form: Form | None) -> LogitsMask | None:
         return None if form is None else self._forms.mask(form)

@@ -118,13 +118,14 @@ class LanguageModel:
 
     # --- tokens -------------------------------------------------------------------------------------------------
 
-    def raw_ids(self, text: str) -> list[int]:
-        """Trusted text: `<|endoftext|>` and its kin are parsed."""
-        return self.tokenizer.encode_with_specials(text)
+    def raw_ids(self, text: str, *, add_start: bool = True) -> list[int]:
+        """Trusted text: `<|endoftext|>` and its kin are parsed. `add_start`: begin it as the tokenizer itself does."""
+        ids = self.tokenizer.encode_with_specials(text)
+        return self.tokenizer.with_start(ids) if add_start else ids
 
     def text_ids(self, text: str) -> list[int]:
-        """Untrusted text: `<|endoftext|>` and its kin stay text."""
-        return self.tokenizer.encode(text)
+        """Untrusted text: `<|endoftext|>` and its kin stay text; it begins as the tokenizer itself begins a text."""
+        return self.tokenizer.with_start(self.tokenizer.encode(text))
 
     def text_of(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens by their names."""

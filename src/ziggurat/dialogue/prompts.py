@@ -89,8 +89,8 @@ class Prompts:
         return [row.ids for row in rendered]
 
     def raw(self, texts: Sequence[str]) -> list[list[int]]:
-        """A text to be continued begins as a document does in pre-training: after the end of another."""
-        return [[self.tokenizer.endoftext_id, *ids] for ids in self.tokenizer.encode_batch(texts)]
+        """A text to be continued begins as a document does in pre-training: with bos, or after the end of another."""
+        return [[self.tokenizer.text_start_id, *ids] for ids in self.tokenizer.encode_batch(texts)]
 
     # --- what a template cannot show ----------------------------------------------------------------------------
 

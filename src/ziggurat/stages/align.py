@@ -26,6 +26,7 @@ from typing import Any, Literal
 from ziggurat.console import err
 from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
+from ziggurat.home import located, portable
 from ziggurat.places import model_folder
 from ziggurat.records import Comparison, Demonstration, Document, Message, Prompt, read_records, write_records
 from ziggurat.runs import Run
@@ -189,9 +190,9 @@ def _path_of(run: Run, number: int, stage: str) -> Path:
             Path(p).name.rpartition("-")[2] for p in places.values() if Path(p).name.startswith(f"{stage}-")
         ]
         free = 1 + max((int(n) for n in taken if n.isdecimal()), default=0)
-        places[key] = str(run.path.parent / f"{stage}-{free}")
+        places[key] = portable(run.path.parent / f"{stage}-{free}")
         run.update_manifest(places=places)
-    return Path(places[key])
+    return located(places[key])
 
 
 def _begun(path: Path) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from ziggurat.places import find_run
 from ziggurat.records import Comparison, Demonstration, Document, Prompt
 from ziggurat.settings import Resolved, resolve
 from ziggurat.stages import setup, stage
@@ -49,7 +50,8 @@ class AlignConfig(setup.RecordsConfig):
 def align_config(sft: str | Path, *layers: tuple[str, Any]) -> Resolved[AlignConfig]:
     """The configuration from its layers; the stages inherit from the stage-2 run what they would inherit alone."""
     inherited = {"reward": reward_config(sft).config, "ppo": ppo_config(sft).config}
-    return resolve(AlignConfig, ("inherited", inherited), *layers)
+    records = setup.inherited_records(find_run(str(sft)))
+    return resolve(AlignConfig, ("inherited", {**inherited, **records}), *layers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,7 @@ def prepare(
     """Check the model and every record that a round will use; nothing is written."""
     config, skip = resolved.config, resolved.config.skip_bad_rows
     setup.need(prompts, "prompts")
-    parent = open_parent(sft)
+    parent = open_parent(sft, reasoning=config.reasoning)
     template, shape, context = parent.template, parent.shape, parent.shape.context
     usable = setup.usable(template, prompts, longest=context - 1, skip=skip, what="prompt")
     ids = [one.ids for one in usable.flat]
@@ -103,6 +105,11 @@ def prepare(
             "max_new_tokens": longest,
             "reward.skip_bad_rows": skip or config.reward.skip_bad_rows,
             "ppo.skip_bad_rows": skip or config.ppo.skip_bad_rows,
+            **{
+                key: config.reasoning
+                for key in ("reward.reasoning", "ppo.reasoning")
+                if resolved.source(key) in ("default", "inherited")
+            },
         },
     )
     ppo = settled.config.ppo

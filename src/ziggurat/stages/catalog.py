@@ -186,3 +186,24 @@ ALIGN = Stage(
 )
 
 BUILT_IN = (PRETRAIN, SFT, REWARD, PPO, ALIGN)
+
+OTHER_COMMANDS = frozenset(
+    (
+        *(
+            "bench",
+            "chat",
+            "data",
+            "env",
+            "eval",
+            "generate",
+            "help",
+            "key",
+            "ladder",
+            "moderation",
+            "poet",
+            "runs",
+        ),
+        *("sample", "serve", "tokenizer", "town"),
+    )
+)
+"""The commands of `ziggurat` that are no stages: a stage of another package cannot have one of these names."""

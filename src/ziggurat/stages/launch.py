@@ -18,6 +18,8 @@ from ziggurat.console import err
 from ziggurat.corpus.files import Loaded, load_kind
 from ziggurat.errors import ConfigError, RunError, UsageError, did_you_mean
 from ziggurat.files import check_folder, sha256_file
+from ziggurat.home import HOME, located
+from ziggurat.lineage import parent_entry
 from ziggurat.places import find_run, model_folder, next_run_path, runs_home
 from ziggurat.records import Record
 from ziggurat.runs import Run
@@ -199,7 +201,7 @@ def find_models(order: Order, began: Path) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for model in order.stage.models:
         kept = manifest.get(model.remembered) if order.resume and not model.in_config else None
-        name = order.models.get(model.argument) or (str(kept["path"]) if isinstance(kept, dict) else None)
+        name = order.models.get(model.argument) or (_model_of(kept) if isinstance(kept, dict) else None)
         if name is None and model.required:
             raise UsageError(
                 f"`ziggurat {order.stage.name}` needs {model.options[0]} RUN ({model.argument}= in Python). "
@@ -207,6 +209,15 @@ def find_models(order: Order, began: Path) -> dict[str, str | None]:
             )
         found[model.argument] = name
     return found
+
+
+def _model_of(kept: Mapping[str, Any]) -> str:
+    """The folder of a model in a manifest. Raises UsageError where it is gone and another one is in its place."""
+    written, folder = str(kept["path"]), located(str(kept["path"]))
+    moved, weights = str(folder) != written and not written.startswith(HOME), kept.get("weights_sha256")
+    if moved and weights and parent_entry(folder).get("weights_sha256") != weights:
+        raise UsageError(f"{written}, with which the run began, is gone; {folder} holds another model.")
+    return str(folder)
 
 
 def _load(order: Order, item: Input, began: Path, parent: str | None, resolved: Resolved[Any]) -> Loaded[Any]:
@@ -270,7 +281,7 @@ def text_of_base(base: str) -> list[Path]:
 def _unchanged(entries: Sequence[Mapping[str, Any]], role: str, *, aloud: bool) -> list[Path]:
     kept = []
     for entry in entries:
-        path = Path(str(entry.get("path", "")))
+        path = located(str(entry.get("path", "")))
         if entry.get("role") != role:
             continue
         if path.is_file() and sha256_file(path) == entry.get("sha256"):

@@ -164,7 +164,9 @@ def ppo_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[PPOConf
     """The configuration from its layers; dtype and threads are inherited from the policy's run, and a large policy has
     the defaults LARGE."""
 
-    inherited = ("inherited", {"train": setup.inherited_loop(find_run(str(policy)))})
+    folder = find_run(str(policy))
+    layer = {"train": setup.inherited_loop(folder), **setup.inherited_records(folder)}
+    inherited = ("inherited", layer)
     count = total_parameters(load_config(model_folder(policy)))
     if count <= LARGE_PARAMETERS:
         return resolve(PPOConfig, inherited, *layers)

@@ -14,6 +14,7 @@ from ziggurat.corpus.pack import pack_rows
 from ziggurat.dialogue.chat import Chat
 from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import ModelFolderError, RunError
+from ziggurat.messages import Reasoning
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.hub import check_model, is_scalar
 from ziggurat.model.transformer import Transformer
@@ -62,7 +63,11 @@ class Networks:
 
 
 def open_networks(
-    policy: str | Path, reward_model: str | Path, reference: str | Path | None = None
+    policy: str | Path,
+    reward_model: str | Path,
+    reference: str | Path | None = None,
+    *,
+    reasoning: Reasoning = "trained",
 ) -> Networks:
     """Check that they belong together; ModelFolderError if they do not. Without a reference it is the policy."""
 
@@ -77,7 +82,7 @@ def open_networks(
             raise ModelFolderError(
                 f"{answering} is a reward model; name a run of stage 2 or 4 as the policy."
             )
-    parent = open_parent(folder)
+    parent = open_parent(folder, reasoning=reasoning)
     for other in {reward_folder, reference_folder} - {folder}:
         if Tokenizer.load(other).fingerprint != parent.tokenizer.fingerprint:
             raise ModelFolderError(
@@ -103,7 +108,7 @@ def prepare(
 
     config = resolved.config
     setup.need(prompts, "prompts")
-    networks = open_networks(policy, reward_model, reference)
+    networks = open_networks(policy, reward_model, reference, reasoning=resolved.config.reasoning)
     parent, template = networks.policy, networks.policy.template
     if not config.allow_weak_reward_model:
         _refuse_weak(find_run(str(reward_model)), config.doctor)
@@ -182,7 +187,7 @@ def _ptx_rows(
     wanted = config.train.steps * config.epochs * config.minibatches * config.ptx_rows * T
     characters = sum(len(one.text) for one in documents)
     stride = max(1, characters // max(1, 8 * wanted))  # at most 8 characters a token: enough is left
-    ids = tokenizer.encode_batch([one.text for one in documents[::stride]])
+    ids = tokenizer.encode_documents([one.text for one in documents[::stride]])
     if sum(map(len, ids)) + len(ids) <= T:
-        ids = tokenizer.encode_batch([one.text for one in documents])
+        ids = tokenizer.encode_documents([one.text for one in documents])
     return pack_rows(ids, T, tokenizer.endoftext_id)

@@ -15,6 +15,7 @@ from pydantic import Field
 from ziggurat.console import human_count
 from ziggurat.corpus.pack import pack_rows
 from ziggurat.errors import ConfigError
+from ziggurat.home import located, portable
 from ziggurat.model.accounting import flops_per_token, total_parameters
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.hub import check_model
@@ -89,7 +90,8 @@ def pretrain_config(base: str | Path | None = None, *layers: tuple[str, Any]) ->
     if not base:
         return resolve(PretrainConfig, *layers)
 
-    settings = {"base": str(base), **setup.inherited(find_run(str(base)), lr_share=CONTINUED_LR_SHARE)}
+    written = portable(base) if Path(base).is_absolute() else str(base)
+    settings = {"base": written, **setup.inherited(find_run(str(base)), lr_share=CONTINUED_LR_SHARE)}
     return resolve(PretrainConfig, ("inherited", settings), *layers)
 
 
@@ -114,7 +116,7 @@ def prepare(
     tokenizer, base_folder, tokenizer_why = _tokenizer(config, texts, run_path)
     shape = _model_config(resolved, tokenizer, base_folder)
     T = min(config.context, shape.context)
-    rows = pack_rows(tokenizer.encode_batch(texts), T, tokenizer.endoftext_id)
+    rows = pack_rows(tokenizer.encode_documents(texts), T, tokenizer.endoftext_id)
     batch_rows = max(1, round(config.batch_tokens / T))
     steps = config.train.steps or max(1, math.ceil(len(rows) * config.epochs / batch_rows))
     settled, microbatch = settle_loop(resolved, config.train, steps, shape)
@@ -169,7 +171,7 @@ def _tokenizer(
     if run_path and (run_path / "tokenizer" / "tokenizer.json").is_file():
         return Tokenizer.load(run_path / "tokenizer"), None, "tokenizer of this run"
     if isinstance(config.tokenizer, str) and config.tokenizer != "characters":
-        folder = Path(config.tokenizer).expanduser()
+        folder = located(config.tokenizer)
         if not (folder / "tokenizer.json").is_file():
             raise ConfigError(
                 f'Setting "tokenizer"={config.tokenizer!r}: no tokenizer.json there; '

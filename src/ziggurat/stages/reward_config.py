@@ -108,7 +108,9 @@ class Prepared(stage.Prepared[RewardConfig]):
 
 def reward_config(sft: str | Path, *layers: tuple[str, Any]) -> Resolved[RewardConfig]:
     """The configuration from its layers, with the training settings of the stage-2 run inherited."""
-    layer = setup.inherited(find_run(str(sft)), lr_share=LR_SHARE, foreign={"lr_head": FOREIGN_LR_HEAD})
+    folder = find_run(str(sft))
+    layer = setup.inherited(folder, lr_share=LR_SHARE, foreign={"lr_head": FOREIGN_LR_HEAD})
+    layer |= setup.inherited_records(folder)
     return resolve(RewardConfig, ("inherited", layer), *layers)
 
 
@@ -124,7 +126,7 @@ def prepare(
     """Check, render, split and derive everything; nothing is written."""
     config, skip = resolved.config, resolved.config.skip_bad_rows
     setup.need(comparisons, "comparisons")
-    parent = open_parent(sft)
+    parent = open_parent(sft, reasoning=config.reasoning)
     template, context = parent.template, parent.shape.context
     learn, ranked = render_comparisons(comparisons, template, context, skip=skip)
     held, held_ranked = list[Comparison](), list[Ranked]()

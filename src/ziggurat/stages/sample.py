@@ -97,7 +97,7 @@ def _fitting(policy: Chat, answer: Answer) -> str:
     three tokens.
     """
     text, room = answer.text.strip(), policy.context - len(answer.prompt) - 1
-    while len(text.encode("utf-8", "replace")) > room and len(again := policy.text_ids(text)) > room:
+    while len(text.encode("utf-8", "replace")) > room and len(again := policy.tokenizer.encode(text)) > room:
         text = text[: len(text) * room // len(again)].strip()
     return text
 

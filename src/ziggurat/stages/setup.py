@@ -19,9 +19,10 @@ from rich.console import Console
 from ziggurat.console import err, human_time, table
 from ziggurat.corpus.split import FEW, split
 from ziggurat.errors import DataError, RunError
-from ziggurat.records import Document, Record
+from ziggurat.places import reasoning_of, run_around
+from ziggurat.records import Document, Reasoning, Record
 from ziggurat.runs import Run
-from ziggurat.settings import Config, Resolved, flatten, nest
+from ziggurat.settings import Config, Resolved, checked, flatten, nest
 
 if TYPE_CHECKING:
     from ziggurat.stages.stage import Prepared
@@ -46,6 +47,11 @@ class RecordsConfig(Config):
     skip_bad_rows: bool = False
     """Leave out rows that the chat template refuses; otherwise such a row is an error. Rows that are too long are
     left out in any case. Each kind is counted, and file and line of the first are printed."""
+
+    reasoning: Reasoning = "trained"
+    """What becomes of the reasoning in assistant messages (`reasoning_content`, or <think> tags): trained like the
+    answer after it; shown to the model and not trained; hidden, that is left out. Inherited from the base's run. A
+    stage that trains on no message, such as PPO, shows it where it is not hidden."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +82,15 @@ def print_sources(resolved: Resolved[Any], *, to: Console = err) -> None:
 
 
 def freeze(resolved: Resolved[C], values: dict[str, Any], source: str = "derived") -> Resolved[C]:
-    """The configuration with dotted `values` put in. A setting that has its value already keeps its source."""
+    """The configuration with dotted `values` put in. A setting that has its value already keeps its source.
+
+    Raises ConfigError where a derived number does not go with a setting: more steps of warm-up than steps.
+    """
     tree = resolved.config.model_dump()
     now = flatten(tree)
     values = {key: value for key, value in values.items() if now.get(key) != value}
-    config = type(resolved.config).model_validate(nest(values, tree))
-    return Resolved(config, {**resolved.sources, **dict.fromkeys(values, source)})
+    sources = {**resolved.sources, **dict.fromkeys(values, source)}
+    return Resolved(checked(type(resolved.config), nest(values, tree), sources), sources)
 
 
 # --- memory and time ------------------------------------------------------------------------------------------------
@@ -125,11 +134,9 @@ def percentile_95(lengths: Sequence[int]) -> int:
 
 
 def parent_run(base: Path) -> Run | None:
-    """The run that `base` (a run folder, its model/ or a checkpoint in it) belongs to; None for a foreign folder."""
-    for folder in (base, *list(base.parents)[:3]):
-        if (folder / "manifest.json").is_file() and (folder / "config.yaml").is_file():
-            return Run.open(folder)
-    return None
+    """The run that `base` belongs to; None for a foreign folder."""
+    folder = run_around(base)
+    return Run.open(folder) if folder else None
 
 
 def inherited(base: Path, *, lr_share: float, foreign: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -144,6 +151,12 @@ def inherited(base: Path, *, lr_share: float, foreign: Mapping[str, Any] | None 
     taken = {key: train[key] for key in INHERITED if key in train}
     rates = {key: train[key] * lr_share for key in ("lr_matrix", "lr_adam") if key in train}
     return {"train": taken | rates}
+
+
+def inherited_records(base: Path) -> dict[str, Any]:
+    """The settings of RecordsConfig that are inherited: only what a run around `base` has."""
+    run = parent_run(base)
+    return {"reasoning": reasoning_of(base)} if run and "reasoning" in run.config else {}
 
 
 def inherited_loop(base: Path) -> dict[str, Any]:

@@ -80,7 +80,9 @@ class Prepared(stage.Prepared[SftConfig]):
 def sft_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[SftConfig]:
     """The configuration from its layers, with the training settings of the base's run inherited."""
 
-    return resolve(SftConfig, ("inherited", setup.inherited(find_run(str(base)), lr_share=LR_SHARE)), *layers)
+    folder = find_run(str(base))
+    layer = setup.inherited(folder, lr_share=LR_SHARE) | setup.inherited_records(folder)
+    return resolve(SftConfig, ("inherited", layer), *layers)
 
 
 def prepare(
@@ -97,7 +99,7 @@ def prepare(
 
     config, skip = resolved.config, resolved.config.skip_bad_rows
     setup.need(demonstrations, "demonstrations")
-    parent = open_parent(base)
+    parent = open_parent(base, reasoning=config.reasoning)
     template, context = parent.template, parent.shape.context
     if template.is_plain:
         err.print(
@@ -152,7 +154,7 @@ def _batches(
 
     rows = None
     if text and config.text_share > 0:
-        rows = pack_rows(tokenizer.encode_batch([d.text for d in text]), T, tokenizer.endoftext_id)
+        rows = pack_rows(tokenizer.encode_documents([d.text for d in text]), T, tokenizer.endoftext_id)
     return ConversationBatches(
         fitting,
         T,

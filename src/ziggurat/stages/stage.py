@@ -125,13 +125,15 @@ class Stage:
 @cache
 def declared() -> dict[str, Stage]:
     """Every stage by its name: the built-in ones in the order of the ladder, then those of other packages."""
-    from ziggurat.stages.catalog import BUILT_IN
+    from ziggurat.stages.catalog import BUILT_IN, OTHER_COMMANDS
 
     found = {stage.name: stage for stage in BUILT_IN}
 
     def refuse(name: str, stage: Stage) -> str | None:
         if stage.name != name:
             return f'names a stage "{stage.name}"; both names must be the same'
+        if name in OTHER_COMMANDS:
+            return f"has the name of the command `ziggurat {name}`, which would hide it"
         return "has the name of a built-in stage" if name in found else None
 
     return found | load_all(GROUP, Stage, refuse)

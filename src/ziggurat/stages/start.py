@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ziggurat.messages import Reasoning
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.hub import check_model
 from ziggurat.places import model_folder
@@ -29,11 +30,16 @@ class Parent:
     shape: ModelConfig
 
 
-def open_parent(name_or_path: str | Path) -> Parent:
+def open_parent(name_or_path: str | Path, *, reasoning: Reasoning = "trained") -> Parent:
     """A run by its name, a run folder, a checkpoint, or a Hugging Face folder; ModelFolderError if it is not whole."""
     folder = model_folder(name_or_path)
     tokenizer = Tokenizer.load(folder)
-    return Parent(folder, tokenizer, ChatTemplate(tokenizer), check_model(folder, tokenizer.vocab_size))
+    return Parent(
+        folder,
+        tokenizer,
+        ChatTemplate(tokenizer, reasoning=reasoning),
+        check_model(folder, tokenizer.vocab_size),
+    )
 
 
 def settle_loop(

@@ -129,6 +129,10 @@ class Tokenizer:
                 self._refuse_unknown(text, row)
         return ids
 
+    def encode_documents(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode_batch` of whole texts for stage 1: each begins with bos where the tokenizer's own encoding does."""
+        return [[*self.added_start, *ids] for ids in self.encode_batch(texts)]
+
     def encode_pieces(self, pieces: Sequence[tuple[str, Before]]) -> list[list[int]]:
         """The ids of texts, each as it is encoded after what it follows."""
         anchors = [self._anchor(before) for _, before in pieces]
@@ -198,6 +202,14 @@ class Tokenizer:
         """Like `encode`, but `<|endoftext|>` and its kin are parsed: for raw endpoints and trusted text only."""
         return list(self._full.encode(whole_characters(text), add_special_tokens=False).ids)
 
+    def with_start(self, ids: Sequence[int]) -> list[int]:
+        """The ids of a raw text as the tokenizer's own encoding begins them; bos is not put before bos.
+
+        transformers would put a second one before a text that a chat template has begun with bos.
+        """
+        start = self.added_start
+        return list(ids) if start and list(ids[:1]) == start else [*start, *ids]
+
     # ------------------------------------------------------------------ ids to text
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
@@ -257,9 +269,14 @@ class Tokenizer:
         ]
 
     @property
+    def added_start(self) -> list[int]:
+        """What the tokenizer's own encoding puts before a raw text: `bos_id`, or nothing."""
+        return [self.bos_id] if self.adds_bos and self.bos_id is not None else []
+
+    @property
     def text_start_id(self) -> int:
         """The token before a raw text: `bos_id` where the tokenizer adds it, else the end of the document before."""
-        return self.bos_id if self.adds_bos and self.bos_id is not None else self.endoftext_id
+        return next(iter(self.added_start), self.endoftext_id)
 
     @cached_property
     def pad_id(self) -> int:

@@ -26,18 +26,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from ziggurat.errors import DataError
+from ziggurat.messages import Reasoning
 from ziggurat.records import Message
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.contents import Content, Contents, Placed
-from ziggurat.tokenizer.jinja import PLAIN_JINJA
+from ziggurat.tokenizer.jinja import plain_jinja
 from ziggurat.tokenizer.program import Program, checked_variables
 from ziggurat.tokenizer.turns import Run, Turn, after_thinking, opening, runs_of, shared
-
-Reasoning = Literal["trained", "shown", "hidden"]
-"""What becomes of an assistant's reasoning: trained like its answer; shown to the model but not trained; left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ class ChatTemplate:
         chosen = jinja or tokenizer.chat_template
         # Callers print it: "this model has no chat template; conversations are written as User: and Assistant:".
         self.is_plain = chosen is None
-        self.jinja = chosen or PLAIN_JINJA
+        self.jinja = chosen or plain_jinja(bos=tokenizer.adds_bos)
         self.template_kwargs, self.reasoning = checked_variables(template_kwargs), reasoning
         self._program = Program(tokenizer, self.jinja, self.template_kwargs, is_plain=self.is_plain)
 
