@@ -122,6 +122,23 @@ def ppo(
     return run_stage("ppo", data, models, {"ptx_documents": text}, gold=gold, **options)
 
 
+def dpo(
+    data: Files | Sequence[Comparison] | None = None,
+    *,
+    base: PathLike | None = None,
+    reference: PathLike | None = None,
+    held_out: Files | Sequence[Comparison] | None = None,
+    **options: Unpack[RunOptions],
+) -> Path:
+    """Learn from comparisons directly, without a reward model. Returns the run's folder.
+
+    base: the model to improve; only a resumed run may leave it out. reference: the model that it is held to; default:
+    its own start. held_out: comparisons to evaluate on; default: a share of `data`.
+    Raises UsageError, ConfigError, DataError, RunError, ModelFolderError, TrainingError.
+    """
+    return run_stage("dpo", data, {"base": base, "reference": reference}, {"held_out": held_out}, **options)
+
+
 def align(
     data: Files | Sequence[Prompt] | None = None,
     *,

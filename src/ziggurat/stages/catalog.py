@@ -142,6 +142,32 @@ PPO = Stage(
     gold=True,
 )
 
+REFERENCE = Model(
+    "reference",
+    ("--reference",),
+    "The model that the policy is held to; default: the policy's start.",
+    required=False,
+    remembered="reference",
+)
+
+DPO = Stage(
+    name="dpo",
+    title="Learn from comparisons directly, without a reward model.",
+    help="""Learn from comparisons directly, without a reward model: DPO, IPO, SLiC, SimPO and ORPO as options.
+
+    \b
+    ziggurat dpo --base town/sft --data comparisons.jsonl
+    ziggurat dpo --base own/sft --data dpo_en_demo.json --set beta=0.3 --seeds 3
+    ziggurat dpo --base own/sft --data c.jsonl --set loss=ipo --set length_normalised=true --dry-run
+    ziggurat dpo --resume --out runs/own/dpo-1
+    """,
+    configure="ziggurat.stages.dpo:dpo_config",
+    prepare="ziggurat.stages.dpo:prepare",
+    run="ziggurat.stages.dpo:dpo",
+    models=(Model("base", ("--base", "--policy"), "The model to improve."), REFERENCE),
+    inputs=(Input("comparisons", "comparisons"), HELD_OUT_COMPARISONS),
+)
+
 ALIGN = Stage(
     name="align",
     title="Repeat stages 3 and 4 in rounds.",
@@ -185,4 +211,4 @@ ALIGN = Stage(
     makes="runs",
 )
 
-BUILT_IN = (PRETRAIN, SFT, REWARD, PPO, ALIGN)
+BUILT_IN = (PRETRAIN, SFT, REWARD, PPO, DPO, ALIGN)

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ziggurat.console import err
-from ziggurat.evaluation.report import Sample, Verdict
-from ziggurat.model.hub import load_model
+from ziggurat.evaluation.report import Verdict
 from ziggurat.runs import Run
 from ziggurat.stages.doctor import Diagnosis
+from ziggurat.stages.method import answers_before_and_after
 from ziggurat.stages.ppo_config import Prepared
 from ziggurat.stages.stage import finish
-
-SAMPLES_SHOWN = 8
 
 
 def write_report(
@@ -62,7 +60,7 @@ def write_report(
         summary=summary,
         numbers=numbers,
         verdicts=_verdicts(diagnoses),
-        samples=_samples(run, ready),
+        samples=answers_before_and_after(run, ready.base, ready.chat, ready.prompts),
         more={"diagnoses": [{"step": step, **diagnosis.to_dict()} for step, diagnosis in diagnoses]},
     )
 
@@ -78,23 +76,4 @@ def _verdicts(diagnoses: Sequence[tuple[int, Diagnosis]]) -> list[Verdict]:
             note=found.cure,
         )
         for step, found in diagnoses
-    ]
-
-
-def _samples(run: Run, ready: Prepared) -> list[Sample]:
-    """Greedy answers before and after, to prompts spread over all."""
-    stride = max(1, len(ready.prompts) // SAMPLES_SHOWN)
-    shown = ready.prompts[::stride][:SAMPLES_SHOWN]
-    asked, tools = [one.prompt for one in shown], [one.tools for one in shown]
-    before, after = (
-        ready.chat(load_model(folder)).complete_many(asked, tools=tools)
-        for folder in (ready.base, run.model_path)
-    )
-    return [
-        Sample(
-            prompt="\n".join(f"{m.role}: {m.content}" for m in prompt),
-            text=new.strip(),
-            note=f"before: {old.strip()}",
-        )
-        for prompt, old, new in zip(asked, before, after, strict=True)
     ]

@@ -6,12 +6,12 @@ in `catalog.py`. Another package adds one by an entry point of the group `ziggur
 the stage's name (docs/extending.md):
 
     [project.entry-points."ziggurat.stages"]
-    dpo = "my_package.dpo:STAGE"
+    cpo = "my_package.cpo:STAGE"
 
 **The skeleton** of every run:
 
     ready = prepare(...)                      # a subclass of Prepared; nothing is written
-    with begin("dpo", ready, run_path, resume=resume, overwrite=overwrite) as run:
+    with begin("cpo", ready, run_path, resume=resume, overwrite=overwrite) as run:
         ...                                   # train, save the model
         finish(run, ready, summary=..., numbers=...)
 
