@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ziggurat.engine.params import SamplingParams
     from ziggurat.ladder.world import Options, World, WorldFactory
     from ziggurat.model.hub.family import Family
-    from ziggurat.records import Comparison, Demonstration, Document, Message, Prompt, Record
+    from ziggurat.records import Comparison, Demonstration, Document, Message, Prompt, Rating, Record
     from ziggurat.stages.sample import Sampled
     from ziggurat.stages.stage import Stage
 
@@ -137,6 +137,43 @@ def dpo(
     Raises UsageError, ConfigError, DataError, RunError, ModelFolderError, TrainingError.
     """
     return run_stage("dpo", data, {"base": base, "reference": reference}, {"held_out": held_out}, **options)
+
+
+def kto(
+    data: Files | Sequence[Rating] | None = None,
+    *,
+    base: PathLike | None = None,
+    reference: PathLike | None = None,
+    held_out: Files | Sequence[Rating] | None = None,
+    **options: Unpack[RunOptions],
+) -> Path:
+    """Learn from thumbs up and down, without pairs. Returns the run's folder. Files of comparisons are taken too.
+
+    base: the model to improve; only a resumed run may leave it out. reference: the model that it is held to; default:
+    its own start. held_out: ratings to evaluate on; default: a share of `data`.
+    Raises UsageError, ConfigError, DataError, RunError, ModelFolderError, TrainingError.
+    """
+    return run_stage("kto", data, {"base": base, "reference": reference}, {"held_out": held_out}, **options)
+
+
+def grpo(
+    data: Files | Sequence[Prompt] | None = None,
+    *,
+    policy: PathLike | None = None,
+    reward_model: PathLike | None = None,
+    reference: PathLike | None = None,
+    gold: PathLike | None = None,
+    **options: Unpack[RunOptions],
+) -> Path:
+    """Improve a policy by comparing its own completions of a prompt, without a critic. Returns the run's folder.
+
+    policy: only a resumed run may leave it out. The reward is settings={"reward_function": "module:function"},
+    reward_model, or both. reference: where KL is measured to; default: the policy's start. gold: a second reward model
+    that checks and never rewards.
+    Raises UsageError, ConfigError, DataError, RunError, ModelFolderError, TrainingError.
+    """
+    models = {"policy": policy, "reward_model": reward_model, "reference": reference}
+    return run_stage("grpo", data, models, gold=gold, **options)
 
 
 def align(

@@ -16,6 +16,8 @@ import pytest
 
 from ziggurat.runs import Run
 from ziggurat.stages.dpo import dpo, dpo_config
+from ziggurat.stages.grpo import grpo, grpo_config
+from ziggurat.stages.kto import kto, kto_config
 from ziggurat.stages.ppo import ppo, ppo_config
 from ziggurat.stages.reward import reward, reward_config
 
@@ -38,6 +40,15 @@ PPO = {
 LAST_BLOCK = {
     "policy": {"trainable": "last:1", "optimizer": "muon"},
     "critic": {"trainable": "head", "epochs": 3},
+}
+GRPO = {
+    "variant": "dapo",
+    "train": PPO["train"],
+    "prompts_per_step": 6,
+    "group": 4,
+    "max_new_tokens": 5,
+    "epochs": 2,
+    "beta": 0.05,
 }
 TRAIN = {"dtype": "fp32", "threads": 1, "checkpoint_every_steps": 3}
 REWARD = {
@@ -64,6 +75,12 @@ def run_stage(
             resume=resume,
         )
         return
+    if stage == "grpo":
+        settings = {**GRPO, "reward_function": f"{Path(__file__).parent / 'alphabet.py'}:reward"}
+        config = grpo_config(sft, ("test", settings))
+        pause = (lambda _: time.sleep(0.3)) if slowly else None
+        grpo(config, sft, alphabet.prompts(), out, reward_model=scorer, on_step=pause, resume=resume)
+        return
     if slowly:
         from ziggurat.training import supervised
 
@@ -72,6 +89,10 @@ def run_stage(
     if stage == "dpo":
         config = dpo_config(sft, ("test", {"batch_comparisons": 4, "train": TRAIN}))
         dpo(config, sft, alphabet.comparisons(80), out, resume=resume)
+        return
+    if stage == "kto":
+        settings = {"batch_ratings": 16, "train": {**TRAIN, "micro_batches": 3}}
+        kto(kto_config(sft, ("test", settings)), sft, alphabet.ratings(80), out, resume=resume)
         return
     shown = alphabet.demonstrations(20, seed=9)
     config = reward_config(sft, ("test", REWARD))
@@ -112,7 +133,7 @@ def plain_rows(run: Run) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["reward", "ppo", "ppo-of-the-last-block", "dpo"])
+@pytest.mark.parametrize("stage", ["reward", "ppo", "ppo-of-the-last-block", "dpo", "kto", "grpo"])
 def test_killed_and_resumed_is_the_same_byte_for_byte(
     stage: str, letters_sft: Path, letters_reward: Path, tmp_path: Path
 ) -> None:
@@ -127,7 +148,7 @@ def test_killed_and_resumed_is_the_same_byte_for_byte(
     last = first.checkpoints()[-1].name
     files = [p.relative_to(first.path) for p in (first.checkpoints_path / last).rglob("*.safetensors")]
     files += [p.relative_to(first.path) for p in first.model_path.rglob("*.safetensors")]
-    assert len(files) >= 4
+    assert len(files) >= 3
     for file in files:
         assert (first.path / file).read_bytes() == (second.path / file).read_bytes(), file
     numbers = [{**(run.report or {})["numbers"], "elapsed_s": 0} for run in (first, second)]

@@ -168,6 +168,59 @@ DPO = Stage(
     inputs=(Input("comparisons", "comparisons"), HELD_OUT_COMPARISONS),
 )
 
+KTO = Stage(
+    name="kto",
+    title="Learn from thumbs up and down, without pairs.",
+    help="""Learn from thumbs up and down, without pairs (KTO). A file of comparisons gives its better and worse halves.
+
+    \b
+    ziggurat kto --base town/sft --data thumbs.jsonl
+    ziggurat kto --base own/sft --data kto_en_demo.json --set undesirable_weight=1 --dry-run
+    ziggurat kto --resume --out runs/own/kto-1
+    """,
+    configure="ziggurat.stages.kto:kto_config",
+    prepare="ziggurat.stages.kto:prepare",
+    run="ziggurat.stages.kto:kto",
+    models=(Model("base", ("--base", "--policy"), "The model to improve."), REFERENCE),
+    inputs=(
+        Input("ratings", "ratings"),
+        Input(
+            "ratings", "held_out", option="--held-out", help=HELD_OUT, role="held_out", none_if_missing=True
+        ),
+    ),
+)
+
+GRPO = Stage(
+    name="grpo",
+    title="Improve the policy by rules or a reward model, without a critic.",
+    help="""Improve the policy by comparing its own completions of a prompt: GRPO, RLOO, Dr. GRPO and DAPO.
+
+    The reward is a Python function (prompt, completion, row) -> float, a reward model, or both.
+
+    \b
+    ziggurat grpo --policy own/sft --data prompts.jsonl --set reward_function=rules.py:score
+    ziggurat grpo --policy town/sft --reward town/reward --data p.jsonl --set variant=rloo
+    ziggurat grpo --policy own/sft --data p.jsonl --reward own/reward --set reward_function=rules:score --dry-run
+    ziggurat grpo --resume --out runs/own/grpo-1
+    """,
+    configure="ziggurat.stages.grpo:grpo_config",
+    prepare="ziggurat.stages.grpo:prepare",
+    run="ziggurat.stages.grpo:grpo",
+    models=(
+        Model("policy", ("--policy", "--base"), "The model to improve."),
+        Model(
+            "reward_model",
+            ("--reward",),
+            "The stage-3 run that scores it; with reward_function, both are weighted.",
+            required=False,
+            remembered="reward_model",
+        ),
+        REFERENCE,
+    ),
+    inputs=(Input("prompts", "prompts"),),
+    gold=True,
+)
+
 ALIGN = Stage(
     name="align",
     title="Repeat stages 3 and 4 in rounds.",
@@ -211,4 +264,4 @@ ALIGN = Stage(
     makes="runs",
 )
 
-BUILT_IN = (PRETRAIN, SFT, REWARD, PPO, DPO, ALIGN)
+BUILT_IN = (PRETRAIN, SFT, REWARD, PPO, DPO, KTO, GRPO, ALIGN)

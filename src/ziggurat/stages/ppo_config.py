@@ -247,7 +247,7 @@ def prepare(
     folders = (folder, reference_folder, reward_folder)
     shapes = {one: check_model(one, tokenizer.vocab_size) for one in dict.fromkeys(folders)}
     if not config.allow_weak_reward_model:
-        _refuse_weak(find_run(str(reward_model)), config.doctor)
+        refuse_weak(find_run(str(reward_model)), config.doctor)
     template = ChatTemplate(tokenizer)
     context = shapes[folder].context
     room = min(shape.context for shape in shapes.values())
@@ -307,7 +307,7 @@ def prepare(
     )
 
 
-def _refuse_weak(reward_run: Path, limits: DoctorLimits) -> None:
+def refuse_weak(reward_run: Path, limits: DoctorLimits) -> None:
     """A reward model from our own stage 3 carries its report card; one from elsewhere has none to show."""
     run = setup.parent_run(reward_run)
     card = (run.report or {}).get("card") if run else None

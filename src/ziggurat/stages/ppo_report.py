@@ -1,4 +1,4 @@
-"""The report of a PPO run: what was gained, at what KL, what the doctor saw, answers side by side."""
+"""The report of a run of PPO or GRPO: what was gained, at what KL, what the doctor saw, answers side by side."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from ziggurat.evaluation.report import Verdict
 from ziggurat.runs import Run
 from ziggurat.stages.doctor import Diagnosis
 from ziggurat.stages.method import answers_before_and_after
-from ziggurat.stages.ppo_config import Prepared
 from ziggurat.stages.stage import finish
 
 
 def write_report(
     run: Run,
-    ready: Prepared,
+    ready: Any,
     rows: Sequence[dict[str, Any]],
     best_checkpoint: Path,
     diagnoses: Sequence[tuple[int, Diagnosis]],
     *,
     by_gold: bool,
 ) -> None:
-    """Print the summary, write report.html and report.json, and mark the run finished."""
+    """Print the summary, write report.html and report.json, and mark the run finished.
+
+    `ready`: Prepared of the stage, whose config has `rollouts_per_step`.
+    """
     chosen = int(best_checkpoint.name.rpartition("-")[2])
     first, best, last = rows[0], next(row for row in rows if row["step"] == chosen), rows[-1]
     rule = "the gold check (the latest within its tolerance)" if by_gold else "reward minus beta times KL"

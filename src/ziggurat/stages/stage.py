@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 GROUP = "ziggurat.stages"
 """Of the entry points."""
 
-Kind = Literal["documents", "demonstrations", "comparisons", "prompts"]
+Kind = Literal["documents", "demonstrations", "comparisons", "ratings", "prompts"]
 
 
 @dataclass(frozen=True)
