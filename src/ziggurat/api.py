@@ -176,6 +176,54 @@ def grpo(
     return run_stage("grpo", data, models, gold=gold, **options)
 
 
+def raft(
+    data: Files | Sequence[Prompt] | None = None,
+    *,
+    policy: PathLike | None = None,
+    reward_model: PathLike | None = None,
+    **options: Unpack[RunOptions],
+) -> Path:
+    """Imitate the best of n answers. Returns the run's folder.
+
+    policy: only a resumed run may leave it out. The reward is settings={"reward_function": "module:function"},
+    reward_model, or both.
+    Raises UsageError, ConfigError, DataError, RunError, ModelFolderError, TrainingError.
+    """
+    return run_stage("raft", data, {"policy": policy, "reward_model": reward_model}, **options)
+
+
+def rlaif(
+    data: Files | Sequence[Prompt] | None = None,
+    *,
+    policy: PathLike | None = None,
+    judge: PathLike | None = None,
+    **options: Unpack[RunOptions],
+) -> Path:
+    """Rank a model's answers by written principles, with a judge model. Returns the run's folder, with ranked.jsonl.
+
+    The principles are settings={"principles": ["The answer is polite."]}.
+    Raises UsageError, ConfigError, DataError, RunError, ModelFolderError.
+    """
+    return run_stage("rlaif", data, {"policy": policy, "judge": judge}, **options)
+
+
+def distill(
+    data: Files | Sequence[Demonstration] | None = None,
+    *,
+    base: PathLike | None = None,
+    teacher: PathLike | None = None,
+    held_out: Files | Sequence[Demonstration] | None = None,
+    **options: Unpack[RunOptions],
+) -> Path:
+    """Teach a small model what a larger one knows. Returns the run's folder.
+
+    base, teacher: the model that learns and the one that it learns from; only a resumed run may leave them out.
+    held_out: demonstrations to evaluate on; default: a share of `data`.
+    Raises UsageError, ConfigError, DataError, RunError, ModelFolderError, TrainingError.
+    """
+    return run_stage("distill", data, {"base": base, "teacher": teacher}, {"held_out": held_out}, **options)
+
+
 def align(
     data: Files | Sequence[Prompt] | None = None,
     *,
@@ -187,7 +235,7 @@ def align(
     gold: PathLike | None = None,
     **options: Unpack[RunOptions],
 ) -> Path:
-    """Repeat stages 3 and 4 in rounds. Returns the run's folder.
+    """Sample, rank and learn in rounds. Returns the last policy's run folder.
 
     Each round writes round-<n>/to_rank.jsonl and stops; put the ranked file beside it as ranked.jsonl and call again
     with resume=True. comparisons: rankings that are there already. The rest is as for `reward` and `ppo`.

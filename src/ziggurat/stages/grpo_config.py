@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ziggurat.errors import ModelFolderError, UsageError
+from ziggurat.errors import UsageError
 from ziggurat.lineage import parent_entry
 from ziggurat.model.accounting import (
     cache_bytes_per_token,
@@ -18,7 +18,7 @@ from ziggurat.model.accounting import (
     total_parameters,
 )
 from ziggurat.model.config import ModelConfig
-from ziggurat.model.hub import check_model, is_scalar, load_config
+from ziggurat.model.hub import check_model, load_config
 from ziggurat.places import find_run, model_folder
 from ziggurat.records import Prompt
 from ziggurat.settings import Config, Resolved, resolve
@@ -26,10 +26,10 @@ from ziggurat.stages import method, setup
 from ziggurat.stages.answer_length import longest_answer
 from ziggurat.stages.doctor import DoctorLimits
 from ziggurat.stages.grpo_losses import Baseline, LossMean, Scale
-from ziggurat.stages.ppo_config import LARGE, LARGE_PARAMETERS, PolicyConfig, refuse_weak
+from ziggurat.stages.ppo_config import LARGE, LARGE_PARAMETERS, PolicyConfig
 from ziggurat.stages.ppo_cost import LOGIT_COPIES, shared_microbatch
 from ziggurat.stages.rollouts import CACHE_BYTES
-from ziggurat.stages.scorer import RewardFunction
+from ziggurat.stages.scorer import RewardFunction, reward_folder_of
 from ziggurat.stages.setup import Derived
 from ziggurat.training.config import LoopConfig
 from ziggurat.training.cost import FP32, Cost, trained_memory, training_flops
@@ -206,7 +206,13 @@ def prepare(
     setup.need(prompts, "prompts")
     start = method.open_policy(policy, reference)
     function = RewardFunction.load(config.reward_function) if config.reward_function else None
-    reward_folder = None if reward_model is None else _reward_folder(start, reward_model, config)
+    reward_folder = reward_folder_of(
+        start.tokenizer,
+        start.folder,
+        reward_model,
+        allow_weak=config.allow_weak_reward_model,
+        limits=config.doctor,
+    )
     if function is None and reward_folder is None:
         raise UsageError(
             "grpo needs a reward: --set reward_function=module:function, --reward RUN of a reward model, or both."
@@ -257,16 +263,6 @@ def prepare(
         data=list(data) if data else [setup.memory_entry("prompts", list(prompts))],
         cost=_cost(config, shapes, ids),
     )
-
-
-def _reward_folder(start: method.Start, reward_model: str | Path, config: GRPOConfig) -> Path:
-    folder = model_folder(reward_model)
-    if not is_scalar(folder):
-        raise ModelFolderError(f"{folder} is a language model, not a reward model; name a run of stage 3.")
-    method.must_share_tokenizer(start.tokenizer, start.folder, folder, "policy and reward model")
-    if not config.allow_weak_reward_model:
-        refuse_weak(find_run(str(reward_model)), config.doctor)
-    return folder
 
 
 def _reward_text(config: GRPOConfig, function: RewardFunction | None, folder: Path | None) -> str:

@@ -20,10 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ziggurat.errors import ConfigError, UsageError, did_you_mean
+from ziggurat.errors import ConfigError, ModelFolderError, UsageError, did_you_mean
 from ziggurat.model.heads import RewardModel
+from ziggurat.model.hub import is_scalar
+from ziggurat.places import find_run, model_folder
 from ziggurat.records import Message, Prompt
+from ziggurat.stages.doctor import DoctorLimits
+from ziggurat.stages.method import must_share_tokenizer
+from ziggurat.stages.ppo_config import refuse_weak
 from ziggurat.stages.report_card import score_rows
+from ziggurat.tokenizer.bpe import Tokenizer
 
 Function = Callable[[list[Message], str, dict[str, Any]], float]
 SHOWN = 80  # characters of a prompt or completion in a message
@@ -100,6 +106,29 @@ def _import(place: str, name: str) -> Any:
     finally:
         if added:
             sys.path.remove(here)
+
+
+def reward_folder_of(
+    tokenizer: Tokenizer,
+    policy: Path,
+    reward_model: str | Path | None,
+    *,
+    allow_weak: bool,
+    limits: DoctorLimits | None = None,
+) -> Path | None:
+    """The folder of a reward model that fits the policy, which has this tokenizer; None where none is given.
+
+    Raises ModelFolderError for a language model or another tokenizer, RunError for one that failed its report card.
+    """
+    if reward_model is None:
+        return None
+    folder = model_folder(reward_model)
+    if not is_scalar(folder):
+        raise ModelFolderError(f"{folder} is a language model, not a reward model; name a run of stage 3.")
+    must_share_tokenizer(tokenizer, policy, folder, "policy and reward model")
+    if not allow_weak:
+        refuse_weak(find_run(str(reward_model)), limits or DoctorLimits())
+    return folder
 
 
 @dataclass(frozen=True)

@@ -109,8 +109,8 @@ class Stage:
     """Whether `run` takes `gold`, a check on a policy that the training itself does not use."""
     seed: str = "train.seed"
     """Dotted setting of the random seed."""
-    makes: Literal["language model", "reward model", "runs"] = "language model"
-    """What `model/` holds; "runs": nothing, the stage runs other stages."""
+    makes: Literal["language model", "reward model", "runs", "records"] = "language model"
+    """What `model/` holds; "runs": nothing, the stage runs others; "records": nothing, it writes a file of them."""
 
     @property
     def talks(self) -> bool:
