@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         rlaif,
         run_stage,
         sample,
+        selfinstruct,
         sft,
     )
 
@@ -73,6 +74,7 @@ __all__ = [
     "rlaif",
     "run_stage",
     "sample",
+    "selfinstruct",
     "sft",
 ]
 

@@ -224,6 +224,20 @@ def distill(
     return run_stage("distill", data, {"base": base, "teacher": teacher}, {"held_out": held_out}, **options)
 
 
+def selfinstruct(
+    data: Files | Sequence[Demonstration] | None = None,
+    *,
+    base: PathLike | None = None,
+    **options: Unpack[RunOptions],
+) -> Path:
+    """Let a model write demonstrations itself, from a few seed tasks. Returns the run's folder, with tasks.jsonl.
+
+    base: the model that writes; only a resumed run may leave it out.
+    Raises UsageError, ConfigError, DataError, RunError, ModelFolderError.
+    """
+    return run_stage("selfinstruct", data, {"base": base}, **options)
+
+
 def align(
     data: Files | Sequence[Prompt] | None = None,
     *,

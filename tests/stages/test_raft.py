@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from test_grpo import LIKES, taste
 
 from ziggurat.dialogue.chat import Chat
+from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import DataError, UsageError
 from ziggurat.runs import Run
-from ziggurat.stages.raft import best_of_curve, prepare, raft, raft_config, read_chosen
+from ziggurat.stages.raft import ballot_of, best_of_curve, prepare, raft, raft_config, read_chosen, votes
 
 SMALL: dict[str, Any] = {
     "n": 6,
@@ -28,6 +30,36 @@ def test_the_best_of_k_is_exact() -> None:
     """A group 0 1 2: the best of two random ones is 1, 2 or 2."""
     assert best_of_curve([[2.0, 0.0, 1.0]], 3) == pytest.approx([1.0, 5 / 3, 2.0])
     assert best_of_curve([[1.0], [3.0, 5.0]], 2) == pytest.approx([(1 + 4) / 2, (1 + 5) / 2])
+
+
+def test_a_completion_scores_the_share_that_votes_as_it_does() -> None:
+    assert votes(["4", "4", "5", None]) == [0.5, 0.5, 0.25, 0.0]
+    number = ballot_of("last_number")
+    assert [number(text) for text in ("3 + 4 = 7.", "so 1,200", "-2.5 it is", "none")] == [
+        "7",
+        "1200",
+        "-2.5",
+        None,
+    ]
+
+
+def test_without_labels_it_learns_what_its_own_answers_agree_on(letters_sft: Path, tmp_path: Path) -> None:
+    """Self-improvement: the vote is on the first letter, so afterwards answers to a prompt agree more on it."""
+    (tmp_path / "first.py").write_text("def letter(text):\n    return text[:1] or None\n")
+    settings = {"reward_function": "", "vote": f"{tmp_path / 'first.py'}:letter", "n": 16}
+    config = raft_config(letters_sft, ("test", SMALL), ("--set", settings))
+    run = Run.open(raft(config, letters_sft, alphabet.prompts(), tmp_path / "raft-1"))
+    assert (run.report or {})["numbers"]["reward_of_best_of_16"] > 0.3
+
+    def agreement(folder: Path) -> float:
+        params = SamplingParams(temperature=1.0, max_tokens=6, seed=3, n=8)
+        answers = Chat.load(folder, as_trained=True).complete_many(
+            [p.prompt for p in alphabet.prompts()], params
+        )
+        groups = [[text[:1] for text in answers[i : i + 8]] for i in range(0, len(answers), 8)]
+        return statistics.fmean(max(map(group.count, group)) / 8 for group in groups)
+
+    assert agreement(run.model_path) > agreement(letters_sft) + 0.1
 
 
 def test_it_learns_its_own_best_answers(letters_sft: Path, tmp_path: Path) -> None:

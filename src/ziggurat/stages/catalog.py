@@ -299,6 +299,24 @@ DISTILL = Stage(
     ),
 )
 
+SELFINSTRUCT = Stage(
+    name="selfinstruct",
+    title="Let a model write demonstrations itself, from a few seed tasks.",
+    help="""Let a model write demonstrations itself, from a few seed tasks (Self-Instruct); writes tasks.jsonl for sft.
+
+    \b
+    ziggurat selfinstruct --base own/sft --data seeds.jsonl --set count=500
+    ziggurat sft --base own/pretrain --data runs/own/selfinstruct-1/tasks.jsonl
+    """,
+    configure="ziggurat.stages.selfinstruct:selfinstruct_config",
+    prepare="ziggurat.stages.selfinstruct:prepare",
+    run="ziggurat.stages.selfinstruct:selfinstruct",
+    models=(Model("base", ("--base",), "The model that writes."),),
+    inputs=(Input("demonstrations", "demonstrations"),),
+    seed="seed",
+    makes="records",
+)
+
 ALIGN = Stage(
     name="align",
     title="Sample, rank and learn in rounds.",
@@ -344,4 +362,4 @@ ALIGN = Stage(
     makes="runs",
 )
 
-BUILT_IN = (PRETRAIN, SFT, REWARD, PPO, DPO, KTO, GRPO, RAFT, RLAIF, DISTILL, ALIGN)
+BUILT_IN = (PRETRAIN, SFT, REWARD, PPO, DPO, KTO, GRPO, RAFT, RLAIF, DISTILL, SELFINSTRUCT, ALIGN)

@@ -2,9 +2,10 @@
 
     prompts -> n completions each -> score -> the best of each prompt, if it is good enough -> supervised learning
 
-The reward is a Python function, a reward model, or both, as in `grpo`. What was chosen is written to chosen.jsonl, with
-the curve of best-of-k for k = 1 ... n. One run is one round; `align --rounds N --set method=raft` samples anew each
-time. Left out: a KL term in the score.
+The reward is a Python function, a reward model, or both, as in `grpo`. Without any, `vote` trains on what most of a
+prompt's completions agree on (self-improvement, arXiv:2210.11610): no labels are needed. What was chosen is written to
+chosen.jsonl, with the curve of best-of-k for k = 1 ... n. One run is one round; `align --rounds N --set method=raft`
+samples anew each time. Left out: a KL term in the score.
 Sources: RAFT, arXiv:2304.06767; best-of-n, arXiv:2112.09332; rejection sampling in LLaMA 2, arXiv:2307.09288, 3.2.3.
 
     ziggurat raft --policy town/sft --data prompts.jsonl --set reward_function=rules.py:score
@@ -13,7 +14,9 @@ Sources: RAFT, arXiv:2304.06767; best-of-n, arXiv:2112.09332; rejection sampling
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +40,7 @@ from ziggurat.stages.comparison_batches import ComparisonBatches, Ranked, Ranked
 from ziggurat.stages.dpo_config import FOREIGN_TRAIN, LR_SHARE
 from ziggurat.stages.likelihood import completion_logp, drift_of, load_policy
 from ziggurat.stages.rollouts import roll_out
-from ziggurat.stages.scorer import RewardFunction, Scorer, reward_folder_of
+from ziggurat.stages.scorer import RewardFunction, Scorer, load_function, reward_folder_of
 from ziggurat.stages.setup import Derived
 from ziggurat.stages.stage import begin, finish
 from ziggurat.training import train
@@ -63,6 +66,10 @@ class RAFTConfig(setup.RecordsConfig):
     function_weight: float = 1.0
     model_weight: float = 1.0
 
+    vote: str = ""
+    """What completions vote on: `last_number`, `whole` (the text), or `module:function` from text to str (None: no
+    vote). A completion scores the share of its prompt's completions with the same value, added to its reward."""
+
     min_score: float | None = None
     """A prompt whose best completion scores less is left out; null: none is."""
 
@@ -85,6 +92,8 @@ class Prepared(method.Prepared[RAFTConfig]):
 
     reward_folder: Path | None
     function: RewardFunction | None
+    ballot: Callable[[str], str | None] | None
+    """The value that a completion votes for."""
 
     @property
     def max_new_tokens(self) -> int:
@@ -122,9 +131,11 @@ def prepare(
     folder = reward_folder_of(
         start.tokenizer, start.folder, reward_model, allow_weak=config.allow_weak_reward_model
     )
-    if function is None and folder is None:
+    ballot = ballot_of(config.vote) if config.vote else None
+    if function is None and folder is None and ballot is None:
         raise UsageError(
-            "raft needs a reward: --set reward_function=module:function, --reward RUN of a reward model, or both."
+            "raft needs a reward: --set reward_function=module:function, --reward RUN of a reward model, or "
+            "--set vote=last_number."
         )
     room = start.shape.context
     if folder is not None:
@@ -157,6 +168,7 @@ def prepare(
         reference_folder=start.folder,
         reward_folder=folder,
         function=function,
+        ballot=ballot,
         tokenizer=start.tokenizer,
         template=start.template,
         prompts=usable.records,
@@ -253,6 +265,10 @@ def choose(ready: Prepared, policy: Transformer, path: Path) -> dict[str, Any]:
     texts = [ready.tokenizer.decode(one.completion[:-1] if one.ended else one.completion) for one in made]
     asked = [prompt for prompt in ready.prompts for _ in range(config.n)]
     scores, _ = scorer.score(asked, texts, rows, [one.ended for one in made], unended=-math.inf)
+    if ready.ballot is not None:
+        for i in range(0, len(made), config.n):
+            shares = votes([ready.ballot(text) for text in texts[i : i + config.n]])
+            scores[i : i + config.n] = [a + b for a, b in zip(scores[i : i + config.n], shares, strict=True)]
     answers, groups = [], []
     for i in range(0, len(made), config.n):
         ended = [j for j in range(i, i + config.n) if made[j].ended]
@@ -279,6 +295,26 @@ def choose(ready: Prepared, policy: Transformer, path: Path) -> dict[str, Any]:
     written = read_chosen(path)
     assert written is not None, "a line above"
     return written
+
+
+def ballot_of(name: str) -> Callable[[str], str | None]:
+    """The function that a setting `vote` names. Raises ConfigError."""
+    if name == "whole":
+        return lambda text: text.strip()
+    if name == "last_number":
+        return lambda text: number if (number := _last_number(text)) else None
+    return load_function(name, "vote")
+
+
+def _last_number(text: str) -> str:
+    found = re.findall(r"-?\d[\d,]*(?:\.\d+)?", text)
+    return found[-1].replace(",", "").rstrip(".") if found else ""
+
+
+def votes(values: Sequence[str | None]) -> list[float]:
+    """The share of all that vote for each one's value; 0 without a value. By hand: 4 4 5 None gives 1/2 1/2 1/4 0."""
+    counts = Counter(value for value in values if value is not None)
+    return [counts[value] / len(values) if value is not None else 0.0 for value in values]
 
 
 def best_of_curve(groups: Sequence[Sequence[float]], n: int) -> list[float]:

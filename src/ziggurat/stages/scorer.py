@@ -47,17 +47,8 @@ class RewardFunction:
     @classmethod
     def load(cls, name: str) -> RewardFunction:
         """Import it. Raises ConfigError where that fails."""
-        place, colon, attribute = name.partition(":")
-        if not (colon and place and attribute):
-            raise ConfigError(
-                f'reward_function is "{name}"; write it as module:function, such as rules:score, or file.py:function.'
-            )
-        module = _import(place, name)
-        found = getattr(module, attribute, None)
-        if not callable(found):
-            hint = did_you_mean(attribute, vars(module))
-            raise ConfigError(f'reward_function "{name}": {place} has no function "{attribute}".{hint}')
-        file = getattr(module, "__file__", None)
+        found = load_function(name, "reward_function")
+        file = getattr(sys.modules.get(found.__module__), "__file__", None) or _file_of(found)
         digest = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
         return cls(name, found, digest)
 
@@ -80,7 +71,30 @@ class RewardFunction:
         )
 
 
-def _import(place: str, name: str) -> Any:
+def load_function(name: str, setting: str) -> Callable[..., Any]:
+    """The function that a setting names as `module:function` or `file.py:function`. Raises ConfigError."""
+    place, colon, attribute = name.partition(":")
+    if not (colon and place and attribute):
+        raise ConfigError(
+            f'{setting} is "{name}"; write it as module:function, such as rules:score, or file.py:function.'
+        )
+    module = _import(place, f'{setting} "{name}"')
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        hint = did_you_mean(attribute, vars(module))
+        raise ConfigError(f'{setting} "{name}": {place} has no function "{attribute}".{hint}')
+    function: Callable[..., Any] = found
+    return function
+
+
+def _file_of(function: Callable[..., Any]) -> str | None:
+    """The file that a function was read from."""
+    code = getattr(function, "__code__", None)
+    file = getattr(code, "co_filename", None)
+    return file if file and Path(file).is_file() else None
+
+
+def _import(place: str, what: str) -> Any:
     here = str(Path.cwd())
     added = here not in sys.path
     if added:
@@ -89,7 +103,7 @@ def _import(place: str, name: str) -> Any:
         if place.endswith(".py"):
             path = Path(place).expanduser()
             if not path.is_file():
-                raise ConfigError(f'reward_function "{name}": there is no file {path}.')
+                raise ConfigError(f"{what}: there is no file {path}.")
             spec = importlib.util.spec_from_file_location(path.stem, path)
             assert spec is not None
             assert spec.loader is not None
@@ -100,9 +114,7 @@ def _import(place: str, name: str) -> Any:
     except ConfigError:
         raise
     except Exception as error:  # a person's code may raise anything
-        raise ConfigError(
-            f'reward_function "{name}": {place} cannot be imported ({type(error).__name__}: {error}).'
-        ) from error
+        raise ConfigError(f"{what}: {place} cannot be imported ({type(error).__name__}: {error}).") from error
     finally:
         if added:
             sys.path.remove(here)
