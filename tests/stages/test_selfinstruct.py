@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import string
-from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace as Made
 
 import pytest
 
@@ -20,18 +20,8 @@ from ziggurat.tokenizer.bpe import Tokenizer
 
 def seeds(count: int = 12) -> list[Demonstration]:
     names = (
-        "baker",
-        "sailor",
-        "weaver",
-        "potter",
-        "doctor",
-        "miller",
-        "tailor",
-        "cook",
-        "smith",
-        "clerk",
-        "guide",
-        "nurse",
+        *("baker", "sailor", "weaver", "potter", "doctor", "miller"),
+        *("tailor", "cook", "smith", "clerk", "guide", "nurse"),
     )
     return [
         Demonstration(
@@ -60,40 +50,8 @@ def test_a_task_is_dropped_with_its_reason() -> None:
     assert refusal("Sort 3, 1 and 2.", "stop", pool, 0.7) == ""
 
 
-def test_a_model_writes_tasks_that_differ_and_answers_them(tmp_path: Path) -> None:
-    """A random model writes noise: what is kept is new, has an answer, and can be learned from."""
-    words = Tokenizer.characters(string.ascii_letters + string.digits + " .,:?\n")
-    shape = ModelConfig(
-        layers=1,
-        d_model=16,
-        heads=1,
-        kv_heads=1,
-        d_head=16,
-        d_ff=32,
-        vocab_size=words.vocab_size,
-        context=512,
-    )
-    save_model(Transformer(shape), tmp_path / "model", words)
-    settings = {"count": 5, "most_rounds": 3, "task_tokens": 100, "answer_tokens": 400, "temperature": 2.0}
-    config = selfinstruct_config(tmp_path / "model", ("test", settings))
-    try:
-        out = selfinstruct(config, tmp_path / "model", seeds(), tmp_path / "own-1")
-    except DataError as error:  # every greedy answer of this model may run on
-        assert "there are no new tasks" in str(error)
-        return
-    made = list(read_records(out / "tasks.jsonl", Demonstration))
-    asked = [one.messages[0].content for one in made]
-    assert 0 < len(made) <= 5
-    assert all(rouge_l(a, b) < 0.7 for i, a in enumerate(asked) for b in asked[:i])
-    assert (Run.open(out).report or {})["numbers"]["tasks"] == len(made)
-
-
 def test_what_is_written_is_kept_dropped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a model whose words are known: of four tasks one is like a seed, one repeats, one has no answer."""
-    from types import SimpleNamespace as Made
-
-    from ziggurat.stages.selfinstruct import write_tasks
-
     words = Tokenizer.characters(string.printable)
     shape = ModelConfig(
         layers=1,
@@ -106,7 +64,6 @@ def test_what_is_written_is_kept_dropped_and_counted(tmp_path: Path, monkeypatch
         context=512,
     )
     save_model(Transformer(shape), tmp_path, words)
-    ready = prepare(selfinstruct_config(tmp_path, ("test", {"most_rounds": 1})), tmp_path, seeds())
     wrote = [" Sort 3, 1 and 2.", " Where does the cook live?", "Sort 3, 1 and 2.", " Name two colours."]
     shown: list[str] = []
 
@@ -119,11 +76,17 @@ def test_what_is_written_is_kept_dropped_and_counted(tmp_path: Path, monkeypatch
             said = {"Sort 3, 1 and 2.": "1, 2, 3"}
             return [Made(text=said.get(p[0].content, ""), finish="stop") for p in prompts]
 
-    dropped: Counter[str] = Counter()
-    made = write_tasks(ready, Known(), dropped)  # type: ignore[arg-type]
-    assert [(one.messages[0].content, one.messages[1].content) for one in made] == [
-        ("Sort 3, 1 and 2.", "1, 2, 3")
-    ]
-    assert dropped == {"like another task": 2, "an empty answer": 1}
+    monkeypatch.setattr("ziggurat.stages.selfinstruct.Chat.load", lambda *_, **__: Known())
+    config = selfinstruct_config(tmp_path, ("test", {"most_rounds": 1}))
+    run = Run.open(selfinstruct(config, tmp_path, seeds(), tmp_path / "own-1"))
+    made = list(read_records(run.path / "tasks.jsonl", Demonstration))
+    assert [(m.messages[0].content, m.messages[1].content) for m in made] == [("Sort 3, 1 and 2.", "1, 2, 3")]
+    numbers = (run.report or {})["numbers"]
+    assert numbers == {"tasks": 1, "seeds": 12, "like another task": 2, "an empty answer": 1}
     assert shown[0].count("Task: ") == 8
     assert shown[0].endswith("\nTask:")
+
+
+def test_seeds_are_needed(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there are no seed tasks"):
+        prepare(selfinstruct_config(tmp_path), tmp_path, [])
