@@ -21,11 +21,10 @@ from ziggurat.stages.distill import (
     distill,
     distill_config,
     distillation_loss,
-    load_policy,
-    load_reference,
     loss_of,
     prepare,
 )
+from ziggurat.stages.likelihood import load_policy, load_reference
 from ziggurat.tokenizer.bpe import Tokenizer
 
 SMALL: dict[str, Any] = {

@@ -17,7 +17,7 @@ from ziggurat.dialogue.chat import Chat
 from ziggurat.errors import ConfigError, ModelFolderError, UsageError
 from ziggurat.records import Prompt
 from ziggurat.runs import Run
-from ziggurat.stages.grpo import GRPO, gradient, grpo, grpo_config, prepare
+from ziggurat.stages.grpo import GRPO, grpo, grpo_config, prepare
 from ziggurat.stages.grpo_losses import (
     clipped_objective,
     equal_groups,
@@ -26,6 +26,7 @@ from ziggurat.stages.grpo_losses import (
     length_penalty,
     token_weights,
 )
+from ziggurat.stages.grpo_update import gradient
 from ziggurat.stages.scorer import RewardFunction
 
 LIKES = f"{Path(__file__).parent / 'alphabet.py'}:reward"
