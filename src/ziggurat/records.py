@@ -178,10 +178,10 @@ def _without_unknown(row: dict[str, Any], known: Iterable[str], prefix: str, not
     return kept
 
 
-def _extras_in_meta(row: dict[str, Any]) -> dict[str, Any]:
-    """Further fields of a document belong to its `meta`, as they do in files of other formats."""
-    absent = frozenset(Document.model_fields) - set(row)
-    extras = {k: v for k, v in row.items() if k not in Document.model_fields and not is_near(k, absent)}
+def _extras_in_meta(row: dict[str, Any], kind: type[Record]) -> dict[str, Any]:
+    """Further fields of a document or a prompt belong to its `meta`, as they do in files of other formats."""
+    absent = frozenset(kind.model_fields) - set(row)
+    extras = {k: v for k, v in row.items() if k not in kind.model_fields and not is_near(k, absent)}
     if not extras or not isinstance(row.get("meta", {}), dict):
         return row
     kept = {key: value for key, value in row.items() if key not in extras}
@@ -205,8 +205,8 @@ def _parse(path: Path, line: int, row: bytes | dict[str, Any], kind: type[R], no
             path=path,
             line=line,
         )
-    if kind is Document:
-        value = _extras_in_meta(value)
+    if kind in (Document, Prompt):
+        value = _extras_in_meta(value, kind)
     try:
         record = kind.model_validate(_without_unknown(value, kind.model_fields, "", notes))
     except ValidationError as error:

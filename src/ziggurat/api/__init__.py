@@ -9,7 +9,22 @@ The names and signatures are kept: tests/api/signatures.txt lists them. Importin
 
 from ziggurat.api.available import available_families, available_formats, available_stages, available_worlds
 from ziggurat.api.models import ChatModel, chat, evaluate, sample
-from ziggurat.api.stages import RunOptions, align, ppo, pretrain, reward, run_stage, sft
+from ziggurat.api.stages import (
+    RunOptions,
+    align,
+    distill,
+    dpo,
+    grpo,
+    kto,
+    ppo,
+    pretrain,
+    raft,
+    reward,
+    rlaif,
+    run_stage,
+    selfinstruct,
+    sft,
+)
 from ziggurat.api.worlds import climb
 
 __all__ = [
@@ -22,11 +37,18 @@ __all__ = [
     "available_worlds",
     "chat",
     "climb",
+    "distill",
+    "dpo",
     "evaluate",
+    "grpo",
+    "kto",
     "ppo",
     "pretrain",
+    "raft",
     "reward",
+    "rlaif",
     "run_stage",
     "sample",
+    "selfinstruct",
     "sft",
 ]

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, Unpack
 
 from ziggurat.api.available import available_stages
 from ziggurat.errors import UsageError, did_you_mean
-from ziggurat.records import Comparison, Demonstration, Document, Prompt, Record
+from ziggurat.records import Comparison, Demonstration, Document, Prompt, Rating, Record
 from ziggurat.settings import flatten, nest
 
 PathLike = str | Path
@@ -104,6 +104,122 @@ def ppo(
     return run_stage("ppo", data, models, {"ptx_documents": text}, gold=gold, **options)
 
 
+def dpo(
+    data: Files | Sequence[Comparison] | None = None,
+    *,
+    base: PathLike | None = None,
+    reference: PathLike | None = None,
+    held_out: Files | Sequence[Comparison] | None = None,
+    **options: Unpack[RunOptions],
+) -> Path:
+    """Learn from comparisons directly, without a reward model. Returns the run's folder.
+
+    base: the model to improve; only a resumed run may leave it out. reference: the model that it is held to; default:
+    its own start. held_out: comparisons to evaluate on; default: a share of `data`.
+    Raises UsageError, ConfigError, DataError, RunError, ModelFolderError, TrainingError.
+    """
+    return run_stage("dpo", data, {"base": base, "reference": reference}, {"held_out": held_out}, **options)
+
+
+def kto(
+    data: Files | Sequence[Rating] | None = None,
+    *,
+    base: PathLike | None = None,
+    reference: PathLike | None = None,
+    held_out: Files | Sequence[Rating] | None = None,
+    **options: Unpack[RunOptions],
+) -> Path:
+    """Learn from thumbs up and down, without pairs. Returns the run's folder. Files of comparisons are taken too.
+
+    base: the model to improve; only a resumed run may leave it out. reference: the model that it is held to; default:
+    its own start. held_out: ratings to evaluate on; default: a share of `data`.
+    Raises UsageError, ConfigError, DataError, RunError, ModelFolderError, TrainingError.
+    """
+    return run_stage("kto", data, {"base": base, "reference": reference}, {"held_out": held_out}, **options)
+
+
+def grpo(
+    data: Files | Sequence[Prompt] | None = None,
+    *,
+    policy: PathLike | None = None,
+    reward_model: PathLike | None = None,
+    reference: PathLike | None = None,
+    gold: PathLike | None = None,
+    **options: Unpack[RunOptions],
+) -> Path:
+    """Improve a policy by comparing its own completions of a prompt, without a critic. Returns the run's folder.
+
+    policy: only a resumed run may leave it out. The reward is settings={"reward_function": "module:function"},
+    reward_model, or both. reference: where KL is measured to; default: the policy's start. gold: a second reward model
+    that checks and never rewards.
+    Raises UsageError, ConfigError, DataError, RunError, ModelFolderError, TrainingError.
+    """
+    models = {"policy": policy, "reward_model": reward_model, "reference": reference}
+    return run_stage("grpo", data, models, gold=gold, **options)
+
+
+def raft(
+    data: Files | Sequence[Prompt] | None = None,
+    *,
+    policy: PathLike | None = None,
+    reward_model: PathLike | None = None,
+    **options: Unpack[RunOptions],
+) -> Path:
+    """Imitate the best of n answers. Returns the run's folder.
+
+    policy: only a resumed run may leave it out. The reward is settings={"reward_function": "module:function"},
+    reward_model, or both.
+    Raises UsageError, ConfigError, DataError, RunError, ModelFolderError, TrainingError.
+    """
+    return run_stage("raft", data, {"policy": policy, "reward_model": reward_model}, **options)
+
+
+def rlaif(
+    data: Files | Sequence[Prompt] | None = None,
+    *,
+    policy: PathLike | None = None,
+    judge: PathLike | None = None,
+    **options: Unpack[RunOptions],
+) -> Path:
+    """Rank a model's answers by written principles, with a judge model. Returns the run's folder, with ranked.jsonl.
+
+    The principles are settings={"principles": ["The answer is polite."]}.
+    Raises UsageError, ConfigError, DataError, RunError, ModelFolderError.
+    """
+    return run_stage("rlaif", data, {"policy": policy, "judge": judge}, **options)
+
+
+def distill(
+    data: Files | Sequence[Demonstration] | None = None,
+    *,
+    base: PathLike | None = None,
+    teacher: PathLike | None = None,
+    held_out: Files | Sequence[Demonstration] | None = None,
+    **options: Unpack[RunOptions],
+) -> Path:
+    """Teach a small model what a larger one knows. Returns the run's folder.
+
+    base, teacher: the model that learns and the one that it learns from; only a resumed run may leave them out.
+    held_out: demonstrations to evaluate on; default: a share of `data`.
+    Raises UsageError, ConfigError, DataError, RunError, ModelFolderError, TrainingError.
+    """
+    return run_stage("distill", data, {"base": base, "teacher": teacher}, {"held_out": held_out}, **options)
+
+
+def selfinstruct(
+    data: Files | Sequence[Demonstration] | None = None,
+    *,
+    base: PathLike | None = None,
+    **options: Unpack[RunOptions],
+) -> Path:
+    """Let a model write demonstrations itself, from a few seed tasks. Returns the run's folder, with tasks.jsonl.
+
+    base: the model that writes; only a resumed run may leave it out.
+    Raises UsageError, ConfigError, DataError, RunError, ModelFolderError.
+    """
+    return run_stage("selfinstruct", data, {"base": base}, **options)
+
+
 def align(
     data: Files | Sequence[Prompt] | None = None,
     *,
@@ -115,7 +231,7 @@ def align(
     gold: PathLike | None = None,
     **options: Unpack[RunOptions],
 ) -> Path:
-    """Repeat stages 3 and 4 in rounds. Returns the run's folder.
+    """Sample, rank and learn in rounds. Returns the last policy's run folder.
 
     Each round writes round-<n>/to_rank.jsonl and stops; put the ranked file beside it as ranked.jsonl and call again
     with resume=True. comparisons: rankings that are there already. The rest is as for `reward` and `ppo`.

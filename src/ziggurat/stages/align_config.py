@@ -1,4 +1,4 @@
-"""Settings of the rounds (`AlignConfig`), and all that is settled before the first one."""
+"""Settings of `align` (`AlignConfig`), and all that is settled before its first round."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ziggurat.places import find_run
+from ziggurat.places import find_run, model_folder
 from ziggurat.records import Comparison, Demonstration, Document, Prompt
 from ziggurat.settings import Resolved, resolve
 from ziggurat.stages import setup, stage
 from ziggurat.stages.answer_length import longest_answer
 from ziggurat.stages.comparison_batches import render_comparisons
+from ziggurat.stages.dpo import DPOConfig, dpo_config
+from ziggurat.stages.grpo import GRPOConfig, grpo_config
+from ziggurat.stages.kto import KTOConfig, kto_config
 from ziggurat.stages.ppo_config import PPOConfig, ppo_config
 from ziggurat.stages.ppo_cost import ppo_cost, shared_microbatch
+from ziggurat.stages.raft import RAFTConfig, raft_config
 from ziggurat.stages.reward_config import RewardConfig, reward_config
 from ziggurat.stages.setup import Derived
 from ziggurat.stages.start import open_parent
 
 
 class AlignConfig(setup.RecordsConfig):
-    """Settings of the rounds; `reward` and `ppo` are those of the stages, in every round the same but for the seed."""
+    """Settings of the rounds; those of the stages are in every round the same but for the seed."""
+
+    method: Literal["ppo", "dpo", "kto", "grpo", "raft"] = "ppo"
+    """How a round learns from its rankings."""
 
     rounds: int = Field(default=2, ge=1)
 
@@ -38,25 +45,62 @@ class AlignConfig(setup.RecordsConfig):
     """Longest completion that is sampled for ranking. -1: computed from measured answers (stages/answer_length.py)."""
 
     start: Literal["previous", "sft"] = "previous"
-    """PPO of a later round goes on from the round before, or starts anew from the stage-2 model."""
+    """A later round goes on from the round before, or starts anew from the stage-2 model. dpo and kto then learn from
+    this round's rankings, or from all so far."""
+
+    compare_prompts: int = Field(default=200, ge=0)
+    """Prompts on which a round's policy is compared with the one before; 0: no comparison."""
+
+    judge: str = ""
+    """A model (run or folder) that ranks by `principles` in place of people."""
+
+    principles: tuple[str, ...] = ()
+    """Written rules that the judge ranks by, such as "The answer is polite."."""
 
     seed: int = Field(default=0, ge=0)
     """Of sampling and of round 1; round r trains with this + r - 1."""
 
     reward: RewardConfig = RewardConfig()
     ppo: PPOConfig = PPOConfig()
+    dpo: DPOConfig = DPOConfig()
+    kto: KTOConfig = KTOConfig()
+    grpo: GRPOConfig = GRPOConfig()
+    raft: RAFTConfig = RAFTConfig()
+
+    @model_validator(mode="after")
+    def _judge_has_principles(self) -> AlignConfig:
+        if bool(self.judge) != bool(self.principles):
+            given, lacking = ("judge", "principles") if self.judge else ("principles", "judge")
+            raise ValueError(
+                f"{given} is set, but {lacking} is not; a judge ranks by written principles, set both"
+            )
+        return self
 
 
 def align_config(sft: str | Path, *layers: tuple[str, Any]) -> Resolved[AlignConfig]:
     """The configuration from its layers; the stages inherit from the stage-2 run what they would inherit alone."""
-    inherited = {"reward": reward_config(sft).config, "ppo": ppo_config(sft).config}
+    inherited = {
+        "reward": reward_config(sft).config,
+        "ppo": ppo_config(sft).config,
+        "dpo": dpo_config(sft).config,
+        "kto": kto_config(sft).config,
+        "grpo": grpo_config(sft, *(_section(values, "grpo") for _, values in layers)).config,
+        "raft": raft_config(sft).config,
+    }
     records = setup.inherited_records(find_run(str(sft)))
     return resolve(AlignConfig, ("inherited", {**inherited, **records}), *layers)
 
 
+def _section(values: Any, name: str) -> tuple[str, Any]:
+    """A stage's part of a layer, for defaults that depend on what a person sets (grpo's variant)."""
+    part = values.get(name, {}) if isinstance(values, dict) else getattr(values, name, {})
+    variant = part.get("variant") if isinstance(part, dict) else getattr(part, "variant", None)
+    return "align", {"variant": variant} if variant else {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prepared(stage.Prepared[AlignConfig]):
-    """The rounds before their first step. The cost is that of PPO, the larger of the two stages."""
+    """The rounds before their first step. The cost is that of PPO, where the method is PPO."""
 
     prompts: list[Prompt]
     """Those that can be used."""
@@ -104,14 +148,19 @@ def prepare(
         {
             "max_new_tokens": longest,
             "reward.skip_bad_rows": skip or config.reward.skip_bad_rows,
-            "ppo.skip_bad_rows": skip or config.ppo.skip_bad_rows,
+            **{
+                f"{name}.skip_bad_rows": skip or getattr(config, name).skip_bad_rows
+                for name in ("ppo", "dpo", "kto", "grpo", "raft")
+            },
             **{
                 key: config.reasoning
-                for key in ("reward.reasoning", "ppo.reasoning")
-                if resolved.source(key) in ("default", "inherited")
+                for name in ("reward", "ppo", "dpo", "kto", "grpo", "raft")
+                if resolved.source(key := f"{name}.reasoning") in ("default", "inherited")
             },
         },
     )
+    if config.judge:
+        model_folder(config.judge)  # a misspelt name is an error before anything runs
     ppo = settled.config.ppo
     sized = ppo.model_copy(
         update={
@@ -126,5 +175,5 @@ def prepare(
         prompts=usable.records,
         derived=derived,
         data=setup.entries(data, prompts=prompts),
-        cost=ppo_cost(sized, [shape, shape, shape], ids),
+        cost=ppo_cost(sized, [shape, shape, shape], ids) if config.method == "ppo" else None,
     )

@@ -28,18 +28,11 @@ from ziggurat.training.trainable import first_trained_block, freeze
 
 
 @dataclass
-class Networks:
-    """The four of PPO: trained, frozen start, scorer, value estimate."""
+class PolicyAndReference:
+    """What learns, and its frozen start."""
 
     policy: Transformer
     reference: Transformer
-    reward: RewardModel
-    critic: RewardModel
-    """Begins as a copy of the reward model, and keeps its shift and scale, so values and rewards share a unit."""
-
-    @property
-    def critic_body_learns(self) -> bool:
-        return any(p.requires_grad for p in self.critic.body.parameters())
 
     @cached_property
     def top(self) -> range:
@@ -49,7 +42,7 @@ class Networks:
     @cached_property
     def trunk_is_shared(self) -> bool:
         """Whether the reference begins with the very blocks of the policy that stay still."""
-        return self.top.start > 0 and _alike(self.policy, self.reference, below=self.top.start)
+        return self.top.start > 0 and alike(self.policy, self.reference, below=self.top.start)
 
     @torch.no_grad()
     def trunk(self, ids: Tensor) -> Tensor | None:
@@ -68,6 +61,19 @@ class Networks:
         if trunk is None or not self.trunk_is_shared:
             return self.reference.hidden(ids)
         return _crown(self.reference, trunk, self.top)
+
+
+@dataclass
+class Networks(PolicyAndReference):
+    """The four of PPO: trained, frozen start, scorer, value estimate."""
+
+    reward: RewardModel
+    critic: RewardModel
+    """Begins as a copy of the reward model, and keeps its shift and scale, so values and rewards share a unit."""
+
+    @property
+    def critic_body_learns(self) -> bool:
+        return any(p.requires_grad for p in self.critic.body.parameters())
 
 
 def _crown(model: Transformer, trunk: Tensor, top: range) -> Tensor:
@@ -89,7 +95,7 @@ def load_networks(ready: Prepared) -> Networks:
             f"{ready.reward_folder} is a critic, not a reward model; name a run of stage 3."
         )
     nets = Networks(load_model(ready.base), load_model(ready.reference_folder), scorer, critic)
-    if _alike(scorer.body, nets.reference):
+    if alike(scorer.body, nets.reference):
         scorer.body = nets.reference
     if config.critic.trainable == "head":
         critic.body = scorer.body
@@ -100,7 +106,7 @@ def load_networks(ready: Prepared) -> Networks:
     return nets
 
 
-def _alike(a: Transformer, b: Transformer, below: int | None = None) -> bool:
+def alike(a: Transformer, b: Transformer, below: int | None = None) -> bool:
     """Whether two bodies have the same weights; `below`: in their embeddings and the blocks below this one.
 
     The weights are compared, not the lineage, although it usually says the same (a reward model of which only the head

@@ -111,7 +111,7 @@ def prepare(
     networks = open_networks(policy, reward_model, reference, reasoning=resolved.config.reasoning)
     parent, template = networks.policy, networks.policy.template
     if not config.allow_weak_reward_model:
-        _refuse_weak(find_run(str(reward_model)), config.doctor)
+        refuse_weak(find_run(str(reward_model)), config.doctor)
     room = min(shape.context for shape in networks.shapes)
     usable = setup.usable(template, prompts, longest=room - 1, skip=config.skip_bad_rows, what="prompt")
     ids = [one.ids for one in usable.flat]
@@ -164,7 +164,7 @@ def _derived_steps(config: PPOConfig, prompts: int, rows: NDArray[np.int32] | No
     ]
 
 
-def _refuse_weak(reward_run: Path, limits: DoctorLimits) -> None:
+def refuse_weak(reward_run: Path, limits: DoctorLimits) -> None:
     """A reward model from our own stage 3 carries its report card; one from elsewhere has none to show."""
     run = setup.parent_run(reward_run)
     card = (run.report or {}).get("card") if run else None

@@ -131,7 +131,7 @@ def prepare(
     learn, ranked = render_comparisons(comparisons, template, context, skip=skip)
     held, held_ranked = list[Comparison](), list[Ranked]()
     if held_out is None:
-        learn, ranked, held, held_ranked = _split(learn, ranked, config.held_out_share)
+        learn, ranked, held, held_ranked = split_rendered(learn, ranked, config.held_out_share)
     elif held_out:
         held, held_ranked = render_comparisons(
             held_out, template, context, skip=skip, what="held-out comparison"
@@ -223,7 +223,7 @@ def split_comparisons(
     return split(comparisons, lambda one: "\n".join(f"{m.role}: {m.content}" for m in one.prompt), share)
 
 
-def _split(
+def split_rendered(
     comparisons: list[Comparison], ranked: list[Ranked], share: float
 ) -> tuple[list[Comparison], list[Ranked], list[Comparison], list[Ranked]]:
     """`split_comparisons` of comparisons and their ids: (learn, ids, held out, ids)."""

@@ -51,8 +51,12 @@ def settle_loop(
     """
     budget = train.microbatch_tokens or microbatch_tokens(shape)
     settled = freeze(resolved, {"train.steps": steps, "train.microbatch_tokens": budget, **more})
-    return settled, Derived(
-        "microbatch tokens",
-        budget,
-        "train.microbatch_tokens" if train.microbatch_tokens else "from the shape, so that memory is bounded",
+    return settled, microbatch_line(train, budget)
+
+
+def microbatch_line(train: TrainConfig, budget: int) -> Derived:
+    """Where the tokens of a microbatch are from."""
+    why = (
+        "train.microbatch_tokens" if train.microbatch_tokens else "from the shape, so that memory is bounded"
     )
+    return Derived("microbatch tokens", budget, why)

@@ -183,6 +183,21 @@ def best_of(comparison: Comparison) -> list[Message]:
     return [*comparison.prompt, *completion_messages(best)]
 
 
+def ratings_of(comparison: Comparison) -> list[Rating]:
+    """A thumb for each completion: up where it beats more of the others than beat it, down where fewer; one in the
+    middle gets none. Of two completions, the better is liked. Ranks 1 2 2 4 give up, -, -, down."""
+    made = []
+    for completion, rank in zip(comparison.completions, comparison.ranks, strict=True):
+        balance = sum((rank < other) - (rank > other) for other in comparison.ranks)
+        if balance:
+            made.append(
+                Rating(
+                    prompt=comparison.prompt, completion=completion, label=balance > 0, tools=comparison.tools
+                ).at(comparison.origin)
+            )
+    return made
+
+
 def as_completion(messages: list[Message]) -> Completion:
     """A plain answer as text; one with tool calls or several turns as messages."""
     one = messages[0] if len(messages) == 1 else None
