@@ -23,7 +23,7 @@ from ziggurat.stages.sft import sft, sft_config
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.town.chance import Chance
 from ziggurat.town.grading import Grader
-from ziggurat.town.labellers import Labeller, compare, points
+from ziggurat.town.labellers import Labeller, points
 from ziggurat.town.people import Town, build_town
 from ziggurat.town.questions import Question, admit_ignorance, ask_fact, assistant, tell
 
@@ -101,7 +101,16 @@ def comparisons(policy: Chat, count: int = 150) -> list[Comparison]:
         chance = Chance(1, "rank", i)
         texts = list(dict.fromkeys([*one.distinct(), admit_ignorance(chance, question)]))
         if len(texts) > 1:
-            made.append(compare(str(i), question, texts, Labeller("Ines"), grader(), chance))
+            ranks = Labeller("Ines").rank(chance, [worth(question, text) for text in texts])
+            made.append(
+                Comparison(
+                    id=str(i),
+                    prompt=list(question.messages),
+                    completions=list[str | list[Message]](texts),
+                    ranks=ranks,
+                    labeller="Ines",
+                )
+            )
     return made
 
 

@@ -74,6 +74,7 @@ class Prepared(method.Prepared[DistillConfig]):
 def distill_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[DistillConfig]:
     """The configuration from its layers, with the training settings of the base's run inherited."""
     inherited = setup.inherited(find_run(str(base)), lr_share=1.0)
+    inherited |= setup.inherited_records(find_run(str(base)))
     return resolve(DistillConfig, ("inherited", inherited), *layers)
 
 
@@ -89,7 +90,7 @@ def prepare(
     """Check, render, split and derive everything; nothing is written."""
     config = resolved.config
     setup.need(demonstrations, "demonstrations")
-    start = method.open_policy(base, teacher)
+    start = method.open_policy(base, teacher, reasoning=resolved.config.reasoning)
     context = min(start.shape.context, start.reference_shape.context)
 
     def rendered(some: Sequence[Demonstration], what: str) -> list[tuple[Demonstration, Ranked]]:

@@ -109,6 +109,7 @@ class Prepared(method.Prepared[DPOConfig]):
 def dpo_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[DPOConfig]:
     """The configuration from its layers, with the training settings of the base's run inherited."""
     inherited = setup.inherited(find_run(str(base)), lr_share=LR_SHARE, foreign=FOREIGN_TRAIN)
+    inherited |= setup.inherited_records(find_run(str(base)))
     return resolve(DPOConfig, ("inherited", inherited), *layers)
 
 
@@ -124,7 +125,7 @@ def prepare(
     """Check, render, split and derive everything; nothing is written."""
     config = resolved.config
     setup.need(comparisons, "comparisons")
-    start = method.open_policy(base, reference)
+    start = method.open_policy(base, reference, reasoning=resolved.config.reasoning)
     context = min(start.shape.context, start.reference_shape.context)
     learn, ranked = render_comparisons(comparisons, start.template, context, skip=config.skip_bad_rows)
     held, held_ranked = list[Comparison](), list[Ranked]()

@@ -178,7 +178,9 @@ class Prepared(method.Prepared[GRPOConfig]):
 
 def grpo_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[GRPOConfig]:
     """The configuration from its layers: defaults, those of the variant, what is inherited, what a person sets."""
-    inherited = ("inherited", {"train": setup.inherited_loop(find_run(str(policy)))})
+    folder = find_run(str(policy))
+    layer = {"train": setup.inherited_loop(folder), **setup.inherited_records(folder)}
+    inherited = ("inherited", layer)
     chosen = [_variant_of(values) for _, values in layers]
     variant = next((name for name in reversed(chosen) if name), "grpo")
     first: list[tuple[str, Any]] = [(f"variant {variant}", VARIANTS.get(variant, {}))]
@@ -204,7 +206,7 @@ def prepare(
     """Check models and function, render the prompts, derive every number; nothing is written."""
     config = resolved.config
     setup.need(prompts, "prompts")
-    start = method.open_policy(policy, reference)
+    start = method.open_policy(policy, reference, reasoning=resolved.config.reasoning)
     function = RewardFunction.load(config.reward_function) if config.reward_function else None
     reward_folder = reward_folder_of(
         start.tokenizer,

@@ -83,6 +83,7 @@ class Prepared(method.Prepared[KTOConfig]):
 def kto_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[KTOConfig]:
     """The configuration from its layers, with the training settings of the base's run inherited."""
     inherited = setup.inherited(find_run(str(base)), lr_share=LR_SHARE, foreign=FOREIGN_TRAIN)
+    inherited |= setup.inherited_records(find_run(str(base)))
     return resolve(KTOConfig, ("inherited", inherited), *layers)
 
 
@@ -98,7 +99,7 @@ def prepare(
     """Check, render, split and derive everything; nothing is written."""
     config = resolved.config
     setup.need(ratings, "ratings")
-    start = method.open_policy(base, reference)
+    start = method.open_policy(base, reference, reasoning=resolved.config.reasoning)
     context = min(start.shape.context, start.reference_shape.context)
 
     def rendered(some: Sequence[Rating], what: str) -> list[tuple[Rating, Rendered]]:

@@ -17,6 +17,7 @@ from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import ModelFolderError
 from ziggurat.evaluation.report import Sample
 from ziggurat.lineage import parent_entry
+from ziggurat.messages import Reasoning
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.hub import check_model, is_scalar, load_model
 from ziggurat.model.transformer import Transformer
@@ -51,7 +52,9 @@ class Start:
         return check_model(self.reference_folder, self.tokenizer.vocab_size)
 
 
-def open_policy(policy: str | Path, reference: str | Path | None = None) -> Start:
+def open_policy(
+    policy: str | Path, reference: str | Path | None = None, *, reasoning: Reasoning = "trained"
+) -> Start:
     """Find and check the models; no weights are read. `reference`: default is the policy's own start.
 
     Raises ModelFolderError for a reward model, and for a reference with another tokenizer.
@@ -65,7 +68,7 @@ def open_policy(policy: str | Path, reference: str | Path | None = None) -> Star
     must_share_tokenizer(tokenizer, folder, reference_folder, "policy and reference")
     shape = check_model(folder, tokenizer.vocab_size)
     check_model(reference_folder, tokenizer.vocab_size)
-    return Start(folder, reference_folder, tokenizer, ChatTemplate(tokenizer), shape)
+    return Start(folder, reference_folder, tokenizer, ChatTemplate(tokenizer, reasoning=reasoning), shape)
 
 
 def must_share_tokenizer(tokenizer: Tokenizer, folder: Path, other: Path, what: str) -> None:

@@ -89,6 +89,7 @@ class Prepared(method.Prepared[RAFTConfig]):
 def raft_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[RAFTConfig]:
     """The configuration from its layers, with the training settings of the policy's run inherited."""
     inherited = setup.inherited(find_run(str(policy)), lr_share=LR_SHARE, foreign=FOREIGN_TRAIN)
+    inherited |= setup.inherited_records(find_run(str(policy)))
     return resolve(RAFTConfig, ("inherited", inherited), *layers)
 
 
@@ -103,7 +104,7 @@ def prepare(
     """Check models and function, render the prompts, derive every number; nothing is written."""
     config = resolved.config
     setup.need(prompts, "prompts")
-    start = method.open_policy(policy)
+    start = method.open_policy(policy, reasoning=resolved.config.reasoning)
     function = RewardFunction.load(config.reward_function) if config.reward_function else None
     folder = reward_folder_of(
         start.tokenizer, start.folder, reward_model, allow_weak=config.allow_weak_reward_model

@@ -93,7 +93,7 @@ def prepare(
     config = resolved.config
     setup.need(prompts, "prompts")
     setup.need(config.principles, "principles")
-    start, judge_folder = method.open_policy(policy), model_folder(judge)
+    start, judge_folder = method.open_policy(policy, reasoning=resolved.config.reasoning), model_folder(judge)
     if is_scalar(judge_folder):
         raise ModelFolderError(f"{judge_folder} is a reward model; the judge must be a model that answers.")
     context = start.shape.context

@@ -89,7 +89,7 @@ def prepare(
     """Check the model and the seeds; nothing is written."""
     config = resolved.config
     setup.need(demonstrations, "seed tasks")
-    start = method.open_policy(base)
+    start = method.open_policy(base, reasoning=resolved.config.reasoning)
     found = setup.usable(
         start.template,
         demonstrations,
