@@ -20,7 +20,8 @@ from ziggurat.records import Demonstration, Document, Message, Prompt
 from ziggurat.stages import pretrain_config as pretrain
 from ziggurat.stages.align import align_config
 from ziggurat.stages.align import prepare as prepare_align
-from ziggurat.stages.ppo_config import PPOConfig, _ptx_rows, ppo_config
+from ziggurat.stages.ppo_config import PPOConfig, ppo_config
+from ziggurat.stages.ppo_prepare import _ptx_rows
 from ziggurat.stages.pretrain_config import pretrain_config
 from ziggurat.stages.reward_config import reward_config
 from ziggurat.stages.sft import prepare as prepare_sft
