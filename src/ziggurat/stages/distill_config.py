@@ -20,7 +20,7 @@ from ziggurat.stages import method, setup
 from ziggurat.stages.comparison_batches import Ranked
 from ziggurat.stages.setup import Derived
 from ziggurat.training.config import TrainConfig
-from ziggurat.training.cost import FP32, microbatch_tokens
+from ziggurat.training.cost import FP32, Cost, microbatch_tokens
 
 
 class DistillConfig(setup.RecordsConfig):
@@ -139,8 +139,6 @@ def prepare(
             setup.microbatch_line(config.train, budget),
         ],
         data=list(data) if data else [setup.memory_entry("demonstrations", list(demonstrations))],
-        cost=type(cost)(
-            {**cost.memory, "teacher": FP32 * sizes[1]}, cost.step_flops, cost.step_bytes, cost.steps
-        ),
+        cost=Cost({**cost.memory, "teacher": FP32 * sizes[1]}, cost.step_flops, cost.step_bytes, cost.steps),
         answer_tokens=setup.percentile_95(lengths),
     )
