@@ -21,7 +21,7 @@ from ziggurat.stages.comparison_batches import Ranked
 from ziggurat.stages.setup import Derived
 from ziggurat.stages.start import microbatch_line
 from ziggurat.training.config import TrainConfig
-from ziggurat.training.cost import FP32, microbatch_tokens
+from ziggurat.training.cost import FP32, Cost, microbatch_tokens
 
 
 class DistillConfig(setup.RecordsConfig):
@@ -141,8 +141,6 @@ def prepare(
             microbatch_line(config.train, budget),
         ],
         data=list(data) if data else [setup.memory_entry("demonstrations", list(demonstrations))],
-        cost=type(cost)(
-            {**cost.memory, "teacher": FP32 * sizes[1]}, cost.step_flops, cost.step_bytes, cost.steps
-        ),
+        cost=Cost({**cost.memory, "teacher": FP32 * sizes[1]}, cost.step_flops, cost.step_bytes, cost.steps),
         answer_tokens=setup.percentile_95(lengths),
     )
