@@ -14,6 +14,7 @@ from ziggurat.checkpoint_folders import torn_reason, whole_checkpoints
 from ziggurat.errors import RunError, did_you_mean
 from ziggurat.settings import ziggurat_home
 
+ADAPTER_CONFIG = "adapter_config.json"  # of a folder that holds an adapter instead of a whole model
 POLICY_FOLDERS = ("policy", "model")  # a checkpoint's folders of models that write, in this order
 
 
@@ -94,8 +95,24 @@ def find_run(name: str) -> Path:
     raise RunError(f'There is no run or folder "{text}".{hint}')
 
 
+def name_at_home(folder: Path) -> str | None:
+    """The name by which `find_run` finds a folder again if $ZIGGURAT_HOME moves; None outside of it."""
+    try:
+        kind, *rest = folder.resolve().relative_to(ziggurat_home().resolve()).parts
+    except ValueError:
+        return None
+    return "/".join(rest) if kind in ("runs", "models") and rest else None
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a folder has the files of a model, or of an adapter."""
+    return any((folder / name).is_file() for name in ("config.json", ADAPTER_CONFIG))
+
+
 def model_folder(name_or_path: str | Path) -> Path:
-    """The folder with config.json of a run, a checkpoint or a Hugging Face folder.
+    """The folder with config.json (of an adapter: ADAPTER_CONFIG) of a run, a checkpoint or a Hugging Face folder.
+
+    BASE@ADAPTER is the adapter's; that it belongs to this base is checked where it is loaded.
 
     Raises:
         RunError: there is no model yet, or the checkpoint is torn.
@@ -108,11 +125,9 @@ def model_folder(name_or_path: str | Path) -> Path:
                 raise RunError(
                     f"{checkpoint} is a torn checkpoint ({reason}); use an earlier one, or resume the run."
                 )
-    if (folder / "config.json").is_file():
-        return folder
-    for inner in POLICY_FOLDERS:
-        if (folder / inner / "config.json").is_file():
-            return folder / inner
+    for place in (folder, *(folder / inner for inner in POLICY_FOLDERS)):
+        if holds_model(place):
+            return place
     if (folder / "manifest.json").is_file():
         whole = whole_checkpoints(folder / "checkpoints")
         way = f", or name its checkpoint {whole[-1]}" if whole else ""

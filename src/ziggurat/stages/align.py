@@ -52,8 +52,14 @@ Rank = Callable[[Sequence[Message], list[str]], Comparison | None]
 """(prompt, distinct completions) -> how they rank, or None if they cannot be ranked."""
 
 
+def _of_both(name: str) -> Callable[[Any], dict[str, Any]]:
+    return lambda value: {"reward": {name: value}, "ppo": {name: value}}
+
+
 class AlignConfig(setup.RecordsConfig):
     """Settings of the rounds; `reward` and `ppo` are those of the stages, in every round the same but for the seed."""
+
+    short = {name: _of_both(name) for name in ("trainable", "lora", "recompute")}
 
     rounds: int = Field(default=2, ge=1)
 

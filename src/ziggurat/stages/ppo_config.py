@@ -52,10 +52,23 @@ class CriticConfig(OptimizerConfig):
     """Passes of the critic over a step's rollouts, if more than the policy's; nearly free with `trainable=head`."""
 
 
+def _of_critic(trainable: Any) -> Any:
+    """What `trainable` of the stage means for the critic: beside an adapted policy its body is the frozen base."""
+    return "head" if trainable == "lora" else trainable
+
+
 class PPOConfig(setup.RecordsConfig):
     """Settings of stage 4. Rewards and values are in units of the stage-2 model's reward deviation, KL in nats."""
 
     removed = REMOVED["PPOConfig"]
+    short = {
+        "trainable": lambda value: {
+            "policy": {"trainable": value},
+            "critic": {"trainable": _of_critic(value)},
+        },
+        "lora": lambda value: {"policy": {"lora": value}},
+        "recompute": lambda value: {"train": {"recompute": value}},
+    }
 
     train: LoopConfig = LoopConfig(
         steps=60, final_lr_factor=0.1, eval_every_steps=10, checkpoint_every_steps=10

@@ -103,11 +103,12 @@ def _evaluator(ready: Prepared) -> Callable[[nn.Module], dict[str, float]]:
 
 
 def _model(ready: Prepared) -> Transformer:
-    from ziggurat.model.hub import load_model
     from ziggurat.model.transformer import Transformer
+    from ziggurat.training.trainable import load_to_train
 
+    learns = ready.config.train
     if ready.parent is not None:
-        return load_model(ready.parent)
+        return load_to_train(ready.parent, learns, dtype=learns.dtype, seed=ready.seed)
     model = Transformer(ready.model_config, seed=None)
     model.init_weights(ready.seed, quiet=True)
     return model

@@ -20,7 +20,7 @@ from ziggurat.model.accounting import total_parameters
 from ziggurat.model.confidence import ConfidenceHead
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.heads import RewardModel
-from ziggurat.model.hub import check_model, load_model
+from ziggurat.model.hub import check_model
 from ziggurat.places import find_run, model_folder
 from ziggurat.records import Comparison, Demonstration, Prompt
 from ziggurat.settings import Resolved, resolve
@@ -31,8 +31,9 @@ from ziggurat.stages.removed import REMOVED
 from ziggurat.stages.setup import Derived
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
-from ziggurat.training.config import TrainConfig
+from ziggurat.training.config import SHORT, TrainConfig
 from ziggurat.training.cost import FP32, Cost, microbatch_tokens, trained_memory, training_flops
+from ziggurat.training.trainable import load_to_train
 
 LR_SHARE = 1.0
 """Peak learning rates as a share of the stage-2 run's, which are gentle already."""
@@ -44,6 +45,8 @@ few steps of one epoch, and the loss stays at ln 2."""
 
 class RewardConfig(setup.RecordsConfig):
     """Settings of stage 3. 0 means "computed" where a field says so; what came out is in config.yaml."""
+
+    short = SHORT
 
     removed = REMOVED["RewardConfig"]
 
@@ -99,7 +102,8 @@ class Prepared(stage.Prepared[RewardConfig]):
 
     def load(self) -> RewardModel:
         """The stage-2 model with a new head."""
-        body = load_model(self.base)
+        learns = self.config.train
+        body = load_to_train(self.base, learns, dtype=learns.dtype, seed=self.seed)
         if self.config.score_head == "linear":
             return RewardModel(body)
         return RewardModel(body, confidence=ConfidenceHead(body.config.d_model, _opening_id(self.tokenizer)))

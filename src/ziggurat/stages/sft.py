@@ -57,16 +57,18 @@ def sft(
     overwrite: bool = False,
 ) -> Path:
     """Run stage 2 and return the run's folder. `data`: the files' manifest entries, where there are files."""
-    from ziggurat.model.hub import load_config, load_model, save_model
+    from ziggurat.model.hub import load_config, save_model
     from ziggurat.stages.losses import split_rows, text_loss
     from ziggurat.training import train
+    from ziggurat.training.trainable import load_to_train
 
     ready = prepare(
         resolved, base, demonstrations, text=text, held_out=held_out, held_out_text=held_out_text, data=data
     )
     loss = text_loss(load_config(ready.base).layers, ready.config.early_exit)
     with begin("sft", ready, run_path, resume=resume, overwrite=overwrite) as run:
-        model = load_model(ready.base)
+        learns = ready.config.train
+        model = load_to_train(ready.base, learns, dtype=learns.dtype, seed=ready.seed)
         result = train(
             run,
             model,

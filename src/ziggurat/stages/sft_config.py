@@ -16,7 +16,7 @@ from ziggurat.records import Demonstration, Document
 from ziggurat.settings import Resolved, resolve
 from ziggurat.stages import setup, stage
 from ziggurat.stages.setup import Derived
-from ziggurat.training.config import EarlyExit, TrainConfig
+from ziggurat.training.config import SHORT, EarlyExit, TrainConfig
 
 if TYPE_CHECKING:
     from ziggurat.model.config import ModelConfig
@@ -31,6 +31,8 @@ SMALLEST_ROW = 256
 
 class SftConfig(setup.RecordsConfig):
     """Settings of stage 2. -1 and 0 mean "computed", where a field says so; what came out is in config.yaml."""
+
+    short = SHORT
 
     row_tokens: int = Field(default=-1, ge=-1)
     """Tokens T of a row. -1: the longest conversation, at least SMALLEST_ROW, at most the model's context."""

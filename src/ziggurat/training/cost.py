@@ -20,6 +20,9 @@ from ziggurat.errors import ConfigError
 from ziggurat.memory import available_memory_bytes
 from ziggurat.model.accounting import flops_per_token, forward_flops_per_token, parameters, total_parameters
 from ziggurat.model.config import ModelConfig
+from ziggurat.model.heads import (
+    LOGITS_AT_ONCE as LOGITS_AT_ONCE,  # what a loss holds; more are made in pieces
+)
 from ziggurat.training.config import OptimizerConfig, TrainConfig
 from ziggurat.training.precision import Machine, choose_dtype
 
@@ -28,8 +31,6 @@ ACTIVATION_BYTES = 3 << 30
 """A microbatch has so many tokens that what it keeps for the backward pass takes about this much in fp32,"""
 LEAST_TOKENS, MOST_TOKENS = 256, 8192
 """within these bounds: larger microbatches are no faster."""
-LOGITS_AT_ONCE = 32 * 1024 * 1024
-"""Logits that a loss holds at a time (fp32: 128 MiB). More are made in pieces, and again in the backward pass."""
 LOGIT_COPIES = 3
 """Logits, their log-softmax and their gradient."""
 MARGIN = 1.1

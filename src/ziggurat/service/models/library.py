@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 from pydantic import TypeAdapter, ValidationError
 
 from ziggurat.errors import DataError, UsageError
-from ziggurat.places import find_run, model_folder, runs_home, stage_runs
+from ziggurat.files import sample_into
+from ziggurat.places import find_run, holds_model, model_folder, runs_home, stage_runs
 from ziggurat.service.models.apart import apart
 from ziggurat.service.models.shelf import Example, ModelCard
 from ziggurat.stages.stage import declared
@@ -21,9 +22,6 @@ from ziggurat.stages.stage import declared
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Chat, LoadOptions
     from ziggurat.stages.judge import Judge
-
-WHOLE_BYTES = 64 * 1024**2
-PIECES, PIECE_BYTES = 1024, 64 * 1024
 
 EXAMPLES_FILE = "examples.json"
 """Questions to try, in the folder of a ladder: `[{"text", "lang", "kind"}, ...]`."""
@@ -38,7 +36,7 @@ def expand(names: Sequence[str]) -> list[str]:
             expanded.append(name)
             continue
         runs = [stage_runs(name, stage) for stage, one in declared().items() if one.talks]
-        ready = [[path for _, path in found if (path / "model" / "config.json").is_file()] for found in runs]
+        ready = [[path for _, path in found if holds_model(path / "model")] for found in runs]
         latest = [f"{name}/{found[-1].name}" for found in ready if found]
         expanded.extend(latest or [name])
     return expanded
@@ -111,22 +109,13 @@ def _numerics(computed: str, options: LoadOptions) -> str:
 def digest(folder: Path) -> str:
     """A hash of a model's weights, configuration and tokenizer.
 
-    Files up to WHOLE_BYTES are read completely, larger ones in PIECES evenly spread pieces: training changes nearly
-    every number. It distinguishes models; it does not detect manipulation.
+    Large files are sampled (`files.sample_into`): it distinguishes models; it does not detect manipulation.
     """
     known = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix not in (".json", ".jinja", ".safetensors"):
             continue
-        size = path.stat().st_size
-        known.update(f"{path.name} {size}\n".encode())
-        starts = (
-            [0] if size <= WHOLE_BYTES else [(size - PIECE_BYTES) * i // (PIECES - 1) for i in range(PIECES)]
-        )
-        with path.open("rb") as file:
-            for start in starts:
-                file.seek(start)
-                known.update(file.read(WHOLE_BYTES if len(starts) == 1 else PIECE_BYTES))
+        sample_into(known, path)
     return known.hexdigest()[:16]
 
 
