@@ -74,6 +74,9 @@ def find_run(name: str) -> Path:
         RunError: there is none.
     """
     text = str(name)
+    if (both := split_adapter(text)) is not None:
+        find_run(both[0])
+        return _adapter_run(both[1])
     if not text.startswith(("/", "./", "../", "~")):
         inside = runs_home() / text
         if text.count("/") >= 1 and inside.is_dir():
@@ -93,6 +96,31 @@ def find_run(name: str) -> Path:
         " `ziggurat runs list` shows all runs." if names else f" There are no runs in {runs_home()} yet."
     )
     raise RunError(f'There is no run or folder "{text}".{hint}')
+
+
+def split_adapter(name: str | Path) -> tuple[str, str] | None:
+    """BASE@ADAPTER as its two names; None for any other name, and for a folder that is called so."""
+    base, at, adapter = str(name).rpartition("@")
+    return (base, adapter) if at and base and adapter and not Path(str(name)).expanduser().is_dir() else None
+
+
+def base_named(name: str | Path) -> Path | None:
+    """The model folder of BASE in BASE@ADAPTER; None for any other name."""
+    both = split_adapter(name)
+    return None if both is None else model_folder(both[0])
+
+
+def _adapter_run(name: str) -> Path:
+    """A run or folder with an adapter; of a ladder's name, its newest run that has one."""
+    inside = runs_home() / name
+    if "/" not in name and not name.startswith(("~", ".")) and inside.is_dir():
+        found = [path for path in inside.iterdir() if (path / "model" / ADAPTER_CONFIG).is_file()]
+        if found:
+            return max(found, key=lambda path: (path / "model" / ADAPTER_CONFIG).stat().st_mtime)
+    folder = find_run(name)
+    if not (model_folder(folder) / ADAPTER_CONFIG).is_file():
+        raise RunError(f"{folder} is a whole model, not an adapter; name it without a base.")
+    return folder
 
 
 def name_at_home(folder: Path) -> str | None:

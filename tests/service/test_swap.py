@@ -303,7 +303,7 @@ def test_the_digest_tells_weights_apart_whole_or_by_pieces(
     for whole_bytes in (1000, 100):
         monkeypatch.setattr(files, "WHOLE_BYTES", whole_bytes)
         monkeypatch.setattr(files, "PIECES", 5)
-        monkeypatch.setattr(library, "PIECE_BYTES", 8)
+        monkeypatch.setattr(files, "PIECE_BYTES", 8)
         assert library.digest(a) == library.digest(same)
         assert len({library.digest(f) for f in (a, one_byte, config, trained)}) == 4
 

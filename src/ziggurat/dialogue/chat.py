@@ -31,9 +31,10 @@ from ziggurat.engine.shared import SharedEngine
 from ziggurat.errors import ContextError, ModelFolderError, UsageError
 from ziggurat.model.accounting import cache_bytes_per_token, total_parameters
 from ziggurat.model.cpu.int8 import load_to_serve
+from ziggurat.model.hub.adapters import attach, base_of, read_adapter
 from ziggurat.model.padding import right_pad
 from ziggurat.model.transformer import Transformer
-from ziggurat.places import model_folder
+from ziggurat.places import base_named, model_folder
 from ziggurat.records import Message
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
@@ -110,15 +111,16 @@ class Chat:
         self.defaults = defaults or SamplingParams(temperature=0.0)
         self.batch_invariant = batch_invariant
         self.small = small
+        self.base: Chat | None = None  # of an adapter that shares its weights
         self._shared: SharedEngine | None = None
 
     @classmethod
     def load(cls, name_or_path: str | Path, **options: Unpack[LoadOptions]) -> Chat:
         """A run by its name, a run folder, a checkpoint, or a Hugging Face folder."""
-        folder = model_folder(name_or_path)
+        folder, base = model_folder(name_or_path), base_named(name_or_path)
         tokenizer = Tokenizer.load(folder)
         template = ChatTemplate(tokenizer)
-        model = load_to_serve(folder, choose_dtype()[0], options.get("weights", "auto"))
+        model = load_to_serve(folder, choose_dtype()[0], options.get("weights", "auto"), base=base)
         as_trained = options.get("as_trained", False)
         return cls(
             model.eval(),
@@ -130,6 +132,29 @@ class Chat:
             batch_invariant=options.get("batch_invariant", False),
             small=_load_small(draft, tokenizer) if (draft := options.get("draft")) else None,
         )
+
+    def with_adapter(self, name: str | Path) -> Chat:
+        """BASE@ADAPTER over this model, the base: another `Chat` that shares its weights.
+
+        Raises ModelFolderError for an adapter of another base.
+        """
+        folder = model_folder(name)
+        base_of(folder, self.model.source)
+        tokenizer = Tokenizer.load(
+            folder if (folder / "tokenizer.json").is_file() else self.model.source or folder
+        )
+        template = ChatTemplate(tokenizer)
+        chat = Chat(
+            attach(self.model, read_adapter(folder)).eval(),
+            tokenizer,
+            template=template,
+            is_base=never_chatted(folder, template),
+            name=str(name),
+            batch_invariant=self.batch_invariant,
+            small=self.small,
+        )
+        chat.base = self
+        return chat
 
     @property
     def context(self) -> int:

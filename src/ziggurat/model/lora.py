@@ -260,7 +260,7 @@ class _Product(torch.autograd.Function):
         layer: LoraLinear = ctx.layer
         u = (dy @ wide_b).mul_(layer.scale)  # (N, P rank)
         da = (u.T @ read).to(layer.lora_a.dtype)
-        db = _taken_out((dy.T @ middle), layer).to(layer.lora_b.dtype).mul_(layer.scale)
+        db = _taken_out((middle.T @ dy).T, layer).to(layer.lora_b.dtype).mul_(layer.scale)
         drows = dy @ layer.base_weight(dy.dtype) if ctx.needs_input_grad[0] else None
         dlow = None
         if ctx.apart and ctx.needs_input_grad[1]:

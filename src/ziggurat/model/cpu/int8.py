@@ -50,16 +50,18 @@ KEPT_ROWS = 64
 """Buffers for up to so many rows are kept from one product to the next."""
 
 
-def load_to_serve(folder: Path, dtype: torch.dtype, weights: str = "auto") -> Transformer:
-    """The Transformer of `folder`, computing in `dtype`; nothing may learn from it.
+def load_to_serve(
+    folder: Path, dtype: torch.dtype, weights: str = "auto", *, base: Path | None = None
+) -> Transformer:
+    """The Transformer of `folder`, computing in `dtype`; nothing may learn from it. `base`: of an adapter.
 
     Raises UsageError for other `weights` than auto and int8.
     """
     if weights not in ("auto", "int8"):
         raise UsageError(f"--weights is {weights!r}; it must be auto (the dtype computed in) or int8.")
     if weights == "auto":
-        return load_model(folder, dtype=dtype)
-    model = load_model(folder, dtype=stored_dtype(folder))
+        return load_model(folder, dtype=dtype, base=base)
+    model = load_model(folder, dtype=stored_dtype(base or folder), base=base)
     quantize(model, dtype)
     return model
 
