@@ -84,8 +84,8 @@ def test_each_name_is_answered_by_its_own_adapter_and_one_more_is_loaded_while_s
         again = reload(address, "base/sft-1@mine", run="base/sft-1@yours/sft-1")
         assert again.status_code == 200, again.text
         assert says(address, "base/sft-1@mine") == yours
-        twice = httpx.post(f"{address}/admin/models", json={"run": "base/sft-1@mine"}, timeout=30)
-        assert (twice.status_code, "is served already" in twice.text) == (400, True)
+        twice = httpx.post(f"{address}/admin/models", json={"run": "base/sft-1@yours/sft-1"}, timeout=30)
+        assert (twice.status_code, "is served already" in twice.text) == (400, True), twice.text
         outside = httpx.post(f"{address}/admin/models", json={"run": "base/sft-1@../mine"}, timeout=30)
         assert outside.status_code == 400, outside.text
 

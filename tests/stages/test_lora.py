@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,15 @@ import pytest
 import torch
 from test_rlhf_resume import plain_rows
 
+from ziggurat.cli.main import run as ziggurat
 from ziggurat.errors import ConfigError
 from ziggurat.files import sha256_file
-from ziggurat.model.hub import is_scalar, load_model, load_scalar
-from ziggurat.model.lora import adapters_of
+from ziggurat.model.config import ModelConfig
+from ziggurat.model.hub import is_scalar, load_config, load_model, load_scalar
+from ziggurat.model.hub.adapter_names import layout_of
+from ziggurat.model.lora import LoraConfig, adapt, adapters_of
 from ziggurat.places import model_folder
+from ziggurat.records import write_records
 from ziggurat.runs import Run
 from ziggurat.stages.ppo import PPO, ppo, ppo_config
 from ziggurat.stages.ppo_config import prepare as prepare_ppo
@@ -23,7 +28,7 @@ from ziggurat.stages.pretrain import prepare as prepare_pretrain
 from ziggurat.stages.pretrain import pretrain_config
 from ziggurat.stages.reward import reward, reward_config
 from ziggurat.stages.sft import sft, sft_config
-from ziggurat.training import supervised
+from ziggurat.training import TrainConfig, cost, supervised
 
 LORA: dict[str, Any] = {"trainable": "lora", "lora": {"rank": 4, "dropout": 0.1}}
 SFT: dict[str, Any] = {
@@ -186,3 +191,49 @@ def test_with_a_large_vocabulary_ppo_makes_its_logits_in_pieces_and_learns_the_s
     whole, cut = first_update(1 << 25), first_update(64)
     for name in ("kl", "entropy", "policy_loss", "grad_norm", "first_ratio_gap"):
         assert cut[name] == pytest.approx(whole[name], abs=2e-4), name
+
+
+def test_plan_says_in_a_sentence_what_a_run_takes(
+    letters_sft: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "d.jsonl"
+    write_records(data, alphabet.demonstrations(40))
+    arguments = ["--base", str(letters_sft), "--data", str(data), "--set", "trainable=lora"]
+    assert ziggurat(["plan", "sft", *arguments, "--out", str(tmp_path / "run")]) == 0
+    assert re.search(r"sft: this takes \d+\.\d of \d+\.\d GiB and ", capsys.readouterr().out)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_does_not_fit_is_told_the_setting_with_which_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = {"layers": 30, "d_model": 576, "heads": 9, "kv_heads": 3, "d_head": 64, "d_ff": 1536}
+    shape = ModelConfig(**sizes, vocab_size=49_152, context=2048, qk_norm=False)  # type: ignore[arg-type]
+    train = TrainConfig(optimizer="adamw", dtype="bf16", microbatch_tokens=2048)
+    monkeypatch.setattr(cost, "available_memory_bytes", lambda: int(3.3 * 2**30))
+    with pytest.raises(ConfigError, match=r"with --set recompute=true it needs 2\.\d GiB and fits"):
+        cost.text_cost(shape, train, 512, 4).check("sft", allowed=False)
+    monkeypatch.setattr(cost, "available_memory_bytes", lambda: 2 << 30)
+    with pytest.raises(ConfigError, match=r"with --set trainable=lora it needs 1\.\d GiB and fits"):
+        cost.text_cost(shape, train, 256, 4).check("sft", allowed=False)
+
+
+def test_the_estimate_of_an_adapter_is_the_number_of_what_learns(letters_sft: Path) -> None:
+    config = load_config(letters_sft)
+    for rank, blocks in ((4, 0), (3, 1)):
+        lora = LoraConfig(rank=rank, last_blocks=blocks)
+        view = adapt(load_model(letters_sft), lora, layout_of(config))
+        own = sum(p.numel() for layer in adapters_of(view).values() for p in (layer.lora_a, layer.lora_b))
+        assert cost.adapter_parameters(config, lora) == own
+
+
+def test_an_int8_base_says_what_it_costs(
+    letters_sft: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {**SFT, "lora": {"rank": 4, "base": "int8"}}
+    run = Run.open(run_sft(letters_sft, tmp_path / "sft-8", settings=settings))
+    assert run.read_metrics()[-1]["loss"] < run.read_metrics()[0]["loss"] + 0.5
+    said = " ".join(capsys.readouterr().err.split())
+    assert re.search(
+        r"int8 base: weights take \S+ GiB instead of \S+; its predictions move by 0\.\d+ nats", said
+    )

@@ -194,13 +194,12 @@ class Prepared(stage.Prepared[PPOConfig]):
         return Chat(model, self.tokenizer, template=self.template, as_trained=True, defaults=greedy)
 
 
-LARGE_PARAMETERS = 50_000_000
 LARGE: dict[str, Any] = {
     "rollouts_per_step": 64,
     "policy": {"trainable": "last:2", "lr_adam": 5e-5},
     "critic": {"trainable": "head", "epochs": 8, "lr_adam": 1e-3},
 }
-"""Defaults for a policy of more than LARGE_PARAMETERS, as models from elsewhere are: on a CPU a step of all four
+"""Defaults for a policy of more than setup.LARGE_PARAMETERS, as models from elsewhere are: on a CPU a step of all four
 networks takes minutes, and the rates of our small models move it too far. The last blocks learn, and the critic's body
 does not."""
 
@@ -214,9 +213,9 @@ def ppo_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[PPOConf
 
     inherited = ("inherited", {"train": setup.inherited_loop(find_run(str(policy)))})
     count = total_parameters(load_config(model_folder(policy)))
-    if count <= LARGE_PARAMETERS:
+    if count <= setup.LARGE_PARAMETERS:
         return resolve(PPOConfig, inherited, *layers)
-    reason = f"{human_count(count)} parameters, above {human_count(LARGE_PARAMETERS)}"
+    reason = f"{human_count(count)} parameters, above {human_count(setup.LARGE_PARAMETERS)}"
     return resolve(PPOConfig, (reason, LARGE), inherited, *layers)
 
 

@@ -150,7 +150,9 @@ def prepare(
             "accounting",
         ),
     ]
-    budget = config.train.microbatch_tokens or microbatch_tokens(model_config)
+    budget = config.train.microbatch_tokens or microbatch_tokens(
+        model_config, recompute=config.train.recompute
+    )
     train = config.train.model_copy(update={"steps": steps, "microbatch_tokens": budget})
     derived.append(setup.microbatch_line(config.train, budget))
     frozen = setup.freeze(resolved, {"train.steps": steps, "train.microbatch_tokens": budget})

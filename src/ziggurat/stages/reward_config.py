@@ -14,13 +14,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from ziggurat.console import human_count
 from ziggurat.corpus.split import split
 from ziggurat.errors import DataError
 from ziggurat.model.accounting import total_parameters
 from ziggurat.model.confidence import ConfidenceHead
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.heads import RewardModel
-from ziggurat.model.hub import check_model
+from ziggurat.model.hub import check_model, load_config
 from ziggurat.places import find_run, model_folder
 from ziggurat.records import Comparison, Demonstration, Prompt
 from ziggurat.settings import Resolved, resolve
@@ -32,7 +33,8 @@ from ziggurat.stages.setup import Derived
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.config import SHORT, TrainConfig
-from ziggurat.training.cost import FP32, Cost, microbatch_tokens, trained_memory, training_flops
+from ziggurat.training.cost import Cost, microbatch_tokens, trained_memory, training_flops, ways_to_fit
+from ziggurat.training.precision import choose_dtype
 from ziggurat.training.trainable import load_to_train
 
 LR_SHARE = 1.0
@@ -41,6 +43,11 @@ LR_SHARE = 1.0
 FOREIGN_LR_HEAD = 1e-3
 """Rate of the new head where the stage-2 model is not ours. At the body's rate of 2e-5 the head hardly leaves 0 in the
 few steps of one epoch, and the loss stays at ln 2."""
+
+
+LARGE: dict[str, Any] = {"train": {"trainable": "lora"}}
+"""Defaults for a model of more than LARGE_PARAMETERS: what learns is an adapter, whose optimizer states are few, and
+PPO has the frozen base in common with it."""
 
 
 class RewardConfig(setup.RecordsConfig):
@@ -112,7 +119,11 @@ class Prepared(stage.Prepared[RewardConfig]):
 def reward_config(sft: str | Path, *layers: tuple[str, Any]) -> Resolved[RewardConfig]:
     """The configuration from its layers, with the training settings of the stage-2 run inherited."""
     layer = setup.inherited(find_run(str(sft)), lr_share=LR_SHARE, foreign={"lr_head": FOREIGN_LR_HEAD})
-    return resolve(RewardConfig, ("inherited", layer), *layers)
+    count = total_parameters(load_config(model_folder(sft)))
+    if count <= setup.LARGE_PARAMETERS:
+        return resolve(RewardConfig, ("inherited", layer), *layers)
+    reason = f"{human_count(count)} parameters, above {human_count(setup.LARGE_PARAMETERS)}"
+    return resolve(RewardConfig, (reason, LARGE), ("inherited", layer), *layers)
 
 
 def prepare(
@@ -157,7 +168,7 @@ def prepare(
     ).flat
     one_epoch = math.ceil(len(useful) / config.batch_comparisons)
     steps = config.train.steps or max(1, round(one_epoch * config.epochs))
-    budget = config.train.microbatch_tokens or microbatch_tokens(shape)
+    budget = config.train.microbatch_tokens or microbatch_tokens(shape, recompute=config.train.recompute)
     train = config.train.model_copy(update={"steps": steps, "microbatch_tokens": budget})
     pairs = sum(len(untied_pairs(one.ranks)) for one in useful)
     completions = sum(len(one.rows) for one in useful)
@@ -206,10 +217,17 @@ def _cost(shape: ModelConfig, train: TrainConfig, ranked: Sequence[Ranked], per_
     largest = max(len(one.rows) * max(map(len, one.rows)) for one in ranked)
     step = per_step * sum(len(row) for one in ranked for row in one.rows) / len(ranked)
     T = round(sum(len(row) for one in ranked for row in one.rows) / sum(len(one.rows) for one in ranked))
-    tokens = max(largest, min(train.microbatch_tokens, round(step)))
-    memory = trained_memory(shape, train, tokens, logits=0, dtype=train.dtype)
-    sampled = {"stage-2 model, for the unit": FP32 * total_parameters(shape)}
-    return Cost(memory | sampled, step * training_flops(shape, train.trainable, T), steps=train.steps)
+
+    def memory(train: TrainConfig) -> dict[str, float]:
+        tokens = max(largest, min(train.microbatch_tokens, round(step)))
+        parts = trained_memory(
+            shape, train, tokens, logits=0, dtype=train.dtype, T=T, recompute=train.recompute
+        )
+        own = 0 if train.trainable == "lora" else choose_dtype(train.dtype)[0].itemsize
+        return parts | {"stage-2 model, for the unit": own * total_parameters(shape)}
+
+    flops = training_flops(shape, train.trainable, T, lora=train.lora, recompute=train.recompute)
+    return Cost(memory(train), step * flops, steps=train.steps, ways=ways_to_fit(train, memory))
 
 
 def _opening_id(tokenizer: Tokenizer) -> int:

@@ -137,7 +137,8 @@ def prepare(
     train = config.train.model_copy(
         update={
             "steps": steps,
-            "microbatch_tokens": config.train.microbatch_tokens or microbatch_tokens(model_config),
+            "microbatch_tokens": config.train.microbatch_tokens
+            or microbatch_tokens(model_config, recompute=config.train.recompute),
         }
     )
     settled = {

@@ -30,8 +30,8 @@ from ziggurat.model import layers
 LONGEST_KEPT_SCORES = 1024
 """Up to this many tokens attention keeps its (T, T) weights for the backward pass; beyond, torch's flash attention."""
 ROWS = 128
-"""Tokens whose logits are made at a time. Fewer read the unembedding too often: at 49,152 x 576 in bf16 the logits of 600
-tokens take 134 ms of one core, 222 ms with 64 rows and 545 ms with 21."""
+"""Tokens whose logits are made at a time. Fewer read the unembedding too often: at 49,152 x 576 in bf16 the logits of
+600 tokens take 134 ms of one core, 222 ms with 64 rows and 545 ms with 21."""
 SLOW = "numba's compiled loops do not work on this machine; plain torch computes instead, more slowly"
 TRAINED_DTYPES = (torch.bfloat16, torch.float32)
 
