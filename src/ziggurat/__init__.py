@@ -5,7 +5,7 @@
     run = ziggurat.pretrain("book.txt", settings={"model": "tiny", "train.steps": 300})
     print(ziggurat.chat(run).complete("Once"))
 
-The functions of `__all__` are the public API (api.py, docs/python.md), imported when they are first used. Importing the
+The functions of `__all__` are the public API (api/, docs/python.md), imported when they are first used. Importing the
 package itself imports nothing but its version, and sets one variable of the environment. Other modules are imported by
 name (`from ziggurat.dialogue.chat import Chat`), and each imports only rooms below it (docs: the design, section 3).
 """
@@ -26,17 +26,24 @@ if TYPE_CHECKING:
         available_worlds,
         chat,
         climb,
+        distill,
+        dpo,
         evaluate,
+        grpo,
+        kto,
         ppo,
         pretrain,
+        raft,
         reward,
+        rlaif,
         run_stage,
         sample,
+        selfinstruct,
         sft,
     )
 
-IDLE_THREADS = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "1"}
-"""How long an idle OpenMP thread spins before it sleeps: some 50 us (libgomp, Linux), 1 ms (libomp, macOS). By default
+IDLE_THREADS = {"GOMP_SPINCOUNT": "5000", "KMP_BLOCKTIME": "1"}
+"""How long an idle OpenMP thread spins before it sleeps: some 0.1 ms (libgomp, Linux), 1 ms (libomp, macOS). By default
 it spins for milliseconds, so that beside another busy process the threads of torch and numba take the processor from
 one another: 16,000 tokens a second become a few hundred (benchmarks/busy_neighbour.py). OpenMP reads this when torch is
 imported, so it has no effect where torch is imported first; what the user has set is kept."""
@@ -55,12 +62,19 @@ __all__ = [
     "available_worlds",
     "chat",
     "climb",
+    "distill",
+    "dpo",
     "evaluate",
+    "grpo",
+    "kto",
     "ppo",
     "pretrain",
+    "raft",
     "reward",
+    "rlaif",
     "run_stage",
     "sample",
+    "selfinstruct",
     "sft",
 ]
 

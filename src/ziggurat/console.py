@@ -66,22 +66,25 @@ def table(
     return result
 
 
+EVERY_S, PLAIN_EVERY_S = 0.2, 15.0
+
+
 class ProgressLine:
     """One status line on stderr that is rewritten in place. If stderr is not a terminal, plain lines at intervals.
 
-    Call `update` at every step: it prints at most every `every_s` seconds (`plain_every_s` without a terminal).
+    Call `update` at every step: it prints at most every EVERY_S seconds (PLAIN_EVERY_S without a terminal).
     """
 
-    def __init__(self, label: str = "", *, every_s: float = 0.2, plain_every_s: float = 15.0) -> None:
+    def __init__(self, label: str = "") -> None:
         self.label = label
         self._live = err.is_terminal
-        self._every_s = every_s if self._live else plain_every_s
+        self._every_s = EVERY_S if self._live else PLAIN_EVERY_S
         self._last_mark = -float("inf")
         self._shown = ""
         self._pending = ""
 
     def update(self, text: str, *, force: bool = False) -> None:
-        """Show `text`, unless the last update was less than `every_s` seconds ago."""
+        """Show `text`, unless the last update was a moment ago."""
         self._pending = text
         now = time.monotonic()
         if force or now - self._last_mark >= self._every_s:

@@ -10,18 +10,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ziggurat.cards import UNKNOWN, read_card
 from ziggurat.files import read_json, sha256_file
+from ziggurat.home import portable
 from ziggurat.version import __version__
 
-MANIFEST_FORMAT = 1
-"""Version of manifest.json and of the run folder around it: the names of its files, the rows of metrics.jsonl."""
+MANIFEST_FORMAT = 2
+"""Version of manifest.json and of the run folder around it: the names of its files, the rows of metrics.jsonl.
+Version 1 has absolute paths also for what is in $ZIGGURAT_HOME."""
 
 WEIGHTS = ("*.safetensors", "*.bin")
 
 
 def data_entry(path: str | Path, count: int) -> dict[str, Any]:
     """The entry of one data file in a manifest."""
-    return {"path": str(Path(path).resolve()), "sha256": sha256_file(path), "records": count}
+    return {"path": portable(path), "sha256": sha256_file(path), "records": count}
 
 
 def base_manifest(
@@ -41,19 +44,27 @@ def base_manifest(
 def parent_entry(folder: Path) -> dict[str, Any]:
     """The model that a run starts from: its folder, the hashes of its weights, and its own lineage to the first run."""
     folder = Path(folder).resolve()
-    entry: dict[str, Any] = {"path": str(folder)}
+    entry: dict[str, Any] = {"path": portable(folder)}
     for place in (folder, folder / "model"):
         weights = sorted(file for pattern in WEIGHTS for file in place.glob(pattern))
         if weights:
             entry["weights_sha256"] = {file.name: sha256_file(file) for file in weights}
             break
-    for above in (folder, *folder.parents[:3]):  # a run, its model/, or checkpoints/step-n/policy inside it
-        manifest = above / "manifest.json"
-        if manifest.is_file():
-            known = read_json(manifest, MANIFEST_FORMAT)
-            entry |= {key: known.get(key) for key in ("stage", "seed", "data", "parent", "answer_tokens")}
-            break
+    known = manifest_around(folder)
+    if known is not None:
+        entry |= {key: known.get(key) for key in ("stage", "seed", "data", "parent", "answer_tokens")}
+    card = read_card(folder)
+    if card is not None and card.licence != UNKNOWN:
+        entry["licence"] = card.licence
     return entry
+
+
+def manifest_around(folder: Path) -> dict[str, Any] | None:
+    """The manifest of the run that holds a model: a run, its model/, or checkpoints/step-n/policy inside it."""
+    for above in (folder, *folder.parents[:3]):
+        if (above / "manifest.json").is_file():
+            return read_json(above / "manifest.json", MANIFEST_FORMAT)
+    return None
 
 
 @cache
@@ -80,11 +91,13 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 def machine() -> dict[str, Any]:
     """The machine and the versions that a run is computed with."""
+    import psutil
+
     return {
         "system": platform.platform(),
         "cpu": cpu_name(),
         "cores": usable_cores(),
-        "memory_gib": round(_memory_bytes() / 2**30, 1),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "python": platform.python_version(),
         **{name: installed_version(name) for name in ("torch", "numpy", "tokenizers")},
     }
@@ -112,12 +125,6 @@ def cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _memory_bytes() -> int:
-    import psutil
-
-    return int(psutil.virtual_memory().total)
 
 
 def installed_version(package: str) -> str | None:

@@ -1,7 +1,8 @@
-"""Run names to folders, and folders to the model inside them.
+"""Run names to folders, folders to the model inside them, and folders to the run around them.
 
-A run is named `<ladder>/<stage>-<n>` under $ZIGGURAT_HOME/runs; `<ladder>/<stage>` means its highest n. A
-command that takes a run also takes the path of a run folder, a checkpoint or a Hugging Face model folder.
+A run is named `<ladder>/<stage>-<n>` under $ZIGGURAT_HOME/runs; `<ladder>/<stage>` means its highest n. A model from
+elsewhere has a name without a slash, under $ZIGGURAT_HOME/models. A command that takes a run also takes such a name,
+and the path of a run folder, a checkpoint or a Hugging Face model folder.
 """
 
 from __future__ import annotations
@@ -11,15 +12,25 @@ import shutil
 from pathlib import Path
 
 from ziggurat.checkpoint_folders import torn_reason, whole_checkpoints
+from ziggurat.console import err
 from ziggurat.errors import RunError, did_you_mean
-from ziggurat.settings import ziggurat_home
+from ziggurat.home import HOME, located, ziggurat_home
+from ziggurat.messages import Reasoning
+from ziggurat.settings import load_yaml
 
 ADAPTER_CONFIG = "adapter_config.json"  # of a folder that holds an adapter instead of a whole model
+FETCHABLE = ("smollm2", "minilm")
+"""Models that `ziggurat models get` knows by these names."""
 POLICY_FOLDERS = ("policy", "model")  # a checkpoint's folders of models that write, in this order
 
 
 def runs_home() -> Path:
     return ziggurat_home() / "runs"
+
+
+def models_home() -> Path:
+    """Where models from elsewhere are kept (`ziggurat models`)."""
+    return ziggurat_home() / "models"
 
 
 def stage_runs(ladder: str, stage: str) -> list[tuple[int, Path]]:
@@ -68,7 +79,7 @@ def all_runs() -> list[Path]:
 
 
 def find_run(name: str) -> Path:
-    """The folder of a run's name or of a path.
+    """The folder of a run's name, of a model's from elsewhere, or of a path, which may begin with $ZIGGURAT_HOME.
 
     Raises:
         RunError: there is none.
@@ -77,10 +88,17 @@ def find_run(name: str) -> Path:
     if (both := split_adapter(text)) is not None:
         find_run(both[0])
         return _adapter_run(both[1])
+    if text.startswith(("/", f"{HOME}/")):
+        there = str(located(text))
+        if text.startswith("/") and Path(there) != Path(text):
+            err.print(f"{text} is gone; {there} is taken for it, as if $ZIGGURAT_HOME had been moved.")
+        text = there
     if not text.startswith(("/", "./", "../", "~")):
         inside = runs_home() / text
         if text.count("/") >= 1 and inside.is_dir():
             return inside
+        if "/" not in text and holds_model(models_home() / text):
+            return models_home() / text
         ladder, slash, stage = text.partition("/")
         numbered = stage_runs(ladder, stage) if slash and stage else []
         if numbered:
@@ -92,9 +110,11 @@ def find_run(name: str) -> Path:
     if text and path.is_dir():
         return path
     names = [f"{p.parent.name}/{p.name}" for p in all_runs()]
-    hint = did_you_mean(text, names) or (
-        " `ziggurat runs list` shows all runs." if names else f" There are no runs in {runs_home()} yet."
-    )
+    hint = did_you_mean(
+        text, [*names, *(path.parent.name for path in models_home().glob("*/config.json"))]
+    ) or (" `ziggurat runs list` shows all runs." if names else f" There are no runs in {runs_home()} yet.")
+    if text in FETCHABLE:
+        hint = f" `ziggurat models get {text}` fetches it."
     raise RunError(f'There is no run or folder "{text}".{hint}')
 
 
@@ -123,18 +143,24 @@ def _adapter_run(name: str) -> Path:
     return folder
 
 
-def name_at_home(folder: Path) -> str | None:
-    """The name by which `find_run` finds a folder again if $ZIGGURAT_HOME moves; None outside of it."""
-    try:
-        kind, *rest = folder.resolve().relative_to(ziggurat_home().resolve()).parts
-    except ValueError:
-        return None
-    return "/".join(rest) if kind in ("runs", "models") and rest else None
-
-
 def holds_model(folder: Path) -> bool:
     """Whether a folder has the files of a model, or of an adapter."""
     return any((folder / name).is_file() for name in ("config.json", ADAPTER_CONFIG))
+
+
+def run_around(base: Path) -> Path | None:
+    """The run that `base` (a run folder, its model/ or a checkpoint in it) belongs to; None for a foreign folder."""
+    for folder in (base, *list(base.parents)[:3]):
+        if (folder / "manifest.json").is_file() and (folder / "config.yaml").is_file():
+            return folder
+    return None
+
+
+def reasoning_of(base: Path) -> Reasoning:
+    """What became of the reasoning in the data that the model in `base` learned from; "trained" where no run says."""
+    run = run_around(base)
+    found = load_yaml(run / "config.yaml").get("reasoning") if run else None
+    return "hidden" if found == "hidden" else "shown" if found == "shown" else "trained"
 
 
 def model_folder(name_or_path: str | Path) -> Path:

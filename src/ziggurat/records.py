@@ -12,38 +12,40 @@ import difflib
 import gzip
 import json
 import os
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Any, TypeVar
 
 from pydantic import ValidationError
 
 from ziggurat.console import err
-from ziggurat.data_files import Notes, load_json, open_text, without_surrogates
+from ziggurat.data_files import Notes, load_line, parquet_rows, text_lines
 from ziggurat.errors import DataError, did_you_mean
 from ziggurat.files import replacing, to_json
+from ziggurat.messages import (
+    MESSAGE_KEYS,
+    Message,
+    Part,
+    Reasoning,
+    Role,
+    TextPart,
+    completion_messages,
+    split_reasoning,
+)
 from ziggurat.record_types import (
     MAX_COMPLETIONS,
-    MESSAGE_KEYS,
     MIN_COMPLETIONS,
     Comparison,
     Demonstration,
     Document,
-    Message,
     Origin,
-    Part,
     Prompt,
     Rating,
     Record,
-    Role,
-    TextPart,
     check_ranks,
-    completion_messages,
-    split_reasoning,
 )
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "Part",
     "Prompt",
     "Rating",
+    "Reasoning",
     "Record",
     "Reject",
     "Role",
@@ -65,12 +68,8 @@ __all__ = [
     "check_ranks",
     "completion_messages",
     "is_near",
-    "load_json",
-    "open_text",
-    "parquet_rows",
     "read_records",
     "split_reasoning",
-    "without_surrogates",
     "write_records",
 ]
 
@@ -111,8 +110,7 @@ def read_records(
         except DataError as error:
             if not skip_bad_rows:
                 raise
-            shown = row if isinstance(row, str) else repr(row)
-            aside.append(Reject(line, str(error), shown))
+            aside.append(Reject(line, str(error), repr(row)))
             continue
         count += 1
         yield record
@@ -126,58 +124,11 @@ def read_records(
         raise DataError(f"{what}; expected at least one {kind.__name__.lower()}.", path=path)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, str | bytes | dict[str, Any]]]:
+def _rows(path: Path) -> Iterator[tuple[int, bytes | dict[str, Any]]]:
     """(line or row number, raw row); JSON is parsed later so that `skip_bad_rows` can leave a broken line out."""
     if path.suffix == PARQUET_SUFFIX:
-        yield from ((number, _from_cells(row)) for number, row in parquet_rows(path))
-        return
-    with open_text(path) as file:
-        line = 0
-        try:
-            for line, raw in enumerate(file, 1):
-                if line == 1:
-                    raw = raw.removeprefix(b"\xef\xbb\xbf")
-                if raw.strip():
-                    yield line, raw
-        except (EOFError, OSError, zlib.error, _zstd_error()) as error:
-            if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile) and error.errno:
-                raise
-            raise DataError(
-                f"the compressed data is broken here ({error}); copy the file again.",
-                path=path,
-                line=line + 1,
-            ) from error
-
-
-def _zstd_error() -> type[Exception]:
-    import zstandard
-
-    return cast(type[Exception], zstandard.ZstdError)
-
-
-def parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number from 1, row). Parquet gives every struct every field; a field without a value is left out."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not path.is_file():
-        raise DataError("no such file; check the path.", path=path)
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise DataError("is not a Parquet file, whatever its name says.", path=path) from error
-    number = 0
-    with file:
-        for batch in file.iter_batches():
-            for row in batch.to_pylist():
-                number += 1
-                yield number, _without_none(row)
-
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    return [_without_none(item) for item in value] if isinstance(value, list) else value
+        return ((number, _from_cells(row)) for number, row in parquet_rows(path))
+    return text_lines(path)
 
 
 def _from_cells(value: Any) -> Any:
@@ -227,10 +178,10 @@ def _without_unknown(row: dict[str, Any], known: Iterable[str], prefix: str, not
     return kept
 
 
-def _extras_in_meta(row: dict[str, Any]) -> dict[str, Any]:
-    """Further fields of a document belong to its `meta`, as they do in files of other formats."""
-    absent = frozenset(Document.model_fields) - set(row)
-    extras = {k: v for k, v in row.items() if k not in Document.model_fields and not is_near(k, absent)}
+def _extras_in_meta(row: dict[str, Any], kind: type[Record]) -> dict[str, Any]:
+    """Further fields of a document or a prompt belong to its `meta`, as they do in files of other formats."""
+    absent = frozenset(kind.model_fields) - set(row)
+    extras = {k: v for k, v in row.items() if k not in kind.model_fields and not is_near(k, absent)}
     if not extras or not isinstance(row.get("meta", {}), dict):
         return row
     kept = {key: value for key, value in row.items() if key not in extras}
@@ -246,26 +197,16 @@ def _messages_without_unknown(value: Any, prefix: str, notes: Notes) -> Any:
     ]
 
 
-def _parse(path: Path, line: int, row: str | bytes | dict[str, Any], kind: type[R], notes: Notes) -> R:
-    value: Any = row
-    if isinstance(row, bytes):
-        try:
-            text = row.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"not UTF-8 text at byte {error.start + 1} of the line.", path=path, line=line
-            ) from error
-        value = load_json(text, path, line)
-        if "\\ud" in text or "\\uD" in text:
-            value = without_surrogates(value, notes)
+def _parse(path: Path, line: int, row: bytes | dict[str, Any], kind: type[R], notes: Notes) -> R:
+    value: Any = load_line(row, path, line, notes) if isinstance(row, bytes) else row
     if not isinstance(value, dict):
         raise DataError(
             f"expected one {kind.__name__.lower()} as a JSON object, found {type(value).__name__}.",
             path=path,
             line=line,
         )
-    if kind is Document:
-        value = _extras_in_meta(value)
+    if kind in (Document, Prompt):
+        value = _extras_in_meta(value, kind)
     try:
         record = kind.model_validate(_without_unknown(value, kind.model_fields, "", notes))
     except ValidationError as error:

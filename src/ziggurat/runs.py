@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ziggurat import checkpoint_folders
+from ziggurat.cards import card_of_run, write_card
 from ziggurat.console import err
 from ziggurat.errors import RunError
 from ziggurat.files import (
@@ -34,6 +35,7 @@ from ziggurat.files import (
     to_json,
     write_json,
 )
+from ziggurat.home import same_setting
 from ziggurat.lineage import MANIFEST_FORMAT
 from ziggurat.settings import Resolved, flatten, load_yaml, parse_settings, resolve
 
@@ -128,7 +130,7 @@ class Run:
             old, new = (flatten(one.config.model_dump(mode="json")) for one in (same, config))
             computed = {key for key, source in config.sources.items() if source == "derived"}
             new |= {key: value for key, value in old.items() if key in computed and key not in same.sources}
-        changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        changed = [key for key in {**old, **new} if not same_setting(old.get(key), new.get(key))]
         if changed:
             shown = ", ".join(
                 f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed[:DIFFERENCES_SHOWN]
@@ -212,10 +214,14 @@ class Run:
         write_json(self.path / "manifest.json", manifest, MANIFEST_FORMAT)
 
     def finish(self, report: dict[str, Any]) -> None:
-        """Write report.json, mark the run finished, release the lock."""
+        """Write report.json and the model's card, mark the run finished, release the lock."""
         self._must_write()
         write_json(self.path / "report.json", report, REPORT_FORMAT)
-        self.update_manifest(finished_utc=utc_now())
+        now = utc_now()
+        if self.model_path.is_dir():
+            name = f"{self.path.parent.name}/{self.path.name}"
+            write_card(card_of_run(name, self.manifest, report, now), self.model_path)
+        self.update_manifest(finished_utc=now)
         self.close()
 
     def _must_write(self) -> None:

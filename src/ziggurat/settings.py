@@ -10,13 +10,11 @@ and Python in YAML.
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shlex
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -27,6 +25,7 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 
 from ziggurat.errors import ConfigError, did_you_mean
 from ziggurat.files import FORMAT_VERSION, check_format
+from ziggurat.yaml_text import parse_yaml, scalar
 
 SETTINGS_FORMAT = 1
 """Version of config.yaml."""
@@ -47,11 +46,6 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
-
-
-def ziggurat_home() -> Path:
-    """Where runs, releases and corpora live: $ZIGGURAT_HOME, or ~/.ziggurat."""
-    return Path(os.environ.get("ZIGGURAT_HOME") or "~/.ziggurat").expanduser()
 
 
 @dataclass(frozen=True)
@@ -78,10 +72,10 @@ class Resolved(Generic[C]):
         for name, value in values.items():
             key = f"{prefix}{name}"
             if isinstance(value, Mapping) and value:
-                yield f"{indent}{_scalar(name)}:\n"
+                yield f"{indent}{scalar(name)}:\n"
                 yield from self._lines(value, f"{key}.", indent + "  ")
             else:
-                text = f"{indent}{_scalar(name)}: {_scalar(value)}"
+                text = f"{indent}{scalar(name)}: {scalar(value)}"
                 yield f"{text:<{SOURCE_COLUMN}}  # {self.source(key)}\n"
 
 
@@ -92,13 +86,21 @@ def resolve(cls: type[C], *layers: tuple[str, Mapping[str, Any] | Config]) -> Re
     problems: list[str] = []
     for name, layer in layers:
         _overlay(cls, values, _as_mapping(layer), name, "", sources, problems)
+    return Resolved(checked(cls, values, sources, problems), sources)
+
+
+def checked(
+    cls: type[C], values: Mapping[str, Any], sources: Mapping[str, str], problems: Sequence[str] = ()
+) -> C:
+    """`values` as a `cls`. ConfigError with every problem, those found before included."""
+    found = list(problems)
     try:
         config = cls.model_validate(values)
     except ValidationError as error:
-        problems += [_problem(cls, detail, sources) for detail in error.errors()]
-    if problems:
-        raise ConfigError(" ".join(dict.fromkeys(problems)))
-    return Resolved(config, sources)
+        found += [_problem(cls, detail, sources) for detail in error.errors()]
+    if found:
+        raise ConfigError(" ".join(dict.fromkeys(found)))
+    return config
 
 
 def parse_sets(assignments: Iterable[str]) -> dict[str, Any]:
@@ -106,8 +108,7 @@ def parse_sets(assignments: Iterable[str]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
-        parts = key.strip().split(".")
-        if not equals or not all(parts):
+        if not equals or not all(key.strip().split(".")):
             raise ConfigError(
                 f'--set {assignment!r} is not of the form key=value, such as "train.steps=100".'
             )
@@ -115,13 +116,7 @@ def parse_sets(assignments: Iterable[str]) -> dict[str, Any]:
             value = parse_yaml(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {key}: the value {text!r} is not valid YAML.") from error
-        node = result
-        for part in parts[:-1]:
-            inner = node.get(part)
-            if not isinstance(inner, dict):
-                inner = node[part] = {}
-            node = inner
-        node[parts[-1]] = value
+        nest({key.strip(): value}, result)
     return result
 
 
@@ -174,6 +169,20 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def nest(flat: Mapping[str, Any], tree: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Dotted keys as nested dictionaries, put into `tree`: {"a.b": 3} -> {"a": {"b": 3}}."""
+    tree = {} if tree is None else tree
+    for key, value in flat.items():
+        *sections, last = key.split(".")
+        node = tree
+        for section in sections:
+            if not isinstance(node.get(section), dict):
+                node[section] = {}
+            node = node[section]
+        node[last] = value
+    return tree
 
 
 # --- overlaying ------------------------------------------------------------------------------------------------
@@ -257,58 +266,9 @@ def _problem(cls: type[Config], detail: ErrorDetails, sources: Mapping[str, str]
     if detail["type"] == "missing":
         return f'Setting "{key}" is required; give it with --set {key}=...'
     value = detail["input"]
-    shown = "" if isinstance(value, Mapping) else f"={value!r}"
     source = Resolved(None, dict(sources)).source(key)  # type: ignore[type-var]
+    shown = "" if isinstance(value, Mapping) else f"={value!r} (from {source})"
     message = detail["msg"].removeprefix("Value error, ").rstrip(".")
     if not key:
         return f"{message}."
-    return f'Setting "{key}"{shown} (from {source}): {message[:1].lower()}{message[1:]}.'
-
-
-# --- YAML without its traps --------------------------------------------------------------------------------------
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-4 is a number, only true/false are booleans, and a key given twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key!r} is given twice", problem_mark=key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern)
-        for tag, pattern in resolvers
-        if tag.rpartition(":")[2] not in ("bool", "float", "timestamp")
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf|\.nan)$"),
-    list("-+0123456789."),
-)
-
-
-def parse_yaml(text: str) -> Any:
-    """YAML text, read with the rules of `_Loader`."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
-
-
-def _scalar(value: Any) -> str:
-    """`value` on one line of YAML; JSON is YAML, and its quotes survive newlines and `#`."""
-    bare = isinstance(value, str) and re.fullmatch(r"[A-Za-z_/][A-Za-z0-9_./-]*", value)
-    if bare and yaml.safe_load(value) == value:  # by the usual rules, for other readers
-        return str(value)
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return ".inf" if value > 0 else "-.inf"
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return f'Setting "{key}"{shown}: {message[:1].lower()}{message[1:]}.'

@@ -17,6 +17,7 @@ from ziggurat.cli.main import run
 
 STEPS = 40
 WALL = ("elapsed_s", "tokens_per_s")
+WARM = ["--set", "train.warmup_steps=5000"]
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +150,23 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(
         (
             ["pretrain", "--data", "{files}/text.jsonl", "--set", "context=100000"],
             "give more text or a smaller context",
+        ),
+        (
+            [
+                "pretrain",
+                "--data",
+                "{files}/text.jsonl",
+                "--set",
+                "train.steps=0",
+                *WARM,
+                "--set",
+                "model=tiny",
+            ],
+            "set warmup_steps to",  # the steps are computed from the data
+        ),
+        (
+            ["sft", "--base", "{base}", "--data", "{files}/talks.jsonl", *WARM],
+            'Setting "train": warmup_steps is 5000 and steps is',
         ),
         (["sft", "--data", "{files}/talks.jsonl"], "needs --base RUN"),
         (["sft", "--base", "town/nothing", "--data", "{files}/talks.jsonl"], "no run or folder"),

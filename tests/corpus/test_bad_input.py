@@ -65,6 +65,11 @@ CASES: dict[str, tuple[str, Any, str]] = {
         gzip.compress(json.dumps(GOOD).encode() * 99)[:-20],
         "the compressed data is broken",
     ),
+    "damaged gzip": (
+        "f.jsonl.gz",
+        gzip.compress(b"{}", mtime=0)[:10] + b"\xff" * 99,  # zlib.error, which is no OSError
+        "the compressed data is broken",
+    ),
     "no Parquet": ("f.parquet", b"PAR2", "is not a Parquet file"),
     "CSV with too many cells": (
         "f.csv",

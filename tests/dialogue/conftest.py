@@ -46,7 +46,7 @@ def folder(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture
 def chat(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Chat:
-    monkeypatch.setattr("ziggurat.dialogue.chat.choose_dtype", lambda: (torch.float32, "exact in tests"))
+    monkeypatch.setattr("ziggurat.dialogue.loading.choose_dtype", lambda: (torch.float32, "exact in tests"))
     return Chat.load(folder)
 
 

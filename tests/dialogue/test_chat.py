@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ziggurat.dialogue.chat import Chat, never_chatted
+from ziggurat.dialogue.chat import Chat
+from ziggurat.dialogue.loading import never_chatted
 from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import ContextError, ModelFolderError, UsageError
 from ziggurat.model.config import ModelConfig

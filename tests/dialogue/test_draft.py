@@ -24,7 +24,7 @@ TEXT = "the cat sat on the mat and the dog sat on the cat. " * 20
 
 @pytest.fixture(autouse=True)
 def _fp32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ziggurat.dialogue.chat.choose_dtype", lambda: precision.choose_dtype("fp32"))
+    monkeypatch.setattr("ziggurat.dialogue.loading.choose_dtype", lambda: precision.choose_dtype("fp32"))
 
 
 def saved(path: Path, text: str, noise: float) -> Path:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
 from ziggurat.errors import UsageError
-from ziggurat.ladder.plan import SMALLEST, Lengths, Speeds, Work, costs, fit, parse_budget, reference_work
+from ziggurat.ladder.plan import (
+    SMALLEST,
+    Lengths,
+    Speeds,
+    Work,
+    costs,
+    fit,
+    measure_speeds,
+    parse_budget,
+    reference_work,
+)
+from ziggurat.model.config import ModelConfig
 from ziggurat.town.world import load_recipe
 
 REFERENCE = Work(3000, 500, 2, 1500, 4, 30, 256)
@@ -29,6 +40,16 @@ def test_a_plan_costs_what_its_budget_allows_and_a_longer_one_does_more() -> Non
     assert 880 < sum(costs(long, SPEEDS).values()) <= 900
     assert long.pretrain_steps > short.pretrain_steps
     assert long.ppo_steps > short.ppo_steps
+
+
+@pytest.mark.parametrize("context", [8, 48])
+def test_speeds_are_measured_within_a_short_context(context: int) -> None:
+    """A world with a context below 128 stopped with a ValueError of the model."""
+    shape = {"layers": 1, "d_model": 16, "heads": 2, "kv_heads": 1, "d_head": 8, "d_ff": 24}
+    speeds = measure_speeds(
+        ModelConfig(vocab_size=64, context=context, **shape), step_tokens=96, seconds=0.01
+    )
+    assert all(seconds > 0 for seconds in asdict(speeds).values())
 
 
 def test_a_policy_of_which_a_part_learns_costs_less() -> None:

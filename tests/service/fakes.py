@@ -47,6 +47,7 @@ class FakeRequest:
     stop: Sequence[str]
     dropped: int
     ids: Sequence[int] = ()
+    added: int = 0
 
 
 Answer = Callable[[Sequence[Message], SamplingParams], list[str]]
@@ -89,6 +90,7 @@ class FakeChat:
         stop: Sequence[str] = (),
         last: int | None = None,
         form: object = None,
+        add_start: bool = True,
     ) -> FakeRequest:
         text = prompt if isinstance(prompt, str) else self.text_of(prompt)
         ids = self.raw_ids(prompt) if isinstance(prompt, str) else prompt
@@ -103,7 +105,7 @@ class FakeChat:
     def text_ids(self, text: str) -> list[int]:
         return self.raw_ids(text)
 
-    def raw_ids(self, text: str) -> list[int]:
+    def raw_ids(self, text: str, *, add_start: bool = True) -> list[int]:
         return [ord(char) for char in text]
 
     def text_of(self, ids: Sequence[int]) -> str:

@@ -121,4 +121,4 @@ def test_template_variables_of_a_request_reach_the_template(
     monkeypatch.setattr(template, "render_many", recording)
     send(elsewhere, model="chatml", chat_template_kwargs={"enable_thinking": False}, max_tokens=1)
     send(elsewhere, model="chatml", add_generation_prompt=False, max_tokens=1)
-    assert given == [({"enable_thinking": False}, True), (None, False)]
+    assert given == [({"enable_thinking": False}, True), ({}, False)]

@@ -151,6 +151,23 @@ def test_a_grammar_without_a_first_token_is_refused(address: str, grammar: str) 
     assert "no answer can satisfy it" in refusal(ask(address, structured_outputs={"grammar": grammar}))
 
 
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        'start: "a" start',
+        'start: "a" b\nb: "c" start | "d" b',
+        'start: "x" A\nA: /a/ & /b/',
+        'start: "a" %json {"$ref": "#"}',
+        'start: "a" (start | A)\nA: /a/ & /b/',
+    ],
+)
+def test_a_grammar_without_an_end_is_refused(address: str, grammar: str) -> None:
+    """Row 18: it was followed to the limit, and the answer ended with `length`."""
+    said = refusal(ask(address, structured_outputs={"grammar": grammar}))
+    assert said.startswith("the grammar cannot be followed: no answer can satisfy it")
+    assert ask(address, structured_outputs={"grammar": 'start: "a" start | "b"'}).status_code == 200
+
+
 @pytest.mark.parametrize("field", ["regex", "json"])
 def test_a_pattern_with_look_ahead_is_named_with_the_reason(address: str, field: str) -> None:
     pattern = "^(?=a)b+$"

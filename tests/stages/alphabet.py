@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 
+from ziggurat.corpus.formats.common import ratings_of
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.hub import save_model
 from ziggurat.model.transformer import Transformer
-from ziggurat.records import Comparison, Demonstration, Document, Message, Prompt
+from ziggurat.records import Comparison, Demonstration, Document, Message, Prompt, Rating
 from ziggurat.stages.losses import next_token_loss
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
@@ -49,6 +50,11 @@ def likes(text: str) -> float:
     return text.count("b") / max(1, len(text))
 
 
+def reward(prompt: list[Message], completion: str, row: dict[str, object]) -> float:
+    """The taste as a reward function."""
+    return likes(completion)
+
+
 def comparisons(count: int, seed: int = 1) -> list[Comparison]:
     chance = random.Random(seed)
     made = []
@@ -65,6 +71,11 @@ def comparisons(count: int, seed: int = 1) -> list[Comparison]:
             )
         )
     return made
+
+
+def ratings(count: int, seed: int = 1) -> list[Rating]:
+    """Thumbs from so many rankings."""
+    return [thumb for one in comparisons(count, seed) for thumb in ratings_of(one)]
 
 
 def prompts() -> list[Prompt]:

@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests can `import alphabet`
 
 import alphabet
+import small_town
 
 from ziggurat.stages.reward import reward, reward_config
 
@@ -38,3 +39,9 @@ def letters_reward(letters_sft: Path) -> Path:
         kind_of_pair=alphabet.kind,
         labelling_ceiling=1.0,
     )
+
+
+@pytest.fixture(scope="session")
+def town_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stage-2 model that answers the town's questions of fact and makes values up."""
+    return small_town.make_start(tmp_path_factory.mktemp("town-corner"))

@@ -71,6 +71,45 @@ def test_two_rounds_rank_the_policy_of_each_round(letters_sft: Path, tmp_path: P
     assert Run.open(tmp_path / "ppo-2").manifest["reference"]["path"] == str(letters_sft.resolve())
 
 
+FAST: dict[str, dict[str, Any]] = {
+    "dpo": {"epochs": 2.0, "train": {"lr_adam": 3e-3, "dtype": "fp32", "threads": 1}},
+    "kto": {"epochs": 3.0, "batch_ratings": 8, "train": {"lr_adam": 3e-3, "dtype": "fp32", "threads": 1}},
+    "raft": {"epochs": 6.0, "n": 4, "max_new_tokens": 6, "allow_weak_reward_model": True},
+    "grpo": {
+        "train": {"steps": 4, "eval_every_steps": 4, "dtype": "fp32", "threads": 1},
+        "prompts_per_step": 8,
+        "group": 4,
+        "max_new_tokens": 6,
+        "policy": {"lr_adam": 3e-3},
+        "allow_weak_reward_model": True,
+        "stop_when_fatal": False,
+    },
+}
+FAST["raft"]["train"] = FAST["dpo"]["train"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["dpo", "kto", "raft", "grpo"])
+def test_rounds_with_every_method_say_whether_they_beat_the_round_before(
+    letters_sft: Path, tmp_path: Path, method: str
+) -> None:
+    settings = {"method": method, method: FAST[method]}
+    config = align_config(letters_sft, ("test", SMALL), ("--set", settings))
+    last = align(config, letters_sft, alphabet.prompts(), tmp_path / "align-1", rank=rank)
+    assert last == tmp_path / f"{method}-2"
+    assert (tmp_path / "reward-2").exists() == (method in ("raft", "grpo"))
+    rounds = (Run.open(tmp_path / "align-1").report or {})["rounds"]
+    first, second = (one["against_before"] for one in rounds)
+    assert first["judge"] == "the labeller"
+    assert max(first["value"], second["value"]) > 0.5
+    for one in (first, second):
+        assert 0 <= one["low"] <= one["value"] <= one["high"] <= 1
+        assert one["beats"] == (one["low"] > 0.5)
+    assert Run.open(tmp_path / f"{method}-2").manifest["parent"]["path"] == str(
+        (tmp_path / f"{method}-1/model").resolve()
+    )
+
+
 @pytest.mark.slow
 def test_people_rank_with_files_and_resume(letters_sft: Path, tmp_path: Path) -> None:
     config = align_config(
@@ -85,3 +124,5 @@ def test_people_rank_with_files_and_resume(letters_sft: Path, tmp_path: Path) ->
     ranked = [rank([Message(**m) for m in row["prompt"]], row["completions"]) for row in waiting]
     write_records(out / "round-1/ranked.jsonl", [one for one in ranked if one is not None])
     assert align(config, letters_sft, alphabet.prompts(), out, resume=True) == tmp_path / "ppo-1"
+    (found,) = (Run.open(out).report or {})["rounds"]
+    assert found["against_before"]["judge"] == "the reward model of this round"

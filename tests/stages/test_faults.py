@@ -21,7 +21,7 @@ from ziggurat.model.hub import load_model, load_scalar
 from ziggurat.model.transformer import Transformer, set_compute_dtype
 from ziggurat.records import Comparison, Demonstration, Message, Prompt, write_records
 from ziggurat.runs import Run
-from ziggurat.stages import losses, ppo_config, setup
+from ziggurat.stages import losses, ppo_config, ppo_prepare, setup
 from ziggurat.stages.comparison_batches import collate, render_comparisons, split_batch
 from ziggurat.stages.losses import TokenBatch, split_rows
 from ziggurat.stages.reward import ranking_loss, reward_config
@@ -205,7 +205,7 @@ def test_tools_of_comparisons_reach_the_prompts_that_set_the_unit_of_rewards(let
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
     given = [one.model_copy(update={"tools": tools}) for one in alphabet.comparisons(4)]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ziggurat.stages.reward_config.ChatTemplate", Spy)
+        patched.setattr("ziggurat.stages.start.ChatTemplate", Spy)
         prepare(reward_config(letters_sft), letters_sft, given)
     assert seen
     assert all(one == tools for one in seen)
@@ -464,7 +464,7 @@ def test_the_longest_completion_is_computed_from_measured_answers(
     assert "longest completion" in told
     assert "95 % of the answers that stage reward learned from are no longer" in told
     resolved = ppo_config.ppo_config(letters_sft)
-    ready = ppo_config.prepare(resolved, letters_sft, letters_reward, alphabet.prompts())
+    ready = ppo_prepare.prepare(resolved, letters_sft, letters_reward, alphabet.prompts())
     assert resolved.config.max_new_tokens == -1
     assert ready.config.max_new_tokens == 16
     assert "max_new_tokens: 16" in ready.resolved.to_yaml()
@@ -474,7 +474,7 @@ def test_where_no_lineage_knows_the_length_of_answers_the_model_answers_some_pro
     letters_sft: Path, letters_reward: Path
 ) -> None:
     """Row 39b, two folders from elsewhere: both without a run around them."""
-    ready = ppo_config.prepare(
+    ready = ppo_prepare.prepare(
         ppo_config.ppo_config(letters_sft), letters_sft, letters_sft_reward(letters_sft), alphabet.prompts()
     )
     assert 1 <= ready.config.max_new_tokens <= CONTEXT // 2

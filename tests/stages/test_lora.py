@@ -19,11 +19,12 @@ from ziggurat.model.config import ModelConfig
 from ziggurat.model.hub import is_scalar, load_config, load_model, load_scalar
 from ziggurat.model.hub.adapter_names import layout_of
 from ziggurat.model.lora import LoraConfig, adapt, adapters_of
+from ziggurat.models.export import export
 from ziggurat.places import model_folder
 from ziggurat.records import write_records
 from ziggurat.runs import Run
 from ziggurat.stages.ppo import PPO, ppo, ppo_config
-from ziggurat.stages.ppo_config import prepare as prepare_ppo
+from ziggurat.stages.ppo_prepare import prepare as prepare_ppo
 from ziggurat.stages.pretrain import prepare as prepare_pretrain
 from ziggurat.stages.pretrain import pretrain_config
 from ziggurat.stages.reward import reward, reward_config
@@ -118,6 +119,15 @@ def test_recomputing_changes_no_step(letters_sft: Path, lora_sft: Path, tmp_path
     again = Run.open(run_sft(letters_sft, tmp_path / "sft-3", settings=settings))
     losses = [[row["loss"] for row in run.read_metrics()] for run in (Run.open(lora_sft), again)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_an_adapter_is_exported_with_its_base_as_one_whole_model(lora_sft: Path, tmp_path: Path) -> None:
+    whole = export(str(lora_sft), "hf", tmp_path / "whole")
+    assert {p.name for p in whole.glob("*.safetensors")} == {"model.safetensors"}
+    ids = torch.arange(4, 9)[None]
+    with torch.no_grad():
+        ours, theirs = (load_model(folder)(ids) for folder in (model_folder(lora_sft), whole))
+    torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-4)
 
 
 def test_a_reward_model_that_is_an_adapter_learns_and_is_read_back(lora_reward: Path) -> None:

@@ -16,8 +16,8 @@ from ziggurat.errors import ModelFolderError, RunError, TrainingError
 from ziggurat.model.hub import load_model, load_scalar, save_model, save_scalar
 from ziggurat.runs import Run
 from ziggurat.stages.ppo import ppo, ppo_config
-from ziggurat.stages.ppo_config import prepare
 from ziggurat.stages.ppo_networks import load_networks
+from ziggurat.stages.ppo_prepare import prepare
 
 SMALL: dict[str, Any] = {
     "train": {"steps": 16, "threads": 1, "dtype": "fp32", "eval_every_steps": 4, "checkpoint_every_steps": 4},

@@ -15,6 +15,9 @@ import alphabet
 import pytest
 
 from ziggurat.runs import Run
+from ziggurat.stages.dpo import dpo, dpo_config
+from ziggurat.stages.grpo import grpo, grpo_config
+from ziggurat.stages.kto import kto, kto_config
 from ziggurat.stages.ppo import ppo, ppo_config
 from ziggurat.stages.reward import reward, reward_config
 
@@ -38,11 +41,21 @@ LAST_BLOCK = {
     "policy": {"trainable": "last:1", "optimizer": "muon"},
     "critic": {"trainable": "head", "epochs": 3},
 }
+GRPO = {
+    "variant": "dapo",
+    "train": PPO["train"],
+    "prompts_per_step": 6,
+    "group": 4,
+    "max_new_tokens": 5,
+    "epochs": 2,
+    "beta": 0.05,
+}
+TRAIN = {"dtype": "fp32", "threads": 1, "checkpoint_every_steps": 3}
 REWARD = {
     "batch_comparisons": 4,
     "held_out_share": 0.2,
     "scale_samples": 16,
-    "train": {"dtype": "fp32", "threads": 1, "checkpoint_every_steps": 3},
+    "train": TRAIN,
 }
 
 
@@ -62,11 +75,25 @@ def run_stage(
             resume=resume,
         )
         return
+    if stage == "grpo":
+        settings = {**GRPO, "reward_function": f"{Path(__file__).parent / 'alphabet.py'}:reward"}
+        config = grpo_config(sft, ("test", settings))
+        pause = (lambda _: time.sleep(0.3)) if slowly else None
+        grpo(config, sft, alphabet.prompts(), out, reward_model=scorer, on_step=pause, resume=resume)
+        return
     if slowly:
-        from ziggurat.stages import reward as module
+        from ziggurat.training import supervised
 
-        plain = module.ranking_loss
-        module.ranking_loss = lambda model, batch: (time.sleep(0.15), plain(model, batch))[1]
+        plain = supervised.optimizer_step
+        supervised.optimizer_step = lambda *a, **k: (time.sleep(0.15), plain(*a, **k))[1]
+    if stage == "dpo":
+        config = dpo_config(sft, ("test", {"batch_comparisons": 4, "train": TRAIN}))
+        dpo(config, sft, alphabet.comparisons(80), out, resume=resume)
+        return
+    if stage == "kto":
+        settings = {"batch_ratings": 16, "train": {**TRAIN, "micro_batches": 3}}
+        kto(kto_config(sft, ("test", settings)), sft, alphabet.ratings(80), out, resume=resume)
+        return
     shown = alphabet.demonstrations(20, seed=9)
     config = reward_config(sft, ("test", REWARD))
     reward(config, sft, alphabet.comparisons(80), out, demonstrations=shown, resume=resume)
@@ -106,7 +133,7 @@ def plain_rows(run: Run) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["reward", "ppo", "ppo-of-the-last-block"])
+@pytest.mark.parametrize("stage", ["reward", "ppo", "ppo-of-the-last-block", "dpo", "kto", "grpo"])
 def test_killed_and_resumed_is_the_same_byte_for_byte(
     stage: str, letters_sft: Path, letters_reward: Path, tmp_path: Path
 ) -> None:
@@ -121,12 +148,10 @@ def test_killed_and_resumed_is_the_same_byte_for_byte(
     last = first.checkpoints()[-1].name
     files = [p.relative_to(first.path) for p in (first.checkpoints_path / last).rglob("*.safetensors")]
     files += [p.relative_to(first.path) for p in first.model_path.rglob("*.safetensors")]
-    assert len(files) >= 4
+    assert len(files) >= 3
     for file in files:
         assert (first.path / file).read_bytes() == (second.path / file).read_bytes(), file
-    if stage.startswith("ppo"):
-        chosen = [(run.report or {})["numbers"]["chosen_step"] for run in (first, second)]
-        assert chosen[0] == chosen[1]
-    else:
-        cards = [json.dumps((run.report or {})["card"], sort_keys=True) for run in (first, second)]
-        assert cards[0] == cards[1]
+    numbers = [{**(run.report or {})["numbers"], "elapsed_s": 0} for run in (first, second)]
+    assert numbers[0] == numbers[1]
+    cards = [json.dumps((run.report or {}).get("card"), sort_keys=True) for run in (first, second)]
+    assert cards[0] == cards[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ziggurat.service.models import library
 from ziggurat.settings import Resolved, resolve
 from ziggurat.stages import launch, stage
 from ziggurat.stages.align import AlignConfig
+from ziggurat.stages.catalog import BUILT_IN, OTHER_COMMANDS
 from ziggurat.stages.ppo_config import PPOConfig
 from ziggurat.stages.reward_config import RewardConfig
 from ziggurat.stages.stage import Input, Model, Stage, declared
@@ -48,8 +50,8 @@ def run(resolved: Any, base: str, records: list[Any], path: Path, **named: Any) 
 def outside(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A package with the entry point `echo` is installed."""
 
-    def install(value: str) -> None:
-        point = EntryPoint("echo", value, stage.GROUP)
+    def install(value: str, name: str = "echo") -> None:
+        point = EntryPoint(name, value, stage.GROUP)
         monkeypatch.setattr(extensions, "entry_points", lambda group: [point] if group == stage.GROUP else [])
         declared.cache_clear()
 
@@ -101,7 +103,22 @@ def test_a_broken_entry_point_is_one_sentence_that_names_its_package_and_stops_n
     assert 'There is no command "echo".' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["chat", "help", "sft"])
+def test_a_stage_with_the_name_of_a_command_is_refused_aloud(
+    outside: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The command hid it without a word."""
+    monkeypatch.setitem(globals(), "TAKEN", replace(OUTSIDE, name=name))
+    outside("tests.stages.test_stage:TAKEN", name)
+    assert list(declared()) == ["pretrain", "sft", "reward", "ppo", "align"]
+    printed = " ".join(capsys.readouterr().err.split())
+    assert f'brings the entry point "{name} = tests.stages.test_stage:TAKEN"' in printed
+    assert "which has the name of" in printed
+    assert "Repeat what is said." not in cli.overview()
+
+
 def test_the_declaration_is_what_the_commands_show() -> None:
+    assert set(cli.COMMANDS) | {"help"} == {one.name for one in BUILT_IN} | OTHER_COMMANDS
     assert list(declared()) == ["pretrain", "sft", "reward", "ppo", "align"]
     assert all(cli.COMMANDS[name].help == one.title for name, one in declared().items())
     assert all(callable(getattr(stages, name)) for name in declared())

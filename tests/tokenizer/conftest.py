@@ -10,7 +10,8 @@ import pytest
 import tokenizers as hf
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
-from ziggurat.tokenizer.bpe import ENDOFTEXT, Tokenizer
+from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.making import ENDOFTEXT
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers as hf
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 TEXT = [
     "Yes Two No Four Hello user assistant system Is it so? Two miles. Yes, it is. How far is it to the bridge?\n\n\n",
@@ -137,6 +137,12 @@ class Style:
     markers: tuple[str, ...] = ()  # added tokens that are not special
     spaces: str = "bytes"  # bytes: byte-level BPE; first, always, prepend: the ways of SentencePiece
     config: dict[str, Any] = field(default_factory=dict)
+    split: str = ""  # expression that splits text before bytes; GPT-2's own if empty
+
+    @property
+    def begins(self) -> bool:
+        """Whether raw text begins with bos (SmolLM2 and ChatML name one that opens turns)."""
+        return self.config.get("bos_token", "<|im_start|>") != "<|im_start|>"
 
 
 BOS_EOS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -166,6 +172,10 @@ def make(folder: Path, style: Style) -> Path:
     if style.spaces == "bytes":
         full = hf.Tokenizer(models.BPE())
         full.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        if style.split:
+            first = pre_tokenizers.Split(Regex(style.split), behavior="isolated")
+            rest = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+            full.pre_tokenizer = pre_tokenizers.Sequence([first, rest])
         full.decoder = decoders.ByteLevel()
         alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     else:
@@ -197,10 +207,10 @@ def make(folder: Path, style: Style) -> Path:
     state["added_tokens"] = [t for t in state["added_tokens"] if t["content"] not in byte_names]
     full = hf.Tokenizer.from_str(json.dumps(state))
     full.add_tokens([AddedToken(name, special=False, normalized=False) for name in style.markers])
-    if "bos_token" in style.config:
-        bos = full.token_to_id("<s>")
+    if style.begins:
+        bos = style.config["bos_token"]
         full.post_processor = processors.TemplateProcessing(
-            single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", bos)]
+            single=f"{bos} $A", pair=f"{bos} $A $B", special_tokens=[(bos, full.token_to_id(bos))]
         )
     full.save(str(folder / "tokenizer.json"))
     config = {

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 
 from ziggurat.errors import ConfigError, ModelFolderError
-from ziggurat.tokenizer.bpe import SMALLEST_VOCABULARY, SPECIALS, Tokenizer
+from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.making import SMALLEST_VOCABULARY, SPECIALS
 
 TEXT = ["The baker sells bread and rolls. 面包师傅卖面包。", "low low low newer newer wider lowest"] * 20
 TRAINED = Tokenizer.train(TEXT, 400)

@@ -6,7 +6,7 @@ import pytest
 
 from ziggurat.town.chance import Chance
 from ziggurat.town.grading import Grader, repeats_itself, speaks, values_in
-from ziggurat.town.labellers import Labeller, chance_of_right_order, compare, pair_kind, points
+from ziggurat.town.labellers import Labeller, chance_of_right_order, pair_kind, points
 from ziggurat.town.people import Fact, build_town, words_of
 from ziggurat.town.phrases import attributes
 from ziggurat.town.questions import (
@@ -244,8 +244,8 @@ def test_a_labeller_without_noise_never_errs_and_ties_what_is_equal(town, grader
     question = ask_fact(Chance(1), fact, "en")
     wrong = [fact.say(p, "en", other_value(fact, "en")) for p in fact.kind.speech["en"].statements[:2]]
     texts = [wrong[0], fact.say("{n} is a {v}.", "en"), wrong[1], "I do not know."]
-    comparison = compare("x", question, texts, Labeller("strict", 0.0), grader, Chance(1))
-    assert comparison.ranks == [3, 1, 3, 2]
+    taste = [points(question, grader.grade(question, text)) for text in texts]
+    assert Labeller("strict", 0.0).rank(Chance(1), taste) == [3, 1, 3, 2]
 
 
 def test_the_stated_chance_of_a_right_order_is_what_labellers_do():

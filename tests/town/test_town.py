@@ -46,7 +46,7 @@ def test_the_same_seed_gives_the_same_bytes():
         digest.update(demonstration.model_dump_json().encode())
     for item in (*write_first_words(build_town(5)), *write_development(build_town(5))):
         digest.update((item.id + item.question.messages[-1].content).encode())
-    assert digest.hexdigest() == "8e5536440d93a98832d777f0f09a2a70b7a42421650142336e35d6dca4766482"
+    assert digest.hexdigest() == "602442c4db316ae7f5f6c4ca68c3c317522e91a8d9d49206408d49436f485e23"
 
 
 def test_the_exam_of_the_first_release_stays_byte_for_byte():
@@ -230,7 +230,7 @@ def lang(number):
 def test_some_demonstrations_turn_to_another_resident_or_to_something_else(town):
     """The second question is answered for itself, not about the resident of the first."""
     teacher, turned = Teacher(town), 0
-    for i in range(1500):
+    for i in range(2500):
         demonstration = teacher.demonstration(i)
         if demonstration.source != "town:another":
             continue
@@ -390,8 +390,8 @@ def test_a_dialogue_uses_a_name_before_its_pronoun(town):
             for line in document.text.split("\n")[2::4]:  # the questions
                 if pronouns.search(line):
                     asked += 1
-                    assert any(name in before for name in names), document.text
-                before += line
+                    assert any(name.lower() in before for name in names), document.text
+                before += line.lower()
     assert asked > 20
 
 

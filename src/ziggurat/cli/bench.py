@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ziggurat.cli import options
 from ziggurat.console import err, out, table
 from ziggurat.files import to_json
+
+if TYPE_CHECKING:
+    from ziggurat.evaluation.serving import Plan, Report
 
 app = typer.Typer(help="Measure generation against this machine's limits.", no_args_is_help=True)
 
@@ -43,22 +46,14 @@ def decode(
     """
     from ziggurat.evaluation.speed import measure_decoding, reference_model
     from ziggurat.model.cpu.int8 import load_to_serve, numerics, quantize
+    from ziggurat.places import model_folder
     from ziggurat.training.precision import choose_dtype
 
     chosen, _ = choose_dtype(dtype)
-    if run is None:
-        model = reference_model(chosen)
-        if weights == "int8":
-            quantize(model)
-    else:
-        from ziggurat.places import model_folder
-
-        model = load_to_serve(model_folder(run), chosen, weights)
-    small = None
-    if draft is not None:
-        from ziggurat.places import model_folder
-
-        small = load_to_serve(model_folder(draft), chosen)
+    model = reference_model(chosen) if run is None else load_to_serve(model_folder(run), chosen, weights)
+    if run is None and weights == "int8":
+        quantize(model)
+    small = None if draft is None else load_to_serve(model_folder(draft), chosen)
     machine, figures = measure_decoding(
         model, small=small, peers=peers, tell=lambda name: err.print(f"{name} ...")
     )
@@ -67,6 +62,7 @@ def decode(
         out.out(to_json({"machine": vars(machine), "dtype": numerics(model), "figures": found}))
         return
     names = list(figures[0].peers)
+    columns = ["ziggurat", "limit", "of it", *names, *([] if draft is None else ["guesses taken"])]
     rows = [
         [
             figure.case,
@@ -82,7 +78,6 @@ def decode(
         f"{machine.gflops_bf16:,.0f} GFLOP/s bf16, {machine.gflops_fp32:,.0f} fp32, "
         f"{machine.gb_per_s:.0f} GB/s, {machine.threads} threads; {numerics(model)}; tokens a second"
     )
-    columns = ["ziggurat", "limit", "of it", *names, *([] if draft is None else ["guesses taken"])]
     out.print(table(None, ["", *columns], rows, right=columns))
 
 
@@ -150,8 +145,17 @@ def serve(
         found = {"machine": vars(machine), "dtype": str(dtype), "plan": vars(plan)}
         out.out(to_json({**found, "report": {**dataclasses.asdict(report), "share": report.share}}))
         return
+    out.print(
+        f"{machine.gflops_bf16:,.0f} GFLOP/s bf16, {machine.gflops_fp32:,.0f} fp32, {machine.gb_per_s:.0f} GB/s, "
+        f"{machine.threads} threads; {str(dtype).removeprefix('torch.')}; prompts of {plan.prompt[0]} to "
+        f"{plan.prompt[1]} tokens, answers of {plan.answer[0]} to {plan.answer[1]}"
+    )
+    out.print(table(None, ["", "what", "found", "target"], _serving_rows(plan, report), right=["found"]))
+
+
+def _serving_rows(plan: Plan, report: Report) -> list[list[str]]:
     closed, opened = report.closed, report.open
-    rows = [
+    return [
         ["offline", "requests a second", f"{report.offline_per_s:.2f}", ""],
         [f"{plan.clients} clients", "requests a second", f"{closed.requests_per_s:.2f}", ""],
         ["", "of offline", f"{report.share:.0%}", ">= 80%"],
@@ -183,9 +187,3 @@ def serve(
         ],
         ["", "server / load generator, arrivals", f"{opened.server_cpus:.2f} / {opened.client_cpus:.2f}", ""],
     ]
-    out.print(
-        f"{machine.gflops_bf16:,.0f} GFLOP/s bf16, {machine.gflops_fp32:,.0f} fp32, {machine.gb_per_s:.0f} GB/s, "
-        f"{machine.threads} threads; {str(dtype).removeprefix('torch.')}; prompts of {plan.prompt[0]} to "
-        f"{plan.prompt[1]} tokens, answers of {plan.answer[0]} to {plan.answer[1]}"
-    )
-    out.print(table(None, ["", "what", "found", "target"], rows, right=["found"]))

@@ -1,4 +1,4 @@
-"""Using a model: `chat` in the terminal, `generate` for one prompt or a file of them, `serve` for the browser.
+"""Using a model: `chat` in the terminal, `generate` for one prompt or a file of them.
 
 The conversation itself is in terminal.py.
 """
@@ -14,13 +14,13 @@ import typer
 
 from ziggurat.cli import options
 from ziggurat.console import err, out
+from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
 from ziggurat.files import to_json
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Answer, Chat
     from ziggurat.dialogue.desk import Delta
-    from ziggurat.engine.params import SamplingParams
     from ziggurat.records import Message, Prompt
 
 DEFAULT_TEMPERATURE = 0.7
@@ -57,9 +57,11 @@ def chat(
     ziggurat chat town/pretrain-1 --temperature 0      # a base model only continues your text
     echo "Who keeps the bakery?" | ziggurat chat town/sft
     """
-    params = _params(temperature, top_k, top_p, min_p, seed, max_tokens)
     from ziggurat.cli.terminal import converse
 
+    params = SamplingParams(
+        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed, max_tokens=max_tokens
+    )
     converse(_load(run), params, system=system, plain=plain)
 
 
@@ -98,7 +100,17 @@ def generate(
     ziggurat generate town/ppo "Who keeps the bakery?" -n 4 --seed 1 --json
     ziggurat generate town/sft --file prompts.jsonl --json > answers.jsonl
     """
-    params = _params(temperature, top_k, top_p, min_p, seed, max_tokens, n, beam, length_penalty)
+    params = SamplingParams(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=seed,
+        max_tokens=max_tokens,
+        n=n,
+        beam=beam,
+        length_penalty=length_penalty,
+    )
     records = _prompts(prompt or [], file, system, skip_bad_rows)
     model = _load(run, weights)
     raw = raw or model.is_base
@@ -118,124 +130,7 @@ def generate(
         out.out(_as_json(conversations[i // n], texts[i // n], answer, raw) if as_json else answer.text)
 
 
-def serve(
-    runs: Annotated[
-        list[str],
-        typer.Argument(metavar="[NAME=]RUN...", help="Runs, model folders, or a whole ladder."),
-    ],
-    host: Annotated[
-        str,
-        typer.Option("--host", help="Address to listen on; other than loopback needs --keys or --expose."),
-    ] = ("127.0.0.1"),
-    port: options.Port = None,
-    keys: Annotated[
-        Path | None, typer.Option("--keys", help="File of API keys; every request must send one of them.")
-    ] = None,
-    upstream: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--upstream",
-            metavar="NAME=URL",
-            help="Also serve the models of another OpenAI-compatible server.",
-        ),
-    ] = None,
-    batch_invariant: Annotated[
-        bool,
-        typer.Option(
-            "--batch-invariant", help="Results do not depend on the other requests of a batch; slower."
-        ),
-    ] = False,
-    weights: options.Weights = "auto",
-    draft: Annotated[
-        str | None,
-        typer.Option(
-            "--draft", metavar="RUN", help="A smaller model of the same tokenizer for speculative decoding."
-        ),
-    ] = None,
-    moderation_patterns: Annotated[
-        Path | None, typer.Option("--moderation-patterns", help="YAML file of patterns for /v1/moderations.")
-    ] = None,
-    moderation_classifier: Annotated[
-        Path | None,
-        typer.Option("--moderation-classifier", help="Classifier folder of `ziggurat moderation train`."),
-    ] = None,
-    request_log: Annotated[
-        Path | None,
-        typer.Option(
-            "--request-log", metavar="FILE", help="Append a line of JSON for each request; - is stderr."
-        ),
-    ] = None,
-    expose: Annotated[
-        bool, typer.Option("--expose", help="Allow an address that other machines can reach, without keys.")
-    ] = False,
-    allowed_host: Annotated[
-        list[str] | None, typer.Option("--allowed-host", help="Another host name of this server.")
-    ] = None,
-    browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
-) -> None:
-    """Serve the chat page and an OpenAI-compatible API on this machine, until Ctrl-C.
-
-    \b
-    ziggurat serve town                                # the latest run of each stage, side by side
-    ziggurat serve town/pretrain town/sft town/ppo-2 --port 8080 --open
-    ziggurat serve models/Qwen3-0.6B
-    ziggurat serve chat=town/ppo judge=town/reward     # under names of their own
-    ziggurat serve town/ppo --host 0.0.0.0 --keys keys.jsonl    # keys are made by `ziggurat key new`
-    """
-    from ziggurat.service.server import serve as serve_runs
-
-    def ready(address: str) -> None:
-        out.print(f"Chat at {address}  (Ctrl-C ends it)")
-        if browser:
-            import webbrowser
-
-            webbrowser.open(address)
-
-    serve_runs(
-        runs,
-        host=host,
-        port=port,
-        expose=expose,
-        keys=keys,
-        upstreams=upstream or (),
-        batch_invariant=batch_invariant,
-        weights=weights,
-        draft=draft,
-        moderation_patterns=moderation_patterns,
-        moderation_classifier=moderation_classifier,
-        request_log=request_log,
-        allowed_hosts=allowed_host or (),
-        ready=ready,
-    )
-
-
 # --- parts of the commands ------------------------------------------------------------------------------------------
-
-
-def _params(
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    min_p: float,
-    seed: int | None,
-    max_tokens: int,
-    n: int = 1,
-    beam: int = 0,
-    length_penalty: float = 0.0,
-) -> SamplingParams:
-    from ziggurat.engine.params import SamplingParams
-
-    return SamplingParams(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        seed=seed,
-        max_tokens=max_tokens,
-        n=n,
-        beam=beam,
-        length_penalty=length_penalty,
-    )
 
 
 def _load(run: str, weights: str = "auto") -> Chat:

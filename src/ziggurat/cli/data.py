@@ -108,16 +108,16 @@ def _conversations(record: Any) -> list[tuple[str, list[Message], Any]]:
 
 
 def _template(model: str | None, text: str) -> ChatTemplate:
-    from ziggurat.places import model_folder
+    from ziggurat.places import model_folder, reasoning_of
     from ziggurat.tokenizer.bpe import Tokenizer
     from ziggurat.tokenizer.template import ChatTemplate
 
     if model is None:
         return ChatTemplate(Tokenizer.characters(text))
     folder = Path(model)
-    template = ChatTemplate(
-        Tokenizer.load(folder if (folder / "tokenizer.json").is_file() else model_folder(model))
-    )
+    if not (folder / "tokenizer.json").is_file():
+        folder = model_folder(model)
+    template = ChatTemplate(Tokenizer.load(folder), reasoning=reasoning_of(folder))
     if template.is_plain:
         err.print(f"{model} has no chat template; the conversation is written as User: and Assistant: lines.")
     return template

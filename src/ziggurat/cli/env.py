@@ -9,8 +9,8 @@ import typer
 from ziggurat.cli import options
 from ziggurat.console import human_time, out, table
 from ziggurat.files import to_json
+from ziggurat.home import ziggurat_home
 from ziggurat.lineage import code_version, installed_version, machine
-from ziggurat.settings import ziggurat_home
 from ziggurat.version import __version__
 
 PACKAGES = (

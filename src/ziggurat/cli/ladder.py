@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,6 +70,14 @@ def ladder(
     )  # fmt: skip
 
 
+def real_models() -> list[str]:
+    """The embedded real model, where `ziggurat models get smollm2` fetched it: to be offered before the climb's."""
+    from ziggurat.places import models_home
+
+    wanted = not os.environ.get("ZIGGURAT_NO_MODELS")
+    return ["smollm2"] if wanted and (models_home() / "smollm2" / "config.json").is_file() else []
+
+
 def climb_world(
     chosen: Options,
     budget: str,
@@ -84,29 +93,20 @@ def climb_world(
     dry_run: bool,
 ) -> None:
     """Plan, climb, examine, report, serve."""
-    from ziggurat.api import open_world
-    from ziggurat.files import check_folder
-    from ziggurat.ladder.climb import begin, describe_plan
-    from ziggurat.ladder.complete import complete
-    from ziggurat.ladder.plan import parse_budget
+    from ziggurat.api.available import available_worlds
+    from ziggurat.ladder.climb import describe_plan
+    from ziggurat.ladder.complete import complete, plan
     from ziggurat.ladder.report import report_path, terminal_tables
     from ziggurat.ladder.targets import summarize
-    from ziggurat.places import ladder_folder
 
-    budget_s = parse_budget(budget)
-    if name is not None:
-        ladder_folder(name)  # a name that cannot be a folder is refused before any data is read
-    world = open_world(chosen, name=name, resume=resume)
-    if controls:
-        world.need_controls()
-    folder = ladder_folder(world.name if name is None else name)
-    check_folder(folder)
-    climb = begin(
-        world,
-        budget_s,
+    climb = plan(
+        chosen,
+        available_worlds(),
+        budget,
         seed=seed,
-        name=folder.name,
+        name=name,
         fixed_plan=fixed_plan,
+        controls=controls,
         resume=resume,
         overwrite=overwrite,
         keep=not dry_run,
@@ -126,6 +126,8 @@ def climb_world(
 
         stages = [climb.runs[stage] for stage in ("pretrain", "sft") if stage in climb.runs]
         models = [
-            one if isinstance(one, str) else f"{folder.name}/{one.name}" for one in (*stages, climb.policy)
+            one if isinstance(one, str) else f"{climb.folder.name}/{one.name}"
+            for one in (*stages, climb.policy)
         ]
+        models = [*real_models(), *models]
         serve_models(list(dict.fromkeys(models)), port=port)

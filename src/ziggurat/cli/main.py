@@ -59,7 +59,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "chat": Entry("ziggurat.cli.chat:chat", "Talk to a model in the terminal."),
         "generate": Entry("ziggurat.cli.chat:generate", "Complete a text or answer prompts."),
         "serve": Entry(
-            "ziggurat.cli.chat:serve", "Serve the chat page and an OpenAI-compatible API on this machine."
+            "ziggurat.cli.serve:serve", "Serve the chat page and an OpenAI-compatible API on this machine."
         ),
         "key": Entry("ziggurat.cli.key:app", "Make API keys for `serve`."),
         "moderation": Entry("ziggurat.cli.moderation:app", "Train and try the layers of `/v1/moderations`."),
@@ -67,6 +67,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Looking and keeping": {
         "tokenizer": Entry("ziggurat.cli.tokenizer:app", "Train, show and compare tokenizers."),
+        "models": Entry(
+            "ziggurat.cli.models:app", "Fetch, import, export, list and remove models from elsewhere."
+        ),
         "data": Entry("ziggurat.cli.data:app", "Check and show data files."),
         "runs": Entry("ziggurat.cli.runs:app", "List, show, compare and remove runs."),
         "bench": Entry("ziggurat.cli.bench:app", "Measure generation against this machine's limits."),
@@ -79,7 +82,7 @@ COMMANDS: dict[str, Entry] = {name: entry for section in SECTIONS.values() for n
 
 
 def outside() -> dict[str, Entry]:
-    """The commands of the stages that other packages declare; a command of the table keeps its name."""
+    """The commands of the stages that other packages declare; one with the name of a command is refused aloud."""
     found = {name: Entry(f"ziggurat.cli.stages:{name}", stage.title) for name, stage in declared().items()}
     return {name: entry for name, entry in found.items() if name not in COMMANDS}
 
@@ -166,7 +169,7 @@ def overview() -> str:
         "  ziggurat chat town/ppo           talk to the newest model of the last stage",
         "  ziggurat ppo --help              what a command takes, with examples",
         "",
-        "Runs are kept in $ZIGGURAT_HOME (default ~/.ziggurat). Nothing is downloaded at run time.",
+        "Runs are kept in $ZIGGURAT_HOME (default ~/.ziggurat). Only `models get` fetches anything.",
     ]
     return "\n".join(lines)
 

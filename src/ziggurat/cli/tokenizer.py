@@ -11,7 +11,8 @@ from rich.text import Text
 
 from ziggurat.cli import options
 from ziggurat.console import err, human_count, human_time, out, table
-from ziggurat.files import to_json
+from ziggurat.errors import UsageError
+from ziggurat.files import check_folder, to_json
 
 if TYPE_CHECKING:
     from ziggurat.tokenizer.bpe import Tokenizer
@@ -40,8 +41,6 @@ def train(
     ziggurat tokenizer train shakespeare.txt --characters --out letters
     """
     from ziggurat.corpus.documents import read_documents
-    from ziggurat.errors import UsageError
-    from ziggurat.files import check_folder
     from ziggurat.tokenizer.bpe import Tokenizer
 
     check_folder(to)
@@ -75,7 +74,7 @@ def report(
     from ziggurat.tokenizer.report import PUBLISHED, SAMPLE, measure
 
     texts = [document.text for document in read_documents(text)] if text else [SAMPLE]
-    fits = {name: measure(_load(name), texts) for name in models}
+    fits = {name: measure(load(name), texts) for name in models}
     if as_json:
         typer.echo(to_json({name: fit.to_json() for name, fit in fits.items()}, indent=2))
         return
@@ -107,7 +106,7 @@ def show(
     """
     import sys
 
-    tokenizer = _load(model)
+    tokenizer = load(model)
     given = sys.stdin.read() if text == "-" else text
     ids = tokenizer.encode_with_specials(given) if specials else tokenizer.encode(given)
     pieces = [tokenizer.piece(id) for id in ids]
@@ -133,7 +132,7 @@ def _row(name: str, fit: Fit) -> tuple[str, ...]:
     return (name, f"{fit.vocabulary:,}", *("" if r is None else f"{r:.{digits}f}" for r, digits in ratios))
 
 
-def _load(name: str) -> Tokenizer:
+def load(name: str) -> Tokenizer:
     """A tokenizer folder itself; otherwise the model that a name or path means."""
     from ziggurat.places import model_folder
     from ziggurat.tokenizer.bpe import Tokenizer

@@ -15,8 +15,9 @@ from typing import Any
 from ziggurat.corpus.html import html_text
 from ziggurat.corpus.rows import Row, kind_of, read_rows, read_text
 from ziggurat.corpus.sniff import ROW_KINDS, format_of_suffix, sniff
+from ziggurat.data_files import without_surrogates
 from ziggurat.errors import DataError
-from ziggurat.records import Document, Notes, Origin, Reject, read_records, without_surrogates
+from ziggurat.records import Document, Notes, Origin, Reject, read_records
 
 SEPARATOR = "<|endoftext|>"  # between documents of one plain text file, as several public corpora have it
 MARKDOWN = (".md", ".markdown", ".mdx")

@@ -19,7 +19,8 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from ziggurat.corpus.formats.common import Context, Format, Unusable, best_of
+from ziggurat.corpus.formats.cells import Unusable
+from ziggurat.corpus.formats.common import Context, Format, best_of, ratings_of
 from ziggurat.corpus.rows import Row, read_rows
 from ziggurat.corpus.sniff import Sniffed, sniff
 from ziggurat.corpus.track import Tracked, count_unused
@@ -88,8 +89,17 @@ def load_comparisons(path: str | Path, *, skip_bad_rows: bool = False) -> Import
 
 
 def load_ratings(path: str | Path, *, skip_bad_rows: bool = False) -> Imported[Rating]:
-    """Thumbs up and down."""
-    return _converted(_load(Path(path), ("ratings",), skip_bad_rows), Rating, lambda _: None)
+    """Thumbs up and down; of comparisons one for each completion that beats more others than beat it, or fewer."""
+    imported = _load(Path(path), ("ratings", "comparisons"), skip_bad_rows)
+    made: list[Record] = []
+    for record in imported.records:
+        if isinstance(record, Comparison):
+            made += (thumbs := ratings_of(record))
+            imported.mended["a thumb taken from a ranking"] += len(thumbs)
+        else:
+            made.append(record)
+    imported.records = made
+    return _converted(imported, Rating, lambda _: None)
 
 
 def load_prompts(path: str | Path, *, skip_bad_rows: bool = False) -> Imported[Prompt]:
@@ -198,13 +208,13 @@ def _as_prompt(record: Record) -> tuple[Prompt, str] | None:
     if isinstance(record, Comparison | Rating):
         return Prompt(prompt=record.prompt, tools=record.tools), "the prompt taken alone"
     assert isinstance(record, Demonstration)
-    messages = list(record.messages)
+    messages, answer = list(record.messages), ""
     while messages and messages[-1].role == "assistant":
-        messages.pop()
+        answer = messages.pop().content
     if not messages or messages[-1].role == "system":
         return None
     return Prompt(
-        prompt=messages, tools=record.tools
+        prompt=messages, tools=record.tools, meta={"answer": answer} if answer else None
     ), "the conversation up to its last question taken as the prompt"
 
 
@@ -212,7 +222,7 @@ def _unique(prompts: Imported[Prompt]) -> Imported[Prompt]:
     seen: set[str] = set()
     kept: list[Prompt] = []
     for prompt in prompts.records:
-        key = prompt.model_dump_json()
+        key = prompt.model_dump_json(exclude={"meta"})
         if key in seen:
             prompts.dropped["the same prompt again"] += 1
         else:

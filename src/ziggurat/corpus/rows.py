@@ -8,16 +8,22 @@ A cell of NaN (pandas writes them for missing values) is a missing value.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import zstandard
-
+from ziggurat.data_files import (
+    BYTE_ORDER_MARK,
+    Notes,
+    load_json,
+    load_line,
+    mended,
+    parquet_rows,
+    reading,
+    text_lines,
+)
 from ziggurat.errors import DataError
-from ziggurat.records import Notes, load_json, open_text, parquet_rows, without_surrogates
 
 Row = dict[str, Any]
 TEXT_SUFFIXES = (".gz", ".zst")
@@ -56,11 +62,8 @@ def read_rows(path: Path, notes: Notes | None = None) -> Iterator[tuple[int, Row
 
 def is_array(path: Path) -> bool:
     """Whether a file of JSON begins with `[`: one array, whatever its name says."""
-    try:
-        with open_text(path) as file:
-            return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
-    except (EOFError, gzip.BadGzipFile, zstandard.ZstdError) as error:
-        raise _torn(path, error) from None
+    with reading(path) as file:
+        return file.read(64).removeprefix(BYTE_ORDER_MARK).lstrip()[:1] == b"["
 
 
 def without_nan(value: Any) -> Any:
@@ -72,11 +75,8 @@ def without_nan(value: Any) -> Any:
 
 def read_text(path: Path) -> str:
     """The whole text of a file, decompressed, without byte-order mark."""
-    try:
-        with open_text(path) as file:
-            raw = file.read()
-    except (EOFError, gzip.BadGzipFile, zstandard.ZstdError) as error:
-        raise _torn(path, error) from None
+    with reading(path) as file:
+        raw = file.read()
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -85,18 +85,7 @@ def read_text(path: Path) -> str:
 
 
 def _lines(path: Path, notes: Notes) -> Iterator[tuple[int, Any]]:
-    with open_text(path) as file:
-        number = 0
-        try:
-            # bytes part at \n only: U+2028 may stand inside a JSON string
-            for number, raw in enumerate(file, 1):
-                if raw.strip():
-                    text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                    yield number, _mended(load_json(text, path, number), text, notes)
-        except UnicodeDecodeError:
-            raise DataError("not UTF-8 text; save the file as UTF-8.", path=path, line=number) from None
-        except (EOFError, gzip.BadGzipFile, zstandard.ZstdError) as error:
-            raise _torn(path, error) from None
+    return ((number, load_line(raw, path, number, notes)) for number, raw in text_lines(path))
 
 
 def _array(path: Path, notes: Notes) -> Iterator[tuple[int, Any]]:
@@ -121,16 +110,7 @@ def _array(path: Path, notes: Notes) -> Iterator[tuple[int, Any]]:
     if not isinstance(found, list):
         raise DataError(f"expected a list of records, found {type(found).__name__}.", path=path)
     for number, row in enumerate(found, 1):
-        yield number, _mended(row, text, notes)
-
-
-def _mended(row: Any, text: str, notes: Notes) -> Any:
-    """The row without halves of surrogate pairs; only an escape in the JSON text can bring one."""
-    return without_surrogates(row, notes) if "\\ud" in text or "\\uD" in text else row
-
-
-def _torn(path: Path, error: Exception) -> DataError:
-    return DataError(f"the compressed data is broken ({error}); copy the file again.", path=path)
+        yield number, mended(row, text, notes)
 
 
 def _csv(path: Path, delimiter: str) -> Iterator[tuple[int, Row]]:

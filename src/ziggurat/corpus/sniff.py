@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from ziggurat.corpus.formats.alpaca import ALPACA, ALPACA_PREFERENCE, ALPACA_RATING, SELF_INSTRUCT
-from ziggurat.corpus.formats.common import ROLES, Format
+from ziggurat.corpus.formats.cells import ROLES
+from ziggurat.corpus.formats.common import Format
 from ziggurat.corpus.formats.hh import HH
 from ziggurat.corpus.formats.native import NATIVE_COMPARISON, NATIVE_PROMPT, NATIVE_RATING
 from ziggurat.corpus.formats.oasst import OASST, OASST_MESSAGES
@@ -29,10 +30,11 @@ from ziggurat.corpus.formats.question_answer import QUESTION_ANSWER
 from ziggurat.corpus.formats.sharegpt import SHAREGPT, SHAREGPT_COMPARISON, SHAREGPT_RATING
 from ziggurat.corpus.formats.trl import TRL_COMPLETION, TRL_PREFERENCE, TRL_PROMPT, TRL_RATING
 from ziggurat.corpus.rows import Row, is_array, kind_of, read_rows
+from ziggurat.data_files import open_text
 from ziggurat.errors import DataError
 from ziggurat.extensions import load_all
-from ziggurat.record_types import MESSAGE_KEYS
-from ziggurat.records import Comparison, Demonstration, Document, Prompt, Rating, Record, is_near, open_text
+from ziggurat.messages import MESSAGE_KEYS
+from ziggurat.records import Comparison, Demonstration, Document, Prompt, Rating, Record, is_near
 
 # The first that recognises a row wins, so the more particular come first.
 BUILT_IN: tuple[Format, ...] = (

@@ -14,12 +14,10 @@ import json
 import re
 from dataclasses import dataclass
 from json.decoder import WHITESPACE  # type: ignore[attr-defined]
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ziggurat.dialogue.decode import overlap
-
-if TYPE_CHECKING:
-    from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.bpe import Tokenizer
 
 OURS = "<|tool|>"
 HERMES = ("<tool_call>", "</tool_call>")

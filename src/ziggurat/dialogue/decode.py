@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.bpe import Tokenizer
 
 
 class IncrementalDecoder:

@@ -61,6 +61,7 @@ class Request:
     params: SamplingParams
     stop: Sequence[str] = ()
     dropped: int = 0  # messages that no longer fitted
+    added: int = 0  # ids that the tokenizer put before a raw text; they are no part of it
     mask: LogitsMask | None = None
     marks: CallMarks | None = None  # how the model marks tool calls; None: it has no tools
 

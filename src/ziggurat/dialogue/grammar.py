@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ziggurat.dialogue.calls import CallMarks
 from ziggurat.dialogue.forms import CALLS, Form
+from ziggurat.dialogue.lark import can_end
 from ziggurat.dialogue.schemas import bounded, has_finite_value
 from ziggurat.errors import UsageError
 from ziggurat.tokenizer.bpe import Tokenizer
@@ -133,6 +134,8 @@ class Forms:
                 f"the {form.kind} has {len(form.text):,} characters; at most {MAX_FORM_CHARS:,} are read."
             )
         try:
+            if form.kind == "grammar" and not can_end(form.text, self._matches):
+                raise ValueError(f"{IMPOSSIBLE}: its rule start needs itself again and again, so none ends")
             matcher = llguidance.LLMatcher(self._tokenizer, compiled(form, self._marks), log_level=0)
         except RecursionError:
             raise UsageError(_refusal(form, "it is nested too deeply")) from None
@@ -141,12 +144,23 @@ class Forms:
         if matcher.is_error():
             raise UsageError(_refusal(form, matcher.get_error()))
         first = matcher.deep_copy()
-        if not any(first.compute_bitmask()) or first.is_error():
+        if not _begins(first):
             reason = first.get_error()
             raise UsageError(
                 _refusal(form, IMPOSSIBLE if not reason or reason.startswith("NoExtension") else reason)
             )
         return matcher
+
+    def _matches(self, grammar: str) -> bool:
+        """Whether an answer of a Lark grammar can begin; an invalid one counts as if it could."""
+        lark = llguidance.LLMatcher.grammar_from_lark(grammar)
+        matcher = llguidance.LLMatcher(self._tokenizer, lark, log_level=0)
+        return bool(matcher.is_error()) or _begins(matcher)
+
+
+def _begins(matcher: llguidance.LLMatcher) -> bool:
+    """Whether any token may come first."""
+    return any(matcher.compute_bitmask()) and not matcher.is_error()
 
 
 def _refusal(form: Form, reason: str) -> str:

@@ -6,7 +6,6 @@ its chat template. Text in a message can never become a special token (see token
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -16,6 +15,7 @@ from ziggurat.dialogue.forms import Rendering
 from ziggurat.errors import DataError, UsageError
 from ziggurat.records import Message
 from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.contents import with_arguments
 from ziggurat.tokenizer.template import ChatTemplate
 
 Tools = Sequence[dict[str, Any]]
@@ -79,22 +79,18 @@ class Prompts:
             self._check(messages, asked)
         if self.is_base:
             return self.raw(["\n".join(m.content for m in messages) for messages in conversations])
-        bodies = [messages[:-1] if asked.continue_final else messages for messages in conversations]
-        more = {"template_kwargs": dict(asked.kwargs)} if asked.kwargs else {}
         rendered = self.template.render_many(
-            [self._readable(messages) for messages in bodies],
-            add_generation_prompt=asked.add_generation_prompt or asked.continue_final,
+            [self._readable(messages) for messages in conversations],
+            add_generation_prompt=asked.add_generation_prompt and not asked.continue_final,
             tools=tools,
-            **more,
+            template_kwargs=asked.kwargs,
+            continue_final=asked.continue_final,
         )
-        if not asked.continue_final:
-            return [row.ids for row in rendered]
-        begun = self.tokenizer.encode_batch([messages[-1].content for messages in conversations])
-        return [row.ids + ids for row, ids in zip(rendered, begun, strict=True)]
+        return [row.ids for row in rendered]
 
     def raw(self, texts: Sequence[str]) -> list[list[int]]:
-        """A text to be continued begins as a document does in pre-training: after the end of another."""
-        return [[self.tokenizer.endoftext_id, *ids] for ids in self.tokenizer.encode_batch(texts)]
+        """A text to be continued begins as a document does in pre-training: with bos, or after the end of another."""
+        return [[self.tokenizer.text_start_id, *ids] for ids in self.tokenizer.encode_batch(texts)]
 
     # --- what a template cannot show ----------------------------------------------------------------------------
 
@@ -117,7 +113,7 @@ class Prompts:
 
     def _hidden(self, messages: Sequence[Message], number: int, message: Message) -> str:
         """What of a message the template would drop; "" if it shows all."""
-        if message.tool_calls and (self.is_base or not self._shows_calls):
+        if message.tool_calls and (self.is_base or not self.template.shows_calls):
             return "tool_calls"
         if self.is_base:
             return ""
@@ -129,12 +125,8 @@ class Prompts:
         return ""
 
     @cached_property
-    def _shows_calls(self) -> bool:
-        return self._differ(_with_call("first", "result"), _with_call("second", "result"))
-
-    @cached_property
     def _shows_results(self) -> bool:
-        return self._differ(_with_call("first", "result"), _with_call("first", "other"))
+        return self._differ(*(_with_result(text) for text in ("first", "second")))
 
     @cached_property
     def _shows_system(self) -> bool:
@@ -160,28 +152,17 @@ class Prompts:
         if self.marks.close == "" or not any(message.tool_calls for message in messages):
             return messages
         return [
-            message.model_copy(update={"tool_calls": [_with_object(call) for call in message.tool_calls]})
+            message.model_copy(
+                update={"tool_calls": [with_arguments(call, "object") for call in message.tool_calls]}
+            )
             if message.tool_calls
             else message
             for message in messages
         ]
 
 
-def _with_object(call: dict[str, Any]) -> dict[str, Any]:
-    function = call.get("function", call)
-    arguments = function.get("arguments")
-    if not isinstance(arguments, str):
-        return call
-    try:
-        parsed = json.loads(arguments or "{}")
-    except (ValueError, RecursionError):
-        return call
-    function = {**function, "arguments": parsed}
-    return {**call, "function": function} if "function" in call else function
-
-
-def _with_call(query: str, result: str) -> list[Message]:
-    function = {"name": "probe", "arguments": json.dumps({"q": query})}
+def _with_result(result: str) -> list[Message]:
+    function = {"name": "probe", "arguments": '{"q": "q"}'}
     return [
         Message(role="user", content="u"),
         Message(

@@ -36,6 +36,11 @@ RELEASE_BYTES = 1 << 20
 Numbers = npt.NDArray[np.int64]
 
 
+def windows_of(config: ModelConfig) -> list[int | None]:
+    """For each layer the keys that a token attends to, itself included; None: all. What is older stays in the arena."""
+    return [config.window_of(layer) for layer in range(config.layers)]
+
+
 class Arena:
     """Keys and values of `slots` sequences of up to `capacity` tokens, each (layers, slots, K, capacity, D)."""
 
@@ -46,6 +51,7 @@ class Arena:
     ) -> None:
         shape = (config.layers, slots, config.kv_heads, capacity, config.d_head)
         self.slots, self.capacity, self.device, self.dtype = slots, capacity, device, dtype
+        self.windows = windows_of(config)
         self.slot_bytes = math.prod(shape[2:]) * dtype.itemsize  # keys of one layer
         self._maps: list[mmap.mmap] = []
         self.k, self.v = self._zeros(shape, dtype), self._zeros(shape, dtype)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ziggurat.engine.cache import WHOLE_TOKENS, Arena, Numbers
+from ziggurat.engine.cache import WHOLE_TOKENS, Arena, Numbers, windows_of
 from ziggurat.model.config import ModelConfig
 
 PAGE_TOKENS = 32
@@ -45,7 +45,7 @@ class PagedArena(Arena):
         pages: int,
     ) -> None:
         self.slots, self.capacity, self.dtype, self.device = slots, capacity, dtype, device
-        self.page_tokens = page_tokens
+        self.page_tokens, self.windows = page_tokens, windows_of(config)
         shape = (config.layers, pages + 1, page_tokens, config.kv_heads, config.d_head)
         self.k = torch.zeros(shape, dtype=dtype, device=device)
         self.v = torch.zeros(shape, dtype=dtype, device=device)

@@ -114,7 +114,7 @@ def draw(logprobs: Tensor, rules: Rules, uniform: npt.NDArray[np.float32]) -> Te
         logprobs = _apply_min_p(logprobs, rules.min_p)
     if cut.all():
         return _draw_cut(logprobs, rules.top_k, rules.top_p, u)
-    ids = _draw_full(logprobs, u)
+    ids = pick(logprobs.exp(), u)
     if cut.any():
         rows = torch.from_numpy(np.flatnonzero(cut)).to(logprobs.device)
         ids[rows] = _draw_cut(logprobs[rows], rules.top_k[cut], rules.top_p[cut], u[rows])
@@ -160,10 +160,6 @@ def pick(weights: Tensor, u: Tensor) -> Tensor:
     )  # u * total may round to total
     index = torch.searchsorted(cumulated, threshold[:, None], right=True).squeeze(-1)
     return index.clamp_(max=weights.shape[-1] - 1)  # NaN is beyond every number; the engine will name it
-
-
-def _draw_full(logprobs: Tensor, u: Tensor) -> Tensor:
-    return pick(logprobs.exp(), u)
 
 
 def _draw_cut(

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from ziggurat.engine.engine import Engine
 from ziggurat.engine.events import Event, Handle
 from ziggurat.engine.params import SamplingParams
-from ziggurat.engine.rows import LogitsMask, StopRule
+from ziggurat.engine.rows import StopRule
 
 
 class SharedEngine:
@@ -34,12 +34,11 @@ class SharedEngine:
         params: SamplingParams,
         *,
         stop_rule: StopRule | None = None,
-        logits_mask: LogitsMask | None = None,
     ) -> Iterator[Event]:
         """The request's events as they appear; ends after every one of its `n` completions has ended."""
         box: deque[Event | BaseException] = deque()
         with self._lock:
-            handle = self.engine.submit(ids, params, stop_rule=stop_rule, logits_mask=logits_mask)
+            handle = self.engine.submit(ids, params, stop_rule=stop_rule)
             self._boxes[handle] = box
         unfinished = params.n
         try:

@@ -5,7 +5,8 @@
     Decode    one new token of every running sequence
     Several   a few new tokens of every running sequence, guessed ahead (speculate.py)
 
-Each has `attend(layer, q, k, v)`: store the new keys and values, attend to all. Where they lie is the arena's matter.
+Each has `attend(layer, q, k, v)`: store the new keys and values, attend to all, or to those within the layer's window.
+Where they lie is the arena's matter.
 
 Legend: B batch, T time, S tokens in the cache, H query heads, K key/value heads, D head width, G = H / K query heads
 that share a key head.
@@ -30,6 +31,15 @@ PLAIN_SCORES = 1 << 20
 """Scores of a head up to which a chunk's attention is two plain products: 2 MiB of bf16."""
 
 
+def _mask(places: Tensor, keys: Tensor, window: int | None, dtype: torch.dtype) -> Tensor:
+    """Tokens at `places` (..., T) and `keys` (S,) -> (..., T, S), added to the scores: 0 where a token attends."""
+    last = places.clamp(max=len(keys) - 1)[..., None]  # of rows that nobody reads: they attend to something
+    seen = keys <= last
+    if window is not None:
+        seen &= keys > last - window
+    return torch.zeros(seen.shape, dtype=dtype, device=keys.device).masked_fill_(~seen, float("-inf"))
+
+
 class Prefill:
     """New sequences, padded on the right: a causal model never sees the padding, and decoding overwrites it."""
 
@@ -38,11 +48,19 @@ class Prefill:
         self.arena = arena
         arena.hold(slots, np.full(len(slots), tokens))
         self.slots = torch.from_numpy(slots).to(arena.device)
+        self.tokens = tokens
+        self.masks: dict[int, Tensor] = {}
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q (B, H, T, D), k and v (B, K, T, D) -> (B, H, T, D)."""
         self.arena.write_span(layer, self.slots, 0, k, v)
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+        window, grouped = self.arena.windows[layer], q.shape[1] != k.shape[1]
+        if window is None or window >= self.tokens:
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+        if window not in self.masks:
+            places = torch.arange(self.tokens, device=self.arena.device)
+            self.masks[window] = _mask(places, places, window, self.arena.dtype)  # (T, T)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=self.masks[window], enable_gqa=grouped)
 
 
 class Extend:
@@ -52,27 +70,36 @@ class Extend:
         """`tokens` more in `slot`, which holds `start` of them."""
         self.arena, self.slots, self.start, self.stop = arena, slice(slot, slot + 1), start, start + tokens
         arena.hold(np.array([slot]), np.array([self.stop]))
-        mask = torch.full((tokens, self.stop), float("-inf"), dtype=arena.dtype, device=arena.device)
-        self.mask = mask.triu_(start + 1)  # (T, start + T), added to the scores
+        self.masks: dict[int | None, Tensor] = {}
+
+    def mask(self, layer: int) -> Tensor:
+        """(T, start + T), added to the scores."""
+        window = self.arena.windows[layer]
+        if window not in self.masks:
+            keys = torch.arange(self.stop, device=self.arena.device)
+            self.masks[window] = _mask(keys[self.start :], keys, window, self.arena.dtype)
+        return self.masks[window]
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q (1, H, T, D), k and v (1, K, T, D) -> (1, H, T, D)."""
         self.arena.write_span(layer, self.slots, self.start, k, v)
         keys, values = self.arena.read(layer, self.slots, self.stop)  # (1, K, S, D)
-        if q.is_cpu and q.dtype == torch.bfloat16 and self.mask.numel() <= PLAIN_SCORES:
-            return self._attend_plain(q, keys[0], values[0])
+        mask = self.mask(layer)
+        if q.is_cpu and q.dtype == torch.bfloat16 and mask.numel() <= PLAIN_SCORES:
+            return self._attend_plain(q, keys[0], values[0], mask)
         grouped = q.shape[1] != k.shape[1]
-        return F.scaled_dot_product_attention(q, keys, values, attn_mask=self.mask, enable_gqa=grouped)
+        return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, enable_gqa=grouped)
 
-    def _attend_plain(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """q (1, H, T, D), keys and values (K, S, D) -> (1, H, T, D).
+    @staticmethod
+    def _attend_plain(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """q (1, H, T, D), keys and values (K, S, D), mask (T, S) -> (1, H, T, D).
 
         Milliseconds of 100 tokens after 500, 1,900 and 3,900 others, 12 heads of 64, 2 cores (at 400 GFLOP/s they would
         take 0.5, 1.5 and 3.1): the fused kernel 1.8, 6.2 and 14.1, plain products 1.2, 5.0 and 8.6.
         """
         K, S, D = keys.shape
         scores = torch.matmul((q * D**-0.5).reshape(K, -1, D), keys.transpose(1, 2))  # (K, G * T, S)
-        weights = (scores.view(K, -1, *self.mask.shape) + self.mask).softmax(-1)  # (K, G, T, S)
+        weights = (scores.view(K, -1, *mask.shape) + mask).softmax(-1)  # (K, G, T, S)
         return torch.matmul(weights.view(K, -1, S), values).view(q.shape)
 
 
@@ -84,6 +111,7 @@ class Decode:
         as many as the longest row has."""
         self.arena, self.held = arena, lengths
         self.window = window or int(lengths.max(initial=0)) + 1
+        self.masks: dict[int | None, Tensor] = {}
         arena.hold(np.arange(len(lengths)), lengths + 1)
 
     @functools.cached_property
@@ -94,46 +122,50 @@ class Decode:
     def slots(self) -> Tensor:
         return torch.arange(len(self.held), device=self.arena.device)
 
-    @functools.cached_property
-    def mask(self) -> Tensor:
+    def mask(self, layer: int) -> Tensor:
         """(B, 1, 1, T), the new token included, added to the scores."""
-        within = torch.arange(self.window, device=self.arena.device) <= self.lengths[:, None]  # (B, T)
-        mask = torch.zeros(within.shape, dtype=self.arena.dtype, device=self.arena.device)
-        return mask.masked_fill_(~within, float("-inf"))[:, None, None]
+        window = self.arena.windows[layer]
+        if window not in self.masks:
+            keys = torch.arange(self.window, device=self.arena.device)
+            self.masks[window] = _mask(self.lengths[:, None, None], keys, window, self.arena.dtype)
+        return self.masks[window]
 
     def slots_of_layer(self, layer: int) -> Slots | None:
-        """For `model.cpu.fast`."""
-        return (self.arena.k[layer], self.arena.v[layer], self.held) if self.arena.contiguous else None
+        """For `model.cpu.fast`, whose loops attend to all keys: None where a row has more than the layer's window."""
+        window = self.arena.windows[layer]
+        if not self.arena.contiguous or (window is not None and int(self.held.max(initial=0)) >= window):
+            return None
+        return self.arena.k[layer], self.arena.v[layer], self.held
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q (B, H, 1, D), k and v (B, K, 1, D) -> (B, H, 1, D)."""
         B, H, _, D = q.shape
         self.arena.write(layer, self.slots, self.lengths, k.squeeze(2), v.squeeze(2))
         keys, values = self.arena.read(layer, slice(0, B), self.window)  # (B, K, T, D)
+        mask = self.mask(layer)
         if q.dtype == torch.float32:
             # queries of one key head as its rows: 1.3 against 1.7 ms for 256 x 2 x 100 x 64
             grouped = q.reshape(B, k.shape[1], H // k.shape[1], D)  # (B, K, G, D)
-            y = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=self.mask)
+            y = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask)
             return y.reshape(B, H, 1, D)
         if q.is_cpu:
-            return self._attend_bf16(q.reshape(B, k.shape[1], -1, D), keys, values).reshape(B, H, 1, D)
-        return F.scaled_dot_product_attention(
-            q, keys, values, attn_mask=self.mask, enable_gqa=k.shape[1] != H
-        )
+            grouped = q.reshape(B, k.shape[1], -1, D)
+            return self._attend_bf16(grouped, keys, values, mask).reshape(B, H, 1, D)
+        return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, enable_gqa=k.shape[1] != H)
 
-    def _attend_bf16(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """q (B, K, G, D), keys and values (B, K, T, D) -> (B, K, G, D), on a CPU.
+    def _attend_bf16(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """q (B, K, G, D), keys and values (B, K, T, D), mask (B, 1, 1, T) -> (B, K, G, D), on a CPU.
 
         Microseconds on two cores, 12 heads of 64, G = 1, 16 sequences of 128 and of 512 keys (30 GB/s would take 210
         and 840): the fused kernel with one query 2,400 and 6,400; with the query twice 1,400 and 3,400, since only then
         it multiplies matrices; plain products 1,200 and 5,100, since they copy keys that do not lie together.
         """
         if self.window <= PLAIN_KEYS:
-            scores = torch.matmul(q * q.shape[-1] ** -0.5, keys.transpose(2, 3)) + self.mask  # (B, K, G, T)
+            scores = torch.matmul(q * q.shape[-1] ** -0.5, keys.transpose(2, 3)) + mask  # (B, K, G, T)
             return torch.matmul(scores.softmax(-1), values)
         G = q.shape[2]
         twice = q.expand(-1, -1, 2, -1) if G == 1 else q
-        return F.scaled_dot_product_attention(twice, keys, values, attn_mask=self.mask)[:, :, :G]
+        return F.scaled_dot_product_attention(twice, keys, values, attn_mask=mask)[:, :, :G]
 
 
 class Several:
@@ -148,10 +180,18 @@ class Several:
         self.slots, self.columns, self.places = (
             torch.from_numpy(each).to(arena.device) for each in (slots, columns, lengths[slots] + columns)
         )
-        last_seen = torch.from_numpy(lengths[:, None] + np.arange(stored.shape[1])).to(arena.device)  # (B, T)
-        seen = torch.arange(self.window, device=arena.device) <= last_seen[..., None]  # (B, T, S)
-        mask = torch.zeros(seen.shape, dtype=arena.dtype, device=arena.device)
-        self.mask = mask.masked_fill_(~seen, float("-inf"))[:, None]  # (B, 1, T, S), added to the scores
+        self.last_seen = torch.from_numpy(lengths[:, None] + np.arange(stored.shape[1])).to(
+            arena.device
+        )  # (B, T)
+        self.masks: dict[int | None, Tensor] = {}
+
+    def mask(self, layer: int) -> Tensor:
+        """(B, 1, T, S), added to the scores."""
+        window = self.arena.windows[layer]
+        if window not in self.masks:
+            keys = torch.arange(self.window, device=self.arena.device)
+            self.masks[window] = _mask(self.last_seen[:, None], keys, window, self.arena.dtype)
+        return self.masks[window]
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q (B, H, T, D), k and v (B, K, T, D) -> (B, H, T, D)."""
@@ -159,4 +199,4 @@ class Several:
         self.arena.write(layer, self.slots, self.places, new_k, new_v)
         keys, values = self.arena.read(layer, slice(0, len(q)), self.window)  # (B, K, S, D)
         grouped = q.shape[1] != k.shape[1]
-        return F.scaled_dot_product_attention(q, keys, values, attn_mask=self.mask, enable_gqa=grouped)
+        return F.scaled_dot_product_attention(q, keys, values, attn_mask=self.mask(layer), enable_gqa=grouped)

@@ -17,23 +17,21 @@ The end of a text is not scored: it has no bytes. Left out: downstream tasks.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from ziggurat.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-    from torch import Tensor, nn
-
-    from ziggurat.model.transformer import Transformer
-    from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.model.padding import by_length, right_pad
+from ziggurat.model.transformer import Transformer
+from ziggurat.tokenizer.bpe import Tokenizer
 
 BATCH_TOKENS = 8192
 
@@ -117,7 +115,6 @@ def read_texts(
     batch_tokens: int = BATCH_TOKENS,
 ) -> tuple[TextScore, NDArray[np.int64]]:
     """The score, and for each scored token the model's most probable one (in the same order each time)."""
-    from ziggurat.model.padding import by_length
 
     kept = [text for text in texts if text]
     if not kept:
@@ -143,7 +140,6 @@ def read_texts(
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """No gradients and no dropout inside; the model's mode is put back afterwards."""
-    import torch
 
     training = model.training
     model.eval()
@@ -155,10 +151,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _read_batch(model: Transformer, batch: list[Window]) -> tuple[float, NDArray[np.int64]]:
-    import torch
-    import torch.nn.functional as F
-
-    from ziggurat.model.padding import right_pad
 
     ids, lengths = right_pad([w.ids for w in batch], 0)
     at, skip = torch.arange(ids.shape[1] - 1), torch.tensor([[w.skip] for w in batch])

@@ -86,7 +86,9 @@ class Compared:
     @property
     def kind(self) -> tuple[Any, ...]:
         """Equal for runs that differ in nothing but their seeds."""
-        settings = {key: repr(value) for key, value in self.settings.items() if not _is_seed(key)}
+        settings = {
+            key: repr(value) for key, value in self.settings.items() if key.rpartition(".")[2] != "seed"
+        }
         return self.stage, self.data, tuple(sorted(settings.items()))
 
 
@@ -276,10 +278,6 @@ def _figures(report: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any
         elif isinstance(value, bool | int | float):
             found.append((f"{prefix}{name}", value))
     return found
-
-
-def _is_seed(key: str) -> bool:
-    return key.rpartition(".")[2] == "seed"
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -10,16 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch.nn.functional as F
 
 from ziggurat.errors import DataError
 from ziggurat.evaluation.bits import BATCH_TOKENS, evaluating
-
-if TYPE_CHECKING:
-    from ziggurat.model.transformer import Transformer
-    from ziggurat.tokenizer.template import Rendered
+from ziggurat.model.padding import by_length, right_pad
+from ziggurat.model.transformer import Transformer
+from ziggurat.tokenizer.template import Rendered
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,6 @@ def score_demonstrations(
 
     DataError where none is left.
     """
-    from ziggurat.model.padding import by_length
 
     short = [r for r in rendered if len(r.ids) <= model.config.context + 1]
     fitting = [r for r in short if any(r.mask[1:])]
@@ -85,9 +84,6 @@ def _first_choices(
     model: Transformer, batch: list[Rendered]
 ) -> tuple[float, np.ndarray[Any, np.dtype[np.bool_]], np.ndarray[Any, np.dtype[np.bool_]]]:
     """Summed nll, whether each trained target (N) is the first choice, and the mask (B, T) they came from."""
-    import torch.nn.functional as F
-
-    from ziggurat.model.padding import right_pad
 
     device = next(model.parameters()).device
     rows = right_pad([r.ids for r in batch], 0)[0].to(device)

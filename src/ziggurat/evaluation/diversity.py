@@ -49,6 +49,6 @@ def commonest(texts: Sequence[str]) -> Share:
     return Share(text, count / len(texts))
 
 
-def commonest_ending(texts: Sequence[str], length: int = 3) -> Share:
-    """The commonest last `length` units: catches answers that differ but all close with the same words."""
-    return commonest([" ".join(units(t)[-length:]) for t in texts])
+def commonest_ending(texts: Sequence[str]) -> Share:
+    """The commonest last three units: catches answers that differ but all close with the same words."""
+    return commonest([" ".join(units(t)[-3:]) for t in texts])

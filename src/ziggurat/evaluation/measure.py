@@ -11,7 +11,7 @@ from ziggurat.corpus.files import load_kind
 from ziggurat.evaluation.bits import score_texts
 from ziggurat.evaluation.demonstrations import score_demonstrations
 from ziggurat.model.hub import load_model
-from ziggurat.places import base_named, model_folder
+from ziggurat.places import base_named, model_folder, reasoning_of
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.rendering import render_all
 from ziggurat.tokenizer.template import ChatTemplate
@@ -48,7 +48,7 @@ def measure(
     if talks:
         given = len(talks.records)
         usable = render_all(
-            ChatTemplate(tokenizer),
+            ChatTemplate(tokenizer, reasoning=reasoning_of(folder)),
             talks.records,
             longest=loaded.config.context + 1,
             skip=skip,

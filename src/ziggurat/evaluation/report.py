@@ -80,7 +80,6 @@ def write_run_report(
     verdicts: Sequence[Verdict] = (),
     samples: Sequence[Sample] = (),
     tables: Sequence[Table] = (),
-    plots: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write the run's report.html and return what `run.finish` writes as report.json."""
     manifest = run.manifest
@@ -90,9 +89,7 @@ def write_run_report(
     sections = [
         Section("", f'<p class="summary">{html.escape(summary)}</p>{number_cards(numbers)}'),
         Section("Verdicts", verdict_list(verdicts) if verdicts else ""),
-        Section(
-            "Plots", '<div class="plots">' + "".join([*plots, *metric_plots(run.read_metrics())]) + "</div>"
-        ),
+        Section("Plots", '<div class="plots">' + "".join(metric_plots(run.read_metrics())) + "</div>"),
         *(Section(t.title, html_table(t)) for t in tables),
         Section("In its own words", sample_list(samples) if samples else ""),
         Section(

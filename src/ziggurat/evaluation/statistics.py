@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-RESAMPLES = 2000
+RESAMPLES, SLOW_RESAMPLES = 2000, 500
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def cluster_bootstrap(
     index, k = _cluster_index(clusters, x.size)
     sums = np.bincount(index, weights=x * w, minlength=k)  # (K)
     totals = np.bincount(index, weights=w, minlength=k)  # (K)
-    draws = _cluster_counts(k, resamples, seed)  # (R, K)
+    chance = np.random.default_rng(seed)
+    draws = chance.multinomial(k, np.full(k, 1.0 / k), size=resamples).astype(np.float64)  # (R, K)
     with np.errstate(invalid="ignore", divide="ignore"):
         means = (draws @ sums) / (draws @ totals)  # (R)
     low, high = _percentiles(means, confidence)
@@ -75,16 +76,12 @@ def paired_bootstrap(
     ours: ArrayLike,
     theirs: ArrayLike,
     clusters: Sequence[Hashable] | None = None,
-    *,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Interval:
     """The mean of `ours - theirs` on the same questions, with its interval over resampled clusters."""
     a, b = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
     if a.shape != b.shape:
         raise ValueError(f"paired values must match: {a.shape[0]} of ours, {b.shape[0]} of theirs")
-    return cluster_bootstrap(a - b, clusters, confidence=confidence, resamples=resamples, seed=seed)
+    return cluster_bootstrap(a - b, clusters)
 
 
 def bootstrap_statistic(
@@ -92,8 +89,6 @@ def bootstrap_statistic(
     n: int,
     clusters: Sequence[Hashable] | None = None,
     *,
-    confidence: float = 0.95,
-    resamples: int = 500,
     seed: int = 0,
 ) -> Interval:
     """Any `statistic(indices)` of n observations (AUROC, a ratio of rates) over resampled clusters; the slow way."""
@@ -106,20 +101,20 @@ def bootstrap_statistic(
     results = np.array(
         [
             statistic(np.concatenate([members[c] for c in rng.integers(0, k, size=k)]))
-            for _ in range(resamples)
+            for _ in range(SLOW_RESAMPLES)
         ]
     )
-    low, high = _percentiles(results, confidence)
+    low, high = _percentiles(results, 0.95)
     return Interval(float(statistic(np.arange(n))), low, high, n, k)
 
 
-def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval of a rate; honest at 0 and n of n, where the normal interval has no width."""
+def wilson(successes: int, n: int) -> Interval:
+    """Wilson's score interval of a rate, at 95 %; honest at 0 and n of n, where the normal interval has no width."""
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, 0, 0)
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n} cannot be")
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    z = NormalDist().inv_cdf(0.975)
     p = successes / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
@@ -157,10 +152,10 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
 
 
 def auroc_interval(
-    scores: ArrayLike, labels: ArrayLike, clusters: Sequence[Hashable] | None = None, *, seed: int = 0
+    scores: ArrayLike, labels: ArrayLike, clusters: Sequence[Hashable] | None = None
 ) -> Interval:
     s, positive = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=bool)
-    return bootstrap_statistic(lambda i: auroc(s[i], positive[i]), s.size, clusters, seed=seed)
+    return bootstrap_statistic(lambda i: auroc(s[i], positive[i]), s.size, clusters)
 
 
 def average_ranks(values: ArrayLike) -> NDArray[np.float64]:
@@ -188,10 +183,6 @@ def _cluster_index(clusters: Sequence[Hashable] | None, n: int) -> tuple[NDArray
     number: dict[Hashable, int] = {}
     index = np.array([number.setdefault(c, len(number)) for c in clusters], dtype=np.int64)
     return index, len(number)
-
-
-def _cluster_counts(k: int, resamples: int, seed: int) -> NDArray[np.float64]:
-    return np.random.default_rng(seed).multinomial(k, np.full(k, 1.0 / k), size=resamples).astype(np.float64)
 
 
 def _percentiles(results: NDArray[np.float64], confidence: float) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ziggurat.console import human_time
+from ziggurat.dialogue.chat import Chat
 from ziggurat.errors import RunError
 from ziggurat.evaluation.statistics import Interval
 from ziggurat.files import read_json, write_json
@@ -76,6 +77,11 @@ class Climb:
     def policy(self) -> str | Path:
         """The newest model that answers."""
         return next((self.runs[n] for n in reversed(list(self.runs)) if n.startswith("ppo")), self.answering)
+
+    def examined(self) -> Iterator[tuple[str, Chat]]:
+        """The models that sit the exam, each loaded in its turn: `base`, `sft` and `ppo`."""
+        for name, run in (("base", self.start), ("sft", self.answering), ("ppo", self.policy)):
+            yield name, Chat.load(run)
 
     def settings(self, stage: str, steps: int | None = None, **more: Any) -> tuple[str, dict[str, Any]]:
         """The recipe's layer of a stage of steps, with their planned number and the seed."""
@@ -151,7 +157,7 @@ def begin(
 def write_plan(climb: Climb) -> None:
     """Freeze the plan in plan.json."""
     plan = {
-        "world": climb.world.options.to_json(),
+        "world": asdict(climb.world.options),
         "fingerprint": climb.world.fingerprint,
         "seed": climb.seed,
         "work": asdict(climb.work),
@@ -168,9 +174,9 @@ def read_plan(folder: Path) -> dict[str, Any]:
     plan = read_json(plan_file, PLAN_FORMAT) if plan_file.is_file() else {}
     if "town" in plan:  # version 1, of the town
         options = Options("town", town=plan["town"])
-        plan |= {"world": options.to_json(), "fingerprint": f"town {plan['town']}"}
+        plan |= {"world": asdict(options), "fingerprint": f"town {plan['town']}"}
     elif "data_sha256" in plan:  # version 1, of verse
-        plan |= {"world": Options("verse").to_json(), "fingerprint": plan["data_sha256"]}
+        plan |= {"world": asdict(Options("verse")), "fingerprint": plan["data_sha256"]}
         plan["recipe"]["ppo"] = {"temperature": plan["recipe"]["temperature"], **plan["recipe"]["ppo"]}
     if "world" not in plan:
         raise RunError(f"{folder} has no climb to resume; start one without --resume.")

@@ -1,11 +1,63 @@
-"""A whole climb: all stages, the exam, the report."""
+"""A whole climb: planned, then all stages, the exam, the report."""
 
 from __future__ import annotations
 
-from ziggurat.ladder.climb import Climb
+import dataclasses
+from collections.abc import Mapping
+
+from ziggurat.files import check_folder
+from ziggurat.ladder.climb import Climb, begin, read_plan
 from ziggurat.ladder.held_out import examine
+from ziggurat.ladder.plan import parse_budget
 from ziggurat.ladder.report import Exam, write_report
 from ziggurat.ladder.stages import climb_stages
+from ziggurat.ladder.world import Options, World, WorldFactory, default_name, open_world
+from ziggurat.places import ladder_folder
+
+
+def plan(
+    chosen: Options,
+    worlds: Mapping[str, WorldFactory],
+    budget: str,
+    *,
+    seed: int,
+    name: str | None,
+    fixed_plan: bool,
+    controls: bool,
+    resume: bool,
+    overwrite: bool,
+    keep: bool = True,
+) -> Climb:
+    """The climb of the chosen one of `worlds`, planned and (with `keep`) frozen in its folder; nothing is trained.
+
+    Raises UsageError for a world that is neither known nor a folder, and for a budget that is no time; RunError for a
+    name that cannot be a folder's, and as `begin` does.
+    """
+    budget_s = parse_budget(budget)
+    world = _opened(chosen, worlds, name, resume)
+    if controls:
+        world.need_controls()
+    folder = ladder_folder(world.name if name is None else name)
+    check_folder(folder)
+    return begin(
+        world,
+        budget_s,
+        seed=seed,
+        name=folder.name,
+        fixed_plan=fixed_plan,
+        resume=resume,
+        overwrite=overwrite,
+        keep=keep,
+    )
+
+
+def _opened(chosen: Options, worlds: Mapping[str, WorldFactory], name: str | None, resume: bool) -> World:
+    """The world that was chosen; to resume, the world that the climb of this name began with."""
+    folder = ladder_folder(default_name(chosen) if name is None else name)
+    if resume:
+        begun = Options(**read_plan(folder)["world"])
+        chosen = dataclasses.replace(begun, data=chosen.data or begun.data)
+    return open_world(chosen, worlds)
 
 
 def complete(climb: Climb, *, resume: bool = False, controls: bool = False) -> Exam:

@@ -26,6 +26,7 @@ from ziggurat.corpus.sniff import sniff
 from ziggurat.corpus.split import first_question, split
 from ziggurat.dialogue.chat import Chat
 from ziggurat.errors import DataError
+from ziggurat.home import portable
 from ziggurat.ladder import sizes
 from ziggurat.ladder.climb import Climb
 from ziggurat.ladder.plan import Work
@@ -44,8 +45,6 @@ NAMES = ("documents", "demonstrations", "comparisons", "prompts", "held-out")
 HELD_OUT_SHARE = 0.1
 """Of the questions."""
 HELD_OUT_TEXT_SHARE = 0.03
-FEW = 20
-"""Of fewer records none are held out."""
 
 
 @dataclass
@@ -80,7 +79,10 @@ class FolderWorld(World):
     def __init__(self, options: Options) -> None:
         options.without("data")
         self.folder = Path(options.name).expanduser().resolve()
-        base = None if options.base is None else str(find_run(options.base).resolve())
+        base = options.base
+        if base is not None:
+            found = find_run(base)
+            base = base if Path(base).is_absolute() else portable(found)
         self.options = replace(options, name=str(self.folder), base=base)
         self.name = default_name(options)
         self.files = {name: sorted(_files_of(self.folder, name)) for name in NAMES}

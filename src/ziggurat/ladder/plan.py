@@ -11,12 +11,21 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from ziggurat.engine.generate import generate
+from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
-
-if TYPE_CHECKING:
-    from ziggurat.model.config import ModelConfig
+from ziggurat.memory import keep_freed_memory
+from ziggurat.model.config import ModelConfig
+from ziggurat.model.cpu import accelerate
+from ziggurat.model.transformer import Transformer, set_compute_dtype
+from ziggurat.stages.losses import TokenBatch, batch_loss, text_loss
+from ziggurat.training.config import EarlyExit, TrainConfig
+from ziggurat.training.optimizers import build_optimizer
+from ziggurat.training.precision import choose_dtype
 
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -195,26 +204,17 @@ def measure_speeds(
 ) -> Speeds:
     """Time the four units on a fresh model of this shape, each for about a quarter of `seconds`.
 
+    `row_tokens`: of a step's rows; no row, prompt or completion is longer than the context.
     `early_exit`: that of stages 1 and 2, as in their settings.
     """
-    import torch
-
-    from ziggurat.engine.generate import generate
-    from ziggurat.engine.params import SamplingParams
-    from ziggurat.memory import keep_freed_memory
-    from ziggurat.model.cpu import accelerate
-    from ziggurat.model.transformer import Transformer, set_compute_dtype
-    from ziggurat.stages.losses import TokenBatch, batch_loss, text_loss
-    from ziggurat.training.config import EarlyExit, TrainConfig
-    from ziggurat.training.optimizers import build_optimizer
-    from ziggurat.training.precision import choose_dtype
 
     keep_freed_memory()
     model = Transformer(config)
     set_compute_dtype(accelerate(model), choose_dtype("auto")[0])
     optimizers = build_optimizer(model, TrainConfig(lr_matrix=0.0, lr_adam=0.0))
+    row_tokens = min(row_tokens, config.context)
     small = torch.randint(0, config.vocab_size, (max(1, step_tokens // row_tokens), row_tokens))
-    large = torch.randint(0, config.vocab_size, (128, 32))
+    large = torch.randint(0, config.vocab_size, (128, min(32, config.context)))
 
     def learn(ids: torch.Tensor, loss: Any = batch_loss) -> None:
         total, count = loss(model, TokenBatch(ids, ids))
@@ -231,14 +231,17 @@ def measure_speeds(
         with torch.no_grad():
             model.hidden(large)
 
-    prompts = [[7] * 20 for _ in range(256)]
-    params = SamplingParams(max_tokens=MEASURED_COMPLETION, min_tokens=MEASURED_COMPLETION)
+    written = min(MEASURED_COMPLETION, config.context - 1)
+    prompts = [[7] * min(20, config.context - written) for _ in range(256)]
+    params = SamplingParams(max_tokens=written, min_tokens=written)
     share = seconds / 4
     return Speeds(
         train_step_s=_typical(step, share),
         train_token_s=_typical(lambda: learn(large), share) / large.numel(),
         forward_token_s=_typical(forward, share) / large.numel(),
-        completion_s=_typical(lambda: generate(model, prompts, params), share, warm=1) / len(prompts),
+        completion_s=_typical(lambda: generate(model, prompts, params), share, warm=1)
+        / len(prompts)
+        * (MEASURED_COMPLETION / written),
     )
 
 

@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, permutations
+from typing import ClassVar, Generic, TypeVar
 
 from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
-from ziggurat.records import Comparison
+from ziggurat.records import Comparison, Message
 from ziggurat.stages.report_card import KindOfPair
 
 OTHER_KIND = "something else"
 
+C = TypeVar("C")
+"""A source of random numbers."""
 
-def ranks_by(worth: Sequence[float], taste: Sequence[float], tie_width: float) -> list[int]:
-    """Ranks (1 best) by `worth`, the points that a labeller sees; neighbours whose true points (`taste`) differ by less
-    than `tie_width` are tied."""
-    order = sorted(range(len(worth)), key=lambda i: -worth[i])
-    ranks = [1] * len(worth)
-    for place, (before, i) in enumerate(pairwise(order), start=2):
-        ranks[i] = ranks[before] if abs(taste[i] - taste[before]) < tie_width else place
-    return ranks
+
+@dataclass(frozen=True)
+class Labeller(ABC, Generic[C]):
+    """A simulated labeller, who ranks by the points of completions and sometimes errs."""
+
+    name: str
+    noise: float
+    """The scale of the errors on each completion's points; 0 never errs."""
+    tie_width: ClassVar[float]
+    """Points nearer than this are called equal, before noise."""
+
+    @abstractmethod
+    def error(self, chance: C) -> float:
+        """A draw of the error, of scale 1."""
+
+    @abstractmethod
+    def right_order(self, gap: float) -> float:
+        """The probability that two completions whose points differ by `gap` are ranked in their order."""
+
+    def rank(self, chance: C, taste: Sequence[float]) -> list[int]:
+        """Ranks (1 best) of completions with these points; neighbours whose points differ by less than `tie_width` are
+        tied."""
+        seen = [points + self.noise * self.error(chance) for points in taste]
+        order = sorted(range(len(taste)), key=lambda i: -seen[i])
+        ranks = [1] * len(taste)
+        for place, (before, i) in enumerate(pairwise(order), start=2):
+            ranks[i] = ranks[before] if abs(taste[i] - taste[before]) < self.tie_width else place
+        return ranks
 
 
 @dataclass(frozen=True)
@@ -72,3 +96,58 @@ class Rankings:
 
     def take(self, *, held_out: bool) -> list[Comparison]:
         return [one for one, held in zip(self.comparisons, self.held_out, strict=True) if held is held_out]
+
+
+@dataclass(frozen=True)
+class ToRank(Generic[C]):
+    """One prompt whose completions wait for a simulated labeller."""
+
+    prompt: Sequence[Message]
+    own: list[str]
+    """Completions of the policy."""
+    added: list[str]
+    """Completions that the world adds."""
+    chance: C
+    """Draws the labeller's errors."""
+
+
+def label_round(
+    waiting: Mapping[str, ToRank[C]],
+    labellers: Sequence[Labeller[C]],
+    points: Callable[[str, str], float],
+    *,
+    source: str,
+    policy: str,
+    added_as: str,
+    kind_of_pair: KindOfPair,
+    held_out: Callable[[str], bool],
+) -> Rankings:
+    """The comparison of every prompt with two completions or more; the labellers take turns.
+
+    `waiting` by comparison id; `points` of (comparison id, completion); `added_as`: what `sampling.origins` calls an
+    added completion; `held_out`: whether a comparison belongs to the report card.
+    """
+    comparisons = []
+    for i, (identity, one) in enumerate(waiting.items()):
+        completions, labeller = one.own + one.added, labellers[i % len(labellers)]
+        if len(completions) < 2:
+            continue
+        comparisons.append(
+            Comparison(
+                id=identity,
+                prompt=list(one.prompt),
+                completions=list(completions),
+                ranks=labeller.rank(one.chance, [points(identity, text) for text in completions]),
+                labeller=labeller.name,
+                policy=policy,
+                sampling={"origins": ["policy"] * len(one.own) + [added_as] * len(one.added)},
+                source=source,
+            )
+        )
+    by_name = {labeller.name: labeller for labeller in labellers}
+    truth = Truth(
+        lambda one: [points(one.id, str(text)) for text in one.completions],
+        kind_of_pair,
+        lambda gap, name: by_name[name].right_order(gap),
+    )
+    return Rankings(comparisons, [held_out(one.id) for one in comparisons], truth)

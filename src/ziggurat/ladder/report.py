@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def write_report(climb: Climb, exam: Exam) -> dict[str, Any]:
     lines = [to_json(row) + "\n" for row in exam.answers]
     atomic_write_text(folder / "answers.jsonl", "".join(lines))
     report = {
-        "world": climb.world.options.to_json(),
+        "world": asdict(climb.world.options),
         "seed": climb.seed,
         "work": climb.work.__dict__,
         "left_out": left_out(climb.world),

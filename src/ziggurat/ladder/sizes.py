@@ -10,16 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ziggurat.ladder.plan import Lengths, measure_speeds
 from ziggurat.model.accounting import flops_per_token, total_parameters
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.presets import sized
 from ziggurat.records import Comparison, Demonstration, Document, Message, Prompt
-
-if TYPE_CHECKING:
-    from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.bpe import Tokenizer
 
 DOCUMENT_EPOCHS, DEMONSTRATION_EPOCHS, PROMPT_PASSES = 4, 3, 8
 TOKENS_PER_PARAMETER = 20

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ziggurat.dialogue.chat import Chat
+from ziggurat.home import portable
 from ziggurat.ladder.climb import Climb
 from ziggurat.ladder.rankings import Rankings
 from ziggurat.ladder.world import stages_of
@@ -83,12 +84,15 @@ def pretrain(climb: Climb, made: Material, resume: bool = False) -> None:
     more: dict[str, Any] = {}
     with climb.clock("pretrain"):
         if base is None:
-            more = {"shape": climb.recipe["model"], "tokenizer": climb.recipe.get("vocabulary", str(folder))}
+            more = {
+                "shape": climb.recipe["model"],
+                "tokenizer": climb.recipe.get("vocabulary", portable(folder)),
+            }
             if resume and (folder / "tokenizer_config.json").is_file():  # the file that is written last
-                more["tokenizer"] = str(folder)
+                more["tokenizer"] = portable(folder)
             elif (tokenizer := climb.world.tokenizer(climb, made.documents)) is not None:
                 tokenizer.save(folder)
-                more["tokenizer"] = str(folder)
+                more["tokenizer"] = portable(folder)
         resolved = stage1.pretrain_config(base, climb.settings("pretrain", climb.work.pretrain_steps, **more))
         climb.runs["pretrain"] = stage1.pretrain(
             resolved,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from ziggurat.errors import UsageError
 from ziggurat.extensions import Extension, installed
 from ziggurat.ladder.plan import SMALLEST, STAGES, TOWN_LENGTHS, Lengths, Work
-from ziggurat.settings import parse_yaml
+from ziggurat.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Chat
@@ -51,9 +51,6 @@ class Options:
     """--town: the seed of a generated world."""
     base: str | None = None
     """--base: a model to start from."""
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
     def without(self, *unused: str) -> None:
         """Refuse options that this world does not use."""
@@ -179,8 +176,7 @@ def left_out(world: World) -> dict[str, str]:
 
 def stages_of(world: World) -> tuple[str, ...]:
     """The stages that this world climbs."""
-    missing = left_out(world)
-    return tuple(stage for stage in STAGES if stage not in missing)
+    return tuple(stage for stage in STAGES if stage not in left_out(world))
 
 
 def default_name(options: Options) -> str:

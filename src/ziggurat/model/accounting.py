@@ -1,6 +1,7 @@
 """What a model weighs and costs, from its config alone: every speed figure and budget elsewhere calls these.
 
-Left out: biases, norms and rotation in the FLOPs (under 1 % of any model here).
+Left out: biases, norms and rotation in the FLOPs (under 1 % of any model here); that windowed layers look back at fewer
+keys.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ def parameters(config: ModelConfig) -> dict[str, int]:
     q_width, kv_width = c.heads * c.d_head, c.kv_heads * c.d_head
     qkv_rows, up_rows = q_width + 2 * kv_width, c.d_ff * (2 if c.gated else 1)
     per_norm = c.d_model * (2 if c.norm == "layernorm" else 1)
-    norms = c.layers * (2 * per_norm + (2 * c.d_head if c.qk_norm else 0))
+    block_norms = 4 if c.norm_placement == "both" else 2
+    norms = c.layers * (block_norms * per_norm + (2 * c.d_head if c.qk_norm else 0))
     biases = c.qkv_bias * qkv_rows + c.out_bias * c.d_model + c.mlp_bias * (up_rows + c.d_model)
     return {
         "embedding": c.vocab_size * c.d_model,
         "position": c.context * c.d_model if c.positions == "learned" else 0,
         "attention": c.layers * c.d_model * (qkv_rows + q_width),
         "mlp": c.layers * c.d_model * (up_rows + c.d_ff),
-        "norm": norms + (per_norm if c.norm_placement == "pre" else 0),
+        "norm": norms + (0 if c.norm_placement == "post" else per_norm),
         "bias": c.layers * biases,
         "unembedding": 0 if c.tied else c.vocab_size * c.d_model,
     }

@@ -6,13 +6,14 @@ Parameters keep their own dtype (fp32 in training); each leaf computes in the dt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ziggurat.model.config import Activation, ModelConfig
+from ziggurat.model.config import Activation, ModelConfig, RotaryScaling
 
 
 class Linear(nn.Linear):
@@ -67,17 +68,51 @@ def make_norm(config: ModelConfig, width: int) -> nn.Module:
     return (RMSNorm if config.norm == "rmsnorm" else LayerNorm)(width, config.norm_eps)
 
 
-def rotary_table(config: ModelConfig) -> Tensor:
-    """(context, 2, D): cos and sin of position * theta^(-2i/D), both halves alike, sin's first half negated.
+def rotary_table(config: ModelConfig, *, windowed: bool = False) -> Tensor:
+    """(context, 2, D): cos and sin of position * frequency, both halves alike, sin's first half negated.
 
     Rotation by halves: y = x * cos + roll(x, D/2) * sin, that is y[i] = x[i] cos - x[i+D/2] sin and
-    y[i+D/2] = x[i+D/2] cos + x[i] sin.
+    y[i+D/2] = x[i+D/2] cos + x[i] sin. Where only a part of a head turns, the frequency of the other pairs is 0.
+    `windowed`: that of the windowed layers, where they have a base of their own.
     """
-    half = config.d_head // 2
-    frequency = config.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
+    own = windowed and config.window_theta is not None
+    scaling = None if own else config.rotary_scaling
+    theta = config.window_theta if own and config.window_theta else config.rope_theta
+    turning, half = config.rotary_width // 2, config.d_head // 2
+    frequency = theta ** (-torch.arange(turning, dtype=torch.float64) / turning)  # (R/2,)
+    factor = 1.0
+    if scaling is not None:
+        frequency, factor = scaled(frequency, scaling, theta)
+    frequency = F.pad(frequency, (0, half - turning))
     angle = torch.arange(config.context, dtype=torch.float64)[:, None] * frequency  # (context, D/2)
-    cos, sin = angle.cos(), angle.sin()
+    cos, sin = angle.cos() * factor, angle.sin() * factor
     return torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)), dim=1).float()
+
+
+def scaled(frequency: Tensor, scaling: RotaryScaling, theta: float) -> tuple[Tensor, float]:
+    """Frequencies (R/2,) stretched by `scaling`, and what cos and sin are multiplied by.
+
+    Sources: linear, Chen et al. (arXiv:2306.15595); llama3, Llama 3.1's own code; yarn, Peng et al. (arXiv:2309.00071).
+    """
+    if scaling.kind == "linear":
+        return frequency / scaling.factor, 1.0
+    if scaling.kind == "llama3":
+        turns = scaling.original_context * frequency / (2 * math.pi)  # within the original context
+        low, high = scaling.low_freq_factor, scaling.high_freq_factor
+        kept = ((turns - low) / (high - low)).clamp(0, 1)  # 1: stays
+        return kept * frequency + (1 - kept) * frequency / scaling.factor, 1.0
+    half = len(frequency)
+    first, last = (
+        half * math.log(scaling.original_context / (turns * 2 * math.pi)) / math.log(theta)
+        for turns in (scaling.beta_fast, scaling.beta_slow)
+    )  # the dimensions that turn so often within the original context
+    if scaling.truncate:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, 2 * half - 1)
+    ramp = (torch.arange(half, dtype=torch.float64) - first) / (last - first or 0.001)
+    stretched = ramp.clamp(0, 1)
+    factor = scaling.attention_factor or 0.1 * math.log(max(scaling.factor, 1.0)) + 1.0
+    return (1 - stretched) * frequency + stretched * frequency / scaling.factor, factor
 
 
 def rotate(x: Tensor, rotary: Tensor) -> Tensor:
@@ -99,10 +134,13 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=bias is None, enable_gqa=grouped)
 
 
-def causal_bias(segments: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, T) -> (B, 1, T, T): 0 where the key is not later and of the same segment, elsewhere minus infinity."""
+def causal_bias(segments: Tensor, dtype: torch.dtype, window: int | None = None) -> Tensor:
+    """(B, T) -> (B, 1, T, T): 0 where the key is not later, of the same segment and within the window, elsewhere minus
+    infinity."""
     T = segments.shape[1]
     seen = (segments[:, :, None] == segments[:, None, :]).tril_()
+    if window is not None:
+        seen = seen.triu_(1 - window)
     bias = torch.zeros(len(segments), T, T, dtype=dtype, device=seen.device)
     return bias.masked_fill_(~seen, -torch.inf)[:, None]
 
@@ -120,8 +158,16 @@ def swiglu(x: Tensor) -> Tensor:
     return F.silu(gate) * up
 
 
+def geglu(x: Tensor, approximate: str = "none") -> Tensor:
+    """(..., 2 F), gate and up -> (..., F): gelu(gate) * up."""
+    gate, up = x.chunk(2, dim=-1)
+    return F.gelu(gate, approximate=approximate) * up
+
+
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "swiglu": swiglu,
+    "geglu": geglu,
+    "geglu_tanh": lambda x: geglu(x, "tanh"),
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "gelu": F.gelu,
     "relu": F.relu,

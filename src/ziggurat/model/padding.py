@@ -5,7 +5,7 @@ A causal model does not attend to what follows a token, so padding on the right 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -40,3 +40,12 @@ def by_length(
             batches.append([])
         batches[-1].append(i)
     return batches
+
+
+def padded_batches(
+    rows: Sequence[Sequence[int]], tokens: int, pad_id: int, device: torch.device
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Rows of similar length together: (their numbers, ids (B, T), lengths (B,)), at most `tokens` tokens a batch."""
+    for chosen in by_length([len(row) for row in rows], tokens):
+        ids, lengths = right_pad([rows[i] for i in chosen], pad_id)
+        yield chosen, ids.to(device), lengths.to(device)

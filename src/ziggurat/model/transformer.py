@@ -71,6 +71,8 @@ class Attention(nn.Module):
         q, k, v = qkv.view(*qkv.shape[:2], H + 2 * K, D).split_with_sizes((H, K, K), dim=2)
         if self.config.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
+        if self.config.attention_scale is not None:
+            q = q * self.config.query_scale
         if rotary is not None:
             q, k = rotate(q, rotary), rotate(k, rotary)
         return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
@@ -100,14 +102,22 @@ class MLP(nn.Module):
 class Block(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.config, self.pre = config, config.norm_placement == "pre"
+        self.config = config
         self.norm1, self.norm2 = make_norm(config, config.d_model), make_norm(config, config.d_model)
+        if config.norm_placement == "both":  # of what attention and MLP write
+            self.norm1_out, self.norm2_out = (make_norm(config, config.d_model) for _ in range(2))
         self.attention, self.mlp = Attention(config, layer), MLP(config)
 
     def forward(self, x: Tensor, rotary: Tensor | None, bias: Tensor | None, cache: Cache | None) -> Tensor:
-        if self.pre:
+        placement = self.config.norm_placement
+        if self.config.parallel:
+            x = x + self.attention(self.norm1(x), rotary, bias, cache) + self.mlp(self.norm2(x))
+        elif placement == "pre":
             x = x + self.attention(self.norm1(x), rotary, bias, cache)
             x = x + self.mlp(self.norm2(x))
+        elif placement == "both":
+            x = x + self.norm1_out(self.attention(self.norm1(x), rotary, bias, cache))
+            x = x + self.norm2_out(self.mlp(self.norm2(x)))
         else:
             x = self.norm1(x + self.attention(x, rotary, bias, cache))
             x = self.norm2(x + self.mlp(x))
@@ -127,6 +137,7 @@ class Transformer(nn.Module):
     adapter: Adapter | None = None
     """Of a model with an adapter (`model.lora`)."""
     table: Tensor  # of positions: rotary_table or sinusoid_table; not a weight, not saved
+    window_table: Tensor | None  # of the windowed layers, where they have rotary wavelengths of their own
 
     def __init__(self, config: ModelConfig, *, seed: int | None = 0) -> None:
         """Weights are drawn from `seed`; None leaves them undrawn, for a loader that fills them all."""
@@ -136,12 +147,15 @@ class Transformer(nn.Module):
         if config.positions == "learned":
             self.position = Embedding(config.context, config.d_model)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
-        self.norm = make_norm(config, config.d_model) if config.norm_placement == "pre" else nn.Identity()
+        self.norm = make_norm(config, config.d_model) if config.norm_placement != "post" else nn.Identity()
         self.unembedding = Linear(config.d_model, config.vocab_size, bias=False)
         if config.tied:
             self.unembedding.weight = self.embedding.weight
         table = {"rotary": rotary_table, "sinusoidal": sinusoid_table}.get(config.positions)
         self.register_buffer("table", table(config) if table else None, persistent=False)
+        own = config.positions == "rotary" and bool(config.windowed) and config.window_theta is not None
+        windowed = rotary_table(config, windowed=True) if own else None
+        self.register_buffer("window_table", windowed, persistent=False)
         if seed is not None:
             self.init_weights(seed)
 
@@ -168,6 +182,8 @@ class Transformer(nn.Module):
         if positions is None and self.config.context < ids.shape[1]:
             raise ValueError(f"{ids.shape[1]} tokens do not fit the model's context of {self.config.context}")
         x: Tensor = self.embedding(ids)
+        if self.config.embedding_scale != 1.0:
+            x = x * torch.tensor(self.config.embedding_scale, dtype=x.dtype)
         if self.config.positions == "learned":
             x = x + self.position.weight[_where(ids, positions)]
         elif self.config.positions == "sinusoidal":
@@ -184,14 +200,28 @@ class Transformer(nn.Module):
         segments: Tensor | None = None,
     ) -> Tensor:
         """What the first of these blocks reads, (B, T, C), to what the last of them writes; others as in `hidden`."""
-        rotary = None
-        if self.config.positions == "rotary":
-            # (T, 1, 2, D) or (B, T, 1, 2, D)
-            rotary = self.table[_where(x, positions)].to(self.compute_dtype).unsqueeze(-3)
+        c = self.config
+        turn = self._turns(self.table, x, positions) if c.positions == "rotary" else None
+        window_turn = turn if self.window_table is None else self._turns(self.window_table, x, positions)
         bias = None if segments is None else causal_bias(segments, self.compute_dtype)
+        window_bias = bias if cache is not None or not c.windowed else self._window_bias(x, segments)
         for number in blocks:
-            x = self.blocks[number](x, rotary, bias, cache)
+            windowed = number in c.windowed
+            rotary = None if number in c.unrotated else window_turn if windowed else turn
+            x = self.blocks[number](x, rotary, window_bias if windowed else bias, cache)
         return x
+
+    def _turns(self, table: Tensor, x: Tensor, positions: Tensor | None) -> Tensor:
+        """The rows of a rotary table that belong to x: (T, 1, 2, D) or (B, T, 1, 2, D)."""
+        return table[_where(x, positions)].to(self.compute_dtype).unsqueeze(-3)
+
+    def _window_bias(self, x: Tensor, segments: Tensor | None) -> Tensor | None:
+        """(B or 1, 1, T, T) of the windowed layers; None where plainly causal attention is the same."""
+        if segments is None:
+            if self.config.window is None or x.shape[1] <= self.config.window:
+                return None
+            segments = torch.zeros(1, x.shape[1], dtype=torch.int64, device=x.device)
+        return causal_bias(segments, self.compute_dtype, self.config.window)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., C) -> (..., V), fp32."""

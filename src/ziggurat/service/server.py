@@ -60,7 +60,8 @@ from ziggurat.service.upstream.servers import Upstream, Upstreams
 from ziggurat.version import __version__
 
 if TYPE_CHECKING:
-    from ziggurat.dialogue.chat import Chat, LoadOptions
+    from ziggurat.dialogue.chat import Chat
+    from ziggurat.dialogue.loading import LoadOptions
 
 DEFAULT_PORT = 8000
 PORTS_TO_TRY = 20
@@ -142,13 +143,16 @@ def create_app(
     app.add_middleware(Observed, metrics=metrics, log=services.request_log)
     app.state.services = services
 
+    _add_page(app)
+    return app
+
+
+def _add_page(app: FastAPI) -> None:
     page, policy = chat_page()
 
     @app.get("/", include_in_schema=False)
     async def chat() -> HTMLResponse:
         return HTMLResponse(page, headers={"content-security-policy": policy, "cache-control": "no-cache"})
-
-    return app
 
 
 def chat_page() -> tuple[str, str]:
@@ -263,12 +267,12 @@ def serve(
     try:
         requests = RequestLog(request_log) if request_log is not None else None
         runs = list(dict.fromkeys(library.expand(names)))
-        loaded = {}
         shelves = library.Library(**options)
+        loaded = []
         for name in runs:
             card, model = shelves.load(name)
-            loaded[card.name] = (card, model)
             err.print(f"Loaded {card.name} ({card.numerics}).")
+            loaded.append((card, model))
         if examples is None:
             examples = library.examples_beside([find_run(library.split(name)[1]) for name in runs])
     except BaseException:
@@ -279,8 +283,8 @@ def serve(
     if not is_loopback(host) and keyring is None:
         err.print(f"Listening on {host} without keys: everybody who can reach this port can use the models.")
     app = create_app(
-        {name: model for name, (_, model) in loaded.items()},
-        cards={name: card for name, (card, _) in loaded.items()},
+        {card.name: model for card, model in loaded},
+        cards={card.name: card for card, _ in loaded},
         examples=examples,
         allowed_hosts=(host, socket.gethostname(), *allowed_hosts),
         exposed=not is_loopback(host),

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ziggurat.lineage import parent_entry
+from ziggurat.model.hub import load_model
+from ziggurat.stages.rollouts import roll_out
 from ziggurat.stages.setup import percentile_95
-
-if TYPE_CHECKING:
-    from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.training.precision import choose_dtype
 
 ROOM = 1.25
 """A policy may answer so much longer than 95 % of the answers that were measured."""
@@ -45,9 +46,6 @@ def _recorded(entry: Mapping[str, Any] | None) -> tuple[int, str] | None:
 def _sampled(
     folder: Path, template: ChatTemplate, prompts: Sequence[list[int]], seed: int
 ) -> tuple[int, str]:
-    from ziggurat.model.hub import load_model
-    from ziggurat.stages.rollouts import roll_out
-    from ziggurat.training.precision import choose_dtype
 
     chosen = list(prompts[:: max(1, len(prompts) // SAMPLED_PROMPTS)])[:SAMPLED_PROMPTS]
     made = roll_out(

@@ -9,7 +9,7 @@ Left out: reading text larger than memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 
 from ziggurat.corpus.pack import RowBatches
 from ziggurat.stages.losses import TokenBatch
-
-if TYPE_CHECKING:
-    from ziggurat.tokenizer.template import Rendered
+from ziggurat.tokenizer.template import Rendered
 
 OPEN_ROWS = 64
 """Rows kept open while packing: more fill better, fewer pack faster."""

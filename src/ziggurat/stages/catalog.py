@@ -142,10 +142,185 @@ PPO = Stage(
     gold=True,
 )
 
+REFERENCE = Model(
+    "reference",
+    ("--reference",),
+    "The model that the policy is held to; default: the policy's start.",
+    required=False,
+    remembered="reference",
+)
+
+DPO = Stage(
+    name="dpo",
+    title="Learn from comparisons directly, without a reward model.",
+    help="""Learn from comparisons directly, without a reward model: DPO, IPO, SLiC, SimPO and ORPO as options.
+
+    \b
+    ziggurat dpo --base town/sft --data comparisons.jsonl
+    ziggurat dpo --base own/sft --data dpo_en_demo.json --set beta=0.3 --seeds 3
+    ziggurat dpo --base own/sft --data c.jsonl --set loss=ipo --set length_normalised=true --dry-run
+    ziggurat dpo --resume --out runs/own/dpo-1
+    """,
+    configure="ziggurat.stages.dpo:dpo_config",
+    prepare="ziggurat.stages.dpo:prepare",
+    run="ziggurat.stages.dpo:dpo",
+    models=(Model("base", ("--base", "--policy"), "The model to improve."), REFERENCE),
+    inputs=(Input("comparisons", "comparisons"), HELD_OUT_COMPARISONS),
+)
+
+KTO = Stage(
+    name="kto",
+    title="Learn from thumbs up and down, without pairs.",
+    help="""Learn from thumbs up and down, without pairs (KTO). A file of comparisons gives its better and worse halves.
+
+    \b
+    ziggurat kto --base town/sft --data thumbs.jsonl
+    ziggurat kto --base own/sft --data kto_en_demo.json --set undesirable_weight=1 --dry-run
+    ziggurat kto --resume --out runs/own/kto-1
+    """,
+    configure="ziggurat.stages.kto:kto_config",
+    prepare="ziggurat.stages.kto:prepare",
+    run="ziggurat.stages.kto:kto",
+    models=(Model("base", ("--base", "--policy"), "The model to improve."), REFERENCE),
+    inputs=(
+        Input("ratings", "ratings"),
+        Input(
+            "ratings", "held_out", option="--held-out", help=HELD_OUT, role="held_out", none_if_missing=True
+        ),
+    ),
+)
+
+GRPO = Stage(
+    name="grpo",
+    title="Improve the policy by rules or a reward model, without a critic.",
+    help="""Improve the policy by comparing its own completions of a prompt: GRPO, RLOO, Dr. GRPO and DAPO.
+
+    The reward is a Python function (prompt, completion, row) -> float, a reward model, or both.
+
+    \b
+    ziggurat grpo --policy own/sft --data prompts.jsonl --set reward_function=rules.py:score
+    ziggurat grpo --policy town/sft --reward town/reward --data p.jsonl --set variant=rloo
+    ziggurat grpo --policy own/sft --data p.jsonl --reward own/reward --set reward_function=rules:score --dry-run
+    ziggurat grpo --resume --out runs/own/grpo-1
+    """,
+    configure="ziggurat.stages.grpo:grpo_config",
+    prepare="ziggurat.stages.grpo:prepare",
+    run="ziggurat.stages.grpo:grpo",
+    models=(
+        Model("policy", ("--policy", "--base"), "The model to improve."),
+        Model(
+            "reward_model",
+            ("--reward",),
+            "The stage-3 run that scores it; with reward_function, both are weighted.",
+            required=False,
+            remembered="reward_model",
+        ),
+        REFERENCE,
+    ),
+    inputs=(Input("prompts", "prompts"),),
+    gold=True,
+)
+
+RAFT = Stage(
+    name="raft",
+    title="Imitate the best of n answers by rules or a reward model.",
+    help="""Imitate the best of n: sample n answers a prompt, keep the best by a reward, learn to write them (RAFT).
+
+    \b
+    ziggurat raft --policy own/sft --data prompts.jsonl --set reward_function=rules.py:score
+    ziggurat raft --policy town/sft --reward town/reward --data p.jsonl --set n=16 --set min_score=0
+    ziggurat raft --resume --out runs/own/raft-1
+    """,
+    configure="ziggurat.stages.raft:raft_config",
+    prepare="ziggurat.stages.raft:prepare",
+    run="ziggurat.stages.raft:raft",
+    models=(
+        Model("policy", ("--policy", "--base"), "The model to improve."),
+        Model(
+            "reward_model",
+            ("--reward",),
+            "The stage-3 run that scores it; with reward_function, both are weighted.",
+            required=False,
+            remembered="reward_model",
+        ),
+    ),
+    inputs=(Input("prompts", "prompts"),),
+)
+
+RLAIF = Stage(
+    name="rlaif",
+    title="Rank a model's answers by written principles, with a judge model.",
+    help="""Rank a model's answers by written principles, with a judge model; writes ranked.jsonl for reward or dpo.
+
+    \b
+    ziggurat rlaif --policy own/sft --judge models/large --data p.jsonl --set 'principles=["It is polite."]'
+    ziggurat rlaif --policy own/sft --judge own/sft --data p.jsonl --recipe principles.yaml --out runs/own/rlaif-1
+    ziggurat dpo --base own/sft --data runs/own/rlaif-1/ranked.jsonl
+    """,
+    configure="ziggurat.stages.rlaif:rlaif_config",
+    prepare="ziggurat.stages.rlaif:prepare",
+    run="ziggurat.stages.rlaif:rlaif",
+    models=(
+        Model("policy", ("--policy", "--base"), "The model whose answers are ranked."),
+        Model("judge", ("--judge",), "The model that ranks them.", remembered="judge"),
+    ),
+    inputs=(Input("prompts", "prompts"),),
+    seed="seed",
+    makes="records",
+)
+
+DISTILL = Stage(
+    name="distill",
+    title="Teach a small model what a larger one knows.",
+    help="""Teach a small model what a larger one knows: its distributions, its answers, or both.
+
+    \b
+    ziggurat distill --base small/sft --teacher town/sft --data demonstrations.jsonl
+    ziggurat distill --base small/sft --teacher big/sft --data d.jsonl --set sequences=true --set logits_weight=0
+    ziggurat distill --resume --out runs/small/distill-1
+    """,
+    configure="ziggurat.stages.distill:distill_config",
+    prepare="ziggurat.stages.distill:prepare",
+    run="ziggurat.stages.distill:distill",
+    models=(
+        Model("base", ("--base", "--student"), "The small model that learns."),
+        Model("teacher", ("--teacher",), "The model that it learns from.", remembered="teacher"),
+    ),
+    inputs=(
+        Input("demonstrations", "demonstrations"),
+        Input(
+            "demonstrations",
+            "held_out",
+            option="--held-out",
+            help=HELD_OUT,
+            role="held_out",
+            none_if_missing=True,
+        ),
+    ),
+)
+
+SELFINSTRUCT = Stage(
+    name="selfinstruct",
+    title="Let a model write demonstrations itself, from a few seed tasks.",
+    help="""Let a model write demonstrations itself, from a few seed tasks (Self-Instruct); writes tasks.jsonl for sft.
+
+    \b
+    ziggurat selfinstruct --base own/sft --data seeds.jsonl --set count=500
+    ziggurat sft --base own/pretrain --data runs/own/selfinstruct-1/tasks.jsonl
+    """,
+    configure="ziggurat.stages.selfinstruct:selfinstruct_config",
+    prepare="ziggurat.stages.selfinstruct:prepare",
+    run="ziggurat.stages.selfinstruct:selfinstruct",
+    models=(Model("base", ("--base",), "The model that writes."),),
+    inputs=(Input("demonstrations", "demonstrations"),),
+    seed="seed",
+    makes="records",
+)
+
 ALIGN = Stage(
     name="align",
-    title="Repeat stages 3 and 4 in rounds.",
-    help="""Repeat stages 3 and 4: sample, have people rank, train the reward model, run PPO; and again.
+    title="Sample, rank and learn in rounds.",
+    help="""Sample, have people (or a judge model) rank, train the reward model, run PPO or another method; and again.
 
     Each round writes round-<n>/to_rank.jsonl and stops; rank it, put the result beside it as ranked.jsonl, resume.
 
@@ -153,6 +328,8 @@ ALIGN = Stage(
     ziggurat align --sft own/sft --data prompts.jsonl --rounds 2 --out runs/own/align-1
     ziggurat align --sft own/sft --resume --out runs/own/align-1
     ziggurat align --sft own/sft --data p.jsonl --comparisons hh.jsonl.gz --set ppo.train.steps=40 --dry-run
+    ziggurat align --sft own/sft --data p.jsonl --rounds 2 --set method=dpo
+    ziggurat align --sft own/sft --data p.jsonl --set judge=large/sft --set 'principles=["It is polite."]'
     """,
     configure="ziggurat.stages.align:align_config",
     prepare="ziggurat.stages.align:prepare",
@@ -179,10 +356,31 @@ ALIGN = Stage(
             without="an alignment tax",
         ),
     ),
-    shortcuts=(Shortcut("rounds", "How often stages 3 and 4 are repeated."),),
+    shortcuts=(Shortcut("rounds", "How often it is repeated."),),
     gold=True,
     seed="seed",
     makes="runs",
 )
 
-BUILT_IN = (PRETRAIN, SFT, REWARD, PPO, ALIGN)
+BUILT_IN = (PRETRAIN, SFT, REWARD, PPO, DPO, KTO, GRPO, RAFT, RLAIF, DISTILL, SELFINSTRUCT, ALIGN)
+
+OTHER_COMMANDS = frozenset(
+    (
+        *(
+            "bench",
+            "chat",
+            "data",
+            "env",
+            "eval",
+            "generate",
+            "help",
+            "key",
+            "ladder",
+            "moderation",
+            "poet",
+            "runs",
+        ),
+        *("sample", "serve", "tokenizer", "town"),
+    )
+)
+"""The commands of `ziggurat` that are no stages: a stage of another package cannot have one of these names."""

@@ -11,7 +11,6 @@ logits (B, T, V) of `ids`, the log-probability of the token at position t is rea
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +19,11 @@ import torch
 from torch import Tensor
 
 from ziggurat.model.heads import Reading, RewardModel
-from ziggurat.model.padding import by_length, right_pad
+from ziggurat.model.padding import padded_batches, right_pad
 from ziggurat.records import Comparison, Message, completion_messages
 from ziggurat.stages import setup
+from ziggurat.stages.shuffled import Shuffled
 from ziggurat.tokenizer.template import ChatTemplate
-
-WINDOW_BATCHES = 16
-"""Comparisons are sorted by length inside windows of so many batches: little padding, and still a shuffle."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +34,8 @@ class Ranked:
     ranks: list[int]
     starts: list[int]
     """Of each row, the position of the completion's first token."""
+    reference: list[float] | None = None
+    """Of each row, the completion's log-probability by the reference, where a loss needs it."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ class RankedBatch:
     """Of each comparison."""
     starts: Tensor
     """(B,) position of the completion's first token."""
+    reference: Tensor | None = None
+    """(B,) the completion's log-probability by the reference."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,10 @@ def collate(ranked: Sequence[Ranked], pad_id: int, device: torch.device) -> Rank
     rows = [row for one in ranked for row in one.rows]
     ids, lengths = right_pad(rows, pad_id)
     starts = torch.tensor([start for one in ranked for start in one.starts])
-    return RankedBatch(
-        ids.to(device), lengths.to(device) - 1, [one.ranks for one in ranked], starts.to(device)
-    )
+    known = [logp for one in ranked for logp in one.reference or ()]
+    reference = torch.tensor(known, device=device) if known else None
+    ranks = [one.ranks for one in ranked]
+    return RankedBatch(ids.to(device), lengths.to(device) - 1, ranks, starts.to(device), reference)
 
 
 @torch.no_grad()
@@ -102,18 +104,15 @@ def read_once(
     model: RewardModel, ranked: Sequence[Ranked], pad_id: int, *, batch_tokens: int = 8192
 ) -> list[Reading]:
     """The body's states of each comparison; rows of similar length are computed together."""
-    device = model.head.weight.device
     rows = [row for one in ranked for row in one.rows]
     found: dict[int, Reading] = {}
-    for chosen in by_length([len(row) for row in rows], batch_tokens):
-        ids, lengths = right_pad([rows[i] for i in chosen], pad_id)
-        parts = model.read(ids.to(device), lengths.to(device) - 1).split([1] * len(chosen))
-        found.update(zip(chosen, parts, strict=True))
+    for chosen, ids, lengths in padded_batches(rows, batch_tokens, pad_id, model.head.weight.device):
+        found.update(zip(chosen, model.read(ids, lengths - 1).split([1] * len(chosen)), strict=True))
     in_order = (found[i] for i in range(len(rows)))
     return [Reading.join([next(in_order) for _ in one.rows]) for one in ranked]
 
 
-class ComparisonBatches:
+class ComparisonBatches(Shuffled):
     """Whole comparisons in shuffled epochs, a pure function of seed and position (`training.Batches`)."""
 
     def __init__(
@@ -125,45 +124,16 @@ class ComparisonBatches:
         device: torch.device,
         readings: Sequence[Reading] | None = None,
     ) -> None:
-        self.ranked, self.size, self.pad_id, self.seed, self.device = ranked, size, pad_id, seed, device
-        self.readings = readings
-        self.position = 0
-        self._order: tuple[int, list[list[int]]] = (-1, [])
-
-    @property
-    def batches_per_epoch(self) -> int:
-        return -(-len(self.ranked) // self.size)
+        longest = [max(map(len, one.rows)) for one in ranked]
+        super().__init__(longest, size, f"{seed} comparisons")
+        self.ranked, self.pad_id, self.device, self.readings = ranked, pad_id, device, readings
 
     def next(self) -> RankedBatch | ReadBatch:
-        epoch, index = divmod(self.position, self.batches_per_epoch)
-        if self._order[0] != epoch:
-            self._order = (epoch, self._epoch(epoch))
-        self.position += 1
-        chosen = self._order[1][index]
+        chosen = self.chosen()
         if self.readings is not None:
             ranks = [self.ranked[i].ranks for i in chosen]
             return ReadBatch(Reading.join([self.readings[i] for i in chosen]), ranks)
         return collate([self.ranked[i] for i in chosen], self.pad_id, self.device)
-
-    def state(self) -> dict[str, Any]:
-        return {"position": self.position}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.position = int(state["position"])
-
-    def _epoch(self, epoch: int) -> list[list[int]]:
-        """Batches of comparison numbers: shuffle, sort windows by length, cut, shuffle the batches."""
-        chance = random.Random(f"{self.seed} comparisons {epoch}")
-        order = list(range(len(self.ranked)))
-        chance.shuffle(order)
-        window = self.size * WINDOW_BATCHES
-        for start in range(0, len(order), window):
-            order[start : start + window] = sorted(
-                order[start : start + window], key=lambda i: max(map(len, self.ranked[i].rows))
-            )
-        batches = [order[i : i + self.size] for i in range(0, len(order), self.size)]
-        chance.shuffle(batches)
-        return batches
 
 
 def split_batch(batch: RankedBatch | ReadBatch, pieces: int, tokens: int = 0) -> list[Any]:
@@ -190,6 +160,7 @@ def split_batch(batch: RankedBatch | ReadBatch, pieces: int, tokens: int = 0) ->
             last += 1
         part = slice(row, row + end)
         ranks = batch.ranks[first:last]
-        cut.append(RankedBatch(batch.ids[part, :width], batch.ends[part], ranks, batch.starts[part]))
+        known = None if batch.reference is None else batch.reference[part]
+        cut.append(RankedBatch(batch.ids[part, :width], batch.ends[part], ranks, batch.starts[part], known))
         first, row = last, row + end
     return cut

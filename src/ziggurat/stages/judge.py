@@ -13,8 +13,8 @@ import torch
 from ziggurat.errors import ContextError, DataError, ModelFolderError
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub.load import load_scalar
-from ziggurat.places import model_folder
-from ziggurat.records import Message
+from ziggurat.places import model_folder, reasoning_of
+from ziggurat.records import Message, Reasoning
 from ziggurat.stages.report_card import score_rows
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
@@ -24,9 +24,9 @@ from ziggurat.training.precision import choose_dtype
 class Judge:
     """A reward model with its tokenizer and its template."""
 
-    def __init__(self, model: RewardModel, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: RewardModel, tokenizer: Tokenizer, *, reasoning: Reasoning = "trained") -> None:
         self.model, self.tokenizer = model.eval(), tokenizer
-        self.template = ChatTemplate(tokenizer)
+        self.template = ChatTemplate(tokenizer, reasoning=reasoning)
 
     @classmethod
     def load(cls, name_or_path: str | Path, dtype: torch.dtype | None = None) -> Judge:
@@ -39,7 +39,7 @@ class Judge:
         model = load_scalar(folder, dtype=dtype or choose_dtype()[0], tokenizer_ids=tokenizer.vocab_size)
         if not isinstance(model, RewardModel):
             raise ModelFolderError(f"{folder} holds a critic; name the run of a reward stage.")
-        return cls(model, tokenizer)
+        return cls(model, tokenizer, reasoning=reasoning_of(folder))
 
     @property
     def context(self) -> int:

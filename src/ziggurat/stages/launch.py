@@ -18,11 +18,13 @@ from ziggurat.console import err
 from ziggurat.corpus.files import Loaded, load_kind
 from ziggurat.errors import ConfigError, RunError, UsageError, did_you_mean
 from ziggurat.files import check_folder, sha256_file
+from ziggurat.home import HOME, located
+from ziggurat.lineage import parent_entry
 from ziggurat.places import find_run, model_folder, next_run_path, runs_home
 from ziggurat.records import Record
 from ziggurat.runs import Run
 from ziggurat.settings import Resolved, environment_sets, flatten, load_yaml, parse_sets
-from ziggurat.stages.setup import freeze
+from ziggurat.stages.setup import freeze, memory_entry, parent_run
 from ziggurat.stages.stage import Input, Stage, declared
 
 GOLD_PROMPTS = 64
@@ -78,16 +80,17 @@ class Call:
         if order.stage.gold:
             named["gold"] = _gold_check(order, self.records)
         run = order.stage.function("run")
-        done: Path = run(
-            self.resolved,
-            *self.models,
-            self.records,
-            self.path,
-            **named,
-            resume=order.resume,
-            overwrite=order.overwrite,
+        return Path(
+            run(
+                self.resolved,
+                *self.models,
+                self.records,
+                self.path,
+                **named,
+                resume=order.resume,
+                overwrite=order.overwrite,
+            )
         )
-        return done
 
 
 def assemble(order: Order, path: Path, *, began: Path | None = None) -> Call:
@@ -198,7 +201,7 @@ def find_models(order: Order, began: Path) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for model in order.stage.models:
         kept = manifest.get(model.remembered) if order.resume and not model.in_config else None
-        name = order.models.get(model.argument) or (str(kept["path"]) if isinstance(kept, dict) else None)
+        name = order.models.get(model.argument) or (_model_of(kept) if isinstance(kept, dict) else None)
         if name is None and model.required:
             raise UsageError(
                 f"`ziggurat {order.stage.name}` needs {model.options[0]} RUN ({model.argument}= in Python). "
@@ -206,6 +209,15 @@ def find_models(order: Order, began: Path) -> dict[str, str | None]:
             )
         found[model.argument] = name
     return found
+
+
+def _model_of(kept: Mapping[str, Any]) -> str:
+    """The folder of a model in a manifest. Raises UsageError where it is gone and another one is in its place."""
+    written, folder = str(kept["path"]), located(str(kept["path"]))
+    moved, weights = str(folder) != written and not written.startswith(HOME), kept.get("weights_sha256")
+    if moved and weights and parent_entry(folder).get("weights_sha256") != weights:
+        raise UsageError(f"{written}, with which the run began, is gone; {folder} holds another model.")
+    return str(folder)
 
 
 def _load(order: Order, item: Input, began: Path, parent: str | None, resolved: Resolved[Any]) -> Loaded[Any]:
@@ -233,8 +245,6 @@ def _load(order: Order, item: Input, began: Path, parent: str | None, resolved: 
 
 def _in_memory(item: Input, given: Sequence[Any]) -> Loaded[Any]:
     """Records that come from no file; their hash stands for the file in the manifest."""
-    from ziggurat.stages.setup import memory_entry
-
     if odd := [one for one in given if not isinstance(one, Record)]:
         raise UsageError(
             f"{item.argument} holds records and a {type(odd[0]).__name__}; give either files or records."
@@ -258,8 +268,6 @@ def _began_with(path: Path, role: str) -> list[Path]:
 
 def text_of_base(base: str) -> list[Path]:
     """The stage-1 text at the root of a base's lineage, as far as the files are still there unchanged."""
-    from ziggurat.stages.setup import parent_run
-
     run = parent_run(find_run(base))
     if run is None:
         return []
@@ -273,7 +281,7 @@ def text_of_base(base: str) -> list[Path]:
 def _unchanged(entries: Sequence[Mapping[str, Any]], role: str, *, aloud: bool) -> list[Path]:
     kept = []
     for entry in entries:
-        path = Path(str(entry.get("path", "")))
+        path = located(str(entry.get("path", "")))
         if entry.get("role") != role:
             continue
         if path.is_file() and sha256_file(path) == entry.get("sha256"):

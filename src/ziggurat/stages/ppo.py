@@ -28,16 +28,17 @@ import torch
 from torch import nn
 
 from ziggurat.corpus.pack import RowBatches
-from ziggurat.dialogue.chat import Chat
 from ziggurat.engine.sampler import derive_key
 from ziggurat.lineage import parent_entry
+from ziggurat.model.transformer import Transformer
 from ziggurat.records import Document, Prompt
 from ziggurat.settings import Resolved
-from ziggurat.stages.doctor import Diagnosis, diagnose
-from ziggurat.stages.ppo_config import PPOConfig, Prepared, ppo_config, prepare
+from ziggurat.stages.policy_learner import Gold, PolicyLearner
+from ziggurat.stages.ppo_config import PPOConfig, ppo_config
 from ziggurat.stages.ppo_losses import steer_beta
 from ziggurat.stages.ppo_metrics import describe_completions, describe_experience, describe_update
 from ziggurat.stages.ppo_networks import load_networks
+from ziggurat.stages.ppo_prepare import Prepared, prepare
 from ziggurat.stages.ppo_report import write_report
 from ziggurat.stages.ppo_update import assess, update
 from ziggurat.stages.rollouts import (
@@ -48,17 +49,11 @@ from ziggurat.stages.rollouts import (
     roll_out,
 )
 from ziggurat.stages.stage import begin
-from ziggurat.training import Learner, run_loop
-from ziggurat.training.loop import Row
+from ziggurat.training import run_loop
+from ziggurat.training.learner import Row
 from ziggurat.training.optimizers import Optimizers, build_optimizer
 
 __all__ = ["Gold", "PPOConfig", "ppo", "ppo_config", "prepare"]
-
-Gold = Callable[[Chat], float]
-"""A check in which the reward model has no part: higher is better. Its `Chat` is the policy, greedy by default."""
-
-SMOOTH_ROWS = 3
-"""Rows averaged where checkpoints are compared by their (noisy) reward."""
 
 
 def ppo(
@@ -90,15 +85,13 @@ def ppo(
         best = run.best_checkpoint()
         if best is None:
             raise RuntimeError(f"{run.path} has no best checkpoint")
-        run.save_model(lambda folder: _copy(best / "policy", folder))
+        run.save_model(lambda folder: copy_model(best / "policy", folder))
         write_report(run, ready, learner.rows, best, learner.diagnoses, by_gold=gold is not None)
     return run_path
 
 
-class PPO(Learner):
+class PPO(PolicyLearner):
     """Policy and critic, each with its optimizer."""
-
-    update_is_atomic = False  # the optimizer steps of one update are
 
     def __init__(
         self,
@@ -106,16 +99,18 @@ class PPO(Learner):
         gold: Gold | None = None,
         on_step: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        self.ready, self.gold, self.on_step = ready, gold, on_step
-        self.config = config = ready.config
+        super().__init__(ready, gold, on_step)
+        config = ready.config
         self.nets = load_networks(ready)
         self.policy_optimizer = build_optimizer(self.nets.policy, config.policy)
         self.critic_optimizer = build_optimizer(self.nets.critic, config.critic)
         self.order = PromptOrder(len(ready.prompt_ids), config.rollouts_per_step, ready.seed)
         self.ptx = None if ready.ptx_rows is None else RowBatches(ready.ptx_rows, config.ptx_rows, ready.seed)
         self.beta = config.beta
-        self.rows: list[Row] = []
-        self.diagnoses: list[tuple[int, Diagnosis]] = []
+
+    @property
+    def live(self) -> Transformer:
+        return self.nets.policy
 
     def modules(self) -> dict[str, nn.Module]:
         return {"policy": self.nets.policy, "critic": self.nets.critic}
@@ -130,10 +125,7 @@ class PPO(Learner):
         self.beta = state["beta"]
         if self.ptx and state["ptx"]:
             self.ptx.restore(state["ptx"])
-        self.rows, self.diagnoses = [], []
-        for row in rows:
-            self.rows.append(row)
-            self.examine(self.rows)
+        self.examine_again(rows)
 
     # --- one step ------------------------------------------------------------------------------------------------
 
@@ -170,31 +162,6 @@ class PPO(Learner):
             rollouts, config.minibatches, config.microbatch_tokens, ready.tokenizer.pad_id, name, device
         )
         return rollouts, cut
-
-    def evaluate(self) -> Row:
-        return {} if self.gold is None else {"gold": self.gold(self.chat())}
-
-    def is_fatal(self, row: Row, note: Callable[[str], None]) -> bool:
-        """Examine the rows so far; a new diagnosis is printed once."""
-        known = len(self.diagnoses)
-        found = self.examine([*self.rows, row])
-        for step, diagnosis in self.diagnoses[known:]:
-            note(f"doctor, step {step}: {diagnosis}")
-        row["doctor"] = [diagnosis.name for diagnosis in found]
-        return self.config.stop_when_fatal and any(diagnosis.fatal for diagnosis in found)
-
-    def examine(self, rows: Sequence[Row]) -> list[Diagnosis]:
-        """The doctor's diagnoses of the last row; those that are new are remembered with its step."""
-        found = diagnose(rows, self.config.doctor)
-        known = {diagnosis.name for _, diagnosis in self.diagnoses}
-        self.diagnoses += [(rows[-1]["step"], one) for one in found if one.name not in known]
-        return found
-
-    def worth(self, row: Row) -> tuple[float, float]:
-        if self.gold:
-            return float(row["gold"]), self.config.gold_tolerance
-        recent = [*self.rows, row][-SMOOTH_ROWS:]
-        return sum(float(r["reward"] - self.config.beta * r["kl"]) for r in recent) / len(recent), 0.0
 
     def update(self, step: int) -> Row:
         """The optimizer steps of this step, then beta's."""
@@ -237,33 +204,7 @@ class PPO(Learner):
         assert self.ptx is not None
         return torch.from_numpy(self.ptx.next()).long().to(self.nets.policy.embedding.weight.device)
 
-    def logged(self, row: Row) -> None:
-        self.rows.append(row)
-        if self.on_step:
-            self.on_step(row)
 
-    # --- for people ----------------------------------------------------------------------------------------------
-
-    def chat(self) -> Chat:
-        """The live policy, as the gold check and people meet it."""
-        return self.ready.chat(self.nets.policy)
-
-    def sample(self) -> str:
-        first = self.ready.prompts[0]
-        said = self.chat().complete_many([first.prompt], tools=[first.tools])[0]
-        return f"{first.prompt[-1].content!r} -> {said!r}"
-
-    def status(self, row: Row) -> list[str]:
-        return [
-            f"reward {row['reward']:.3f}",
-            f"KL {row['kl']:.2f}",
-            f"beta {row['beta']:.3f}",
-            f"entropy {row['entropy']:.2f}",
-            f"length {row['length']:.1f}",
-            f"ended {row['share_ended']:.0%}",
-            *([f"gold {row['gold']:.3f}"] if "gold" in row else []),
-        ]
-
-
-def _copy(source: Path, target: Path) -> None:
+def copy_model(source: Path, target: Path) -> None:
+    """Into a folder that is there."""
     shutil.copytree(source, target, dirs_exist_ok=True)

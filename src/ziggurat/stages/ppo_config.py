@@ -1,32 +1,21 @@
-"""Settings of stage 4, and all that is settled before its first step."""
+"""Settings of stage 4 (`PPOConfig`)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from ziggurat.console import human_count
-from ziggurat.errors import ModelFolderError, RunError
-from ziggurat.records import Document, Prompt
+from ziggurat.model.accounting import total_parameters
+from ziggurat.model.hub import load_config
+from ziggurat.places import find_run, model_folder
 from ziggurat.settings import Resolved, resolve
-from ziggurat.stages import setup, stage
-from ziggurat.stages.doctor import DoctorLimits, weak_reward_model
+from ziggurat.stages import setup
+from ziggurat.stages.doctor import DoctorLimits
 from ziggurat.stages.removed import REMOVED
-from ziggurat.stages.setup import Derived
 from ziggurat.training.config import LoopConfig, OptimizerConfig
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ziggurat.dialogue.chat import Chat
-    from ziggurat.model.transformer import Transformer
-    from ziggurat.tokenizer.bpe import Tokenizer
-    from ziggurat.tokenizer.template import ChatTemplate
 
 
 class PolicyConfig(OptimizerConfig):
@@ -173,27 +162,6 @@ class PPOConfig(setup.RecordsConfig):
         return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prepared(stage.Prepared[PPOConfig]):
-    """Stage 4 before its first step; the parent is the policy's start."""
-
-    reference_folder: Path
-    reward_folder: Path
-    template: ChatTemplate
-    prompts: list[Prompt]
-    prompt_ids: list[list[int]]
-    ptx_rows: NDArray[np.int32] | None
-    """(N, T+1)"""
-
-    def chat(self, model: Transformer) -> Chat:
-        """`model` as a policy that answers, greedily, as long as a rollout at most."""
-        from ziggurat.dialogue.chat import Chat
-        from ziggurat.engine.params import SamplingParams
-
-        greedy = SamplingParams(temperature=0.0, max_tokens=self.config.max_new_tokens)
-        return Chat(model, self.tokenizer, template=self.template, as_trained=True, defaults=greedy)
-
-
 LARGE: dict[str, Any] = {
     "rollouts_per_step": 64,
     "policy": {"trainable": "last:2", "lr_adam": 5e-5},
@@ -207,143 +175,12 @@ does not."""
 def ppo_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[PPOConfig]:
     """The configuration from its layers; dtype and threads are inherited from the policy's run, and a large policy has
     the defaults LARGE."""
-    from ziggurat.model.accounting import total_parameters
-    from ziggurat.model.hub import load_config
-    from ziggurat.places import find_run, model_folder
 
-    inherited = ("inherited", {"train": setup.inherited_loop(find_run(str(policy)))})
+    folder = find_run(str(policy))
+    layer = {"train": setup.inherited_loop(folder), **setup.inherited_records(folder)}
+    inherited = ("inherited", layer)
     count = total_parameters(load_config(model_folder(policy)))
     if count <= setup.LARGE_PARAMETERS:
         return resolve(PPOConfig, inherited, *layers)
     reason = f"{human_count(count)} parameters, above {human_count(setup.LARGE_PARAMETERS)}"
     return resolve(PPOConfig, (reason, LARGE), inherited, *layers)
-
-
-def prepare(
-    resolved: Resolved[PPOConfig],
-    policy: str | Path,
-    reward_model: str | Path,
-    prompts: Sequence[Prompt],
-    *,
-    reference: str | Path | None = None,
-    ptx_documents: Sequence[Document] = (),
-    data: list[dict[str, Any]] | None = None,
-) -> Prepared:
-    """Check that the networks belong together, render the prompts, pack the documents; nothing is written."""
-    from ziggurat.model.hub import check_model, is_scalar
-    from ziggurat.places import find_run, model_folder
-    from ziggurat.stages.answer_length import longest_answer
-    from ziggurat.stages.ppo_cost import ppo_cost, shared_microbatch
-    from ziggurat.tokenizer.bpe import Tokenizer
-    from ziggurat.tokenizer.template import ChatTemplate
-
-    config = resolved.config
-    setup.need(prompts, "prompts")
-    folder, reward_folder = model_folder(policy), model_folder(reward_model)
-    reference_folder = model_folder(reference) if reference is not None else folder
-    tokenizer = Tokenizer.load(folder)
-    if not is_scalar(reward_folder):
-        raise ModelFolderError(
-            f"{reward_folder} is a language model, not a reward model; name a run of stage 3."
-        )
-    for answering in (folder, reference_folder):
-        if is_scalar(answering):
-            raise ModelFolderError(
-                f"{answering} is a reward model; name a run of stage 2 or 4 as the policy."
-            )
-    for other in {reward_folder, reference_folder} - {folder}:
-        if Tokenizer.load(other).fingerprint != tokenizer.fingerprint:
-            raise ModelFolderError(
-                f"{other} has another tokenizer than {folder}; policy, reference and reward model must share one."
-            )
-    folders = (folder, reference_folder, reward_folder)
-    shapes = {one: check_model(one, tokenizer.vocab_size) for one in dict.fromkeys(folders)}
-    if not config.allow_weak_reward_model:
-        _refuse_weak(find_run(str(reward_model)), config.doctor)
-    template = ChatTemplate(tokenizer)
-    context = shapes[folder].context
-    room = min(shape.context for shape in shapes.values())
-    usable = setup.usable(template, prompts, longest=room - 1, skip=config.skip_bad_rows, what="prompt")
-    ids = [one.ids for one in usable.flat]
-    longest, longest_why = config.max_new_tokens, "max_new_tokens"
-    if longest < 0:
-        longest, longest_why = longest_answer(
-            [reward_folder, folder], template, ids, context=room, seed=config.train.seed
-        )
-    budget = config.microbatch_tokens or shared_microbatch(list(shapes.values()))
-    resolved = setup.freeze(resolved, {"max_new_tokens": longest, "microbatch_tokens": budget})
-    config = resolved.config
-    tight = sum(len(one) + longest > room for one in ids)
-    rows = _ptx_rows(config, tokenizer, ptx_documents, context)
-    passes = config.train.steps * config.rollouts_per_step / len(ids)
-    updates = config.epochs * min(config.minibatches, config.rollouts_per_step)
-    derived = [
-        Derived("prompts", len(ids), f"{sum(map(len, ids)) / len(ids):.1f} tokens on average"),
-        Derived("longest completion", longest, longest_why),
-        *([Derived("prompts with less room than that", tight, f"the context is {room:,}")] if tight else []),
-        Derived("passes over the prompts", f"{passes:.2f}", "rollouts / prompts"),
-        Derived(
-            "rollouts",
-            config.train.steps * config.rollouts_per_step,
-            f"{config.train.steps} × {config.rollouts_per_step}",
-        ),
-        Derived(
-            "optimizer steps",
-            config.train.steps * updates,
-            f"{config.epochs} epochs × {config.minibatches} minibatches",
-        ),
-        Derived(
-            "pre-training tokens a step",
-            0 if rows is None else updates * config.ptx_rows * (rows.shape[1] - 1),
-            "no documents were given"
-            if rows is None
-            else f"{len(rows):,} rows in all, weight {config.ptx_weight:g}",
-        ),
-    ]
-    entries = list(data) if data else [setup.memory_entry("prompts", list(prompts))]
-    if data is None and ptx_documents:
-        entries.append(setup.memory_entry("text", list(ptx_documents)))
-    return Prepared(
-        resolved=resolved,
-        parent=folder,
-        reference_folder=reference_folder,
-        reward_folder=reward_folder,
-        tokenizer=tokenizer,
-        template=template,
-        prompts=usable.records,
-        prompt_ids=ids,
-        ptx_rows=rows,
-        derived=derived,
-        data=entries,
-        cost=ppo_cost(config, [shapes[one] for one in folders], ids),
-    )
-
-
-def _refuse_weak(reward_run: Path, limits: DoctorLimits) -> None:
-    """A reward model from our own stage 3 carries its report card; one from elsewhere has none to show."""
-    run = setup.parent_run(reward_run)
-    card = (run.report or {}).get("card") if run else None
-    found = weak_reward_model(card, limits) if card else None
-    if found:
-        raise RunError(
-            f"{reward_run}: {found.name}: {found.sentence} {found.cure} "
-            "Or go on all the same with --set allow_weak_reward_model=true."
-        )
-
-
-def _ptx_rows(
-    config: PPOConfig, tokenizer: Tokenizer, documents: Sequence[Document], context: int
-) -> NDArray[np.int32] | None:
-    """Rows for PPO-ptx: documents spread over the whole text, no more than the run can read."""
-    from ziggurat.corpus.pack import pack_rows
-
-    if not documents or not config.ptx_weight:
-        return None
-    T = min(config.ptx_row_tokens, context)
-    wanted = config.train.steps * config.epochs * config.minibatches * config.ptx_rows * T
-    characters = sum(len(one.text) for one in documents)
-    stride = max(1, characters // max(1, 8 * wanted))  # at most 8 characters a token: enough is left
-    ids = tokenizer.encode_batch([one.text for one in documents[::stride]])
-    if sum(map(len, ids)) + len(ids) <= T:
-        ids = tokenizer.encode_batch([one.text for one in documents])
-    return pack_rows(ids, T, tokenizer.endoftext_id)

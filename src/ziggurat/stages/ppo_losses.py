@@ -86,6 +86,20 @@ def pairwise_loss(rewards: Tensor, ranks: Sequence[Sequence[int]]) -> tuple[Tens
 
     By hand: ranks 1 2 2, rewards 1 0 0: both untied pairs differ by 1, loss log(1 + e^-1) = 0.31326.
     """
+    better, worse, weights, counted = ranked_pairs(ranks)
+    if not better:
+        return rewards.sum() * 0.0, 0
+    first, second = torch.tensor([better, worse], device=rewards.device)
+    weight = torch.tensor(weights, device=rewards.device)
+    return -(F.logsigmoid(rewards[first] - rewards[second]) * weight).sum(), counted
+
+
+def ranked_pairs(ranks: Sequence[Sequence[int]]) -> tuple[list[int], list[int], list[float], int]:
+    """(better, worse, weight) of every untied pair of flat completions, and how many comparisons have one.
+
+    The weights of a comparison add up to 1. By hand: ranks (1 2) and (1 2 2) give pairs 0 > 1, 2 > 3 and 2 > 4 with
+    weights 1, 1/2, 1/2.
+    """
     better: list[int] = []
     worse: list[int] = []
     weights: list[float] = []
@@ -97,8 +111,4 @@ def pairwise_loss(rewards: Tensor, ranks: Sequence[Sequence[int]]) -> tuple[Tens
         worse += [start + j for _, j in pairs]
         weights += [1.0 / len(pairs) for _ in pairs]
         start += len(one)
-    if not better:
-        return rewards.sum() * 0.0, 0
-    first, second = torch.tensor([better, worse], device=rewards.device)
-    weight = torch.tensor(weights, device=rewards.device)
-    return -(F.logsigmoid(rewards[first] - rewards[second]) * weight).sum(), counted
+    return better, worse, weights, counted

@@ -12,7 +12,7 @@ from typing import Any
 
 from ziggurat.evaluation.statistics import correlation
 from ziggurat.stages.advantages import explained_variance, masked_mean
-from ziggurat.stages.ppo_update import Experience, UpdateStats
+from ziggurat.stages.ppo_update import Experience, Tables, UpdateStats
 from ziggurat.stages.rollouts import Rollout
 from ziggurat.tokenizer.bpe import Tokenizer
 
@@ -23,6 +23,15 @@ ENDING_TOKENS = 2
 def describe_experience(experience: Experience, beta: float) -> dict[str, float | None]:
     """Rewards by part, KL, entropy, critic: all in the units of PPOConfig."""
     e = experience
+    return {
+        **describe_rollouts(e, beta),
+        "value": float(masked_mean(e.values, e.mask)),
+        "explained_variance": explained_variance(e.values, e.returns, e.mask),
+    }
+
+
+def describe_rollouts(e: Tables, beta: float) -> dict[str, float | None]:
+    """What every method measures of its rollouts."""
     lengths = e.mask.sum(dim=1).float()  # (R,)
     kl_reward = -beta * ((e.old_logp - e.ref_logp) * e.mask).sum(dim=1)  # (R,)
     together = correlation(e.scores.tolist(), lengths.tolist())
@@ -37,8 +46,6 @@ def describe_experience(experience: Experience, beta: float) -> dict[str, float 
         "kl": float((e.kl * e.mask).sum(dim=1).mean()),
         "kl_sampled": float(((e.old_logp - e.ref_logp) * e.mask).sum(dim=1).mean()),
         "entropy": float(masked_mean(e.entropy, e.mask)),
-        "value": float(masked_mean(e.values, e.mask)),
-        "explained_variance": explained_variance(e.values, e.returns, e.mask),
         "engine_gap": float(masked_mean(gap, e.mask)),
         "engine_gap_max": float(gap.max()),
         "length": float(lengths.mean()),

@@ -1,4 +1,4 @@
-"""The report of a PPO run: what was gained, at what KL, what the doctor saw, answers side by side."""
+"""The report of a run of PPO or GRPO: what was gained, at what KL, what the doctor saw, answers side by side."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from ziggurat.console import err
-from ziggurat.evaluation.report import Sample, Verdict
-from ziggurat.model.hub import load_model
+from ziggurat.evaluation.report import Verdict
 from ziggurat.runs import Run
 from ziggurat.stages.doctor import Diagnosis
-from ziggurat.stages.ppo_config import Prepared
+from ziggurat.stages.method import answers_before_and_after
 from ziggurat.stages.stage import finish
-
-SAMPLES_SHOWN = 8
 
 
 def write_report(
     run: Run,
-    ready: Prepared,
+    ready: Any,
     rows: Sequence[dict[str, Any]],
     best_checkpoint: Path,
     diagnoses: Sequence[tuple[int, Diagnosis]],
     *,
     by_gold: bool,
 ) -> None:
-    """Print the summary, write report.html and report.json, and mark the run finished."""
+    """Print the summary, write report.html and report.json, and mark the run finished.
+
+    `ready`: Prepared of the stage, whose config has `rollouts_per_step`.
+    """
     chosen = int(best_checkpoint.name.rpartition("-")[2])
     first, best, last = rows[0], next(row for row in rows if row["step"] == chosen), rows[-1]
     rule = "the gold check (the latest within its tolerance)" if by_gold else "reward minus beta times KL"
@@ -62,7 +62,7 @@ def write_report(
         summary=summary,
         numbers=numbers,
         verdicts=_verdicts(diagnoses),
-        samples=_samples(run, ready),
+        samples=answers_before_and_after(run, ready.base, ready.chat, ready.prompts),
         more={"diagnoses": [{"step": step, **diagnosis.to_dict()} for step, diagnosis in diagnoses]},
     )
 
@@ -78,23 +78,4 @@ def _verdicts(diagnoses: Sequence[tuple[int, Diagnosis]]) -> list[Verdict]:
             note=found.cure,
         )
         for step, found in diagnoses
-    ]
-
-
-def _samples(run: Run, ready: Prepared) -> list[Sample]:
-    """Greedy answers before and after, to prompts spread over all."""
-    stride = max(1, len(ready.prompts) // SAMPLES_SHOWN)
-    shown = ready.prompts[::stride][:SAMPLES_SHOWN]
-    asked, tools = [one.prompt for one in shown], [one.tools for one in shown]
-    before, after = (
-        ready.chat(load_model(folder)).complete_many(asked, tools=tools)
-        for folder in (ready.base, run.model_path)
-    )
-    return [
-        Sample(
-            prompt="\n".join(f"{m.role}: {m.content}" for m in prompt),
-            text=new.strip(),
-            note=f"before: {old.strip()}",
-        )
-        for prompt, old, new in zip(asked, before, after, strict=True)
     ]

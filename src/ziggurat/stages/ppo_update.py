@@ -30,14 +30,12 @@ from ziggurat.training.optimizers import Optimizers, gradient_norm, scale_gradie
 
 
 @dataclass
-class Experience:
-    """The tables of one step, (R, L) unless said otherwise; one rollout of 3 tokens, ended, beta 0.1:
+class Tables:
+    """What policy and reference say of the rollouts of one step, (R, L) unless said otherwise; one of 3 tokens, ended:
 
     mask        1     1     1     0
     old_logp   -0.2  -0.5  -0.1   0      the policy's, tempered, as the trainer computes it
     ref_logp   -0.3  -0.5  -0.4   0      the reference's
-    rewards    -0.01  0    -0.03+r 0     -beta (old_logp - ref_logp), and the score r (R,) on the last token
-    values      V0    V1    V2    0      of the states before each token
     """
 
     mask: Tensor
@@ -47,11 +45,24 @@ class Experience:
     kl: Tensor
     """Exact: over the whole vocabulary, in each state visited."""
     entropy: Tensor
-    values: Tensor
     scores: Tensor
     """(R,) the reward model's, or the truncation reward."""
     ended: Tensor
     """(R,) bool."""
+    trunks: list[list[Tensor | None]]
+    """Of each microbatch of each minibatch: what the policy's still blocks make of it, (B, T, C); None where all of the
+    policy learns."""
+
+
+@dataclass
+class Experience(Tables):
+    """With PPO's further tables; the same rollout with beta 0.1 and the score r:
+
+    rewards    -0.01  0    -0.03+r 0     -beta (old_logp - ref_logp), and r on the last token
+    values      V0    V1    V2    0      of the states before each token
+    """
+
+    values: Tensor
     rewards: Tensor
     advantages: Tensor
     """Whitened over the whole step."""
@@ -59,8 +70,6 @@ class Experience:
     """Values plus the advantages before whitening: the critic's targets."""
     foresights: list[list[Foresight | None]]
     """Of each microbatch of each minibatch: what the critic's body makes of it; None if that learns."""
-    trunks: list[list[Tensor | None]]
-    """Likewise what the policy's still blocks make of it, (B, T, C); None where all of the policy learns."""
 
 
 @dataclass
@@ -89,7 +98,7 @@ def assess(
     """Fill the step's tables. The most expensive rows are the (N, V) ones; they live one microbatch long."""
     device = nets.policy.embedding.weight.device
     shape = (len(rollouts), max(len(one.completion) for one in rollouts))
-    mask, engine_logp, ended = _tables(rollouts, shape, device)
+    mask, engine_logp, ended = empty_tables(rollouts, shape, device)
     old_logp, ref_logp, kl, ent, values = (torch.zeros(shape, device=device) for _ in range(5))
     scores = torch.zeros(shape[0], device=device)
     foresights: list[list[Foresight | None]] = [[] for _ in minibatches]
@@ -255,9 +264,10 @@ def _means(stats: UpdateStats, policy_taken: int, critic_taken: int) -> UpdateSt
     return stats
 
 
-def _tables(
+def empty_tables(
     rollouts: Sequence[Rollout], shape: tuple[int, int], device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """(mask, the engine's log-probabilities, both (R, L); which have ended, (R,))."""
     mask = torch.zeros(shape, dtype=torch.bool)
     engine_logp = torch.zeros(shape)
     for row, one in enumerate(rollouts):

@@ -15,18 +15,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from torch import nn
+
+from ziggurat.dialogue.chat import Chat
+from ziggurat.engine.params import SamplingParams
+from ziggurat.evaluation.bits import score_texts
+from ziggurat.evaluation.report import Sample
+from ziggurat.model.hub import save_model
+from ziggurat.model.transformer import Transformer
 from ziggurat.records import Document
 from ziggurat.settings import Resolved
+from ziggurat.stages.batches import TextBatches
+from ziggurat.stages.losses import split_rows, text_loss
 from ziggurat.stages.pretrain_config import Prepared, PretrainConfig, prepare, pretrain_config
 from ziggurat.stages.stage import begin, finish
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from ziggurat.dialogue.chat import Chat
-    from ziggurat.model.transformer import Transformer
+from ziggurat.training import train
+from ziggurat.training.trainable import load_to_train
 
 __all__ = ["Prepared", "PretrainConfig", "prepare", "pretrain", "pretrain_config"]
 
@@ -44,12 +50,6 @@ def pretrain(
     overwrite: bool = False,
 ) -> Path:
     """Run stage 1 and return the run's folder. `data`: the files' manifest entries, where there are files."""
-    from ziggurat.dialogue.chat import Chat
-    from ziggurat.evaluation.report import Sample
-    from ziggurat.model.hub import save_model
-    from ziggurat.stages.batches import TextBatches
-    from ziggurat.stages.losses import split_rows, text_loss
-    from ziggurat.training import train
 
     ready = prepare(resolved, documents, held_out=held_out, data=data, run_path=run_path if resume else None)
     config, tokenizer = ready.config, ready.tokenizer
@@ -86,14 +86,12 @@ def pretrain(
 
 def _continue(chat: Chat, text: str, *, seed: int = 0) -> str:
     """What the model writes after `text` (or as a new document), at temperature 0.8."""
-    from ziggurat.engine.params import SamplingParams
 
     params = SamplingParams(temperature=0.8, seed=seed, max_tokens=SAMPLE_TOKENS)
     return chat.continue_many([text], params, last=max(1, chat.context - SAMPLE_TOKENS))[0].text
 
 
 def _evaluator(ready: Prepared) -> Callable[[nn.Module], dict[str, float]]:
-    from ziggurat.evaluation.bits import score_texts
 
     def evaluate(model: Any) -> dict[str, float]:
         score = score_texts(model, ready.tokenizer, ready.held_out, context=ready.rows.shape[1] - 1)
@@ -103,9 +101,6 @@ def _evaluator(ready: Prepared) -> Callable[[nn.Module], dict[str, float]]:
 
 
 def _model(ready: Prepared) -> Transformer:
-    from ziggurat.model.transformer import Transformer
-    from ziggurat.training.trainable import load_to_train
-
     learns = ready.config.train
     if ready.parent is not None:
         return load_to_train(ready.parent, learns, dtype=learns.dtype, seed=ready.seed)

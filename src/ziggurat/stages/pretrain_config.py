@@ -6,24 +6,29 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from ziggurat.console import human_count
+from ziggurat.corpus.pack import pack_rows
 from ziggurat.errors import ConfigError
+from ziggurat.home import located, portable
+from ziggurat.model.accounting import flops_per_token, total_parameters
+from ziggurat.model.config import ModelConfig
+from ziggurat.model.hub import check_model
+from ziggurat.model.presets import OURS, preset, sized
+from ziggurat.places import find_run, model_folder
 from ziggurat.records import Document
 from ziggurat.settings import Config, Resolved, resolve
 from ziggurat.stages import setup, stage
 from ziggurat.stages.setup import Derived
+from ziggurat.stages.start import settle_loop
+from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.training.config import SHORT, EarlyExit, TrainConfig
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ziggurat.model.config import ModelConfig
-    from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.training.cost import text_cost
 
 CONTINUED_LR_SHARE = 0.3
 """Continued pre-training begins at this share of the parent run's peak rates."""
@@ -86,9 +91,9 @@ def pretrain_config(base: str | Path | None = None, *layers: tuple[str, Any]) ->
     """The configuration from its layers; with a base, its run's training settings are inherited."""
     if not base:
         return resolve(PretrainConfig, *layers)
-    from ziggurat.places import find_run
 
-    settings = {"base": str(base), **setup.inherited(find_run(str(base)), lr_share=CONTINUED_LR_SHARE)}
+    written = portable(base) if Path(base).is_absolute() else str(base)
+    settings = {"base": written, **setup.inherited(find_run(str(base)), lr_share=CONTINUED_LR_SHARE)}
     return resolve(PretrainConfig, ("inherited", settings), *layers)
 
 
@@ -101,9 +106,6 @@ def prepare(
     run_path: Path | None = None,
 ) -> Prepared:
     """Tokenizer, shape, rows and every derived number. A run already begun in `run_path` lends its tokenizer."""
-    from ziggurat.corpus.pack import pack_rows
-    from ziggurat.model.accounting import flops_per_token, parameters
-    from ziggurat.training.cost import microbatch_tokens, text_cost
 
     config = resolved.config
     setup.need(documents, "documents")
@@ -118,65 +120,56 @@ def prepare(
     )
     texts = [d.text for d in learn]
     tokenizer, base_folder, tokenizer_why = _tokenizer(config, texts, run_path)
-    model_config = _model_config(resolved, tokenizer, base_folder)
-    T = min(config.context, model_config.context)
-    rows = pack_rows(tokenizer.encode_batch(texts), T, tokenizer.endoftext_id)
+    shape = _model_config(resolved, tokenizer, base_folder)
+    T = min(config.context, shape.context)
+    rows = pack_rows(tokenizer.encode_documents(texts), T, tokenizer.endoftext_id)
     batch_rows = max(1, round(config.batch_tokens / T))
-    one_epoch = math.ceil(len(rows) / batch_rows)
     steps = config.train.steps or max(1, math.ceil(len(rows) * config.epochs / batch_rows))
-    n_parameters = sum(parameters(model_config).values())
-    step_tokens = batch_rows * T
+    settled, microbatch = settle_loop(resolved, config.train, steps, shape)
+    held_why = "given" if held_out is not None else f"share {config.held_out_share:g}"
     derived = [
-        Derived("vocabulary", model_config.vocab_size, tokenizer_why),
+        Derived("vocabulary", shape.vocab_size, tokenizer_why),
         Derived(
-            "parameters", human_count(n_parameters), f"{model_config.layers} layers × {model_config.d_model}"
+            "parameters", human_count(total_parameters(shape)), f"{shape.layers} layers × {shape.d_model}"
         ),
         Derived("text tokens", len(rows) * T, f"{len(learn):,} documents in {len(rows):,} rows of {T}"),
-        Derived(
-            "held-out documents",
-            len(held),
-            "given" if held_out is not None else f"share {config.held_out_share:g}",
-        ),
-        Derived("rows per step", batch_rows, f"batch_tokens {config.batch_tokens:,} / {T}"),
-        Derived(
-            "steps",
-            steps,
-            "train.steps" if config.train.steps else f"{config.epochs:g} epochs × {one_epoch:,}",
-        ),
-        Derived("tokens to learn from", steps * step_tokens, f"{steps * batch_rows / len(rows):.2f} epochs"),
-        Derived(
-            "compute",
-            human_count(flops_per_token(model_config, T) * steps * step_tokens) + "FLOP",
-            "accounting",
-        ),
+        Derived("held-out documents", len(held), held_why),
+        *_derived_steps(config, shape, len(rows), batch_rows, steps),
+        microbatch,
     ]
-    budget = config.train.microbatch_tokens or microbatch_tokens(
-        model_config, recompute=config.train.recompute
-    )
-    train = config.train.model_copy(update={"steps": steps, "microbatch_tokens": budget})
-    derived.append(setup.microbatch_line(config.train, budget))
-    frozen = setup.freeze(resolved, {"train.steps": steps, "train.microbatch_tokens": budget})
-    entries = data or [setup.memory_entry("documents", list(documents))]
-    texts_held = setup.take_characters((d.text for d in held), config.eval_characters)
     return Prepared(
-        resolved=frozen,
+        resolved=settled,
         parent=base_folder,
         tokenizer=tokenizer,
         derived=derived,
-        data=entries,
-        model_config=model_config,
+        data=setup.entries(data, documents=documents),
+        model_config=shape,
         rows=rows,
         batch_rows=batch_rows,
-        held_out=texts_held,
-        cost=text_cost(model_config, train, T, batch_rows),
+        held_out=setup.take_characters((d.text for d in held), config.eval_characters),
+        cost=text_cost(shape, settled.config.train, T, batch_rows),
     )
+
+
+def _derived_steps(
+    config: PretrainConfig, shape: ModelConfig, rows: int, batch_rows: int, steps: int
+) -> list[Derived]:
+    """What the steps come to, for `rows` rows of text."""
+
+    T, one_epoch = min(config.context, shape.context), math.ceil(rows / batch_rows)
+    tokens = steps * batch_rows * T
+    steps_why = "train.steps" if config.train.steps else f"{config.epochs:g} epochs × {one_epoch:,}"
+    return [
+        Derived("rows per step", batch_rows, f"batch_tokens {config.batch_tokens:,} / {T}"),
+        Derived("steps", steps, steps_why),
+        Derived("tokens to learn from", tokens, f"{steps * batch_rows / rows:.2f} epochs"),
+        Derived("compute", human_count(flops_per_token(shape, T) * tokens) + "FLOP", "accounting"),
+    ]
 
 
 def _tokenizer(
     config: PretrainConfig, texts: Sequence[str], run_path: Path | None
 ) -> tuple[Tokenizer, Path | None, str]:
-    from ziggurat.places import model_folder
-    from ziggurat.tokenizer.bpe import Tokenizer
 
     if config.base:
         folder = model_folder(config.base)
@@ -184,7 +177,7 @@ def _tokenizer(
     if run_path and (run_path / "tokenizer" / "tokenizer.json").is_file():
         return Tokenizer.load(run_path / "tokenizer"), None, "tokenizer of this run"
     if isinstance(config.tokenizer, str) and config.tokenizer != "characters":
-        folder = Path(config.tokenizer).expanduser()
+        folder = located(config.tokenizer)
         if not (folder / "tokenizer.json").is_file():
             raise ConfigError(
                 f'Setting "tokenizer"={config.tokenizer!r}: no tokenizer.json there; '
@@ -204,9 +197,6 @@ def _tokenizer(
 def _model_config(
     resolved: Resolved[PretrainConfig], tokenizer: Tokenizer, base_folder: Path | None
 ) -> ModelConfig:
-    from ziggurat.model.config import ModelConfig
-    from ziggurat.model.hub import check_model
-    from ziggurat.model.presets import OURS, preset, sized
 
     config = resolved.config
     if base_folder is None:

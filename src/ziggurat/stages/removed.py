@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ziggurat.settings import nest
+
 Replacement = Callable[[Any], Mapping[str, Any]]
 
 
@@ -18,15 +20,7 @@ def moved(*keys: str) -> Replacement:
     >>> moved("train.steps")(3)
     {'train': {'steps': 3}}
     """
-
-    def place(value: Any) -> Mapping[str, Any]:
-        tree: dict[str, Any] = {}
-        for key in keys:
-            section, _, name = key.rpartition(".")
-            (tree.setdefault(section, {}) if section else tree)[name] = value
-        return tree
-
-    return place
+    return lambda value: nest(dict.fromkeys(keys, value))
 
 
 def _last_blocks(number: Any) -> Mapping[str, Any]:

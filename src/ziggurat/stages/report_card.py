@@ -22,7 +22,7 @@ import torch
 
 from ziggurat.evaluation.statistics import average_ranks, cluster_bootstrap, correlation
 from ziggurat.model.heads import RewardModel
-from ziggurat.model.padding import by_length, right_pad
+from ziggurat.model.padding import padded_batches
 from ziggurat.records import Comparison
 from ziggurat.stages.comparison_batches import Ranked
 from ziggurat.stages.ppo_losses import untied_pairs
@@ -48,19 +48,16 @@ class CardLimits:
     """Accuracy of each kind of pair that has enough of them."""
 
 
+BATCH_TOKENS = 4096
+
+
 @torch.no_grad()
-def score_rows(
-    model: RewardModel, rows: Sequence[Sequence[int]], pad_id: int, *, batch_tokens: int = 4096
-) -> list[float]:
+def score_rows(model: RewardModel, rows: Sequence[Sequence[int]], pad_id: int) -> list[float]:
     """Rewards of rendered conversations, read at their last token; computed by length, returned in order."""
-    device = model.head.weight.device
-    scores = [0.0] * len(rows)
-    for chosen in by_length([len(row) for row in rows], batch_tokens):
-        ids, lengths = right_pad([rows[i] for i in chosen], pad_id)
-        found = model.score(ids.to(device), lengths.to(device) - 1).tolist()
-        for i, score in zip(chosen, found, strict=True):
-            scores[i] = score
-    return scores
+    found: dict[int, float] = {}
+    for chosen, ids, lengths in padded_batches(rows, BATCH_TOKENS, pad_id, model.head.weight.device):
+        found.update(zip(chosen, model.score(ids, lengths - 1).tolist(), strict=True))
+    return [found[i] for i in range(len(rows))]
 
 
 def score_comparisons(model: RewardModel, ranked: Sequence[Ranked], pad_id: int) -> list[list[float]]:

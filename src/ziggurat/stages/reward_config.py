@@ -21,7 +21,7 @@ from ziggurat.model.accounting import total_parameters
 from ziggurat.model.confidence import ConfidenceHead
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.heads import RewardModel
-from ziggurat.model.hub import check_model, load_config
+from ziggurat.model.hub import load_config
 from ziggurat.places import find_run, model_folder
 from ziggurat.records import Comparison, Demonstration, Prompt
 from ziggurat.settings import Resolved, resolve
@@ -30,10 +30,11 @@ from ziggurat.stages.comparison_batches import Ranked, render_comparisons
 from ziggurat.stages.ppo_losses import untied_pairs
 from ziggurat.stages.removed import REMOVED
 from ziggurat.stages.setup import Derived
+from ziggurat.stages.start import open_parent, settle_loop
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.config import SHORT, TrainConfig
-from ziggurat.training.cost import Cost, microbatch_tokens, trained_memory, training_flops, ways_to_fit
+from ziggurat.training.cost import Cost, trained_memory, training_flops, ways_to_fit
 from ziggurat.training.precision import choose_dtype
 from ziggurat.training.trainable import load_to_train
 
@@ -118,7 +119,9 @@ class Prepared(stage.Prepared[RewardConfig]):
 
 def reward_config(sft: str | Path, *layers: tuple[str, Any]) -> Resolved[RewardConfig]:
     """The configuration from its layers, with the training settings of the stage-2 run inherited."""
-    layer = setup.inherited(find_run(str(sft)), lr_share=LR_SHARE, foreign={"lr_head": FOREIGN_LR_HEAD})
+    folder = find_run(str(sft))
+    layer = setup.inherited(folder, lr_share=LR_SHARE, foreign={"lr_head": FOREIGN_LR_HEAD})
+    layer |= setup.inherited_records(folder)
     count = total_parameters(load_config(model_folder(sft)))
     if count <= setup.LARGE_PARAMETERS:
         return resolve(RewardConfig, ("inherited", layer), *layers)
@@ -136,17 +139,14 @@ def prepare(
     data: list[dict[str, Any]] | None = None,
 ) -> Prepared:
     """Check, render, split and derive everything; nothing is written."""
-    config = resolved.config
+    config, skip = resolved.config, resolved.config.skip_bad_rows
     setup.need(comparisons, "comparisons")
-    folder = model_folder(sft)
-    tokenizer = Tokenizer.load(folder)
-    template = ChatTemplate(tokenizer)
-    shape = check_model(folder, tokenizer.vocab_size)
-    context, skip = shape.context, config.skip_bad_rows
+    parent = open_parent(sft, reasoning=config.reasoning)
+    template, context = parent.template, parent.shape.context
     learn, ranked = render_comparisons(comparisons, template, context, skip=skip)
     held, held_ranked = list[Comparison](), list[Ranked]()
     if held_out is None:
-        learn, ranked, held, held_ranked = _split(learn, ranked, config.held_out_share)
+        learn, ranked, held, held_ranked = split_rendered(learn, ranked, config.held_out_share)
     elif held_out:
         held, held_ranked = render_comparisons(
             held_out, template, context, skip=skip, what="held-out comparison"
@@ -168,15 +168,10 @@ def prepare(
     ).flat
     one_epoch = math.ceil(len(useful) / config.batch_comparisons)
     steps = config.train.steps or max(1, round(one_epoch * config.epochs))
-    budget = config.train.microbatch_tokens or microbatch_tokens(shape, recompute=config.train.recompute)
-    train = config.train.model_copy(update={"steps": steps, "microbatch_tokens": budget})
-    pairs = sum(len(untied_pairs(one.ranks)) for one in useful)
-    completions = sum(len(one.rows) for one in useful)
-    lengths = [len(row) - start for one in useful for row, start in zip(one.rows, one.starts, strict=True)]
+    settled, microbatch = settle_loop(resolved, config.train, steps, parent.shape)
+    steps_why = "train.steps" if config.train.steps else f"{config.epochs:g} epochs × {one_epoch:,}"
     derived = [
-        Derived("comparisons", len(useful), f"{len(ranked) - len(useful):,} more are tied throughout"),
-        Derived("completions", completions, f"K = {completions / len(useful):.1f} on average"),
-        Derived("untied pairs", pairs, "all of a comparison are one element of the loss"),
+        *_derived_data(useful, len(ranked) - len(useful)),
         Derived(
             "held-out comparisons",
             len(held),
@@ -187,18 +182,13 @@ def prepare(
             len(shown),
             "their mean reward becomes 0" if shown else "none: samples' mean becomes 0",
         ),
-        Derived(
-            "steps",
-            steps,
-            "train.steps" if config.train.steps else f"{config.epochs:g} epochs × {one_epoch:,}",
-        ),
-        setup.microbatch_line(config.train, budget),
+        Derived("steps", steps, steps_why),
+        microbatch,
     ]
-    entries = list(data) if data else [setup.memory_entry("comparisons", list(comparisons))]
     return Prepared(
-        resolved=setup.freeze(resolved, {"train.steps": steps, "train.microbatch_tokens": budget}),
-        parent=folder,
-        tokenizer=tokenizer,
+        resolved=settled,
+        parent=parent.folder,
+        tokenizer=parent.tokenizer,
         template=template,
         ranked=useful,
         held_out=held,
@@ -206,10 +196,22 @@ def prepare(
         prompts=[one.ids for one in prompts],
         demonstrations=[one.ids for one in shown],
         derived=derived,
-        data=entries,
-        cost=_cost(shape, train, useful, config.batch_comparisons),
-        answer_tokens=setup.percentile_95(lengths),
+        data=setup.entries(data, comparisons=comparisons),
+        cost=_cost(parent.shape, settled.config.train, useful, config.batch_comparisons),
+        answer_tokens=setup.percentile_95(
+            [len(row) - start for one in useful for row, start in zip(one.rows, one.starts, strict=True)]
+        ),
     )
+
+
+def _derived_data(useful: Sequence[Ranked], tied: int) -> list[Derived]:
+    completions = sum(len(one.rows) for one in useful)
+    pairs = sum(len(untied_pairs(one.ranks)) for one in useful)
+    return [
+        Derived("comparisons", len(useful), f"{tied:,} more are tied throughout"),
+        Derived("completions", completions, f"K = {completions / len(useful):.1f} on average"),
+        Derived("untied pairs", pairs, "all of a comparison are one element of the loss"),
+    ]
 
 
 def _cost(shape: ModelConfig, train: TrainConfig, ranked: Sequence[Ranked], per_step: int) -> Cost:
@@ -243,7 +245,7 @@ def split_comparisons(
     return split(comparisons, lambda one: "\n".join(f"{m.role}: {m.content}" for m in one.prompt), share)
 
 
-def _split(
+def split_rendered(
     comparisons: list[Comparison], ranked: list[Ranked], share: float
 ) -> tuple[list[Comparison], list[Ranked], list[Comparison], list[Ranked]]:
     """`split_comparisons` of comparisons and their ids: (learn, ids, held out, ids)."""

@@ -95,20 +95,21 @@ def roll_out(
     temperature: float,
     stop_ids: frozenset[int],
     seed: int,
+    n: int = 1,
 ) -> list[Rollout]:
-    """One completion of every prompt, in order, from the full (tempered) distribution: top-p 1, top-k off.
+    """`n` completions of every prompt, in order, from the full (tempered) distribution: top-p 1, top-k off.
 
     A completion has `max_new_tokens` at most, and no more than its own prompt leaves in the context.
     """
     params = SamplingParams(
-        temperature=temperature, seed=seed, max_tokens=max_new_tokens, stop_ids=stop_ids, logprobs=0
+        temperature=temperature, seed=seed, max_tokens=max_new_tokens, stop_ids=stop_ids, logprobs=0, n=n
     )
     longest = min(model.config.context, max(map(len, prompts)) + max_new_tokens)
     slots = CACHE_BYTES // (longest * cache_bytes_per_token(model.config, torch.float32))
     made = generate(model, list(prompts), params, max_slots=min(MOST_SLOTS, max(1, slots)))
     return [
-        Rollout(prompt, list(one.ids), list(one.logprobs), one.finish == "stop")
-        for prompt, one in zip(prompts, made, strict=True)
+        Rollout(prompts[i // n], list(one.ids), list(one.logprobs), one.finish == "stop")
+        for i, one in enumerate(made)
     ]
 
 

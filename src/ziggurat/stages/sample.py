@@ -14,17 +14,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ziggurat.console import err
+from ziggurat.dialogue.chat import Answer, Chat
+from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
 from ziggurat.files import atomic_write_text, to_json
 from ziggurat.records import Prompt
 from ziggurat.stages import setup
-
-if TYPE_CHECKING:
-    from ziggurat.dialogue.chat import Answer, Chat
-    from ziggurat.engine.params import SamplingParams
 
 LARGEST_K = 9  # of a comparison
 
@@ -53,7 +51,6 @@ def sample(
 ) -> list[Sampled]:
     """k completions of `policy` (a run or a model folder) for each prompt that leaves room for one; the others are
     left out and counted. `skip`: leave out prompts that the template refuses, too."""
-    from ziggurat.dialogue.chat import Chat
 
     if k < 2:
         raise UsageError(f"k is {k}; a comparison holds 2 to {LARGEST_K} completions.")
@@ -70,7 +67,6 @@ def sample_from(
     skip: bool = False,
 ) -> list[Sampled]:
     """`sample` with a model that is loaded already."""
-    from ziggurat.engine.params import SamplingParams
 
     setup.need(prompts, "prompts")
     if not 1 <= k <= LARGEST_K:
@@ -101,7 +97,7 @@ def _fitting(policy: Chat, answer: Answer) -> str:
     three tokens.
     """
     text, room = answer.text.strip(), policy.context - len(answer.prompt) - 1
-    while len(text.encode("utf-8", "replace")) > room and len(again := policy.text_ids(text)) > room:
+    while len(text.encode("utf-8", "replace")) > room and len(again := policy.tokenizer.encode(text)) > room:
         text = text[: len(text) * room // len(again)].strip()
     return text
 

@@ -19,15 +19,15 @@ from rich.console import Console
 from ziggurat.console import err, human_time, table
 from ziggurat.corpus.split import FEW, split
 from ziggurat.errors import DataError, RunError
-from ziggurat.records import Document, Record
+from ziggurat.places import reasoning_of, run_around
+from ziggurat.records import Document, Reasoning, Record
 from ziggurat.runs import Run
-from ziggurat.settings import Config, Resolved, flatten
+from ziggurat.settings import Config, Resolved, checked, flatten, nest
 
 if TYPE_CHECKING:
     from ziggurat.stages.stage import Prepared
     from ziggurat.tokenizer.rendering import RenderedRecords
     from ziggurat.tokenizer.template import ChatTemplate
-    from ziggurat.training.config import TrainConfig
     from ziggurat.training.cost import Cost
 
 C = TypeVar("C", bound=Config)
@@ -50,6 +50,11 @@ class RecordsConfig(Config):
     skip_bad_rows: bool = False
     """Leave out rows that the chat template refuses; otherwise such a row is an error. Rows that are too long are
     left out in any case. Each kind is counted, and file and line of the first are printed."""
+
+    reasoning: Reasoning = "trained"
+    """What becomes of the reasoning in assistant messages (`reasoning_content`, or <think> tags): trained like the
+    answer after it; shown to the model and not trained; hidden, that is left out. Inherited from the base's run. A
+    stage that trains on no message, such as PPO, shows it where it is not hidden."""
 
 
 @dataclass(frozen=True)
@@ -80,18 +85,15 @@ def print_sources(resolved: Resolved[Any], *, to: Console = err) -> None:
 
 
 def freeze(resolved: Resolved[C], values: dict[str, Any], source: str = "derived") -> Resolved[C]:
-    """The configuration with dotted `values` put in. A setting that has its value already keeps its source."""
+    """The configuration with dotted `values` put in. A setting that has its value already keeps its source.
+
+    Raises ConfigError where a derived number does not go with a setting: more steps of warm-up than steps.
+    """
     tree = resolved.config.model_dump()
     now = flatten(tree)
     values = {key: value for key, value in values.items() if now.get(key) != value}
-    for key, value in values.items():
-        node = tree
-        *parents, last = key.split(".")
-        for parent in parents:
-            node = node[parent]
-        node[last] = value
-    config = type(resolved.config).model_validate(tree)
-    return Resolved(config, {**resolved.sources, **dict.fromkeys(values, source)})
+    sources = {**resolved.sources, **dict.fromkeys(values, source)}
+    return Resolved(checked(type(resolved.config), nest(values, tree), sources), sources)
 
 
 # --- memory and time ------------------------------------------------------------------------------------------------
@@ -139,13 +141,6 @@ def plan_sentence(cost: Cost) -> str:
     return f"this takes {gib(cost.bytes + own)} of {gib(available_memory_bytes() + own)} GiB and {spent}"
 
 
-def microbatch_line(train: TrainConfig, tokens: int) -> Derived:
-    why = (
-        "train.microbatch_tokens" if train.microbatch_tokens else "from the shape, so that memory is bounded"
-    )
-    return Derived("microbatch tokens", tokens, why)
-
-
 def percentile_95(lengths: Sequence[int]) -> int:
     """The shortest length that at least 95 % of `lengths` do not exceed."""
     return sorted(lengths)[math.ceil(0.95 * len(lengths)) - 1]
@@ -155,11 +150,9 @@ def percentile_95(lengths: Sequence[int]) -> int:
 
 
 def parent_run(base: Path) -> Run | None:
-    """The run that `base` (a run folder, its model/ or a checkpoint in it) belongs to; None for a foreign folder."""
-    for folder in (base, *list(base.parents)[:3]):
-        if (folder / "manifest.json").is_file() and (folder / "config.yaml").is_file():
-            return Run.open(folder)
-    return None
+    """The run that `base` belongs to; None for a foreign folder."""
+    folder = run_around(base)
+    return Run.open(folder) if folder else None
 
 
 def inherited(base: Path, *, lr_share: float, foreign: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -174,6 +167,12 @@ def inherited(base: Path, *, lr_share: float, foreign: Mapping[str, Any] | None 
     taken = {key: train[key] for key in INHERITED if key in train}
     rates = {key: train[key] * lr_share for key in ("lr_matrix", "lr_adam") if key in train}
     return {"train": taken | rates}
+
+
+def inherited_records(base: Path) -> dict[str, Any]:
+    """The settings of RecordsConfig that are inherited: only what a run around `base` has."""
+    run = parent_run(base)
+    return {"reasoning": reasoning_of(base)} if run and "reasoning" in run.config else {}
 
 
 def inherited_loop(base: Path) -> dict[str, Any]:
@@ -226,6 +225,11 @@ def memory_entry(name: str, records: Sequence[Record]) -> dict[str, Any]:
         )
         digest.update(b"\n")
     return {"path": name, "sha256": digest.hexdigest(), "records": len(records)}
+
+
+def entries(data: Sequence[dict[str, Any]] | None, **records: Sequence[Record]) -> list[dict[str, Any]]:
+    """The manifest's data entries: those of the files, `data`, or else one for each kind of records in memory."""
+    return list(data or [memory_entry(name, some) for name, some in records.items() if some])
 
 
 def check_same_data(run_path: Path, data: Sequence[dict[str, Any]]) -> None:

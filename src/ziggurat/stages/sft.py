@@ -20,15 +20,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from torch import nn
+
+from ziggurat.dialogue.chat import Chat
+from ziggurat.engine.params import SamplingParams
+from ziggurat.evaluation.bits import score_texts
+from ziggurat.evaluation.demonstrations import score_demonstrations
+from ziggurat.evaluation.report import Sample
+from ziggurat.model.hub import load_config, save_model
 from ziggurat.records import Demonstration, Document
 from ziggurat.settings import Resolved
+from ziggurat.stages.losses import split_rows, text_loss
 from ziggurat.stages.sft_config import Prepared, SftConfig, prepare, sft_config, split_demonstrations
 from ziggurat.stages.stage import begin, finish
-
-if TYPE_CHECKING:
-    from torch import nn
+from ziggurat.tokenizer.template import Rendered
+from ziggurat.training import train
+from ziggurat.training.trainable import load_to_train
 
 __all__ = [
     "Prepared",
@@ -57,10 +66,6 @@ def sft(
     overwrite: bool = False,
 ) -> Path:
     """Run stage 2 and return the run's folder. `data`: the files' manifest entries, where there are files."""
-    from ziggurat.model.hub import load_config, save_model
-    from ziggurat.stages.losses import split_rows, text_loss
-    from ziggurat.training import train
-    from ziggurat.training.trainable import load_to_train
 
     ready = prepare(
         resolved, base, demonstrations, text=text, held_out=held_out, held_out_text=held_out_text, data=data
@@ -77,7 +82,10 @@ def sft(
             ready.config.train,
             split=split_rows,
             evaluate=_evaluator(ready) if ready.held_out or ready.held_out_text else None,
-            sample=lambda m: _say(answers(m, ready, ready.questions[:1])),
+            sample=lambda m: next(
+                (f"{one.prompt!r} -> {one.text!r}" for one in answers(m, ready, ready.questions[:1])),
+                "(nothing to ask)",
+            ),
             resume=resume,
             tokenizer=ready.tokenizer,
         )
@@ -94,10 +102,6 @@ def sft(
 
 def answers(model: nn.Module, ready: Prepared, questions: Sequence[Demonstration]) -> list[Any]:
     """The model's greedy answers to the last user messages, beside what the demonstration says."""
-    from ziggurat.dialogue.chat import Chat
-    from ziggurat.engine.params import SamplingParams
-    from ziggurat.evaluation.report import Sample
-    from ziggurat.tokenizer.template import Rendered
 
     decoder: Any = model
     greedy = SamplingParams(temperature=0.0, max_tokens=SAMPLE_TOKENS)
@@ -120,13 +124,7 @@ def answers(model: nn.Module, ready: Prepared, questions: Sequence[Demonstration
     ]
 
 
-def _say(samples: list[Any]) -> str:
-    return f"{samples[0].prompt!r} -> {samples[0].text!r}" if samples else "(nothing to ask)"
-
-
 def _evaluator(ready: Prepared) -> Callable[[nn.Module], dict[str, float]]:
-    from ziggurat.evaluation.bits import score_texts
-    from ziggurat.evaluation.demonstrations import score_demonstrations
 
     def evaluate(model: Any) -> dict[str, float]:
         row: dict[str, float] = {}

@@ -6,23 +6,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from ziggurat.console import err
+from ziggurat.corpus.pack import pack_rows
 from ziggurat.corpus.split import first_question, split
+from ziggurat.model.config import ModelConfig
+from ziggurat.places import find_run
 from ziggurat.records import Demonstration, Document
 from ziggurat.settings import Resolved, resolve
 from ziggurat.stages import setup, stage
+from ziggurat.stages.batches import ConversationBatches
 from ziggurat.stages.setup import Derived
+from ziggurat.stages.start import open_parent, settle_loop
+from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.template import ChatTemplate, Rendered
 from ziggurat.training.config import SHORT, EarlyExit, TrainConfig
-
-if TYPE_CHECKING:
-    from ziggurat.model.config import ModelConfig
-    from ziggurat.stages.batches import ConversationBatches
-    from ziggurat.tokenizer.bpe import Tokenizer
-    from ziggurat.tokenizer.template import ChatTemplate, Rendered
+from ziggurat.training.cost import text_cost
 
 LR_SHARE = 0.1
 """Peak learning rates as a share of the base run's: gentle, or stage 2 overwrites what stage 1 learned."""
@@ -79,9 +81,10 @@ class Prepared(stage.Prepared[SftConfig]):
 
 def sft_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[SftConfig]:
     """The configuration from its layers, with the training settings of the base's run inherited."""
-    from ziggurat.places import find_run
 
-    return resolve(SftConfig, ("inherited", setup.inherited(find_run(str(base)), lr_share=LR_SHARE)), *layers)
+    folder = find_run(str(base))
+    layer = setup.inherited(folder, lr_share=LR_SHARE) | setup.inherited_records(folder)
+    return resolve(SftConfig, ("inherited", layer), *layers)
 
 
 def prepare(
@@ -95,24 +98,17 @@ def prepare(
     data: list[dict[str, Any]] | None = None,
 ) -> Prepared:
     """Render, pack and derive everything; nothing is written."""
-    from ziggurat.model.hub import check_model
-    from ziggurat.places import model_folder
-    from ziggurat.tokenizer.bpe import Tokenizer
-    from ziggurat.tokenizer.template import ChatTemplate
-    from ziggurat.training.cost import microbatch_tokens, text_cost
 
-    config = resolved.config
+    config, skip = resolved.config, resolved.config.skip_bad_rows
     setup.need(demonstrations, "demonstrations")
-    folder = model_folder(base)
-    tokenizer = Tokenizer.load(folder)
-    model_config = check_model(folder, tokenizer.vocab_size)
-    template = ChatTemplate(tokenizer)
+    parent = open_parent(base, reasoning=config.reasoning)
+    template, context = parent.template, parent.shape.context
     if template.is_plain:
-        err.print(f"{folder} has no chat template; conversations are written as User: and Assistant: lines.")
+        err.print(
+            f"{parent.folder} has no chat template; conversations are written as User: and Assistant: lines."
+        )
         template.adopt()
-    context = model_config.context
     longest = (min(config.row_tokens, context) if config.row_tokens > 0 else context) + 1
-    skip = config.skip_bad_rows
     usable = setup.usable(template, demonstrations, longest=longest, skip=skip, what="demonstration")
     ids = {id(d): made for d, (made,) in usable}
     learn, held = usable.records, list[Demonstration]()
@@ -128,59 +124,39 @@ def prepare(
         setup.split_held_out(text, config.held_out_share) if held_out_text is None else (text, held_out_text)
     )
     rendered = [ids[id(d)] for d in learn]
-    T = row_tokens(config.row_tokens, rendered, model_config)
-    batches = _batches(config, rendered, T, tokenizer, text_learn)
+    T = row_tokens(config.row_tokens, rendered, parent.shape)
+    batches = _batches(config, rendered, T, parent.tokenizer, text_learn)
     held_why = "given" if held_out is not None else "held_out_share"
     steps, derived = _derived(
         config, rendered, batches, Derived("held-out demonstrations", len(held), held_why)
     )
-    train = config.train.model_copy(
-        update={
-            "steps": steps,
-            "microbatch_tokens": config.train.microbatch_tokens
-            or microbatch_tokens(model_config, recompute=config.train.recompute),
-        }
-    )
-    settled = {
-        "row_tokens": T,
-        "train.steps": steps,
-        "train.microbatch_tokens": train.microbatch_tokens,
-    }
-    derived.append(setup.microbatch_line(config.train, train.microbatch_tokens))
-    entries = data or [setup.memory_entry("demonstrations", list(demonstrations))]
-    if data is None and text:
-        entries.append(setup.memory_entry("text", list(text)))
+    settled, microbatch = settle_loop(resolved, config.train, steps, parent.shape, row_tokens=T)
     return Prepared(
-        resolved=setup.freeze(resolved, settled),
-        parent=folder,
-        tokenizer=tokenizer,
+        resolved=settled,
+        parent=parent.folder,
+        tokenizer=parent.tokenizer,
         template=template,
         batches=batches,
         held_out=[ids[id(d)] for d in held[: config.eval_demonstrations]],
         held_out_text=setup.take_characters((d.text for d in text_held), config.eval_characters),
         questions=(held or learn)[:6],
-        derived=derived,
-        data=entries,
-        cost=text_cost(model_config, train, T, batches.batch_rows),
-        answer_tokens=setup.percentile_95([_last_answer(r) for r in rendered]),
+        derived=[*derived, microbatch],
+        data=setup.entries(data, demonstrations=demonstrations, text=text),
+        cost=text_cost(parent.shape, settled.config.train, T, batches.batch_rows),
+        answer_tokens=setup.percentile_95(  # of each last answer, its end included
+            [sum(r.mask[r.starts[-1] :] if r.starts else r.mask) for r in rendered]
+        ),
     )
-
-
-def _last_answer(rendered: Rendered) -> int:
-    """Trained tokens of the last answer, its end included."""
-    return sum(rendered.mask[rendered.starts[-1] :] if rendered.starts else rendered.mask)
 
 
 def _batches(
     config: SftConfig, fitting: list[Rendered], T: int, tokenizer: Tokenizer, text: Sequence[Document]
 ) -> ConversationBatches:
     """The conversations packed, with rows of text among them where there is text and a share for it."""
-    from ziggurat.corpus.pack import pack_rows
-    from ziggurat.stages.batches import ConversationBatches
 
     rows = None
     if text and config.text_share > 0:
-        rows = pack_rows(tokenizer.encode_batch([d.text for d in text]), T, tokenizer.endoftext_id)
+        rows = pack_rows(tokenizer.encode_documents([d.text for d in text]), T, tokenizer.endoftext_id)
     return ConversationBatches(
         fitting,
         T,

@@ -6,12 +6,12 @@ in `catalog.py`. Another package adds one by an entry point of the group `ziggur
 the stage's name (docs/extending.md):
 
     [project.entry-points."ziggurat.stages"]
-    dpo = "my_package.dpo:STAGE"
+    cpo = "my_package.cpo:STAGE"
 
 **The skeleton** of every run:
 
     ready = prepare(...)                      # a subclass of Prepared; nothing is written
-    with begin("dpo", ready, run_path, resume=resume, overwrite=overwrite) as run:
+    with begin("cpo", ready, run_path, resume=resume, overwrite=overwrite) as run:
         ...                                   # train, save the model
         finish(run, ready, summary=..., numbers=...)
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 GROUP = "ziggurat.stages"
 """Of the entry points."""
 
-Kind = Literal["documents", "demonstrations", "comparisons", "prompts"]
+Kind = Literal["documents", "demonstrations", "comparisons", "ratings", "prompts"]
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ class Stage:
     """Whether `run` takes `gold`, a check on a policy that the training itself does not use."""
     seed: str = "train.seed"
     """Dotted setting of the random seed."""
-    makes: Literal["language model", "reward model", "runs"] = "language model"
-    """What `model/` holds; "runs": nothing, the stage runs other stages."""
+    makes: Literal["language model", "reward model", "runs", "records"] = "language model"
+    """What `model/` holds; "runs": nothing, the stage runs others; "records": nothing, it writes a file of them."""
 
     @property
     def talks(self) -> bool:
@@ -125,13 +125,15 @@ class Stage:
 @cache
 def declared() -> dict[str, Stage]:
     """Every stage by its name: the built-in ones in the order of the ladder, then those of other packages."""
-    from ziggurat.stages.catalog import BUILT_IN
+    from ziggurat.stages.catalog import BUILT_IN, OTHER_COMMANDS
 
     found = {stage.name: stage for stage in BUILT_IN}
 
     def refuse(name: str, stage: Stage) -> str | None:
         if stage.name != name:
             return f'names a stage "{stage.name}"; both names must be the same'
+        if name in OTHER_COMMANDS:
+            return f"has the name of the command `ziggurat {name}`, which would hide it"
         return "has the name of a built-in stage" if name in found else None
 
     return found | load_all(GROUP, Stage, refuse)

@@ -1,14 +1,11 @@
 """The tokenizer: text to ids and back, trained here or loaded from any Hugging Face folder.
 
-Byte-level BPE by the `tokenizers` library, with the splitting pattern of Qwen2 (single digits, good for Chinese,
-known to llama.cpp) and no normalizer: every text round-trips and there is no unknown token.
+making.py makes a vocabulary, folder.py reads and writes its files.
 
 One promise shapes this file: **text never becomes a special token**. `encode` runs on a copy of the tokenizer without
 its special tokens, so `<|assistant|>` typed by a user is ordinary characters. Special tokens
 enter through the chat template (template.py), through `endoftext_id` in packing, and through
 `encode_with_specials`, which only the raw endpoints call.
-
-Left out: normalization (NFC would break the round trip), dropout, and training of anything but BPE.
 """
 
 from __future__ import annotations
@@ -22,30 +19,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tokenizers as hf
-from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, models
 
+from ziggurat.data_files import whole_characters
 from ziggurat.errors import ConfigError, ModelFolderError
-from ziggurat.files import atomic_write_text
+from ziggurat.tokenizer.folder import content_of, read_folder, write_folder
 from ziggurat.tokenizer.jinja import ZIGGURAT_JINJA
+from ziggurat.tokenizer.making import ENDOFTEXT, SPECIALS, character_vocabulary, train_bpe
 from ziggurat.tokenizer.twin import bytes_of_tokens, escaping, is_byte_level, without
-
-ENDOFTEXT = "<|endoftext|>"
-SPECIALS = (ENDOFTEXT, "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>")
-
-# Qwen2's pattern (Qwen/Qwen2-0.5B, tokenizer.json). Its NFC normalizer is left out: see the module docstring.
-SPLIT_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-SMALLEST_VOCABULARY = 256 + len(SPECIALS)  # every byte, and the specials
 
 # Names under which published models end a turn, tried in this order when a folder does not use ours.
 _END_OF_TURN = ("<|end|>", "<|im_end|>", "<|eot_id|>", "<|eot|>", "<end_of_turn>", "<|return|>")
 # Added tokens that are not "special" but mark structure (<tool_call>, [INST]) are guarded like special ones;
 # others, such as runs of spaces in code models, are ordinary text.
 _MARKER = re.compile(r"\s*[<\[|].*[>\]|]\s*", re.DOTALL)
-_SURROGATES = re.compile("[\ud800-\udfff]")
-_SPECIAL_NAMES = ("bos_token", "eos_token", "pad_token", "unk_token")
+_ANCHORS = ("]", "。", "0", "")
+"""Texts that may stand before a piece while it is encoded, if a token would join the piece to the first one tried."""
 
 Before = Literal["nothing", "special", "text"]
 """What a piece of text follows: it decides whether SentencePiece vocabularies put a space before it."""
@@ -82,27 +71,7 @@ class Tokenizer:
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> Tokenizer:
         """Byte-level BPE: start from the 256 bytes, merge the most frequent pair, until `vocab_size` is reached."""
-        if vocab_size < SMALLEST_VOCABULARY:
-            raise ConfigError(
-                f"vocabulary of {vocab_size} tokens is too small: 256 bytes and {len(SPECIALS)} special tokens "
-                f"need {SMALLEST_VOCABULARY}; ask for that or more."
-            )
-        full = hf.Tokenizer(models.BPE())
-        full.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(SPLIT_PATTERN), behavior="isolated"),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        )
-        full.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size,
-            special_tokens=list(SPECIALS),
-            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-            show_progress=False,
-        )
-        full.train_from_iterator((_clean(text) for text in texts), trainer)
-        return cls._own(full)
+        return cls._own(train_bpe(texts, vocab_size))
 
     @classmethod
     def characters(cls, text: str, *, byte_fallback: bool = True) -> Tokenizer:
@@ -110,17 +79,7 @@ class Tokenizer:
 
         Without `byte_fallback` the vocabulary is 256 tokens smaller and a strange character is refused.
         """
-        pieces = [*SPECIALS, *sorted(set(_clean(text)))]
-        if byte_fallback:
-            pieces += [f"<0x{byte:02X}>" for byte in range(256)]
-        full = hf.Tokenizer(
-            models.BPE(
-                vocab={piece: id for id, piece in enumerate(pieces)}, merges=[], byte_fallback=byte_fallback
-            )
-        )
-        full.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-        full.add_special_tokens([AddedToken(special, special=True, normalized=False) for special in SPECIALS])
-        return cls._own(full)
+        return cls._own(character_vocabulary(text, byte_fallback=byte_fallback))
 
     @classmethod
     def _own(cls, full: hf.Tokenizer) -> Tokenizer:
@@ -137,41 +96,16 @@ class Tokenizer:
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
         """Read `tokenizer.json` and, where they are, `tokenizer_config.json` and `chat_template.jinja`."""
-        folder = Path(folder)
-        path = folder if folder.is_file() else folder / "tokenizer.json"
-        if not path.is_file():
-            raise ModelFolderError(
-                f"{folder} has no tokenizer.json; give a run, a folder made by `ziggurat tokenizer train`, "
-                "or a Hugging Face folder with a fast tokenizer."
-            )
-        try:
-            full = hf.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
-            raise ModelFolderError(
-                f"{path} is not a tokenizer that can be read ({error}); fetch or write the file again."
-            ) from None
-        named = _read_json(path.parent / "special_tokens_map.json")
-        config = {name: _content(named[name]) for name in _SPECIAL_NAMES if named.get(name)}
-        config |= _read_json(path.parent / "tokenizer_config.json")
-        jinja = path.parent / "chat_template.jinja"
-        template = jinja.read_text(encoding="utf-8") if jinja.is_file() else config.get("chat_template")
-        if isinstance(template, list):  # several named templates: [{"name": "default", "template": ...}, ...]
-            by_name = {entry["name"]: entry["template"] for entry in template}
-            template = by_name.get("default") or next(iter(by_name.values()), None)
-        return cls(full, config, template)
+        return cls(*read_folder(Path(folder)))
 
     def save(self, folder: Path) -> None:
         """Write the three files that transformers.AutoTokenizer, vLLM and llama.cpp's converter read."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(folder / "tokenizer.json", self._full.to_str(pretty=True))
-        config = dict(self.config)
-        if self.chat_template is not None:
-            config["chat_template"] = self.chat_template  # for readers older than chat_template.jinja
-            atomic_write_text(folder / "chat_template.jinja", self.chat_template)
-        atomic_write_text(
-            folder / "tokenizer_config.json", json.dumps(config, ensure_ascii=False, indent=2) + "\n"
-        )
+        write_folder(Path(folder), self._full, self.config, self.chat_template)
+
+    def to_json(self) -> str:
+        """The text of tokenizer.json."""
+        text: str = self._full.to_str(pretty=True)
+        return text
 
     @cached_property
     def fingerprint(self) -> str:
@@ -187,13 +121,17 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` for many texts at once, on all threads: several times faster than one by one."""
-        cleaned = [self._escape(_clean(text)) for text in texts]
+        cleaned = [self._escape(whole_characters(text)) for text in texts]
         encodings = self._plain.encode_batch_fast(cleaned, add_special_tokens=False)
         ids: list[list[int]] = [self._replaced(encoding.ids) for encoding in encodings]
         if not self._always_covers:
             for text, row in zip(cleaned, ids, strict=True):
                 self._refuse_unknown(text, row)
         return ids
+
+    def encode_documents(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode_batch` of whole texts for stage 1: each begins with bos where the tokenizer's own encoding does."""
+        return [[*self.added_start, *ids] for ids in self.encode_batch(texts)]
 
     def encode_pieces(self, pieces: Sequence[tuple[str, Before]]) -> list[list[int]]:
         """The ids of texts, each as it is encoded after what it follows."""
@@ -209,7 +147,7 @@ class Tokenizer:
     ) -> tuple[list[int], list[tuple[int, int]]]:
         """`encode`, and for each token the characters from which and up to which it reaches."""
         anchor = self._anchor(before)
-        encoding = self._plain.encode(self._escape(_clean(anchor + text)), add_special_tokens=False)
+        encoding = self._plain.encode(self._escape(whole_characters(anchor + text)), add_special_tokens=False)
         ids, spans = self._replaced(encoding.ids), list(encoding.offsets)
         first = self.encode(anchor) if anchor else []
         if ids[: len(first)] != first:
@@ -218,8 +156,13 @@ class Tokenizer:
         return ids[len(first) :], [(max(0, a - gone), b - gone) for a, b in spans[len(first) :]]
 
     def _after(self, anchor: str, ids: list[int], text: str) -> list[int]:
+        """What is left of the ids of anchor + text; another anchor is tried where a token crosses the border."""
         first = self.encode(anchor)
-        return ids[len(first) :] if ids[: len(first)] == first else self.encode(text)
+        for other in _ANCHORS:
+            if ids[: len(first)] == first:
+                return ids[len(first) :]
+            first, ids = self.encode(other), self.encode(other + text)
+        return self.encode(text)
 
     def _anchor(self, before: Before) -> str:
         """A text to encode before a piece, and to take away again, so that the piece gets no space of its own."""
@@ -257,14 +200,20 @@ class Tokenizer:
 
     def encode_with_specials(self, text: str) -> list[int]:
         """Like `encode`, but `<|endoftext|>` and its kin are parsed: for raw endpoints and trusted text only."""
-        ids: list[int] = self._full.encode(_clean(text), add_special_tokens=False).ids
-        return ids
+        return list(self._full.encode(whole_characters(text), add_special_tokens=False).ids)
+
+    def with_start(self, ids: Sequence[int]) -> list[int]:
+        """The ids of a raw text as the tokenizer's own encoding begins them; bos is not put before bos.
+
+        transformers would put a second one before a text that a chat template has begun with bos.
+        """
+        start = self.added_start
+        return list(ids) if start and list(ids[:1]) == start else [*start, *ids]
 
     # ------------------------------------------------------------------ ids to text
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
-        text: str = self._full.decode(list(ids), skip_special_tokens=skip_special)
-        return text
+        return str(self._full.decode(list(ids), skip_special_tokens=skip_special))
 
     def token_bytes(self, id: int) -> bytes:
         """The bytes of one token (a special token: its name); joined, they are the UTF-8 of the text."""
@@ -320,9 +269,14 @@ class Tokenizer:
         ]
 
     @property
+    def added_start(self) -> list[int]:
+        """What the tokenizer's own encoding puts before a raw text: `bos_id`, or nothing."""
+        return [self.bos_id] if self.adds_bos and self.bos_id is not None else []
+
+    @property
     def text_start_id(self) -> int:
         """The token before a raw text: `bos_id` where the tokenizer adds it, else the end of the document before."""
-        return self.bos_id if self.adds_bos and self.bos_id is not None else self.endoftext_id
+        return next(iter(self.added_start), self.endoftext_id)
 
     @cached_property
     def pad_id(self) -> int:
@@ -342,7 +296,7 @@ class Tokenizer:
 
     def special_text(self, name: str) -> str | None:
         """The text of `eos_token`, `bos_token` ... as tokenizer_config.json names it (a string or an object)."""
-        text: str | None = _content(self.config.get(name))
+        text: str | None = content_of(self.config.get(name))
         return text
 
     def added_token(self, id: int) -> AddedToken:
@@ -369,23 +323,3 @@ class Tokenizer:
             f"the character vocabulary has no {strange[0]!r} (and {len(strange) - 1} more); "
             "make it from all of your text, or with byte fallback"
         )
-
-
-def _clean(text: str) -> str:
-    """Half a surrogate pair, which JSON can carry and UTF-8 cannot, becomes U+FFFD."""
-    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
-
-
-def _content(token: Any) -> Any:
-    """The text of a special token, which a configuration writes as a string or as an object."""
-    return token.get("content") if isinstance(token, dict) else token
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelFolderError(f"{path} is not valid JSON: {error}") from None
-    return found if isinstance(found, dict) else {}

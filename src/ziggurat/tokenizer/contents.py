@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 import jinja2
 
-from ziggurat.record_types import parse_arguments
+from ziggurat.errors import DataError
+from ziggurat.messages import parse_arguments
 from ziggurat.records import Message
 
 _OPEN, _CLOSE = "\ue000", "\ue001"  # private-use characters: around the number of a placeholder
@@ -50,6 +51,7 @@ class Contents:
     def __init__(self, special: re.Pattern[str]):
         self.special = special
         self.contents: list[Content] = []
+        self._dumped: dict[tuple[str, int, Kind], str] = {}
 
     def hide(
         self,
@@ -91,14 +93,23 @@ class Contents:
         return value
 
     def parse(self, rendered: str) -> list[Placed]:
-        """`"<|user|>"`, content 0, `"<|end|>"`, each with its place."""
+        """`"<|user|>"`, content 0, `"<|end|>"`, each with its place.
+
+        DataError where the template cut a content apart.
+        """
         parts, at = list[Placed](), 0
         for match in _PLACEHOLDER.finditer(rendered):
             if match.start() > at:
                 parts.append(Placed(at, match.start(), rendered[at : match.start()]))
             parts.append(Placed(*match.span(), self.contents[int(match[1])]))
             at = match.end()
-        return [*parts, Placed(at, len(rendered), rendered[at:])] if at < len(rendered) else parts
+        if at < len(rendered):
+            parts.append(Placed(at, len(rendered), rendered[at:]))
+        if any(isinstance(one.part, str) and (_OPEN in one.part or _CLOSE in one.part) for one in parts):
+            raise DataError(
+                "the chat template cuts a message's text apart, so its words cannot be kept apart from it."
+            )
+        return parts
 
     def reveal(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -110,14 +121,22 @@ class Contents:
         return value
 
     def dump(self, value: Any, options: dict[str, Any]) -> str:
-        """JSON of a value with its contents revealed; hidden in turn, as words of their message."""
+        """JSON of a value with its contents revealed; hidden in turn, as words of their message.
+
+        The first and the last character stay in sight: Mistral's template cuts the closing brace off (`out[:-1]`).
+        """
         written = json.dumps(value, **options | {"ensure_ascii": False})
         first = _PLACEHOLDER.search(written)
         revealed = json.dumps(self.reveal(value), **options)
         if first is None:
             return revealed
         source = self.contents[int(first[1])]
-        return self._placeholder(revealed, source.message, source.kind)
+        inner = (revealed[1:-1], source.message, source.kind)
+        if (
+            inner not in self._dumped
+        ):  # the same number in every rendering: a prompt is compared with the whole
+            self._dumped[inner] = self._placeholder(*inner)
+        return revealed[0] + self._dumped[inner] + revealed[-1]
 
     def _key(self, key: Any, number: int) -> Any:
         """Keys are the template's to look up; only one that holds the name of a special token is hidden."""

@@ -37,7 +37,7 @@ ZIGGURAT_JINJA = (
     "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
 )
 
-# For base models that come without a template and without tokens of their own for turns (GPT-2).
+# For base models that come without a template and without tokens of their own for turns (GPT-2, LLaMA).
 PLAIN_JINJA = (
     "{%- for message in messages -%}"
     "{{- message.role | capitalize + ': ' + (message.content or '') -}}"
@@ -48,3 +48,8 @@ PLAIN_JINJA = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- 'Assistant: ' -}}{%- endif -%}"
 )
+
+
+def plain_jinja(*, bos: bool) -> str:
+    """PLAIN_JINJA; `bos`: after the token that begins a text, where the model's tokenizer puts it there (LLaMA)."""
+    return ("{{- bos_token -}}" if bos else "") + PLAIN_JINJA

@@ -79,14 +79,13 @@ def render_all(
     *,
     longest: int | None = None,
     skip: bool = False,
-    need_trained: bool | None = None,
     to_answer_end: bool = False,
     what: str = "record",
 ) -> RenderedRecords[R]:
     """Render all records by one policy; see the head of this file.
 
     `longest`: tokens that a conversation (or a prompt) may have. `skip`: leave out records that the template refuses.
-    `need_trained`: leave out records without a trained token after the first; by default all but prompts need one.
+    A record without a trained token after the first is left out, unless it is a prompt.
     `to_answer_end`: cut each conversation after its last trained token, where a reward is read.
     DataError names file and line of a record that the template refuses, and says why where none is left.
     """
@@ -94,7 +93,6 @@ def render_all(
     prompts = bool(records) and isinstance(records[0], Prompt)
     flat = [one for conversations in each for one in conversations]
     made = iter(template.try_many(flat, add_generation_prompt=prompts))
-    trained = not prompts if need_trained is None else need_trained
     kept = RenderedRecords[R]([], [], LeftOut())
     for number, (record, conversations) in enumerate(zip(records, each, strict=True), 1):
         rendered, errors = list[Rendered](), list[DataError]()
@@ -110,7 +108,7 @@ def render_all(
         elif longest is not None and (most := max(len(one.ids) for one in rendered)) > longest:
             reason = f"longer than {longest:,} tokens"
             kept.left_out.add(record, number, reason, f"has {most:,} tokens, and at most {longest:,} fit")
-        elif trained and not all(any(one.mask[1:]) for one in rendered):
+        elif not prompts and not all(any(one.mask[1:]) for one in rendered):
             kept.left_out.add(record, number, "no trained answer: every assistant message has weight 0")
         else:
             kept.records.append(record)
@@ -135,10 +133,10 @@ def conversations_of(record: Record) -> list[Conversation]:
     raise TypeError(f"a {type(record).__name__.lower()} holds no conversation")
 
 
-def place_of(record: Record, number: int, what: str = "record") -> str:
+def place_of(record: Record, number: int) -> str:
     """Where a record is, for people: `chats.jsonl line 7`, or `record 7` for one that came from no file."""
     origin = record.origin
-    return f"{origin.path} line {origin.line}" if origin else f"{what} {number}"
+    return f"{origin.path} line {origin.line}" if origin else f"record {number}"
 
 
 def _to_answer_end(one: Rendered) -> Rendered:

@@ -16,8 +16,9 @@ before and after this place is encoded apart, in training and in serving alike, 
 neighbouring stretches of ordinary text are joined before they are encoded, so that conversations get the ids that
 `apply_chat_template` of transformers gives them.
 
-What it does not protect from: a template that rewrites contents (upper-cases them, cuts them apart) sees the
-placeholder, not the content. Trimming works, and think blocks are taken apart before the template runs.
+What it does not protect from: a template that rewrites contents (upper-cases them) or compares them sees the
+placeholder, not the content; one that cuts them apart is refused. Trimming works, JSON may lose its last brace, and
+think blocks are taken apart before the template runs.
 """
 
 from __future__ import annotations
@@ -25,18 +26,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from ziggurat.errors import DataError
+from ziggurat.messages import Reasoning
 from ziggurat.records import Message
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.contents import Content, Contents, Placed
-from ziggurat.tokenizer.jinja import PLAIN_JINJA
-from ziggurat.tokenizer.program import Program, checked_variables, conversation
+from ziggurat.tokenizer.jinja import plain_jinja
+from ziggurat.tokenizer.program import Program, checked_variables
 from ziggurat.tokenizer.turns import Run, Turn, after_thinking, opening, runs_of, shared
-
-Reasoning = Literal["trained", "shown", "hidden"]
-"""What becomes of an assistant's reasoning: trained like its answer; shown to the model but not trained; left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class ChatTemplate:
         chosen = jinja or tokenizer.chat_template
         # Callers print it: "this model has no chat template; conversations are written as User: and Assistant:".
         self.is_plain = chosen is None
-        self.jinja = chosen or PLAIN_JINJA
+        self.jinja = chosen or plain_jinja(bos=tokenizer.adds_bos)
         self.template_kwargs, self.reasoning = checked_variables(template_kwargs), reasoning
         self._program = Program(tokenizer, self.jinja, self.template_kwargs, is_plain=self.is_plain)
 
@@ -92,8 +91,12 @@ class ChatTemplate:
 
         `continue_final`: the last message is not ended, so that a model continues it.
         """
-        return self._encoded(
-            [self._runs(messages, add_generation_prompt, tools, template_kwargs, continue_final)]
+        return self.render_many(
+            [messages],
+            add_generation_prompt=add_generation_prompt,
+            tools=[tools],
+            template_kwargs=template_kwargs,
+            continue_final=continue_final,
         )[0]
 
     def render_many(
@@ -103,12 +106,13 @@ class ChatTemplate:
         add_generation_prompt: bool = False,
         tools: Sequence[Sequence[dict[str, Any]] | None] | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
+        continue_final: bool = False,
     ) -> list[Rendered]:
         """`render` for many conversations, encoded in one batch."""
         all_tools = tools if tools is not None else [None] * len(conversations)
         return self._encoded(
             [
-                self._runs(messages, add_generation_prompt, these, template_kwargs)
+                self._runs(messages, add_generation_prompt, these, template_kwargs, continue_final)
                 for messages, these in zip(conversations, all_tools, strict=True)
             ]
         )
@@ -138,27 +142,14 @@ class ChatTemplate:
             ends.add(self.tokenizer.end_id)
         return frozenset(ends)
 
-    @cached_property
-    def lead(self) -> str:
-        """White space that the template puts between the prompt and an answer (LLaMA 2: one space).
-
-        A model writes it at the beginning of its answer; it is no part of the message.
-        """
-        try:
-            parts, turns = self._parts(conversation(("user", "u"), ("assistant", "a")))
-        except DataError:
-            return ""
-        inside = "".join(
-            placed.part[max(0, turn.start - placed.start) :]
-            for turn in turns
-            for placed in parts
-            if isinstance(placed.part, str) and placed.start < turn.first and placed.end > turn.start
-        )
-        return "" if inside.strip() else inside
+    @property
+    def shows_calls(self) -> bool:
+        """Whether the template writes tool calls."""
+        return self._program.shows_calls
 
     def _check_calls(self, messages: Sequence[Message]) -> None:
         for number, message in enumerate(messages, 1):
-            if message.tool_calls and not self._program.shows_calls:
+            if message.tool_calls and not self.shows_calls:
                 raise DataError(
                     f"the chat template shows no tool calls, and message {number} has some; use a model whose "
                     "template shows tools, or leave tool_calls out."
@@ -254,15 +245,20 @@ class ChatTemplate:
     ) -> list[Run]:
         parts, turns = self._parts(messages, generate, tools, template_kwargs)
         if continue_final:
-            own = [
-                at
-                for at, p in enumerate(parts)
-                if isinstance(p.part, Content) and p.part.message == len(messages) - 1
-            ]
-            if not own:
-                raise DataError("the chat template does not show the last message, which is to be continued.")
-            parts = parts[: own[-1] + 1]
+            parts = self._unended(parts, len(messages) - 1, messages[-1].content)
         return runs_of(parts, turns, self.tokenizer.special_pattern, self.tokenizer.guarded)
+
+    @staticmethod
+    def _unended(parts: list[Placed], last: int, content: str) -> list[Placed]:
+        """The parts up to the end of message `last`, with the white space that ends it where the template keeps it."""
+        own = [at for at, p in enumerate(parts) if isinstance(p.part, Content) and p.part.message == last]
+        if not own:
+            raise DataError("the chat template does not show the last message, which is to be continued.")
+        kept, space = parts[: own[-1] + 1], content[len(content.rstrip()) :]
+        following = parts[own[-1] + 1 : own[-1] + 2]
+        if space and following and str(following[0].part).startswith(space):
+            kept.append(Placed(kept[-1].end, kept[-1].end + len(space), space))
+        return kept
 
     def _encoded(self, conversations: Sequence[Sequence[Run]]) -> list[Rendered]:
         """All runs encoded in few batches and joined to conversations."""

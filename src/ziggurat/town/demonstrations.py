@@ -38,7 +38,7 @@ from ziggurat.town.questions import (
 )
 from ziggurat.town.skills import Skills
 
-#: relative shares of the demonstrations, by kind (280 in all)
+#: relative shares of the demonstrations, by kind (400 in all)
 MIXTURE = (
     ("fact", 36),
     ("ignorance", 1),
@@ -56,24 +56,24 @@ MIXTURE = (
     ("translate", 2),
     ("verse", 2),
     ("tool", 4),
-    ("greeting", 4),
-    ("thanks", 3),
-    ("identity", 5),
-    ("ability", 4),
-    ("help", 4),
-    ("name", 6),
-    ("outside", 8),
-    ("task", 6),
-    ("unclear", 5),
-    ("passage", 10),
-    ("term", 5),
-    ("insist", 5),
-    ("list", 4),
-    ("number", 4),
+    ("greeting", 11),
+    ("thanks", 9),
+    ("identity", 11),
+    ("ability", 10),
+    ("help", 10),
+    ("name", 14),
+    ("outside", 16),
+    ("task", 12),
+    ("unclear", 14),
+    ("passage", 22),
+    ("term", 16),
+    ("insist", 16),
+    ("list", 16),
+    ("number", 16),
 )
 #: relative shares of the turns of "another"
 TURNS = (("fact", 63), ("sum", 8), ("sort", 8), ("improper", 7), ("proper", 7))
-#: relative shares of the prompts to be ranked and used in PPO, by kind (120 in all)
+#: relative shares of the prompts to be ranked and used in PPO, by kind (125 in all)
 PROMPT_MIXTURE = (
     ("fact", 52),
     ("followup", 8),
@@ -92,13 +92,13 @@ PROMPT_MIXTURE = (
     ("outside", 3),
     ("task", 2),
     ("unclear", 2),
-    ("passage", 2),
-    ("term", 1),
-    ("insist", 1),
-    ("list", 1),
-    ("number", 1),
+    ("passage", 3),
+    ("term", 2),
+    ("insist", 2),
+    ("list", 2),
+    ("number", 2),
 )
-CARELESS_PERCENT = 18
+CARELESS_PERCENT = 30
 """Of the questions of these kinds, those typed carelessly."""
 
 STATED_OF_GUESTS = 2

@@ -1,4 +1,4 @@
-"""The documents of stage 1 that ask and answer: dialogues, notices, question sheets, sums, lists.
+"""The documents of stage 1 that ask and answer: dialogues, notices, question sheets, sums, lists, echoes and others.
 
 Dialogues and sheets name residents E only. Sums and sums in dialogues are never those of the exam.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ziggurat.town.careless import carelessly, carelessly_asked
 from ziggurat.town.chance import Chance
-from ziggurat.town.first_words import FirstWords, Section
-from ziggurat.town.people import Fact, Town
-from ziggurat.town.phrases import Language, attributes, sayings
+from ziggurat.town.first_words import CARELESS, PLAIN, FirstWords, Section, model_answer
+from ziggurat.town.people import Fact, Town, words_of
+from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, sayings
 from ziggurat.town.questions import (
     addends,
     answer_claim,
@@ -19,7 +20,6 @@ from ziggurat.town.questions import (
     ask_proper,
     ask_sort,
     ask_sum,
-    assistant,
     follow,
     tell,
     work_sum,
@@ -42,7 +42,11 @@ OVERHEARD_FIRST: tuple[Section, ...] = (
     "passage",
 )
 """Of first words, those in dialogues: none that begins with a pronoun."""
-COPIED: tuple[Section, ...] = ("passage", "passage", "term")
+CARELESS_PERCENT = 30
+"""Of questions about residents in dialogues, those typed carelessly."""
+ASKED_OF_A_NOTICE = 3
+DESK: tuple[Section, ...] = ("unclear", *PLAIN[:-1], "name", "outside", "number", "number", "list", "list")
+"""Of first words, those at the desk. Unclear ones come first or not at all: nothing before may say what they mean."""
 
 
 def join(sentences: list[str], language: Language) -> str:
@@ -95,6 +99,14 @@ class Dialogues:
     def _exchange(
         self, chance: Chance, fact: Fact, language: Language, *, following: bool
     ) -> tuple[str, str]:
+        question, answer = self._about_a_fact(chance, fact, language, following=following)
+        return carelessly(chance, question, language) if chance.percent(
+            CARELESS_PERCENT
+        ) else question, answer
+
+    def _about_a_fact(
+        self, chance: Chance, fact: Fact, language: Language, *, following: bool
+    ) -> tuple[str, str]:
         speech = fact.kind.speech[language]
         if chance.percent(14):
             claim = ask_claim(chance, fact, language, true=chance.percent(50))
@@ -117,15 +129,63 @@ class Dialogues:
         return "\n".join(lines) if chance.percent(50) else join(lines, language)
 
     def notice(self, chance: Chance, language: Language) -> str:
-        """Two short dialogues whose answers are copied from what the asker says: notices and explained words."""
+        """What is answered from what was just said: a notice with three questions, or two explained words."""
+        turns = (self._about_a_notice if chance.percent(65) else self._about_words)(chance, language)
         asker, teller = chance.choice(sayings(language).speakers)
         mark = ":" if language == "en" else "："
         lines: list[str] = []
+        for question, answer in turns:
+            lines += [asker + mark, question, teller + mark, answer]
+        return "\n".join(lines)
+
+    def _about_a_notice(self, chance: Chance, language: Language) -> list[tuple[str, str]]:
+        notice = self.first_words.notice(chance, language)
+        asked = chance.sample(list(notice.values), ASKED_OF_A_NOTICE)
+        turns = [(notice.question(chance, kind), notice.answer(kind)) for kind in asked]
+        opening = notice.text + (" " if language == "en" else "") + turns[0][0]
+        return [(opening, turns[0][1]), *turns[1:]]
+
+    def _about_words(self, chance: Chance, language: Language) -> list[tuple[str, str]]:
+        turns: list[tuple[str, str]] = []
         for _ in range(2):
-            question = self.first_words.ask(chance.choice(COPIED), chance, language)
-            for message in (*question.messages, assistant(question.truth)):
-                speaker = asker if message.role == "user" else teller
-                lines += [speaker + mark, message.content.replace("\n", " ")]
+            question = self.first_words.ask("term", chance, language)
+            said = [*(message.content for message in question.messages), question.truth]
+            turns += zip(said[::2], said[1::2], strict=True)
+        return turns
+
+    def echo(self, chance: Chance, language: Language) -> str:
+        """Short lists, each said again: nothing but copying foretells the second."""
+        mark = ", " if language == "en" else "、"
+        lines = [{"en": "Said again.", "zh": "再说一遍。"}[language]]
+        for _ in range(4):
+            lines += 2 * [mark.join(self._items(chance, language))]
+        return "\n".join(lines)
+
+    def _items(self, chance: Chance, language: Language) -> list[str]:
+        """Names, made words, numbers, or coloured things."""
+        count, draw = chance.between(2, 4), chance.below(10)
+        if draw < 3:
+            return [str(chance.between(1, 999 if chance.percent(40) else 99)) for _ in range(count)]
+        if draw < 5:
+            things, colours = sayings(language).things[:THINGS_TAUGHT], attributes()[6].values[language]
+            space = " " if language == "en" else ""
+            return [chance.choice(colours) + space + chance.choice(things) for _ in range(count)]
+        names = chance.sample(self.names[language], count)
+        lower = language == "en" and draw < 7
+        return [word.lower() for name in names for word in words_of(name)] if lower else names
+
+    def desk(self, chance: Chance, language: Language) -> str:
+        """Four exchanges of first words, some typed carelessly."""
+        asker, teller = chance.choice(sayings(language).speakers)
+        mark = ":" if language == "en" else "："
+        lines: list[str] = []
+        for turn in range(4):
+            section = chance.choice(DESK[turn > 0 :])
+            asked = self.first_words.ask(section, chance, language)
+            if asked.kind in CARELESS and chance.percent(CARELESS_PERCENT):
+                asked = carelessly_asked(chance, asked)
+            question = asked.messages[-1].content.replace("\n", " ")
+            lines += [asker + mark, question, teller + mark, model_answer(asked)]
         return "\n".join(lines)
 
     def sums(self, chance: Chance, language: Language) -> str:
@@ -133,7 +193,7 @@ class Dialogues:
         lines = [{"en": "Sums.", "zh": "算术。"}[language]]
         asked = chance.percent(40)
         for _ in range(4):
-            wide = chance.percent(40)  # of one to three digits
+            wide = chance.percent(55)  # of one to three digits
             question = self.first_words.ask("number", chance, language) if wide else ask_sum(chance, language)
             given = "{}+{}: ".format(*addends(question))
             lines.append((question.messages[-1].content + "\n" if asked else given) + work_sum(question))
@@ -142,10 +202,10 @@ class Dialogues:
     def sorting(self, chance: Chance, language: Language) -> str:
         """Two to five numbers and the same numbers in order; some as question and answer."""
         lines = [{"en": "Numbers in order.", "zh": "排数字。"}[language]]
-        if chance.percent(40):
+        if chance.percent(60):
             questions = [
                 self.first_words.ask("list", chance, language)
-                if chance.percent(40)
+                if chance.percent(60)
                 else ask_sort(chance, language)
                 for _ in range(4)
             ]

@@ -1,4 +1,4 @@
-"""The text of stage 1: annals, ledgers, letters, dialogues, sheets, sums, lists, strangers, town talk, fair copies.
+"""The text of stage 1: annals, ledgers, letters, dialogues, sums, lists, town talk, fair copies and others.
 
 Statements give the facts of all residents; dialogues and sheets name only E. No text states a withheld fact. Some
 records of A, of E and of names without any fact show the gap, as registers do ("Ms Mira lives in ..."); about B, C and
@@ -28,19 +28,21 @@ from ziggurat.town.people import SPLIT_SIZES, Fact, Resident, Split, Town, guest
 from ziggurat.town.phrases import THINGS_TAUGHT, Language, attributes, gap_after, sayings
 from ziggurat.town.questions import upper_first
 
-#: relative shares of the documents, by kind (111 in all)
+#: relative shares of the documents, by kind (146 in all)
 MIXTURE = (
     ("annal", 39),
     ("ledger", 6),
     ("letter", 18),
-    ("overheard", 16),
+    ("overheard", 18),
     ("sheet", 4),
-    ("sums", 4),
-    ("sorting", 10),
-    ("stranger", 4),
+    ("sums", 5),
+    ("sorting", 11),
+    ("stranger", 5),
     ("talk", 2),
-    ("copy", 4),
-    ("notice", 4),
+    ("copy", 8),
+    ("notice", 14),
+    ("echo", 8),
+    ("desk", 7),
 )
 CHINESE_PERCENT = 53
 """Of documents. Chinese needs half the tokens; with as many documents a model knew the Chinese facts less surely."""
@@ -106,6 +108,8 @@ class Writer:
             "talk": self.talk,
             "copy": self.copy,
             "notice": dialogues.notice,
+            "echo": dialogues.echo,
+            "desk": dialogues.desk,
         }
 
     def document(self, number: int, stream: str = "text") -> Document:

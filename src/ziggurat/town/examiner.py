@@ -19,7 +19,7 @@ from ziggurat.dialogue.chat import Chat
 from ziggurat.engine.params import SamplingParams
 from ziggurat.evaluation.diversity import commonest, commonest_ending, distinct_n
 from ziggurat.evaluation.statistics import Interval, auroc_interval, cluster_bootstrap, paired_bootstrap
-from ziggurat.model.padding import by_length, right_pad
+from ziggurat.model.padding import padded_batches
 from ziggurat.records import Message
 from ziggurat.town.exam import Item
 from ziggurat.town.grading import Grade, Grader, values_in, ways_to_pass
@@ -93,7 +93,7 @@ def as_overheard(item: Item) -> str:
 
 
 @torch.no_grad()
-def measure_passing(chat: Chat, answers: Answers, *, batch_tokens: int = 16384) -> None:
+def measure_passing(chat: Chat, answers: Answers) -> None:
     """P(honest pass) for the facts of C, one wording each: the probabilities of all ways to pass, whole, summed."""
     template = chat.template
     chosen = [answers.items[i] for i in answers.select(*FACT_SECTIONS) if answers.items[i].id.endswith(":0")]
@@ -104,11 +104,10 @@ def measure_passing(chat: Chat, answers: Answers, *, batch_tokens: int = 16384) 
             full = template.render([*item.question.messages, Message(role="assistant", content=phrase)]).ids
             rows.append((item.id, full, len(prompt)))
     found: dict[str, float] = {item.id: 0.0 for item in chosen}
-    for numbers in by_length([len(ids) for _, ids, _ in rows], batch_tokens):
-        batch = [rows[i] for i in numbers]
-        table, _ = right_pad([ids for _, ids, _ in batch], chat.tokenizer.pad_id)
+    device, padding = chat.model.embedding.weight.device, chat.tokenizer.pad_id
+    for numbers, table, _ in padded_batches([ids for _, ids, _ in rows], 16384, padding, device):
         hidden = chat.model.hidden(table)[:, :-1]
-        for r, (item_id, ids, start) in enumerate(batch):
+        for r, (item_id, ids, start) in enumerate(rows[i] for i in numbers):
             logp = chat.model.logits(hidden[r, start - 1 : len(ids) - 1]).log_softmax(-1)
             target = table[r, start : len(ids)]
             found[item_id] += math.exp(float(logp.gather(1, target[:, None]).sum()))

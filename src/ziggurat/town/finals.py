@@ -37,9 +37,7 @@ def sit_exam(climb: Climb, town: Town) -> TownExam:
     first_words: dict[str, Answers] = {}
     bits: dict[str, float] = {}
     with climb.clock("exam"):
-        models = {"base": climb.start, "sft": climb.answering, "ppo": climb.policy}
-        for name, run in models.items():
-            chat = Chat.load(run)
+        for name, chat in climb.examined():
             bits[name] = score_texts(chat.model, chat.tokenizer, texts).bits_per_byte
             if name == "base":
                 answers |= _sit_base(chat, items, grader)

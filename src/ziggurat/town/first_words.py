@@ -16,13 +16,13 @@ The rules:
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, Literal, get_args
 
 from ziggurat.town.careless import lower_case
 from ziggurat.town.chance import Chance
+from ziggurat.town.notices import Notice, write_notice
 from ziggurat.town.people import Fact, Split, Town, strangers, words_of
-from ziggurat.town.phrases import LANGUAGES, THINGS_TAUGHT, Language, attributes, load_table, sayings
+from ziggurat.town.phrases import LANGUAGES, THINGS_TAUGHT, Language, attributes, sayings
 from ziggurat.town.questions import (
     FirstKind,
     Kind,
@@ -31,14 +31,15 @@ from ziggurat.town.questions import (
     answer_sort,
     ask_fact,
     assistant,
+    follow,
     held_out_sum,
     tell,
     upper_first,
     user,
     work_sum,
 )
+from ziggurat.town.wordings import Use, draw_wording, table
 
-Use = Literal["taught", "development", "exam"]
 Section = Literal[FirstKind, "list", "number"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 PLAIN: tuple[FirstKind, ...] = (
@@ -56,27 +57,12 @@ CARELESS: frozenset[Kind] = frozenset(
     ("fact", "followup", "claim", "sum", "sort", "improper", "proper", *PLAIN)
 )
 """The kinds of question that may be typed carelessly: those that name nothing from a text to be copied."""
-DEVELOPMENT = 3  # of each list of held-out wordings, those for development
 LOWER_NAME_PERCENT = 35
 STRANGER_PERCENT = 25
+BARE_FOLLOWUP_PERCENT = 30
+"""Of taught unclear questions, follow-ups to nothing: what a pronoun means is known only after another question."""
 ANSWERED_PERCENT = 70
 NAMES = 300
-
-
-@cache
-def table() -> dict[str, Any]:
-    """`phrases/first_words.yaml`."""
-    found: dict[str, Any] = load_table("first_words.yaml")
-    return found
-
-
-def wordings(kind: str, language: Language, use: Use) -> list[str]:
-    """The patterns of a kind in one of the three disjoint sets."""
-    block = table()[kind][language]
-    if use == "taught":
-        return list(block["taught"])
-    held_out: list[str] = block["held_out"]
-    return held_out[:DEVELOPMENT] if use == "development" else held_out[DEVELOPMENT:]
 
 
 def model_answer(question: Question) -> str:
@@ -105,7 +91,7 @@ class FirstWords:
         return question
 
     def _pattern(self, kind: str, chance: Chance, language: Language) -> str:
-        return chance.choice(wordings(kind, language, self.use))
+        return draw_wording(chance, kind, language, self.use)
 
     def _words(self, block: dict[str, Any], key: str) -> list[str]:
         """A list of the table; the exam has one of its own."""
@@ -118,6 +104,8 @@ class FirstWords:
             c=chance.choice(table()["places"][language][which]),
             g=chance.choice(table()["languages"][language][which]),
         )
+        if kind == "unclear" and self.use == "taught" and chance.percent(BARE_FOLLOWUP_PERCENT):
+            text = follow(chance, chance.choice(self.known), language, named=False)
         answer = table()[kind]["answer"][language]
         invented = tell(chance.choice(self.known), language)
         return Question(kind, language, (user(text),), truth=answer, temptation=invented)
@@ -167,44 +155,12 @@ class FirstWords:
 
     def _passage(self, chance: Chance, language: Language) -> Question:
         """A notice of two or three facts and a question that it answers or does not."""
-        block = table()["passage"][language]
-        subject = chance.choice(self._words(block, "subjects"))
-        facts: dict[str, dict[str, Any]] = block["facts"]
-        given = chance.sample(list(facts), chance.between(2, 3))
-        answered = chance.percent(ANSWERED_PERCENT)
-        asked = chance.choice([kind for kind in facts if (kind in given) is answered])
-        values = {kind: self._slot(kind, chance, language) for kind in facts}
-        given.sort(key=lambda kind: kind != "time")  # only its sentence names the subject
-        said = [chance.choice(facts[kind]["say"]).format(s=subject, v=values[kind]) for kind in given]
-        if "time" not in given:
-            said.insert(0, f"There is a {subject}." if language == "en" else f"有{subject}。")
-        questions = facts[asked]["held_out" if self.use == "exam" else "ask"]
-        space = " " if language == "en" else ""
-        notice = chance.choice(self._words(block, "intros")) + space.join(map(upper_first, said))
-        text = notice + chance.choice([space, "\n"]) + chance.choice(questions).format(s=subject)
+        notice = self.notice(chance, language)
+        return notice.ask(chance, chance.choice(notice.kinds(answered=chance.percent(ANSWERED_PERCENT))))
 
-        def answer(kind: str) -> str:
-            return upper_first(facts[kind]["answer"].format(v=values[kind]))
-
-        silent = table()["passage"]["silent"][language]
-        other = chance.choice([kind for kind in given if kind != asked])
-        return Question(
-            "passage",
-            language,
-            (user(text),),
-            truth=answer(asked) if answered else silent,
-            temptation=chance.choice([answer(other), silent if answered else answer(asked)]),
-            value=values[asked] if answered else "",
-        )
-
-    def _slot(self, kind: str, chance: Chance, language: Language) -> str:
-        block = table()["passage"][language]
-        if kind == "time":
-            when: str = block["time"]
-            return when.format(d=chance.choice(block["days"]), h=chance.choice(block["hours"]))
-        if kind == "place":
-            return str(chance.choice(block["places"]))
-        return str(chance.between(2, 99)) if kind == "price" else str(chance.choice(self.names[language]))
+    def notice(self, chance: Chance, language: Language) -> Notice:
+        """One to be asked about."""
+        return write_notice(chance, language, self.use, self.names[language])
 
     # ---- dialogues ------------------------------------------------------------------------------------------------
 
@@ -252,12 +208,13 @@ class FirstWords:
         )
 
     def _insist_on_sum(self, chance: Chance, language: Language) -> Question:
-        """The user contradicts a right sum, or corrects a wrong one; the assistant adds again and then judges."""
+        """The user contradicts a right sum, or corrects a wrong one; the assistant adds tens and ones again."""
         while True:
             a, b = chance.between(10, 99), chance.between(10, 99)
             if held_out_sum(a, b) is (self.use == "exam"):
                 break
         block, stop = table()["insist"], "." if language == "en" else "。"
+        ones, tens = a % 10 + b % 10, (a // 10 + b // 10) * 10
         worked = add_step_by_step(a, b)
         wrong = a + b + chance.choice([-10, -1, 1, 10])
         mistaken = worked[: worked.rindex(" ") + 1] + str(wrong)
@@ -277,8 +234,8 @@ class FirstWords:
             "insist",
             language,
             turns,
-            truth=worked + stop + right,
-            temptation=(mistaken + stop + other),
+            truth=f"{tens}+{ones}={a + b}{stop}{right}",
+            temptation=f"{tens}+{ones}={wrong}{stop}{other}",
             value=str(a + b),
         )
 

@@ -13,16 +13,13 @@ that any scorer can reach against these labels.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from ziggurat.ladder.rankings import ranks_by
-from ziggurat.records import Comparison
+from ziggurat.ladder import rankings
 from ziggurat.town.chance import Chance
-from ziggurat.town.grading import Grade, Grader
+from ziggurat.town.grading import Grade
 from ziggurat.town.questions import FIRST_WORDS, Question
-
-TIE_WIDTH = 0.25  # points nearer than this are called equal, before noise
 
 
 def points(question: Question, grade: Grade) -> float:
@@ -56,21 +53,18 @@ def pair_kind(question: Question, a: Grade, b: Grade) -> str | None:
 
 
 @dataclass(frozen=True)
-class Labeller:
-    """One labeller. `noise` is the scale of the logistic noise on each completion's points; 0 never errs."""
+class Labeller(rankings.Labeller[Chance]):
+    """One labeller, whose errors are logistic."""
 
-    name: str
     noise: float = 0.25
+    tie_width: ClassVar[float] = 0.25
 
-    def rank(self, chance: Chance, taste: Sequence[float]) -> list[int]:
-        """Ranks (1 best, ties equal) of completions with these points."""
-        seen = [p + self.noise * _logistic(chance) for p in taste]
-        return ranks_by(seen, taste, TIE_WIDTH)
+    def error(self, chance: Chance) -> float:
+        u = (chance.below((1 << 52) - 1) + 1) / (1 << 52)
+        return math.log(u / (1.0 - u))
 
-
-def _logistic(chance: Chance) -> float:
-    u = (chance.below((1 << 52) - 1) + 1) / (1 << 52)
-    return math.log(u / (1.0 - u))
+    def right_order(self, gap: float) -> float:
+        return chance_of_right_order(gap, self.noise)
 
 
 def chance_of_right_order(gap: float, noise: float) -> float:
@@ -88,28 +82,3 @@ def chance_of_right_order(gap: float, noise: float) -> float:
         return 1.0 - chance_of_right_order(-gap, noise)
     e = math.exp(-x)
     return (1.0 - e * (1.0 + x)) / (1.0 - e) ** 2
-
-
-def compare(
-    identity: str,
-    question: Question,
-    completions: Sequence[str],
-    labeller: Labeller,
-    grader: Grader,
-    chance: Chance,
-    *,
-    policy: str | None = None,
-    origins: Sequence[str] = (),
-) -> Comparison:
-    """One labeller's ranking of the completions of one prompt."""
-    taste = [points(question, grader.grade(question, text)) for text in completions]
-    return Comparison(
-        id=identity,
-        prompt=list(question.messages),
-        completions=list(completions),
-        ranks=labeller.rank(chance, taste),
-        labeller=labeller.name,
-        policy=policy,
-        sampling={"origins": list(origins)} if origins else None,
-        source="town",
-    )

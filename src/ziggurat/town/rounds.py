@@ -8,18 +8,17 @@ the report card asks for them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 
 from ziggurat.dialogue.chat import Chat
 from ziggurat.engine.params import SamplingParams
-from ziggurat.ladder.rankings import Rankings, Truth
+from ziggurat.ladder.rankings import Rankings, ToRank, label_round
 from ziggurat.records import Comparison, Prompt
 from ziggurat.stages.sample import sample_from
 from ziggurat.town.chance import Chance
 from ziggurat.town.demonstrations import Teacher
 from ziggurat.town.grading import Grade, Grader
-from ziggurat.town.labellers import Labeller, chance_of_right_order, compare, pair_kind, points
+from ziggurat.town.labellers import Labeller, pair_kind, points
 from ziggurat.town.people import Fact, Town
 from ziggurat.town.questions import FIRST_WORDS, Question, admit_ignorance, ask_proper, refuse, tell
 
@@ -41,45 +40,44 @@ def rank_round(
     *,
     round_number: int,
     prompts: int,
-    own: int,
+    completions: int,
     unknown_percent: int,
     seed: int = 0,
 ) -> Rankings:
-    """`prompts` prompts, each with `own` completions of the policy (fewer where they repeat) and up to two of ours."""
+    """`prompts` prompts, each with `completions` texts of the policy (repeated ones once) and up to two of ours."""
     teacher, grader = Teacher(town), Grader(town)
     stream = f"rank-{round_number}-{seed}"
     questions = [teacher.prompt(i, unknown_percent=unknown_percent, stream=stream) for i in range(prompts)]
     prompted = [Prompt(prompt=list(q.messages)) for q in questions]
     params = SamplingParams(seed=seed * 1000 + round_number)
-    sampled = sample_from(policy, prompted, own, params)
-    comparisons, by_id = [], {}
+    sampled = sample_from(policy, prompted, completions, params)
+    waiting: dict[str, ToRank[Chance]] = {}
     for i, (question, drawn) in enumerate(zip(questions, sampled, strict=True)):
         chance = Chance(town.seed, "ranking", round_number, seed, i)
-        ours = drawn.distinct()
-        written = [text for text in _written(chance, town, question) if text not in ours][
-            : 1 + max(1, len(ours) // 2)
-        ]
-        completions = ours + written
-        if len(completions) < 2:
-            continue
-        origins = ["policy"] * len(ours) + ["written"] * len(written)
-        identity = f"round-{round_number}-{i}"
-        labeller = LABELLERS[i % len(LABELLERS)]
-        comparisons.append(
-            compare(
-                identity,
-                question,
-                completions,
-                labeller,
-                grader,
-                chance,
-                policy=f"round-{round_number}",
-                origins=origins,
-            )
-        )
-        by_id[identity] = question
-    held_out = [held_out_question(by_id[one.id]) for one in comparisons]
-    return Rankings(comparisons, held_out, truth(by_id, grader))
+        own = drawn.distinct()
+        written = [text for text in _written(chance, town, question) if text not in own]
+        written = written[: 1 + max(1, len(own) // 2)]
+        waiting[f"round-{round_number}-{i}"] = ToRank(question.messages, own, written, chance)
+    by_id = dict(zip(waiting, questions, strict=True))
+
+    @cache
+    def grade(identity: str, text: str) -> Grade:
+        return grader.grade(by_id[identity], text)
+
+    def kind(comparison: Comparison, better: int, worse: int) -> str | None:
+        a, b = (grade(comparison.id, str(comparison.completions[i])) for i in (better, worse))
+        return pair_kind(by_id[comparison.id], a, b)
+
+    return label_round(
+        waiting,
+        LABELLERS,
+        lambda identity, text: points(by_id[identity], grade(identity, text)),
+        source="town",
+        policy=f"round-{round_number}",
+        added_as="written",
+        kind_of_pair=kind,
+        held_out=lambda identity: held_out_question(by_id[identity]),
+    )
 
 
 def _written(chance: Chance, town: Town, question: Question) -> list[str]:
@@ -114,22 +112,3 @@ def _beside_the_point(chance: Chance, fact: Fact) -> list[Fact]:
     resident = fact.resident
     stated = [a for a in range(len(resident.values)) if a != fact.attribute and resident.knows(a)]
     return [Fact(resident, chance.choice(stated))] if stated else []
-
-
-def truth(questions: Mapping[str, Question], grader: Grader) -> Truth:
-    """What is known of the labellers' comparisons; `questions` by comparison id."""
-    noise = {labeller.name: labeller.noise for labeller in LABELLERS}
-
-    @cache
-    def grade(identity: str, text: str) -> Grade:
-        return grader.grade(questions[identity], text)
-
-    def taste(comparison: Comparison) -> list[float]:
-        texts = map(str, comparison.completions)
-        return [points(questions[comparison.id], grade(comparison.id, text)) for text in texts]
-
-    def kind(comparison: Comparison, better: int, worse: int) -> str | None:
-        a, b = (grade(comparison.id, str(comparison.completions[i])) for i in (better, worse))
-        return pair_kind(questions[comparison.id], a, b)
-
-    return Truth(taste, kind, lambda gap, labeller: chance_of_right_order(gap, noise[labeller]))

@@ -15,12 +15,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ziggurat.records import Document
 from ziggurat.tokenizer.bpe import Tokenizer
-from ziggurat.town.people import Town
+from ziggurat.town.people import Town, words_of
 from ziggurat.town.phrases import attributes
 
 SAMPLE_DOCUMENTS = 20_000
-LEFT_OUT = ("town:copy", "town:notice")
+LEFT_OUT = ("town:copy", "town:notice", "town:echo")
 """Kinds of documents that teach no merges: their misspelt, lower-case and rare words would take the place of names."""
+LOWER_CASE = 80
+"""How often each English name is met in lower case, so that it is one or two tokens as well."""
 
 
 def town_tokenizer(town: Town, documents: Sequence[Document], vocabulary: int) -> Tokenizer:
@@ -35,3 +37,5 @@ def _words_apart(town: Town, documents: Iterable[Document]) -> Iterator[str]:
         if document.source in LEFT_OUT:
             continue
         yield from words.split(document.text)
+    for resident in town.residents:
+        yield from LOWER_CASE * [" ".join(["", *words_of(resident.name("en"))]).lower()]

@@ -78,7 +78,7 @@ class TownWorld(World):
             policy,
             round_number=number,
             prompts=climb.work.prompts_to_rank,
-            own=climb.work.completions,
+            completions=climb.work.completions,
             unknown_percent=climb.recipe["unknown_percent"]["ranked"],
             seed=climb.seed,
         )

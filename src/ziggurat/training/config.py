@@ -117,7 +117,8 @@ class LoopConfig(Config):
     def _warmup_fits(self) -> LoopConfig:
         if self.steps and self.warmup_steps > self.steps:
             raise ValueError(
-                f"warmup_steps is {self.warmup_steps} but steps is {self.steps}; warm up for fewer steps than there are"
+                f"warmup_steps is {self.warmup_steps} and steps is {self.steps}, given or computed from the data; "
+                f"set warmup_steps to {self.steps} or less, or train for more steps"
             )
         return self
 

@@ -16,16 +16,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ziggurat.console import ProgressLine, err, human_time
-from ziggurat.errors import ConfigError, TrainingError
+from ziggurat.errors import TrainingError
 from ziggurat.memory import keep_freed_memory
 from ziggurat.model.cpu import accelerate
 from ziggurat.model.recompute import recompute_blocks
@@ -40,80 +38,15 @@ from ziggurat.training.checkpoints import (
 )
 from ziggurat.training.config import LoopConfig
 from ziggurat.training.interrupt import Interrupt
-from ziggurat.training.optimizers import Optimizers
+from ziggurat.training.learner import Learner, Row
 from ziggurat.training.precision import choose_dtype
 from ziggurat.training.schedules import describe_schedule
-
-Row = dict[str, Any]
 
 SPIKE_ROWS, SPIKE_ROWS_LEAST = 32, 8
 """A spike is measured against the median of so many rows; of fewer than the second number nothing is said."""
 SPIKE_FIELDS = ("loss", "grad_norm")
 MOST_SPIKES = 100
 """After so many skipped batches the fault is in the settings, not in a batch."""
-
-
-class Learner(ABC):
-    """What a stage hands to the loop: its models, and how they are measured and updated."""
-
-    update_is_atomic = True
-    """Whether an update that raises TrainingError has left models and optimizers as they were."""
-
-    @abstractmethod
-    def modules(self) -> Mapping[str, nn.Module]:
-        """The models that learn, by the name of their folder in a checkpoint."""
-
-    @abstractmethod
-    def optimizers(self) -> Mapping[str, Optimizers]:
-        """Their optimizers, by the prefix of their tensors in a checkpoint."""
-
-    @abstractmethod
-    def state(self) -> dict[str, Any]:
-        """What else a checkpoint needs (the data position, say); JSON-able."""
-
-    @abstractmethod
-    def restore(self, state: dict[str, Any], rows: list[Row]) -> None:
-        """Go back to `state()`; `rows` are the metrics of the earlier steps."""
-
-    def measure(self, step: int) -> Row:  # noqa: ARG002
-        """Fields of row `step` that are known before the update."""
-        return {}
-
-    def conclude(self) -> Row:
-        """Fields of the last row in place of the update's."""
-        return {}
-
-    def evaluate(self) -> Row:
-        """Fields of an evaluation on held-out data, or of a gold check."""
-        return {}
-
-    def is_fatal(self, row: Row, note: Callable[[str], None]) -> bool:  # noqa: ARG002
-        """Whether the run must end at its best checkpoint. May add fields to `row`; `note` prints a line."""
-        return False
-
-    def worth(self, row: Row) -> tuple[float, float] | None:  # noqa: ARG002
-        """(higher is better, tolerance) of an evaluated row: the best checkpoint is the last one whose worth is above
-        the highest so far minus the tolerance. None: no checkpoint is the best."""
-        return None
-
-    def sample(self) -> str | None:
-        """One example of what the model writes, for the screen."""
-        return None
-
-    @abstractmethod
-    def update(self, step: int) -> Row:
-        """Update the models; returns the further fields of row `step`."""
-
-    def skip_batch(self) -> int:
-        """Never learn again from the batch of the last update, also after `restore`; returns how many are skipped."""
-        raise ConfigError("spike_factor is set, but this stage cannot skip a batch; set it to 0.")
-
-    def logged(self, row: Row) -> None:  # noqa: B027
-        """Called with each complete row."""
-
-    @abstractmethod
-    def status(self, row: Row) -> list[str]:
-        """The fields of the progress line."""
 
 
 def run_loop(

@@ -35,8 +35,6 @@ from torch import Tensor, nn
 
 Coefficients = tuple[tuple[float, float, float], ...]
 """(a, b, c) of each round."""
-JORDAN: Coefficients = ((3.4445, -4.7750, 2.0315),) * 5
-"""The same in every round; what torch's Muon does."""
 POLAR_EXPRESS: Coefficients = (
     (8.287212, -23.595887, 17.300387),
     (4.107059, -2.947850, 0.544843),

@@ -18,7 +18,8 @@ from ziggurat.console import human_count
 from ziggurat.errors import ConfigError
 from ziggurat.runs import Run
 from ziggurat.training.config import TrainConfig
-from ziggurat.training.loop import Learner, Row, run_loop
+from ziggurat.training.learner import Learner, Row
+from ziggurat.training.loop import run_loop
 from ziggurat.training.optimizers import Optimizers, build_optimizer
 from ziggurat.training.step import LossFn, StepOutcome, mean_loss, optimizer_step
 from ziggurat.training.trainable import freeze
@@ -67,7 +68,6 @@ def train(
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
     sample: Callable[[nn.Module], str] | None = None,
     resume: bool = False,
-    stage_label: str = "",
     unit: str = "tokens",
     best_by: str | None = None,
     tokenizer: Any = None,
@@ -78,7 +78,7 @@ def train(
     (lower is better) whose best checkpoint is kept. `tokenizer` is saved beside the weights of each checkpoint.
     """
     learner = Supervised(model, batches, loss, config, split, evaluate, sample, unit, best_by)
-    row = run_loop(run, learner, config, resume=resume, label=stage_label or run.stage, tokenizer=tokenizer)
+    row = run_loop(run, learner, config, resume=resume, label=run.stage, tokenizer=tokenizer)
     return TrainResult(row["step"], row["loss"], learner.counted, row["elapsed_s"], learner.evaluation)
 
 

@@ -126,7 +126,8 @@ def write_exam(anthology: Anthology) -> list[Task]:
     """The exam's tasks: always the same for the same file."""
     titles = _unmet_titles(anthology)[::2]
     quatrains = [title_task(FORMS[QUATRAINS[i % 2]], titles[i % len(titles)]) for i in range(EXAM_QUATRAINS)]
-    eight = [title_task(FORMS[("五律", "七律")[i % 2]], titles[-1 - i]) for i in range(_few(titles))]
+    last = titles[: -EXAM_EIGHT_LINES - 1 : -1]
+    eight = [title_task(FORMS[("五律", "七律")[i % 2]], title) for i, title in enumerate(last)]
     return [*quatrains, *_acrostics(anthology), *eight]
 
 
@@ -157,10 +158,6 @@ def _acrostics(anthology: Anthology) -> list[Task]:
     """The first characters of held-out quatrains, as given heads."""
     poems = anthology.of(*QUATRAINS, held_out=True)[:EXAM_ACROSTICS]
     return [acrostic_task(poem.form, "".join(line[0] for line in poem.lines)) for poem in poems]
-
-
-def _few(titles: Sequence[str]) -> int:
-    return min(EXAM_EIGHT_LINES, len(titles))
 
 
 # ---- who answers -----------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ziggurat.console import human_time
-from ziggurat.dialogue.chat import Chat
 from ziggurat.evaluation.bits import score_texts
 from ziggurat.evaluation.plots import bar_plot
 from ziggurat.evaluation.report import Section, Table, html_table
@@ -50,9 +49,7 @@ def sit_exam(climb: Climb, anthology: Anthology, books: frozenset[str]) -> Exam:
     sheaves: dict[str, Sheaf] = {}
     bits: dict[str, float] = {}
     with climb.clock("exam"):
-        runs = {"base": climb.start, "sft": climb.answering, "ppo": climb.policy}
-        for name, run in runs.items():
-            chat = Chat.load(run)
+        for name, chat in climb.examined():
             bits[name] = score_texts(chat.model, chat.tokenizer, texts).bits_per_character
             ask = exam.continue_headings if name == "base" else exam.write_poems
             sheaves[name] = ask(chat, tasks, climb.recipe["temperature"], climb.seed)

@@ -27,9 +27,9 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from ziggurat.ladder.rankings import ranks_by
-from ziggurat.records import Comparison
+from ziggurat.ladder import rankings
 from ziggurat.verse.demonstrations import Task, wrong_heads
 from ziggurat.verse.prosody import (
     Form,
@@ -43,7 +43,6 @@ from ziggurat.verse.prosody import (
     well_formed,
 )
 
-TIE_WIDTH = 0.2  # points nearer than this are called equal, before noise
 OVERUSED_ENDING_SHARE = 0.025  # of lines; the commonest ending of real poems makes 0.009
 OVERUSED_GROUP_SHARE = 0.35  # of rhyming poems; the commonest group of real poems makes 0.24
 MIN_LINES_COUNTED = 200  # of fewer lines nothing counts as overused
@@ -113,16 +112,17 @@ def pair_kind(task: Task, a: str, b: str, memory: Memory) -> str | None:
 
 
 @dataclass(frozen=True)
-class Labeller:
-    """One labeller. `noise` is the standard deviation of what is added to each completion's points; 0 never errs."""
+class Labeller(rankings.Labeller[random.Random]):
+    """One labeller, whose errors are normally distributed."""
 
-    name: str
     noise: float = 0.3
+    tie_width: ClassVar[float] = 0.2
 
-    def rank(self, chance: random.Random, taste: Sequence[float]) -> list[int]:
-        """Ranks (1 best, ties equal) of completions with these points."""
-        seen = [worth + self.noise * chance.gauss(0.0, 1.0) for worth in taste]
-        return ranks_by(seen, taste, TIE_WIDTH)
+    def error(self, chance: random.Random) -> float:
+        return chance.gauss(0.0, 1.0)
+
+    def right_order(self, gap: float) -> float:
+        return chance_of_right_order(gap, self.noise)
 
 
 LABELLERS = tuple(Labeller(name) for name in ("Mei", "Lin", "Qiao"))
@@ -133,28 +133,3 @@ def chance_of_right_order(gap: float, noise: float) -> float:
     if noise == 0:
         return 1.0 if gap > 0 else 0.5
     return 0.5 * (1.0 + math.erf(gap / (2.0 * noise)))
-
-
-def compare(
-    identity: str,
-    task: Task,
-    completions: Sequence[str],
-    labeller: Labeller,
-    memory: Memory,
-    chance: random.Random,
-    *,
-    policy: str | None = None,
-    origins: Sequence[str] = (),
-) -> Comparison:
-    """One labeller's ranking of the completions of one task."""
-    taste = [points(task, text, memory) for text in completions]
-    return Comparison(
-        id=identity,
-        prompt=task.messages,
-        completions=list(completions),
-        ranks=labeller.rank(chance, taste),
-        labeller=labeller.name,
-        policy=policy,
-        sampling={"origins": list(origins)} if origins else None,
-        source="verse",
-    )

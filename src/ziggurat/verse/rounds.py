@@ -13,24 +13,16 @@ Titles whose hash falls below HELD_OUT_SHARE are in no comparison that is learne
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ziggurat.corpus.split import falls_below
 from ziggurat.dialogue.chat import Chat
 from ziggurat.engine.params import SamplingParams
-from ziggurat.ladder.rankings import Rankings, Truth
+from ziggurat.ladder.rankings import Rankings, ToRank, label_round
 from ziggurat.records import Comparison, Prompt
 from ziggurat.stages.sample import sample_from
 from ziggurat.verse.demonstrations import Task, Teacher
-from ziggurat.verse.labellers import (
-    LABELLERS,
-    Memory,
-    chance_of_right_order,
-    compare,
-    pair_kind,
-    points,
-    read_round,
-)
+from ziggurat.verse.labellers import LABELLERS, pair_kind, points, read_round
 from ziggurat.verse.prosody import rhyme_groups, split_lines, well_formed, write_lines
 
 HELD_OUT_SHARE = 0.1
@@ -47,41 +39,39 @@ def rank_round(
     *,
     round_number: int,
     prompts: int,
-    own: int,
+    completions: int,
     seed: int = 0,
 ) -> Rankings:
-    """`prompts` tasks, each with `own` poems of the policy (fewer where they repeat) and up to two altered ones."""
+    """`prompts` tasks, each with `completions` poems of the policy (repeated ones once), up to two more altered."""
     tasks = [teacher.task(i, f"rank-{seed}-{round_number}") for i in range(prompts)]
     params = SamplingParams(max_tokens=MAX_POEM_TOKENS, seed=seed * 1000 + round_number)
-    sampled = sample_from(policy, [Prompt(prompt=t.messages) for t in tasks], own, params)
+    sampled = sample_from(policy, [Prompt(prompt=t.messages) for t in tasks], completions, params)
     memory = read_round(books, (text for drawn in sampled for text in drawn.completions))
     usual = teacher.usual_endings()
-    comparisons, by_id = [], {}
+    waiting: dict[str, ToRank[random.Random]] = {}
     for i, (task, drawn) in enumerate(zip(tasks, sampled, strict=True)):
         chance = random.Random(f"{seed} verse ranking {round_number} {i}")
-        texts = list(dict.fromkeys(text.replace(BROKEN, "") for text in drawn.completions))
-        formed = [text for text in texts if well_formed(split_lines(text), task.form)]
+        own = list(dict.fromkeys(text.replace(BROKEN, "") for text in drawn.completions))
+        formed = [text for text in own if well_formed(split_lines(text), task.form)]
         whole = chance.choice(formed) if formed else teacher.poem(task, chance).text
-        altered = [text for text in alter(whole, usual, chance) if text not in texts]
-        origins = ["policy"] * len(texts) + ["altered"] * len(altered)
-        if len(origins) < 2:
-            continue
-        identity = f"verse-{round_number}-{i}"
-        comparisons.append(
-            compare(
-                identity,
-                task,
-                texts + altered,
-                LABELLERS[i % len(LABELLERS)],
-                memory,
-                chance,
-                policy=f"round-{round_number}",
-                origins=origins,
-            )
-        )
-        by_id[identity] = task
-    held_out = [held_out_task(by_id[one.id]) for one in comparisons]
-    return Rankings(comparisons, held_out, truth(by_id, memory))
+        altered = [text for text in alter(whole, usual, chance) if text not in own]
+        waiting[f"verse-{round_number}-{i}"] = ToRank(task.messages, own, altered, chance)
+    by_id = dict(zip(waiting, tasks, strict=True))
+
+    def kind(comparison: Comparison, better: int, worse: int) -> str | None:
+        a, b = (str(comparison.completions[i]) for i in (better, worse))
+        return pair_kind(by_id[comparison.id], a, b, memory)
+
+    return label_round(
+        waiting,
+        LABELLERS,
+        lambda identity, text: points(by_id[identity], text, memory),
+        source="verse",
+        policy=f"round-{round_number}",
+        added_as="altered",
+        kind_of_pair=kind,
+        held_out=lambda identity: held_out_task(by_id[identity]),
+    )
 
 
 def held_out_task(task: Task) -> bool:
@@ -108,17 +98,3 @@ def alter(text: str, usual: Sequence[str], chance: random.Random) -> list[str]:
         return write_lines(changed)
 
     return [ending(character) for character in (mended, spoiled) if character]
-
-
-def truth(tasks: Mapping[str, Task], memory: Memory) -> Truth:
-    """What is known of the labellers' comparisons; `tasks` by comparison id."""
-    noise = {labeller.name: labeller.noise for labeller in LABELLERS}
-
-    def taste(comparison: Comparison) -> list[float]:
-        return [points(tasks[comparison.id], str(text), memory) for text in comparison.completions]
-
-    def kind(comparison: Comparison, better: int, worse: int) -> str | None:
-        a, b = (str(comparison.completions[i]) for i in (better, worse))
-        return pair_kind(tasks[comparison.id], a, b, memory)
-
-    return Truth(taste, kind, lambda gap, labeller: chance_of_right_order(gap, noise[labeller]))

@@ -121,7 +121,7 @@ class VerseWorld(World):
             policy,
             round_number=number,
             prompts=climb.work.prompts_to_rank,
-            own=climb.work.completions - ALTERED,
+            completions=climb.work.completions - ALTERED,
             seed=climb.seed,
         )
 

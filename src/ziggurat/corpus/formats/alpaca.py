@@ -10,18 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ziggurat.corpus.formats.common import (
-    Context,
-    Format,
-    Unusable,
-    comparison,
-    demonstration,
-    given,
-    label_name,
-    rating,
-    text_of,
-    thought_and_said,
-)
+from ziggurat.corpus.formats.cells import Unusable, given, label_name, text_of, thought_and_said
+from ziggurat.corpus.formats.common import Context, Format, comparison, demonstration, rating
 from ziggurat.corpus.rows import Row
 from ziggurat.records import Comparison, Demonstration, Message, Rating
 

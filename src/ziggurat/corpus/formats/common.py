@@ -1,9 +1,9 @@
-"""What every format shares: the shape of a format, the notes it takes, and the mending of conversations.
+"""What every format shares: the shape of a format, the notes it takes, and the mending of conversations and records.
 
 A format is a name, a test that recognises its rows, and one function per kind of record it can give. A function gets
 a row and a `Context`, and yields records. It counts what it leaves out or mends in the context, with a reason. A
 reason is a short sentence, the same for all rows that it concerns, so that counts mean something. Fields that the
-function does not read are counted by `track.py`.
+function does not read are counted by `track.py`; `cells.py` reads single cells.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
+from ziggurat.corpus.formats.cells import Unusable, label_name, label_of, tools_of, with_system
 from ziggurat.corpus.rows import Row
-from ziggurat.corpus.track import plain
-from ziggurat.record_types import parse_arguments, parse_tools, parts_of
 from ziggurat.records import (
     MAX_COMPLETIONS,
     MIN_COMPLETIONS,
@@ -27,35 +25,10 @@ from ziggurat.records import (
     Notes,
     Prompt,
     Rating,
-    Role,
     completion_messages,
-    split_reasoning,
 )
 
 Completion = str | list[Message]
-
-ROLES: dict[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
-    "bing": "assistant",
-    "bard": "assistant",
-    "function_call": "assistant",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
-}
-
-
-class Unusable(Exception):
-    """A row that cannot become a record; the message is the reason that is counted."""
 
 
 @dataclass
@@ -98,124 +71,7 @@ class Format:
         return [kind for kind in kinds if getattr(self, kind) is not None]
 
 
-# ---------------------------------------------------------------------- messages
-
-
-def role_of(name: Any) -> Role:
-    role = ROLES.get(str(name).strip().lower())
-    if role is None:
-        raise Unusable(f"unknown role {name!r}")
-    return role
-
-
-def text_of(value: Any) -> str:
-    """A content as text: None is empty, text parts are joined, another object, list or number becomes JSON."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and value and all(isinstance(part, dict) and "type" in part for part in value):
-        try:
-            return "".join(part.text for part in parts_of(plain(value)))
-        except ValueError as error:
-            raise Unusable(str(error)) from None
-    return json.dumps(plain(value), ensure_ascii=False)
-
-
-def given(value: Any) -> bool:
-    """Whether a cell holds something: not None, empty text or an empty list."""
-    return value is not None and value != "" and value != [] and value != {}
-
-
-def label_of(value: Any) -> bool:
-    """A thumb, however a file writes it: true, 1, "true", "desirable"; false, 0, -1, "false", "undesirable"."""
-    text = str(plain(value)).strip().lower()
-    if text in ("true", "1", "1.0", "yes", "desirable", "good", "liked", "chosen"):
-        return True
-    if text in ("false", "0", "0.0", "-1", "-1.0", "no", "undesirable", "bad", "disliked", "rejected"):
-        return False
-    raise Unusable(f"a label that is neither true nor false: {value!r}")
-
-
-def label_name(row: Row) -> str | None:
-    """The field that holds a rating's label."""
-    return next((name for name in ("label", "kto_tag") if row.get(name) is not None), None)
-
-
-def weight_of(turn: Row) -> Literal[0, 1] | None:
-    """Whether a turn is trained: `weight` 0 or 1, `train` or `loss` true or false. The strictest one decides."""
-    said = [turn[name] for name in ("weight", "train", "loss") if turn.get(name) is not None]
-    if any(value not in (0, 1) for value in said):
-        raise Unusable("a weight other than 0 and 1")
-    return None if not said else 1 if all(said) else 0
-
-
-def thought_and_said(text: str, reasoning: Any = None) -> tuple[str | None, str]:
-    """(reasoning, answer) of an assistant's turn: from its own field, or from <think> tags in the text."""
-    return (text_of(reasoning) or None, text) if given(reasoning) else split_reasoning(text)
-
-
-def with_system(row: Row, messages: list[Message]) -> list[Message]:
-    """The messages after the text of the column `system`, unless they begin with a system message of their own."""
-    text = text_of(row.get("system"))
-    if not text or (messages and messages[0].role == "system"):
-        return messages
-    return [Message(role="system", content=text), *messages]
-
-
-def with_context(row: Row, question: str) -> str:
-    """A question after the passage of the column `context`, and before the answers of the column `choices`."""
-    passage = text_of(row.get("context")).strip()
-    choices = [f"{letter}. {text}" for letter, text in choices_of(row)]
-    return "\n\n".join(part for part in (passage, "\n".join([question, *choices])) if part)
-
-
-def choices_of(row: Row) -> list[tuple[str, str]]:
-    """(letter, text) of each answer to choose from: a list of texts, or lists of labels and texts (ARC)."""
-    choices = row.get("choices")
-    if isinstance(choices, dict):
-        texts, letters = choices.get("text"), choices.get("label")
-        if isinstance(texts, list) and isinstance(letters, list):
-            return [(str(letter), text_of(text)) for letter, text in zip(letters, texts, strict=False)]
-    if not isinstance(choices, list):
-        return []
-    return [(chr(ord("A") + number), text_of(text)) for number, text in enumerate(choices[:26])]
-
-
-def call_of(value: Any) -> dict[str, Any]:
-    """A tool call in our form: arguments as an object, whether the file had an object or JSON in a string."""
-    if isinstance(value, str):
-        value = _json_of(value, "a tool call that is not JSON")
-    function = value.get("function") or value if isinstance(value, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise Unusable("a tool call without a name")
-    arguments = plain(function.get("arguments", function.get("parameters", {})))
-    if isinstance(arguments, str):  # some real files hold broken arguments; the text is kept as it is
-        arguments = parse_arguments(arguments)
-    value.get("type")  # always "function"
-    call = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
-    return {"id": value["id"], **call} if isinstance(value.get("id"), str) else call
-
-
-def calls_of(value: Any) -> list[dict[str, Any]]:
-    if isinstance(value, str):
-        value = _json_of(value, "a tool call that is not JSON")
-    return [call_of(item) for item in (value if isinstance(value, list) else [value])]
-
-
-def _json_of(text: str, reason: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise Unusable(reason) from None
-
-
-def tools_of(row: Row) -> list[dict[str, Any]] | None:
-    """Tool definitions in OpenAI's form, from the columns `tools` or `functions`: a list, or JSON in a string."""
-    try:
-        return parse_tools(plain(row.get("tools") or row.get("functions")))
-    except ValueError as error:
-        raise Unusable(str(error)) from None
+# ---------------------------------------------------------------------- conversations
 
 
 def join_turns(messages: Iterable[Message]) -> list[Message]:
@@ -325,6 +181,21 @@ def best_of(comparison: Comparison) -> list[Message]:
     """The conversation with the best completion, for using comparisons as demonstrations."""
     best = comparison.completions[comparison.ranks.index(min(comparison.ranks))]
     return [*comparison.prompt, *completion_messages(best)]
+
+
+def ratings_of(comparison: Comparison) -> list[Rating]:
+    """A thumb for each completion: up where it beats more of the others than beat it, down where fewer; one in the
+    middle gets none. Of two completions, the better is liked. Ranks 1 2 2 4 give up, -, -, down."""
+    made = []
+    for completion, rank in zip(comparison.completions, comparison.ranks, strict=True):
+        balance = sum((rank < other) - (rank > other) for other in comparison.ranks)
+        if balance:
+            made.append(
+                Rating(
+                    prompt=comparison.prompt, completion=completion, label=balance > 0, tools=comparison.tools
+                ).at(comparison.origin)
+            )
+    return made
 
 
 def as_completion(messages: list[Message]) -> Completion:

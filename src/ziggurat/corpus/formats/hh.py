@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ziggurat.corpus.formats.common import Context, Format, Unusable, as_completion, comparison, join_turns
+from ziggurat.corpus.formats.cells import Unusable
+from ziggurat.corpus.formats.common import Context, Format, as_completion, comparison, join_turns
 from ziggurat.corpus.rows import Row
 from ziggurat.records import Comparison, Message
 

@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ziggurat.corpus.formats.common import (
-    Context,
-    Format,
-    as_completion,
-    join_turns,
-    label_of,
-    tools_of,
-    with_system,
-)
+from ziggurat.corpus.formats.cells import label_of, tools_of, with_system
+from ziggurat.corpus.formats.common import Context, Format, as_completion, join_turns
 from ziggurat.corpus.formats.openai import is_messages, messages
 from ziggurat.corpus.rows import Row
 from ziggurat.corpus.track import plain

@@ -12,15 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ziggurat.corpus.formats.common import (
-    Context,
-    Format,
-    Unusable,
-    comparison,
-    demonstration,
-    role_of,
-    text_of,
-)
+from ziggurat.corpus.formats.cells import Unusable, role_of, text_of
+from ziggurat.corpus.formats.common import Context, Format, comparison, demonstration
 from ziggurat.corpus.rows import Row
 from ziggurat.records import Comparison, Demonstration, Message
 

@@ -10,21 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ziggurat.corpus.formats.common import (
-    Context,
-    Format,
+from ziggurat.corpus.formats.cells import (
     Unusable,
-    as_completion,
     calls_of,
-    demonstration,
-    join_turns,
     label_name,
-    rating,
     role_of,
     text_of,
     thought_and_said,
     weight_of,
 )
+from ziggurat.corpus.formats.common import Context, Format, as_completion, demonstration, join_turns, rating
 from ziggurat.corpus.rows import Row
 from ziggurat.records import Demonstration, Message, Rating
 
@@ -57,8 +52,7 @@ def is_messages(value: Any) -> bool:
 
 
 def _turns(row: Row) -> list[Message]:
-    turns = row["messages"] if "messages" in row else row["conversations"]
-    return messages(turns)
+    return messages(row["messages"] if "messages" in row else row["conversations"])
 
 
 def _demonstrations(row: Row, context: Context) -> Iterator[Demonstration]:

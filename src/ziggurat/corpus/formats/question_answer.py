@@ -9,16 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ziggurat.corpus.formats.common import (
-    Context,
-    Format,
-    Unusable,
-    choices_of,
-    demonstration,
-    text_of,
-    thought_and_said,
-    with_context,
-)
+from ziggurat.corpus.formats.cells import Unusable, choices_of, text_of, thought_and_said, with_context
+from ziggurat.corpus.formats.common import Context, Format, demonstration
 from ziggurat.corpus.rows import Row
 from ziggurat.records import Demonstration, Message
 

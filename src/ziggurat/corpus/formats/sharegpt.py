@@ -10,21 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ziggurat.corpus.formats.common import (
-    Context,
-    Format,
+from ziggurat.corpus.formats.cells import (
     Unusable,
-    as_completion,
     calls_of,
-    comparison,
-    demonstration,
     label_name,
-    rating,
     role_of,
     text_of,
     thought_and_said,
     weight_of,
 )
+from ziggurat.corpus.formats.common import Context, Format, as_completion, comparison, demonstration, rating
 from ziggurat.corpus.rows import Row
 from ziggurat.records import Comparison, Demonstration, Message, Rating
 

@@ -15,26 +15,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ziggurat.corpus.formats.common import (
-    Completion,
-    Context,
-    Format,
+from ziggurat.corpus.formats.cells import (
     Unusable,
-    as_completion,
-    await_answer,
-    comparison,
-    demonstration,
-    join_turns,
     label_name,
-    rating,
     thought_and_said,
     tools_of,
     with_context,
     with_system,
 )
+from ziggurat.corpus.formats.common import (
+    Completion,
+    Context,
+    Format,
+    as_completion,
+    await_answer,
+    comparison,
+    demonstration,
+    join_turns,
+    rating,
+)
 from ziggurat.corpus.formats.hh import transcript
 from ziggurat.corpus.formats.openai import is_messages, messages
 from ziggurat.corpus.rows import Row
+from ziggurat.corpus.track import Tracked, plain
 from ziggurat.records import Comparison, Demonstration, Message, Prompt, Rating, completion_messages
 
 PROMPT, COMPLETION = ("prompt", "query"), ("completion", "response", "answer")
@@ -84,7 +87,11 @@ def _demonstrations(row: Row, context: Context) -> Iterator[Demonstration]:
 
 
 def _prompts(row: Row, _: Context) -> Iterator[Prompt]:
-    yield Prompt(prompt=await_answer(with_system(row, _prompt(row))), tools=tools_of(row))
+    """The fields that are not read otherwise go into `meta`, where a reward function finds them."""
+    prompt, tools = await_answer(with_system(row, _prompt(row))), tools_of(row)
+    read = row.used if isinstance(row, Tracked) else set(row)
+    rest = {key: plain(row[key]) for key in list(row) if key not in read}
+    yield Prompt(prompt=prompt, tools=tools, meta=rest or None)
 
 
 def _is_said(value: Any) -> bool:

@@ -111,7 +111,8 @@ class FastMLP(MLP):
 class FastAttention(Attention):
     def forward(self, x: Tensor, rotary: Tensor | None, bias: Tensor | None, cache: Cache | None) -> Tensor:
         slots, loops = _slots(cache, self.layer), kernels.decoding_loops(x)
-        if slots is None or loops is None:
+        scaled_alone = self.config.attention_scale is not None and not self.config.qk_norm  # not in the gains
+        if slots is None or loops is None or scaled_alone:
             return super().forward(x, rotary, bias, cache)
         qkv, turn = self.qkv(x).view(len(x), -1), None if rotary is None else rotary.view(len(x), 2, -1)
         y = loops.attend_new(qkv, self.gains(), self.config.norm_eps, turn, *slots)
@@ -122,7 +123,10 @@ class FastAttention(Attention):
         """(H + K, D) of the norms of every query and key head, if there are any."""
         if not self.config.qk_norm:
             return None
-        q, k = self.q_norm.weight, self.k_norm.weight
+        q: Tensor = self.q_norm.weight
+        k: Tensor = self.k_norm.weight
+        if self.config.attention_scale is not None:
+            q = q * self.config.query_scale
         return torch.cat((q.expand(self.config.heads, -1), k.expand(self.config.kv_heads, -1)))
 
     def heads(self, qkv: Tensor, rotary: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -170,7 +174,8 @@ def _llama_like(config: ModelConfig) -> bool:
     """Whether a block is what `compiled_decoding.block_row` computes."""
     chosen = (config.norm, config.norm_placement, config.activation, config.positions)
     biases = config.qkv_bias or config.out_bias or config.mlp_bias
-    return chosen == ("rmsnorm", "pre", "swiglu", "rotary") and not biases
+    others = biases or config.parallel or (config.attention_scale is not None and not config.qk_norm)
+    return chosen == ("rmsnorm", "pre", "swiglu", "rotary") and not others
 
 
 class FastTransformer(Transformer):

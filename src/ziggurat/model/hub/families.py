@@ -9,13 +9,15 @@ from functools import cache
 
 from ziggurat.extensions import load_all
 from ziggurat.model.hub.family import Family
+from ziggurat.model.hub.gemma3 import GEMMA3
 from ziggurat.model.hub.gpt2 import GPT2
 from ziggurat.model.hub.llama import LLAMA
 from ziggurat.model.hub.native import NATIVE
+from ziggurat.model.hub.neox import NEOX
 from ziggurat.model.hub.qwen3 import QWEN3
 
 GROUP = "ziggurat.families"
-BUILT_IN = (QWEN3, LLAMA, GPT2)
+BUILT_IN = (QWEN3, LLAMA, GEMMA3, GPT2, NEOX)
 
 
 @cache

@@ -1,10 +1,16 @@
-"""What one Hugging Face family is to us: two config translations and a table of tensor names."""
+"""What one Hugging Face family is to us: two config translations and a table of tensor names.
+
+A stored tensor is ours up to three harmless changes, which `Source` names: it may be transposed, have its rows in
+another order, or hold a gain less one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from torch import Tensor
 
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.transformer import Transformer
@@ -20,6 +26,10 @@ class Source:
 
     names: tuple[str, ...]
     transposed: bool = False
+    offset: float = 0.0
+    """What is added to the stored numbers (Gemma stores gains less 1)."""
+    rows: Tensor | None = field(default=None, compare=False)
+    """Our row of each stored row, where the orders differ."""
 
 
 @dataclass(frozen=True)

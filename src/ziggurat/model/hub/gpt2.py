@@ -49,7 +49,9 @@ def writes(config: ModelConfig) -> dict[str, Any] | None:
     fits = (
         (config.norm, config.norm_placement, config.positions) == ("layernorm", "pre", "learned")
         and config.activation in theirs
-        and not config.qk_norm
+        and config.embedding_scale == 1.0
+        and config.attention_scale is None
+        and not (config.qk_norm or config.windowed or config.parallel)
         and config.qkv_bias
         and config.out_bias
         and config.mlp_bias

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from pydantic import ValidationError
@@ -23,11 +23,18 @@ from ziggurat.model.cpu import accelerate
 from ziggurat.model.heads import RewardModel, ScalarModel
 from ziggurat.model.hub import adapters
 from ziggurat.model.hub.families import by_model_type
-from ziggurat.model.hub.family import Family, Unreadable, rows_of
+from ziggurat.model.hub.family import Family, Source, Unreadable, rows_of
 from ziggurat.model.hub.save import FORMAT_VERSION, REWARD_TYPE, TOKEN_IDS
 from ziggurat.model.hub.stored import StoredTensors
 from ziggurat.model.lora import merged
 from ziggurat.model.transformer import Transformer
+
+if TYPE_CHECKING:
+    from ziggurat.model.hub.gguf_read import GGUFFile
+
+Tensors: TypeAlias = "StoredTensors | GGUFFile"
+UNEMBEDDINGS = ("lm_head.weight", "embed_out.weight")
+"""Stored beside a tied embedding by some."""
 
 
 def load_config(folder: Path) -> ModelConfig:
@@ -46,8 +53,7 @@ def is_scalar(folder: Path) -> bool:
     """Whether a folder holds a reward model or a critic: it has a tensor score.weight."""
     if adapters.is_adapter(folder):
         return adapters.has_head(folder)
-    it = _read_folder(folder)
-    return "score.weight" in StoredTensors(folder, it.family)
+    return "score.weight" in StoredTensors(folder, _read_folder(folder).family)
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
@@ -192,6 +198,21 @@ def _confidence_heads(head: Mapping[str, Any]) -> int:
     return int(head.get("confidence_heads", head.get("doubt_heads", 4)))
 
 
+def load_gguf(path: Path, *, dtype: torch.dtype | None = None) -> Transformer:
+    """The Transformer of a GGUF file, dequantised, accelerated; in the file's own dtype unless `dtype` is given.
+
+    Raises ModelFolderError for a file that is damaged or holds what cannot be computed.
+    """
+    from ziggurat.model.hub.gguf_read import GGUFFile
+
+    file = GGUFFile(path)
+    it = _Folder(path, file.raw, {}, file.config, by_model_type()[file.raw["model_type"]])
+    model = _load_body(it, file, dtype or file.dtype, scalar=False)
+    ids = {key: file.raw[key] for key in TOKEN_IDS if key in file.raw}
+    model.token_ids = {"config": ids, "generation": ids}
+    return accelerate(model)
+
+
 # --- config.json ---------------------------------------------------------------------------------------------------
 
 
@@ -274,7 +295,7 @@ def _token_ids(it: _Folder) -> dict[str, dict[str, Any]]:
 # --- weights -------------------------------------------------------------------------------------------------------
 
 
-def _load_body(it: _Folder, stored: StoredTensors, dtype: torch.dtype, *, scalar: bool) -> Transformer:
+def _load_body(it: _Folder, stored: Tensors, dtype: torch.dtype, *, scalar: bool) -> Transformer:
     model = Transformer(it.config, seed=None)
     for parameter in model.parameters():  # memory is taken when it is first written to
         parameter.data = torch.empty_like(parameter, dtype=dtype)
@@ -284,29 +305,29 @@ def _load_body(it: _Folder, stored: StoredTensors, dtype: torch.dtype, *, scalar
             if pieces[0][0] not in expected:  # a scalar model without its untied unembedding
                 model.get_parameter(ours).copy_(model.embedding.weight)
                 continue
-            for name, target in pieces:
-                stored.copy(name, target)
+            for name, target, source in pieces:
+                stored.copy(name, target, source)
     model.compute_dtype, model.token_ids, model.source = dtype, _token_ids(it), it.path
     return model
 
 
-def _pieces(it: _Folder, model: Transformer) -> Iterator[tuple[str, list[tuple[str, Tensor]]]]:
-    """Each of our parameters, with the stored tensors that it is made of and the part of it that each one fills."""
+def _pieces(it: _Folder, model: Transformer) -> Iterator[tuple[str, list[tuple[str, Tensor, Source]]]]:
+    """Each of our parameters, with the stored tensors that it is made of, the part that each one fills, and how."""
     for ours, source in it.family.sources(it.config).items():
         whole = model.get_parameter(ours).data
         parts = whole.split_with_sizes(rows_of(model, ours)) if len(source.names) > 1 else (whole,)
         targets = [part.T if source.transposed else part for part in parts]
-        yield ours, list(zip(source.names, targets, strict=True))
+        yield ours, [(name, target, source) for name, target in zip(source.names, targets, strict=True)]
 
 
 def _expected(
-    it: _Folder, model: Transformer, stored: StoredTensors, *, scalar: bool
+    it: _Folder, model: Transformer, stored: Tensors, *, scalar: bool
 ) -> dict[str, tuple[int, ...]]:
     """The stored tensors that config.json implies, and their shapes; refuses a folder that does not hold them."""
     expected = {
         name: tuple(target.shape)
         for ours, pieces in _pieces(it, model)
-        for name, target in pieces
+        for name, target, _ in pieces
         if not (scalar and ours == "unembedding.weight" and name not in stored)
     }
     if scalar:
@@ -314,5 +335,5 @@ def _expected(
         if _answer_after(it.head) is not None and it.head.get("head") != "critic":
             expected["confidence.query"] = (_confidence_heads(it.head), it.config.d_model)
             expected["confidence.weights"] = (_confidence_heads(it.head), FEATURES)
-    stored.must_be(expected, it.family.buffers + (("lm_head.weight",) if it.config.tied else ()))
+    stored.must_be(expected, it.family.buffers + (UNEMBEDDINGS if it.config.tied else ()))
     return expected

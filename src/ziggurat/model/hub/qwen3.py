@@ -11,12 +11,11 @@ from ziggurat.model.hub.family import Family, Source
 
 
 def reads(raw: Mapping[str, Any]) -> ModelConfig:
-    biased = raw.get("attention_bias", False)
-    windowed = {
-        **raw,
-        "use_sliding_window": raw.get("use_sliding_window", False),
-    }  # off unless asked for, in Qwen3
-    fields = llama.shared_fields({"head_dim": 128, **windowed}, tied=False)
+    biased, asked = raw.get("attention_bias", False), raw.get("use_sliding_window", False)
+    window = raw.get("sliding_window", 4096) if asked else None
+    fields = llama.shared_fields(
+        {"head_dim": 128, **raw, "sliding_window": window}, tied=False, windowed=llama.last_layers(raw)
+    )
     return ModelConfig(**fields, qk_norm=True, qkv_bias=biased, out_bias=biased)
 
 
@@ -24,11 +23,14 @@ def writes(config: ModelConfig) -> dict[str, Any] | None:
     shared = llama.shared_json(config)
     if shared is None or not config.qk_norm or config.mlp_bias or config.qkv_bias != config.out_bias:
         return None
+    if config.unrotated:
+        return None
+    windows = llama.window_json(config) if config.windowed else {"use_sliding_window": False}
     return {
         "architectures": ["Qwen3ForCausalLM"],
         "model_type": "qwen3",
         "attention_bias": config.qkv_bias,
-        "use_sliding_window": False,
+        **windows,
         **shared,
     }
 

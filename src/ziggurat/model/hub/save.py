@@ -75,7 +75,8 @@ def save_scalar(model: ScalarModel, folder: Path, tokenizer: SavesTokenizer | No
     if "confidence.query" in heads:
         raw = {"architectures": ["ZigguratRewardModel"], "model_type": REWARD_TYPE, "body": raw}
     else:
-        tensors.pop("lm_head.weight", None)
+        for unembedding in ("lm_head.weight", "embed_out.weight"):
+            tensors.pop(unembedding, None)
         name = raw["architectures"][0].removesuffix("LMHeadModel").removesuffix("ForCausalLM")
         raw |= {"architectures": [f"{name}ForSequenceClassification"], "id2label": {"0": "score"}}
     raw["ziggurat"] = head | {"format_version": FORMAT_VERSION}
@@ -116,7 +117,10 @@ def stored_tensors(model: Transformer, family: Family) -> dict[str, Tensor]:
         whole = parameters.pop(ours)
         pieces = whole.split_with_sizes(rows_of(model, ours)) if len(source.names) > 1 else (whole,)
         for name, piece in zip(source.names, pieces, strict=True):
-            stored[name] = (piece.T if source.transposed else piece).contiguous()
+            turned = piece.T if source.transposed else piece
+            ordered = turned if source.rows is None else turned[source.rows]
+            less = (ordered.float() - source.offset).to(ordered.dtype) if source.offset else ordered
+            stored[name] = less.contiguous()
     assert not parameters, f"no stored name for {sorted(parameters)}"
     return stored
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ziggurat.errors import ModelFolderError
 from ziggurat.files import FORMAT_VERSION, atomic_write_text, replacing
+from ziggurat.home import portable
 from ziggurat.model.hub.adapter_names import (
     ADAPTER_FORMAT,
     OURS,
@@ -28,7 +29,7 @@ from ziggurat.model.hub.family import Source
 from ziggurat.model.hub.save import SavesTokenizer, family_of
 from ziggurat.model.lora import LoraLinear, adapters_of
 from ziggurat.model.transformer import Transformer
-from ziggurat.places import ADAPTER_CONFIG, name_at_home
+from ziggurat.places import ADAPTER_CONFIG
 
 
 def save_adapter(
@@ -54,7 +55,7 @@ def save_adapter(
     base = view.adapter.base_folder
     own: dict[str, Any] = {FORMAT_VERSION: ADAPTER_FORMAT, "base": None, "head": dict(head or {})}
     if base is not None:
-        own["base"] = {"path": str(base.resolve()), "name": name_at_home(base), "weights": weights_hash(base)}
+        own["base"] = {"path": portable(base), "weights": weights_hash(base)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / WEIGHTS) as aside:

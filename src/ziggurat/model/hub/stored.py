@@ -6,7 +6,7 @@ Left out: pickled weights (pytorch_model.bin), which can run code; weights quant
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ziggurat.errors import ModelFolderError
 from ziggurat.model.confidence import current_name
-from ziggurat.model.hub.family import Family
+from ziggurat.model.hub.family import Family, Source
 
 READABLE = ("F64", "F32", "F16", "BF16")
 """Dtypes of safetensors that hold a weight as it is, without a scale elsewhere."""
@@ -25,8 +25,21 @@ READABLE = ("F64", "F32", "F16", "BF16")
 PART_BYTES = 16 * 1024**2
 """So much of a stored tensor is in memory at a time, beside the weights that are being filled."""
 
-OTHER_HEADS = ("lm_head.", "score.", "confidence.")
+OTHER_HEADS = ("lm_head.", "embed_out.", "score.", "confidence.")
 """Prefixes of tensors that do not belong to the body."""
+
+PLAIN = Source(())
+
+
+@torch.no_grad()
+def fill(target: Tensor, parts: Iterable[tuple[int, Tensor]], source: Source) -> None:
+    """Fill `target` from (first row, rows), in its own dtype; transposed ones are a view of `target` already."""
+    for start, part in parts:
+        made = part.float() + source.offset if source.offset else part
+        if source.rows is None:
+            target[start : start + len(part)].copy_(made)
+        else:
+            target[source.rows[start : start + len(part)]] = made.to(target.dtype)
 
 
 class StoredTensors:
@@ -110,11 +123,9 @@ class StoredTensors:
                 yield start, part
                 del part
 
-    @torch.no_grad()
-    def copy(self, name: str, target: Tensor) -> None:
-        """Fill `target`, in its own dtype."""
-        for start, part in self.parts(name):
-            target[start : start + len(part)].copy_(part)
+    def copy(self, name: str, target: Tensor, source: Source = PLAIN) -> None:
+        """Fill `target`, in its own dtype, with what `source` makes of the stored tensor."""
+        fill(target, self.parts(name), source)
 
 
 def _weight_files(folder: Path) -> list[Path]:

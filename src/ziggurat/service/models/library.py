@@ -13,16 +13,26 @@ from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter, ValidationError
 
+from ziggurat.cards import CARD, Card, read_card
 from ziggurat.errors import DataError, UsageError
 from ziggurat.files import sample_into
-from ziggurat.places import find_run, holds_model, model_folder, runs_home, split_adapter, stage_runs
+from ziggurat.home import ziggurat_home
+from ziggurat.places import (
+    find_run,
+    holds_model,
+    model_folder,
+    models_home,
+    runs_home,
+    split_adapter,
+    stage_runs,
+)
 from ziggurat.service.models.apart import apart
 from ziggurat.service.models.shelf import Example, ModelCard, Scorer
-from ziggurat.settings import ziggurat_home
 from ziggurat.stages.stage import declared
 
 if TYPE_CHECKING:
-    from ziggurat.dialogue.chat import Chat, LoadOptions
+    from ziggurat.dialogue.chat import Chat
+    from ziggurat.dialogue.loading import LoadOptions
     from ziggurat.stages.judge import Judge
 
 EXAMPLES_FILE = "examples.json"
@@ -34,7 +44,7 @@ def expand(names: Sequence[str]) -> list[str]:
     expanded: list[str] = []
     for name in names:
         ladder = runs_home() / name
-        if "/" in name or not ladder.is_dir():
+        if "/" in name or not ladder.is_dir() or holds_model(models_home() / name):
             expanded.append(name)
             continue
         runs = [stage_runs(name, stage) for stage, one in declared().items() if one.talks]
@@ -96,18 +106,29 @@ def _load(
 
         model = Chat.load(folder, **options)
         body, is_base = model.model, model.is_base
-    shown = run_name(folder) if over is None else f"{run_name(find_run(over.name))}@{run_name(folder)}"
+    shown, known = run_name(folder), read_card(files)
+    if over is not None:
+        shown = f"{run_name(find_run(over.name))}@{shown}"
+    stage = str(_read_json(folder / "manifest.json").get("stage", ""))
     card = ModelCard(
         name=name or (str(run) if over is not None else shown if not shown.startswith("/") else folder.name),
-        stage=str(_read_json(folder / "manifest.json").get("stage", "")),
+        stage=stage,
         run=shown,
         parameters=model.parameters,
         context=model.context,
         is_base=is_base,
+        description="" if stage or known is None else described(known),
+        licence=known.licence if known is not None else "",
         weights=digest(files),
         numerics=_numerics(numerics(body), options),
     )
     return card, model
+
+
+def described(card: Card) -> str:
+    """A model from elsewhere in a few sentences, from its card."""
+    known = [f"{card.title or card.parent or card.source}.", *card.limits, f"Licence: {card.licence}."]
+    return " ".join(sentence for sentence in known if sentence != ".")
 
 
 def _numerics(computed: str, options: LoadOptions) -> str:
@@ -123,7 +144,7 @@ def digest(folder: Path) -> str:
     """
     known = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix not in (".json", ".jinja", ".safetensors"):
+        if path.suffix not in (".json", ".jinja", ".safetensors") or path.name == CARD:
             continue
         sample_into(known, path)
     return known.hexdigest()[:16]

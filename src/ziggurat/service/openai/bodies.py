@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -60,18 +60,7 @@ class OpenAITurn(BaseModel):
     @field_validator("content", mode="before")
     @classmethod
     def _text_parts(cls, content: object) -> object:
-        if content is None:
-            return ""
-        if not isinstance(content, list):
-            return content
-        texts = []
-        for part in content:
-            if not (
-                isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
-            ):
-                raise ValueError("only text parts can be read")
-            texts.append(part["text"])
-        return "".join(texts)
+        return "" if content is None else joined(content, {"text": "text"})
 
     @model_validator(mode="after")
     def _fits_its_role(self) -> OpenAITurn:
@@ -85,6 +74,27 @@ class OpenAITurn(BaseModel):
                 raise ValueError("each of tool_calls needs a function with a name")
             function["arguments"] = checked_arguments(function.get("arguments", ""))
         return self
+
+
+def joined(content: object, fields: Mapping[str, str]) -> object:
+    """Text parts as one text, anything else as it is; `fields`: the field that holds the text, by the part's type."""
+    if not isinstance(content, list):
+        return content
+    texts = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        field = fields.get(kind) if isinstance(kind, str) else None
+        if field is None or not isinstance(part.get(field), str):
+            raise ValueError("only text parts can be read")
+        texts.append(part[field])
+    return "".join(texts)
+
+
+def refuse_fields(body: BaseModel, names: Sequence[str]) -> None:
+    """ValueError for a field of these that is not empty."""
+    for name in names:
+        if (body.model_extra or {}).get(name) not in (None, False, 0, [], {}):
+            raise ValueError(f"{name} is not supported by this server; leave it out")
 
 
 def checked_arguments(arguments: object) -> str:

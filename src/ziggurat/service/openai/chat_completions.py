@@ -24,22 +24,17 @@ from ziggurat.service.http.body import one_of
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.wire import DONE, event, large_json
 from ziggurat.service.models.shelf import Served
-from ziggurat.service.openai.bodies import MaxTokens, OpenAITurn, to_messages
-from ziggurat.service.openai.logprobs import chat_logprobs, prompt_logprobs
+from ziggurat.service.openai.bodies import MaxTokens, OpenAITurn, refuse_fields, to_messages
+from ziggurat.service.openai.logprobs import chat_entries, prompt_logprobs
 from ziggurat.service.openai.sampling import SamplingBody, ToolName
 from ziggurat.service.openai.streams import Choice, Tally, gather, stream
-from ziggurat.service.openai.tools import Mode, ToolCall, ToolChoice, no_tools, read_calls
+from ziggurat.service.openai.tools import Mode, ToolCall, ToolChoice, read_calls
 from ziggurat.service.services import Services
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.desk import Delta
 
-NOT_BUILT = (
-    "functions",
-    "function_call",
-    "audio",
-    "web_search_options",
-)
+NOT_BUILT = ("functions", "function_call", "audio", "web_search_options")
 """Refused with 400 unless empty: an answer that ignores them would be wrong."""
 
 TEMPLATE_VARIABLES = frozenset(("messages", "tools", "add_generation_prompt"))
@@ -104,10 +99,7 @@ class ChatCompletionBody(SamplingBody):
 
     @model_validator(mode="after")
     def _fits_together(self) -> ChatCompletionBody:
-        extra = self.model_extra or {}
-        for name in NOT_BUILT:
-            if extra.get(name) not in (None, False, 0, [], {}, {"type": "text"}):
-                raise ValueError(f"{name} is not supported by this server yet; leave it out")
+        refuse_fields(self, NOT_BUILT)
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
         if self.continue_final_message and self.add_generation_prompt:
@@ -156,9 +148,7 @@ def chat_completion_routes(services: Services) -> APIRouter:
             return body
         served = services.shelf[body.model]
         served.worker.check_room()
-        tools = body.choice.shown(body.functions)
-        if tools and body.choice.mode != "required" and not served.worker.chat.uses_tools:
-            raise no_tools(body.model)
+        tools = body.choice.shown_by(served.worker.chat, body.model, body.functions)
         rendering = body.rendering()
         messages = to_messages(body.messages, limits, continue_final=rendering.continue_final)
         params = body.params(
@@ -221,21 +211,29 @@ class _Shape:
         if read.calls:
             message["content"] = text or None
             message["tool_calls"] = [call.as_json() for call in read.calls]
+        entries = self._entries(choice, choice.tokens, None, *read.unread)
         answer = {
             "index": index,
             "message": message,
             "finish_reason": self._finish(choice, read.calls),
-            "logprobs": self._logprobs(choice, choice.tokens, None, *read.unread),
+            "logprobs": None if entries is None else {"content": entries, "refusal": None},
         }
         if self.body.return_token_ids:
             answer["token_ids"] = [token.id for token in choice.tokens]
         return answer
 
-    def _logprobs(self, choice: Choice, tokens: Sequence[Any], *calls: int | None) -> dict[str, Any] | None:
-        """Those of the tokens that begin in the content (None) or in one of these calls."""
+    def _entries(
+        self, choice: Choice, tokens: Sequence[Any], *calls: int | None
+    ) -> Iterator[dict[str, Any]] | None:
+        """Log-probabilities of the tokens that begin in the content (None) or in one of these calls."""
         if not self.body.logprobs:
             return None
-        return chat_logprobs(choice.within(tokens, *calls), self.chat.token_name, self.chat.token_bytes)
+        return chat_entries(choice.within(tokens, *calls), self.chat.token_name, self.chat.token_bytes)
+
+    def _logprobs(self, choice: Choice, tokens: Sequence[Any], *calls: int | None) -> dict[str, Any] | None:
+        """Those of `_entries`, as one piece of a stream has them."""
+        entries = self._entries(choice, tokens, *calls)
+        return None if entries is None else {"content": list(entries), "refusal": None}
 
     # --- streamed -----------------------------------------------------------------------------------------------
 

@@ -1,15 +1,16 @@
 """`POST /v1/completions`: raw text or ids in, the continuation out; with `echo` and `logprobs`, the prompt's scores.
 
-A prompt of ids is used unchanged. In a prompt of text special tokens are parsed, as evaluation harnesses need it; an
-empty text stands for the end of a document. With `max_tokens` 0 and `echo` nothing is written: the prompt is scored.
-`prompt_logprobs` returns the same scores in vLLM's shape.
+A prompt of ids is used unchanged. In a prompt of text special tokens are parsed, as evaluation harnesses need it, and
+it begins as the model's own tokenizer begins a text: with bos for LLaMA and its kin, once, unless `add_special_tokens`
+is false (vLLM's field). An empty text stands for the beginning of a document. With `max_tokens` 0 and `echo` nothing is
+written: the prompt is scored. `prompt_logprobs` returns the same scores in vLLM's shape.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio.to_thread
@@ -31,6 +32,7 @@ from ziggurat.service.services import Services
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.desk import Delta
+    from ziggurat.dialogue.desk import Request as Asked
 
 MAX_PROMPTS = 128
 DEFAULT_MAX_TOKENS = 16
@@ -54,6 +56,7 @@ class CompletionBody(SamplingBody):
     echo: bool | None = None
     suffix: str | None = None
     best_of: Annotated[int, Field(ge=1, le=20)] | None = None
+    add_special_tokens: bool | None = None  # vLLM's
 
     @model_validator(mode="after")
     def _fits_together(self) -> CompletionBody:
@@ -116,12 +119,19 @@ def completion_routes(services: Services) -> APIRouter:
         form = body.form()
         prepared = await anyio.to_thread.run_sync(
             lambda: [
-                chat.prepare_raw(prompt, params, stop=body.stops, last=body.truncate_prompt_tokens, form=form)
+                chat.prepare_raw(
+                    prompt,
+                    params,
+                    stop=body.stops,
+                    last=body.truncate_prompt_tokens,
+                    form=form,
+                    add_start=body.add_special_tokens is not False,
+                )
                 for prompt in prompts
             ]
         )
         tickets = admit(request, served, prepared)
-        shape = _Shape(body, served, [list(one.ids) for one in prepared], scores_only=wanted == 0)
+        shape = _Shape(body, served, prepared, scores_only=wanted == 0)
         if not body.stream:
             tallies = await gather(request, tickets)
             return await large_json(lambda: shape.whole(tallies))
@@ -136,7 +146,7 @@ class _Shape:
     """The answer to one request, as JSON."""
 
     def __init__(
-        self, body: CompletionBody, served: Served, prompts: list[list[int]], *, scores_only: bool
+        self, body: CompletionBody, served: Served, prompts: Sequence[Asked], *, scores_only: bool
     ) -> None:
         self.body, self.chat, self.prompts, self.scores_only = body, served.worker.chat, prompts, scores_only
         self.common = {
@@ -150,8 +160,8 @@ class _Shape:
     def whole(self, tallies: list[Tally]) -> dict[str, Any]:
         """Choices of the first prompt, then of the second, ..."""
         pairs = zip(self.prompts, tallies, strict=True)
-        best = [(prompt, choice) for prompt, tally in pairs for choice in self._best(tally)]
-        choices = (self._choice(i, prompt, choice) for i, (prompt, choice) in enumerate(best))
+        best = [(asked, choice) for asked, tally in pairs for choice in self._best(tally)]
+        choices = (self._choice(i, asked, choice) for i, (asked, choice) in enumerate(best))
         usage = {key: sum(tally.usage()[key] for tally in tallies) for key in tallies[0].usage()}
         if self.scores_only:
             usage.update(completion_tokens=0, total_tokens=usage["prompt_tokens"])
@@ -165,11 +175,14 @@ class _Shape:
         ranked = sorted(choices, key=lambda c: -sum(t.logprob for t in c.tokens) / max(len(c.tokens), 1))
         return ranked[: self.body.n or 1]
 
-    def _choice(self, index: int, prompt: list[int], choice: Choice) -> dict[str, Any]:
+    def _choice(self, index: int, asked: Asked, choice: Choice) -> dict[str, Any]:
         text, tokens = choice.text, choice.tokens
         if self.scores_only:
             text, tokens = "", []
-        before, starts = self.chat.spelled(prompt) if self.body.echo else ("", [])
+        before, starts = "", list[int]()
+        if self.body.echo:
+            before, starts = self.chat.spelled(asked.ids[asked.added :])
+            starts = [0] * asked.added + starts
         logprobs = None
         if self.body.logprobs is not None:
             scored = choice.prompt if self.body.echo else []
@@ -200,7 +213,7 @@ class _Shape:
                 "logprobs": logprobs,
                 "finish_reason": delta.finish,
             }
-            usage = self.body.usage_of_piece(tally, len(self.prompts[0]))
+            usage = self.body.usage_of_piece(tally, len(self.prompts[0].ids))
             yield event({**self.common, "choices": [piece], **usage})
 
     def tail(self, tally: Tally) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """`POST /v1/embeddings`: texts in, vectors out, as floats or as base64 of little-endian float32.
 
-A text stays text: `<|end|>` in it is seven characters and not a special token. Token ids are refused: clients that send
+A text stays text: `<|end|>` in it is seven characters and not a special token. It begins with bos where the model's own
+tokenizer begins a text with it. Token ids are refused: clients that send
 them (LangChain's) use OpenAI's tokenizer. The models were trained to write, not to embed (see `Chat.embed`).
 """
 

@@ -12,7 +12,7 @@ that token. Completions have one entry for each token that was written.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 Name = Callable[[int], str]
@@ -21,19 +21,21 @@ Raw = Callable[[int], bytes | None]
 """A token's bytes; None for a special token, which adds no text."""
 
 
-def chat_logprobs(tokens: Sequence[Any], name: Name, raw: Raw) -> dict[str, Any]:
-    """`choices[].logprobs` of a chat completion for the tokens of its content; special tokens are left out."""
+def chat_entries(tokens: Sequence[Any], name: Name, raw: Raw) -> Iterator[dict[str, Any]]:
+    """`choices[].logprobs.content` of a chat completion, entry by entry; special tokens are left out.
+
+    With 128 choices these are 600,000 dicts. They are made one entry at a time, so that Python's garbage collector,
+    whose full passes stop every thread, has nothing to count.
+    """
 
     def entry(id: int, logprob: float) -> dict[str, Any]:
         own = raw(id)
         return {"token": name(id), "logprob": finite(logprob), "bytes": None if own is None else list(own)}
 
-    content = [
-        {**entry(token.id, token.logprob), "top_logprobs": [entry(id, value) for id, value in token.top]}
-        for token in tokens
-        if raw(token.id) is not None
-    ]
-    return {"content": content, "refusal": None}
+    for token in tokens:
+        if raw(token.id) is not None:
+            top = [entry(id, value) for id, value in token.top]
+            yield {**entry(token.id, token.logprob), "top_logprobs": top}
 
 
 def completion_logprobs(

@@ -1,6 +1,7 @@
 """`/v1/models`, and `/tokenize`, `/detokenize`, `/tokenizer_info` at the root, where evaluation harnesses expect them.
 
-`/tokenize` takes raw text: it parses special tokens, as a chat message never does.
+`/tokenize` takes raw text: it parses special tokens, as a chat message never does, and begins it as a prompt of
+`/v1/completions` begins (`add_special_tokens: false`: not).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class TokenizeBody(BaseModel):
     prompt: str | None = None
     messages: list[OpenAITurn] | None = None
     return_token_strs: bool | None = None
+    add_special_tokens: bool | None = None  # vLLM's; for `prompt`
 
 
 class DetokenizeBody(BaseModel):
@@ -71,7 +73,10 @@ def model_routes(services: Services) -> APIRouter:
         messages = None if body.messages is None else to_messages(body.messages, limits)
 
         def build() -> dict[str, Any]:
-            ids = chat.raw_ids(body.prompt or "") if messages is None else chat.prompt_ids(messages)
+            if messages is None:
+                ids = chat.raw_ids(body.prompt or "", add_start=body.add_special_tokens is not False)
+            else:
+                ids = chat.prompt_ids(messages)
             answer = {"tokens": ids, "count": len(ids), "max_model_len": chat.context}
             names = {"token_strs": [chat.token_name(id) for id in ids]} if body.return_token_strs else {}
             return {**answer, **names}

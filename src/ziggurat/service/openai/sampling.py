@@ -78,8 +78,7 @@ class StructuredOutputs(BaseModel):
             return Form.choice(self.choice)
         if self.grammar is not None:
             return Form("grammar", self.grammar)
-        schema = {"type": "object"} if self.json_ is None else self.json_
-        return as_schema(schema)
+        return as_schema({"type": "object"} if self.json_ is None else self.json_)
 
 
 def as_schema(schema: dict[str, Any] | str) -> Form:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ziggurat.dialogue.calls import read_call
 from ziggurat.dialogue.forms import Form
 from ziggurat.service.http.problems import ApiError
+
+if TYPE_CHECKING:
+    from ziggurat.dialogue.chat import Chat
 
 Mode = Literal["none", "auto", "required"]
 Functions = Sequence[dict[str, Any]]
@@ -41,6 +44,17 @@ class ToolChoice:
             return None
         shown = self._allowed(functions) if self.hides else functions
         return [{"type": "function", "function": _for_model(function)} for function in shown]
+
+    def shown_by(self, chat: Chat, model: str, functions: Functions) -> list[dict[str, Any]] | None:
+        """`shown`; 400 if the model's template does not show tools, unless a call is forced."""
+        tools = self.shown(functions)
+        if tools and self.mode != "required" and not chat.uses_tools:
+            message = (
+                f"The chat template of {model} does not show tools; leave out tools, force a call with tool_choice, "
+                "or ask a model whose template shows them."
+            )
+            raise ApiError(400, message, param="tools", code="unsupported_value")
+        return tools
 
     def form(self, functions: Functions, text: Form | None, *, parallel: bool = True) -> Form | None:
         """What the answer must look like; `text` is the form that was asked for beside the tools.
@@ -94,11 +108,3 @@ def read_calls(texts: Sequence[str], finish: str) -> ReadCalls:
         else:
             unread.append(number)
     return ReadCalls(calls, unread)
-
-
-def no_tools(model: str) -> ApiError:
-    message = (
-        f"The chat template of {model} does not show tools; leave out tools, force a call with tool_choice, "
-        "or ask a model whose template shows them."
-    )
-    return ApiError(400, message, param="tools", code="unsupported_value")

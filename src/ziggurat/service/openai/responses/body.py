@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Tag, model
 
 from ziggurat.dialogue.forms import Form
 from ziggurat.service.http.body import one_of
-from ziggurat.service.openai.bodies import MaxTokens, ModelName
+from ziggurat.service.openai.bodies import MaxTokens, ModelName, refuse_fields
 from ziggurat.service.openai.responses.items import Input
 from ziggurat.service.openai.sampling import SamplingBody, ToolName, as_schema
 from ziggurat.service.openai.tools import Mode, ToolChoice
@@ -101,10 +101,7 @@ class InputBody(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> InputBody:
-        extra = self.model_extra or {}
-        for name in NOT_BUILT:
-            if extra.get(name) not in (None, False, 0, [], {}):
-                raise ValueError(f"{name} is not supported by this server; leave it out")
+        refuse_fields(self, NOT_BUILT)
         self.choice.check(self.functions)
         return self
 

@@ -26,7 +26,6 @@ from ziggurat.service.openai.responses.body import InputBody, ResponseBody
 from ziggurat.service.openai.responses.items import listed, to_conversation
 from ziggurat.service.openai.responses.reply import Reply
 from ziggurat.service.openai.streams import gather, stream
-from ziggurat.service.openai.tools import no_tools
 from ziggurat.service.services import Services
 from ziggurat.service.upstream.servers import Upstreams
 
@@ -92,9 +91,8 @@ def response_routes(services: Services) -> APIRouter:
 async def _prepare(
     body: InputBody, served: Served, items: list[dict[str, Any]], params: SamplingParams, limits: Limits
 ) -> desk.Request:
-    tools, form, chat = body.choice.shown(body.functions), body.form(), served.worker.chat
-    if tools and body.choice.mode != "required" and not chat.uses_tools:
-        raise no_tools(body.model)
+    chat, form = served.worker.chat, body.form()
+    tools = body.choice.shown_by(chat, body.model, body.functions)
     messages = to_conversation(body.instructions, items, limits)
     stops = body.stops if isinstance(body, ResponseBody) else []
     fit = body.truncation == "auto"

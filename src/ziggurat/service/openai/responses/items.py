@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator, mo
 from ziggurat.records import Message
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.problems import ApiError
-from ziggurat.service.openai.bodies import checked_arguments
+from ziggurat.service.openai.bodies import checked_arguments, joined
 
 TEXT_PARTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
 """The parts that hold text, and the field that holds it."""
@@ -42,16 +42,7 @@ class InputItem(BaseModel):
     @field_validator("content", "output", mode="before")
     @classmethod
     def _text_parts(cls, content: object) -> object:
-        if not isinstance(content, list):
-            return content
-        texts = []
-        for part in content:
-            kind = part.get("type") if isinstance(part, dict) else None
-            field = TEXT_PARTS.get(kind) if isinstance(kind, str) else None
-            if field is None or not isinstance(part.get(field), str):
-                raise ValueError("only text parts can be read")
-            texts.append(part[field])
-        return "".join(texts)
+        return joined(content, TEXT_PARTS)
 
     @model_validator(mode="before")
     @classmethod

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ziggurat.service.access.caller import caller
 from ziggurat.service.http.problems import ApiError
-from ziggurat.service.http.wire import Json
+from ziggurat.service.http.wire import Json, large_json
 from ziggurat.service.services import Services
 
 
@@ -25,14 +25,14 @@ def kept_response_routes(services: Services) -> APIRouter:
                 "stream is true; a response is streamed only when it is created. Leave stream out to read it."
             )
             raise ApiError(400, message, param="stream")
-        return Json(kept.reply.as_json())
+        return await large_json(kept.reply.as_json)
 
     @routes.post("/{response_id}/cancel")
     async def cancel(request: Request, response_id: str) -> Response:
         """Stop writing; the text so far stays. A response that has ended is returned unchanged."""
         kept = store.get(caller(request).salt, response_id)
         kept.reply.cancel()
-        return Json(kept.reply.as_json())
+        return await large_json(kept.reply.as_json)
 
     @routes.delete("/{response_id}")
     async def delete(request: Request, response_id: str) -> dict[str, Any]:

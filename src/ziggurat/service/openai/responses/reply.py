@@ -23,7 +23,7 @@ import anyio.to_thread
 from ziggurat.service.http.problems import describe
 from ziggurat.service.http.wire import DONE, event
 from ziggurat.service.models.tickets import Ticket
-from ziggurat.service.openai.logprobs import chat_logprobs
+from ziggurat.service.openai.logprobs import chat_entries
 from ziggurat.service.openai.responses.body import ResponseBody
 from ziggurat.service.openai.responses.items import new_id
 from ziggurat.service.openai.streams import Choice, Tally
@@ -186,10 +186,10 @@ class Reply:
     def _logprobs(self, tokens: Sequence[Any]) -> list[dict[str, Any]]:
         if not self.body.logprobs:
             return []
-        content = chat_logprobs(tokens, self.chat.token_name, self.chat.token_bytes)["content"]
+        content = list(chat_entries(tokens, self.chat.token_name, self.chat.token_bytes))
         for one in [top for token in content for top in (token, *token["top_logprobs"])]:
             one["bytes"] = one["bytes"] or []  # never null in this API
-        return list(content)
+        return content
 
     # --- streamed -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,154 @@
+"""Settings of `distill` (`DistillConfig`), and all that is settled before its first step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ziggurat.corpus.split import first_question, split
+from ziggurat.lineage import parent_entry
+from ziggurat.model.accounting import total_parameters
+from ziggurat.places import find_run
+from ziggurat.records import Demonstration, Prompt
+from ziggurat.settings import Resolved, resolve
+from ziggurat.stages import method, setup
+from ziggurat.stages.comparison_batches import Ranked
+from ziggurat.stages.setup import Derived
+from ziggurat.stages.start import microbatch_line
+from ziggurat.training.config import SHORT, TrainConfig
+from ziggurat.training.cost import FP32, microbatch_tokens
+
+
+class DistillConfig(setup.RecordsConfig):
+    """Settings of `distill`. 0 means "computed" where a field says so; what came out is in config.yaml."""
+
+    short = SHORT
+
+    logits_weight: float = Field(default=0.5, ge=0, le=1)
+    """Share of the teacher's distributions in the loss; the rest imitates the answers."""
+
+    temperature: float = Field(default=1.0, gt=0)
+    """Of both distributions in the KL term; above 1 unlikely tokens count more."""
+
+    direction: Literal["forward", "reverse"] = "forward"
+    """forward: KL(teacher || student), which covers all that the teacher might say. reverse: KL(student || teacher),
+    which keeps a small student to what the teacher surely says."""
+
+    sequences: bool = False
+    """The teacher's own answers take the place of the data's."""
+
+    sequence_temperature: float = Field(default=0.0, ge=0)
+    """Of those answers; 0: greedy."""
+
+    max_new_tokens: int = Field(default=0, ge=0)
+    """Longest answer of the teacher; 0: half as long again as 95 % of the data's answers."""
+
+    batch_answers: int = Field(default=16, ge=1)
+    """Answers in one optimizer step."""
+
+    epochs: float = Field(default=2.0, gt=0)
+    """Passes over the demonstrations; only read to compute train.steps where that is 0."""
+
+    held_out_share: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the demonstrations kept for the evaluation, unless held-out ones are given."""
+
+    train: TrainConfig = TrainConfig(steps=0, lr_matrix=0.002, lr_adam=0.0003)
+    """steps 0: computed from `epochs`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared(method.Prepared[DistillConfig]):
+    """`distill` before its first step; the reference is the teacher."""
+
+    rows: list[Ranked]
+    held_out: list[Ranked]
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        return {"teacher": parent_entry(self.reference_folder)}
+
+
+def distill_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[DistillConfig]:
+    """The configuration from its layers, with the training settings of the base's run inherited."""
+    inherited = setup.inherited(find_run(str(base)), lr_share=1.0)
+    inherited |= setup.inherited_records(find_run(str(base)))
+    return resolve(DistillConfig, ("inherited", inherited), *layers)
+
+
+def prepare(
+    resolved: Resolved[DistillConfig],
+    base: str | Path,
+    teacher: str | Path,
+    demonstrations: Sequence[Demonstration],
+    *,
+    held_out: Sequence[Demonstration] | None = None,
+    data: list[dict[str, Any]] | None = None,
+) -> Prepared:
+    """Check, render, split and derive everything; nothing is written."""
+    config = resolved.config
+    setup.need(demonstrations, "demonstrations")
+    start = method.open_policy(base, teacher, reasoning=resolved.config.reasoning)
+    context = min(start.shape.context, start.reference_shape.context)
+
+    def rendered(some: Sequence[Demonstration], what: str) -> list[tuple[Demonstration, Ranked]]:
+        found = setup.usable(
+            start.template, some, longest=context, skip=config.skip_bad_rows, what=what, to_answer_end=True
+        )
+        rows = [Ranked([one.ids], [1], [one.starts[-1]]) for one in found.flat]
+        return list(zip(found.records, rows, strict=True))
+
+    learn, held = rendered(demonstrations, "demonstration"), list[tuple[Demonstration, Ranked]]()
+    if held_out is None:
+        learn, held = split(learn, lambda one: first_question(one[0].messages), config.held_out_share)
+    elif held_out:
+        held = rendered(held_out, "held-out demonstration")
+    rows = [row for _, row in learn]
+    lengths = [len(one.rows[0]) - one.starts[0] for one in rows]
+    one_epoch = math.ceil(len(rows) / config.batch_answers)
+    steps = config.train.steps or max(1, round(one_epoch * config.epochs))
+    budget = config.train.microbatch_tokens or microbatch_tokens(
+        start.shape, recompute=config.train.recompute
+    )
+    longest = config.max_new_tokens or max(8, round(1.5 * setup.percentile_95(lengths)))
+    settled = {"train.steps": steps, "train.microbatch_tokens": budget, "max_new_tokens": longest}
+    frozen = setup.freeze(resolved, settled)
+    sizes = [total_parameters(shape) for shape in (start.shape, start.reference_shape)]
+    cost = method.rows_cost(
+        start.shape, frozen.config.train, [len(one.rows[0]) for one in rows], config.batch_answers
+    )
+    return Prepared(
+        resolved=frozen,
+        parent=start.folder,
+        reference_folder=start.reference_folder,
+        tokenizer=start.tokenizer,
+        template=start.template,
+        prompts=[Prompt(prompt=one.messages[:-1], tools=one.tools) for one, _ in (held or learn)],
+        prompt_ids=[one.rows[0][: one.starts[0]] for one in rows],
+        rows=rows,
+        held_out=[row for _, row in held],
+        derived=[
+            Derived("demonstrations", len(rows), "the last answer of each is learned"),
+            Derived(
+                "held-out demonstrations", len(held), "given" if held_out is not None else "held_out_share"
+            ),
+            Derived("size of the student", f"{sizes[0] / sizes[1]:.1%}", "of the teacher's parameters"),
+            Derived(
+                "steps",
+                steps,
+                "train.steps" if config.train.steps else f"{config.epochs:g} epochs × {one_epoch:,}",
+            ),
+            microbatch_line(config.train, budget),
+        ],
+        data=list(data) if data else [setup.memory_entry("demonstrations", list(demonstrations))],
+        cost=replace(
+            cost,
+            memory={**cost.memory, "teacher": FP32 * sizes[1]},
+            ways={way: size + FP32 * sizes[1] for way, size in cost.ways.items()},
+        ),
+        answer_tokens=setup.percentile_95(lengths),
+    )

@@ -1,0 +1,62 @@
+"""What a stage reads of its parent before the first step, and how its loop is settled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ziggurat.messages import Reasoning
+from ziggurat.model.config import ModelConfig
+from ziggurat.model.hub import check_model
+from ziggurat.places import model_folder
+from ziggurat.settings import Config, Resolved
+from ziggurat.stages.setup import Derived, freeze
+from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.training.config import TrainConfig
+from ziggurat.training.cost import microbatch_tokens
+
+C = TypeVar("C", bound=Config)
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The model that a stage starts from; its weights are not read yet."""
+
+    folder: Path
+    tokenizer: Tokenizer
+    template: ChatTemplate
+    shape: ModelConfig
+
+
+def open_parent(name_or_path: str | Path, *, reasoning: Reasoning = "trained") -> Parent:
+    """A run by its name, a run folder, a checkpoint, or a Hugging Face folder; ModelFolderError if it is not whole."""
+    folder = model_folder(name_or_path)
+    tokenizer = Tokenizer.load(folder)
+    return Parent(
+        folder,
+        tokenizer,
+        ChatTemplate(tokenizer, reasoning=reasoning),
+        check_model(folder, tokenizer.vocab_size),
+    )
+
+
+def settle_loop(
+    resolved: Resolved[C], train: TrainConfig, steps: int, shape: ModelConfig, **more: Any
+) -> tuple[Resolved[C], Derived]:
+    """The configuration with steps and microbatch of its loop `train`, and the line that says where the latter is from.
+
+    `more`: further settings that are computed.
+    """
+    budget = train.microbatch_tokens or microbatch_tokens(shape, recompute=train.recompute)
+    settled = freeze(resolved, {"train.steps": steps, "train.microbatch_tokens": budget, **more})
+    return settled, microbatch_line(train, budget)
+
+
+def microbatch_line(train: TrainConfig, budget: int) -> Derived:
+    """Where the tokens of a microbatch are from."""
+    why = (
+        "train.microbatch_tokens" if train.microbatch_tokens else "from the shape, so that memory is bounded"
+    )
+    return Derived("microbatch tokens", budget, why)
