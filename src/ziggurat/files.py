@@ -12,7 +12,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -101,6 +101,33 @@ def sha256_file(path: str | Path) -> str:
     """The SHA-256 of a file's bytes, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+WHOLE_BYTES = 64 * 1024**2
+PIECES, PIECE_BYTES = 1024, 64 * 1024
+
+
+def sample_into(known: Any, path: Path) -> None:
+    """Update a hash with a file's name, size and bytes; of a file above WHOLE_BYTES with PIECES evenly spread pieces.
+
+    It tells models apart, since training changes nearly every number; it does not detect manipulation.
+    """
+    size = path.stat().st_size
+    known.update(f"{path.name} {size}\n".encode())
+    whole = size <= WHOLE_BYTES
+    starts = [0] if whole else [(size - PIECE_BYTES) * i // (PIECES - 1) for i in range(PIECES)]
+    with path.open("rb") as file:
+        for start in starts:
+            file.seek(start)
+            known.update(file.read(WHOLE_BYTES if whole else PIECE_BYTES))
+
+
+def sampled_sha256(paths: Iterable[Path]) -> str:
+    """One hash of several files, by `sample_into`."""
+    known = hashlib.sha256()
+    for path in paths:
+        sample_into(known, path)
+    return known.hexdigest()
 
 
 def take_lock(path: Path) -> IO[str]:

@@ -18,6 +18,7 @@ from ziggurat.home import HOME, located, ziggurat_home
 from ziggurat.messages import Reasoning
 from ziggurat.settings import load_yaml
 
+ADAPTER_CONFIG = "adapter_config.json"  # of a folder that holds an adapter instead of a whole model
 FETCHABLE = ("smollm2", "minilm")
 """Models that `ziggurat models get` knows by these names."""
 POLICY_FOLDERS = ("policy", "model")  # a checkpoint's folders of models that write, in this order
@@ -84,6 +85,9 @@ def find_run(name: str) -> Path:
         RunError: there is none.
     """
     text = str(name)
+    if (both := split_adapter(text)) is not None:
+        find_run(both[0])
+        return _adapter_run(both[1])
     if text.startswith(("/", f"{HOME}/")):
         there = str(located(text))
         if text.startswith("/") and Path(there) != Path(text):
@@ -93,7 +97,7 @@ def find_run(name: str) -> Path:
         inside = runs_home() / text
         if text.count("/") >= 1 and inside.is_dir():
             return inside
-        if "/" not in text and (models_home() / text / "config.json").is_file():
+        if "/" not in text and holds_model(models_home() / text):
             return models_home() / text
         ladder, slash, stage = text.partition("/")
         numbered = stage_runs(ladder, stage) if slash and stage else []
@@ -114,6 +118,36 @@ def find_run(name: str) -> Path:
     raise RunError(f'There is no run or folder "{text}".{hint}')
 
 
+def split_adapter(name: str | Path) -> tuple[str, str] | None:
+    """BASE@ADAPTER as its two names; None for any other name, and for a folder that is called so."""
+    base, at, adapter = str(name).rpartition("@")
+    return (base, adapter) if at and base and adapter and not Path(str(name)).expanduser().is_dir() else None
+
+
+def base_named(name: str | Path) -> Path | None:
+    """The model folder of BASE in BASE@ADAPTER; None for any other name."""
+    both = split_adapter(name)
+    return None if both is None else model_folder(both[0])
+
+
+def _adapter_run(name: str) -> Path:
+    """A run or folder with an adapter; of a ladder's name, its newest run that has one."""
+    inside = runs_home() / name
+    if "/" not in name and not name.startswith(("~", ".")) and inside.is_dir():
+        found = [path for path in inside.iterdir() if (path / "model" / ADAPTER_CONFIG).is_file()]
+        if found:
+            return max(found, key=lambda path: (path / "model" / ADAPTER_CONFIG).stat().st_mtime)
+    folder = find_run(name)
+    if not (model_folder(folder) / ADAPTER_CONFIG).is_file():
+        raise RunError(f"{folder} is a whole model, not an adapter; name it without a base.")
+    return folder
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a folder has the files of a model, or of an adapter."""
+    return any((folder / name).is_file() for name in ("config.json", ADAPTER_CONFIG))
+
+
 def run_around(base: Path) -> Path | None:
     """The run that `base` (a run folder, its model/ or a checkpoint in it) belongs to; None for a foreign folder."""
     for folder in (base, *list(base.parents)[:3]):
@@ -130,7 +164,9 @@ def reasoning_of(base: Path) -> Reasoning:
 
 
 def model_folder(name_or_path: str | Path) -> Path:
-    """The folder with config.json of a run, a checkpoint or a Hugging Face folder.
+    """The folder with config.json (of an adapter: ADAPTER_CONFIG) of a run, a checkpoint or a Hugging Face folder.
+
+    BASE@ADAPTER is the adapter's; that it belongs to this base is checked where it is loaded.
 
     Raises:
         RunError: there is no model yet, or the checkpoint is torn.
@@ -143,11 +179,9 @@ def model_folder(name_or_path: str | Path) -> Path:
                 raise RunError(
                     f"{checkpoint} is a torn checkpoint ({reason}); use an earlier one, or resume the run."
                 )
-    if (folder / "config.json").is_file():
-        return folder
-    for inner in POLICY_FOLDERS:
-        if (folder / inner / "config.json").is_file():
-            return folder / inner
+    for place in (folder, *(folder / inner for inner in POLICY_FOLDERS)):
+        if holds_model(place):
+            return place
     if (folder / "manifest.json").is_file():
         whole = whole_checkpoints(folder / "checkpoints")
         way = f", or name its checkpoint {whole[-1]}" if whole else ""

@@ -41,6 +41,9 @@ class Config(BaseModel):
     removed: ClassVar[Mapping[str, Callable[[Any], Mapping[str, Any]]]] = {}
     """Settings of earlier versions: from the name to a function from the value to today's settings."""
 
+    short: ClassVar[Mapping[str, Callable[[Any], Mapping[str, Any]]]] = {}
+    """Short names, likewise: `trainable=lora` for `train.trainable=lora`."""
+
 
 C = TypeVar("C", bound=Config)
 
@@ -230,12 +233,12 @@ def _overlay(
 ) -> None:
     for name, value in layer.items():
         key = f"{prefix}{name}"
-        if name in cls.removed:
-            today, source = cls.removed[name](value), f"{layer_name}, as {key}"
+        if name not in cls.model_fields and (meant := {**cls.removed, **cls.short}.get(name)):
+            today, source = meant(value), f"{layer_name}, as {key}"
             _overlay(cls, values, today, source, prefix, sources, problems)
             continue
         if name not in cls.model_fields:
-            hint = did_you_mean(str(name), cls.model_fields)
+            hint = did_you_mean(str(name), [*cls.model_fields, *cls.short])
             problems.append(f'Unknown setting "{key}" (from {layer_name}).{hint}')
             continue
         nested, _ = _nested(cls.model_fields[name].annotation)

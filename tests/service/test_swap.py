@@ -19,6 +19,7 @@ from tests.service.fakes import FakeChat, FakeRequest, echo, saying, wait_until
 from tests.service.test_score import tiny_judge
 from tests.service.tiny import TEXT
 
+from ziggurat import files
 from ziggurat.cli.main import run as run_command
 from ziggurat.dialogue.chat import Chat
 from ziggurat.dialogue.desk import Delta, Desk
@@ -300,9 +301,9 @@ def test_the_digest_tells_weights_apart_whole_or_by_pieces(
     config = folder("config", bytes(1000), '{"a": 1}')
     trained = folder("trained", bytes(range(250)) * 4)
     for whole_bytes in (1000, 100):
-        monkeypatch.setattr(library, "WHOLE_BYTES", whole_bytes)
-        monkeypatch.setattr(library, "PIECES", 5)
-        monkeypatch.setattr(library, "PIECE_BYTES", 8)
+        monkeypatch.setattr(files, "WHOLE_BYTES", whole_bytes)
+        monkeypatch.setattr(files, "PIECES", 5)
+        monkeypatch.setattr(files, "PIECE_BYTES", 8)
         assert library.digest(a) == library.digest(same)
         assert len({library.digest(f) for f in (a, one_byte, config, trained)}) == 4
 

@@ -26,6 +26,7 @@ from ziggurat.stages.distill import (
 )
 from ziggurat.stages.likelihood import load_policy, load_reference
 from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.training import TrainConfig
 
 SMALL: dict[str, Any] = {
     "held_out_share": 0.2,
@@ -85,7 +86,7 @@ def test_microbatches_add_up_to_the_whole(letters_sft: Path, student: Path) -> N
     from ziggurat.stages.comparison_batches import collate
 
     ready = prepare(distill_config(student), student, letters_sft, alphabet.demonstrations(30))
-    policy, teacher = load_policy(student, "fp32"), load_reference(letters_sft, "fp32")
+    policy, teacher = load_policy(student, TrainConfig(dtype="fp32"), 0), load_reference(letters_sft, "fp32")
     whole = collate(ready.rows[:9], ready.tokenizer.pad_id, torch.device("cpu"))
     loss = loss_of(ready.config, teacher)
     total, count, _ = loss(policy, whole)

@@ -14,6 +14,7 @@ from ziggurat.dialogue.chat import Chat
 from ziggurat.errors import DataError, ModelFolderError
 from ziggurat.model.hub import load_model
 from ziggurat.runs import Run
+from ziggurat.stages import likelihood
 from ziggurat.stages.comparison_batches import collate, split_batch
 from ziggurat.stages.dpo import dpo, dpo_config, loss_of, prepare, scores_of, with_reference
 from ziggurat.stages.likelihood import completion_logp, measure_drift
@@ -52,6 +53,24 @@ def test_it_learns_what_people_like_and_reports_how_surely(learned: Run, letters
     before, after = (taste(Chat.load(path, as_trained=True)) for path in (letters_sft, learned.model_path))
     assert after > max(0.6, before)
     assert report["samples"][0]["note"].startswith("before: ")
+
+
+def test_an_adapter_learns_it_beside_its_reference(
+    letters_sft: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saved alone; the reference is the adapter's own base, so the drift needs no second model."""
+    read: list[Path] = []
+    monkeypatch.setattr(likelihood, "load_model", lambda folder: read.append(folder))
+    settings = {"trainable": "lora", "lora": {"rank": 4}}
+    run = run_dpo(letters_sft, tmp_path / "dpo-1", settings, 240)
+    assert not read
+    assert [p.name for p in run.model_path.glob("*.safetensors")] == ["adapter_model.safetensors"]
+    assert run.read_metrics()[0]["loss"] == pytest.approx(0.6931, abs=1e-4)
+    numbers = (run.report or {})["numbers"]
+    assert numbers["held_out_accuracy"] > 0.65
+    assert numbers["drift_nats"] > 0.01
+    answering = {one: taste(Chat.load(one, as_trained=True)) for one in (letters_sft, run.model_path)}
+    assert answering[run.model_path] > answering[letters_sft]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from ziggurat.model.hub import load_model, load_scalar
 from ziggurat.model.transformer import Transformer, set_compute_dtype
 from ziggurat.records import Comparison, Demonstration, Message, Prompt, write_records
 from ziggurat.runs import Run
-from ziggurat.stages import losses, ppo_config, ppo_prepare
+from ziggurat.stages import losses, ppo_config, ppo_prepare, setup
 from ziggurat.stages.comparison_batches import collate, render_comparisons, split_batch
 from ziggurat.stages.losses import TokenBatch, split_rows
 from ziggurat.stages.reward import ranking_loss, reward_config
@@ -497,7 +497,7 @@ def test_a_large_policy_gets_a_still_critic_body_and_few_trained_blocks(
 ) -> None:
     """Row 39b: by the number of parameters; the reason is the source of each value, and --set wins."""
     assert ppo_config.ppo_config(letters_sft).config.critic.trainable == "all"
-    monkeypatch.setattr(ppo_config, "LARGE_PARAMETERS", 10_000)
+    monkeypatch.setattr(setup, "LARGE_PARAMETERS", 10_000)
     resolved = ppo_config.ppo_config(letters_sft, ("--set", {"rollouts_per_step": 8}))
     config = resolved.config
     assert (config.policy.trainable, config.critic.trainable) == ("last:2", "head")

@@ -94,6 +94,22 @@ def run_grpo(sft: Path, out: Path, settings: dict[str, Any] | None = None, **mor
     return Run.open(grpo(config, sft, alphabet.prompts(), out, **more))
 
 
+def test_an_adapted_policy_shares_its_frozen_base_with_the_reference(
+    letters_sft: Path, tmp_path: Path
+) -> None:
+    settings = {"trainable": "lora", "lora": {"rank": 4}}
+    config = grpo_config(letters_sft, ("test", SMALL), ("--set", settings))
+    nets = GRPO(prepare(config, letters_sft, alphabet.prompts())).nets
+    assert nets.policy.adapter is not None
+    assert nets.policy.adapter.base is nets.reference
+    run = run_grpo(letters_sft, tmp_path / "grpo-1", settings)
+    rows = run.read_metrics()
+    assert rows[0]["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert rows[0]["first_ratio_gap"] == 0.0
+    assert rows[-1]["reward"] > rows[0]["reward"] + 0.1
+    assert [p.name for p in run.model_path.glob("*.safetensors")] == ["adapter_model.safetensors"]
+
+
 @pytest.mark.parametrize("variant", ["grpo", "rloo", "dr_grpo", "dapo"])
 def test_every_variant_learns_to_emit_b(letters_sft: Path, tmp_path: Path, variant: str) -> None:
     run = run_grpo(letters_sft, tmp_path / "grpo-1", {"variant": variant}, gold=taste)

@@ -13,7 +13,7 @@ from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_model
 from ziggurat.model.transformer import set_compute_dtype
 from ziggurat.stages.ppo_config import CriticConfig, PolicyConfig, PPOConfig
-from ziggurat.stages.ppo_networks import Networks, action_logits, critic_foresight, critic_values
+from ziggurat.stages.ppo_networks import Networks, action_logp, critic_foresight, critic_values
 from ziggurat.stages.ppo_update import assess, update
 from ziggurat.stages.rollouts import (
     Microbatch,
@@ -78,11 +78,13 @@ def test_logp_of_a_padded_microbatch_equals_that_of_each_row_alone(letters_sft: 
     """Right padding is never seen by a causal model: the slow way, row by row without padding, agrees."""
     model = load_model(letters_sft)
     rollouts = [Rollout([7, 8, 9], [10, 11, 6], [0.0] * 3, True), Rollout([7], [10, 6], [0.0] * 2, True)]
-    logits = action_logits(model, micro(*rollouts), 1.0)
+    batch = micro(*rollouts)
+    logp = action_logp(model, batch, 1.0, batch.states(model.hidden(batch.ids)))
     alone = torch.cat(
         [model(torch.tensor([r.prompt + r.completion]))[0, len(r.prompt) - 1 : -1] for r in rollouts]
     )
-    assert torch.allclose(logits, alone, atol=1e-5)
+    wanted = alone.log_softmax(-1).gather(1, batch.actions[:, None])[:, 0]
+    assert torch.allclose(logp, wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

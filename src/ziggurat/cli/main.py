@@ -52,6 +52,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     STAGES: {
         **{stage.name: Entry(f"ziggurat.cli.stages:{stage.name}", stage.title) for stage in BUILT_IN},
+        "plan": Entry("ziggurat.cli.plan:app", "Memory and time of a run, before it begins."),
         "sample": Entry("ziggurat.cli.stages:sample", "Let a model write completions that people can rank."),
     },
     "Using a model": {

@@ -42,8 +42,8 @@ def __getattr__(name: str) -> Callable[..., None]:
     return command(declared()[name])
 
 
-def command(stage: Stage) -> Callable[..., None]:
-    """A function with the stage's options, for typer."""
+def command(stage: Stage, *, plan: bool = False) -> Callable[..., None]:
+    """A function with the stage's options, for typer. `plan`: it only says what the run takes."""
     taken: dict[str, tuple[Any, Any]] = {}
     for model in stage.models:
         taken[model.argument] = (Annotated[str | None, typer.Option(*model.options, help=model.help)], None)
@@ -57,9 +57,12 @@ def command(stage: Stage) -> Callable[..., None]:
     taken |= COMMON
 
     def run(**given: Any) -> None:
-        _run(stage, given)
+        _run(stage, given, plan=plan)
 
-    run.__name__, run.__doc__ = stage.name, stage.help
+    run.__name__ = stage.name
+    run.__doc__ = (
+        stage.help.replace(f"ziggurat {stage.name} ", f"ziggurat plan {stage.name} ") if plan else stage.help
+    )
     run.__annotations__ = {name: annotation for name, (annotation, _) in taken.items()}
     parameters = [
         Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
@@ -69,7 +72,7 @@ def command(stage: Stage) -> Callable[..., None]:
     return run
 
 
-def _run(stage: Stage, given: dict[str, Any]) -> None:
+def _run(stage: Stage, given: dict[str, Any], *, plan: bool = False) -> None:
     """Parse, then prepare or run the stage once or, with --seeds, several times, and print."""
     from ziggurat.stages.launch import Order, assemble, layers, run_path
 
@@ -88,11 +91,14 @@ def _run(stage: Stage, given: dict[str, Any]) -> None:
         overwrite=given["overwrite"],
         skip_bad_rows=given["skip_bad_rows"],
     )
-    if given["seeds"] is not None:
+    if given["seeds"] is not None and not plan:
         _repeat(order, given)
         return
     path = run_path(given["out_"], stage.name, ladder=given["ladder"], base=order.base, resume=order.resume)
     call = assemble(order, path)
+    if plan:
+        _print_cost(call)
+        return
     if given["dry_run"]:
         _print_plan(call)
         return
@@ -130,6 +136,18 @@ def _print_plan(call: Call) -> None:
         setup.print_derived("cost", setup.describe_cost(cost), to=out)
         setup.check_cost(name, ready)
     out.print(f"Dry run: nothing was written; the run would be {call.path}.")
+
+
+def _print_cost(call: Call) -> None:
+    """What `ziggurat plan` prints: one sentence, and memory and time by part. ConfigError if it does not fit."""
+    from ziggurat.stages import setup
+
+    ready, name = call.prepare(), call.order.stage.name
+    if ready.cost is None:
+        raise UsageError(f"The stage {name} does not estimate what it takes.")
+    out.print(f"{name}: {setup.plan_sentence(ready.cost)}.")
+    setup.print_derived("cost", setup.describe_cost(ready.cost), to=out)
+    setup.check_cost(name, ready)
 
 
 def _print_done(path: Path) -> None:

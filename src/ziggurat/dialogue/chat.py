@@ -27,8 +27,9 @@ from ziggurat.engine.rows import LogitsMask
 from ziggurat.engine.shared import SharedEngine
 from ziggurat.errors import ContextError, UsageError
 from ziggurat.model.accounting import cache_bytes_per_token
+from ziggurat.model.hub.adapters import attach, base_of, read_adapter
 from ziggurat.model.transformer import Transformer
-from ziggurat.places import model_folder, reasoning_of
+from ziggurat.places import base_named, model_folder, reasoning_of
 from ziggurat.records import Message
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
@@ -82,15 +83,16 @@ class Chat(LanguageModel):
         )
         self.defaults = defaults or SamplingParams(temperature=0.0)
         self.batch_invariant, self.small = batch_invariant, small
+        self.base: Chat | None = None  # of an adapter that shares its weights
         self._shared: SharedEngine | None = None
 
     @classmethod
     def load(cls, name_or_path: str | Path, **options: Unpack[LoadOptions]) -> Chat:
         """A run by its name, a run folder, a checkpoint, or a Hugging Face folder."""
-        folder = model_folder(name_or_path)
+        folder, base = model_folder(name_or_path), base_named(name_or_path)
         tokenizer = Tokenizer.load(folder)
         template = ChatTemplate(tokenizer, reasoning=reasoning_of(folder))
-        model = load_weights(folder, options.get("weights", "auto"))
+        model = load_weights(folder, options.get("weights", "auto"), base=base)
         as_trained = options.get("as_trained", False)
         return cls(
             model.eval(),
@@ -102,6 +104,29 @@ class Chat(LanguageModel):
             batch_invariant=options.get("batch_invariant", False),
             small=load_draft(draft, tokenizer) if (draft := options.get("draft")) else None,
         )
+
+    def with_adapter(self, name: str | Path) -> Chat:
+        """BASE@ADAPTER over this model, the base: another `Chat` that shares its weights.
+
+        Raises ModelFolderError for an adapter of another base.
+        """
+        folder = model_folder(name)
+        base_of(folder, self.model.source)
+        tokenizer = Tokenizer.load(
+            folder if (folder / "tokenizer.json").is_file() else self.model.source or folder
+        )
+        template = ChatTemplate(tokenizer, reasoning=reasoning_of(folder))
+        chat = Chat(
+            attach(self.model, read_adapter(folder)).eval(),
+            tokenizer,
+            template=template,
+            is_base=never_chatted(folder, template),
+            name=str(name),
+            batch_invariant=self.batch_invariant,
+            small=self.small,
+        )
+        chat.base = self
+        return chat
 
     # --- answers ------------------------------------------------------------------------------------------------
 

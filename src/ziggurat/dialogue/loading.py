@@ -24,9 +24,9 @@ class LoadOptions(TypedDict, total=False):
     draft: str | None  # a smaller model of the same tokenizer that guesses ahead; see engine/speculate.py
 
 
-def load_weights(folder: Path, weights: str = "auto") -> Transformer:
-    """The model of a folder in the dtype that is served."""
-    return load_to_serve(folder, choose_dtype()[0], weights)
+def load_weights(folder: Path, weights: str = "auto", *, base: Path | None = None) -> Transformer:
+    """The model of a folder in the dtype that is served. `base`: of an adapter."""
+    return load_to_serve(folder, choose_dtype()[0], weights, base=base)
 
 
 def load_draft(name: str, tokenizer: Tokenizer) -> Transformer:

@@ -11,7 +11,7 @@ from ziggurat.corpus.files import load_kind
 from ziggurat.evaluation.bits import score_texts
 from ziggurat.evaluation.demonstrations import score_demonstrations
 from ziggurat.model.hub import load_model
-from ziggurat.places import model_folder, reasoning_of
+from ziggurat.places import base_named, model_folder, reasoning_of
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.rendering import render_all
 from ziggurat.tokenizer.template import ChatTemplate
@@ -35,7 +35,7 @@ def measure(
     documents = load_kind("documents", text, role="text", skip=skip)
     talks = load_kind("demonstrations", demonstrations, role="demonstrations", skip=skip)
     tokenizer = Tokenizer.load(folder)
-    loaded = load_model(folder, tokenizer_ids=tokenizer.vocab_size)
+    loaded = load_model(folder, tokenizer_ids=tokenizer.vocab_size, base=base_named(model))
     result: dict[str, Any] = {"model": str(folder), "data": documents.entries + talks.entries}
     if documents:
         result["text"] = score_texts(

@@ -7,7 +7,7 @@ Source: InstructGPT (arXiv:2203.02155), 3.5.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -23,6 +23,9 @@ from ziggurat.model.confidence import (
 )
 from ziggurat.model.layers import Linear
 from ziggurat.model.transformer import Transformer
+
+LOGITS_AT_ONCE = 32 * 1024 * 1024
+"""Logits that are there at a time (fp32: 128 MiB)."""
 
 
 class ScalarModel(nn.Module):
@@ -120,8 +123,7 @@ class RewardModel(ScalarModel):
             return Reading(at_ends, at_ends[:0], hidden.new_zeros(0, FEATURES), ends[:0])
         answer = self.confidence.answer_words(ids, ends)  # (B, T-1)
         states, words = hidden[:, :-1][answer], ids[:, 1:][answer]  # (N, C), (N)
-        with torch.no_grad():
-            features = word_features(log_probabilities(self.body.logits(states)), words)
+        features = torch.cat([word_features(logp, some) for logp, some in self._predictions(states, words)])
         return Reading(at_ends, states, features, answer.nonzero()[:, 0])
 
     def judge(self, reading: Reading) -> Tensor:
@@ -141,9 +143,19 @@ class RewardModel(ScalarModel):
         if self.confidence is None:
             nothing = states.new_zeros(len(states), 0)
             return Foresight(states, features=nothing, expected=nothing)
-        with torch.no_grad():
-            logp = log_probabilities(self.body.logits(states))
-            return Foresight(states, word_features(logp, words), expected_features(logp))
+        found = [
+            (word_features(logp, some), expected_features(logp))
+            for logp, some in self._predictions(states, words)
+        ]
+        features, expected = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return Foresight(states, features, expected)
+
+    @torch.no_grad()
+    def _predictions(self, states: Tensor, words: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """states (N, C), words (N) -> log-probabilities (n, V) of some states, and their words, in order."""
+        piece = max(1, LOGITS_AT_ONCE // self.body.config.vocab_size)
+        for i in range(0, max(1, len(words)), piece):
+            yield log_probabilities(self.body.logits(states[i : i + piece])), words[i : i + piece]
 
     def values(self, foresight: Foresight, rows: Tensor, count: int) -> Tensor:
         """As a critic: the reward (N,) expected of `count` answers before each of their N words is chosen.

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,9 @@ from ziggurat.model.layers import (
     sinusoid_table,
     token_nll,
 )
+
+if TYPE_CHECKING:
+    from ziggurat.model.lora import Adapter
 
 
 class Cache(Protocol):
@@ -128,6 +132,10 @@ class Transformer(nn.Module):
     compute_dtype: torch.dtype = torch.float32
     token_ids: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     """Special token ids of the folder that the model was loaded from, for `hub.save_model`."""
+    source: Path | None = None
+    """That folder."""
+    adapter: Adapter | None = None
+    """Of a model with an adapter (`model.lora`)."""
     table: Tensor  # of positions: rotary_table or sinusoid_table; not a weight, not saved
     window_table: Tensor | None  # of the windowed layers, where they have rotary wavelengths of their own
 
@@ -219,6 +227,10 @@ class Transformer(nn.Module):
         """(..., C) -> (..., V), fp32."""
         logits: Tensor = self.unembedding(hidden)
         return logits.float()
+
+    def nll_keeps_logits(self, hidden: Tensor) -> bool:  # noqa: ARG002
+        """Whether `nll` keeps something of the size of the logits (N, V) for the backward pass."""
+        return True
 
     def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """-log p of each target: hidden (N, C), targets (N) -> (N), fp32."""

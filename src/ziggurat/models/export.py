@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +13,7 @@ from ziggurat.cards import CARD, Card, read_card
 from ziggurat.errors import UsageError
 from ziggurat.files import atomic_write_text, check_folder
 from ziggurat.models.bring import LICENCES, TAKEN
-from ziggurat.places import model_folder
+from ziggurat.places import ADAPTER_CONFIG, base_named, model_folder
 
 To = Literal["hf", "gguf"]
 KINDS = ("f16", "q8_0")
@@ -25,8 +28,26 @@ def export(name: str, to: str, out: Path, *, kind: str = "f16", overwrite: bool 
         raise UsageError(f"--to is {to!r}; it must be hf or gguf.")
     if kind not in KINDS:
         raise UsageError(f"--type is {kind!r}; it must be {' or '.join(KINDS)}.")
+    with _whole_model(name) as source:
+        if to == "hf":
+            return _to_folder(source, out, overwrite)
+        return _to_gguf(source, name, out, kind, overwrite)
+
+
+@contextmanager
+def _whole_model(name: str) -> Iterator[Path]:
+    """The folder of a model; of an adapter a temporary one, in which it is worked into its base's weights."""
     source = model_folder(name)
-    return _to_folder(source, out, overwrite) if to == "hf" else _to_gguf(source, name, out, kind, overwrite)
+    if not (source / ADAPTER_CONFIG).is_file():
+        yield source
+        return
+    from ziggurat.model.hub import load_model, save_model, stored_dtype
+    from ziggurat.tokenizer.bpe import Tokenizer
+
+    model = load_model(source, dtype=stored_dtype(source), base=base_named(name))
+    with tempfile.TemporaryDirectory() as whole:
+        save_model(model, Path(whole), Tokenizer.load(source))
+        yield Path(whole)
 
 
 def _to_folder(source: Path, out: Path, overwrite: bool) -> Path:

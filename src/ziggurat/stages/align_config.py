@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,8 +26,14 @@ from ziggurat.stages.setup import Derived
 from ziggurat.stages.start import open_parent
 
 
+def _of_all(name: str) -> Callable[[Any], dict[str, Any]]:
+    return lambda value: {stage: {name: value} for stage in ("reward", "ppo", "dpo", "kto", "grpo", "raft")}
+
+
 class AlignConfig(setup.RecordsConfig):
     """Settings of the rounds; those of the stages are in every round the same but for the seed."""
+
+    short = {name: _of_all(name) for name in ("trainable", "lora", "recompute")}
 
     method: Literal["ppo", "dpo", "kto", "grpo", "raft"] = "ppo"
     """How a round learns from its rankings."""

@@ -64,7 +64,7 @@ def distill(
     with begin(
         "distill", ready, run_path, resume=resume, overwrite=overwrite, manifest=ready.manifest
     ) as run:
-        student = load_policy(ready.base, config.train.dtype)
+        student = load_policy(ready.base, config.train, ready.seed)
         master = load_reference(ready.reference_folder, config.train.dtype)
         rows = answers_of(ready, master, run.path / TEACHER) if config.sequences else ready.rows
         held = ready.held_out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,12 +20,14 @@ from ziggurat.stages import method, setup
 from ziggurat.stages.comparison_batches import Ranked
 from ziggurat.stages.setup import Derived
 from ziggurat.stages.start import microbatch_line
-from ziggurat.training.config import TrainConfig
-from ziggurat.training.cost import FP32, Cost, microbatch_tokens
+from ziggurat.training.config import SHORT, TrainConfig
+from ziggurat.training.cost import FP32, microbatch_tokens
 
 
 class DistillConfig(setup.RecordsConfig):
     """Settings of `distill`. 0 means "computed" where a field says so; what came out is in config.yaml."""
+
+    short = SHORT
 
     logits_weight: float = Field(default=0.5, ge=0, le=1)
     """Share of the teacher's distributions in the loss; the rest imitates the answers."""
@@ -109,7 +111,9 @@ def prepare(
     lengths = [len(one.rows[0]) - one.starts[0] for one in rows]
     one_epoch = math.ceil(len(rows) / config.batch_answers)
     steps = config.train.steps or max(1, round(one_epoch * config.epochs))
-    budget = config.train.microbatch_tokens or microbatch_tokens(start.shape)
+    budget = config.train.microbatch_tokens or microbatch_tokens(
+        start.shape, recompute=config.train.recompute
+    )
     longest = config.max_new_tokens or max(8, round(1.5 * setup.percentile_95(lengths)))
     settled = {"train.steps": steps, "train.microbatch_tokens": budget, "max_new_tokens": longest}
     frozen = setup.freeze(resolved, settled)
@@ -141,6 +145,10 @@ def prepare(
             microbatch_line(config.train, budget),
         ],
         data=list(data) if data else [setup.memory_entry("demonstrations", list(demonstrations))],
-        cost=Cost({**cost.memory, "teacher": FP32 * sizes[1]}, cost.step_flops, cost.step_bytes, cost.steps),
+        cost=replace(
+            cost,
+            memory={**cost.memory, "teacher": FP32 * sizes[1]},
+            ways={way: size + FP32 * sizes[1] for way, size in cost.ways.items()},
+        ),
         answer_tokens=setup.percentile_95(lengths),
     )

@@ -57,7 +57,7 @@ def dpo(
     ready = prepare(resolved, base, comparisons, reference=reference, held_out=held_out, data=data)
     config = ready.config
     with begin("dpo", ready, run_path, resume=resume, overwrite=overwrite, manifest=ready.manifest) as run:
-        policy = load_policy(ready.base, config.train.dtype)
+        policy = load_policy(ready.base, config.train, ready.seed)
         ranked, held = with_reference(ready, policy)
         before = scores_of(policy, held, ready.tokenizer.pad_id)
         result = train(

@@ -21,7 +21,7 @@ from ziggurat.stages.preference_losses import Preference
 from ziggurat.stages.reward_config import split_rendered
 from ziggurat.stages.setup import Derived
 from ziggurat.stages.start import microbatch_line
-from ziggurat.training.config import TrainConfig
+from ziggurat.training.config import SHORT, TrainConfig
 from ziggurat.training.cost import microbatch_tokens
 
 LR_SHARE = 0.5
@@ -33,6 +33,8 @@ FOREIGN_TRAIN: dict[str, Any] = {"lr_adam": 5e-6, "warmup_steps": 0}
 
 class DPOConfig(setup.RecordsConfig):
     """Settings of `dpo`. 0 means "computed" where a field says so; what came out is in config.yaml."""
+
+    short = SHORT
 
     loss: Literal["sigmoid", "ipo", "hinge", "odds_ratio"] = "sigmoid"
     """sigmoid: DPO. ipo, hinge (SLiC) and odds_ratio (ORPO): see stages/preference_losses.py."""
@@ -142,7 +144,9 @@ def prepare(
         )
     one_epoch = math.ceil(len(useful) / config.batch_comparisons)
     steps = config.train.steps or max(1, round(one_epoch * config.epochs))
-    budget = config.train.microbatch_tokens or microbatch_tokens(start.shape)
+    budget = config.train.microbatch_tokens or microbatch_tokens(
+        start.shape, recompute=config.train.recompute
+    )
     train = config.train.model_copy(update={"steps": steps, "microbatch_tokens": budget})
     lengths = [len(row) - s for one in useful for row, s in zip(one.rows, one.starts, strict=True)]
     rows = [len(row) for one in useful for row in one.rows]

@@ -26,9 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from ziggurat.engine.sampler import derive_key
-from ziggurat.errors import ModelFolderError
 from ziggurat.model.heads import RewardModel
-from ziggurat.model.hub import load_model, load_scalar
 from ziggurat.model.transformer import Transformer, set_compute_dtype
 from ziggurat.records import Prompt
 from ziggurat.settings import Resolved
@@ -42,7 +40,7 @@ from ziggurat.stages.grpo_update import assess, clip, gradient
 from ziggurat.stages.policy_learner import Gold, PolicyLearner
 from ziggurat.stages.ppo import copy_model
 from ziggurat.stages.ppo_metrics import describe_completions, describe_rollouts
-from ziggurat.stages.ppo_networks import PolicyAndReference, alike
+from ziggurat.stages.ppo_networks import PolicyAndReference, load_policy_and_reference, load_scorer
 from ziggurat.stages.ppo_report import write_report
 from ziggurat.stages.ppo_update import Tables
 from ziggurat.stages.rollouts import PromptOrder, Rollout, cut_minibatches, roll_out
@@ -52,7 +50,7 @@ from ziggurat.training import run_loop
 from ziggurat.training.learner import Row
 from ziggurat.training.optimizers import Optimizers, build_optimizer
 from ziggurat.training.precision import choose_dtype
-from ziggurat.training.trainable import freeze
+from ziggurat.training.trainable import weights_dtype
 
 __all__ = ["GRPOConfig", "grpo", "grpo_config", "prepare"]
 
@@ -95,8 +93,15 @@ class GRPO(PolicyLearner):
     ) -> None:
         super().__init__(ready, gold, on_step)
         config = ready.config
-        self.nets = PolicyAndReference(load_model(ready.base), load_model(ready.reference_folder))
-        freeze(self.nets.policy, config.policy.trainable)
+        self.nets = PolicyAndReference(
+            *load_policy_and_reference(
+                ready.base,
+                ready.reference_folder,
+                config.policy,
+                dtype=config.train.dtype,
+                seed=ready.seed,
+            )
+        )
         self.nets.reference.requires_grad_(False).eval()
         self.scorer = _scorer(ready, self.nets.reference)
         for module in (self.nets.policy, self.nets.reference, self.scorer.model):
@@ -243,15 +248,11 @@ class GRPO(PolicyLearner):
 
 
 def _scorer(ready: Prepared, reference: Transformer) -> Scorer:
-    """The reward; a reward model whose body is the reference's shares it."""
+    """The reward; a reward model whose body is the reference's, or an adapter of it, shares it."""
     config = ready.config
     model: RewardModel | None = None
     if ready.reward_folder is not None:
-        found = load_scalar(ready.reward_folder)
-        if not isinstance(found, RewardModel):
-            raise ModelFolderError(f"{ready.reward_folder} is a critic; name a run of stage 3.")
-        model = found
-        if alike(model.body, reference):
-            model.body = reference
+        weights = weights_dtype(config.policy, config.train.dtype)
+        model = load_scorer(ready.reward_folder, reference, weights)
         model.requires_grad_(False).eval()
     return Scorer(ready.function, model, config.function_weight, config.model_weight, ready.tokenizer.pad_id)

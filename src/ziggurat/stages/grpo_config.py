@@ -26,13 +26,13 @@ from ziggurat.stages import method, setup
 from ziggurat.stages.answer_length import longest_answer
 from ziggurat.stages.doctor import DoctorLimits
 from ziggurat.stages.grpo_losses import Baseline, LossMean, Scale
-from ziggurat.stages.ppo_config import LARGE, LARGE_PARAMETERS, PolicyConfig
+from ziggurat.stages.ppo_config import LARGE, PolicyConfig
 from ziggurat.stages.ppo_cost import LOGIT_COPIES, shared_microbatch
 from ziggurat.stages.rollouts import CACHE_BYTES
 from ziggurat.stages.scorer import RewardFunction, reward_folder_of
 from ziggurat.stages.setup import Derived
 from ziggurat.training.config import LoopConfig
-from ziggurat.training.cost import FP32, Cost, trained_memory, training_flops
+from ziggurat.training.cost import FP32, LOGITS_AT_ONCE, Cost, trained_memory, training_flops
 from ziggurat.training.precision import choose_dtype
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -46,6 +46,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 class GRPOConfig(setup.RecordsConfig):
     """Settings of `grpo`. KL is in nats; scores are in whatever unit the reward has."""
+
+    short = {
+        "trainable": lambda value: {"policy": {"trainable": value}},
+        "lora": lambda value: {"policy": {"lora": value}},
+        "recompute": lambda value: {"train": {"recompute": value}},
+    }
 
     variant: Literal["grpo", "rloo", "dr_grpo", "dapo"] = "grpo"
     """Which defaults the settings marked * have: those of GRPO, RLOO, Dr. GRPO or DAPO."""
@@ -184,7 +190,7 @@ def grpo_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[GRPOCo
     chosen = [_variant_of(values) for _, values in layers]
     variant = next((name for name in reversed(chosen) if name), "grpo")
     first: list[tuple[str, Any]] = [(f"variant {variant}", VARIANTS.get(variant, {}))]
-    if total_parameters(load_config(model_folder(policy))) > LARGE_PARAMETERS:
+    if total_parameters(load_config(model_folder(policy))) > setup.LARGE_PARAMETERS:
         first.append(("a large policy", {"prompts_per_step": 8, "policy": LARGE["policy"]}))
     return resolve(GRPOConfig, *first, inherited, *layers)
 
@@ -277,18 +283,23 @@ def _reward_text(config: GRPOConfig, function: RewardFunction | None, folder: Pa
 
 
 def _cost(config: GRPOConfig, shapes: Sequence[ModelConfig], prompts: Sequence[Sequence[int]]) -> Cost:
-    """`shapes`: of policy, reference and, where there is one, reward model."""
+    """`shapes`: of policy, reference (an adapted policy's base) and, where there is one, reward model."""
     policy, *frozen = shapes
     count, longest, dtype = config.rollouts_per_step, config.max_new_tokens, config.train.dtype
     T = round(sum(map(len, prompts)) / len(prompts)) + longest
     tokens, at_once = count * T, min(config.microbatch_tokens, count * T)
-    memory = trained_memory(policy, config.policy, at_once, logits=0, dtype=dtype)
-    memory["parameters"] += FP32 * sum(total_parameters(shape) for shape in frozen)
-    memory["logits"] = FP32 * LOGIT_COPIES * policy.vocab_size * min(at_once, count * longest)
+    again, adapted = config.train.recompute, config.policy.trainable == "lora"
+    memory = trained_memory(policy, config.policy, at_once, logits=0, dtype=dtype, T=T, recompute=again)
+    still = choose_dtype(dtype)[0].itemsize if adapted else FP32
+    memory["parameters"] += still * sum(total_parameters(shape) for shape in frozen[adapted:])
+    at_once_logits = min(at_once, count * longest, max(1, LOGITS_AT_ONCE // policy.vocab_size))
+    memory["logits"] = FP32 * LOGIT_COPIES * policy.vocab_size * at_once_logits
     cache = cache_bytes_per_token(policy, choose_dtype(dtype)[0])
     memory["keys and values"] = min(CACHE_BYTES, tokens * cache)
     forward = sum(forward_flops_per_token(shape, T) for shape in (policy, *shapes))
-    learned = config.epochs * training_flops(policy, config.policy.trainable, T)
+    learned = config.epochs * training_flops(
+        policy, config.policy.trainable, T, lora=config.policy.lora, recompute=again
+    )
     return Cost(
         memory,
         tokens * (forward + learned),

@@ -18,8 +18,7 @@ from ziggurat.stages.grpo_losses import (
     k3,
     token_weights,
 )
-from ziggurat.stages.ppo_losses import entropy, exact_kl, token_logp
-from ziggurat.stages.ppo_networks import PolicyAndReference, action_logits
+from ziggurat.stages.ppo_networks import PolicyAndReference, action_logp, compare
 from ziggurat.stages.ppo_update import Tables, empty_tables
 from ziggurat.stages.rollouts import Microbatch, Rollout
 from ziggurat.training.optimizers import Optimizers, gradient_norm, scale_gradients
@@ -33,7 +32,7 @@ def assess(
     minibatches: Sequence[Sequence[Microbatch]],
     config: GRPOConfig,
 ) -> Tables:
-    """What policy and reference say of the rollouts; (N, V) tables live one microbatch long."""
+    """What policy and reference say of the rollouts."""
     device = scores.device
     shape = (len(rollouts), max(len(one.completion) for one in rollouts))
     mask, engine_logp, ended = empty_tables(rollouts, shape, device)
@@ -44,14 +43,12 @@ def assess(
         trunks[number].append(trunk)
         with torch.enable_grad():  # by the very kernels of the update: so the first ratio is exactly 1
             hidden = nets.policy_hidden(micro.ids, trunk)
-            logits = action_logits(nets.policy, micro, config.temperature, hidden).detach()  # (N, V)
-        micro.put(old_logp, token_logp(logits, micro.actions))
-        logp = logits.log_softmax(dim=-1)
-        hidden = nets.reference_hidden(micro.ids, trunk)
-        reference = action_logits(nets.reference, micro, config.temperature, hidden).log_softmax(dim=-1)
-        micro.put(ref_logp, reference.gather(1, micro.actions[:, None])[:, 0])
-        micro.put(kl, exact_kl(logp, reference))
-        micro.put(ent, entropy(logp))
+            states = micro.states(hidden).detach()
+            micro.put(old_logp, action_logp(nets.policy, micro, config.temperature, states).detach())
+        ref_states = micro.states(nets.reference_hidden(micro.ids, trunk))
+        found = compare(nets, micro.actions, states, ref_states, config.temperature)
+        for table, of_actions in zip((ref_logp, kl, ent), found, strict=True):
+            micro.put(table, of_actions)
     return Tables(
         mask=mask,
         old_logp=old_logp,
@@ -82,9 +79,7 @@ def gradient(
     found = {"policy_loss": 0.0, "kl_loss": 0.0, "clip_fraction": 0.0, "ratio_gap": 0.0}
     for micro, trunk in zip(group, trunks, strict=True):
         hidden = nets.policy_hidden(micro.ids, trunk)
-        logp = token_logp(
-            action_logits(nets.policy, micro, config.temperature, hidden), micro.actions
-        )  # (N,)
+        logp = action_logp(nets.policy, micro, config.temperature, micro.states(hidden))  # (N,)
         old = micro.take(tables.old_logp)
         weight = token_weights(lengths[rows], place[micro.table_row], config.loss_mean, config.max_new_tokens)
         each, clipped = clipped_objective(

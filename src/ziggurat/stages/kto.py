@@ -57,7 +57,7 @@ def kto(
     ready = prepare(resolved, base, ratings, reference=reference, held_out=held_out, data=data)
     config = ready.config
     with begin("kto", ready, run_path, resume=resume, overwrite=overwrite, manifest=ready.manifest) as run:
-        policy = load_policy(ready.base, config.train.dtype)
+        policy = load_policy(ready.base, config.train, ready.seed)
         rated, held = with_reference(ready, policy)
         before = _logp(policy, held, ready.tokenizer.pad_id)
         result = train(

@@ -21,12 +21,14 @@ from ziggurat.stages.dpo_config import FOREIGN_TRAIN, LR_SHARE
 from ziggurat.stages.setup import Derived
 from ziggurat.stages.start import microbatch_line
 from ziggurat.tokenizer.template import Rendered
-from ziggurat.training.config import TrainConfig
+from ziggurat.training.config import SHORT, TrainConfig
 from ziggurat.training.cost import microbatch_tokens
 
 
 class KTOConfig(setup.RecordsConfig):
     """Settings of `kto`. 0 means "computed" where a field says so; what came out is in config.yaml."""
+
+    short = SHORT
 
     beta: float = Field(default=0.1, gt=0)
     """How strongly the policy is held to the reference: the reward is beta times the log-ratio."""
@@ -117,7 +119,9 @@ def prepare(
     weights = weights_of([one.liked for one in rated], config.desirable_weight, config.undesirable_weight)
     one_epoch = math.ceil(len(rated) / config.batch_ratings)
     steps = config.train.steps or max(1, round(one_epoch * config.epochs))
-    budget = config.train.microbatch_tokens or microbatch_tokens(start.shape)
+    budget = config.train.microbatch_tokens or microbatch_tokens(
+        start.shape, recompute=config.train.recompute
+    )
     train = config.train.model_copy(update={"steps": steps, "microbatch_tokens": budget})
     liked = sum(one.liked for one in rated)
     lengths = [len(one.row) - one.start for one in rated]

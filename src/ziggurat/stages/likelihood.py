@@ -12,16 +12,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ziggurat.model.cpu import accelerate
 from ziggurat.model.hub import load_model
 from ziggurat.model.padding import by_length, right_pad
 from ziggurat.model.transformer import Transformer, set_compute_dtype
+from ziggurat.stages.losses import nll_in_pieces
 from ziggurat.stages.method import Prepared
 from ziggurat.stages.rollouts import roll_out
-from ziggurat.training.cost import LOGITS_AT_ONCE
+from ziggurat.training.config import TrainConfig
 from ziggurat.training.precision import choose_dtype
+from ziggurat.training.trainable import load_to_train
 
 ROWS_AT_ONCE = 4096
 """Tokens that are read at a time without gradients."""
@@ -42,20 +43,6 @@ def completion_logp(model: nn.Module, ids: Tensor, starts: Tensor, ends: Tensor)
     return -nll.new_zeros(len(ids)).index_add(0, kept.nonzero()[:, 0], nll)
 
 
-def nll_in_pieces(decoder: Any, states: Tensor, targets: Tensor) -> Tensor:
-    """-log p of each target: states (N, C), targets (N,) -> (N,); logits of a piece are made again in the backward
-    pass."""
-    piece = max(1, LOGITS_AT_ONCE // decoder.config.vocab_size)
-    if len(targets) <= piece:
-        found: Tensor = decoder.nll(states, targets)
-        return found
-    parts = [
-        checkpoint(decoder.nll, states[i : i + piece], targets[i : i + piece], use_reentrant=False)
-        for i in range(0, len(targets), piece)
-    ]
-    return torch.cat(parts)
-
-
 @torch.no_grad()
 def rows_logp(
     model: Transformer, rows: Sequence[list[int]], starts: Sequence[int], pad_id: int
@@ -72,23 +59,28 @@ def rows_logp(
     return found
 
 
-def load_policy(folder: Path, dtype: str) -> Transformer:
-    """A model as the loop will compute it."""
-    model = accelerate(load_model(folder))
-    set_compute_dtype(model, choose_dtype(dtype)[0])
+def load_policy(folder: Path, train: TrainConfig, seed: int) -> Transformer:
+    """A model as the loop will compute it; with a new adapter, drawn from `seed`, where that is what learns."""
+    model = load_to_train(folder, train, dtype=train.dtype, seed=seed)
+    set_compute_dtype(model, choose_dtype(train.dtype)[0])
     return model
 
 
-def load_reference(folder: Path, dtype: str) -> Transformer:
-    """A frozen model that computes as the policy does."""
-    return load_policy(folder, dtype).requires_grad_(False).eval()
+def load_reference(folder: Path, dtype: str, beside: Transformer | None = None) -> Transformer:
+    """A frozen model that computes as the policy does. Where the policy `beside` it is `folder` with an adapter, it is
+    that frozen base, which is in memory already."""
+    if beside is not None and beside.adapter is not None and beside.adapter.base_folder == folder:
+        return beside.adapter.base
+    model = accelerate(load_model(folder))
+    set_compute_dtype(model, choose_dtype(dtype)[0])
+    return model.requires_grad_(False).eval()
 
 
 def drift_of(ready: Prepared[Any], policy: Transformer) -> float:
     """`measure_drift` of the trained policy from the run's reference."""
     return measure_drift(
         policy.eval(),
-        load_reference(ready.reference_folder, ready.config.train.dtype),
+        load_reference(ready.reference_folder, ready.config.train.dtype, policy),
         ready.prompt_ids,
         max_new_tokens=ready.max_new_tokens,
         stop_ids=ready.template.stop_ids,

@@ -113,18 +113,23 @@ def _summed_nll(
     if wanted.numel() == 0:
         return hidden.sum() * 0.0, 0.0
 
-    def summed(part: Tensor, target: Tensor, w: Tensor | None) -> Tensor:
-        nll: Tensor = decoder.nll(part, target)  # (N)
-        return nll.sum() if w is None else (nll * w).sum()
+    nll = nll_in_pieces(decoder, flat, wanted)
+    return (nll.sum() if weight is None else (nll * weight).sum()), count
 
+
+def nll_in_pieces(decoder: Any, states: Tensor, targets: Tensor) -> Tensor:
+    """-log p of each target: states (N, C), targets (N) -> (N), fp32; at most LOGITS_AT_ONCE logits are there at a
+    time. Those of a piece are made again in the backward pass, unless `decoder.nll` keeps none."""
+    found: Tensor
     piece = max(1, LOGITS_AT_ONCE // decoder.config.vocab_size)
-    if wanted.numel() <= piece:
-        return summed(flat, wanted, weight), count
-    total = flat.new_zeros((), dtype=torch.float32)
-    for i in range(0, wanted.numel(), piece):
-        w = None if weight is None else weight[i : i + piece]
-        total = total + checkpoint(summed, flat[i : i + piece], wanted[i : i + piece], w, use_reentrant=False)
-    return total, count
+    if targets.numel() <= piece or not decoder.nll_keeps_logits(states):
+        found = decoder.nll(states, targets)
+        return found
+    parts = [
+        checkpoint(decoder.nll, states[i : i + piece], targets[i : i + piece], use_reentrant=False)
+        for i in range(0, targets.numel(), piece)
+    ]
+    return torch.cat(parts)
 
 
 def batch_loss(model: nn.Module, batch: TokenBatch) -> tuple[Tensor, float]:

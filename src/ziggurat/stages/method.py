@@ -28,7 +28,7 @@ from ziggurat.stages import stage
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.config import TrainConfig
-from ziggurat.training.cost import LOGITS_AT_ONCE, Cost, trained_memory, training_flops
+from ziggurat.training.cost import LOGITS_AT_ONCE, Cost, trained_memory, training_flops, ways_to_fit
 
 C = TypeVar("C")
 
@@ -128,8 +128,14 @@ def rows_cost(shape: ModelConfig, train: TrainConfig, lengths: Sequence[int], pe
     """Memory and time of a step that learns from `per_step` rows of these lengths, each microbatch of at most
     `train.microbatch_tokens` tokens, or of one row."""
     mean = sum(lengths) / len(lengths)
-    tokens = max(max(lengths), min(train.microbatch_tokens, round(per_step * mean)))
-    logits = min(tokens, max(1, LOGITS_AT_ONCE // shape.vocab_size))
-    memory = trained_memory(shape, train, tokens, logits=logits, dtype=train.dtype)
-    flops = per_step * mean * training_flops(shape, train.trainable, round(mean))
-    return Cost(memory, flops, steps=train.steps)
+    T = round(mean)
+
+    def memory(train: TrainConfig) -> dict[str, float]:
+        tokens = max(max(lengths), min(train.microbatch_tokens, round(per_step * mean)))
+        logits = min(tokens, max(1, LOGITS_AT_ONCE // shape.vocab_size))
+        return trained_memory(
+            shape, train, tokens, logits=logits, dtype=train.dtype, T=T, recompute=train.recompute
+        )
+
+    flops = training_flops(shape, train.trainable, T, lora=train.lora, recompute=train.recompute)
+    return Cost(memory(train), per_step * mean * flops, steps=train.steps, ways=ways_to_fit(train, memory))

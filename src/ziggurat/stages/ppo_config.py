@@ -41,10 +41,23 @@ class CriticConfig(OptimizerConfig):
     """Passes of the critic over a step's rollouts, if more than the policy's; nearly free with `trainable=head`."""
 
 
+def _of_critic(trainable: Any) -> Any:
+    """What `trainable` of the stage means for the critic: beside an adapted policy its body is the frozen base."""
+    return "head" if trainable == "lora" else trainable
+
+
 class PPOConfig(setup.RecordsConfig):
     """Settings of stage 4. Rewards and values are in units of the stage-2 model's reward deviation, KL in nats."""
 
     removed = REMOVED["PPOConfig"]
+    short = {
+        "trainable": lambda value: {
+            "policy": {"trainable": value},
+            "critic": {"trainable": _of_critic(value)},
+        },
+        "lora": lambda value: {"policy": {"lora": value}},
+        "recompute": lambda value: {"train": {"recompute": value}},
+    }
 
     train: LoopConfig = LoopConfig(
         steps=60, final_lr_factor=0.1, eval_every_steps=10, checkpoint_every_steps=10
@@ -149,13 +162,12 @@ class PPOConfig(setup.RecordsConfig):
         return self
 
 
-LARGE_PARAMETERS = 50_000_000
 LARGE: dict[str, Any] = {
     "rollouts_per_step": 64,
     "policy": {"trainable": "last:2", "lr_adam": 5e-5},
     "critic": {"trainable": "head", "epochs": 8, "lr_adam": 1e-3},
 }
-"""Defaults for a policy of more than LARGE_PARAMETERS, as models from elsewhere are: on a CPU a step of all four
+"""Defaults for a policy of more than setup.LARGE_PARAMETERS, as models from elsewhere are: on a CPU a step of all four
 networks takes minutes, and the rates of our small models move it too far. The last blocks learn, and the critic's body
 does not."""
 
@@ -168,7 +180,7 @@ def ppo_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[PPOConf
     layer = {"train": setup.inherited_loop(folder), **setup.inherited_records(folder)}
     inherited = ("inherited", layer)
     count = total_parameters(load_config(model_folder(policy)))
-    if count <= LARGE_PARAMETERS:
+    if count <= setup.LARGE_PARAMETERS:
         return resolve(PPOConfig, inherited, *layers)
-    reason = f"{human_count(count)} parameters, above {human_count(LARGE_PARAMETERS)}"
+    reason = f"{human_count(count)} parameters, above {human_count(setup.LARGE_PARAMETERS)}"
     return resolve(PPOConfig, (reason, LARGE), inherited, *layers)

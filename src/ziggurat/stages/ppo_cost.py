@@ -15,6 +15,7 @@ from ziggurat.stages.ppo_config import PPOConfig
 from ziggurat.stages.rollouts import CACHE_BYTES
 from ziggurat.training.cost import (
     FP32,
+    LOGITS_AT_ONCE,
     Cost,
     microbatch_tokens,
     trained_blocks,
@@ -29,7 +30,7 @@ LOGIT_COPIES = 6
 
 def shared_microbatch(shapes: Sequence[ModelConfig]) -> int:
     """Tokens of a microbatch that every network computes."""
-    return min(microbatch_tokens(shape, logits=LOGIT_COPIES) for shape in shapes)
+    return min(microbatch_tokens(shape) for shape in shapes)
 
 
 def ppo_cost(config: PPOConfig, shapes: Sequence[ModelConfig], prompts: Sequence[Sequence[int]]) -> Cost:
@@ -40,24 +41,34 @@ def ppo_cost(config: PPOConfig, shapes: Sequence[ModelConfig], prompts: Sequence
     tokens = count * T
     at_once = min(config.microbatch_tokens, tokens)
     dtype = config.train.dtype
-    policy_memory = trained_memory(policy, config.policy, at_once, logits=0, dtype=dtype)
-    critic_memory = trained_memory(reward, config.critic, at_once, logits=0, dtype=dtype)
+    again = config.train.recompute
+    policy_memory = trained_memory(
+        policy, config.policy, at_once, logits=0, dtype=dtype, T=T, recompute=again
+    )
+    critic_memory = trained_memory(
+        reward, config.critic, at_once, logits=0, dtype=dtype, T=T, recompute=again
+    )
     activations = f"activations of {at_once:,} tokens"
-    still_critic = config.critic.trainable == "head"
+    still_critic = config.critic.trainable in ("head", "lora")
     frozen = FP32 * (total_parameters(reference) + total_parameters(reward))
+    if config.policy.trainable == "lora":  # the reference is the policy's base; a reward model may be another
+        frozen = choose_dtype(dtype)[0].itemsize * total_parameters(reward)
     memory = {
         name: policy_memory[name] + critic_memory[name] for name in ("parameters", "gradients", "optimizer")
     }
     memory["parameters"] += frozen - (critic_memory["parameters"] if still_critic else 0)
     memory[activations] = max(policy_memory[activations], critic_memory[activations])
-    memory["logits"] = FP32 * LOGIT_COPIES * policy.vocab_size * min(at_once, count * longest)
+    at_once_logits = min(at_once, count * longest, max(1, LOGITS_AT_ONCE // policy.vocab_size))
+    memory["logits"] = FP32 * LOGIT_COPIES * policy.vocab_size * at_once_logits
     cache = cache_bytes_per_token(policy, choose_dtype(dtype)[0])
     memory["keys and values"] = min(CACHE_BYTES, count * T * cache)
-    if trained_blocks(policy, config.policy.trainable) < policy.layers:
+    if trained_blocks(policy, config.policy.trainable, config.policy.lora) < policy.layers:
         memory["states of the frozen blocks"] = tokens * policy.d_model * choose_dtype(dtype)[0].itemsize
     forward = sum(forward_flops_per_token(shape, T) for shape in (policy, policy, reference, reward, reward))
     policy_epochs, critic_epochs = config.epochs, max(config.epochs, config.critic.epochs)
-    learned = policy_epochs * training_flops(policy, config.policy.trainable, T)
+    learned = policy_epochs * training_flops(
+        policy, config.policy.trainable, T, lora=config.policy.lora, recompute=again
+    )
     if not still_critic:  # a frozen body is read once
         learned += critic_epochs * training_flops(reward, config.critic.trainable, T)
     documents = config.epochs * config.minibatches * config.ptx_rows * config.ptx_row_tokens

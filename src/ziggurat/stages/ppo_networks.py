@@ -11,20 +11,28 @@ Legend: N actions of a microbatch, (B, T) its rows and width, C, V as in the mod
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ziggurat.errors import ModelFolderError
+from ziggurat.errors import ConfigError, ModelFolderError
 from ziggurat.model.heads import Foresight, RewardModel
 from ziggurat.model.hub import load_model, load_scalar
+from ziggurat.model.hub.adapters import is_adapter_of
 from ziggurat.model.transformer import Transformer, set_compute_dtype
+from ziggurat.stages.losses import nll_in_pieces
+from ziggurat.stages.ppo_losses import entropy, exact_kl, token_logp
 from ziggurat.stages.ppo_prepare import Prepared
 from ziggurat.stages.rollouts import Microbatch
+from ziggurat.training.config import OptimizerConfig
+from ziggurat.training.cost import LOGITS_AT_ONCE
 from ziggurat.training.precision import choose_dtype
-from ziggurat.training.trainable import first_trained_block, freeze
+from ziggurat.training.trainable import first_trained_block, freeze, weights_dtype, with_adapter
 
 
 @dataclass
@@ -84,26 +92,71 @@ def _crown(model: Transformer, trunk: Tensor, top: range) -> Tensor:
 def load_networks(ready: Prepared) -> Networks:
     """Policy, reference, reward model, and a critic that begins as the reward model; all compute in one dtype.
 
-    Frozen bodies with equal weights are one object: the reward model's where stage 3 trained its head alone, the
-    critic's with `critic.trainable=head`. `assess` then computes two bodies instead of four, and where only the
-    policy's last blocks learn, the blocks below them once for all.
+    With `policy.trainable=lora` the policy is the reference with an adapter, and a reward model that is an adapter of
+    the same base stands over it too: one body for all four. Frozen bodies with equal weights are one object: the reward
+    model's where stage 3 trained its head alone, the critic's with `critic.trainable=head`. `assess` then computes two
+    bodies instead of four, and where only the policy's last blocks learn, the blocks below them once for all.
     """
     config = ready.config
-    scorer, critic = load_scalar(ready.reward_folder), load_scalar(ready.reward_folder)
-    if not isinstance(scorer, RewardModel) or not isinstance(critic, RewardModel):
-        raise ModelFolderError(
-            f"{ready.reward_folder} is a critic, not a reward model; name a run of stage 3."
-        )
-    nets = Networks(load_model(ready.base), load_model(ready.reference_folder), scorer, critic)
-    if alike(scorer.body, nets.reference):
-        scorer.body = nets.reference
-    if config.critic.trainable == "head":
-        critic.body = scorer.body
-    freeze(nets.policy, config.policy.trainable)
+    policy, reference = load_policy_and_reference(
+        ready.base, ready.reference_folder, config.policy, dtype=config.train.dtype, seed=ready.seed
+    )
+    scorer = load_scorer(ready.reward_folder, reference, weights_dtype(config.policy, config.train.dtype))
+    nets = Networks(policy, reference, scorer, _critic(ready, scorer, reference))
     freeze(nets.critic, config.critic.trainable)
     for module in (nets.policy, nets.reference, nets.reward, nets.critic):
         set_compute_dtype(module, choose_dtype(config.train.dtype)[0])
     return nets
+
+
+def load_policy_and_reference(
+    folder: Path, reference_folder: Path, learns: OptimizerConfig, *, dtype: str, seed: int
+) -> tuple[Transformer, Transformer]:
+    """The policy, of which learns what `learns` says, and the reference, which an adapted policy shares as its base.
+
+    `dtype`: the setting of the loop; `seed`: of a new adapter."""
+    weights = weights_dtype(learns, dtype)
+    policy = base = load_model(folder, dtype=weights)
+    if learns.trainable == "lora":
+        policy = with_adapter(base, learns, seed)
+    shared = policy is not base and reference_folder == folder
+    reference = base if shared else load_model(reference_folder, dtype=weights)
+    freeze(policy, learns.trainable)
+    policy.eval()  # no dropout in an adapter: old and new log-probabilities must be of one model
+    return policy, reference
+
+
+def load_scorer(folder: Path, reference: Transformer, dtype: torch.dtype) -> RewardModel:
+    """The reward model; its body, or the base of its adapter, is the reference where the weights are the same."""
+    over = reference if is_adapter_of(folder, reference.source) else None
+    scorer = load_scalar(folder, dtype=dtype, over=over)
+    if not isinstance(scorer, RewardModel):
+        raise ModelFolderError(f"{folder} is a critic, not a reward model; name a run of stage 3.")
+    if alike(scorer.body, reference):
+        scorer.body = reference
+    return scorer
+
+
+def _critic(ready: Prepared, scorer: RewardModel, reference: Transformer) -> RewardModel:
+    """A copy of the reward model; a body that stays still is the reward model's own, also under an adapter."""
+    learns = ready.config.critic
+    if learns.trainable in ("head", "lora"):
+        critic: Any = copy.deepcopy(scorer, {id(scorer.body): scorer.body})
+        if learns.trainable == "lora":
+            critic.body = with_adapter(scorer.body, learns, ready.seed + 1)
+    else:
+        critic = _scorer_alone(ready, reference)
+    found: RewardModel = critic
+    return found
+
+
+def _scorer_alone(ready: Prepared, reference: Transformer) -> Any:
+    if is_adapter_of(ready.reward_folder, reference.source):
+        raise ConfigError(
+            f"critic.trainable is {ready.config.critic.trainable!r}, and the reward model is an adapter; "
+            "let the critic learn with critic.trainable=head or lora."
+        )
+    return load_scalar(ready.reward_folder)
 
 
 def alike(a: Transformer, b: Transformer, below: int | None = None) -> bool:
@@ -145,8 +198,28 @@ def critic_values(critic: RewardModel, micro: Microbatch, foresight: Foresight |
     return critic.values(foresight, micro.state_row, len(micro.ids))
 
 
-def action_logits(
-    model: Transformer, micro: Microbatch, temperature: float, hidden: Tensor | None = None
-) -> Tensor:
-    """Tempered logits (N, V) of the actions' states only: none are made for prompts and padding."""
-    return model.logits(micro.states(model.hidden(micro.ids) if hidden is None else hidden)) / temperature
+def action_logp(model: Transformer, micro: Microbatch, temperature: float, states: Tensor) -> Tensor:
+    """Tempered log p (N,) of the actions chosen in states (N, C). With a large vocabulary no logits are kept."""
+    if len(states) * model.config.vocab_size <= LOGITS_AT_ONCE:
+        return token_logp(model.logits(states) / temperature, micro.actions)
+    return -nll_in_pieces(model, states if temperature == 1.0 else states / temperature, micro.actions)
+
+
+@torch.no_grad()
+def compare(
+    nets: PolicyAndReference, actions: Tensor, states: Tensor, ref_states: Tensor, temperature: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """From the states (N, C) of policy and reference: the reference's log p of the actions, the exact KL and the
+    policy's entropy, (N,) each. At most LOGITS_AT_ONCE logits of each are there at a time."""
+    piece = max(1, LOGITS_AT_ONCE // nets.policy.config.vocab_size)
+    found = []
+    for i in range(0, len(actions), piece):
+        of = slice(i, i + piece)
+        with torch.enable_grad():  # the kernels of the update, as in `assess`
+            logits = nets.policy.logits(states[of]).detach()
+        logp = (logits / temperature).log_softmax(dim=-1)  # (n, V)
+        reference = (nets.reference.logits(ref_states[of]) / temperature).log_softmax(dim=-1)
+        ref_logp = reference.gather(1, actions[of, None])[:, 0]
+        found.append((ref_logp, exact_kl(logp, reference), entropy(logp)))
+    ref_logp, kl, ent = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return ref_logp, kl, ent

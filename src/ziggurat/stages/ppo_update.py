@@ -23,8 +23,8 @@ from ziggurat.model.transformer import Transformer
 from ziggurat.stages.advantages import gae, masked_whiten, token_rewards
 from ziggurat.stages.losses import next_token_loss
 from ziggurat.stages.ppo_config import PPOConfig
-from ziggurat.stages.ppo_losses import clipped_policy_loss, clipped_value_loss, entropy, exact_kl, token_logp
-from ziggurat.stages.ppo_networks import Networks, action_logits, critic_foresight, critic_values
+from ziggurat.stages.ppo_losses import clipped_policy_loss, clipped_value_loss
+from ziggurat.stages.ppo_networks import Networks, action_logp, compare, critic_foresight, critic_values
 from ziggurat.stages.rollouts import Microbatch, Rollout
 from ziggurat.training.optimizers import Optimizers, gradient_norm, scale_gradients
 
@@ -109,18 +109,19 @@ def assess(
         # by the very kernels of the update, which differ in bf16: so the first ratio is exactly 1
         with torch.enable_grad():
             hidden = nets.policy_hidden(micro.ids, trunk)
-            logits = action_logits(nets.policy, micro, config.temperature, hidden).detach()  # (N, V)
-        micro.put(old_logp, token_logp(logits, micro.actions))
-        logp = logits.log_softmax(dim=-1)
+            states = micro.states(hidden).detach()
+            micro.put(old_logp, action_logp(nets.policy, micro, config.temperature, states).detach())
         # (B, T, C) of each body; one that serves twice is read once
         read = {nets.reference: nets.reference_hidden(micro.ids, trunk)}
         for body in {nets.reward.body, nets.critic.body} - {nets.reference}:
             read[body] = body.hidden(micro.ids)
-        reference = action_logits(nets.reference, micro, config.temperature, read[nets.reference])
-        reference = reference.log_softmax(dim=-1)  # (N, V)
-        micro.put(ref_logp, reference.gather(1, micro.actions[:, None])[:, 0])
-        micro.put(kl, exact_kl(logp, reference))
-        micro.put(ent, entropy(logp))
+        ref_states = micro.states(read[nets.reference])
+        for table, found in zip(
+            (ref_logp, kl, ent),
+            compare(nets, micro.actions, states, ref_states, config.temperature),
+            strict=True,
+        ):
+            micro.put(table, found)
         foresight = critic_foresight(nets.critic, micro, read[nets.critic.body])
         micro.put(values, critic_values(nets.critic, micro, foresight))
         foresights[number].append(None if nets.critic_body_learns else foresight)
@@ -202,8 +203,7 @@ def _policy_gradient(
     count = sum(len(micro.actions) for micro in group)
     for micro, trunk in zip(group, trunks, strict=True):
         hidden = nets.policy_hidden(micro.ids, trunk)
-        logits = action_logits(nets.policy, micro, config.temperature, hidden)  # (N, V)
-        logp = token_logp(logits, micro.actions)  # (N,)
+        logp = action_logp(nets.policy, micro, config.temperature, micro.states(hidden))  # (N,)
         old = micro.take(experience.old_logp)
         loss, clipped = clipped_policy_loss(logp, old, micro.take(experience.advantages), config.clip)
         (loss / count).backward()  # type: ignore[no-untyped-call]

@@ -23,7 +23,7 @@ from ziggurat.dialogue.chat import Chat
 from ziggurat.engine.params import SamplingParams
 from ziggurat.evaluation.bits import score_texts
 from ziggurat.evaluation.report import Sample
-from ziggurat.model.hub import load_model, save_model
+from ziggurat.model.hub import save_model
 from ziggurat.model.transformer import Transformer
 from ziggurat.records import Document
 from ziggurat.settings import Resolved
@@ -32,6 +32,7 @@ from ziggurat.stages.losses import split_rows, text_loss
 from ziggurat.stages.pretrain_config import Prepared, PretrainConfig, prepare, pretrain_config
 from ziggurat.stages.stage import begin, finish
 from ziggurat.training import train
+from ziggurat.training.trainable import load_to_train
 
 __all__ = ["Prepared", "PretrainConfig", "prepare", "pretrain", "pretrain_config"]
 
@@ -100,9 +101,9 @@ def _evaluator(ready: Prepared) -> Callable[[nn.Module], dict[str, float]]:
 
 
 def _model(ready: Prepared) -> Transformer:
-
+    learns = ready.config.train
     if ready.parent is not None:
-        return load_model(ready.parent)
+        return load_to_train(ready.parent, learns, dtype=learns.dtype, seed=ready.seed)
     model = Transformer(ready.model_config, seed=None)
     model.init_weights(ready.seed, quiet=True)
     return model

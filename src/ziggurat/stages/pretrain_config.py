@@ -27,7 +27,7 @@ from ziggurat.stages import setup, stage
 from ziggurat.stages.setup import Derived
 from ziggurat.stages.start import settle_loop
 from ziggurat.tokenizer.bpe import Tokenizer
-from ziggurat.training.config import EarlyExit, TrainConfig
+from ziggurat.training.config import SHORT, EarlyExit, TrainConfig
 from ziggurat.training.cost import text_cost
 
 CONTINUED_LR_SHARE = 0.3
@@ -36,6 +36,8 @@ CONTINUED_LR_SHARE = 0.3
 
 class PretrainConfig(Config):
     """Settings of stage 1. -1 and 0 mean "computed", where a field says so; what came out is in config.yaml."""
+
+    short = SHORT
 
     base: str = ""
     """Continue from this run or Hugging Face folder; then its shape and tokenizer are taken as they are."""
@@ -107,6 +109,10 @@ def prepare(
 
     config = resolved.config
     setup.need(documents, "documents")
+    if config.train.trainable == "lora" and not config.base:
+        raise ConfigError(
+            'trainable is "lora", but there is no base for an adapter; give --base, or train all.'
+        )
     learn, held = (
         (documents, held_out)
         if held_out is not None

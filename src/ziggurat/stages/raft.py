@@ -59,7 +59,7 @@ def raft(
     ready = prepare(resolved, policy, prompts, reward_model=reward_model, data=data)
     config = ready.config
     with begin("raft", ready, run_path, resume=resume, overwrite=overwrite, manifest=ready.manifest) as run:
-        model = load_policy(ready.base, config.train.dtype)
+        model = load_policy(ready.base, config.train, ready.seed)
         chosen = read_chosen(run.path / CHOSEN) or choose(ready, model, run.path / CHOSEN)
         ranked = [Ranked([one["row"]], [1], [one["start"]]) for one in chosen["answers"]]
         result = train(

@@ -23,12 +23,14 @@ from ziggurat.stages.dpo_config import FOREIGN_TRAIN, LR_SHARE
 from ziggurat.stages.scorer import RewardFunction, load_function, reward_folder_of
 from ziggurat.stages.setup import Derived
 from ziggurat.stages.start import microbatch_line
-from ziggurat.training.config import TrainConfig
+from ziggurat.training.config import SHORT, TrainConfig
 from ziggurat.training.cost import microbatch_tokens
 
 
 class RAFTConfig(setup.RecordsConfig):
     """Settings of `raft`. 0 means "computed" where a field says so; what came out is in config.yaml."""
+
+    short = SHORT
 
     n: int = Field(default=8, ge=2, le=256)
     """Completions of each prompt."""
@@ -127,7 +129,9 @@ def prepare(
         )
     one_epoch = math.ceil(len(ids) / config.batch_answers)
     steps = config.train.steps or max(1, round(one_epoch * config.epochs))
-    budget = config.train.microbatch_tokens or microbatch_tokens(start.shape)
+    budget = config.train.microbatch_tokens or microbatch_tokens(
+        start.shape, recompute=config.train.recompute
+    )
     settled = {"max_new_tokens": longest, "train.steps": steps, "train.microbatch_tokens": budget}
     frozen = setup.freeze(resolved, settled)
     derived = [

@@ -103,6 +103,7 @@ def reward(
             ready.prompts,
             ready.demonstrations,
             ScaleSettings(config.scale_samples, config.sample_tokens, config.train.dtype, ready.seed),
+            policy=model.body.adapter.base if model.body.adapter else None,
         )
         run.save_model(lambda folder: save_scalar(model, folder, ready.tokenizer))
         card = make_card(ready, model, kind_of_pair, labelling_ceiling)

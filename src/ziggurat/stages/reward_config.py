@@ -14,14 +14,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from ziggurat.console import human_count
 from ziggurat.corpus.split import split
 from ziggurat.errors import DataError
 from ziggurat.model.accounting import total_parameters
 from ziggurat.model.confidence import ConfidenceHead
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.heads import RewardModel
-from ziggurat.model.hub import load_model
-from ziggurat.places import find_run
+from ziggurat.model.hub import load_config
+from ziggurat.places import find_run, model_folder
 from ziggurat.records import Comparison, Demonstration, Prompt
 from ziggurat.settings import Resolved, resolve
 from ziggurat.stages import setup, stage
@@ -32,8 +33,10 @@ from ziggurat.stages.setup import Derived
 from ziggurat.stages.start import open_parent, settle_loop
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
-from ziggurat.training.config import TrainConfig
-from ziggurat.training.cost import FP32, Cost, trained_memory, training_flops
+from ziggurat.training.config import SHORT, TrainConfig
+from ziggurat.training.cost import Cost, trained_memory, training_flops, ways_to_fit
+from ziggurat.training.precision import choose_dtype
+from ziggurat.training.trainable import load_to_train
 
 LR_SHARE = 1.0
 """Peak learning rates as a share of the stage-2 run's, which are gentle already."""
@@ -43,8 +46,15 @@ FOREIGN_LR_HEAD = 1e-3
 few steps of one epoch, and the loss stays at ln 2."""
 
 
+LARGE: dict[str, Any] = {"train": {"trainable": "lora"}}
+"""Defaults for a model of more than LARGE_PARAMETERS: what learns is an adapter, whose optimizer states are few, and
+PPO has the frozen base in common with it."""
+
+
 class RewardConfig(setup.RecordsConfig):
     """Settings of stage 3. 0 means "computed" where a field says so; what came out is in config.yaml."""
+
+    short = SHORT
 
     removed = REMOVED["RewardConfig"]
 
@@ -100,7 +110,8 @@ class Prepared(stage.Prepared[RewardConfig]):
 
     def load(self) -> RewardModel:
         """The stage-2 model with a new head."""
-        body = load_model(self.base)
+        learns = self.config.train
+        body = load_to_train(self.base, learns, dtype=learns.dtype, seed=self.seed)
         if self.config.score_head == "linear":
             return RewardModel(body)
         return RewardModel(body, confidence=ConfidenceHead(body.config.d_model, _opening_id(self.tokenizer)))
@@ -111,7 +122,11 @@ def reward_config(sft: str | Path, *layers: tuple[str, Any]) -> Resolved[RewardC
     folder = find_run(str(sft))
     layer = setup.inherited(folder, lr_share=LR_SHARE, foreign={"lr_head": FOREIGN_LR_HEAD})
     layer |= setup.inherited_records(folder)
-    return resolve(RewardConfig, ("inherited", layer), *layers)
+    count = total_parameters(load_config(model_folder(sft)))
+    if count <= setup.LARGE_PARAMETERS:
+        return resolve(RewardConfig, ("inherited", layer), *layers)
+    reason = f"{human_count(count)} parameters, above {human_count(setup.LARGE_PARAMETERS)}"
+    return resolve(RewardConfig, (reason, LARGE), ("inherited", layer), *layers)
 
 
 def prepare(
@@ -204,10 +219,17 @@ def _cost(shape: ModelConfig, train: TrainConfig, ranked: Sequence[Ranked], per_
     largest = max(len(one.rows) * max(map(len, one.rows)) for one in ranked)
     step = per_step * sum(len(row) for one in ranked for row in one.rows) / len(ranked)
     T = round(sum(len(row) for one in ranked for row in one.rows) / sum(len(one.rows) for one in ranked))
-    tokens = max(largest, min(train.microbatch_tokens, round(step)))
-    memory = trained_memory(shape, train, tokens, logits=0, dtype=train.dtype)
-    sampled = {"stage-2 model, for the unit": FP32 * total_parameters(shape)}
-    return Cost(memory | sampled, step * training_flops(shape, train.trainable, T), steps=train.steps)
+
+    def memory(train: TrainConfig) -> dict[str, float]:
+        tokens = max(largest, min(train.microbatch_tokens, round(step)))
+        parts = trained_memory(
+            shape, train, tokens, logits=0, dtype=train.dtype, T=T, recompute=train.recompute
+        )
+        own = 0 if train.trainable == "lora" else choose_dtype(train.dtype)[0].itemsize
+        return parts | {"stage-2 model, for the unit": own * total_parameters(shape)}
+
+    flops = training_flops(shape, train.trainable, T, lora=train.lora, recompute=train.recompute)
+    return Cost(memory(train), step * flops, steps=train.steps, ways=ways_to_fit(train, memory))
 
 
 def _opening_id(tokenizer: Tokenizer) -> int:

@@ -19,7 +19,7 @@ from ziggurat.console import err
 from ziggurat.dialogue.chat import Chat
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_model
-from ziggurat.model.transformer import set_compute_dtype
+from ziggurat.model.transformer import Transformer, set_compute_dtype
 from ziggurat.records import Demonstration, Message, Prompt
 from ziggurat.stages import setup
 from ziggurat.stages.comparison_batches import conversation
@@ -50,13 +50,19 @@ def calibrate(
     prompts: Sequence[list[int]],
     demonstrations: Sequence[list[int]],
     settings: ScaleSettings,
+    *,
+    policy: Transformer | None = None,
 ) -> tuple[float, float]:
     """Set shift and scale: demonstrations score 0 on average, samples of the stage-2 model have deviation 1.
 
     `prompts`: ids of distinct prompts. `demonstrations`: ids up to the end of the answer, where the reward is read.
+    `policy`: the stage-2 model, where it is loaded already.
     """
     model.calibrate(reward_shift=0.0, reward_scale=1.0)
-    sampled = _scores_of_samples(model, template, sft_folder, prompts, settings)
+    dtype = choose_dtype(settings.dtype)[0]
+    policy = policy or load_model(sft_folder, dtype=dtype)
+    set_compute_dtype(policy, dtype)
+    sampled = _scores_of_samples(model, template, policy, prompts, settings)
     if demonstrations:
         shift = statistics.fmean(score_rows(model, demonstrations, template.tokenizer.pad_id))
     else:
@@ -75,14 +81,12 @@ def calibrate(
 def _scores_of_samples(
     model: RewardModel,
     template: ChatTemplate,
-    sft_folder: Path,
+    policy: Transformer,
     prompts: Sequence[list[int]],
     settings: ScaleSettings,
 ) -> list[float]:
     """Raw scores of what the stage-2 model samples for `prompts` (again and again if they are few); completions that
     were cut off are left out."""
-    policy = load_model(sft_folder)
-    set_compute_dtype(policy, choose_dtype(settings.dtype)[0])
     spread = prompts[:: max(1, len(prompts) // settings.samples)]
     made = roll_out(
         policy,

@@ -33,7 +33,7 @@ BUSY_TOKENS = 2048
 at 384, 2.06 at 1,200 and 1.94 at 2,400 (2 cores, bf16, width 192)."""
 
 
-CACHE_BYTES, MOST_SLOTS = 2 << 30, 256
+CACHE_BYTES, MOST_SLOTS = 1 << 30, 256
 """Completions that are written at a time: as many as have their keys and values in so many bytes."""
 
 

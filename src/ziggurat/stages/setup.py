@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound=Config)
 R = TypeVar("R", bound=Record)
 
+LARGE_PARAMETERS = 50_000_000
+"""Above so many, as models from elsewhere are, stages 3 and 4 have other defaults: all of it is too much for a CPU."""
+
 INHERITED_LOOP = ("dtype", "threads")
 INHERITED = ("optimizer", "momentum", "newton_schulz_steps", "betas", "weight_decay", *INHERITED_LOOP)
 """Training settings that a later stage takes over from the run it starts from."""
@@ -123,6 +126,19 @@ def describe_cost(cost: Cost) -> list[Derived]:
         ),
         Derived("time", f"about {human_time(step_s * cost.steps)}", f"{cost.steps:,} steps"),
     ]
+
+
+def plan_sentence(cost: Cost) -> str:
+    """`this takes 3.1 of 24.0 GiB and 18 minutes`: what the process has by now, and what the run needs beside it."""
+    import psutil
+
+    from ziggurat.memory import available_memory_bytes
+    from ziggurat.training.cost import gib
+    from ziggurat.training.precision import measure_machine
+
+    own = psutil.Process().memory_info().rss
+    spent = human_time(cost.step_s(measure_machine()) * cost.steps)
+    return f"this takes {gib(cost.bytes + own)} of {gib(available_memory_bytes() + own)} GiB and {spent}"
 
 
 def percentile_95(lengths: Sequence[int]) -> int:

@@ -29,7 +29,7 @@ from ziggurat.engine.params import SamplingParams
 from ziggurat.evaluation.bits import score_texts
 from ziggurat.evaluation.demonstrations import score_demonstrations
 from ziggurat.evaluation.report import Sample
-from ziggurat.model.hub import load_config, load_model, save_model
+from ziggurat.model.hub import load_config, save_model
 from ziggurat.records import Demonstration, Document
 from ziggurat.settings import Resolved
 from ziggurat.stages.losses import split_rows, text_loss
@@ -37,6 +37,7 @@ from ziggurat.stages.sft_config import Prepared, SftConfig, prepare, sft_config,
 from ziggurat.stages.stage import begin, finish
 from ziggurat.tokenizer.template import Rendered
 from ziggurat.training import train
+from ziggurat.training.trainable import load_to_train
 
 __all__ = [
     "Prepared",
@@ -71,7 +72,8 @@ def sft(
     )
     loss = text_loss(load_config(ready.base).layers, ready.config.early_exit)
     with begin("sft", ready, run_path, resume=resume, overwrite=overwrite) as run:
-        model = load_model(ready.base)
+        learns = ready.config.train
+        model = load_to_train(ready.base, learns, dtype=learns.dtype, seed=ready.seed)
         result = train(
             run,
             model,

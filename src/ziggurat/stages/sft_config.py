@@ -23,7 +23,7 @@ from ziggurat.stages.setup import Derived
 from ziggurat.stages.start import open_parent, settle_loop
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate, Rendered
-from ziggurat.training.config import EarlyExit, TrainConfig
+from ziggurat.training.config import SHORT, EarlyExit, TrainConfig
 from ziggurat.training.cost import text_cost
 
 LR_SHARE = 0.1
@@ -33,6 +33,8 @@ SMALLEST_ROW = 256
 
 class SftConfig(setup.RecordsConfig):
     """Settings of stage 2. -1 and 0 mean "computed", where a field says so; what came out is in config.yaml."""
+
+    short = SHORT
 
     row_tokens: int = Field(default=-1, ge=-1)
     """Tokens T of a row. -1: the longest conversation, at least SMALLEST_ROW, at most the model's context."""

@@ -49,7 +49,7 @@ def settle_loop(
 
     `more`: further settings that are computed.
     """
-    budget = train.microbatch_tokens or microbatch_tokens(shape)
+    budget = train.microbatch_tokens or microbatch_tokens(shape, recompute=train.recompute)
     settled = freeze(resolved, {"train.steps": steps, "train.microbatch_tokens": budget, **more})
     return settled, microbatch_line(train, budget)
 

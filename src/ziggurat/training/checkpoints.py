@@ -29,6 +29,8 @@ from ziggurat.files import FORMAT_VERSION, atomic_write_text, read_json
 from ziggurat.model import hub
 from ziggurat.model.confidence import current_name
 from ziggurat.model.heads import ScalarModel
+from ziggurat.model.hub.adapters import load_into
+from ziggurat.model.hub.load import load_heads
 from ziggurat.model.transformer import Transformer
 from ziggurat.training.optimizers import Optimizers
 
@@ -100,6 +102,12 @@ def _save_module(module: nn.Module, folder: Path, tokenizer: Any) -> None:
 
 
 def _load_module(module: nn.Module, folder: Path) -> None:
+    body = module.body if isinstance(module, ScalarModel) else module
+    if isinstance(body, Transformer) and body.adapter is not None:
+        heads = load_into(body, folder)
+        if isinstance(module, ScalarModel):
+            load_heads(module, heads)
+        return
     if isinstance(module, ScalarModel):
         weights = hub.load_scalar(folder).state_dict()
     elif isinstance(module, Transformer):

@@ -6,15 +6,22 @@ A stage with one optimizer (pretrain, sft, reward) has both in one section, `tra
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from ziggurat.model.lora import LoraConfig
 from ziggurat.settings import Config
 from ziggurat.training.schedules import ScheduleKind, lr_factor
 
-Trainable = Annotated[str, StringConstraints(pattern=r"^(all|head|last:[1-9]\d*)$")]
-"""all, head or last:k; `ziggurat.training.trainable` applies it."""
+Trainable = Annotated[str, StringConstraints(pattern=r"^(all|head|lora|last:[1-9]\d*)$")]
+"""all, head, lora or last:k; `ziggurat.training.trainable` applies it."""
+
+
+SHORT: dict[str, Any] = {
+    name: lambda value, name=name: {"train": {name: value}} for name in ("trainable", "lora", "recompute")
+}
+"""`Config.short` of a stage whose optimizer is in `train`."""
 
 
 class OptimizerConfig(Config):
@@ -22,7 +29,11 @@ class OptimizerConfig(Config):
 
     trainable: Trainable = "all"
     """What learns. all: everything. last:k: the last k blocks, the last norm and the scalar heads. head: the scalar
-    heads of a reward model or critic; the last norm and the unembedding of a language model."""
+    heads of a reward model or critic; the last norm and the unembedding of a language model. lora: an adapter beside
+    the frozen model (section `lora`), and the scalar heads; the run then saves the adapter alone."""
+
+    lora: LoraConfig = LoraConfig()
+    """The adapter, where `trainable` is lora."""
 
     optimizer: Literal["muon", "adamw"] = "muon"
     """muon: Muon for the matrices of the blocks, AdamW for the rest. adamw: AdamW for everything, at `lr_adam`."""
@@ -85,6 +96,10 @@ class LoopConfig(Config):
 
     checkpoint_every_steps: int = Field(default=0, ge=0)
     """Steps between two checkpoints."""
+
+    recompute: bool = False
+    """Keep only what each block reads, and compute the block again in the backward pass: a third more computation, and
+    a fraction of the memory of activations. Known as activation (gradient) checkpointing."""
 
     allow_low_memory: bool = False
     """Begin although the estimate of the memory that the run needs is above what is available."""

@@ -4,22 +4,36 @@ Memory of an optimizer step: weights, gradients, optimizer states, and what the 
 pass. The last part grows with the tokens that are computed at a time, so a batch is cut into microbatches of at most
 `microbatch_tokens` tokens, padding included; the gradients are summed, so the result is that of the whole batch.
 
-    elements kept per token and block = 5 C + 3 F + 2 (Q + K) + (Q + K) (1 + qk_norm)
+    elements kept per token and block = 5 C + 3 F + 2 (Q + K) + (Q + K) (1 + qk_norm) + H T
 
-C: width, F: width of the MLP (2 F without a gate), Q and K: widths of all queries and of all keys. Counted with
-`saved_tensors_hooks` for blocks as `model.cpu` computes them; a test compares. Left out: fragmentation, and temporary
-tensors inside one operation.
+C: width, F: width of the MLP (2 F without a gate), Q and K: widths of all queries and of all keys, H: query heads, T:
+tokens of a row, as long as attention keeps its weights (`kernels.LONGEST_KEPT_SCORES`). With `recompute` a block keeps
+the C that it reads, and one block at a time the rest. A frozen base is there once, in the dtype that is computed in.
+Counted with `saved_tensors_hooks` for blocks as `model.cpu` computes them; a test compares. Left out: fragmentation,
+and temporary tensors inside one operation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from ziggurat.errors import ConfigError
 from ziggurat.memory import available_memory_bytes
-from ziggurat.model.accounting import flops_per_token, forward_flops_per_token, parameters, total_parameters
+from ziggurat.model.accounting import (
+    flops_per_token,
+    forward_flops_per_token,
+    matrix_parameters,
+    parameters,
+    total_parameters,
+)
 from ziggurat.model.config import ModelConfig
+from ziggurat.model.cpu.kernels import LONGEST_KEPT_SCORES
+from ziggurat.model.heads import (
+    LOGITS_AT_ONCE as LOGITS_AT_ONCE,  # what a loss holds; more are made in pieces
+)
+from ziggurat.model.lora import LoraConfig
 from ziggurat.training.config import OptimizerConfig, TrainConfig
 from ziggurat.training.precision import Machine, choose_dtype
 
@@ -28,8 +42,6 @@ ACTIVATION_BYTES = 3 << 30
 """A microbatch has so many tokens that what it keeps for the backward pass takes about this much in fp32,"""
 LEAST_TOKENS, MOST_TOKENS = 256, 8192
 """within these bounds: larger microbatches are no faster."""
-LOGITS_AT_ONCE = 32 * 1024 * 1024
-"""Logits that a loss holds at a time (fp32: 128 MiB). More are made in pieces, and again in the backward pass."""
 LOGIT_COPIES = 3
 """Logits, their log-softmax and their gradient."""
 MARGIN = 1.1
@@ -45,17 +57,37 @@ def kept_elements(config: ModelConfig) -> float:
     return 5 * c.d_model + (3 if c.gated else 2) * c.d_ff + 2 * (q + k) + (q + k) * (1 + c.qk_norm)
 
 
-def trained_blocks(config: ModelConfig, trainable: str) -> int:
-    """How many of the last blocks learn."""
+def kept_per_token(config: ModelConfig, blocks: int, T: int, *, recompute: bool) -> float:
+    """Elements that `blocks` learning blocks keep per token of rows of T tokens."""
+    each = kept_elements(config) + (config.heads * T if T <= LONGEST_KEPT_SCORES else 0)
+    return blocks * config.d_model + min(1, blocks) * each if recompute else blocks * each
+
+
+def trained_blocks(config: ModelConfig, trainable: str, lora: LoraConfig | None = None) -> int:
+    """How many of the last blocks learn; the backward pass reaches so many."""
+    if trainable == "lora":
+        return min(config.layers, lora.last_blocks or config.layers) if lora else config.layers
     if trainable == "all":
         return config.layers
     return min(config.layers, int(trainable.removeprefix("last:"))) if trainable.startswith("last:") else 0
 
 
-def microbatch_tokens(config: ModelConfig, *, logits: int = 0) -> int:
-    """The largest microbatch of a model, in tokens. `logits`: copies of the logits of every token that are kept."""
-    per_token = FP32 * (config.layers * kept_elements(config) + logits * config.vocab_size)
-    return max(LEAST_TOKENS, min(MOST_TOKENS, int(ACTIVATION_BYTES / per_token) // 256 * 256))
+def microbatch_tokens(config: ModelConfig, *, logits: int = 0, recompute: bool = False) -> int:
+    """The largest microbatch of a model, in tokens: what it keeps fits ACTIVATION_BYTES, and a third of what is
+    available now. `logits`: copies of the logits of every token that are kept."""
+    kept = kept_per_token(config, config.layers, LONGEST_KEPT_SCORES + 1, recompute=recompute)
+    per_token = FP32 * (kept + logits * config.vocab_size)
+    budget = min(ACTIVATION_BYTES, available_memory_bytes() / 3)
+    return max(LEAST_TOKENS, min(MOST_TOKENS, int(budget / per_token) // 256 * 256))
+
+
+def adapter_parameters(config: ModelConfig, lora: LoraConfig) -> float:
+    """Numbers of an adapter of all linear layers, at most: A and B of each, where q, k and v have their own."""
+    c = config
+    q, k = c.heads * c.d_head, c.kv_heads * c.d_head
+    into = (3 + 1 + (2 if c.gated else 1)) * c.d_model - c.d_model + q + c.d_ff
+    out = q + 2 * k + c.d_model + (2 if c.gated else 1) * c.d_ff + c.d_model
+    return lora.rank * (into + out) * trained_blocks(config, "lora", lora)
 
 
 @dataclass(frozen=True)
@@ -68,6 +100,8 @@ class Cost:
     step_bytes: float = 0.0
     """Read from memory in a step by generation, token by token."""
     steps: int = 0
+    ways: Mapping[str, float] = field(default_factory=dict)
+    """Settings that need less, and the bytes that they need, the least change first."""
 
     @property
     def bytes(self) -> float:
@@ -86,10 +120,13 @@ class Cost:
         """Raise ConfigError if the memory is not available, unless `allowed`."""
         available = available_memory_bytes()
         if self.bytes * MARGIN > available and not allowed:
+            fits = [(way, size) for way, size in self.ways.items() if size * MARGIN <= available]
+            way = "set a smaller microbatch_tokens, let less of the model learn (trainable=last:2)"
+            if fits:
+                way = f"with --set {fits[0][0]} it needs {gib(fits[0][1])} GiB and fits; set that"
             raise ConfigError(
                 f"{stage} needs about {gib(self.bytes)} GiB of memory ({self.parts()}) and {gib(available)} GiB are "
-                "available; set a smaller microbatch_tokens, let less of the model learn (trainable=last:2), or begin "
-                "all the same with train.allow_low_memory=true."
+                f"available; {way}, or begin all the same with train.allow_low_memory=true."
             )
 
 
@@ -98,10 +135,17 @@ def gib(size: float) -> str:
 
 
 def trained_memory(
-    config: ModelConfig, optimizer: OptimizerConfig, tokens: int, *, logits: int, dtype: str
+    config: ModelConfig,
+    optimizer: OptimizerConfig,
+    tokens: int,
+    *,
+    logits: int,
+    dtype: str,
+    T: int = LONGEST_KEPT_SCORES + 1,
+    recompute: bool = False,
 ) -> dict[str, float]:
-    """Bytes by part of one network that learns. `logits`: how many tokens have theirs at a time."""
-    groups, blocks = parameters(config), trained_blocks(config, optimizer.trainable)
+    """Bytes by part of one network that learns from rows of T tokens. `logits`: tokens that have theirs at a time."""
+    groups, blocks = parameters(config), trained_blocks(config, optimizer.trainable, optimizer.lora)
     share = blocks / config.layers
     matrices = share * (groups["attention"] + groups["mlp"])
     trained = matrices + share * (groups["norm"] + groups["bias"])
@@ -109,29 +153,63 @@ def trained_memory(
         trained = total_parameters(config)
     elif optimizer.trainable == "head" and logits:
         trained = groups["unembedding"]
-    momentum = matrices if optimizer.optimizer == "muon" else 0
+    elif optimizer.trainable == "lora":
+        trained = adapter_parameters(config, optimizer.lora)
+    momentum = matrices if optimizer.optimizer == "muon" and optimizer.trainable != "lora" else 0
     itemsize = choose_dtype(dtype)[0].itemsize
-    copies = total_parameters(config) * itemsize if itemsize < FP32 else 0
+    kept = kept_per_token(config, blocks, T, recompute=recompute)
     return {
-        "parameters": FP32 * total_parameters(config) + copies,
+        "parameters": _weights(config, optimizer, itemsize)
+        + (FP32 * trained if optimizer.trainable == "lora" else 0),
         "gradients": FP32 * trained,
         "optimizer": FP32 * (2 * (trained - momentum) + momentum),
-        f"activations of {tokens:,} tokens": blocks * kept_elements(config) * itemsize * tokens,
+        f"activations of {tokens:,} tokens": kept * itemsize * tokens,
         "logits": FP32 * LOGIT_COPIES * logits * config.vocab_size,
     }
 
 
-def training_flops(config: ModelConfig, trainable: str, T: int) -> float:
-    """FLOPs of learning from one token of rows of T tokens: the backward pass reaches the blocks that learn."""
+def _weights(config: ModelConfig, optimizer: OptimizerConfig, itemsize: int) -> float:
+    """Bytes of a network's own weights: masters and what is computed with, or a frozen base alone."""
+    total = total_parameters(config)
+    if optimizer.trainable != "lora":
+        return (FP32 + (itemsize if itemsize < FP32 else 0)) * total
+    if optimizer.lora.base == "auto":
+        return itemsize * total
+    return matrix_parameters(config) + itemsize * config.vocab_size * config.d_model
+
+
+def training_flops(
+    config: ModelConfig, trainable: str, T: int, *, lora: LoraConfig | None = None, recompute: bool = False
+) -> float:
+    """FLOPs of learning from one token of rows of T tokens: the backward pass reaches the blocks that learn; beside
+    frozen matrices it has half of the products."""
     forward = forward_flops_per_token(config, T)
-    return (
-        forward + (flops_per_token(config, T) - forward) * trained_blocks(config, trainable) / config.layers
-    )
+    reached = trained_blocks(config, trainable, lora) / config.layers
+    backward = (flops_per_token(config, T) - forward) * reached * (0.5 if trainable == "lora" else 1.0)
+    return forward * (1 + reached * recompute) + backward
 
 
 def text_cost(config: ModelConfig, train: TrainConfig, T: int, rows: int) -> Cost:
     """Of a stage whose step learns from `rows` rows of T tokens, with the next token's loss."""
-    tokens = min(rows * T, max(train.microbatch_tokens, T))
-    logits = min(tokens, max(1, LOGITS_AT_ONCE // config.vocab_size))
-    memory = trained_memory(config, train, tokens, logits=logits, dtype=train.dtype)
-    return Cost(memory, rows * T * training_flops(config, train.trainable, T), steps=train.steps)
+
+    def memory(train: TrainConfig) -> dict[str, float]:
+        tokens = min(rows * T, max(train.microbatch_tokens, T))
+        logits = min(tokens, max(1, LOGITS_AT_ONCE // config.vocab_size))
+        return trained_memory(
+            config, train, tokens, logits=logits, dtype=train.dtype, T=T, recompute=train.recompute
+        )
+
+    flops = training_flops(config, train.trainable, T, lora=train.lora, recompute=train.recompute)
+    return Cost(memory(train), rows * T * flops, steps=train.steps, ways=ways_to_fit(train, memory))
+
+
+def ways_to_fit(train: TrainConfig, memory: Callable[[TrainConfig], Mapping[str, float]]) -> dict[str, float]:
+    """Settings that need less memory, and what they need: the same result first, then less that learns."""
+    found = {}
+    changes: list[dict[str, Any]] = [{"recompute": True}, {"trainable": "lora"}]
+    changes += [changes[0] | changes[1], changes[0] | changes[1] | {"microbatch_tokens": LEAST_TOKENS}]
+    for change in changes:
+        named = " --set ".join(f"{name}={str(value).lower()}" for name, value in change.items())
+        named = named.replace("microbatch_tokens", "train.microbatch_tokens")
+        found[named] = sum(memory(train.model_copy(update=change)).values())
+    return found

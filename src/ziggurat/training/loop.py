@@ -26,6 +26,7 @@ from ziggurat.console import ProgressLine, err, human_time
 from ziggurat.errors import TrainingError
 from ziggurat.memory import keep_freed_memory
 from ziggurat.model.cpu import accelerate
+from ziggurat.model.recompute import recompute_blocks
 from ziggurat.model.transformer import set_compute_dtype
 from ziggurat.runs import Run
 from ziggurat.training import former
@@ -71,6 +72,8 @@ class _Loop:
         self.dtype, self.dtype_reason = choose_dtype(config.dtype)
         for module in learner.modules().values():
             set_compute_dtype(accelerate(module), self.dtype)
+            if config.recompute:
+                recompute_blocks(module)
         self.step = 0  # updates done
         self.elapsed_s = 0.0
         self.best: float | None = None

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ziggurat.model.heads import ScalarModel
+from ziggurat.model.lora import adapters_of
 from ziggurat.model.transformer import Transformer
 from ziggurat.training.config import OptimizerConfig
 from ziggurat.training.muon import Muon, polar_express
@@ -97,10 +98,12 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizers:
             rows=rows,
         )
     heads = _head_parameters(model) if config.lr_head > config.lr_adam else set()
+    adapters = {p for layer in adapters_of(model).values() for p in layer.parameters()}
     groups: list[dict[str, Any]] = []
     for lr, params in (
-        (config.lr_adam, [p for p in rest if p not in heads]),
+        (config.lr_adam, [p for p in rest if p not in heads and p not in adapters]),
         (config.lr_head, [p for p in rest if p in heads]),
+        (config.lr_adam * config.lora.lr_factor, [p for p in rest if p in adapters]),
     ):
         matrices, vectors = [p for p in params if p.ndim >= 2], [p for p in params if p.ndim < 2]
         groups.append({"params": matrices, "lr": lr, "weight_decay": config.weight_decay})

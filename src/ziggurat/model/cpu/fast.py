@@ -179,6 +179,10 @@ def _llama_like(config: ModelConfig) -> bool:
 
 
 class FastTransformer(Transformer):
+    def nll_keeps_logits(self, hidden: Tensor) -> bool:
+        learns = any(p.requires_grad for p in self.unembedding.parameters())
+        return learns or not kernels.has_nll_loop(hidden)
+
     def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """As the plain one; the logits are never held whole."""
         return kernels.token_nll(hidden, self.unembedding.weight_as(hidden.dtype), targets)

@@ -32,6 +32,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ziggurat.errors import UsageError
 from ziggurat.model.cpu import kernels
@@ -49,16 +50,18 @@ KEPT_ROWS = 64
 """Buffers for up to so many rows are kept from one product to the next."""
 
 
-def load_to_serve(folder: Path, dtype: torch.dtype, weights: str = "auto") -> Transformer:
-    """The Transformer of `folder`, computing in `dtype`; nothing may learn from it.
+def load_to_serve(
+    folder: Path, dtype: torch.dtype, weights: str = "auto", *, base: Path | None = None
+) -> Transformer:
+    """The Transformer of `folder`, computing in `dtype`; nothing may learn from it. `base`: of an adapter.
 
     Raises UsageError for other `weights` than auto and int8.
     """
     if weights not in ("auto", "int8"):
         raise UsageError(f"--weights is {weights!r}; it must be auto (the dtype computed in) or int8.")
     if weights == "auto":
-        return load_model(folder, dtype=dtype)
-    model = load_model(folder, dtype=stored_dtype(folder))
+        return load_model(folder, dtype=dtype, base=base)
+    model = load_model(folder, dtype=stored_dtype(base or folder), base=base)
     quantize(model, dtype)
     return model
 
@@ -78,6 +81,18 @@ def quantize(model: Transformer, dtype: torch.dtype | None = None) -> None:
         parameter.data = parameter.data.to(dtype)
     model.requires_grad_(False)
     model.compute_dtype = dtype
+
+
+def hold_int8(model: Transformer) -> None:
+    """Hold every matrix of `model`, which stays still, in int8, in place; an adapter may learn beside it.
+
+    Unlike `quantize` it rounds no activations: products are those of the widened matrices, and gradients pass through.
+    """
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, Linear):
+                setattr(parent, name, Int8Linear(child.weight.detach(), child.bias, rounds_activations=False))
+    model.requires_grad_(False)
 
 
 def numerics(model: Transformer) -> str:
@@ -108,13 +123,14 @@ class Int8Linear(nn.Module):
     scales: Tensor  # (out,)
     codes: Tensor  # (out, in) int8
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        """weight (out, in), bias (out,)."""
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, rounds_activations: bool = True) -> None:
+        """weight (out, in), bias (out,). Without `rounds_activations` several rows take the widened path."""
         super().__init__()
         self.out_features, self.in_features = weight.shape
         codes, scales = to_int8(weight)
         self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
-        self.packed = pack(codes, scales) if weight.device.type == "cpu" and multiplies_int8() else None
+        integers = rounds_activations and weight.device.type == "cpu" and multiplies_int8()
+        self.packed = pack(codes, scales) if integers else None
         self.register_buffer("scales", scales)
         self.register_buffer("codes", codes)
 
@@ -124,8 +140,10 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(x.numel() // self.in_features, self.in_features)
-        if len(rows) <= COMPILED_ROWS and kernels.decoding_loops(x) and (loops := _loops()):
-            y: Tensor = loops.linear_rows(rows, self.codes, self.scales)
+        if torch.is_grad_enabled() and rows.requires_grad:
+            y: Tensor = _Widened.apply(rows, self)  # type: ignore[no-untyped-call]
+        elif len(rows) <= COMPILED_ROWS and kernels.decoding_loops(x) and (loops := _loops()):
+            y = loops.linear_rows(rows, self.codes, self.scales)
         else:
             y = self._widened(rows) if self.packed is None else packed_linear(rows, self.packed)
         if self.bias is not None:
@@ -140,11 +158,25 @@ class Int8Linear(nn.Module):
         return F.linear(rows, self.codes.to(rows.dtype)) * self.scales.to(rows.dtype)
 
     def weight_as(self, dtype: torch.dtype) -> Tensor:
-        """(out, in), as the codes say."""
-        return (self.codes.float() * self.scales[:, None]).to(dtype)
+        """(out, in), as the codes say: codes and scales are bf16 numbers, so their product is rounded once."""
+        return self.codes.to(dtype) * self.scales[:, None].to(dtype)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, {'widened' if self.packed is None else 'integers'}"
+
+
+class _Widened(torch.autograd.Function):
+    """rows W^T; W is widened again for the backward pass, not kept."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, layer: Int8Linear) -> Tensor:
+        ctx.layer = layer
+        return F.linear(rows, layer.weight_as(rows.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
+        return dy @ ctx.layer.weight_as(dy.dtype), None
 
 
 def to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:

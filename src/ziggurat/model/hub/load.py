@@ -7,7 +7,7 @@ model that talks almost right.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -21,10 +21,12 @@ from ziggurat.model.confidence import FEATURES, ConfidenceHead
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.cpu import accelerate
 from ziggurat.model.heads import RewardModel, ScalarModel
+from ziggurat.model.hub import adapters
 from ziggurat.model.hub.families import by_model_type
 from ziggurat.model.hub.family import Family, Source, Unreadable, rows_of
 from ziggurat.model.hub.save import FORMAT_VERSION, REWARD_TYPE, TOKEN_IDS
 from ziggurat.model.hub.stored import StoredTensors
+from ziggurat.model.lora import merged
 from ziggurat.model.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -37,16 +39,26 @@ UNEMBEDDINGS = ("lm_head.weight", "embed_out.weight")
 
 def load_config(folder: Path) -> ModelConfig:
     """What config.json says of the shape; the weights are not looked at (`check_model` does)."""
-    return _read_folder(folder).config
+    return _read_folder(_whole(folder)).config
+
+
+def _whole(folder: Path) -> Path:
+    """The folder of a whole model: of an adapter, that of the base at the end."""
+    while adapters.is_adapter(folder):
+        folder = adapters.base_of(folder, check=False)
+    return folder
 
 
 def is_scalar(folder: Path) -> bool:
     """Whether a folder holds a reward model or a critic: it has a tensor score.weight."""
+    if adapters.is_adapter(folder):
+        return adapters.has_head(folder)
     return "score.weight" in StoredTensors(folder, _read_folder(folder).family)
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
     """The dtype that the weights of `folder` are stored in."""
+    folder = _whole(folder)
     return StoredTensors(folder, _read_folder(folder).family).dtype
 
 
@@ -57,6 +69,11 @@ def check_model(folder: Path, tokenizer_ids: int | None = None) -> ModelConfig:
     Raises ModelFolderError with one sentence: missing, misshapen, unreadable or leftover tensors, dtypes that are not
     read, numbers that are not finite, a tokenizer that is too large.
     """
+    if adapters.is_adapter(folder):
+        config = check_model(adapters.base_of(folder), tokenizer_ids)
+        with torch.device("meta"):
+            adapters.attach(Transformer(config, seed=None), adapters.read_adapter(folder))
+        return config
     it = _read_folder(folder, tokenizer_ids)
     with torch.device("meta"):
         body = Transformer(it.config, seed=None)
@@ -69,49 +86,116 @@ def check_model(folder: Path, tokenizer_ids: int | None = None) -> ModelConfig:
 
 
 def load_model(
-    folder: Path, *, dtype: torch.dtype = torch.float32, tokenizer_ids: int | None = None
+    folder: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    tokenizer_ids: int | None = None,
+    base: Path | None = None,
 ) -> Transformer:
     """The Transformer of `folder`, accelerated; `dtype` is that of its parameters and of its computation.
+
+    An adapter is worked into the weights of its base, which is loaded from `base` or from where the adapter says.
 
     To train, load fp32 masters and `set_compute_dtype` to bf16; to serve, load bf16 and no cast is ever paid. Raises
     ModelFolderError as `check_model` does.
     """
+    refusal = f"{folder} holds a reward model or critic, not a language model; give the run it scores."
+    if adapters.is_adapter(folder):
+        if adapters.has_head(folder):
+            raise ModelFolderError(refusal)
+        whole = load_model(adapters.base_of(folder, base), dtype=dtype, tokenizer_ids=tokenizer_ids)
+        return _with_source(merged(adapters.attach(whole, adapters.read_adapter(folder))), folder)
     it = _read_folder(folder, tokenizer_ids)
     stored = StoredTensors(folder, it.family)
     if "score.weight" in stored:
-        raise ModelFolderError(
-            f"{folder} holds a reward model or critic, not a language model; give the run it scores."
-        )
+        raise ModelFolderError(refusal)
     return accelerate(_load_body(it, stored, dtype, scalar=False))
 
 
+def _with_source(model: Transformer, folder: Path) -> Transformer:
+    model.source = folder
+    return model.requires_grad_(True)
+
+
 def load_scalar(
-    folder: Path, *, dtype: torch.dtype = torch.float32, tokenizer_ids: int | None = None
+    folder: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    tokenizer_ids: int | None = None,
+    over: Transformer | None = None,
 ) -> ScalarModel:
     """The RewardModel or critic of `folder`; a foreign one-label classifier is a RewardModel with shift 0, scale 1.
 
-    `dtype` is that of the body; heads are fp32. Raises ModelFolderError as `check_model` does.
+    `dtype` is that of the body; heads are fp32. An adapter is worked into its base, or stands over the model `over`,
+    which is its base and is shared. Raises ModelFolderError as `check_model` does.
     """
+    if adapters.is_adapter(folder):
+        stored_adapter = adapters.read_adapter(folder)
+        if not stored_adapter.is_scalar:
+            raise ModelFolderError(
+                f"{folder} has no score.weight: it is a language model; give a reward model's folder."
+            )
+        if over is not None:
+            body = adapters.attach(over, stored_adapter)
+        else:
+            whole = load_model(adapters.base_of(folder), dtype=dtype, tokenizer_ids=tokenizer_ids)
+            body = _with_source(merged(adapters.attach(whole, stored_adapter)), folder)
+        heads = stored_adapter.head_tensors()
+        return accelerate(_scalar(body, stored_adapter.head, heads))
     it = _read_folder(folder, tokenizer_ids)
     stored = StoredTensors(folder, it.family)
     if "score.weight" not in stored:
         raise ModelFolderError(
             f"{folder} has no score.weight: it is a language model; give a reward model's folder."
         )
-    body, head = _load_body(it, stored, dtype, scalar=True), it.head
+    body = _load_body(it, stored, dtype, scalar=True)
+    heads = {name: _read(stored, name) for name in HEADS if name in stored}
+    return accelerate(_scalar(body, it.head, heads))
+
+
+HEADS = ("score.weight", "confidence.query", "confidence.weights")
+
+
+def _read(stored: StoredTensors, name: str) -> Tensor:
+    whole = torch.empty(stored.shapes[stored.names[name]])
+    stored.copy(name, whole)
+    return whole
+
+
+def _scalar(body: Transformer, head: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ScalarModel:
+    """A body with the heads of these tensors; `head`: what config.json, or the adapter's file, says of them."""
     model: ScalarModel
     if head.get("head") == "critic":
         model = ScalarModel(body)
     else:
         shift, scale = head.get("reward_shift", 0.0), head.get("reward_scale", 1.0)
-        confidence = None
-        if it.answer_after is not None:
-            confidence = ConfidenceHead(it.config.d_model, it.answer_after, it.confidence_heads)
-            stored.copy("confidence.query", confidence.query.weight)
-            stored.copy("confidence.weights", confidence.weights)
+        confidence, answer_after = None, _answer_after(head)
+        if answer_after is not None:
+            confidence = ConfidenceHead(body.config.d_model, answer_after, _confidence_heads(head))
         model = RewardModel(body, reward_shift=shift, reward_scale=scale, confidence=confidence)
-    stored.copy("score.weight", model.head.weight)
-    return accelerate(model)
+    load_heads(model, tensors)
+    return model
+
+
+@torch.no_grad()
+def load_heads(model: ScalarModel, tensors: Mapping[str, Tensor]) -> None:
+    """The numbers of stored heads into those that the model has."""
+    model.head.weight.copy_(tensors["score.weight"])
+    confidence = model.confidence if isinstance(model, RewardModel) else None
+    if confidence is not None:
+        confidence.query.weight.copy_(tensors["confidence.query"])
+        confidence.weights.copy_(tensors["confidence.weights"])
+
+
+def _answer_after(head: Mapping[str, Any]) -> int | None:
+    """The token that opens an answer, if there is a confidence head; `doubt_after` before December 2026."""
+    found: int | None = head.get("answer_after", head.get("doubt_after"))
+    return found
+
+
+def _confidence_heads(head: Mapping[str, Any]) -> int:
+    """`doubt_heads` before December 2026; 4 before the number was saved."""
+    return int(head.get("confidence_heads", head.get("doubt_heads", 4)))
 
 
 def load_gguf(path: Path, *, dtype: torch.dtype | None = None) -> Transformer:
@@ -141,17 +225,6 @@ class _Folder:
     """What config.json says under `ziggurat`."""
     config: ModelConfig
     family: Family
-
-    @property
-    def answer_after(self) -> int | None:
-        """The token that opens an answer, if there is a confidence head; `doubt_after` before December 2026."""
-        found: int | None = self.head.get("answer_after", self.head.get("doubt_after"))
-        return found
-
-    @property
-    def confidence_heads(self) -> int:
-        """`doubt_heads` before December 2026; 4 before the number was saved."""
-        return int(self.head.get("confidence_heads", self.head.get("doubt_heads", 4)))
 
 
 def _read_folder(folder: Path, tokenizer_ids: int | None = None) -> _Folder:
@@ -234,7 +307,7 @@ def _load_body(it: _Folder, stored: Tensors, dtype: torch.dtype, *, scalar: bool
                 continue
             for name, target, source in pieces:
                 stored.copy(name, target, source)
-    model.compute_dtype, model.token_ids = dtype, _token_ids(it)
+    model.compute_dtype, model.token_ids, model.source = dtype, _token_ids(it), it.path
     return model
 
 
@@ -259,8 +332,8 @@ def _expected(
     }
     if scalar:
         expected["score.weight"] = (1, it.config.d_model)
-        if it.answer_after is not None and it.head.get("head") != "critic":
-            expected["confidence.query"] = (it.confidence_heads, it.config.d_model)
-            expected["confidence.weights"] = (it.confidence_heads, FEATURES)
+        if _answer_after(it.head) is not None and it.head.get("head") != "critic":
+            expected["confidence.query"] = (_confidence_heads(it.head), it.config.d_model)
+            expected["confidence.weights"] = (_confidence_heads(it.head), FEATURES)
     stored.must_be(expected, it.family.buffers + (UNEMBEDDINGS if it.config.tied else ()))
     return expected

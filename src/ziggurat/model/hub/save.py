@@ -50,8 +50,13 @@ class SavesTokenizer(Protocol):
 
 
 def save_model(model: Transformer, folder: Path, tokenizer: SavesTokenizer | None = None) -> None:
+    """The whole model; of one with an adapter, the adapter alone (`hub.save_adapter`)."""
+    if model.adapter is not None:
+        from ziggurat.model.hub.save_adapter import save_adapter
+
+        return save_adapter(model, folder, tokenizer)
     family, raw = family_of(model.config)
-    _write(folder, raw, stored_tensors(model, family), model.token_ids, tokenizer)
+    return _write(folder, raw, stored_tensors(model, family), model.token_ids, tokenizer)
 
 
 def save_scalar(model: ScalarModel, folder: Path, tokenizer: SavesTokenizer | None = None) -> None:
@@ -60,26 +65,39 @@ def save_scalar(model: ScalarModel, folder: Path, tokenizer: SavesTokenizer | No
     transformers reads it as one-label classification. A model with a confidence head is of our own type instead, which
     transformers refuses: it would compute another score.
     """
+    head, heads = head_of(model)
+    if model.body.adapter is not None:
+        from ziggurat.model.hub.save_adapter import save_adapter
+
+        return save_adapter(model.body, folder, tokenizer, head=head, head_tensors=heads)
     family, raw = family_of(model.body.config)
-    head: dict[str, Any] = {"head": "critic"}
     tensors = stored_tensors(model.body, family)
-    confidence = model.confidence if isinstance(model, RewardModel) else None
-    if isinstance(model, RewardModel):
-        shift, scale = model.reward_shift.item(), model.reward_scale.item()
-        head = {"head": "reward", "reward_shift": shift, "reward_scale": scale}
-    if confidence is not None:
-        head |= {"answer_after": confidence.answer_after, "confidence_heads": confidence.heads}
-        tensors["confidence.query"] = confidence.query.weight.detach()
-        tensors["confidence.weights"] = confidence.weights.detach()
+    if "confidence.query" in heads:
         raw = {"architectures": ["ZigguratRewardModel"], "model_type": REWARD_TYPE, "body": raw}
     else:
         for unembedding in ("lm_head.weight", "embed_out.weight"):
             tensors.pop(unembedding, None)
         name = raw["architectures"][0].removesuffix("LMHeadModel").removesuffix("ForCausalLM")
         raw |= {"architectures": [f"{name}ForSequenceClassification"], "id2label": {"0": "score"}}
-    tensors["score.weight"] = model.head.weight.detach()
     raw["ziggurat"] = head | {"format_version": FORMAT_VERSION}
-    _write(folder, raw, tensors, model.body.token_ids, tokenizer)
+    return _write(folder, raw, tensors | heads, model.body.token_ids, tokenizer)
+
+
+def head_of(model: ScalarModel) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a file says of the heads, and their tensors by stored names."""
+    head: dict[str, Any] = {"head": "critic"}
+    tensors = {"score.weight": model.head.weight.detach()}
+    if isinstance(model, RewardModel):
+        shift, scale = model.reward_shift.item(), model.reward_scale.item()
+        head = {"head": "reward", "reward_shift": shift, "reward_scale": scale}
+        if model.confidence is not None:
+            one = model.confidence
+            head |= {"answer_after": one.answer_after, "confidence_heads": one.heads}
+            tensors |= {
+                "confidence.query": one.query.weight.detach(),
+                "confidence.weights": one.weights.detach(),
+            }
+    return head, tensors
 
 
 def family_of(config: ModelConfig) -> tuple[Family, dict[str, Any]]:

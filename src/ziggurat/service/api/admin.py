@@ -1,4 +1,9 @@
-"""`POST /admin/models/{name}/reload`: put another run behind a served name. For admins.
+"""Models of a running server, for admins: `POST /admin/models` adds one, `POST /admin/models/{name}/reload` replaces.
+
+    {"run": "base@my/sft-2"}           add this adapter over a base that is in memory already, or any other run
+    {"run": "chat=my/ppo-3"}           add it under a name of its own
+
+and to reload
 
     {}                       the run that was given at the start, looked up again: my/ppo is its latest run now
     {"run": "my/ppo-3"}      this run
@@ -32,9 +37,32 @@ class ReloadBody(BaseModel):
     run: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
 
+class AddBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    run: Annotated[str, Field(min_length=1, max_length=400)]
+
+
 def admin_routes(services: Services, library: Library) -> APIRouter:
     routes, shelf = APIRouter(prefix="/admin"), services.shelf
     one_at_a_time = asyncio.Lock()
+
+    @routes.post("/models", **takes(AddBody))
+    async def add(request: Request) -> dict[str, Any]:
+        must_be_admin(request)
+        body = await read_body(request, AddBody, services.limits)
+        async with one_at_a_time:
+            t0 = time.perf_counter()
+            card, model = await anyio.to_thread.run_sync(lambda: library.more(body.run))
+            shelf.add(card, model)
+            added = shelf.find(card.name)
+        err.print(f"{card.name} is served now ({added.fingerprint}).")
+        return {
+            "id": card.name,
+            "run": card.run,
+            "system_fingerprint": added.fingerprint,
+            "loaded_in_s": round(time.perf_counter() - t0, 3),
+        }
 
     @routes.post("/models/{name:path}/reload", **takes(ReloadBody))
     async def reload(request: Request, name: str) -> dict[str, Any]:

@@ -9,23 +9,31 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
+from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter, ValidationError
 
 from ziggurat.cards import CARD, Card, read_card
 from ziggurat.errors import DataError, UsageError
-from ziggurat.places import find_run, model_folder, models_home, runs_home, stage_runs
+from ziggurat.files import sample_into
+from ziggurat.home import ziggurat_home
+from ziggurat.places import (
+    find_run,
+    holds_model,
+    model_folder,
+    models_home,
+    runs_home,
+    split_adapter,
+    stage_runs,
+)
 from ziggurat.service.models.apart import apart
-from ziggurat.service.models.shelf import Example, ModelCard
+from ziggurat.service.models.shelf import Example, ModelCard, Scorer
 from ziggurat.stages.stage import declared
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Chat
     from ziggurat.dialogue.loading import LoadOptions
     from ziggurat.stages.judge import Judge
-
-WHOLE_BYTES = 64 * 1024**2
-PIECES, PIECE_BYTES = 1024, 64 * 1024
 
 EXAMPLES_FILE = "examples.json"
 """Questions to try, in the folder of a ladder: `[{"text", "lang", "kind"}, ...]`."""
@@ -36,11 +44,11 @@ def expand(names: Sequence[str]) -> list[str]:
     expanded: list[str] = []
     for name in names:
         ladder = runs_home() / name
-        if "/" in name or not ladder.is_dir() or (models_home() / name / "config.json").is_file():
+        if "/" in name or not ladder.is_dir() or holds_model(models_home() / name):
             expanded.append(name)
             continue
         runs = [stage_runs(name, stage) for stage, one in declared().items() if one.talks]
-        ready = [[path for _, path in found if (path / "model" / "config.json").is_file()] for found in runs]
+        ready = [[path for _, path in found if holds_model(path / "model")] for found in runs]
         latest = [f"{name}/{found[-1].name}" for found in ready if found]
         expanded.extend(latest or [name])
     return expanded
@@ -68,19 +76,27 @@ def split(text: str) -> tuple[str | None, str]:
     return name, run
 
 
-def load(text: str, **options: Unpack[LoadOptions]) -> tuple[ModelCard, Chat | Judge]:
-    """Load one model, with its card."""
+def load(
+    text: str, *, over: Chat | None = None, **options: Unpack[LoadOptions]
+) -> tuple[ModelCard, Chat | Judge]:
+    """Load one model, with its card. `over`: the loaded base of an adapter, whose weights it shares."""
     name, run = split(text)
-    return apart(partial(_load, name, find_run(run), options))
+    return apart(partial(_load, name, run, options, over))
 
 
-def _load(name: str | None, folder: Path, options: LoadOptions) -> tuple[ModelCard, Chat | Judge]:
+def _load(
+    name: str | None, run: str | Path, options: LoadOptions, over: Chat | None = None
+) -> tuple[ModelCard, Chat | Judge]:
     from ziggurat.model.cpu.int8 import numerics
     from ziggurat.model.hub.load import is_scalar  # imports torch: only after the name is known
 
+    folder = find_run(str(run))
     files = model_folder(folder)
     model: Chat | Judge
-    if is_scalar(files):
+    if over is not None:
+        model = over.with_adapter(run)
+        body, is_base = model.model, model.is_base
+    elif is_scalar(files):
         from ziggurat.stages.judge import Judge
 
         model = Judge.load(folder)
@@ -91,9 +107,11 @@ def _load(name: str | None, folder: Path, options: LoadOptions) -> tuple[ModelCa
         model = Chat.load(folder, **options)
         body, is_base = model.model, model.is_base
     shown, known = run_name(folder), read_card(files)
+    if over is not None:
+        shown = f"{run_name(find_run(over.name))}@{shown}"
     stage = str(_read_json(folder / "manifest.json").get("stage", ""))
     card = ModelCard(
-        name=name or (shown if not shown.startswith("/") else folder.name),
+        name=name or (str(run) if over is not None else shown if not shown.startswith("/") else folder.name),
         stage=stage,
         run=shown,
         parameters=model.parameters,
@@ -122,22 +140,13 @@ def _numerics(computed: str, options: LoadOptions) -> str:
 def digest(folder: Path) -> str:
     """A hash of a model's weights, configuration and tokenizer.
 
-    Files up to WHOLE_BYTES are read completely, larger ones in PIECES evenly spread pieces: training changes nearly
-    every number. It distinguishes models; it does not detect manipulation.
+    Large files are sampled (`files.sample_into`): it distinguishes models; it does not detect manipulation.
     """
     known = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix not in (".json", ".jinja", ".safetensors") or path.name == CARD:
             continue
-        size = path.stat().st_size
-        known.update(f"{path.name} {size}\n".encode())
-        starts = (
-            [0] if size <= WHOLE_BYTES else [(size - PIECE_BYTES) * i // (PIECES - 1) for i in range(PIECES)]
-        )
-        with path.open("rb") as file:
-            for start in starts:
-                file.seek(start)
-                known.update(file.read(WHOLE_BYTES if len(starts) == 1 else PIECE_BYTES))
+        sample_into(known, path)
     return known.hexdigest()[:16]
 
 
@@ -148,14 +157,38 @@ class Library:
         self.options = options
         self._runs: dict[str, str] = {}  # as given: my/ppo is its latest run at the time of loading
         self._named: set[str] = set()  # names that were given with NAME=RUN
+        self._bases: WeakValueDictionary[Path, Chat] = (
+            WeakValueDictionary()
+        )  # by folder; adapters stand over them
 
     def load(self, text: str) -> tuple[ModelCard, Chat | Judge]:
-        card, model = load(text, **self.options)
+        """Load `[NAME=]RUN`, or `[NAME=]BASE@ADAPTER` over a base that is in memory once for all its adapters."""
         name, run = split(text)
+        card, model = load(text, over=self._base(run), **self.options)
+        self._keep(model)
         self._runs[card.name] = run
         if name or card.name != card.run:
             self._named.add(card.name)
         return card, model
+
+    def _base(self, run: str) -> Chat | None:
+        """The loaded base of BASE@ADAPTER, loaded now if it is not yet; None for any other run."""
+        both = split_adapter(run)
+        if both is None:
+            return None
+        folder = model_folder(both[0])
+        known = self._bases.get(folder)
+        if known is None:
+            _, model = load(both[0], **self.options)
+            if isinstance(model, Scorer):
+                raise UsageError(f"{both[0]} is a reward model; adapters are served over a language model.")
+            known = model
+            self._keep(known)
+        return known
+
+    def _keep(self, model: Chat | Judge) -> None:
+        if not isinstance(model, Scorer) and model.model.adapter is None and model.model.source is not None:
+            self._bases[model.model.source] = model
 
     def again(self, name: str, run: str | None = None) -> tuple[ModelCard, Chat | Judge]:
         """Load the next model of `name`: `run`, or the run that was given at first, looked up again.
@@ -166,23 +199,42 @@ class Library:
         """
         if name not in self._runs:
             raise UsageError(f"{name[:200]} was not loaded from a run, so it cannot be loaded again.")
-        folder = find_run(self._runs[name]) if run is None else _by_name(run)
-        if name not in self._named and run_name(folder) != name:
+        wanted = self._runs[name] if run is None else _by_name(run)
+        shown = _shown(wanted)
+        if name not in self._named and shown != name:
             raise UsageError(
-                f"{name} is the name of a run and cannot name {run_name(folder)}; "
+                f"{name} is the name of a run and cannot name {shown}; "
                 f"give it another name, for instance `ziggurat serve chat={self._runs[name]}`."
             )
-        return apart(partial(_load, name, folder, self.options))
+        card, model = apart(partial(_load, name, wanted, self.options, self._base(wanted)))
+        self._keep(model)
+        return card, model
+
+    def more(self, text: str) -> tuple[ModelCard, Chat | Judge]:
+        """`load` for a request that comes while the server runs: names under $ZIGGURAT_HOME only, no paths."""
+        _by_name(split(text)[1])
+        return self.load(text)
 
 
-def _by_name(run: str) -> Path:
-    """The folder of a run under $ZIGGURAT_HOME; a path is refused."""
-    ladder, _, stage = run.partition("/")
-    if all(re.fullmatch(r"[\w-][\w.-]*", part) for part in (ladder, stage)):
-        folder = find_run(run)
-        if folder.parent == runs_home() / ladder:
-            return folder
+def _shown(run: str) -> str:
+    both = split_adapter(run)
+    folders = [find_run(run)] if both is None else [find_run(both[0]), find_run(run)]
+    return "@".join(map(run_name, folders))
+
+
+def _by_name(run: str) -> str:
+    """The name of a run under $ZIGGURAT_HOME, or of two as BASE@ADAPTER; a path is refused."""
+    both = split_adapter(run)
+    if all(_is_name(part) for part in ([run] if both is None else both)):
+        return run
     raise UsageError(f"{run[:200]!r} is not the name of a run, such as my/ppo-2; paths are refused here.")
+
+
+def _is_name(part: str) -> bool:
+    pieces = part.split("/")
+    if len(pieces) > 2 or not all(re.fullmatch(r"[\w-][\w.-]*", piece) for piece in pieces):
+        return False
+    return ziggurat_home().resolve() in find_run(part).resolve().parents
 
 
 def _read_json(path: Path) -> dict[str, Any]:

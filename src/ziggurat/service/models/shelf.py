@@ -183,6 +183,22 @@ class Shelf:
 
     # --- changing -----------------------------------------------------------------------------------------------
 
+    def add(self, card: ModelCard, model: Chat | Scorer) -> None:
+        """One more model, under a name that is free; on the event loop.
+
+        Raises:
+            BusyError: the server is shutting down.
+            UsageError: the name is taken.
+        """
+        if self.draining:
+            raise BusyError(f"The server is shutting down; {card.name} cannot be added.")
+        if card.name in self._writers or card.name in self._judges:
+            raise UsageError(f"{card.name} is served already; reload it, or give the new one another name.")
+        if isinstance(model, Scorer):
+            self._judges[card.name] = self._held(card, model, NoDesk)
+        else:
+            self._writers[card.name] = self._held(card, model, model.desk)
+
     def swap(self, card: ModelCard, model: Chat | Scorer) -> None:
         """Put another model of the same kind behind the name `card.name`; on the event loop.
 
