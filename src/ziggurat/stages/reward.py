@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from ziggurat.console import err
 from ziggurat.model.heads import Reading, RewardModel
 from ziggurat.model.hub import save_scalar
+from ziggurat.model.padding import hidden_without_padding
 from ziggurat.model.transformer import set_compute_dtype
 from ziggurat.records import Comparison, Demonstration
 from ziggurat.settings import Resolved
@@ -132,7 +133,10 @@ def reward(
 def ranking_loss(model: nn.Module, batch: RankedBatch | ReadBatch) -> tuple[Tensor, float]:
     """(sum over comparisons, comparisons with an untied pair) of unshifted, unscaled scores."""
     assert isinstance(model, RewardModel)
-    raw = model.judge(batch.reading) if isinstance(batch, ReadBatch) else model.raw(batch.ids, batch.ends)
+    if isinstance(batch, ReadBatch):
+        raw = model.judge(batch.reading)
+    else:
+        raw = model.raw(batch.ids, batch.ends, hidden_without_padding(model.body, batch.ids, batch.ends + 1))
     loss, count = pairwise_loss(raw, batch.ranks)
     return loss, float(count)
 
