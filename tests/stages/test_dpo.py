@@ -112,7 +112,7 @@ def test_microbatches_add_up_to_the_whole(letters_sft: Path) -> None:
     total, count, _ = loss(policy, whole)
     parts = [loss(policy, piece) for piece in split_batch(whole, 3)]
     assert (len(parts), sum(n for _, n, _ in parts)) == (3, count)
-    assert sum(float(x) for x, _, _ in parts) == pytest.approx(float(total), rel=1e-5)
+    assert sum(x.item() for x, _, _ in parts) == pytest.approx(total.item(), rel=1e-5)
 
 
 def test_another_reference_is_what_the_policy_is_held_to(
