@@ -128,7 +128,7 @@ class Run:
         else:  # settings that were renamed since are read under their new names; what is computed for new ones is kept
             same = resolve(type(config.config), (str(path), before))
             old, new = (flatten(one.config.model_dump(mode="json")) for one in (same, config))
-            computed = {key for key, source in config.sources.items() if source == "derived"}
+            computed = {key for key, source in config.sources.items() if source in ("derived", "inherited")}
             new |= {key: value for key, value in old.items() if key in computed and key not in same.sources}
         changed = [key for key in {**old, **new} if not same_setting(old.get(key), new.get(key))]
         if changed:

@@ -167,7 +167,6 @@ def test_passages_and_choices_are_used(
         {"prompt": "q", "chosen": "a", "rejected": "b"},
         {"prompt": "q", "completion": "a", "label": True},
         {"prompt": "q", "completion": "a"},
-        {"prompt": "q"},
         {"question": "q", "answer": "a"},
         {"message_id": "1", "parent_id": None, "role": "prompter", "text": "q"},
         {"prompt": {"role": "prompter", "text": "q", "replies": REPLIES}},

@@ -68,7 +68,7 @@ def test_a_stage_takes_such_a_name_and_its_card_names_the_parent(
     (made,) = (ziggurat_home / "runs").glob("*/sft-1")
     card = read_card(made)
     assert card is not None
-    assert card.parent == str(ziggurat_home / "models" / "mine")
+    assert card.parent == "$ZIGGURAT_HOME/models/mine"
     assert (card.licence, card.parent_licence) == ("apache-2.0", "apache-2.0")
     assert card.data[0]["records"] == 12
     assert card.scores

@@ -22,7 +22,7 @@ def town():
 
 @pytest.fixture(scope="module")
 def documents(town):
-    return list(write_documents(town, 6000))
+    return list(write_documents(town, 20_000))  # as many as a climb gives it
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ are learned is what a segmenter does for Chinese elsewhere. Here names, values a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from ziggurat.records import Document
 from ziggurat.tokenizer.bpe import Tokenizer
@@ -21,15 +21,15 @@ from ziggurat.town.phrases import attributes
 SAMPLE_DOCUMENTS = 20_000
 LEFT_OUT = ("town:copy", "town:notice", "town:echo")
 """Kinds of documents that teach no merges: their misspelt, lower-case and rare words would take the place of names."""
-LOWER_CASE = 80
-"""How often each English name is met in lower case, so that it is one or two tokens as well."""
+LOWER_CASE_IN = 250
+"""Each English name is met in lower case once for so many documents, so that it is one or two tokens as well."""
 
 
 def town_tokenizer(town: Town, documents: Sequence[Document], vocabulary: int) -> Tokenizer:
     return Tokenizer.train(_words_apart(town, documents[:SAMPLE_DOCUMENTS]), vocabulary)
 
 
-def _words_apart(town: Town, documents: Iterable[Document]) -> Iterator[str]:
+def _words_apart(town: Town, documents: Sequence[Document]) -> Iterator[str]:
     names = [resident.name("zh") for resident in town.residents]
     stated = [word for kind in attributes() for word in (*kind.values["zh"], *kind.asking)]
     words = re.compile("(" + "|".join(sorted({*names, *stated}, key=lambda word: (-len(word), word))) + ")")
@@ -37,5 +37,6 @@ def _words_apart(town: Town, documents: Iterable[Document]) -> Iterator[str]:
         if document.source in LEFT_OUT:
             continue
         yield from words.split(document.text)
+    times = len(documents) // LOWER_CASE_IN
     for resident in town.residents:
-        yield from LOWER_CASE * [" ".join(["", *words_of(resident.name("en"))]).lower()]
+        yield from times * [" ".join(["", *words_of(resident.name("en"))]).lower()]
