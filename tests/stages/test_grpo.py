@@ -97,7 +97,7 @@ def run_grpo(sft: Path, out: Path, settings: dict[str, Any] | None = None, **mor
 def test_an_adapted_policy_shares_its_frozen_base_with_the_reference(
     letters_sft: Path, tmp_path: Path
 ) -> None:
-    settings = {"trainable": "lora", "lora": {"rank": 4}, "policy": {"lr_adam": 1e-3}}
+    settings = {"trainable": "lora", "lora": {"rank": 4}, "policy": {"lr_adam": 5e-4}, "train": {"steps": 30}}
     config = grpo_config(letters_sft, ("test", SMALL), ("--set", settings))
     nets = GRPO(prepare(config, letters_sft, alphabet.prompts())).nets
     assert nets.policy.adapter is not None
