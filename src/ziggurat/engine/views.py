@@ -33,7 +33,7 @@ PLAIN_SCORES = 1 << 20
 
 def _mask(places: Tensor, keys: Tensor, window: int | None, dtype: torch.dtype) -> Tensor:
     """Tokens at `places` (..., T) and `keys` (S,) -> (..., T, S), added to the scores: 0 where a token attends."""
-    last = places.clamp(max=len(keys) - 1)[..., None]  # of rows that nobody reads: they attend to something
+    last = places.clamp(max=len(keys) - 1)[..., None]  # padding attends to the last key; its output is unused
     seen = keys <= last
     if window is not None:
         seen &= keys > last - window

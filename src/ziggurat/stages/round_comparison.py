@@ -101,7 +101,7 @@ def sentence(number: int, found: dict[str, Any] | None) -> str:
     """The comparison in words."""
     before = "its start" if number == 1 else f"round {number - 1}"
     if found is None:
-        return f"round {number} was not compared with {before}: nobody can judge."
+        return f"round {number} was not compared with {before}: there is no judge."
     if found["value"] is None:
         return f"round {number} was not compared with {before}: {found['judge']} could judge no pair."
     says = "beats" if found["beats"] else "does not surely beat"
