@@ -7,6 +7,7 @@ and the path of a run folder, a checkpoint or a Hugging Face model folder.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -18,6 +19,7 @@ from ziggurat.home import HOME, located, ziggurat_home
 from ziggurat.messages import Reasoning
 from ziggurat.settings import load_yaml
 
+ADAPTER_ORIGIN = "ziggurat_adapter.json"  # where its base is, and the hash of its weights
 ADAPTER_CONFIG = "adapter_config.json"  # of a folder that holds an adapter instead of a whole model
 FETCHABLE = ("smollm2", "minilm")
 """Models that `ziggurat models get` knows by these names."""
@@ -86,8 +88,7 @@ def find_run(name: str) -> Path:
     """
     text = str(name)
     if (both := split_adapter(text)) is not None:
-        find_run(both[0])
-        return _adapter_run(both[1])
+        return _adapter_run(both[1], model_folder(both[0]))
     if text.startswith(("/", f"{HOME}/")):
         there = str(located(text))
         if text.startswith("/") and Path(there) != Path(text):
@@ -130,17 +131,24 @@ def base_named(name: str | Path) -> Path | None:
     return None if both is None else model_folder(both[0])
 
 
-def _adapter_run(name: str) -> Path:
-    """A run or folder with an adapter; of a ladder's name, its newest run that has one."""
+def _adapter_run(name: str, base: Path) -> Path:
+    """A run or folder with an adapter; of a ladder's name, its newest run with one over `base`, else with any."""
     inside = runs_home() / name
     if "/" not in name and not name.startswith(("~", ".")) and inside.is_dir():
         found = [path for path in inside.iterdir() if (path / "model" / ADAPTER_CONFIG).is_file()]
-        if found:
+        if found := [path for path in found if _is_over(path / "model", base)] or found:
             return max(found, key=lambda path: (path / "model" / ADAPTER_CONFIG).stat().st_mtime)
     folder = find_run(name)
     if not (model_folder(folder) / ADAPTER_CONFIG).is_file():
         raise RunError(f"{folder} is a whole model, not an adapter; name it without a base.")
     return folder
+
+
+def _is_over(adapter: Path, base: Path) -> bool:
+    """Whether an adapter's folder says that it was trained over the model in `base`."""
+    origin = adapter / ADAPTER_ORIGIN
+    known = json.loads(origin.read_text(encoding="utf-8")).get("base") if origin.is_file() else None
+    return known is not None and located(known["path"]).resolve() == base.resolve()
 
 
 def holds_model(folder: Path) -> bool:

@@ -98,6 +98,12 @@ def test_the_run_of_an_adapter_says_merged_what_it_says_over_its_base(home: Path
     assert merged != Chat.load("base/sft-1").complete(messages, params)
 
 
+def test_a_ladders_name_means_its_newest_adapter_over_that_base(home: Path) -> None:
+    save_adapter(home, "mine/sft-1", "mine/dpo-1", 3)  # newer, and over another adapter
+    assert model_folder("base/sft-1@mine") == home / "runs" / "mine" / "sft-1" / "model"
+    assert Library().load("base/sft-1@mine")
+
+
 def test_an_adapter_of_another_base_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_run(home, "other/sft-1", 7)
     with pytest.raises(ModelFolderError, match="is an adapter of .* holds other weights"):

@@ -10,10 +10,11 @@ from ziggurat.model.hub.family import Source
 from ziggurat.model.hub.save import family_of
 from ziggurat.model.lora import Layout, LoraLinear, Piece
 from ziggurat.model.transformer import Transformer
+from ziggurat.places import ADAPTER_ORIGIN
 
 PREFIX = "base_model.model."
 """Before every name in adapter_model.safetensors."""
-WEIGHTS, OURS = "adapter_model.safetensors", "ziggurat_adapter.json"
+WEIGHTS, OURS = "adapter_model.safetensors", ADAPTER_ORIGIN
 ADAPTER_FORMAT = 1
 """Version of ziggurat_adapter.json."""
 
