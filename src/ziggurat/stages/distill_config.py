@@ -13,15 +13,14 @@ from pydantic import Field
 from ziggurat.corpus.split import first_question, split
 from ziggurat.lineage import parent_entry
 from ziggurat.model.accounting import total_parameters
-from ziggurat.places import find_run
 from ziggurat.records import Demonstration, Prompt
-from ziggurat.settings import Resolved, resolve
+from ziggurat.settings import Resolved
 from ziggurat.stages import method, setup
 from ziggurat.stages.comparison_batches import Ranked
 from ziggurat.stages.setup import Derived
-from ziggurat.stages.start import microbatch_line
+from ziggurat.stages.start import settle_epochs
 from ziggurat.training.config import SHORT, TrainConfig
-from ziggurat.training.cost import FP32, microbatch_tokens
+from ziggurat.training.cost import FP32
 
 
 class DistillConfig(setup.RecordsConfig):
@@ -75,9 +74,7 @@ class Prepared(method.Prepared[DistillConfig]):
 
 def distill_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[DistillConfig]:
     """The configuration from its layers, with the training settings of the base's run inherited."""
-    inherited = setup.inherited(find_run(str(base)), lr_share=1.0)
-    inherited |= setup.inherited_records(find_run(str(base)))
-    return resolve(DistillConfig, ("inherited", inherited), *layers)
+    return setup.inheriting(DistillConfig, base, layers, lr_share=1.0)
 
 
 def prepare(
@@ -109,20 +106,16 @@ def prepare(
         held = rendered(held_out, "held-out demonstration")
     rows = [row for _, row in learn]
     lengths = [len(one.rows[0]) - one.starts[0] for one in rows]
-    one_epoch = math.ceil(len(rows) / config.batch_answers)
-    steps = config.train.steps or max(1, round(one_epoch * config.epochs))
-    budget = config.train.microbatch_tokens or microbatch_tokens(
-        start.shape, recompute=config.train.recompute
-    )
     longest = config.max_new_tokens or max(8, round(1.5 * setup.percentile_95(lengths)))
-    settled = {"train.steps": steps, "train.microbatch_tokens": budget, "max_new_tokens": longest}
-    frozen = setup.freeze(resolved, settled)
+    settled, loop = settle_epochs(
+        resolved, math.ceil(len(rows) / config.batch_answers), start.shape, max_new_tokens=longest
+    )
     sizes = [total_parameters(shape) for shape in (start.shape, start.reference_shape)]
     cost = method.rows_cost(
-        start.shape, frozen.config.train, [len(one.rows[0]) for one in rows], config.batch_answers
+        start.shape, settled.config.train, [len(one.rows[0]) for one in rows], config.batch_answers
     )
     return Prepared(
-        resolved=frozen,
+        resolved=settled,
         parent=start.folder,
         reference_folder=start.reference_folder,
         tokenizer=start.tokenizer,
@@ -137,14 +130,9 @@ def prepare(
                 "held-out demonstrations", len(held), "given" if held_out is not None else "held_out_share"
             ),
             Derived("size of the student", f"{sizes[0] / sizes[1]:.1%}", "of the teacher's parameters"),
-            Derived(
-                "steps",
-                steps,
-                "train.steps" if config.train.steps else f"{config.epochs:g} epochs × {one_epoch:,}",
-            ),
-            microbatch_line(config.train, budget),
+            *loop,
         ],
-        data=list(data) if data else [setup.memory_entry("demonstrations", list(demonstrations))],
+        data=setup.entries(data, demonstrations=demonstrations),
         cost=replace(
             cost,
             memory={**cost.memory, "teacher": FP32 * sizes[1]},

@@ -11,18 +11,16 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from ziggurat.errors import DataError
-from ziggurat.places import find_run
 from ziggurat.records import Comparison, Prompt
-from ziggurat.settings import Resolved, resolve
+from ziggurat.settings import Resolved
 from ziggurat.stages import method, setup
 from ziggurat.stages.comparison_batches import Ranked, render_comparisons
 from ziggurat.stages.ppo_losses import untied_pairs
 from ziggurat.stages.preference_losses import Preference
 from ziggurat.stages.reward_config import split_rendered
 from ziggurat.stages.setup import Derived
-from ziggurat.stages.start import microbatch_line
+from ziggurat.stages.start import settle_epochs
 from ziggurat.training.config import SHORT, TrainConfig
-from ziggurat.training.cost import microbatch_tokens
 
 LR_SHARE = 0.5
 """Peak learning rates as a share of those of the run that `base` comes from."""
@@ -110,9 +108,7 @@ class Prepared(method.Prepared[DPOConfig]):
 
 def dpo_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[DPOConfig]:
     """The configuration from its layers, with the training settings of the base's run inherited."""
-    inherited = setup.inherited(find_run(str(base)), lr_share=LR_SHARE, foreign=FOREIGN_TRAIN)
-    inherited |= setup.inherited_records(find_run(str(base)))
-    return resolve(DPOConfig, ("inherited", inherited), *layers)
+    return setup.inheriting(DPOConfig, base, layers, lr_share=LR_SHARE, foreign=FOREIGN_TRAIN)
 
 
 def prepare(
@@ -142,12 +138,7 @@ def prepare(
         raise DataError(
             f"all {len(ranked):,} comparisons are tied throughout, so they teach nothing; rank some apart."
         )
-    one_epoch = math.ceil(len(useful) / config.batch_comparisons)
-    steps = config.train.steps or max(1, round(one_epoch * config.epochs))
-    budget = config.train.microbatch_tokens or microbatch_tokens(
-        start.shape, recompute=config.train.recompute
-    )
-    train = config.train.model_copy(update={"steps": steps, "microbatch_tokens": budget})
+    settled, loop = settle_epochs(resolved, math.ceil(len(useful) / config.batch_comparisons), start.shape)
     lengths = [len(row) - s for one in useful for row, s in zip(one.rows, one.starts, strict=True)]
     rows = [len(row) for one in useful for row in one.rows]
     asked = [Prompt(prompt=one.prompt, tools=one.tools) for one in held or learn]
@@ -168,15 +159,10 @@ def prepare(
             len(held),
             "given" if held_out is not None else "held_out_share of the prompts",
         ),
-        Derived(
-            "steps",
-            steps,
-            "train.steps" if config.train.steps else f"{config.epochs:g} epochs × {one_epoch:,}",
-        ),
-        microbatch_line(config.train, budget),
+        *loop,
     ]
     return Prepared(
-        resolved=setup.freeze(resolved, {"train.steps": steps, "train.microbatch_tokens": budget}),
+        resolved=settled,
         parent=start.folder,
         reference_folder=start.reference_folder,
         tokenizer=start.tokenizer,
@@ -187,7 +173,9 @@ def prepare(
         held_out=held,
         held_out_ranked=held_ranked,
         derived=derived,
-        data=list(data) if data else [setup.memory_entry("comparisons", list(comparisons))],
-        cost=method.rows_cost(start.shape, train, rows, config.batch_comparisons * len(rows) / len(useful)),
+        data=setup.entries(data, comparisons=comparisons),
+        cost=method.rows_cost(
+            start.shape, settled.config.train, rows, config.batch_comparisons * len(rows) / len(useful)
+        ),
         answer_tokens=setup.percentile_95(lengths),
     )

@@ -37,16 +37,13 @@ from ziggurat.stages.grpo_losses import (
     length_penalty,
 )
 from ziggurat.stages.grpo_update import assess, clip, gradient
-from ziggurat.stages.policy_learner import Gold, PolicyLearner
-from ziggurat.stages.ppo import copy_model
+from ziggurat.stages.policy_learner import Gold, PolicyLearner, learn_and_report
 from ziggurat.stages.ppo_metrics import describe_completions, describe_rollouts
 from ziggurat.stages.ppo_networks import PolicyAndReference, load_policy_and_reference, load_scorer
-from ziggurat.stages.ppo_report import write_report
 from ziggurat.stages.ppo_update import Tables
 from ziggurat.stages.rollouts import PromptOrder, Rollout, cut_minibatches, roll_out
 from ziggurat.stages.scorer import Scorer
 from ziggurat.stages.stage import begin
-from ziggurat.training import run_loop
 from ziggurat.training.learner import Row
 from ziggurat.training.optimizers import Optimizers, build_optimizer
 from ziggurat.training.precision import choose_dtype
@@ -73,12 +70,7 @@ def grpo(
     ready = prepare(resolved, policy, prompts, reward_model=reward_model, reference=reference, data=data)
     with begin("grpo", ready, run_path, resume=resume, overwrite=overwrite, manifest=ready.manifest) as run:
         learner = GRPO(ready, gold, on_step)
-        run_loop(run, learner, ready.config.train, resume=resume, label="grpo", tokenizer=ready.tokenizer)
-        best = run.best_checkpoint()
-        if best is None:
-            raise RuntimeError(f"{run.path} has no best checkpoint")
-        run.save_model(lambda folder: copy_model(best / "policy", folder))
-        write_report(run, ready, learner.rows, best, learner.diagnoses, by_gold=gold is not None)
+        learn_and_report(run, learner, label="grpo", resume=resume)
     return run_path
 
 

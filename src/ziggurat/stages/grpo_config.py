@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
 from ziggurat.errors import UsageError
 from ziggurat.lineage import parent_entry
@@ -31,6 +31,7 @@ from ziggurat.stages.ppo_cost import LOGIT_COPIES, shared_microbatch
 from ziggurat.stages.rollouts import CACHE_BYTES
 from ziggurat.stages.scorer import RewardFunction, reward_folder_of
 from ziggurat.stages.setup import Derived
+from ziggurat.stages.watched import WatchedConfig
 from ziggurat.training.config import LoopConfig
 from ziggurat.training.cost import FP32, LOGITS_AT_ONCE, Cost, trained_memory, training_flops
 from ziggurat.training.precision import choose_dtype
@@ -44,7 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """Defaults of each variant; every setting may be set by itself as well."""
 
 
-class GRPOConfig(setup.RecordsConfig):
+class GRPOConfig(WatchedConfig):
     """Settings of `grpo`. KL is in nats; scores are in whatever unit the reward has."""
 
     short = {
@@ -140,25 +141,6 @@ class GRPOConfig(setup.RecordsConfig):
     @property
     def rollouts_per_step(self) -> int:
         return self.prompts_per_step * self.group
-
-    @field_validator("max_new_tokens")
-    @classmethod
-    def _some_tokens(cls, value: int) -> int:
-        if value == 0:
-            raise ValueError(
-                "max_new_tokens is 0; give at least 1, or -1 to compute it from measured answers"
-            )
-        return value
-
-    @model_validator(mode="after")
-    def _loop_fits(self) -> GRPOConfig:
-        if self.train.log_every_steps != 1:
-            raise ValueError(
-                f"train.log_every_steps is {self.train.log_every_steps}, but the doctor needs every row; set it to 1"
-            )
-        if self.train.spike_factor:
-            raise ValueError("train.spike_factor is not for GRPO, which the doctor watches; set it to 0")
-        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +250,7 @@ def prepare(
         prompts=usable.records,
         prompt_ids=ids,
         derived=derived,
-        data=list(data) if data else [setup.memory_entry("prompts", list(prompts))],
+        data=setup.entries(data, prompts=prompts),
         cost=_cost(config, shapes, ids),
     )
 

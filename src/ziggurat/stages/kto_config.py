@@ -13,16 +13,14 @@ from pydantic import Field
 
 from ziggurat.corpus.split import split
 from ziggurat.errors import DataError
-from ziggurat.places import find_run
 from ziggurat.records import Prompt, Rating
-from ziggurat.settings import Resolved, resolve
+from ziggurat.settings import Resolved
 from ziggurat.stages import method, setup
 from ziggurat.stages.dpo_config import FOREIGN_TRAIN, LR_SHARE
 from ziggurat.stages.setup import Derived
-from ziggurat.stages.start import microbatch_line
+from ziggurat.stages.start import settle_epochs
 from ziggurat.tokenizer.template import Rendered
 from ziggurat.training.config import SHORT, TrainConfig
-from ziggurat.training.cost import microbatch_tokens
 
 
 class KTOConfig(setup.RecordsConfig):
@@ -84,9 +82,7 @@ class Prepared(method.Prepared[KTOConfig]):
 
 def kto_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[KTOConfig]:
     """The configuration from its layers, with the training settings of the base's run inherited."""
-    inherited = setup.inherited(find_run(str(base)), lr_share=LR_SHARE, foreign=FOREIGN_TRAIN)
-    inherited |= setup.inherited_records(find_run(str(base)))
-    return resolve(KTOConfig, ("inherited", inherited), *layers)
+    return setup.inheriting(KTOConfig, base, layers, lr_share=LR_SHARE, foreign=FOREIGN_TRAIN)
 
 
 def prepare(
@@ -117,21 +113,16 @@ def prepare(
         held = rendered(held_out, "held-out rating")
     rated, held_rated = (_rated(some, context, config.train.seed) for some in (learn, held))
     weights = weights_of([one.liked for one in rated], config.desirable_weight, config.undesirable_weight)
-    one_epoch = math.ceil(len(rated) / config.batch_ratings)
-    steps = config.train.steps or max(1, round(one_epoch * config.epochs))
-    budget = config.train.microbatch_tokens or microbatch_tokens(
-        start.shape, recompute=config.train.recompute
+    settled, loop = settle_epochs(
+        resolved,
+        math.ceil(len(rated) / config.batch_ratings),
+        start.shape,
+        desirable_weight=weights[0],
+        undesirable_weight=weights[1],
     )
-    train = config.train.model_copy(update={"steps": steps, "microbatch_tokens": budget})
     liked = sum(one.liked for one in rated)
     lengths = [len(one.row) - one.start for one in rated]
     shown = held or learn
-    settled = {
-        "train.steps": steps,
-        "train.microbatch_tokens": budget,
-        "desirable_weight": weights[0],
-        "undesirable_weight": weights[1],
-    }
     both = "both sides then weigh the same"
     derived = [
         Derived("ratings", len(rated), f"{liked:,} liked, {len(rated) - liked:,} disliked"),
@@ -148,16 +139,11 @@ def prepare(
             len(held),
             "given" if held_out is not None else "held_out_share of the prompts",
         ),
-        Derived(
-            "steps",
-            steps,
-            "train.steps" if config.train.steps else f"{config.epochs:g} epochs × {one_epoch:,}",
-        ),
-        microbatch_line(config.train, budget),
+        *loop,
     ]
     prompts = {method.as_text(one.prompt): Prompt(prompt=one.prompt, tools=one.tools) for one, _ in shown}
     return Prepared(
-        resolved=setup.freeze(resolved, settled),
+        resolved=settled,
         parent=start.folder,
         reference_folder=start.reference_folder,
         tokenizer=start.tokenizer,
@@ -168,8 +154,10 @@ def prepare(
         held_out=held_rated,
         held_out_prompts=[method.as_text(one.prompt) for one, _ in held],
         derived=derived,
-        data=list(data) if data else [setup.memory_entry("ratings", list(ratings))],
-        cost=method.rows_cost(start.shape, train, [len(one.row) for one in rated], config.batch_ratings),
+        data=setup.entries(data, ratings=ratings),
+        cost=method.rows_cost(
+            start.shape, settled.config.train, [len(one.row) for one in rated], config.batch_ratings
+        ),
         answer_tokens=setup.percentile_95(lengths),
     )
 

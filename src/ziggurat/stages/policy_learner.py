@@ -5,13 +5,17 @@ A class that inherits it measures a step's rollouts and updates the policy. Rows
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from ziggurat.dialogue.chat import Chat
 from ziggurat.model.transformer import Transformer
+from ziggurat.runs import Run
 from ziggurat.stages.doctor import Diagnosis, diagnose
-from ziggurat.training import Learner
+from ziggurat.stages.ppo_report import write_report
+from ziggurat.training import Learner, run_loop
 from ziggurat.training.learner import Row
 
 Gold = Callable[[Chat], float]
@@ -98,3 +102,20 @@ class PolicyLearner(Learner):
             f"ended {row['share_ended']:.0%}",
             *([f"gold {row['gold']:.3f}"] if "gold" in row else []),
         ]
+
+
+def learn_and_report(run: Run, learner: PolicyLearner, *, label: str, resume: bool) -> None:
+    """All steps; then the best checkpoint's policy becomes the run's model, and the report is written."""
+    ready = learner.ready
+    run_loop(run, learner, ready.config.train, resume=resume, label=label, tokenizer=ready.tokenizer)
+    best = run.best_checkpoint()
+    if best is None:
+        raise RuntimeError(f"{run.path} has no best checkpoint")
+    run.save_model(lambda folder: copy_model(best / "policy", folder))
+    by_gold = learner.gold is not None
+    write_report(run, ready, learner.rows, best, learner.diagnoses, by_gold=by_gold)
+
+
+def copy_model(source: Path, target: Path) -> None:
+    """Into a folder that is there."""
+    shutil.copytree(source, target, dirs_exist_ok=True)

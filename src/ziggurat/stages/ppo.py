@@ -18,7 +18,6 @@ Sources: InstructGPT, arXiv:2203.02155, 3.5 and C.4; PPO, arXiv:1707.06347; GAE,
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,13 +32,12 @@ from ziggurat.lineage import parent_entry
 from ziggurat.model.transformer import Transformer
 from ziggurat.records import Document, Prompt
 from ziggurat.settings import Resolved
-from ziggurat.stages.policy_learner import Gold, PolicyLearner
+from ziggurat.stages.policy_learner import Gold, PolicyLearner, learn_and_report
 from ziggurat.stages.ppo_config import PPOConfig, ppo_config
 from ziggurat.stages.ppo_losses import steer_beta
 from ziggurat.stages.ppo_metrics import describe_completions, describe_experience, describe_update
 from ziggurat.stages.ppo_networks import load_networks
 from ziggurat.stages.ppo_prepare import Prepared, prepare
-from ziggurat.stages.ppo_report import write_report
 from ziggurat.stages.ppo_update import assess, update
 from ziggurat.stages.rollouts import (
     Microbatch,
@@ -49,7 +47,6 @@ from ziggurat.stages.rollouts import (
     roll_out,
 )
 from ziggurat.stages.stage import begin
-from ziggurat.training import run_loop
 from ziggurat.training.learner import Row
 from ziggurat.training.optimizers import Optimizers, build_optimizer
 
@@ -81,12 +78,7 @@ def ppo(
     }
     with begin("ppo", ready, run_path, resume=resume, overwrite=overwrite, manifest=networks) as run:
         learner = PPO(ready, gold, on_step)
-        run_loop(run, learner, ready.config.train, resume=resume, label="ppo", tokenizer=ready.tokenizer)
-        best = run.best_checkpoint()
-        if best is None:
-            raise RuntimeError(f"{run.path} has no best checkpoint")
-        run.save_model(lambda folder: copy_model(best / "policy", folder))
-        write_report(run, ready, learner.rows, best, learner.diagnoses, by_gold=gold is not None)
+        learn_and_report(run, learner, label="ppo", resume=resume)
     return run_path
 
 
@@ -203,8 +195,3 @@ class PPO(PolicyLearner):
         """The next rows of documents, (n, T+1)."""
         assert self.ptx is not None
         return torch.from_numpy(self.ptx.next()).long().to(self.nets.policy.embedding.weight.device)
-
-
-def copy_model(source: Path, target: Path) -> None:
-    """Into a folder that is there."""
-    shutil.copytree(source, target, dirs_exist_ok=True)

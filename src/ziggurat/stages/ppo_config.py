@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
 from ziggurat.console import human_count
 from ziggurat.model.accounting import total_parameters
@@ -15,6 +15,7 @@ from ziggurat.settings import Resolved, resolve
 from ziggurat.stages import setup
 from ziggurat.stages.doctor import DoctorLimits
 from ziggurat.stages.removed import REMOVED
+from ziggurat.stages.watched import WatchedConfig
 from ziggurat.training.config import LoopConfig, OptimizerConfig
 
 
@@ -46,7 +47,7 @@ def _of_critic(trainable: Any) -> Any:
     return "head" if trainable == "lora" else trainable
 
 
-class PPOConfig(setup.RecordsConfig):
+class PPOConfig(WatchedConfig):
     """Settings of stage 4. Rewards and values are in units of the stage-2 model's reward deviation, KL in nats."""
 
     removed = REMOVED["PPOConfig"]
@@ -141,25 +142,6 @@ class PPOConfig(setup.RecordsConfig):
 
     allow_weak_reward_model: bool = False
     """Go on although the reward model failed its report card."""
-
-    @field_validator("max_new_tokens")
-    @classmethod
-    def _some_tokens(cls, value: int) -> int:
-        if value == 0:
-            raise ValueError(
-                "max_new_tokens is 0; give at least 1, or -1 to compute it from measured answers"
-            )
-        return value
-
-    @model_validator(mode="after")
-    def _loop_fits(self) -> PPOConfig:
-        if self.train.log_every_steps != 1:
-            raise ValueError(
-                f"train.log_every_steps is {self.train.log_every_steps}, but the doctor needs every row; set it to 1"
-            )
-        if self.train.spike_factor:
-            raise ValueError("train.spike_factor is not for PPO, which the doctor watches; set it to 0")
-        return self
 
 
 LARGE: dict[str, Any] = {

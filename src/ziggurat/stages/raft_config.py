@@ -14,17 +14,15 @@ from pydantic import Field
 from ziggurat.errors import UsageError
 from ziggurat.lineage import parent_entry
 from ziggurat.model.hub import check_model
-from ziggurat.places import find_run
 from ziggurat.records import Prompt
-from ziggurat.settings import Resolved, resolve
+from ziggurat.settings import Resolved
 from ziggurat.stages import method, setup
 from ziggurat.stages.answer_length import longest_answer
 from ziggurat.stages.dpo_config import FOREIGN_TRAIN, LR_SHARE
 from ziggurat.stages.scorer import RewardFunction, load_function, reward_folder_of
 from ziggurat.stages.setup import Derived
-from ziggurat.stages.start import microbatch_line
+from ziggurat.stages.start import settle_epochs
 from ziggurat.training.config import SHORT, TrainConfig
-from ziggurat.training.cost import microbatch_tokens
 
 
 class RAFTConfig(setup.RecordsConfig):
@@ -90,9 +88,7 @@ class Prepared(method.Prepared[RAFTConfig]):
 
 def raft_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[RAFTConfig]:
     """The configuration from its layers, with the training settings of the policy's run inherited."""
-    inherited = setup.inherited(find_run(str(policy)), lr_share=LR_SHARE, foreign=FOREIGN_TRAIN)
-    inherited |= setup.inherited_records(find_run(str(policy)))
-    return resolve(RAFTConfig, ("inherited", inherited), *layers)
+    return setup.inheriting(RAFTConfig, policy, layers, lr_share=LR_SHARE, foreign=FOREIGN_TRAIN)
 
 
 def prepare(
@@ -127,25 +123,16 @@ def prepare(
         longest, why = longest_answer(
             [start.folder], start.template, ids, context=room, seed=config.train.seed
         )
-    one_epoch = math.ceil(len(ids) / config.batch_answers)
-    steps = config.train.steps or max(1, round(one_epoch * config.epochs))
-    budget = config.train.microbatch_tokens or microbatch_tokens(
-        start.shape, recompute=config.train.recompute
+    settled, loop = settle_epochs(
+        resolved, math.ceil(len(ids) / config.batch_answers), start.shape, max_new_tokens=longest
     )
-    settled = {"max_new_tokens": longest, "train.steps": steps, "train.microbatch_tokens": budget}
-    frozen = setup.freeze(resolved, settled)
     derived = [
         Derived("prompts", len(ids), f"{config.n} completions each"),
         Derived("longest completion", longest, why),
-        Derived(
-            "steps",
-            steps,
-            "train.steps" if config.train.steps else f"{config.epochs:g} epochs × {one_epoch:,}",
-        ),
-        microbatch_line(config.train, budget),
+        *loop,
     ]
     return Prepared(
-        resolved=frozen,
+        resolved=settled,
         parent=start.folder,
         reference_folder=start.folder,
         reward_folder=folder,
@@ -156,9 +143,9 @@ def prepare(
         prompts=usable.records,
         prompt_ids=ids,
         derived=derived,
-        data=list(data) if data else [setup.memory_entry("prompts", list(prompts))],
+        data=setup.entries(data, prompts=prompts),
         cost=method.rows_cost(
-            start.shape, frozen.config.train, [len(one) + longest for one in ids], config.batch_answers
+            start.shape, settled.config.train, [len(one) + longest for one in ids], config.batch_answers
         ),
     )
 

@@ -30,7 +30,7 @@ from ziggurat.stages.comparison_batches import Ranked, render_comparisons
 from ziggurat.stages.ppo_losses import untied_pairs
 from ziggurat.stages.removed import REMOVED
 from ziggurat.stages.setup import Derived
-from ziggurat.stages.start import open_parent, settle_loop
+from ziggurat.stages.start import open_parent, settle_epochs
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.config import SHORT, TrainConfig
@@ -166,10 +166,7 @@ def prepare(
         what="demonstration",
         to_answer_end=True,
     ).flat
-    one_epoch = math.ceil(len(useful) / config.batch_comparisons)
-    steps = config.train.steps or max(1, round(one_epoch * config.epochs))
-    settled, microbatch = settle_loop(resolved, config.train, steps, parent.shape)
-    steps_why = "train.steps" if config.train.steps else f"{config.epochs:g} epochs × {one_epoch:,}"
+    settled, loop = settle_epochs(resolved, math.ceil(len(useful) / config.batch_comparisons), parent.shape)
     derived = [
         *_derived_data(useful, len(ranked) - len(useful)),
         Derived(
@@ -182,8 +179,7 @@ def prepare(
             len(shown),
             "their mean reward becomes 0" if shown else "none: samples' mean becomes 0",
         ),
-        Derived("steps", steps, steps_why),
-        microbatch,
+        *loop,
     ]
     return Prepared(
         resolved=settled,

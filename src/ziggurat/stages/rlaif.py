@@ -119,7 +119,7 @@ def prepare(
             Derived("longest completion", longest, why),
             Derived("pairs", pairs, "at most; each is asked twice, in both orders"),
         ],
-        data=list(data) if data else [setup.memory_entry("prompts", list(prompts))],
+        data=setup.entries(data, prompts=prompts),
     )
 
 

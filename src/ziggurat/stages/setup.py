@@ -19,10 +19,10 @@ from rich.console import Console
 from ziggurat.console import err, human_time, table
 from ziggurat.corpus.split import FEW, split
 from ziggurat.errors import DataError, RunError
-from ziggurat.places import reasoning_of, run_around
+from ziggurat.places import find_run, reasoning_of, run_around
 from ziggurat.records import Document, Reasoning, Record
 from ziggurat.runs import Run
-from ziggurat.settings import Config, Resolved, checked, flatten, nest
+from ziggurat.settings import Config, Resolved, checked, flatten, nest, resolve
 
 if TYPE_CHECKING:
     from ziggurat.stages.stage import Prepared
@@ -167,6 +167,20 @@ def inherited(base: Path, *, lr_share: float, foreign: Mapping[str, Any] | None 
     taken = {key: train[key] for key in INHERITED if key in train}
     rates = {key: train[key] * lr_share for key in ("lr_matrix", "lr_adam") if key in train}
     return {"train": taken | rates}
+
+
+def inheriting(
+    cls: type[C],
+    base: str | Path,
+    layers: Sequence[tuple[str, Any]],
+    *,
+    lr_share: float,
+    foreign: Mapping[str, Any] | None = None,
+) -> Resolved[C]:
+    """The configuration of a stage that trains on records: what the base's run hands down, then the layers."""
+    folder = find_run(str(base))
+    layer = inherited(folder, lr_share=lr_share, foreign=foreign) | inherited_records(folder)
+    return resolve(cls, ("inherited", layer), *layers)
 
 
 def inherited_records(base: Path) -> dict[str, Any]:

@@ -14,9 +14,8 @@ from ziggurat.console import err
 from ziggurat.corpus.pack import pack_rows
 from ziggurat.corpus.split import first_question, split
 from ziggurat.model.config import ModelConfig
-from ziggurat.places import find_run
 from ziggurat.records import Demonstration, Document
-from ziggurat.settings import Resolved, resolve
+from ziggurat.settings import Resolved
 from ziggurat.stages import setup, stage
 from ziggurat.stages.batches import ConversationBatches
 from ziggurat.stages.setup import Derived
@@ -81,10 +80,7 @@ class Prepared(stage.Prepared[SftConfig]):
 
 def sft_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[SftConfig]:
     """The configuration from its layers, with the training settings of the base's run inherited."""
-
-    folder = find_run(str(base))
-    layer = setup.inherited(folder, lr_share=LR_SHARE) | setup.inherited_records(folder)
-    return resolve(SftConfig, ("inherited", layer), *layers)
+    return setup.inheriting(SftConfig, base, layers, lr_share=LR_SHARE)
 
 
 def prepare(

@@ -51,12 +51,22 @@ def settle_loop(
     """
     budget = train.microbatch_tokens or microbatch_tokens(shape, recompute=train.recompute)
     settled = freeze(resolved, {"train.steps": steps, "train.microbatch_tokens": budget, **more})
-    return settled, microbatch_line(train, budget)
-
-
-def microbatch_line(train: TrainConfig, budget: int) -> Derived:
-    """Where the tokens of a microbatch are from."""
-    why = (
-        "train.microbatch_tokens" if train.microbatch_tokens else "from the shape, so that memory is bounded"
+    return settled, Derived(
+        "microbatch tokens",
+        budget,
+        "train.microbatch_tokens" if train.microbatch_tokens else "from the shape, so that memory is bounded",
     )
-    return Derived("microbatch tokens", budget, why)
+
+
+def settle_epochs(
+    resolved: Resolved[C], one_epoch: int, shape: ModelConfig, **more: Any
+) -> tuple[Resolved[C], list[Derived]]:
+    """As `settle_loop`, with steps computed from `epochs` unless they are set; and the line of the steps before it.
+
+    `one_epoch`: steps. The configuration has `train` and `epochs`.
+    """
+    config: Any = resolved.config
+    steps = config.train.steps or max(1, round(one_epoch * config.epochs))
+    why = "train.steps" if config.train.steps else f"{config.epochs:g} epochs × {one_epoch:,}"
+    settled, microbatch = settle_loop(resolved, config.train, steps, shape, **more)
+    return settled, [Derived("steps", steps, why), microbatch]
