@@ -193,6 +193,18 @@ def test_every_reader_names_the_fields_that_it_did_not_use(
     assert f"fields not used: {next(iter(found['unused']))}" in found["summary"]
 
 
+@pytest.mark.parametrize("name", ["data.json", "data.jsonl"])
+def test_further_fields_of_a_prompt_are_kept_and_so_none_is_unused(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, {"prompt": "q", "zzz": 1, "yyy": None}, {"prompt": "p", "zzz": 2}, name=name)
+    assert [(one.prompt[-1].content, (one.meta or {})["zzz"]) for one in load_prompts(path).records] == [
+        ("q", 1),
+        ("p", 2),
+    ]
+    assert checked(path, capsys)["unused"] == {}
+
+
 def test_fields_of_messages_that_are_not_used_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

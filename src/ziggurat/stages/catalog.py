@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ziggurat.stages.stage import Input, Model, Shortcut, Stage
+from ziggurat.stages.stage import Input, Kind, Model, Shortcut, Stage
 
 HELD_OUT = "A file to evaluate on; without one a share is split off."
 TEXT = "Stage-1 text to mix in; default: the text of the base's run."
@@ -13,9 +13,19 @@ ZERO = Input(
     help="Their mean reward becomes 0.",
     role="demonstrations",
 )
-HELD_OUT_COMPARISONS = Input(
-    "comparisons", "held_out", option="--held-out", help=HELD_OUT, role="held_out", none_if_missing=True
+REWARD_BESIDE_A_FUNCTION = Model(
+    "reward_model",
+    ("--reward",),
+    "The stage-3 run that scores it; with reward_function, both are weighted.",
+    required=False,
+    remembered="reward_model",
 )
+
+
+def held_out(kind: Kind) -> Input:
+    """Records of this kind to evaluate on."""
+    return Input(kind, "held_out", option="--held-out", help=HELD_OUT, role="held_out", none_if_missing=True)
+
 
 PRETRAIN = Stage(
     name="pretrain",
@@ -42,9 +52,7 @@ PRETRAIN = Stage(
     ),
     inputs=(
         Input("documents", "documents"),
-        Input(
-            "documents", "held_out", option="--held-out", help=HELD_OUT, role="held_out", none_if_missing=True
-        ),
+        held_out("documents"),
     ),
 )
 
@@ -74,14 +82,7 @@ SFT = Stage(
             used_if="text_share",
             without="some forgetting",
         ),
-        Input(
-            "demonstrations",
-            "held_out",
-            option="--held-out",
-            help=HELD_OUT,
-            role="held_out",
-            none_if_missing=True,
-        ),
+        held_out("demonstrations"),
     ),
 )
 
@@ -99,7 +100,7 @@ REWARD = Stage(
     prepare="ziggurat.stages.reward:prepare",
     run="ziggurat.stages.reward:reward",
     models=(Model("sft", ("--sft", "--base"), "The stage-2 model to start from."),),
-    inputs=(Input("comparisons", "comparisons"), HELD_OUT_COMPARISONS, ZERO),
+    inputs=(Input("comparisons", "comparisons"), held_out("comparisons"), ZERO),
     makes="reward model",
 )
 
@@ -165,7 +166,7 @@ DPO = Stage(
     prepare="ziggurat.stages.dpo:prepare",
     run="ziggurat.stages.dpo:dpo",
     models=(Model("base", ("--base", "--policy"), "The model to improve."), REFERENCE),
-    inputs=(Input("comparisons", "comparisons"), HELD_OUT_COMPARISONS),
+    inputs=(Input("comparisons", "comparisons"), held_out("comparisons")),
 )
 
 KTO = Stage(
@@ -184,9 +185,7 @@ KTO = Stage(
     models=(Model("base", ("--base", "--policy"), "The model to improve."), REFERENCE),
     inputs=(
         Input("ratings", "ratings"),
-        Input(
-            "ratings", "held_out", option="--held-out", help=HELD_OUT, role="held_out", none_if_missing=True
-        ),
+        held_out("ratings"),
     ),
 )
 
@@ -208,13 +207,7 @@ GRPO = Stage(
     run="ziggurat.stages.grpo:grpo",
     models=(
         Model("policy", ("--policy", "--base"), "The model to improve."),
-        Model(
-            "reward_model",
-            ("--reward",),
-            "The stage-3 run that scores it; with reward_function, both are weighted.",
-            required=False,
-            remembered="reward_model",
-        ),
+        REWARD_BESIDE_A_FUNCTION,
         REFERENCE,
     ),
     inputs=(Input("prompts", "prompts"),),
@@ -236,13 +229,7 @@ RAFT = Stage(
     run="ziggurat.stages.raft:raft",
     models=(
         Model("policy", ("--policy", "--base"), "The model to improve."),
-        Model(
-            "reward_model",
-            ("--reward",),
-            "The stage-3 run that scores it; with reward_function, both are weighted.",
-            required=False,
-            remembered="reward_model",
-        ),
+        REWARD_BESIDE_A_FUNCTION,
     ),
     inputs=(Input("prompts", "prompts"),),
 )
@@ -288,14 +275,7 @@ DISTILL = Stage(
     ),
     inputs=(
         Input("demonstrations", "demonstrations"),
-        Input(
-            "demonstrations",
-            "held_out",
-            option="--held-out",
-            help=HELD_OUT,
-            role="held_out",
-            none_if_missing=True,
-        ),
+        held_out("demonstrations"),
     ),
 )
 
@@ -344,7 +324,7 @@ ALIGN = Stage(
             help="Rankings that are there already.",
             role="comparisons",
         ),
-        HELD_OUT_COMPARISONS,
+        held_out("comparisons"),
         ZERO,
         Input(
             "documents",
