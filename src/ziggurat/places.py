@@ -147,7 +147,10 @@ def _adapter_run(name: str, base: Path) -> Path:
 def _is_over(adapter: Path, base: Path) -> bool:
     """Whether an adapter's folder says that it was trained over the model in `base`."""
     origin = adapter / ADAPTER_ORIGIN
-    known = json.loads(origin.read_text(encoding="utf-8")).get("base") if origin.is_file() else None
+    try:
+        known = json.loads(origin.read_text(encoding="utf-8")).get("base") if origin.is_file() else None
+    except ValueError:
+        return False  # whoever loads it says what is wrong
     return known is not None and located(known["path"]).resolve() == base.resolve()
 
 

@@ -180,7 +180,7 @@ class Dialogues:
         mark = ":" if language == "en" else "："
         lines: list[str] = []
         for turn in range(4):
-            section = chance.choice(DESK[turn > 0 :])
+            section = chance.choice(DESK if turn == 0 else DESK[1:])
             asked = self.first_words.ask(section, chance, language)
             if asked.kind in CARELESS and chance.percent(CARELESS_PERCENT):
                 asked = carelessly_asked(chance, asked)

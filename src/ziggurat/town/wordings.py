@@ -16,6 +16,8 @@ from ziggurat.town.phrases import Language, load_table
 
 Use = Literal["taught", "development", "exam"]
 DEVELOPMENT = 3  # of each list of held-out wordings, those for development
+SLOTS_ALONE = {"n", "l", "ab"}
+"""A name alone, a list alone and a bare sum, as `plainly` writes them: they have one wording, which all uses share."""
 _CHOICE = re.compile(r"\[([^\]]*)\]")
 _SPELLING = re.compile(r"[\W_]+")
 
@@ -35,7 +37,7 @@ def expand(entry: str) -> list[str]:
 
 
 def plainly(pattern: str) -> str:
-    """The wording without case, spaces and marks; one that is nothing but a slot is kept as it is."""
+    """The pattern without case, spaces and marks, braces included: two spellings of one wording are equal."""
     return _SPELLING.sub("", pattern.lower())
 
 
@@ -43,12 +45,7 @@ def plainly(pattern: str) -> str:
 def taught(kind: str, language: Language) -> tuple[tuple[str, ...], ...]:
     """The taught patterns, one group an entry: no held-out wording, no pattern twice."""
     block = table()[kind][language]
-    slots = {
-        "n",
-        "l",
-        "ab",
-    }  # a name alone, a list alone and a bare sum have one wording, which all uses share
-    met = {plainly(pattern) for pattern in block["held_out"]} - slots
+    met = {plainly(pattern) for pattern in block["held_out"]} - SLOTS_ALONE
     seen: set[str] = set()
     groups = []
     for entry in block["taught"]:
