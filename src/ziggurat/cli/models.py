@@ -70,19 +70,22 @@ def import_model(
 @app.command()
 def export(
     model: Annotated[str, typer.Argument(help="A model, a run (town/ppo), or a folder.")],
-    to: Annotated[str, typer.Option("--to", help="hf: a folder; gguf: a file for llama.cpp.")] = "hf",
+    to: Annotated[
+        str, typer.Option("--to", help="hf: a folder; gguf: a file for llama.cpp; peft: an adapter alone.")
+    ] = "hf",
     where: Annotated[
-        Path, typer.Option("--out", "-o", help="The folder (hf) or file (gguf) to write.")
+        Path, typer.Option("--out", "-o", help="The folder (hf, peft) or file (gguf) to write.")
     ] = Path("."),
     kind: Annotated[str, typer.Option("--type", help="Of a GGUF file: f16 or q8_0.")] = "f16",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
-    """Write a model for other programs: transformers, vLLM (hf), llama.cpp (gguf).
+    """Write a model for other programs: transformers, vLLM (hf), llama.cpp (gguf), PEFT (an adapter over its base).
 
     \b
     ziggurat models export town/ppo --to gguf --out ppo.gguf
     ziggurat models export smollm2 --to gguf --type q8_0 --out smollm2-q8.gguf
     ziggurat models export own/sft --to hf --out my-assistant
+    ziggurat models export own/sft --to peft --out my-adapter
     """
     from ziggurat.models.export import export as write
 
