@@ -43,6 +43,8 @@ REPORT_FORMAT = 1
 """Version of report.json."""
 
 DIFFERENCES_SHOWN = 3
+OF_THE_MACHINE = ("device", "compile")
+"""Settings of which a resumed run may have others: they name what computes, not what is computed."""
 
 
 class Run:
@@ -130,7 +132,8 @@ class Run:
             old, new = (flatten(one.config.model_dump(mode="json")) for one in (same, config))
             computed = {key for key, source in config.sources.items() if source in ("derived", "inherited")}
             new |= {key: value for key, value in old.items() if key in computed and key not in same.sources}
-        changed = [key for key in {**old, **new} if not same_setting(old.get(key), new.get(key))]
+        compared = [key for key in {**old, **new} if key.rpartition(".")[2] not in OF_THE_MACHINE]
+        changed = [key for key in compared if not same_setting(old.get(key), new.get(key))]
         if changed:
             shown = ", ".join(
                 f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed[:DIFFERENCES_SHOWN]

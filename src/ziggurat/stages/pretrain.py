@@ -32,6 +32,7 @@ from ziggurat.stages.losses import split_rows, text_loss
 from ziggurat.stages.pretrain_config import Prepared, PretrainConfig, prepare, pretrain_config
 from ziggurat.stages.stage import begin, finish
 from ziggurat.training import train
+from ziggurat.training.device import place
 from ziggurat.training.trainable import load_to_train
 
 __all__ = ["Prepared", "PretrainConfig", "prepare", "pretrain", "pretrain_config"]
@@ -103,7 +104,7 @@ def _evaluator(ready: Prepared) -> Callable[[nn.Module], dict[str, float]]:
 def _model(ready: Prepared) -> Transformer:
     learns = ready.config.train
     if ready.parent is not None:
-        return load_to_train(ready.parent, learns, dtype=learns.dtype, seed=ready.seed)
+        return load_to_train(ready.parent, learns, learns, seed=ready.seed)
     model = Transformer(ready.model_config, seed=None)
     model.init_weights(ready.seed, quiet=True)
-    return model
+    return place(model, learns.device)

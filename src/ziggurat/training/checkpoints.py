@@ -151,9 +151,8 @@ def _restore_optimizer(
                     f"checkpoint {folder} has optimizer state of {param_name}, which this model does not train; "
                     "resume with the configuration that wrote it."
                 )
-            # AdamW keeps its step count on the CPU or beside the parameter; everything else lives with the parameter
-            keep = isinstance(value, Tensor) and value.ndim > 0
-            member.state[param][key] = value.to(param.device) if keep else value
+            # beside the parameter, the step count of fused AdamW too
+            member.state[param][key] = value.to(param.device) if isinstance(value, Tensor) else value
 
 
 # --- random states -------------------------------------------------------------------------------------------------
@@ -175,8 +174,9 @@ def random_states() -> dict[str, Any]:
 
 def restore_random_states(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"]["cpu"])
-    if torch.cuda.is_available() and "cuda0" in states["torch"]:
-        torch.cuda.set_rng_state_all([states["torch"][f"cuda{i}"] for i in range(len(states["torch"]) - 1)])
+    for number in range(torch.cuda.device_count()):  # a checkpoint of another machine may have fewer, or none
+        if (kept := states["torch"].get(f"cuda{number}")) is not None:
+            torch.cuda.set_rng_state(kept, number)
     version, numbers, gauss = states["python"]
     random.setstate((version, tuple(numbers), gauss))
     kind, keys, position, has_gauss, cached = states["numpy"]

@@ -94,7 +94,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizers:
             beta2=config.muon_beta2,
             weight_decay=config.weight_decay,
             coefficients=polar_express(config.newton_schulz_steps),
-            dtype=choose_dtype("auto")[0],
+            dtype=choose_dtype("auto", next(iter(rows)).device)[0],
             rows=rows,
         )
     heads = _head_parameters(model) if config.lr_head > config.lr_adam else set()

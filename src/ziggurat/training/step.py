@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ziggurat.errors import TrainingError
+from ziggurat.training.device import device_of, moved
 from ziggurat.training.optimizers import Optimizers, gradient_norm, scale_gradients
 
 Extra = Mapping[str, "Tensor | float | tuple[Tensor | float, Tensor | float]"]
@@ -80,7 +81,9 @@ def _summed(
     count = 0.0
     sums: dict[str, Tensor | float] = {}
     counts: dict[str, float] = {}
+    device = device_of(model)
     for piece in pieces:
+        piece = moved(piece, device)
         piece_sum, piece_count, *further = loss(model, piece)
         if piece_sum.requires_grad:
             piece_sum.backward()  # type: ignore[no-untyped-call]

@@ -56,7 +56,8 @@ class FastLinear(Linear):
         if self.weight.dtype == dtype:
             return self.weight
         if torch.is_grad_enabled():
-            self._plain = self._packed = None
+            if self._plain is not None or self._packed is not None:
+                self._plain = self._packed = None
             return self.weight.to(dtype)
         if not _fresh(self._plain, self.weight, dtype):
             self._plain = _version(self.weight), self.weight.detach().to(dtype)
