@@ -33,6 +33,7 @@ from ziggurat.model.heads import (
     LOGITS_AT_ONCE as LOGITS_AT_ONCE,  # what a loss holds; more are made in pieces
 )
 from ziggurat.model.lora import LoraConfig
+from ziggurat.training import parallel
 from ziggurat.training.config import OptimizerConfig, TrainConfig
 from ziggurat.training.device import free_memory_bytes
 from ziggurat.training.precision import Machine, choose_dtype
@@ -79,7 +80,7 @@ def microbatch_tokens(
     available now on the device. `logits`: copies of the logits of every token that are kept."""
     kept = kept_per_token(config, config.layers, LONGEST_KEPT_SCORES + 1, recompute=recompute)
     per_token = FP32 * (kept + logits * config.vocab_size)
-    budget = min(ACTIVATION_BYTES, free_memory_bytes(device) / 3)
+    budget = min(ACTIVATION_BYTES, parallel.least(free_memory_bytes(device)) / 3)
     return max(LEAST_TOKENS, min(MOST_TOKENS, int(budget / per_token) // 256 * 256))
 
 

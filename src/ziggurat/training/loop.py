@@ -9,7 +9,7 @@ models with the data position and random states from before row s was measured, 
 
 `elapsed_s` counts measuring and updating; evaluating, sampling and saving are not in it.
 
-Left out: more than one device (DESIGN 8: FSDP2 will be applied from outside).
+Several processes (`training.parallel`) go through it in step: process 0 writes, all save and restore together.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ziggurat.model.cpu import accelerate
 from ziggurat.model.recompute import recompute_blocks
 from ziggurat.model.transformer import set_compute_dtype
 from ziggurat.runs import Run
-from ziggurat.training import former
+from ziggurat.training import former, parallel
 from ziggurat.training.checkpoints import (
     load_training_state,
     random_states,
@@ -107,7 +107,7 @@ class _Loop:
             while True:
                 self.before = self.snapshot()
                 last = self.step >= config.steps
-                if interrupt.asked and not last:
+                if not last and parallel.most(interrupt.asked):
                     self.save()
                     progress.note(f"stopped after step {self.step:,}; --resume continues from there")
                     raise KeyboardInterrupt
@@ -247,6 +247,7 @@ class _Loop:
             return
 
         def write(folder: Path) -> None:
+            self.run.together()  # the folder is there
             save_training_state(
                 folder,
                 self.learner.modules(),
@@ -255,6 +256,7 @@ class _Loop:
                 randomness=self.before["random"],
                 tokenizer=self.tokenizer,
             )
+            self.run.together()  # every process has written its part
 
         self.run.save_checkpoint(self.step, write, best=best)
         self.saved_step = self.step

@@ -36,9 +36,19 @@ def accelerate(model: M) -> M:
     """
     for module in model.modules():
         fast = FAST.get(type(module))
-        if fast is not None:
+        if fast is not None and not getattr(module, "stays_plain", False):
             module.__class__ = fast
     return model
+
+
+def keep_plain(model: nn.Module) -> None:
+    """Take the fast classes away for good: a model in shards gathers its weights into memory whose version does not
+    change, so no cast copy may be kept."""
+    for module in model.modules():
+        for plain, fast in FAST.items():
+            if type(module) is fast:
+                module.__class__ = plain
+        module.stays_plain = True  # type: ignore[assignment]
 
 
 class FastLinear(Linear):
