@@ -43,6 +43,8 @@ REPORT_FORMAT = 1
 """Version of report.json."""
 
 DIFFERENCES_SHOWN = 3
+OF_THE_MACHINE = ("device", "compile")
+"""Settings of which a resumed run may have others: they name what computes, not what is computed."""
 
 
 class Run:
@@ -55,6 +57,8 @@ class Run:
         self._metrics: IO[str] | None = None
         self._opened_mark = time.monotonic()
         self._wall_before_s = 0.0
+        self.together: Callable[[], None] = lambda: None
+        """Waits until every process of the run has come here; called where the others read what this one wrote."""
 
     # --- opening and closing ---------------------------------------------------------------------------------
 
@@ -130,7 +134,8 @@ class Run:
             old, new = (flatten(one.config.model_dump(mode="json")) for one in (same, config))
             computed = {key for key, source in config.sources.items() if source in ("derived", "inherited")}
             new |= {key: value for key, value in old.items() if key in computed and key not in same.sources}
-        changed = [key for key in {**old, **new} if not same_setting(old.get(key), new.get(key))]
+        compared = [key for key in {**old, **new} if key.rpartition(".")[2] not in OF_THE_MACHINE]
+        changed = [key for key in compared if not same_setting(old.get(key), new.get(key))]
         if changed:
             shown = ", ".join(
                 f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed[:DIFFERENCES_SHOWN]
@@ -255,6 +260,7 @@ class Run:
         if path.exists():
             cut_torn_line(path)
             self.replace_metrics([row for row in self.read_metrics() if row.get("step", 0) <= last_step])
+        self.together()
 
     def replace_metrics(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write metrics.jsonl anew."""
@@ -273,6 +279,7 @@ class Run:
         self._must_write()
         target = checkpoint_folders.save(self.checkpoints_path, step, write, keep_last=keep_last, best=best)
         self.update_manifest(wall_s=self._wall_s())
+        self.together()
         return target
 
     def mark_best(self) -> None:
@@ -281,6 +288,7 @@ class Run:
         newest = self.latest_checkpoint()
         assert newest is not None, "a checkpoint was saved before"
         checkpoint_folders.mark_best(newest)
+        self.together()
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
@@ -298,7 +306,55 @@ class Run:
         """Let `write` fill a folder, then rename it to `model/`."""
         self._must_write()
         replace_folder(self.model_path, write)
+        self.together()
         return self.model_path
+
+
+class Follower(Run):
+    """The run as a process has it that does not write: process 0 holds the lock. What processes write together (the
+    shards of a checkpoint) is written by the callables that are passed in."""
+
+    def __init__(self, path: Path, stage: str, together: Callable[[], None]) -> None:
+        super().__init__(path, stage)
+        self.together = together
+
+    def _must_write(self) -> None:
+        pass
+
+    def _write_manifest(self, manifest: dict[str, Any]) -> None:
+        pass
+
+    def log_metrics(self, row: dict[str, Any]) -> None:
+        pass
+
+    def truncate_metrics(self, last_step: int) -> None:  # noqa: ARG002
+        self.together()
+
+    def replace_metrics(self, rows: Sequence[dict[str, Any]]) -> None:
+        pass
+
+    def save_checkpoint(
+        self,
+        step: int,
+        write: Callable[[Path], None],
+        *,
+        keep_last: int = 2,  # noqa: ARG002
+        best: bool = False,  # noqa: ARG002
+    ) -> Path:
+        write(checkpoint_folders.aside(self.checkpoints_path, step))
+        self.together()
+        return checkpoint_folders.target(self.checkpoints_path, step)
+
+    def mark_best(self) -> None:
+        self.together()
+
+    def save_model(self, write: Callable[[Path], None]) -> Path:
+        write(self.model_path)
+        self.together()
+        return self.model_path
+
+    def finish(self, report: dict[str, Any]) -> None:
+        pass
 
 
 def remove_run(path: Path) -> None:

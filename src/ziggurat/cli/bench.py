@@ -47,13 +47,18 @@ def decode(
     from ziggurat.evaluation.speed import measure_decoding, reference_model
     from ziggurat.model.cpu.int8 import load_to_serve, numerics, quantize
     from ziggurat.places import model_folder
+    from ziggurat.training.device import choose_device
     from ziggurat.training.precision import choose_dtype
 
     chosen, _ = choose_dtype(dtype)
-    model = reference_model(chosen) if run is None else load_to_serve(model_folder(run), chosen, weights)
+    device, _ = choose_device()
+    if run is None:
+        model = reference_model(chosen).to(device)
+    else:
+        model = load_to_serve(model_folder(run), chosen, weights, device=device)
     if run is None and weights == "int8":
         quantize(model)
-    small = None if draft is None else load_to_serve(model_folder(draft), chosen)
+    small = None if draft is None else load_to_serve(model_folder(draft), chosen, device=device)
     machine, figures = measure_decoding(
         model, small=small, peers=peers, tell=lambda name: err.print(f"{name} ...")
     )

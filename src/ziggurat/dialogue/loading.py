@@ -12,6 +12,7 @@ from ziggurat.model.transformer import Transformer
 from ziggurat.places import model_folder
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.training.device import choose_device
 from ziggurat.training.precision import choose_dtype
 
 
@@ -26,7 +27,7 @@ class LoadOptions(TypedDict, total=False):
 
 def load_weights(folder: Path, weights: str = "auto", *, base: Path | None = None) -> Transformer:
     """The model of a folder in the dtype that is served. `base`: of an adapter."""
-    return load_to_serve(folder, choose_dtype()[0], weights, base=base)
+    return load_to_serve(folder, choose_dtype()[0], weights, base=base, device=choose_device()[0])
 
 
 def load_draft(name: str, tokenizer: Tokenizer) -> Transformer:

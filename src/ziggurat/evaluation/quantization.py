@@ -17,6 +17,7 @@ import torch
 from ziggurat.evaluation.bits import TextScore, read_texts
 from ziggurat.model.cpu.int8 import load_to_serve, numerics, weight_bytes
 from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.training.device import choose_device
 from ziggurat.training.precision import choose_dtype
 
 
@@ -43,7 +44,7 @@ def compare(
     found: list[Rounded] = []
     reference = None
     for computed, weights in dict.fromkeys(plans):
-        model = load_to_serve(folder, computed, weights).eval()
+        model = load_to_serve(folder, computed, weights, device=choose_device()[0]).eval()
         score, likeliest = read_texts(model, tokenizer, texts, context=context)
         reference = likeliest if reference is None else reference
         agreement = float(np.mean(likeliest == reference))

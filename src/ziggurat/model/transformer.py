@@ -247,6 +247,10 @@ class Transformer(nn.Module):
         """ids (B, T) -> logits (B, T, V), fp32."""
         return self.logits(self.hidden(ids, positions=positions, cache=cache, segments=segments))
 
+    def whole(self) -> Transformer:
+        """The model to generate with: itself, or a whole copy of one in shards (`training.parallel`)."""
+        return self
+
     def muon_matrices(self) -> dict[str, tuple[int, ...]]:
         """The matrices of the blocks, by parameter name, each with the row counts of its parts.
 

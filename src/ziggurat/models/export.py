@@ -42,7 +42,14 @@ def export(name: str, to: str, out: Path, *, kind: str = "f16", overwrite: bool 
 
 @contextmanager
 def _whole_model(name: str) -> Iterator[Path]:
-    """The folder of a model; of an adapter a temporary one, in which it is worked into its base's weights."""
+    """The folder of a model; of an adapter, or of a checkpoint in shards, a temporary one of the whole."""
+    from ziggurat.training.sharded_checkpoints import gather_module, module_in_shards
+
+    if shards := module_in_shards(name):
+        with tempfile.TemporaryDirectory() as gathered:
+            gather_module(*shards, Path(gathered))
+            yield Path(gathered)
+        return
     source = model_folder(name)
     if not (source / ADAPTER_CONFIG).is_file():
         yield source

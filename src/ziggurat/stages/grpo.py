@@ -46,8 +46,7 @@ from ziggurat.stages.scorer import Scorer
 from ziggurat.stages.stage import begin
 from ziggurat.training.learner import Row
 from ziggurat.training.optimizers import Optimizers, build_optimizer
-from ziggurat.training.precision import choose_dtype
-from ziggurat.training.trainable import weights_dtype
+from ziggurat.training.trainable import compute_dtype, weights_dtype
 
 __all__ = ["GRPOConfig", "grpo", "grpo_config", "prepare"]
 
@@ -87,18 +86,14 @@ class GRPO(PolicyLearner):
         config = ready.config
         self.nets = PolicyAndReference(
             *load_policy_and_reference(
-                ready.base,
-                ready.reference_folder,
-                config.policy,
-                dtype=config.train.dtype,
-                seed=ready.seed,
+                ready.base, ready.reference_folder, config.policy, config.train, seed=ready.seed
             )
         )
         self.nets.reference.requires_grad_(False).eval()
         self.scorer = _scorer(ready, self.nets.reference)
         for module in (self.nets.policy, self.nets.reference, self.scorer.model):
             if module is not None:
-                set_compute_dtype(module, choose_dtype(config.train.dtype)[0])
+                set_compute_dtype(module, compute_dtype(config.train))
         self.optimizer = build_optimizer(self.nets.policy, config.policy)
         count = len(ready.prompt_ids)
         self.order = PromptOrder(count, config.prompts_per_step, ready.seed)
@@ -244,7 +239,7 @@ def _scorer(ready: Prepared, reference: Transformer) -> Scorer:
     config = ready.config
     model: RewardModel | None = None
     if ready.reward_folder is not None:
-        weights = weights_dtype(config.policy, config.train.dtype)
+        weights = weights_dtype(config.policy, config.train)
         model = load_scorer(ready.reward_folder, reference, weights)
         model.requires_grad_(False).eval()
     return Scorer(ready.function, model, config.function_weight, config.model_weight, ready.tokenizer.pad_id)

@@ -217,7 +217,7 @@ def prepare(
         longest, longest_why = longest_answer(
             [start.folder], start.template, ids, context=room, seed=config.train.seed
         )
-    budget = config.microbatch_tokens or shared_microbatch(shapes)
+    budget = config.microbatch_tokens or shared_microbatch(shapes, config.train.device)
     buffer = config.length_buffer or max(1, longest // 4)
     settled = {"max_new_tokens": longest, "microbatch_tokens": budget, "length_buffer": min(buffer, longest)}
     resolved = setup.freeze(resolved, settled)

@@ -29,6 +29,7 @@ from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.config import TrainConfig
 from ziggurat.training.cost import LOGITS_AT_ONCE, Cost, trained_memory, training_flops, ways_to_fit
+from ziggurat.training.device import place
 
 C = TypeVar("C")
 
@@ -111,7 +112,7 @@ def answers_before_and_after(
     shown = prompts[::stride][:SAMPLES_SHOWN]
     asked, tools = [one.prompt for one in shown], [one.tools for one in shown]
     before, after = (
-        chat(load_model(folder)).complete_many(asked, tools=tools) for folder in (base, run.model_path)
+        chat(place(load_model(folder))).complete_many(asked, tools=tools) for folder in (base, run.model_path)
     )
     return [
         Sample(prompt=as_text(prompt), text=new.strip(), note=f"before: {old.strip()}")

@@ -29,10 +29,16 @@ from ziggurat.stages.losses import nll_in_pieces
 from ziggurat.stages.ppo_losses import entropy, exact_kl, token_logp
 from ziggurat.stages.ppo_prepare import Prepared
 from ziggurat.stages.rollouts import Microbatch
-from ziggurat.training.config import OptimizerConfig
+from ziggurat.training.config import LoopConfig, OptimizerConfig
 from ziggurat.training.cost import LOGITS_AT_ONCE
-from ziggurat.training.precision import choose_dtype
-from ziggurat.training.trainable import first_trained_block, freeze, weights_dtype, with_adapter
+from ziggurat.training.device import device_of, place
+from ziggurat.training.trainable import (
+    compute_dtype,
+    first_trained_block,
+    freeze,
+    weights_dtype,
+    with_adapter,
+)
 
 
 @dataclass
@@ -99,28 +105,28 @@ def load_networks(ready: Prepared) -> Networks:
     """
     config = ready.config
     policy, reference = load_policy_and_reference(
-        ready.base, ready.reference_folder, config.policy, dtype=config.train.dtype, seed=ready.seed
+        ready.base, ready.reference_folder, config.policy, config.train, seed=ready.seed
     )
-    scorer = load_scorer(ready.reward_folder, reference, weights_dtype(config.policy, config.train.dtype))
+    scorer = load_scorer(ready.reward_folder, reference, weights_dtype(config.policy, config.train))
     nets = Networks(policy, reference, scorer, _critic(ready, scorer, reference))
     freeze(nets.critic, config.critic.trainable)
     for module in (nets.policy, nets.reference, nets.reward, nets.critic):
-        set_compute_dtype(module, choose_dtype(config.train.dtype)[0])
+        set_compute_dtype(module, compute_dtype(config.train))
     return nets
 
 
 def load_policy_and_reference(
-    folder: Path, reference_folder: Path, learns: OptimizerConfig, *, dtype: str, seed: int
+    folder: Path, reference_folder: Path, learns: OptimizerConfig, loop: LoopConfig, *, seed: int
 ) -> tuple[Transformer, Transformer]:
     """The policy, of which learns what `learns` says, and the reference, which an adapted policy shares as its base.
 
-    `dtype`: the setting of the loop; `seed`: of a new adapter."""
-    weights = weights_dtype(learns, dtype)
-    policy = base = load_model(folder, dtype=weights)
+    `loop`: its dtype and its device; `seed`: of a new adapter."""
+    weights = weights_dtype(learns, loop)
+    policy = base = place(load_model(folder, dtype=weights), loop.device)
     if learns.trainable == "lora":
         policy = with_adapter(base, learns, seed)
     shared = policy is not base and reference_folder == folder
-    reference = base if shared else load_model(reference_folder, dtype=weights)
+    reference = base if shared else place(load_model(reference_folder, dtype=weights), loop.device)
     freeze(policy, learns.trainable)
     policy.eval()  # no dropout in an adapter: old and new log-probabilities must be of one model
     return policy, reference
@@ -129,7 +135,7 @@ def load_policy_and_reference(
 def load_scorer(folder: Path, reference: Transformer, dtype: torch.dtype) -> RewardModel:
     """The reward model; its body, or the base of its adapter, is the reference where the weights are the same."""
     over = reference if is_adapter_of(folder, reference.source) else None
-    scorer = load_scalar(folder, dtype=dtype, over=over)
+    scorer = load_scalar(folder, dtype=dtype, over=over).to(device_of(reference))
     if not isinstance(scorer, RewardModel):
         raise ModelFolderError(f"{folder} is a critic, not a reward model; name a run of stage 3.")
     if alike(scorer.body, reference):
@@ -145,7 +151,7 @@ def _critic(ready: Prepared, scorer: RewardModel, reference: Transformer) -> Rew
         if learns.trainable == "lora":
             critic.body = with_adapter(scorer.body, learns, ready.seed + 1)
     else:
-        critic = _scorer_alone(ready, reference)
+        critic = _scorer_alone(ready, reference).to(device_of(reference))
     found: RewardModel = critic
     return found
 

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ziggurat.errors import ConfigError
-from ziggurat.memory import available_memory_bytes
 from ziggurat.model.accounting import (
     flops_per_token,
     forward_flops_per_token,
@@ -34,7 +33,9 @@ from ziggurat.model.heads import (
     LOGITS_AT_ONCE as LOGITS_AT_ONCE,  # what a loss holds; more are made in pieces
 )
 from ziggurat.model.lora import LoraConfig
+from ziggurat.training import parallel
 from ziggurat.training.config import OptimizerConfig, TrainConfig
+from ziggurat.training.device import free_memory_bytes
 from ziggurat.training.precision import Machine, choose_dtype
 
 FP32 = 4
@@ -72,12 +73,14 @@ def trained_blocks(config: ModelConfig, trainable: str, lora: LoraConfig | None 
     return min(config.layers, int(trainable.removeprefix("last:"))) if trainable.startswith("last:") else 0
 
 
-def microbatch_tokens(config: ModelConfig, *, logits: int = 0, recompute: bool = False) -> int:
+def microbatch_tokens(
+    config: ModelConfig, *, logits: int = 0, recompute: bool = False, device: str = "auto"
+) -> int:
     """The largest microbatch of a model, in tokens: what it keeps fits ACTIVATION_BYTES, and a third of what is
-    available now. `logits`: copies of the logits of every token that are kept."""
+    available now on the device. `logits`: copies of the logits of every token that are kept."""
     kept = kept_per_token(config, config.layers, LONGEST_KEPT_SCORES + 1, recompute=recompute)
     per_token = FP32 * (kept + logits * config.vocab_size)
-    budget = min(ACTIVATION_BYTES, available_memory_bytes() / 3)
+    budget = min(ACTIVATION_BYTES, parallel.least(free_memory_bytes(device)) / 3)
     return max(LEAST_TOKENS, min(MOST_TOKENS, int(budget / per_token) // 256 * 256))
 
 
@@ -116,9 +119,9 @@ class Cost:
         """`parameters 0.5, gradients 0.5, ...`, in GiB."""
         return ", ".join(f"{name} {gib(size)}" for name, size in self.memory.items() if size >= 1 << 20)
 
-    def check(self, stage: str, *, allowed: bool) -> None:
-        """Raise ConfigError if the memory is not available, unless `allowed`."""
-        available = available_memory_bytes()
+    def check(self, stage: str, *, allowed: bool, device: str = "auto") -> None:
+        """Raise ConfigError if the memory is not available on the device, unless `allowed`."""
+        available = free_memory_bytes(device)
         if self.bytes * MARGIN > available and not allowed:
             fits = [(way, size) for way, size in self.ways.items() if size * MARGIN <= available]
             way = "set a smaller microbatch_tokens, let less of the model learn (trainable=last:2)"

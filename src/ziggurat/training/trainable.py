@@ -24,23 +24,29 @@ from ziggurat.model.hub import load_model
 from ziggurat.model.hub.adapter_names import layout_of
 from ziggurat.model.lora import adapt, adapters_of, is_adapted
 from ziggurat.model.transformer import Transformer
-from ziggurat.training.config import OptimizerConfig
+from ziggurat.training.config import LoopConfig, OptimizerConfig
+from ziggurat.training.device import device_of, place
 from ziggurat.training.precision import choose_dtype
 
 
-def load_to_train(folder: Path, config: OptimizerConfig, *, dtype: str, seed: int) -> Transformer:
+def load_to_train(folder: Path, config: OptimizerConfig, loop: LoopConfig, *, seed: int) -> Transformer:
     """The model of `folder`, ready for `config.trainable`: with a new adapter, drawn from `seed`, where that is lora.
 
-    `dtype`: the setting of the loop. Masters are fp32; a base that stays still is loaded in what it is computed in.
+    `loop`: its dtype and its device. Masters are fp32; a base that stays still is loaded in what it is computed in.
     Raises ModelFolderError, and ConfigError for targets that the model does not have.
     """
-    model = load_model(folder, dtype=weights_dtype(config, dtype))
+    model = place(load_model(folder, dtype=weights_dtype(config, loop)), loop.device)
     return with_adapter(model, config, seed) if config.trainable == "lora" else model
 
 
-def weights_dtype(config: OptimizerConfig, dtype: str) -> torch.dtype:
+def compute_dtype(loop: LoopConfig) -> torch.dtype:
+    """What the models of a loop compute in, on its device."""
+    return choose_dtype(loop.dtype, loop.device)[0]
+
+
+def weights_dtype(config: OptimizerConfig, loop: LoopConfig) -> torch.dtype:
     """Of the weights of a model that learns so: fp32, or under lora the dtype that is computed in."""
-    return choose_dtype(dtype)[0] if config.trainable == "lora" else torch.float32
+    return compute_dtype(loop) if config.trainable == "lora" else torch.float32
 
 
 def with_adapter(base: Transformer, config: OptimizerConfig, seed: int) -> Transformer:
@@ -59,7 +65,7 @@ def _hold_int8_aloud(base: Transformer) -> None:
     """Make the frozen matrices int8, and say what that costs: memory saved, and how far predictions move."""
     generator = torch.Generator().manual_seed(0)
     length = min(PROBE_TOKENS, base.config.context)
-    ids = torch.randint(0, base.config.vocab_size, (1, length), generator=generator)
+    ids = torch.randint(0, base.config.vocab_size, (1, length), generator=generator).to(device_of(base))
     before, bytes_before = base(ids).log_softmax(-1), weight_bytes(base)
     hold_int8(base)
     after, bytes_after = base(ids).log_softmax(-1), weight_bytes(base)

@@ -36,9 +36,19 @@ def accelerate(model: M) -> M:
     """
     for module in model.modules():
         fast = FAST.get(type(module))
-        if fast is not None:
+        if fast is not None and not getattr(module, "stays_plain", False):
             module.__class__ = fast
     return model
+
+
+def keep_plain(model: nn.Module) -> None:
+    """Take the fast classes away for good: a model in shards gathers its weights into memory whose version does not
+    change, so no cast copy may be kept."""
+    for module in model.modules():
+        for plain, fast in FAST.items():
+            if type(module) is fast:
+                module.__class__ = plain
+        module.stays_plain = True  # type: ignore[assignment]
 
 
 class FastLinear(Linear):
@@ -56,7 +66,8 @@ class FastLinear(Linear):
         if self.weight.dtype == dtype:
             return self.weight
         if torch.is_grad_enabled():
-            self._plain = self._packed = None
+            if self._plain is not None or self._packed is not None:
+                self._plain = self._packed = None
             return self.weight.to(dtype)
         if not _fresh(self._plain, self.weight, dtype):
             self._plain = _version(self.weight), self.weight.detach().to(dtype)

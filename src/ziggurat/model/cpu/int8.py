@@ -51,7 +51,12 @@ KEPT_ROWS = 64
 
 
 def load_to_serve(
-    folder: Path, dtype: torch.dtype, weights: str = "auto", *, base: Path | None = None
+    folder: Path,
+    dtype: torch.dtype,
+    weights: str = "auto",
+    *,
+    base: Path | None = None,
+    device: torch.device | None = None,
 ) -> Transformer:
     """The Transformer of `folder`, computing in `dtype`; nothing may learn from it. `base`: of an adapter.
 
@@ -60,8 +65,8 @@ def load_to_serve(
     if weights not in ("auto", "int8"):
         raise UsageError(f"--weights is {weights!r}; it must be auto (the dtype computed in) or int8.")
     if weights == "auto":
-        return load_model(folder, dtype=dtype, base=base)
-    model = load_model(folder, dtype=stored_dtype(base or folder), base=base)
+        return load_model(folder, dtype=dtype, base=base).to(device or "cpu")
+    model = load_model(folder, dtype=stored_dtype(base or folder), base=base).to(device or "cpu")
     quantize(model, dtype)
     return model
 

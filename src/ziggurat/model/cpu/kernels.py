@@ -68,7 +68,7 @@ def _compiled() -> ModuleType | None:
 
 def training_loops(x: Tensor) -> ModuleType | None:
     """`compiled_training` if it computes with x: bf16 or fp32 on a CPU, with gradients."""
-    return _trained(x.device.type, x.dtype) if torch.is_grad_enabled() else None
+    return _trained(x.device.type, x.dtype) if x.is_cpu and torch.is_grad_enabled() else None
 
 
 @functools.cache
