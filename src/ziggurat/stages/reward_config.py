@@ -221,7 +221,7 @@ def _cost(shape: ModelConfig, train: TrainConfig, ranked: Sequence[Ranked], per_
         parts = trained_memory(
             shape, train, tokens, logits=0, dtype=train.dtype, T=T, recompute=train.recompute
         )
-        own = 0 if train.trainable == "lora" else choose_dtype(train.dtype)[0].itemsize
+        own = 0 if train.adapts else choose_dtype(train.dtype)[0].itemsize
         return parts | {"stage-2 model, for the unit": own * total_parameters(shape)}
 
     flops = training_flops(shape, train.trainable, T, lora=train.lora, recompute=train.recompute)

@@ -71,13 +71,15 @@ def train(
     unit: str = "tokens",
     best_by: str | None = None,
     tokenizer: Any = None,
+    beside: nn.Module | None = None,
 ) -> TrainResult:
     """Take `config.steps` optimizer steps on what `config.trainable` names; metrics and checkpoints go to `run`.
 
     `unit` names what the loss counts, in the fields and the progress line. `best_by` names a field of the evaluation
     (lower is better) whose best checkpoint is kept. `tokenizer` is saved beside the weights of each checkpoint.
+    `beside`: what the loss has of its own that learns too; checkpoints hold it, the run's model does not.
     """
-    learner = Supervised(model, batches, loss, config, split, evaluate, sample, unit, best_by)
+    learner = Supervised(model, batches, loss, config, split, evaluate, sample, unit, best_by, beside)
     row = run_loop(run, learner, config, resume=resume, label=run.stage, tokenizer=tokenizer)
     return TrainResult(row["step"], row["loss"], learner.counted, row["elapsed_s"], learner.evaluation)
 
@@ -96,6 +98,7 @@ class Supervised(Learner):
         sample: Callable[[nn.Module], str] | None,
         unit: str,
         best_by: str | None,
+        beside: nn.Module | None = None,
     ) -> None:
         if config.micro_batches > 1 and split is None:
             raise ConfigError(
@@ -105,7 +108,9 @@ class Supervised(Learner):
         self.evaluate_model, self.sample_model = evaluate, sample
         self.unit, self.best_by = unit, best_by
         freeze(model, config.trainable)
-        self.optimizer = build_optimizer(model, config)
+        self.beside = beside
+        learns = model if beside is None else nn.ModuleDict({"model": model, "beside": beside})
+        self.optimizer = build_optimizer(learns, config)
         model.train()
         self.counted = 0  # tokens, say
         self.drawn = 0  # batches
@@ -113,7 +118,7 @@ class Supervised(Learner):
         self.evaluation: dict[str, float] = {}
 
     def modules(self) -> dict[str, nn.Module]:
-        return {"model": self.model}
+        return {"model": self.model} | ({} if self.beside is None else {"beside": self.beside})
 
     def optimizers(self) -> dict[str, Optimizers]:
         return {"model": self.optimizer}
