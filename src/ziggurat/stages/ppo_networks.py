@@ -93,9 +93,10 @@ def load_networks(ready: Prepared) -> Networks:
     """Policy, reference, reward model, and a critic that begins as the reward model; all compute in one dtype.
 
     With `policy.trainable=lora` (or another adapter) the policy is the reference with it, and a reward model that is an
-    adapter of the same base stands over it too: one body for all four. Frozen bodies with equal weights are one object: the reward
-    model's where stage 3 trained its head alone, the critic's with `critic.trainable=head`. `assess` then computes two
-    bodies instead of four, and where only the policy's last blocks learn, the blocks below them once for all.
+    adapter of the same base stands over it too: one body for all four. Frozen bodies with equal weights are one object:
+    the reward model's where stage 3 trained its head alone, the critic's with `critic.trainable=head`. `assess` then
+    computes two bodies instead of four, and where only the policy's last blocks learn, the blocks below them once for
+    all.
     """
     config = ready.config
     policy, reference = load_policy_and_reference(
