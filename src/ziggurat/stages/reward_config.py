@@ -43,7 +43,6 @@ FOREIGN_LR_HEAD = 1e-3
 few steps of one epoch, and the loss stays at ln 2."""
 
 
-
 class RewardConfig(setup.RecordsConfig):
     """Settings of stage 3. 0 means "computed" where a field says so; what came out is in config.yaml."""
 

@@ -1,0 +1,70 @@
+"""Prompt search: edits by hand, a template that gets in the way is dropped, and what is refused."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import alphabet
+import pytest
+
+from ziggurat.errors import ConfigError
+from ziggurat.files import sha256_file
+from ziggurat.records import Message
+from ziggurat.runs import Run
+from ziggurat.stages.promptsearch import edited, framed, promptsearch, promptsearch_config
+
+SETTINGS = {
+    "templates": ["xx {question} yy zz"],
+    "phrases": ["00", "9?"],
+    "rounds": 8,
+    "tries": 12,
+    "examples": 48,
+    "dtype": "fp32",
+}
+"""Of the world of four letters: its model never met a text around a question."""
+
+
+def test_an_edit_changes_one_piece_and_keeps_the_question() -> None:
+    pieces = ["xx", "{question}", "yy"]
+    seen = {" ".join(edited(random.Random(i), pieces, ["00"])) for i in range(200)}
+    assert {
+        "{question} yy",
+        "xx {question}",
+        "yy {question} xx",
+        "xx {question} 00",
+        "00 xx {question} yy",
+    } <= seen
+    assert all(one.split().count("{question}") == 1 for one in seen)
+    assert edited(random.Random(0), ["{question}"], []) == ["{question}"]
+
+
+def test_the_template_stands_around_the_last_question() -> None:
+    messages = [
+        Message(role="user", content="a"),
+        Message(role="assistant", content="b"),
+        Message(role="user", content="c"),
+        Message(role="assistant", content="d"),
+    ]
+    assert [one.content for one in framed("x {question} y", messages)] == ["a", "b", "x c y", "d"]
+
+
+def test_a_search_improves_a_frozen_model_on_answers_that_took_no_part(
+    letters_sft: Path, tmp_path: Path
+) -> None:
+    """From a template that gets in the way; the gain's lower bound is above 0, and resuming finds the same bytes."""
+    before = sha256_file(letters_sft / "model.safetensors")
+    config = promptsearch_config(letters_sft, ("test", SETTINGS))
+    shown = alphabet.demonstrations(300, seed=8)
+    run = Run.open(promptsearch(config, letters_sft, shown, tmp_path / "search-1"))
+    numbers = (run.report or {})["numbers"]
+    assert numbers["gain_low"] > 0.02
+    assert numbers["held_out_loss_after"] < numbers["held_out_loss_before"] - 0.02
+    assert sha256_file(letters_sft / "model.safetensors") == before
+    again = promptsearch(config, letters_sft, shown, tmp_path / "search-2")
+    assert (again / "template.json").read_bytes() == (run.path / "template.json").read_bytes()
+
+
+def test_a_template_without_the_question_is_refused(letters_sft: Path) -> None:
+    with pytest.raises(ConfigError, match="each template must have {question} in it once"):
+        promptsearch_config(letters_sft, ("test", {"templates": ["Be brief."]}))
