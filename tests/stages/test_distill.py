@@ -113,7 +113,7 @@ def test_blocks_are_spread_evenly_and_a_map_of_another_shape_is_refused(
     assert uniform_map(2, 5) == (2, 5)
     for wrong in ((3,), (0,), (1, 2)):
         settings = {"hidden_weight": 1.0, "layer_map": wrong}
-        with pytest.raises(ConfigError, match=r"layer_map is .* 1 to 2\) for each of the student's 1 blocks"):
+        with pytest.raises(ConfigError, match=r"layer_map is .*1 to 2\) for each of the student's 1 blocks"):
             prepare(
                 distill_config(student, ("test", settings)), student, letters_sft, alphabet.demonstrations(30)
             )

@@ -5,24 +5,25 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import alphabet
 import pytest
+import small_town
 
 from ziggurat.errors import ConfigError
 from ziggurat.files import sha256_file
+from ziggurat.places import model_folder
 from ziggurat.records import Message
 from ziggurat.runs import Run
 from ziggurat.stages.promptsearch import edited, framed, promptsearch, promptsearch_config
 
 SETTINGS = {
-    "templates": ["xx {question} yy zz"],
-    "phrases": ["00", "9?"],
+    "templates": ["The canal {question} of the baker"],
+    "phrases": ["Answer:", "Please."],
     "rounds": 8,
     "tries": 12,
     "examples": 48,
     "dtype": "fp32",
 }
-"""Of the world of four letters: its model never met a text around a question."""
+"""The model of the town's corner never met a text around a question, so every word of it gets in the way."""
 
 
 def test_an_edit_changes_one_piece_and_keeps_the_question() -> None:
@@ -49,19 +50,20 @@ def test_the_template_stands_around_the_last_question() -> None:
     assert [one.content for one in framed("x {question} y", messages)] == ["a", "b", "x c y", "d"]
 
 
+@pytest.mark.slow
 def test_a_search_improves_a_frozen_model_on_answers_that_took_no_part(
-    letters_sft: Path, tmp_path: Path
+    town_start: Path, tmp_path: Path
 ) -> None:
     """From a template that gets in the way; the gain's lower bound is above 0, and resuming finds the same bytes."""
-    before = sha256_file(letters_sft / "model.safetensors")
-    config = promptsearch_config(letters_sft, ("test", SETTINGS))
-    shown = alphabet.demonstrations(300, seed=8)
-    run = Run.open(promptsearch(config, letters_sft, shown, tmp_path / "search-1"))
+    weights = model_folder(town_start) / "model.safetensors"
+    before, shown = sha256_file(weights), small_town.demonstrations(1800)[1600:]
+    config = promptsearch_config(town_start, ("test", SETTINGS))
+    run = Run.open(promptsearch(config, town_start, shown, tmp_path / "search-1"))
     numbers = (run.report or {})["numbers"]
     assert numbers["gain_low"] > 0.02
     assert numbers["held_out_loss_after"] < numbers["held_out_loss_before"] - 0.02
-    assert sha256_file(letters_sft / "model.safetensors") == before
-    again = promptsearch(config, letters_sft, shown, tmp_path / "search-2")
+    assert sha256_file(weights) == before
+    again = promptsearch(config, town_start, shown, tmp_path / "search-2")
     assert (again / "template.json").read_bytes() == (run.path / "template.json").read_bytes()
 
 

@@ -271,5 +271,5 @@ def rendered(
 def framed(text: str, messages: Sequence[Message]) -> list[Message]:
     """The conversation with the template around its last user message."""
     last = max(i for i, message in enumerate(messages) if message.role == "user")
-    asked = messages[last].model_copy(update={"content": text.replace(QUESTION, messages[last].content)})
+    asked = messages[last].with_content(text.replace(QUESTION, messages[last].content))
     return [*messages[:last], asked, *messages[last + 1 :]]
