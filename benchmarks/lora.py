@@ -2,8 +2,10 @@
 
     python benchmarks/lora.py [--model FOLDER] [--steps 6]
 
-Without --model, random weights of SmolLM2-135M's shape: 30 layers x 576, 49,152 tokens. Each kind runs in a process of
-its own, so that its peak memory is its own; tokens/s is of the fastest step. The last line is JSON.
+Without --model, random weights of SmolLM2-135M's shape: 30 layers x 576, 49,152 tokens; PPO needs a model that has a
+tokenizer. Each kind runs in a process of its own, so that its peak memory is its own; tokens/s is of the fastest step.
+A step of PPO is 16 rollouts of 128 tokens (an answer that ends earlier is sampled on), read by the policy, its base as
+the reference, a reward model and a critic over the same base, and one update. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,18 @@ KINDS: dict[str, dict[str, Any]] = {
     "lora, int8 base": {"trainable": "lora", "lora": {"base": "int8"}},
 }
 ROWS, T = 4, 256
+PPO_KIND = "ppo, lora"
+ROLLOUTS, WORDS = 16, 128
+QUESTIONS = [
+    f"{ask} {of}?"
+    for ask in (
+        "What is the use of",
+        "Who first made",
+        "How would you explain to a child",
+        "What is wrong with",
+    )
+    for of in ("a lighthouse", "sourdough bread", "the printing press", "a sundial")
+]
 
 
 def random_model(folder: Path) -> None:
@@ -77,21 +92,70 @@ def measure(kind: str, folder: Path, steps: int) -> dict[str, float]:
     return {"tokens_per_s": ROWS * T / min(times[1:]), "peak_gib": peak_memory_bytes() / 2**30}
 
 
+def measure_ppo(folder: Path, steps: int) -> dict[str, float]:
+    """Seconds of a step, of which the rollouts, by the fastest step."""
+    import torch
+    from torch import nn
+
+    from ziggurat.memory import keep_freed_memory, peak_memory_bytes
+    from ziggurat.model.heads import RewardModel
+    from ziggurat.model.hub import save_scalar
+    from ziggurat.records import Message, Prompt
+    from ziggurat.stages.ppo import PPO, ppo_config
+    from ziggurat.stages.ppo_prepare import prepare
+    from ziggurat.tokenizer.bpe import Tokenizer
+    from ziggurat.tokenizer.template import ChatTemplate
+    from ziggurat.training.config import OptimizerConfig
+    from ziggurat.training.trainable import load_to_train
+
+    keep_freed_memory()
+    lora = OptimizerConfig(trainable="lora")
+    with tempfile.TemporaryDirectory() as temporary:
+        scorer = RewardModel(load_to_train(folder, lora, dtype="auto", seed=0))
+        nn.init.normal_(scorer.head.weight, std=0.01, generator=torch.Generator().manual_seed(0))
+        save_scalar(scorer, Path(temporary), Tokenizer.load(folder))
+        del scorer
+        settings = {
+            "trainable": "lora",
+            "rollouts_per_step": ROLLOUTS,
+            "max_new_tokens": WORDS,
+            "minibatches": 1,
+            "epochs": 1,
+            "critic_warmup_steps": 0,
+            "ptx_weight": 0.0,
+            "allow_weak_reward_model": True,
+        }
+        prompts = [Prompt(prompt=[Message(role="user", content=text)]) for text in QUESTIONS]
+        ready = prepare(ppo_config(folder, ("benchmark", settings)), folder, Path(temporary), prompts)
+        ChatTemplate.stop_ids = property(lambda _: frozenset())  # type: ignore[method-assign,assignment]
+        learner = PPO(ready)
+    found = []
+    for step in range(steps + 1):
+        t0 = time.perf_counter()
+        row = learner.measure(step)
+        row |= learner.update(step)
+        found.append((time.perf_counter() - t0, row["rollout_s"], row["assess_s"], row["update_s"]))
+    best = min(found[1:])
+    names = ("step_s", "rollout_s", "assess_s", "update_s")
+    return dict(zip(names, best, strict=True)) | {"peak_gib": peak_memory_bytes() / 2**30}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path)
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--kind", choices=list(KINDS), help=argparse.SUPPRESS)
+    parser.add_argument("--kind", choices=[*KINDS, PPO_KIND], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.kind:
-        print(json.dumps(measure(given.kind, given.model, given.steps)))
+        one = measure_ppo if given.kind == PPO_KIND else partial(measure, given.kind)
+        print(json.dumps(one(given.model, given.steps)))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.model or Path(temporary)
         if given.model is None:
             random_model(folder)
         found = {}
-        for kind in KINDS:
+        for kind in (*KINDS, *([PPO_KIND] if given.model else [])):
             command = [
                 sys.executable,
                 __file__,
@@ -104,10 +168,11 @@ def main() -> None:
             ]
             said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             found[kind] = json.loads(said.splitlines()[-1])
-            print(
-                f"{kind:<20}{found[kind]['tokens_per_s']:8.0f} tokens/s{found[kind]['peak_gib']:7.2f} GiB",
-                flush=True,
+            one = found[kind]
+            speed = (
+                f"{one['tokens_per_s']:8.0f} tokens/s" if kind in KINDS else f"{one['step_s']:8.1f} s a step"
             )
+            print(f"{kind:<20}{speed}{one['peak_gib']:7.2f} GiB", flush=True)
     faster = found["lora"]["tokens_per_s"] / found["all"]["tokens_per_s"]
     print(f"an adapter learns from {faster:.2f} x the tokens per second of all weights (bar 1.2)")
     print(json.dumps({"kinds": found, "lora_over_all": faster}))

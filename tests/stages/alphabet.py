@@ -110,6 +110,16 @@ def make_policy(folder: Path, *, steps: int = 80, seed: int = 0) -> Path:
     return folder
 
 
+def make_student(folder: Path) -> Path:
+    """An untrained model with half of the policy's width and blocks."""
+    words = tokenizer()
+    shape = ModelConfig(
+        layers=1, d_model=16, heads=1, kv_heads=1, d_head=16, d_ff=32, vocab_size=words.vocab_size, context=32
+    )
+    save_model(Transformer(shape), folder, words)
+    return folder
+
+
 def kind(comparison: Comparison, better: int, worse: int) -> str:
     """Pairs with a clear winner, and close ones."""
     texts = [comparison.completions[better], comparison.completions[worse]]

@@ -234,7 +234,8 @@ def test_the_estimate_of_an_adapter_is_the_number_of_what_learns(letters_sft: Pa
         lora = LoraConfig(rank=rank, last_blocks=blocks)
         view = adapt(load_model(letters_sft), lora, layout_of(config))
         own = sum(p.numel() for layer in adapters_of(view).values() for p in (layer.lora_a, layer.lora_b))
-        assert cost.adapter_parameters(config, lora) == own
+        optimizer = TrainConfig(trainable="lora", lora=lora)
+        assert cost.adapter_parameters(config, optimizer) == own
 
 
 def test_an_int8_base_says_what_it_costs(

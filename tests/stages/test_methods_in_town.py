@@ -10,10 +10,17 @@ import small_town
 
 from ziggurat.corpus.formats.common import ratings_of
 from ziggurat.dialogue.chat import Chat
+from ziggurat.model.accounting import total_parameters
+from ziggurat.model.hub import load_config, save_model
+from ziggurat.model.transformer import Transformer
+from ziggurat.places import model_folder
 from ziggurat.records import Comparison
+from ziggurat.runs import Run
+from ziggurat.stages.distill import distill, distill_config
 from ziggurat.stages.dpo import dpo, dpo_config
 from ziggurat.stages.grpo import grpo, grpo_config
 from ziggurat.stages.kto import kto, kto_config
+from ziggurat.tokenizer.bpe import Tokenizer
 
 pytestmark = pytest.mark.slow
 
@@ -58,3 +65,37 @@ def test_grpo_beats_its_start(start: tuple[Path, float, list[Comparison]], tmp_p
     }
     config = grpo_config(base, ("test", settings))
     assert gained(grpo(config, base, small_town.prompts(), tmp_path / "grpo-1"), before) > GAIN
+
+
+def test_a_student_of_a_quarter_of_the_size_keeps_its_teachers_score(
+    town_start: Path, tmp_path: Path
+) -> None:
+    """Logits, states and attention of the teacher (C060). The score is the share of an answer's tokens that are the
+    model's first choice, on answers that neither learned from."""
+    words = Tokenizer.load(model_folder(town_start))
+    teacher = load_config(model_folder(town_start))
+    sizes = {"d_model": 20, "heads": 1, "kv_heads": 1, "d_head": 20, "d_ff": 40}
+    shape = teacher.model_copy(update=sizes)
+    assert total_parameters(shape) <= total_parameters(teacher) / 4
+    save_model(Transformer(shape), tmp_path / "small", words)
+    settings = {
+        "hidden_weight": 0.5,
+        "attention_weight": 0.5,
+        "batch_answers": 32,
+        "epochs": 6.0,
+        "train": {**TRAIN, "lr_adam": 1e-2},
+    }
+    config = distill_config(tmp_path / "small", ("test", settings))
+    shown = small_town.demonstrations(1600)
+    run = Run.open(
+        distill(
+            config,
+            tmp_path / "small",
+            town_start,
+            shown[:1400],
+            tmp_path / "distill-1",
+            held_out=shown[1400:],
+        )
+    )
+    numbers = (run.report or {})["numbers"]
+    assert numbers["val_token_accuracy_after"] >= 0.95 * numbers["val_token_accuracy_of_teacher"]

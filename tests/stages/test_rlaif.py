@@ -150,3 +150,31 @@ def test_principles_are_needed(speaker: Path, tmp_path: Path) -> None:
         rlaif(rlaif_config(speaker), speaker, speaker, [Prompt(prompt=ASKED)], tmp_path / "rlaif-1")
     with pytest.raises(ConfigError, match="judge is set, but principles is not"):
         resolve(AlignConfig, ("--set", {"judge": "own/sft"}))
+
+
+def test_a_run_that_was_stopped_and_resumed_writes_the_same_bytes(
+    speaker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is kept of a run that ended early: it samples and asks again, by the same draws."""
+    settings = {"principles": ["Be brief."], "k": 3, "max_new_tokens": 8}
+    prompts = [Prompt(prompt=[Message(role="user", content=f"Who lives in house {i}?")]) for i in range(5)]
+
+    def run_it(name: str, *, resume: bool = False) -> bytes:
+        config = rlaif_config(speaker, ("test", settings))
+        return (
+            rlaif(config, speaker, speaker, prompts, tmp_path / name, resume=resume) / "ranked.jsonl"
+        ).read_bytes()
+
+    monkeypatch.setattr("ziggurat.stages.rlaif.AILabeller", LengthJudge)
+    whole, asked = run_it("rlaif-1"), []
+
+    def stopped(judge: LengthJudge, questions: Sequence[list[Message]]) -> list[float | None]:
+        asked.append(1)
+        raise RuntimeError("stopped")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="stopped"):
+        patch.setattr(LengthJudge, "probabilities", stopped)
+        run_it("rlaif-2")
+    assert asked
+    assert not (tmp_path / "rlaif-2" / "ranked.jsonl").exists()
+    assert run_it("rlaif-2", resume=True) == whole

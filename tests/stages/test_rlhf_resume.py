@@ -15,10 +15,12 @@ import alphabet
 import pytest
 
 from ziggurat.runs import Run
+from ziggurat.stages.distill import distill, distill_config
 from ziggurat.stages.dpo import dpo, dpo_config
 from ziggurat.stages.grpo import grpo, grpo_config
 from ziggurat.stages.kto import kto, kto_config
 from ziggurat.stages.ppo import ppo, ppo_config
+from ziggurat.stages.raft import raft, raft_config
 from ziggurat.stages.reward import reward, reward_config
 
 PPO = {
@@ -94,6 +96,28 @@ def run_stage(
         settings = {"batch_ratings": 16, "train": {**TRAIN, "micro_batches": 3}}
         kto(kto_config(sft, ("test", settings)), sft, alphabet.ratings(80), out, resume=resume)
         return
+    if stage == "raft":
+        settings = {"n": 3, "max_new_tokens": 5, "batch_answers": 4, "epochs": 2.0, "train": TRAIN}
+        config = raft_config(sft, ("test", settings))
+        raft(config, sft, alphabet.prompts(), out, reward_model=scorer, resume=resume)
+        return
+    if stage.startswith("distill"):
+        inside = {
+            "hidden_weight": 1.0,
+            "attention_weight": 0.5,
+            "sequences": True,
+            "sequence_temperature": 1.0,
+        }
+        settings = {
+            "batch_answers": 4,
+            "epochs": 1.0,
+            "train": TRAIN,
+            **(inside if "inside" in stage else {}),
+        }
+        student = alphabet.make_student(out.parent / f"student-of-{out.name}")
+        config = distill_config(student, ("test", settings))
+        distill(config, student, sft, alphabet.demonstrations(80), out, resume=resume)
+        return
     shown = alphabet.demonstrations(20, seed=9)
     config = reward_config(sft, ("test", REWARD))
     reward(config, sft, alphabet.comparisons(80), out, demonstrations=shown, resume=resume)
@@ -133,7 +157,10 @@ def plain_rows(run: Run) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["reward", "ppo", "ppo-of-the-last-block", "dpo", "kto", "grpo"])
+@pytest.mark.parametrize(
+    "stage",
+    ["reward", "ppo", "ppo-of-the-last-block", "dpo", "kto", "grpo", "raft", "distill", "distill-inside"],
+)
 def test_killed_and_resumed_is_the_same_byte_for_byte(
     stage: str, letters_sft: Path, letters_reward: Path, tmp_path: Path
 ) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import string
 from pathlib import Path
 from types import SimpleNamespace as Made
+from typing import Any
 
 import pytest
 
+from ziggurat.dialogue.chat import Chat
 from ziggurat.errors import DataError
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.hub import save_model
@@ -85,6 +87,49 @@ def test_what_is_written_is_kept_dropped_and_counted(tmp_path: Path, monkeypatch
     assert numbers == {"tasks": 1, "seeds": 12, "like another task": 2, "an empty answer": 1}
     assert shown[0].count("Task: ") == 8
     assert shown[0].endswith("\nTask:")
+
+
+def test_a_run_that_was_stopped_and_resumed_writes_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model of letters writes for itself; the first run ends before its second look at what is new."""
+    words = Tokenizer.characters(string.printable)
+    sizes = {"layers": 1, "d_model": 16, "heads": 1, "kv_heads": 1, "d_head": 16, "d_ff": 32, "context": 512}
+    save_model(Transformer(ModelConfig(**sizes, vocab_size=words.vocab_size)), tmp_path / "base", words)  # type: ignore[arg-type]
+    settings = {"most_rounds": 2, "count": 300, "task_tokens": 12, "answer_tokens": 4, "similarity": 1.0}
+    finish_all = {"finish": "stop"}
+
+    class Ended(Chat):
+        """Its texts count as ended: a random model seldom ends one."""
+
+        rounds = 0
+
+        def continue_many(self, *given: Any, **named: Any) -> Any:
+            Ended.rounds += 1
+            if Ended.rounds == stop_at:
+                raise RuntimeError("stopped")
+            return [Made(text=one.text, **finish_all) for one in super().continue_many(*given, **named)]
+
+        def answer_many(self, *given: Any, **named: Any) -> Any:
+            return [Made(text=one.text, **finish_all) for one in super().answer_many(*given, **named)]
+
+    monkeypatch.setattr("ziggurat.stages.selfinstruct.Chat", Ended)
+
+    def run_it(name: str, *, resume: bool = False) -> bytes:
+        Ended.rounds = 0
+        config = selfinstruct_config(tmp_path / "base", ("test", settings))
+        made = selfinstruct(config, tmp_path / "base", seeds(), tmp_path / name, resume=resume)
+        return (made / "tasks.jsonl").read_bytes()
+
+    stop_at = 0
+    whole = run_it("own-1")
+    stop_at = 2
+    with pytest.raises(RuntimeError, match="stopped"):
+        run_it("own-2")
+    assert not (tmp_path / "own-2" / "tasks.jsonl").exists()
+    stop_at = 0
+    assert run_it("own-2", resume=True) == whole
+    assert whole.count(b"\n") > 20
 
 
 def test_seeds_are_needed(tmp_path: Path) -> None:

@@ -220,6 +220,21 @@ def selfinstruct(
     return run_stage("selfinstruct", data, {"base": base}, **options)
 
 
+def promptsearch(
+    data: Files | Sequence[Demonstration] | None = None,
+    *,
+    base: PathLike | None = None,
+    **options: Unpack[RunOptions],
+) -> Path:
+    """Search a text around the question with which a frozen model answers better. Returns the run's folder, with
+    template.json.
+
+    base: the model that answers, which stays as it is; only a resumed run may leave it out.
+    Raises UsageError, ConfigError, DataError, RunError, ModelFolderError.
+    """
+    return run_stage("promptsearch", data, {"base": base}, **options)
+
+
 def align(
     data: Files | Sequence[Prompt] | None = None,
     *,

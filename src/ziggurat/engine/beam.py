@@ -25,6 +25,7 @@ from ziggurat.engine.params import SamplingParams, check_prompt
 from ziggurat.engine.views import Decode, Prefill
 from ziggurat.errors import UsageError
 from ziggurat.model.cpu import accelerate
+from ziggurat.model.prefix import front_of
 from ziggurat.model.transformer import Transformer
 
 
@@ -124,7 +125,9 @@ class _Search:
         self.model = model = accelerate(model.whole())
         self.prompt = prompt
         device = model.embedding.weight.device
-        self.arena = Arena(model.config, width, len(prompt) + max_tokens, model.compute_dtype, device)
+        self.arena = Arena(
+            model.config, width, len(prompt) + max_tokens, model.compute_dtype, device, front_of(model)
+        )
         self.slot_of: dict[tuple[int, ...], int] = {(): 0}
         if len(prompt) > 1:
             ids = torch.tensor([prompt[:-1]], device=device)

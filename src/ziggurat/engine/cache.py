@@ -8,10 +8,13 @@
 Running sequences always fill slots 0..B-1, so that a decoding step reads one slice of the arena and never gathers.
 Unused room starts as zeros and holds only finite leftovers afterwards: a masked NaN would still poison a softmax.
 
+Where a model has virtual tokens (`model.prefix`), their keys and values stand at the front of every slot in use;
+lengths and positions count real tokens alone, and the arena adds the m of the front.
+
 A slot takes address space for a whole context, but memory only for what was written, and `release` gives it back. The
 model meets the arena through views (views.py). `pages.py` has another arena, which keeps the same tokens in pages.
 
-Legend: n slots, T time, K key/value heads, D head width.
+Legend: n slots, T time, m virtual tokens, K key/value heads, D head width.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import torch
 from torch import Tensor
 
 from ziggurat.model.config import ModelConfig
+from ziggurat.model.prefix import Front
 
 WHOLE_TOKENS = 1024
 """Tokens, padding included, in one batch of whole prompts: larger ones gain nothing on a CPU and need more memory."""
@@ -42,14 +46,21 @@ def windows_of(config: ModelConfig) -> list[int | None]:
 
 
 class Arena:
-    """Keys and values of `slots` sequences of up to `capacity` tokens, each (layers, slots, K, capacity, D)."""
+    """Keys and values of `slots` sequences of up to `capacity` tokens, each (layers, slots, K, m + capacity, D)."""
 
     contiguous = True  # a slot's tokens lie together in `k` and `v`
 
     def __init__(
-        self, config: ModelConfig, slots: int, capacity: int, dtype: torch.dtype, device: torch.device
+        self,
+        config: ModelConfig,
+        slots: int,
+        capacity: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        front: Front | None = None,
     ) -> None:
-        shape = (config.layers, slots, config.kv_heads, capacity, config.d_head)
+        self.set_front(front or [], slots)
+        shape = (config.layers, slots, config.kv_heads, self.front + capacity, config.d_head)
         self.slots, self.capacity, self.device, self.dtype = slots, capacity, device, dtype
         self.windows = windows_of(config)
         self.slot_bytes = math.prod(shape[2:]) * dtype.itemsize  # keys of one layer
@@ -69,24 +80,51 @@ class Arena:
         self._maps.append(memory)
         return torch.frombuffer(memory, dtype=dtype).view(shape)
 
+    # --- virtual tokens -----------------------------------------------------------------------------------------
+
+    def set_front(self, front: Front, slots: int) -> None:
+        """Have these keys and values before every sequence from its next step on."""
+        self._front = front
+        self.front = front[0][0].shape[2] if front else 0  # m
+        self._fronted = np.full(slots, not front)  # which slots have it
+
+    def _put_front(self, slots: Numbers) -> None:
+        """Into those of `slots` that lack it."""
+        if not self.front:
+            return
+        for slot in slots[~self._fronted[slots]].tolist():
+            self._fronted[slot] = True
+            for layer, (k, v) in enumerate(self._front):
+                self.write_span(layer, slice(slot, slot + 1), -self.front, k, v)
+
+    def with_front(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """k and v (B, K, T, D) behind the front's, (B, K, m + T, D)."""
+        if not self.front:
+            return k, v
+        fk, fv = (each.expand(len(k), -1, -1, -1) for each in self._front[layer])
+        return torch.cat((fk, k), 2), torch.cat((fv, v), 2)
+
     # --- what views do ------------------------------------------------------------------------------------------
 
-    def hold(self, slots: Numbers, tokens: Numbers) -> None:
+    def hold(self, slots: Numbers, tokens: Numbers) -> None:  # noqa: ARG002
         """Room for `tokens[i]` tokens in slot `slots[i]`, which has it always here."""
+        self._put_front(slots)
 
     def write(self, layer: int, slots: Tensor, positions: Tensor, k: Tensor, v: Tensor) -> None:
         """One token each: k and v (N, K, D) to `positions` (N,) of `slots` (N,)."""
-        self.k[layer][slots, :, positions] = k
-        self.v[layer][slots, :, positions] = v
+        self.k[layer][slots, :, positions + self.front] = k
+        self.v[layer][slots, :, positions + self.front] = v
 
     def write_span(self, layer: int, slots: Tensor | slice, start: int, k: Tensor, v: Tensor) -> None:
-        """k and v (n, K, T, D) to positions start..start+T-1 of n slots."""
+        """k and v (n, K, T, D) to positions start..start+T-1 of n slots; the front's begin at -m."""
+        start += self.front
         stop = start + k.shape[2]
         self.k[layer][slots, :, start:stop] = k
         self.v[layer][slots, :, start:stop] = v
 
     def read(self, layer: int, slots: slice, window: int) -> tuple[Tensor, Tensor]:
-        """Keys and values (n, K, window, D) of n slots."""
+        """Keys and values (n, K, m + window, D) of n slots."""
+        window += self.front
         return self.k[layer, slots, :, :window], self.v[layer, slots, :, :window]
 
     # --- what the engine does with whole slots ------------------------------------------------------------------
@@ -96,16 +134,19 @@ class Arena:
         taken, put = (torch.from_numpy(slots).to(self.device) for slots in (source, target))
         for layer in range(self.k.shape[0]):
             for store in (self.k[layer], self.v[layer]):
-                store[put, :, :tokens] = store[taken, :, :tokens]
+                store[put, :, : self.front + tokens] = store[taken, :, : self.front + tokens]
+        self._fronted[target] = self._fronted[source]
 
     def share(self, source: int, target: int, start: int, stop: int) -> None:
         """Copy positions start..stop-1 of one slot to the same positions of another."""
+        start, stop = start + self.front, stop + self.front
         if source != target:
             self.k[:, target, :, start:stop] = self.k[:, source, :, start:stop]
             self.v[:, target, :, start:stop] = self.v[:, source, :, start:stop]
 
     def release(self, slot: int) -> None:
         """Give the slot's memory back to the system, where slots are large; it reads as zeros then."""
+        self._fronted[slot] = not self.front
         for memory in self._maps:
             for layer in range(self.k.shape[0]):
                 offset = (layer * self.slots + slot) * self.slot_bytes
@@ -113,6 +154,7 @@ class Arena:
 
     def clear(self) -> None:
         """Forget everything, non-finite leftovers included."""
+        self._fronted[:] = not self.front
         for memory in self._maps:
             memory.madvise(mmap.MADV_DONTNEED)  # zeros again, and no page of them touched
         if not self._maps:

@@ -38,6 +38,7 @@ from ziggurat.engine.speculate import GUESSES, Speculator
 from ziggurat.engine.views import Decode
 from ziggurat.errors import UsageError, ZigguratError
 from ziggurat.model.cpu import accelerate
+from ziggurat.model.prefix import front_of
 from ziggurat.model.transformer import Transformer
 
 FIXED_TOKENS = 32
@@ -83,7 +84,9 @@ class Engine:
         capacity = -(-self.context // FIXED_TOKENS) * FIXED_TOKENS if batch_invariant else self.context
         slots = max_slots + parked
         shape = (self.config, slots, capacity, model.compute_dtype, self.device)
-        self.arena = make_arena(*shape, cache_tokens=self.cache_tokens, page_tokens=page_tokens)
+        self.arena = make_arena(
+            *shape, cache_tokens=self.cache_tokens, page_tokens=page_tokens, front=front_of(model)
+        )
         self.rows = Rows(max_slots, self.context)
         self.lot = ParkingLot(self.arena, range(max_slots, slots))
         self.prefiller = Prefiller(
@@ -177,6 +180,7 @@ class Engine:
             self.model.load_state_dict(dict(state))
         self.weight_version = version
         self.lot.clear()
+        self.arena.set_front(front_of(self.model), self.arena.slots)
         if self.speculator is not None:
             self.speculator.forget()
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ziggurat.engine.cache import WHOLE_TOKENS, Arena, Numbers, windows_of
 from ziggurat.model.config import ModelConfig
+from ziggurat.model.prefix import Front
 
 PAGE_TOKENS = 32
 """Tokens of a page on a GPU."""
@@ -43,7 +44,9 @@ class PagedArena(Arena):
         *,
         page_tokens: int,
         pages: int,
+        front: Front | None = None,
     ) -> None:
+        self.set_front(front or [], slots)
         self.slots, self.capacity, self.dtype, self.device = slots, capacity, dtype, device
         self.page_tokens, self.windows = page_tokens, windows_of(config)
         shape = (config.layers, pages + 1, page_tokens, config.kv_heads, config.d_head)
@@ -51,7 +54,7 @@ class PagedArena(Arena):
         self.v = torch.zeros(shape, dtype=dtype, device=device)
         self._free = list(range(pages, 0, -1))
         self._holders = np.zeros(pages + 1, dtype=np.int64)  # slots that hold each page
-        self._table = np.zeros((slots, -(-capacity // page_tokens)), dtype=np.int64)
+        self._table = np.zeros((slots, -(-(self.front + capacity) // page_tokens)), dtype=np.int64)
         self._count = np.zeros(slots, dtype=np.int64)  # pages of each slot
         self._on_device: Tensor | None = None  # the table as it was when it was last read
 
@@ -68,7 +71,7 @@ class PagedArena(Arena):
 
     def hold(self, slots: Numbers, tokens: Numbers) -> None:
         """Give slot `slots[i]` the pages of exactly `tokens[i]` tokens: missing ones are taken, others let go."""
-        needed = -(-tokens // self.page_tokens)
+        needed = -(-(self.front + tokens) // self.page_tokens)
         for slot, count in zip(
             slots[needed != self._count[slots]], needed[needed != self._count[slots]], strict=True
         ):
@@ -76,6 +79,7 @@ class PagedArena(Arena):
                 self._drop_last(slot)
             while self._count[slot] < count:
                 self._append(slot, self._free.pop())
+        self._put_front(slots)
 
     def _append(self, slot: int, page: int) -> None:
         self._table[slot, self._count[slot]] = page
@@ -102,12 +106,13 @@ class PagedArena(Arena):
     # --- what views do ------------------------------------------------------------------------------------------
 
     def write(self, layer: int, slots: Tensor, positions: Tensor, k: Tensor, v: Tensor) -> None:
+        positions = positions + self.front
         pages, places = self.table[slots, positions // self.page_tokens], positions % self.page_tokens
         self.k[layer][pages, places] = k
         self.v[layer][pages, places] = v
 
     def write_span(self, layer: int, slots: Tensor | slice, start: int, k: Tensor, v: Tensor) -> None:
-        positions = torch.arange(start, start + k.shape[2], device=self.device)
+        positions = torch.arange(start, start + k.shape[2], device=self.device) + self.front
         pages, places = (
             self.table[slots][:, positions // self.page_tokens],
             positions % self.page_tokens,
@@ -116,6 +121,7 @@ class PagedArena(Arena):
         self.v[layer][pages, places] = v.transpose(1, 2)
 
     def read(self, layer: int, slots: slice, window: int) -> tuple[Tensor, Tensor]:
+        window += self.front
         pages = self.table[slots, : -(-window // self.page_tokens)]
         return self._gather(self.k[layer], pages, window), self._gather(self.v[layer], pages, window)
 
@@ -134,12 +140,14 @@ class PagedArena(Arena):
                 self._table[[new, old]],
                 self._count[[new, old]],
             )
+            self._fronted[new], self._fronted[old] = self._fronted[old], not self.front
         self._on_device = None
 
     def share(self, source: int, target: int, start: int, stop: int) -> None:
         """Let `target`, which has the same first `start` tokens, have the first `stop` of `source`."""
         if source == target:
             return
+        start, stop = min(start + self.front, int(self._count[target]) * self.page_tokens), stop + self.front
         first, whole, rest = start // self.page_tokens, stop // self.page_tokens, stop % self.page_tokens
         while self._count[target] > first:
             self._drop_last(target)
@@ -152,9 +160,11 @@ class PagedArena(Arena):
                 self.k[:, copied, :rest],
                 self.v[:, copied, :rest],
             )
+        self._fronted[target] = self._fronted[source]
 
     def release(self, slot: int) -> None:
         """Let go of every page of the slot."""
+        self._fronted[slot] = not self.front
         while self._count[slot]:
             self._drop_last(slot)
 
@@ -174,15 +184,20 @@ def make_arena(
     *,
     cache_tokens: int,
     page_tokens: int | None = None,
+    front: Front | None = None,
 ) -> Arena:
     """For `slots` sequences of up to `capacity` tokens, `cache_tokens` together; in pages of `page_tokens` tokens.
 
-    0: not in pages. None: in pages on a GPU only.
+    0: not in pages. None: in pages on a GPU only. `front`: keys and values before every sequence.
     """
     if page_tokens is None:
         page_tokens = PAGE_TOKENS if device.type == "cuda" else 0
     if not page_tokens:
-        return Arena(config, slots, capacity, dtype, device)
+        return Arena(config, slots, capacity, dtype, device, front)
     # Beyond the tokens themselves: a page of each slot is not full, one is being filled, prefill pads.
     pages = -(-(cache_tokens + WHOLE_TOKENS) // page_tokens) + 2 * slots
-    return PagedArena(config, slots, capacity, dtype, device, page_tokens=page_tokens, pages=pages)
+    if front:
+        pages += slots * -(-front[0][0].shape[2] // page_tokens)
+    return PagedArena(
+        config, slots, capacity, dtype, device, page_tokens=page_tokens, pages=pages, front=front
+    )

@@ -35,6 +35,7 @@ from ziggurat.engine.sampler import branch, pick, probabilities, tempered_logpro
 from ziggurat.engine.views import Decode, Extend, Several
 from ziggurat.errors import UsageError
 from ziggurat.model.cpu import accelerate
+from ziggurat.model.prefix import front_of
 from ziggurat.model.transformer import Transformer
 
 GUESSES = 4
@@ -83,7 +84,9 @@ class Speculator:
         self.device, self.context = arena.device, context
         slots = len(rows.count)
         # what is read beyond the end of a row that runs no further ahead falls into the last places
-        self.own = Arena(small.config, slots, context + guesses + 1, small.compute_dtype, arena.device)
+        self.own = Arena(
+            small.config, slots, context + guesses + 1, small.compute_dtype, arena.device, front_of(small)
+        )
         self.held = np.zeros(slots, dtype=np.int64)  # tokens in the small model's cache
         self.owner: list[LiveSequence | None] = [None] * slots
         self.window: Window | None = None

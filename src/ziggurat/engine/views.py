@@ -8,8 +8,8 @@
 Each has `attend(layer, q, k, v)`: store the new keys and values, attend to all, or to those within the layer's window.
 Where they lie is the arena's matter.
 
-Legend: B batch, T time, S tokens in the cache, H query heads, K key/value heads, D head width, G = H / K query heads
-that share a key head.
+Legend: B batch, T time, m virtual tokens at the front, S tokens in the cache, H query heads, K key/value heads, D head
+width, G = H / K query heads that share a key head.
 """
 
 from __future__ import annotations
@@ -49,17 +49,18 @@ class Prefill:
         arena.hold(slots, np.full(len(slots), tokens))
         self.slots = torch.from_numpy(slots).to(arena.device)
         self.tokens = tokens
-        self.masks: dict[int, Tensor] = {}
+        self.masks: dict[int | None, Tensor] = {}
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q (B, H, T, D), k and v (B, K, T, D) -> (B, H, T, D)."""
         self.arena.write_span(layer, self.slots, 0, k, v)
         window, grouped = self.arena.windows[layer], q.shape[1] != k.shape[1]
-        if window is None or window >= self.tokens:
+        if (window is None or window >= self.tokens) and not self.arena.front:
             return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
         if window not in self.masks:
-            places = torch.arange(self.tokens, device=self.arena.device)
-            self.masks[window] = _mask(places, places, window, self.arena.dtype)  # (T, T)
+            keys = torch.arange(self.arena.front + self.tokens, device=self.arena.device)
+            self.masks[window] = _mask(keys[self.arena.front :], keys, window, self.arena.dtype)  # (T, m + T)
+        k, v = self.arena.with_front(layer, k, v)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=self.masks[window], enable_gqa=grouped)
 
 
@@ -73,11 +74,11 @@ class Extend:
         self.masks: dict[int | None, Tensor] = {}
 
     def mask(self, layer: int) -> Tensor:
-        """(T, start + T), added to the scores."""
-        window = self.arena.windows[layer]
+        """(T, m + start + T), added to the scores."""
+        window, front = self.arena.windows[layer], self.arena.front
         if window not in self.masks:
-            keys = torch.arange(self.stop, device=self.arena.device)
-            self.masks[window] = _mask(keys[self.start :], keys, window, self.arena.dtype)
+            keys = torch.arange(front + self.stop, device=self.arena.device)
+            self.masks[window] = _mask(keys[front + self.start :], keys, window, self.arena.dtype)
         return self.masks[window]
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -123,19 +124,19 @@ class Decode:
         return torch.arange(len(self.held), device=self.arena.device)
 
     def mask(self, layer: int) -> Tensor:
-        """(B, 1, 1, T), the new token included, added to the scores."""
-        window = self.arena.windows[layer]
+        """(B, 1, 1, m + T), the new token included, added to the scores."""
+        window, front = self.arena.windows[layer], self.arena.front
         if window not in self.masks:
-            keys = torch.arange(self.window, device=self.arena.device)
-            self.masks[window] = _mask(self.lengths[:, None, None], keys, window, self.arena.dtype)
+            keys = torch.arange(front + self.window, device=self.arena.device)
+            self.masks[window] = _mask(self.lengths[:, None, None] + front, keys, window, self.arena.dtype)
         return self.masks[window]
 
     def slots_of_layer(self, layer: int) -> Slots | None:
         """For `model.cpu.fast`, whose loops attend to all keys: None where a row has more than the layer's window."""
-        window = self.arena.windows[layer]
-        if not self.arena.contiguous or (window is not None and int(self.held.max(initial=0)) >= window):
+        window, held = self.arena.windows[layer], self.held + self.arena.front
+        if not self.arena.contiguous or (window is not None and int(held.max(initial=0)) >= window):
             return None
-        return self.arena.k[layer], self.arena.v[layer], self.held
+        return self.arena.k[layer], self.arena.v[layer], held
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q (B, H, 1, D), k and v (B, K, 1, D) -> (B, H, 1, D)."""
@@ -186,11 +187,11 @@ class Several:
         self.masks: dict[int | None, Tensor] = {}
 
     def mask(self, layer: int) -> Tensor:
-        """(B, 1, T, S), added to the scores."""
-        window = self.arena.windows[layer]
+        """(B, 1, T, m + S), added to the scores."""
+        window, front = self.arena.windows[layer], self.arena.front
         if window not in self.masks:
-            keys = torch.arange(self.window, device=self.arena.device)
-            self.masks[window] = _mask(self.last_seen[:, None], keys, window, self.arena.dtype)
+            keys = torch.arange(front + self.window, device=self.arena.device)
+            self.masks[window] = _mask(self.last_seen[:, None] + front, keys, window, self.arena.dtype)
         return self.masks[window]
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -90,7 +90,8 @@ Layout = Mapping[str, Sequence[Piece]]
 class Adapter:
     """What an adapted Transformer knows of its adapter beside the numbers."""
 
-    config: LoraConfig
+    config: Config
+    """A LoraConfig, or a PrefixConfig of `model.prefix`."""
     base: Transformer
     """The model with its adapter off: another object over the same weights."""
 
@@ -287,7 +288,7 @@ def adapt(base: Transformer, config: LoraConfig, layout: Layout, *, seed: int = 
     base.requires_grad_(False)
     wanted = _wanted(config, layout)
     first = max(0, base.config.layers - config.last_blocks) if config.last_blocks else 0
-    view: Transformer = _shell(base)
+    view: Transformer = shared_copy(base)
     generator = torch.Generator().manual_seed(seed)
     for name, pieces in layout.items():
         block = int(name.split(".")[1]) if name.startswith("blocks.") else base.config.layers
@@ -334,12 +335,12 @@ def _rows_of(pieces: Sequence[Piece], wanted: set[str]) -> list[range]:
     return found
 
 
-def _shell(module: Any) -> Any:
+def shared_copy(module: Any) -> Any:
     """A copy of the modules that hold others; leaves, and with them all tensors, are shared."""
     copied = copy.copy(module)
     copied._parameters, copied._buffers = dict(module._parameters), dict(module._buffers)
     copied._modules = {
-        name: _shell(child) if child is not None and len(child._modules) else child
+        name: shared_copy(child) if child is not None and len(child._modules) else child
         for name, child in module._modules.items()
     }
     return copied
@@ -362,7 +363,7 @@ def merged(view: Transformer) -> Transformer:
     Give the base in fp32 where the sum must not be rounded: in bf16 a small change of a weight may vanish. A tied
     unembedding that has an adapter is untied.
     """
-    plain: Transformer = _shell(view)
+    plain: Transformer = shared_copy(view)
     dtype = view.embedding.weight.dtype
     for name, layer in adapters_of(view).items():
         path, _, last = name.rpartition(".")

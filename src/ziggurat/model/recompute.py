@@ -1,6 +1,7 @@
 """Blocks that keep only what they read, and are computed again in the backward pass.
 
-Put on from outside, as `cpu.accelerate` is. Without gradients, and with a cache, a block computes as before.
+Put on from outside, as `cpu.accelerate` is. Without gradients, and with a cache that keeps
+what it is given, a block computes as before.
 Source: "Training deep nets with sublinear memory cost", arXiv:1604.06174.
 """
 
@@ -36,9 +37,10 @@ def _recomputing(kind: Any) -> type[Block]:
         def forward(
             self, x: Tensor, rotary: Tensor | None, bias: Tensor | None, cache: Cache | None
         ) -> Tensor:
-            if cache is not None or not torch.is_grad_enabled():
+            keeps = cache is not None and not getattr(cache, "recomputes", False)
+            if keeps or not torch.is_grad_enabled():
                 return super().forward(x, rotary, bias, cache)  # type: ignore[no-any-return]
-            return checkpoint(super().forward, x, rotary, bias, None, use_reentrant=False)  # type: ignore[no-any-return]
+            return checkpoint(super().forward, x, rotary, bias, cache, use_reentrant=False)  # type: ignore[no-any-return]
 
     Recomputed.__name__ = f"Recomputed{kind.__name__}"
     _kinds[kind] = Recomputed

@@ -39,6 +39,7 @@ from ziggurat.model.layers import (
 
 if TYPE_CHECKING:
     from ziggurat.model.lora import Adapter
+    from ziggurat.model.prefix import Prefix
 
 
 class Cache(Protocol):
@@ -135,7 +136,9 @@ class Transformer(nn.Module):
     source: Path | None = None
     """That folder."""
     adapter: Adapter | None = None
-    """Of a model with an adapter (`model.lora`)."""
+    """Of a model with an adapter (`model.lora`, `model.prefix`)."""
+    prefix: Prefix | None
+    """Virtual tokens before every row (`model.prefix`); real ones have the positions after theirs."""
     table: Tensor  # of positions: rotary_table or sinusoid_table; not a weight, not saved
     window_table: Tensor | None  # of the windowed layers, where they have rotary wavelengths of their own
 
@@ -156,6 +159,7 @@ class Transformer(nn.Module):
         own = config.positions == "rotary" and bool(config.windowed) and config.window_theta is not None
         windowed = rotary_table(config, windowed=True) if own else None
         self.register_buffer("window_table", windowed, persistent=False)
+        self.register_module("prefix", None)
         if seed is not None:
             self.init_weights(seed)
 
@@ -184,11 +188,15 @@ class Transformer(nn.Module):
         x: Tensor = self.embedding(ids)
         if self.config.embedding_scale != 1.0:
             x = x * torch.tensor(self.config.embedding_scale, dtype=x.dtype)
+        return self.placed(x, positions).to(self.compute_dtype)
+
+    def placed(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Embeddings (B, T, C) with those of their positions, where these are added."""
         if self.config.positions == "learned":
-            x = x + self.position.weight[_where(ids, positions)]
+            x = x + self.position.weight[self._where(x, positions)]
         elif self.config.positions == "sinusoidal":
-            x = x + self.table[_where(ids, positions)]
-        return x.to(self.compute_dtype)
+            x = x + self.table[self._where(x, positions)]
+        return x
 
     def through(
         self,
@@ -201,6 +209,8 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """What the first of these blocks reads, (B, T, C), to what the last of them writes; others as in `hidden`."""
         c = self.config
+        if self.prefix is not None and cache is None:
+            cache, segments = self.prefix.before(self, x, segments), None
         turn = self._turns(self.table, x, positions) if c.positions == "rotary" else None
         window_turn = turn if self.window_table is None else self._turns(self.window_table, x, positions)
         bias = None if segments is None else causal_bias(segments, self.compute_dtype)
@@ -211,9 +221,14 @@ class Transformer(nn.Module):
             x = self.blocks[number](x, rotary, window_bias if windowed else bias, cache)
         return x
 
+    def _where(self, of: Tensor, positions: Tensor | None) -> Tensor | slice:
+        """The rows of a table of positions that belong to `of` (B, T, ...)."""
+        front = 0 if self.prefix is None else self.prefix.tokens
+        return slice(front, front + of.shape[1]) if positions is None else positions + front
+
     def _turns(self, table: Tensor, x: Tensor, positions: Tensor | None) -> Tensor:
         """The rows of a rotary table that belong to x: (T, 1, 2, D) or (B, T, 1, 2, D)."""
-        return table[_where(x, positions)].to(self.compute_dtype).unsqueeze(-3)
+        return table[self._where(x, positions)].to(self.compute_dtype).unsqueeze(-3)
 
     def _window_bias(self, x: Tensor, segments: Tensor | None) -> Tensor | None:
         """(B or 1, 1, T, T) of the windowed layers; None where plainly causal attention is the same."""
@@ -302,11 +317,6 @@ class Transformer(nn.Module):
         columns = parameter.shape[1]
         writes = name.endswith(WRITERS)
         return 1.0 / math.sqrt(columns * (2 * self.config.layers if writes else 1))
-
-
-def _where(of: Tensor, positions: Tensor | None) -> Tensor | slice:
-    """The rows of a table of positions that belong to `of` (B, T, ...)."""
-    return slice(0, of.shape[1]) if positions is None else positions
 
 
 def set_compute_dtype(model: nn.Module, dtype: torch.dtype) -> None:

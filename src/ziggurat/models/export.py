@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ziggurat.cards import CARD, Card, read_card
-from ziggurat.errors import UsageError
+from ziggurat.errors import ModelFolderError, UsageError
 from ziggurat.files import atomic_write_text, check_folder
 from ziggurat.models.bring import LICENCES, TAKEN
 from ziggurat.places import ADAPTER_CONFIG, base_named, model_folder
@@ -58,6 +58,11 @@ def _whole_model(name: str) -> Iterator[Path]:
     from ziggurat.tokenizer.bpe import Tokenizer
 
     model = load_model(source, dtype=stored_dtype(source), base=base_named(name))
+    if model.prefix is not None:
+        raise ModelFolderError(
+            f"{source} holds virtual tokens, which cannot be worked into the weights of a model; its folder is a PEFT "
+            "folder, which other programs read as it is."
+        )
     with tempfile.TemporaryDirectory() as whole:
         save_model(model, Path(whole), Tokenizer.load(source))
         yield Path(whole)

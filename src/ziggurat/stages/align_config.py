@@ -33,7 +33,7 @@ def _of_all(name: str) -> Callable[[Any], dict[str, Any]]:
 class AlignConfig(setup.RecordsConfig):
     """Settings of the rounds; those of the stages are in every round the same but for the seed."""
 
-    short = {name: _of_all(name) for name in ("trainable", "lora", "recompute")}
+    short = {name: _of_all(name) for name in ("trainable", "lora", "prefix", "recompute")}
 
     method: Literal["ppo", "dpo", "kto", "grpo", "raft"] = "ppo"
     """How a round learns from its rankings."""

@@ -302,6 +302,24 @@ SELFINSTRUCT = Stage(
     makes="records",
 )
 
+PROMPTSEARCH = Stage(
+    name="promptsearch",
+    title="Search a text around the question with which a frozen model answers better.",
+    help="""Search a text around the question with which a frozen model answers better; no weight changes.
+
+    \b
+    ziggurat promptsearch --base smollm2 --data demonstrations.jsonl
+    ziggurat promptsearch --base smollm2 --data d.jsonl --set 'templates=["{question} Be brief."]' --set rounds=12
+    """,
+    configure="ziggurat.stages.promptsearch:promptsearch_config",
+    prepare="ziggurat.stages.promptsearch:prepare",
+    run="ziggurat.stages.promptsearch:promptsearch",
+    models=(Model("base", ("--base",), "The model that answers; it stays as it is."),),
+    inputs=(Input("demonstrations", "demonstrations"),),
+    seed="seed",
+    makes="records",
+)
+
 ALIGN = Stage(
     name="align",
     title="Sample, rank and learn in rounds.",
@@ -347,7 +365,21 @@ ALIGN = Stage(
     makes="runs",
 )
 
-BUILT_IN = (PRETRAIN, SFT, REWARD, PPO, DPO, KTO, GRPO, RAFT, RLAIF, DISTILL, SELFINSTRUCT, ALIGN)
+BUILT_IN = (
+    PRETRAIN,
+    SFT,
+    REWARD,
+    PPO,
+    DPO,
+    KTO,
+    GRPO,
+    RAFT,
+    RLAIF,
+    DISTILL,
+    SELFINSTRUCT,
+    PROMPTSEARCH,
+    ALIGN,
+)
 
 OTHER_COMMANDS = frozenset(
     (

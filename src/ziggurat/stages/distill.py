@@ -3,10 +3,10 @@
     loss of a token = (1 - a) · -log q(token)  +  a · t² · KL(p_t || q_t)
 
 p is the teacher's distribution, q the student's, both divided by the temperature t in the KL term; a is logits_weight.
+`hidden_weight` and `attention_weight` add what `inner_losses` compares inside the models.
 With `sequences` the teacher answers the prompts first, and its answers (teacher.jsonl) take the place of the data's.
 Teacher and student share the tokenizer; their shapes may differ in everything else. The last answer of each
-conversation is learned. Left out: hidden states and attention maps (they need equal or mapped shapes), and answers
-sampled by the student.
+conversation is learned. Left out: answers sampled by the student.
 Sources: arXiv:1503.02531 (logits); arXiv:1606.07947 (sequences); arXiv:2306.08543 (the reverse KL).
 
     ziggurat distill --base small/sft --teacher town/sft --data demonstrations.jsonl
@@ -33,6 +33,7 @@ from ziggurat.settings import Resolved
 from ziggurat.stages import method, setup
 from ziggurat.stages.comparison_batches import ComparisonBatches, Ranked, RankedBatch, collate, split_batch
 from ziggurat.stages.distill_config import DistillConfig, Prepared, distill_config, prepare
+from ziggurat.stages.inner_losses import Inside, Projections, attention_loss, hidden_loss, look_inside
 from ziggurat.stages.likelihood import load_policy, load_reference
 from ziggurat.stages.rollouts import roll_out
 from ziggurat.stages.stage import begin, finish
@@ -71,6 +72,8 @@ def distill(
         before, ceiling = (
             measure(model, master, held, ready.tokenizer.pad_id) for model in (student, master)
         )
+        compared = config.hidden_weight or config.attention_weight
+        projections = Projections(student.config, master.config, seed=ready.seed) if compared else None
         result = train(
             run,
             student,
@@ -81,12 +84,13 @@ def distill(
                 ready.seed,
                 student.embedding.weight.device,
             ),
-            loss_of(config, master),
+            loss_of(config, master, projections),
             config.train,
             split=split_batch,
             evaluate=(lambda model: measure(model, master, held, ready.tokenizer.pad_id)) if held else None,
             resume=resume,
             tokenizer=ready.tokenizer,
+            beside=projections if projections and len(projections.levels) else None,
         )
         run.save_model(lambda folder: save_model(student, folder, ready.tokenizer))
         after = measure(student, master, held, ready.tokenizer.pad_id)
@@ -137,17 +141,25 @@ def distillation_loss(
 
 
 def loss_of(
-    config: DistillConfig, teacher: Transformer
+    config: DistillConfig, teacher: Transformer, projections: Projections | None = None
 ) -> Callable[[nn.Module, RankedBatch], tuple[Tensor, float, dict[str, Any]]]:
-    """The loss of a microbatch, for the loop; logits are made in pieces, as in stages 1 and 2."""
+    """The loss of a microbatch, for the loop; logits are made in pieces, as in stages 1 and 2. `projections`: where the
+    models are compared inside too."""
 
     def loss(model: nn.Module, batch: RankedBatch) -> tuple[Tensor, float, dict[str, Any]]:
         decoder: Any = model
         kept = _answer_states(batch)
         targets = batch.ids[:, 1:][kept]
-        ours = decoder.hidden(batch.ids[:, :-1])[kept]  # (N, C)
-        with torch.no_grad():
-            theirs = teacher.hidden(batch.ids[:, :-1])[kept]
+        inside = None if projections is None else _inside(decoder, teacher, batch.ids[:, :-1])
+        if inside:
+            ours, theirs = (
+                one.norm(found.levels[-1])[kept]
+                for one, found in zip((decoder, teacher), inside, strict=True)
+            )
+        else:
+            ours = decoder.hidden(batch.ids[:, :-1])[kept]  # (N, C)
+            with torch.no_grad():
+                theirs = teacher.hidden(batch.ids[:, :-1])[kept]
 
         def summed(states: Tensor, known: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
             with torch.no_grad():
@@ -163,9 +175,23 @@ def loss_of(
                 summed(*parts) if len(targets) <= piece else checkpoint(summed, *parts, use_reentrant=False)
             )
             total, kl = total + a, kl + b
-        return total, float(len(targets)), {"kl": kl}
+        extra = {"kl": kl}
+        if inside and config.hidden_weight:
+            assert projections is not None
+            extra["hidden"] = hidden_loss(*inside, kept, config.layer_map, projections).sum()
+            total = total + config.hidden_weight * extra["hidden"]
+        if inside and config.attention_weight:
+            extra["attention"] = attention_loss(*inside, kept, config.layer_map).sum()
+            total = total + config.attention_weight * extra["attention"]
+        return total, float(len(targets)), extra
 
     return loss
+
+
+def _inside(student: Transformer, teacher: Transformer, ids: Tensor) -> tuple[Inside, Inside]:
+    with torch.no_grad():
+        known = look_inside(teacher, ids)
+    return look_inside(student, ids), known
 
 
 def _answer_states(batch: RankedBatch) -> Tensor:

@@ -11,12 +11,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ziggurat.corpus.split import first_question, split
+from ziggurat.errors import ConfigError
 from ziggurat.lineage import parent_entry
 from ziggurat.model.accounting import total_parameters
 from ziggurat.records import Demonstration, Prompt
 from ziggurat.settings import Resolved
 from ziggurat.stages import method, setup
 from ziggurat.stages.comparison_batches import Ranked
+from ziggurat.stages.inner_losses import check_map, uniform_map
 from ziggurat.stages.setup import Derived
 from ziggurat.stages.start import settle_epochs
 from ziggurat.training.config import SHORT, TrainConfig
@@ -37,6 +39,15 @@ class DistillConfig(setup.RecordsConfig):
     direction: Literal["forward", "reverse"] = "forward"
     """forward: KL(teacher || student), which covers all that the teacher might say. reverse: KL(student || teacher),
     which keeps a small student to what the teacher surely says."""
+
+    hidden_weight: float = Field(default=0.0, ge=0)
+    """Weight of the difference of the models' states, block by block (`inner_losses`)."""
+
+    attention_weight: float = Field(default=0.0, ge=0)
+    """Weight of KL(teacher || student) of where the heads attend."""
+
+    layer_map: tuple[int, ...] = ()
+    """The teacher's block, from 1, for each block of the student; none: spread evenly."""
 
     sequences: bool = False
     """The teacher's own answers take the place of the data's."""
@@ -110,10 +121,24 @@ def prepare(
     settled, loop = settle_epochs(
         resolved, math.ceil(len(rows) / config.batch_answers), start.shape, max_new_tokens=longest
     )
+    levels: tuple[int, ...] = ()
+    if config.hidden_weight or config.attention_weight:
+        levels = config.layer_map or uniform_map(start.shape.layers, start.reference_shape.layers)
+        check_map(levels, start.shape, start.reference_shape)
+        settled = setup.freeze(settled, {"layer_map": levels})
+        if config.train.trainable in ("prefix", "prompt"):
+            raise ConfigError(
+                "states are not compared where virtual tokens learn; set hidden_weight=0 and attention_weight=0."
+            )
     sizes = [total_parameters(shape) for shape in (start.shape, start.reference_shape)]
     cost = method.rows_cost(
         start.shape, settled.config.train, [len(one.rows[0]) for one in rows], config.batch_answers
     )
+    memory: dict[str, float] = {"teacher": FP32 * sizes[1]}
+    if config.attention_weight:  # of two models, in fp32, with their softmax and gradient
+        heads = start.shape.layers * (start.shape.heads + start.reference_shape.heads)
+        longest_row = max(len(one.rows[0]) for one in rows)
+        memory["attention maps"] = 3.0 * FP32 * heads * longest_row * settled.config.train.microbatch_tokens
     return Prepared(
         resolved=settled,
         parent=start.folder,
@@ -130,13 +155,14 @@ def prepare(
                 "held-out demonstrations", len(held), "given" if held_out is not None else "held_out_share"
             ),
             Derived("size of the student", f"{sizes[0] / sizes[1]:.1%}", "of the teacher's parameters"),
+            *([Derived("layer_map", str(levels), "blocks of the teacher, spread evenly")] if levels else []),
             *loop,
         ],
         data=setup.entries(data, demonstrations=demonstrations),
         cost=replace(
             cost,
-            memory={**cost.memory, "teacher": FP32 * sizes[1]},
-            ways={way: size + FP32 * sizes[1] for way, size in cost.ways.items()},
+            memory={**cost.memory, **memory},
+            ways={way: size + sum(memory.values()) for way, size in cost.ways.items()},
         ),
         answer_tokens=setup.percentile_95(lengths),
     )

@@ -108,7 +108,9 @@ class Prepared(method.Prepared[DPOConfig]):
 
 def dpo_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[DPOConfig]:
     """The configuration from its layers, with the training settings of the base's run inherited."""
-    return setup.inheriting(DPOConfig, base, layers, lr_share=LR_SHARE, foreign=FOREIGN_TRAIN)
+    return setup.inheriting(
+        DPOConfig, base, layers, lr_share=LR_SHARE, foreign=FOREIGN_TRAIN, large=setup.LARGE
+    )
 
 
 def prepare(

@@ -51,6 +51,7 @@ class GRPOConfig(WatchedConfig):
     short = {
         "trainable": lambda value: {"policy": {"trainable": value}},
         "lora": lambda value: {"policy": {"lora": value}},
+        "prefix": lambda value: {"policy": {"prefix": value}},
         "recompute": lambda value: {"train": {"recompute": value}},
     }
 
@@ -270,7 +271,7 @@ def _cost(config: GRPOConfig, shapes: Sequence[ModelConfig], prompts: Sequence[S
     count, longest, dtype = config.rollouts_per_step, config.max_new_tokens, config.train.dtype
     T = round(sum(map(len, prompts)) / len(prompts)) + longest
     tokens, at_once = count * T, min(config.microbatch_tokens, count * T)
-    again, adapted = config.train.recompute, config.policy.trainable == "lora"
+    again, adapted = config.train.recompute, config.policy.adapts
     memory = trained_memory(policy, config.policy, at_once, logits=0, dtype=dtype, T=T, recompute=again)
     still = choose_dtype(dtype)[0].itemsize if adapted else FP32
     memory["parameters"] += still * sum(total_parameters(shape) for shape in frozen[adapted:])

@@ -82,7 +82,9 @@ class Prepared(method.Prepared[KTOConfig]):
 
 def kto_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[KTOConfig]:
     """The configuration from its layers, with the training settings of the base's run inherited."""
-    return setup.inheriting(KTOConfig, base, layers, lr_share=LR_SHARE, foreign=FOREIGN_TRAIN)
+    return setup.inheriting(
+        KTOConfig, base, layers, lr_share=LR_SHARE, foreign=FOREIGN_TRAIN, large=setup.LARGE
+    )
 
 
 def prepare(

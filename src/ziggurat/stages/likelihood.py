@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ziggurat.model.hub import load_model
-from ziggurat.model.padding import by_length, right_pad
+from ziggurat.model.padding import by_length, hidden_without_padding, right_pad
 from ziggurat.model.transformer import Transformer, set_compute_dtype
 from ziggurat.stages.losses import nll_in_pieces
 from ziggurat.stages.method import Prepared
@@ -35,7 +35,7 @@ def completion_logp(model: nn.Module, ids: Tensor, starts: Tensor, ends: Tensor)
     log p(a) + log p(b) + log p(.).
     """
     decoder: Any = model
-    hidden = decoder.hidden(ids[:, :-1])  # (B, T-1, C)
+    hidden = hidden_without_padding(decoder, ids[:, :-1], ends)  # (B, T-1, C)
     position = torch.arange(1, ids.shape[1], device=ids.device)
     kept = (position >= starts[:, None]) & (position <= ends[:, None])  # (B, T-1)
     nll = nll_in_pieces(decoder, hidden[kept], ids[:, 1:][kept])  # (N,)

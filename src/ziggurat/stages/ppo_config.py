@@ -16,7 +16,7 @@ from ziggurat.stages import setup
 from ziggurat.stages.doctor import DoctorLimits
 from ziggurat.stages.removed import REMOVED
 from ziggurat.stages.watched import WatchedConfig
-from ziggurat.training.config import LoopConfig, OptimizerConfig
+from ziggurat.training.config import ADAPTERS, LoopConfig, OptimizerConfig
 
 
 class PolicyConfig(OptimizerConfig):
@@ -44,7 +44,7 @@ class CriticConfig(OptimizerConfig):
 
 def _of_critic(trainable: Any) -> Any:
     """What `trainable` of the stage means for the critic: beside an adapted policy its body is the frozen base."""
-    return "head" if trainable == "lora" else trainable
+    return "head" if trainable in ADAPTERS else trainable
 
 
 class PPOConfig(WatchedConfig):
@@ -57,6 +57,7 @@ class PPOConfig(WatchedConfig):
             "critic": {"trainable": _of_critic(value)},
         },
         "lora": lambda value: {"policy": {"lora": value}},
+        "prefix": lambda value: {"policy": {"prefix": value}},
         "recompute": lambda value: {"train": {"recompute": value}},
     }
 

@@ -49,9 +49,9 @@ def ppo_cost(config: PPOConfig, shapes: Sequence[ModelConfig], prompts: Sequence
         reward, config.critic, at_once, logits=0, dtype=dtype, T=T, recompute=again
     )
     activations = f"activations of {at_once:,} tokens"
-    still_critic = config.critic.trainable in ("head", "lora")
+    still_critic = config.critic.adapts or config.critic.trainable == "head"
     frozen = FP32 * (total_parameters(reference) + total_parameters(reward))
-    if config.policy.trainable == "lora":  # the reference is the policy's base; a reward model may be another
+    if config.policy.adapts:  # the reference is the policy's base; a reward model may be another
         frozen = choose_dtype(dtype)[0].itemsize * total_parameters(reward)
     memory = {
         name: policy_memory[name] + critic_memory[name] for name in ("parameters", "gradients", "optimizer")

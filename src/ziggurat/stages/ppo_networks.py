@@ -98,10 +98,11 @@ def _crown(model: Transformer, trunk: Tensor, top: range) -> Tensor:
 def load_networks(ready: Prepared) -> Networks:
     """Policy, reference, reward model, and a critic that begins as the reward model; all compute in one dtype.
 
-    With `policy.trainable=lora` the policy is the reference with an adapter, and a reward model that is an adapter of
-    the same base stands over it too: one body for all four. Frozen bodies with equal weights are one object: the reward
-    model's where stage 3 trained its head alone, the critic's with `critic.trainable=head`. `assess` then computes two
-    bodies instead of four, and where only the policy's last blocks learn, the blocks below them once for all.
+    With `policy.trainable=lora` (or another adapter) the policy is the reference with it, and a reward model that is an
+    adapter of the same base stands over it too: one body for all four. Frozen bodies with equal weights are one object:
+    the reward model's where stage 3 trained its head alone, the critic's with `critic.trainable=head`. `assess` then
+    computes two bodies instead of four, and where only the policy's last blocks learn, the blocks below them once for
+    all.
     """
     config = ready.config
     policy, reference = load_policy_and_reference(
@@ -123,7 +124,7 @@ def load_policy_and_reference(
     `loop`: its dtype and its device; `seed`: of a new adapter."""
     weights = weights_dtype(learns, loop)
     policy = base = place(load_model(folder, dtype=weights), loop.device)
-    if learns.trainable == "lora":
+    if learns.adapts:
         policy = with_adapter(base, learns, seed)
     shared = policy is not base and reference_folder == folder
     reference = base if shared else place(load_model(reference_folder, dtype=weights), loop.device)
@@ -146,9 +147,9 @@ def load_scorer(folder: Path, reference: Transformer, dtype: torch.dtype) -> Rew
 def _critic(ready: Prepared, scorer: RewardModel, reference: Transformer) -> RewardModel:
     """A copy of the reward model; a body that stays still is the reward model's own, also under an adapter."""
     learns = ready.config.critic
-    if learns.trainable in ("head", "lora"):
+    if learns.adapts or learns.trainable == "head":
         critic: Any = copy.deepcopy(scorer, {id(scorer.body): scorer.body})
-        if learns.trainable == "lora":
+        if learns.adapts:
             critic.body = with_adapter(scorer.body, learns, ready.seed + 1)
     else:
         critic = _scorer_alone(ready, reference).to(device_of(reference))

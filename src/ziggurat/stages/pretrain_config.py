@@ -109,9 +109,9 @@ def prepare(
 
     config = resolved.config
     setup.need(documents, "documents")
-    if config.train.trainable == "lora" and not config.base:
+    if config.train.adapts and not config.base:
         raise ConfigError(
-            'trainable is "lora", but there is no base for an adapter; give --base, or train all.'
+            f'trainable is "{config.train.trainable}", but there is no base for an adapter; give --base, or train all.'
         )
     learn, held = (
         (documents, held_out)

@@ -88,7 +88,9 @@ class Prepared(method.Prepared[RAFTConfig]):
 
 def raft_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[RAFTConfig]:
     """The configuration from its layers, with the training settings of the policy's run inherited."""
-    return setup.inheriting(RAFTConfig, policy, layers, lr_share=LR_SHARE, foreign=FOREIGN_TRAIN)
+    return setup.inheriting(
+        RAFTConfig, policy, layers, lr_share=LR_SHARE, foreign=FOREIGN_TRAIN, large=setup.LARGE
+    )
 
 
 def prepare(

@@ -14,17 +14,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ziggurat.console import human_count
 from ziggurat.corpus.split import split
 from ziggurat.errors import DataError
 from ziggurat.model.accounting import total_parameters
 from ziggurat.model.confidence import ConfidenceHead
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.heads import RewardModel
-from ziggurat.model.hub import load_config
-from ziggurat.places import find_run, model_folder
 from ziggurat.records import Comparison, Demonstration, Prompt
-from ziggurat.settings import Resolved, resolve
+from ziggurat.settings import Resolved
 from ziggurat.stages import setup, stage
 from ziggurat.stages.comparison_batches import Ranked, render_comparisons
 from ziggurat.stages.ppo_losses import untied_pairs
@@ -45,11 +42,6 @@ LR_SHARE = 1.0
 FOREIGN_LR_HEAD = 1e-3
 """Rate of the new head where the stage-2 model is not ours. At the body's rate of 2e-5 the head hardly leaves 0 in the
 few steps of one epoch, and the loss stays at ln 2."""
-
-
-LARGE: dict[str, Any] = {"train": {"trainable": "lora"}}
-"""Defaults for a model of more than LARGE_PARAMETERS: what learns is an adapter, whose optimizer states are few, and
-PPO has the frozen base in common with it."""
 
 
 class RewardConfig(setup.RecordsConfig):
@@ -121,14 +113,8 @@ class Prepared(stage.Prepared[RewardConfig]):
 
 def reward_config(sft: str | Path, *layers: tuple[str, Any]) -> Resolved[RewardConfig]:
     """The configuration from its layers, with the training settings of the stage-2 run inherited."""
-    folder = find_run(str(sft))
-    layer = setup.inherited(folder, lr_share=LR_SHARE, foreign={"lr_head": FOREIGN_LR_HEAD})
-    layer |= setup.inherited_records(folder)
-    count = total_parameters(load_config(model_folder(sft)))
-    if count <= setup.LARGE_PARAMETERS:
-        return resolve(RewardConfig, ("inherited", layer), *layers)
-    reason = f"{human_count(count)} parameters, above {human_count(setup.LARGE_PARAMETERS)}"
-    return resolve(RewardConfig, (reason, LARGE), ("inherited", layer), *layers)
+    foreign = {"lr_head": FOREIGN_LR_HEAD}
+    return setup.inheriting(RewardConfig, sft, layers, lr_share=LR_SHARE, foreign=foreign, large=setup.LARGE)
 
 
 def prepare(
@@ -223,7 +209,7 @@ def _cost(shape: ModelConfig, train: TrainConfig, ranked: Sequence[Ranked], per_
         parts = trained_memory(
             shape, train, tokens, logits=0, dtype=train.dtype, T=T, recompute=train.recompute
         )
-        own = 0 if train.trainable == "lora" else choose_dtype(train.dtype)[0].itemsize
+        own = 0 if train.adapts else choose_dtype(train.dtype)[0].itemsize
         return parts | {"stage-2 model, for the unit": own * total_parameters(shape)}
 
     flops = training_flops(shape, train.trainable, T, lora=train.lora, recompute=train.recompute)

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
-from ziggurat.console import err, human_time, table
+from ziggurat.console import err, human_count, human_time, table
 from ziggurat.corpus.split import FEW, split
 from ziggurat.errors import DataError, RunError
-from ziggurat.places import find_run, reasoning_of, run_around
+from ziggurat.model.accounting import total_parameters
+from ziggurat.model.hub import load_config
+from ziggurat.places import find_run, model_folder, reasoning_of, run_around
 from ziggurat.records import Document, Reasoning, Record
 from ziggurat.runs import Run
 from ziggurat.settings import Config, Resolved, checked, flatten, nest, resolve
@@ -35,7 +37,12 @@ C = TypeVar("C", bound=Config)
 R = TypeVar("R", bound=Record)
 
 LARGE_PARAMETERS = 50_000_000
-"""Above so many, as models from elsewhere are, stages 3 and 4 have other defaults: all of it is too much for a CPU."""
+"""Above so many, as models from elsewhere are, all stages after stage 2 have other defaults: to train all of it is too
+much for a CPU."""
+
+LARGE: dict[str, Any] = {"train": {"trainable": "lora"}}
+"""Defaults of stages with one optimizer for such a base: what learns is an adapter, whose optimizer states are few, and
+the reference, or PPO's four bodies, have the frozen base in common with it."""
 
 INHERITED_LOOP = ("dtype", "threads")
 INHERITED = ("optimizer", "momentum", "newton_schulz_steps", "betas", "weight_decay", *INHERITED_LOOP)
@@ -180,11 +187,18 @@ def inheriting(
     *,
     lr_share: float,
     foreign: Mapping[str, Any] | None = None,
+    large: Mapping[str, Any] | None = None,
 ) -> Resolved[C]:
-    """The configuration of a stage that trains on records: what the base's run hands down, then the layers."""
+    """The configuration of a stage that trains on records: what the base's run hands down, then the layers.
+
+    `large`: defaults for a base of more than LARGE_PARAMETERS."""
     folder = find_run(str(base))
     layer = inherited(folder, lr_share=lr_share, foreign=foreign) | inherited_records(folder)
-    return resolve(cls, ("inherited", layer), *layers)
+    count = total_parameters(load_config(model_folder(base))) if large else 0
+    if large is None or count <= LARGE_PARAMETERS:
+        return resolve(cls, ("inherited", layer), *layers)
+    reason = f"{human_count(count)} parameters, above {human_count(LARGE_PARAMETERS)}"
+    return resolve(cls, (reason, large), ("inherited", layer), *layers)
 
 
 def inherited_records(base: Path) -> dict[str, Any]:

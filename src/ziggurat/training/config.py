@@ -11,16 +11,21 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from ziggurat.model.lora import LoraConfig
+from ziggurat.model.prefix import PrefixConfig
 from ziggurat.settings import Config
 from ziggurat.training.device import DeviceSetting
 from ziggurat.training.schedules import ScheduleKind, lr_factor
 
-Trainable = Annotated[str, StringConstraints(pattern=r"^(all|head|lora|last:[1-9]\d*)$")]
-"""all, head, lora or last:k; `ziggurat.training.trainable` applies it."""
+Trainable = Annotated[str, StringConstraints(pattern=r"^(all|head|lora|prefix|prompt|last:[1-9]\d*)$")]
+"""all, head, last:k, lora, prefix or prompt; `ziggurat.training.trainable` applies it."""
+
+ADAPTERS = ("lora", "prefix", "prompt")
+"""Of these the frozen model is a base that an adapter stands over."""
 
 
 SHORT: dict[str, Any] = {
-    name: lambda value, name=name: {"train": {name: value}} for name in ("trainable", "lora", "recompute")
+    name: lambda value, name=name: {"train": {name: value}}
+    for name in ("trainable", "lora", "prefix", "recompute")
 }
 """`Config.short` of a stage whose optimizer is in `train`."""
 
@@ -31,10 +36,14 @@ class OptimizerConfig(Config):
     trainable: Trainable = "all"
     """What learns. all: everything. last:k: the last k blocks, the last norm and the scalar heads. head: the scalar
     heads of a reward model or critic; the last norm and the unembedding of a language model. lora: an adapter beside
-    the frozen model (section `lora`), and the scalar heads; the run then saves the adapter alone."""
+    the frozen model (section `lora`). prefix: keys and values of virtual tokens before every row; prompt: embeddings of
+    such tokens (section `prefix`). With these three the scalar heads learn too, and the run saves the adapter alone."""
 
     lora: LoraConfig = LoraConfig()
     """The adapter, where `trainable` is lora."""
+
+    prefix: PrefixConfig = PrefixConfig()
+    """The virtual tokens, where `trainable` is prefix or prompt."""
 
     optimizer: Literal["muon", "adamw"] = "muon"
     """muon: Muon for the matrices of the blocks, AdamW for the rest. adamw: AdamW for everything, at `lr_adam`."""
@@ -62,6 +71,11 @@ class OptimizerConfig(Config):
 
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's decay rates of the two moments."""
+
+    @property
+    def adapts(self) -> bool:
+        """Whether what learns is an adapter beside a frozen base."""
+        return self.trainable in ADAPTERS
 
 
 class LoopConfig(Config):

@@ -34,7 +34,7 @@ from ziggurat.model.heads import (
 )
 from ziggurat.model.lora import LoraConfig
 from ziggurat.training import parallel
-from ziggurat.training.config import OptimizerConfig, TrainConfig
+from ziggurat.training.config import ADAPTERS, OptimizerConfig, TrainConfig
 from ziggurat.training.device import free_memory_bytes
 from ziggurat.training.precision import Machine, choose_dtype
 
@@ -66,9 +66,9 @@ def kept_per_token(config: ModelConfig, blocks: int, T: int, *, recompute: bool)
 
 def trained_blocks(config: ModelConfig, trainable: str, lora: LoraConfig | None = None) -> int:
     """How many of the last blocks learn; the backward pass reaches so many."""
-    if trainable == "lora":
-        return min(config.layers, lora.last_blocks or config.layers) if lora else config.layers
-    if trainable == "all":
+    if trainable == "lora" and lora and lora.last_blocks:
+        return min(config.layers, lora.last_blocks)
+    if trainable == "all" or trainable in ADAPTERS:
         return config.layers
     return min(config.layers, int(trainable.removeprefix("last:"))) if trainable.startswith("last:") else 0
 
@@ -84,9 +84,14 @@ def microbatch_tokens(
     return max(LEAST_TOKENS, min(MOST_TOKENS, int(budget / per_token) // 256 * 256))
 
 
-def adapter_parameters(config: ModelConfig, lora: LoraConfig) -> float:
-    """Numbers of an adapter of all linear layers, at most: A and B of each, where q, k and v have their own."""
-    c = config
+def adapter_parameters(config: ModelConfig, optimizer: OptimizerConfig) -> float:
+    """Numbers of an adapter. Of lora those of all linear layers, at most: A and B of each, where q, k and v have their
+    own."""
+    c, lora = config, optimizer.lora
+    if optimizer.trainable == "prompt":
+        return optimizer.prefix.tokens * c.d_model
+    if optimizer.trainable == "prefix":
+        return optimizer.prefix.tokens * 2 * c.layers * c.kv_heads * c.d_head
     q, k = c.heads * c.d_head, c.kv_heads * c.d_head
     into = (3 + 1 + (2 if c.gated else 1)) * c.d_model - c.d_model + q + c.d_ff
     out = q + 2 * k + c.d_model + (2 if c.gated else 1) * c.d_ff + c.d_model
@@ -156,14 +161,13 @@ def trained_memory(
         trained = total_parameters(config)
     elif optimizer.trainable == "head" and logits:
         trained = groups["unembedding"]
-    elif optimizer.trainable == "lora":
-        trained = adapter_parameters(config, optimizer.lora)
-    momentum = matrices if optimizer.optimizer == "muon" and optimizer.trainable != "lora" else 0
+    elif optimizer.adapts:
+        trained = adapter_parameters(config, optimizer)
+    momentum = matrices if optimizer.optimizer == "muon" and not optimizer.adapts else 0
     itemsize = choose_dtype(dtype)[0].itemsize
     kept = kept_per_token(config, blocks, T, recompute=recompute)
     return {
-        "parameters": _weights(config, optimizer, itemsize)
-        + (FP32 * trained if optimizer.trainable == "lora" else 0),
+        "parameters": _weights(config, optimizer, itemsize) + (FP32 * trained if optimizer.adapts else 0),
         "gradients": FP32 * trained,
         "optimizer": FP32 * (2 * (trained - momentum) + momentum),
         f"activations of {tokens:,} tokens": kept * itemsize * tokens,
@@ -174,9 +178,9 @@ def trained_memory(
 def _weights(config: ModelConfig, optimizer: OptimizerConfig, itemsize: int) -> float:
     """Bytes of a network's own weights: masters and what is computed with, or a frozen base alone."""
     total = total_parameters(config)
-    if optimizer.trainable != "lora":
+    if not optimizer.adapts:
         return (FP32 + (itemsize if itemsize < FP32 else 0)) * total
-    if optimizer.lora.base == "auto":
+    if optimizer.trainable != "lora" or optimizer.lora.base == "auto":
         return itemsize * total
     return matrix_parameters(config) + itemsize * config.vocab_size * config.d_model
 
@@ -188,7 +192,7 @@ def training_flops(
     frozen matrices it has half of the products."""
     forward = forward_flops_per_token(config, T)
     reached = trained_blocks(config, trainable, lora) / config.layers
-    backward = (flops_per_token(config, T) - forward) * reached * (0.5 if trainable == "lora" else 1.0)
+    backward = (flops_per_token(config, T) - forward) * reached * (0.5 if trainable in ADAPTERS else 1.0)
     return forward * (1 + reached * recompute) + backward
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ziggurat.model.heads import ScalarModel
 from ziggurat.model.lora import adapters_of
+from ziggurat.model.prefix import Prefix
 from ziggurat.model.transformer import Transformer
 from ziggurat.training import parallel
 from ziggurat.training.config import OptimizerConfig
@@ -100,11 +101,13 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizers:
         )
     heads = _head_parameters(model) if config.lr_head > config.lr_adam else set()
     adapters = {p for layer in adapters_of(model).values() for p in layer.parameters()}
+    virtual = {p for module in model.modules() if isinstance(module, Prefix) for p in module.parameters()}
     groups: list[dict[str, Any]] = []
     for lr, params in (
-        (config.lr_adam, [p for p in rest if p not in heads and p not in adapters]),
+        (config.lr_adam, [p for p in rest if p not in heads | adapters | virtual]),
         (config.lr_head, [p for p in rest if p in heads]),
         (config.lr_adam * config.lora.lr_factor, [p for p in rest if p in adapters]),
+        (config.lr_adam * config.prefix.lr_factor, [p for p in rest if p in virtual]),
     ):
         for alike in ([p for p in params if parallel.is_shard(p) == kind] for kind in (False, True)):
             matrices, vectors = [p for p in alike if p.ndim >= 2], [p for p in alike if p.ndim < 2]

@@ -74,13 +74,15 @@ def train(
     unit: str = "tokens",
     best_by: str | None = None,
     tokenizer: Any = None,
+    beside: nn.Module | None = None,
 ) -> TrainResult:
     """Take `config.steps` optimizer steps on what `config.trainable` names; metrics and checkpoints go to `run`.
 
     `unit` names what the loss counts, in the fields and the progress line. `best_by` names a field of the evaluation
     (lower is better) whose best checkpoint is kept. `tokenizer` is saved beside the weights of each checkpoint.
+    `beside`: what the loss has of its own that learns too; checkpoints hold it, the run's model does not.
     """
-    learner = Supervised(model, batches, loss, config, split, evaluate, sample, unit, best_by)
+    learner = Supervised(model, batches, loss, config, split, evaluate, sample, unit, best_by, beside)
     row = run_loop(run, learner, config, resume=resume, label=run.stage, tokenizer=tokenizer)
     return TrainResult(row["step"], row["loss"], learner.counted, row["elapsed_s"], learner.evaluation)
 
@@ -99,6 +101,7 @@ class Supervised(Learner):
         sample: Callable[[nn.Module], str] | None,
         unit: str,
         best_by: str | None,
+        beside: nn.Module | None = None,
     ) -> None:
         if processes() > 1 and split is None:
             raise ConfigError(
@@ -113,7 +116,9 @@ class Supervised(Learner):
         self.unit, self.best_by = unit, best_by
         freeze(model, config.trainable)
         parallel.shard(model, choose_dtype(config.dtype, config.device)[0])
-        self.optimizer = build_optimizer(model, config)
+        self.beside = beside
+        learns = model if beside is None else nn.ModuleDict({"model": model, "beside": beside})
+        self.optimizer = build_optimizer(learns, config)
         model.train()
         self.counted = 0  # tokens, say
         self.drawn = 0  # batches
@@ -121,7 +126,7 @@ class Supervised(Learner):
         self.evaluation: dict[str, float] = {}
 
     def modules(self) -> dict[str, nn.Module]:
-        return {"model": self.model}
+        return {"model": self.model} | ({} if self.beside is None else {"beside": self.beside})
 
     def optimizers(self) -> dict[str, Optimizers]:
         return {"model": self.optimizer}

@@ -68,6 +68,7 @@ def load_to_serve(
         return load_model(folder, dtype=dtype, base=base).to(device or "cpu")
     model = load_model(folder, dtype=stored_dtype(base or folder), base=base).to(device or "cpu")
     quantize(model, dtype)
+    model.adapter = None  # the base of virtual tokens would keep its weights
     return model
 
 

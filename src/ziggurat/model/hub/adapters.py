@@ -8,8 +8,8 @@ Beside them `ziggurat_adapter.json` keeps what PEFT has no place for: where the 
 the zero and unit of a reward model, whose head is in adapter_model.safetensors as `score.weight`. A folder from
 elsewhere lacks that file; its base is `base_model_name_or_path`, or the one that is named with it (BASE@ADAPTER).
 
-Left out, and refused with a sentence: other methods than LoRA, ranks that differ between layers, trained biases,
-whole layers saved beside the adapter.
+Virtual tokens (`prefix_folder`) are adapters too. Left out, and refused with a sentence: other methods, ranks that
+differ between layers, trained biases, whole layers saved beside the adapter.
 """
 
 from __future__ import annotations
@@ -30,6 +30,13 @@ from ziggurat.errors import ModelFolderError, RunError
 from ziggurat.files import read_json, sampled_sha256
 from ziggurat.model.hub.adapter_names import ADAPTER_FORMAT, OURS, PREFIX, WEIGHTS, from_stored, stored_layers
 from ziggurat.model.hub.family import Source
+from ziggurat.model.hub.prefix_folder import (
+    PEFT_TYPES,
+    StoredPrefix,
+    attach_prefix,
+    fill_prefix,
+    parse_prefix,
+)
 from ziggurat.model.lora import Layout, LoraConfig, LoraLinear, Piece, adapt, adapters_of
 from ziggurat.model.transformer import Transformer
 from ziggurat.places import ADAPTER_CONFIG, model_folder
@@ -76,7 +83,7 @@ class StoredAdapter:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read_adapter(folder: Path) -> StoredAdapter:
+def read_adapter(folder: Path) -> StoredAdapter | StoredPrefix:
     """Raises ModelFolderError for a folder that is damaged, or whose adapter cannot be computed."""
     path = folder / ADAPTER_CONFIG
     try:
@@ -86,13 +93,18 @@ def read_adapter(folder: Path) -> StoredAdapter:
         raise ModelFolderError(
             f"{folder} cannot be read as an adapter ({error}); fetch or write {ADAPTER_CONFIG} and {WEIGHTS} again."
         ) from error
-    if raw.get("peft_type") != "LORA":
-        raise ModelFolderError(f"{path}: peft_type is {raw.get('peft_type')!r}; only LORA can be computed.")
+    kind = raw.get("peft_type")
+    if kind != "LORA" and kind not in PEFT_TYPES:
+        known = ", ".join(["LORA", *PEFT_TYPES])
+        raise ModelFolderError(f"{path}: peft_type is {kind!r}; what can be computed is {known}.")
     stored = {name.removeprefix(PREFIX).replace(".modules_to_save", ""): t for name, t in tensors.items()}
     if not all(bool(t.isfinite().all()) for t in stored.values()):
         raise ModelFolderError(
             f"{folder}: {WEIGHTS} holds numbers that are not finite; use an earlier checkpoint."
         )
+    head = _own(folder).get("head") or {}
+    if kind in PEFT_TYPES:
+        return parse_prefix(folder, raw, stored, head)
     for key, read in REFUSED.items():
         value = raw.get(key) or None
         heads = key == "modules_to_save" and "score.weight" in stored  # of a classifier: its head
@@ -113,7 +125,7 @@ def read_adapter(folder: Path) -> StoredAdapter:
         dora=bool(raw.get("use_dora")),
     )
     numbers = None if blocks is None else frozenset([blocks] if isinstance(blocks, int) else blocks)
-    return StoredAdapter(folder, config, numbers, stored, _own(folder).get("head") or {})
+    return StoredAdapter(folder, config, numbers, stored, head)
 
 
 def _own(folder: Path) -> dict[str, Any]:
@@ -190,8 +202,12 @@ def _hash_once(files: tuple[tuple[Path, int, int], ...]) -> str:
     return sampled_sha256(path for path, _, _ in files)
 
 
-def attach(base: Transformer, stored: StoredAdapter, *, where: Path | None = None) -> Transformer:
+def attach(
+    base: Transformer, stored: StoredAdapter | StoredPrefix, *, where: Path | None = None
+) -> Transformer:
     """`base` with this adapter: a Transformer that shares it. Raises ModelFolderError if they do not fit."""
+    if isinstance(stored, StoredPrefix):
+        return attach_prefix(base, stored, where=where)
     layers, fits = stored_layers(base.config), dict(stored.tensors)
     names = {piece for pieces, _ in layers.values() for piece, _ in pieces}
     used = {n.rpartition(".lora_A")[0] for n in fits if ".lora_A" in n}
@@ -254,6 +270,9 @@ def _fill(
 def load_into(view: Transformer, folder: Path) -> dict[str, Tensor]:
     """The numbers of the adapter in `folder` into the one that `view` has; returns the tensors of a head."""
     stored = read_adapter(folder)
+    if isinstance(stored, StoredPrefix):
+        fill_prefix(view, stored)
+        return stored.head_tensors()
     fits, layers = dict(stored.tensors), stored_layers(view.config)
     with torch.no_grad():
         for ours, layer in adapters_of(view).items():

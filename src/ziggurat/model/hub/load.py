@@ -94,7 +94,8 @@ def load_model(
 ) -> Transformer:
     """The Transformer of `folder`, accelerated; `dtype` is that of its parameters and of its computation.
 
-    An adapter is worked into the weights of its base, which is loaded from `base` or from where the adapter says.
+    An adapter is worked into the weights of its base, which is loaded from `base` or from where the adapter says;
+    virtual tokens stay an adapter.
 
     To train, load fp32 masters and `set_compute_dtype` to bf16; to serve, load bf16 and no cast is ever paid. Raises
     ModelFolderError as `check_model` does.
@@ -104,12 +105,17 @@ def load_model(
         if adapters.has_head(folder):
             raise ModelFolderError(refusal)
         whole = load_model(adapters.base_of(folder, base), dtype=dtype, tokenizer_ids=tokenizer_ids)
-        return _with_source(merged(adapters.attach(whole, adapters.read_adapter(folder))), folder)
+        return _with_source(_one_model(adapters.attach(whole, adapters.read_adapter(folder))), folder)
     it = _read_folder(folder, tokenizer_ids)
     stored = StoredTensors(folder, it.family)
     if "score.weight" in stored:
         raise ModelFolderError(refusal)
     return accelerate(_load_body(it, stored, dtype, scalar=False))
+
+
+def _one_model(view: Transformer) -> Transformer:
+    """An adapter worked into its base's weights; virtual tokens stay what they are."""
+    return merged(view) if view.prefix is None else accelerate(view)
 
 
 def _with_source(model: Transformer, folder: Path) -> Transformer:
@@ -139,7 +145,7 @@ def load_scalar(
             body = adapters.attach(over, stored_adapter)
         else:
             whole = load_model(adapters.base_of(folder), dtype=dtype, tokenizer_ids=tokenizer_ids)
-            body = _with_source(merged(adapters.attach(whole, stored_adapter)), folder)
+            body = _with_source(_one_model(adapters.attach(whole, stored_adapter)), folder)
         heads = stored_adapter.head_tensors()
         return accelerate(_scalar(body, stored_adapter.head, heads))
     it = _read_folder(folder, tokenizer_ids)

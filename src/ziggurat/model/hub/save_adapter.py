@@ -26,8 +26,9 @@ from ziggurat.model.hub.adapter_names import (
 )
 from ziggurat.model.hub.adapters import weights_hash
 from ziggurat.model.hub.family import Source
+from ziggurat.model.hub.prefix_folder import prefix_config, prefix_tensors
 from ziggurat.model.hub.save import SavesTokenizer, family_of
-from ziggurat.model.lora import LoraLinear, adapters_of
+from ziggurat.model.lora import LoraConfig, LoraLinear, adapters_of
 from ziggurat.model.transformer import Transformer
 from ziggurat.places import ADAPTER_CONFIG
 from ziggurat.processes import writes
@@ -47,12 +48,16 @@ def save_adapter(
     """
     assert view.adapter is not None
     tensors: dict[str, Tensor] = {f"{PREFIX}{n}": t.detach().cpu() for n, t in (head_tensors or {}).items()}
-    layers, adapted = stored_layers(view.config), adapters_of(view)
+    is_scalar = "score.weight" in (head_tensors or {})
     targets = []
-    for ours, layer in adapted.items():
-        pieces, source = layers[ours]
-        tensors |= {f"{PREFIX}{name}": t for name, t in _stored(layer, pieces, source).items()}
-        targets += [name.rpartition(".")[2] for name, _ in adapted_pieces(layer, pieces)]
+    if view.prefix is not None:
+        tensors |= prefix_tensors(view)
+    else:
+        layers = stored_layers(view.config)
+        for ours, layer in adapters_of(view).items():
+            pieces, source = layers[ours]
+            tensors |= {f"{PREFIX}{name}": t for name, t in _stored(layer, pieces, source).items()}
+            targets += [name.rpartition(".")[2] for name, _ in adapted_pieces(layer, pieces)]
     base = view.adapter.base_folder
     own: dict[str, Any] = {FORMAT_VERSION: ADAPTER_FORMAT, "base": None, "head": dict(head or {})}
     if base is not None:
@@ -62,13 +67,14 @@ def save_adapter(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / WEIGHTS) as aside:
-            save_file({n: t.contiguous() for n, t in tensors.items()}, aside, metadata={"format": "pt"})
+            save_file({n: t.cpu().contiguous() for n, t in tensors.items()}, aside, metadata={"format": "pt"})
         if tokenizer is not None:
             tokenizer.save(folder)
         atomic_write_text(folder / OURS, _json(own))
-        raw = _peft_config(
-            view, list(dict.fromkeys(targets)), base, is_scalar="score.weight" in (head_tensors or {})
-        )
+        if view.prefix is not None:
+            raw = prefix_config(view, base, is_scalar=is_scalar)
+        else:
+            raw = _peft_config(view, list(dict.fromkeys(targets)), base, is_scalar=is_scalar)
         atomic_write_text(folder / ADAPTER_CONFIG, _json(raw))
     except (OSError, SafetensorError) as error:
         raise ModelFolderError(
@@ -81,6 +87,7 @@ def _peft_config(
 ) -> dict[str, Any]:
     assert view.adapter is not None
     config = view.adapter.config
+    assert isinstance(config, LoraConfig)
     numbers = sorted({int(name.split(".")[1]) for name in adapters_of(view) if name.startswith("blocks.")})
     family, _ = family_of(view.config)
     transposed = any(source.transposed for source in family.sources(view.config).values())
