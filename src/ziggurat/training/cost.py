@@ -32,10 +32,11 @@ from ziggurat.model.cpu.kernels import LONGEST_KEPT_SCORES
 from ziggurat.model.heads import (
     LOGITS_AT_ONCE as LOGITS_AT_ONCE,  # what a loss holds; more are made in pieces
 )
+from ziggurat.model.heads import logits_at_once
 from ziggurat.model.lora import LoraConfig
 from ziggurat.training import parallel
 from ziggurat.training.config import OptimizerConfig, TrainConfig
-from ziggurat.training.device import free_memory_bytes
+from ziggurat.training.device import choose_device, free_memory_bytes
 from ziggurat.training.precision import Machine, choose_dtype
 
 FP32 = 4
@@ -197,7 +198,8 @@ def text_cost(config: ModelConfig, train: TrainConfig, T: int, rows: int) -> Cos
 
     def memory(train: TrainConfig) -> dict[str, float]:
         tokens = min(rows * T, max(train.microbatch_tokens, T))
-        logits = min(tokens, max(1, LOGITS_AT_ONCE // config.vocab_size))
+        at_once = logits_at_once(choose_device(train.device)[0])
+        logits = min(tokens, max(1, at_once // config.vocab_size))
         return trained_memory(
             config, train, tokens, logits=logits, dtype=train.dtype, T=T, recompute=train.recompute
         )
