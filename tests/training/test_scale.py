@@ -14,6 +14,8 @@ from ziggurat.model.presets import PUBLISHED, preset
 from ziggurat.settings import parse_sets
 from ziggurat.stages.pretrain import pretrain_config
 from ziggurat.stages.stage import declared
+from ziggurat.training import TrainConfig
+from ziggurat.training.cost import text_cost
 from ziggurat.training.gpus import GPUS, gpu_named
 from ziggurat.training.scale import FITS, PUBLISHED_FLOPS, PUBLISHED_GPU_HOURS, scaled, tables
 
@@ -60,6 +62,20 @@ def test_memory_and_network_by_hand() -> None:
         one = scaled(name)
         assert one.rows_at_once
         assert sum(one.memory_gb(one.rows_at_once).values()) <= FITS * 80
+
+
+def test_the_plan_of_a_run_in_shards_is_this_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ziggurat.training.cost.processes", lambda: 256)
+    train = TrainConfig(
+        optimizer="adamw", dtype="bf16", recompute=True, microbatch_tokens=8 * 2048, device="cpu"
+    )
+    one = scaled("llama-7b")
+    planned, memory = text_cost(one.config, train, 2048, 8).memory, one.memory_gb(8)
+    assert sum(planned[name] for name in ("parameters", "gradients", "optimizer")) == pytest.approx(
+        memory["state"] * 1e9
+    )
+    assert planned["gathered"] == pytest.approx(memory["gathered"] * 1e9)
+    assert planned["activations of 16,384 tokens"] == pytest.approx(memory["kept"] * 1e9)
 
 
 def test_a_gpu_is_found_by_the_name_that_it_gives_itself() -> None:

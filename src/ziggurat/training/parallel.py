@@ -26,6 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ziggurat.errors import RunError
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.cpu.fast import keep_plain
 from ziggurat.model.lora import is_adapted
@@ -98,8 +99,12 @@ def gathered(mine: T) -> list[T]:
 
 
 def wait_for_all() -> None:
+    """Raises RunError where another process has ended."""
     if several():
-        dist.barrier()
+        try:
+            dist.barrier()
+        except RuntimeError as error:
+            raise RunError("another process of this run has ended; what it printed says why.") from error
 
 
 def share(items: Sequence[T]) -> list[T]:

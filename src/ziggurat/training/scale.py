@@ -20,11 +20,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ziggurat.model.accounting import flops_per_token, parameters, total_parameters, training_days
+from ziggurat.model.accounting import flops_per_token, total_parameters, training_days
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.heads import LOGITS_ON_A_GPU
 from ziggurat.model.presets import PUBLISHED, preset
-from ziggurat.training.cost import FP32, LOGIT_COPIES, kept_per_token
+from ziggurat.training.cost import FP32, LOGIT_COPIES, block_parameters, gathered_bytes, kept_per_token
 from ziggurat.training.gpus import GPUS, Gpu
 
 BF16 = 2
@@ -86,28 +86,21 @@ class Scaled:
     def memory_gb(self, rows: int) -> dict[str, float]:
         """Of one GPU, by part; `rows` of a microbatch."""
         c, total = self.config, total_parameters(self.config)
-        rest, block = total - self._in_blocks, self._in_blocks / self.config.layers
         kept = kept_per_token(c, c.layers, c.context, recompute=True)
         logits = min(rows * c.context * c.vocab_size, LOGITS_ON_A_GPU)
         return {
             "state": 4 * FP32 * total / self.gpus / GB,
-            "gathered": (block * (2 * BF16 + BF16 + FP32) + rest * 2 * FP32 + BF16 * c.vocab_size * c.d_model)
-            / GB,
+            "gathered": gathered_bytes(c, BF16) / GB,
             "kept": BF16 * kept * rows * c.context / GB,
             "logits": LOGIT_COPIES * FP32 * logits / GB,
         }
 
     @property
-    def _in_blocks(self) -> int:
-        groups = parameters(self.config)
-        final_norm = groups["norm"] // (2 * self.config.layers + 1)
-        return groups["attention"] + groups["mlp"] + groups["norm"] + groups["bias"] - final_norm
-
-    @property
     def network_gb(self) -> float:
         """That one GPU takes from the others in a step, and as much that it gives."""
-        rest = total_parameters(self.config) - self._in_blocks
-        sent = (2 * BF16 + FP32) * self._in_blocks * self.microbatches
+        in_blocks = block_parameters(self.config)
+        rest = total_parameters(self.config) - in_blocks
+        sent = (2 * BF16 + FP32) * in_blocks * self.microbatches
         sent += FP32 * rest * (1 + self.microbatches)
         return sent * (self.gpus - 1) / self.gpus / GB
 
