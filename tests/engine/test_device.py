@@ -38,6 +38,7 @@ class Even:
         return True
 
 
+@pytest.mark.parametrize("other", ["probe", pytest.param("cuda", marks=pytest.mark.cuda)])
 @pytest.mark.parametrize("page_tokens", [0, 4])
 @pytest.mark.parametrize("params", [GREEDY, FREE])
 def test_it_writes_what_it_writes_on_the_cpu(
@@ -45,6 +46,7 @@ def test_it_writes_what_it_writes_on_the_cpu(
     monkeypatch: pytest.MonkeyPatch,
     params: SamplingParams,
     page_tokens: int,
+    other: str,
 ) -> None:
     def written(model: Transformer) -> list[tuple[int, int, int]]:
         engine = Engine(model, max_slots=4, page_tokens=page_tokens, parked=1, chunk_flops=1e5)
@@ -56,6 +58,9 @@ def test_it_writes_what_it_writes_on_the_cpu(
         return [(event.handle, event.choice, event.token) for event in events]
 
     expected = written(make_model())
+    if other == "cuda":
+        assert written(place(make_model(), "cuda")) == expected
+        return
     with on_the_probe(monkeypatch):
         model = place(make_model())
         assert not off_the_probe([*model.named_parameters(), *model.named_buffers()])

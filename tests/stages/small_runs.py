@@ -9,19 +9,24 @@ import shutil
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import alphabet
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from ziggurat.errors import ConfigError
-from ziggurat.processes import writes
+from ziggurat.model import compiled
+from ziggurat.processes import processes, writes
 from ziggurat.stages.dpo import dpo, dpo_config
 from ziggurat.stages.kto import kto, kto_config
 from ziggurat.stages.ppo import ppo, ppo_config
 from ziggurat.stages.pretrain import pretrain, pretrain_config
 from ziggurat.stages.reward import reward, reward_config
 from ziggurat.stages.sft import sft, sft_config
+from ziggurat.training import loop
 from ziggurat.training.parallel import wait_for_all
 
 ADAMW: dict[str, Any] = {
@@ -57,6 +62,23 @@ def _pretrain(out: Path, sft_: Path, scorer: Path, train: dict[str, Any], **how:
     return pretrain(pretrain_config(None, ("--set", settings)), alphabet.documents(), out, **how)
 
 
+def _compiled(out: Path, sft_: Path, scorer: Path, train: dict[str, Any], **how: Any) -> Path:
+    """In several processes with compiled blocks, by a compiler that changes nothing; all steps share the graphs."""
+    if processes() == 1:
+        return _pretrain(out, sft_, scorer, train, **how)
+    counter = CompileCounterWithBackend("eager")
+    with (
+        mock.patch.object(compiled, "BACKEND", counter),
+        mock.patch.object(loop, "compiles", return_value=True),
+    ):
+        torch._dynamo.reset()
+        path = _pretrain(out, sft_, scorer, train, **how)
+    assert counter.frame_count <= 4, (
+        counter.frame_count
+    )  # blocks and loss, and once more where a shape has changed
+    return path
+
+
 def _sft(out: Path, sft_: Path, scorer: Path, train: dict[str, Any], **how: Any) -> Path:
     settings = {"train": train | {"micro_batches": 2}, "batch_tokens": 128, "early_exit": {"blocks": 1}}
     config = sft_config(sft_, ("--set", settings))
@@ -84,6 +106,7 @@ LORA = {"trainable": "lora", "lora": {"rank": 2}}
 RUNS: dict[str, tuple[Any, dict[str, Any]]] = {
     "pretrain": (_pretrain, ADAMW),
     "pretrain-muon": (_pretrain, MUON),
+    "compiled": (_compiled, ADAMW),
     "sft": (_sft, ADAMW),
     "reward": (_reward, ADAMW),
     "dpo": (_dpo, ADAMW),

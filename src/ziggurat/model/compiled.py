@@ -1,4 +1,4 @@
-"""Blocks compiled by torch.compile, for learning on a GPU.
+"""Blocks, and the next-token loss, compiled by torch.compile for learning on a GPU.
 
 Put on from outside, as `recompute` is. One graph serves all blocks of a model, since they are one class with other
 weights. Without gradients, and with a cache, a block computes as before: the engine's shapes change at every step.
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ziggurat.errors import ConfigError
-from ziggurat.model.transformer import Block, Cache
+from ziggurat.model.layers import token_nll
+from ziggurat.model.transformer import Block, Cache, Transformer
 
 BACKEND = "inductor"
 
@@ -36,16 +37,37 @@ def compiles(wanted: str, device: torch.device) -> bool:
 
 
 def compile_blocks(model: nn.Module) -> None:
-    """Give every block inside `model` a class whose forward pass is compiled, in place."""
+    """Give every block inside `model` a class whose forward pass is compiled, in place; and the loss of its logits."""
     for module in model.modules():
-        if isinstance(module, Block) and not getattr(module, "compiled", False):
+        if getattr(module, "compiled", False):
+            continue
+        if isinstance(module, Block):
             module.__class__ = _compiled(type(module))
+        elif isinstance(module, Transformer):
+            module.__class__ = _with_compiled_loss(type(module))
 
 
-_kinds: dict[Any, type[Block]] = {}
+_kinds: dict[Any, Any] = {}
 
 
-def _compiled(kind: Any) -> type[Block]:
+def _with_compiled_loss(kind: Any) -> Any:
+    """The class of that name whose `nll` makes one pass over the logits instead of several."""
+    if kind in _kinds:
+        return _kinds[kind]
+    fused = torch.compile(token_nll, backend=BACKEND)
+
+    class Compiled(kind):  # type: ignore[misc]
+        compiled = True
+
+        def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
+            return fused(hidden, self.unembedding.weight_as(hidden.dtype), targets)
+
+    Compiled.__name__ = f"Compiled{kind.__name__}"
+    _kinds[kind] = Compiled
+    return Compiled
+
+
+def _compiled(kind: Any) -> Any:
     """The class of that name whose forward pass is compiled where a model learns."""
     if kind in _kinds:
         return _kinds[kind]

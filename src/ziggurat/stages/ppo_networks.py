@@ -32,6 +32,7 @@ from ziggurat.stages.rollouts import Microbatch
 from ziggurat.training.config import LoopConfig, OptimizerConfig
 from ziggurat.training.cost import LOGITS_AT_ONCE
 from ziggurat.training.device import device_of, place
+from ziggurat.training.parallel import is_shard
 from ziggurat.training.trainable import (
     compute_dtype,
     first_trained_block,
@@ -56,7 +57,9 @@ class PolicyAndReference:
     @cached_property
     def trunk_is_shared(self) -> bool:
         """Whether the reference begins with the very blocks of the policy that stay still."""
-        return self.top.start > 0 and alike(self.policy, self.reference, below=self.top.start)
+        if self.top.start == 0 or is_shard(self.policy.embedding.weight):
+            return False
+        return alike(self.policy, self.reference, below=self.top.start)
 
     @torch.no_grad()
     def trunk(self, ids: Tensor) -> Tensor | None:

@@ -25,16 +25,16 @@ from ziggurat.evaluation.bits import score_texts
 from ziggurat.evaluation.report import Sample
 from ziggurat.model.hub import save_model
 from ziggurat.model.transformer import Transformer
-from ziggurat.processes import writes
+from ziggurat.processes import processes, writes
 from ziggurat.records import Document
 from ziggurat.settings import Resolved
 from ziggurat.stages.batches import TextBatches
 from ziggurat.stages.losses import split_rows, text_loss
 from ziggurat.stages.pretrain_config import Prepared, PretrainConfig, prepare, pretrain_config
 from ziggurat.stages.stage import begin, finish
-from ziggurat.training import train
-from ziggurat.training.device import place
-from ziggurat.training.trainable import load_to_train
+from ziggurat.training import parallel, train
+from ziggurat.training.device import choose_device, place
+from ziggurat.training.trainable import compute_dtype, load_to_train
 
 __all__ = ["Prepared", "PretrainConfig", "prepare", "pretrain", "pretrain_config"]
 
@@ -107,6 +107,9 @@ def _model(ready: Prepared) -> Transformer:
     learns = ready.config.train
     if ready.parent is not None:
         return load_to_train(ready.parent, learns, learns, seed=ready.seed)
+    if processes() > 1:
+        device, dtype = choose_device(learns.device)[0], compute_dtype(learns)
+        return parallel.new_in_shards(ready.model_config, ready.seed, dtype, device)
     model = Transformer(ready.model_config, seed=None)
     model.init_weights(ready.seed, quiet=True)
     return place(model, learns.device)

@@ -32,10 +32,12 @@ from ziggurat.model.cpu.kernels import LONGEST_KEPT_SCORES
 from ziggurat.model.heads import (
     LOGITS_AT_ONCE as LOGITS_AT_ONCE,  # what a loss holds; more are made in pieces
 )
+from ziggurat.model.heads import logits_at_once
 from ziggurat.model.lora import LoraConfig
+from ziggurat.processes import processes
 from ziggurat.training import parallel
 from ziggurat.training.config import ADAPTERS, OptimizerConfig, TrainConfig
-from ziggurat.training.device import free_memory_bytes
+from ziggurat.training.device import choose_device, free_memory_bytes
 from ziggurat.training.precision import Machine, choose_dtype
 
 FP32 = 4
@@ -152,7 +154,11 @@ def trained_memory(
     T: int = LONGEST_KEPT_SCORES + 1,
     recompute: bool = False,
 ) -> dict[str, float]:
-    """Bytes by part of one network that learns from rows of T tokens. `logits`: tokens that have theirs at a time."""
+    """Bytes by part of one network that learns from rows of T tokens. `logits`: tokens that have theirs at a time.
+
+    Of several processes (`training.parallel`) each holds its shards of what learns without an adapter, and the blocks
+    and embeddings that are gathered for a while.
+    """
     groups, blocks = parameters(config), trained_blocks(config, optimizer.trainable, optimizer.lora)
     share = blocks / config.layers
     matrices = share * (groups["attention"] + groups["mlp"])
@@ -166,13 +172,33 @@ def trained_memory(
     momentum = matrices if optimizer.optimizer == "muon" and not optimizer.adapts else 0
     itemsize = choose_dtype(dtype)[0].itemsize
     kept = kept_per_token(config, blocks, T, recompute=recompute)
+    in_shards = processes() > 1 and blocks > 0 and not optimizer.adapts
+    share = 1 / processes() if in_shards else 1.0
+    own = FP32 * total_parameters(config) if in_shards else _weights(config, optimizer, itemsize)
     return {
-        "parameters": _weights(config, optimizer, itemsize) + (FP32 * trained if optimizer.adapts else 0),
-        "gradients": FP32 * trained,
-        "optimizer": FP32 * (2 * (trained - momentum) + momentum),
+        "parameters": share * own + (FP32 * trained if optimizer.adapts else 0),
+        "gradients": share * FP32 * trained,
+        "optimizer": share * FP32 * (2 * (trained - momentum) + momentum),
+        **({"gathered": gathered_bytes(config, itemsize)} if in_shards else {}),
         f"activations of {tokens:,} tokens": kept * itemsize * tokens,
         "logits": FP32 * LOGIT_COPIES * logits * config.vocab_size,
     }
+
+
+def gathered_bytes(config: ModelConfig, itemsize: int) -> float:
+    """Of a model in shards, while it learns: two blocks as they compute and the gradient of one, as it is computed and
+    as it is reduced; embeddings and unembedding with gradient in fp32, and the unembedding cast."""
+    rest = total_parameters(config) - block_parameters(config)
+    block = block_parameters(config) / config.layers
+    return block * (3 * itemsize + FP32) + rest * 2 * FP32 + itemsize * config.vocab_size * config.d_model
+
+
+def block_parameters(config: ModelConfig) -> int:
+    """Of all blocks: everything but embeddings, unembedding and the last norm."""
+    groups = parameters(config)
+    per_norm = config.d_model * (2 if config.norm == "layernorm" else 1)
+    last_norm = 0 if config.norm_placement == "post" else per_norm
+    return groups["attention"] + groups["mlp"] + groups["norm"] + groups["bias"] - last_norm
 
 
 def _weights(config: ModelConfig, optimizer: OptimizerConfig, itemsize: int) -> float:
@@ -201,7 +227,8 @@ def text_cost(config: ModelConfig, train: TrainConfig, T: int, rows: int) -> Cos
 
     def memory(train: TrainConfig) -> dict[str, float]:
         tokens = min(rows * T, max(train.microbatch_tokens, T))
-        logits = min(tokens, max(1, LOGITS_AT_ONCE // config.vocab_size))
+        at_once = logits_at_once(choose_device(train.device)[0])
+        logits = min(tokens, max(1, at_once // config.vocab_size))
         return trained_memory(
             config, train, tokens, logits=logits, dtype=train.dtype, T=T, recompute=train.recompute
         )

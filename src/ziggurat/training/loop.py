@@ -152,7 +152,7 @@ class _Loop:
 
     def evaluate(self, last: bool) -> Row:
         try:
-            return self.learner.evaluate()
+            return parallel.gathered(self.learner.evaluate())[0]  # all decide by the same numbers
         except Exception:
             if last:
                 err.print(

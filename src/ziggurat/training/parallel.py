@@ -26,6 +26,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ziggurat.errors import RunError
+from ziggurat.model.config import ModelConfig
 from ziggurat.model.cpu.fast import keep_plain
 from ziggurat.model.lora import is_adapted
 from ziggurat.model.transformer import Transformer
@@ -97,8 +99,12 @@ def gathered(mine: T) -> list[T]:
 
 
 def wait_for_all() -> None:
+    """Raises RunError where another process has ended."""
     if several():
-        dist.barrier()
+        try:
+            dist.barrier()
+        except RuntimeError as error:
+            raise RunError("another process of this run has ended; what it printed says why.") from error
 
 
 def share(items: Sequence[T]) -> list[T]:
@@ -126,7 +132,7 @@ def entire(tensor: Any) -> Tensor:
     return found
 
 
-def like(parameter: nn.Parameter, value: Tensor) -> Tensor:
+def like(parameter: Tensor, value: Tensor) -> Tensor:
     """The part of a whole tensor that belongs beside the parameter, on its device."""
     value = value.to(parameter.device)
     if not is_shard(parameter) or is_shard(value) or value.shape != parameter.shape:
@@ -160,16 +166,30 @@ def shard(module: nn.Module, dtype: torch.dtype) -> None:
     if not several():
         return
     for body in [m for m in module.modules() if isinstance(m, Transformer)]:
-        if not is_adapted(body) and any(p.requires_grad for p in body.parameters()):
-            _shard(body, dtype)
+        whole = not any(is_shard(p) for p in body.parameters())
+        if whole and not is_adapted(body) and any(p.requires_grad for p in body.parameters()):
+            _shard(body, dtype, body.embedding.weight.device)
 
 
-def _shard(body: Transformer, dtype: torch.dtype) -> None:
+def new_in_shards(config: ModelConfig, seed: int, dtype: torch.dtype, device: torch.device) -> Transformer:
+    """A new model that is nowhere whole: weights are drawn one by one, and each process keeps its part."""
+    several()
+    with torch.device("meta"):
+        body = Transformer(config, seed=None)
+    _shard(body, dtype, device)
+    body.to_empty(device=device)
+    body.make_tables()
+    body.to(device)
+    body.init_weights(seed, quiet=True, put=lambda own, whole: local(own).copy_(local(like(own, whole))))
+    return body
+
+
+def _shard(body: Transformer, dtype: torch.dtype, device: torch.device) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
     keep_plain(body)
-    mesh = init_device_mesh(body.embedding.weight.device.type, (processes(),))
+    mesh = init_device_mesh(device.type, (processes(),))
     in_blocks = MixedPrecisionPolicy(
         param_dtype=None if dtype == torch.float32 else dtype,
         reduce_dtype=torch.float32,
