@@ -2,7 +2,7 @@
 
     ziggurat models get smollm2 && ziggurat models get minilm
     python benchmarks/real/constraints.py --seed 0            some 25 minutes on two cores
-    python benchmarks/real/constraints.py --judge RUN         measures a run that is there
+    python benchmarks/real/constraints.py --judge RUN         measures a run, or another model
 
 Trains on 600 prompts (`constraint_data.py`) with `rules.py:score` as the reward, by the door that anybody has:
 `ziggurat.grpo(prompts, policy=..., settings={"reward_function": "rules.py:score", ...})`. Judged greedily before and
@@ -37,7 +37,7 @@ import ziggurat
 from ziggurat.console import out, table
 from ziggurat.evaluation.statistics import Interval, cluster_bootstrap, paired_bootstrap
 from ziggurat.models.embed import Embedder
-from ziggurat.places import next_run_path
+from ziggurat.places import find_run, next_run_path
 from ziggurat.runs import Run
 from ziggurat.settings import flatten, parse_sets
 
@@ -95,13 +95,13 @@ def judge(
 
 def main() -> None:
     parser = measures.arguments(str(__doc__))
-    parser.add_argument("--judge", metavar="RUN", help="measure this run instead of training one")
+    parser.add_argument("--judge", metavar="MODEL", help="measure this run or model instead of training one")
     parser.add_argument("--samples", type=int, default=0, help="print so many answers before and after")
     options = parser.parse_args()
     rows = splits(options.seed)
     sides = {side: rows[side] for side in ("seen", "unseen")}
     begun = time.perf_counter()
-    run = Path(options.judge) if options.judge else train(options, rows["train"])
+    run = options.judge or train(options, rows["train"])
     trained_s = time.perf_counter() - begun
     before, loss_before = judge(options.model, sides, options.text)
     after, loss_after = judge(run, sides, options.text)
@@ -115,7 +115,7 @@ def main() -> None:
         for name, side in (("before", before), ("after", after)):
             out.print(f"{name}: {side['seen'].rows[i]['prompt']}\n   {side['seen'].texts[i]!r}", markup=False)
     found = {"seed": options.seed, "seconds_training": trained_s, **measures.machine(), "figures": figures}
-    print(json.dumps({**found, "run": run_figures(run)}))
+    print(json.dumps(found | ({} if options.judge == options.model else {"run": run_figures(run)})))
 
 
 def train(options: Any, rows: Sequence[dict[str, Any]]) -> Path:
@@ -192,9 +192,9 @@ def show(before: dict[str, Judged], figures: dict[str, Any]) -> None:
     )
 
 
-def run_figures(path: Path) -> dict[str, Any]:
+def run_figures(path: str | Path) -> dict[str, Any]:
     """What the run itself recorded: settings that matter, drift, seconds a step."""
-    run = Run.open(path)
+    run = Run.open(find_run(str(path)))
     rows = run.read_metrics()
     steps = [row for row in rows if "update_s" in row]
     seconds = [row["rollout_s"] + row["assess_s"] + row["update_s"] for row in steps]

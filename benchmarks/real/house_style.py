@@ -5,8 +5,8 @@
     python benchmarks/real/house_style.py --seed 0 reward ppo judge      some of them, from the runs that are there
 
 A firm wants its assistant to answer in a house style (`house_rules.py`). Demonstrators keep to it half of the time, so
-SFT learns it by half; labellers rank pairs of SFT's samples by it, every tenth pair the wrong way round; PPO learns from
-the reward model alone. Runs go to the ladder `house-SEED`. Targets were fixed before the first training:
+SFT learns it by half; labellers rank pairs of SFT's samples by it, every tenth pair wrongly; PPO learns from the reward
+model alone. Runs go to the ladder `house-SEED`. Targets were fixed before the first training:
 
     reward model     at least LEAST_ACCURACY of held-out pairs in the noise-free order
     PPO against SFT  wins at least LEAST_WINS of the held-out prompts by the rule, greedily, a tie being half a win
