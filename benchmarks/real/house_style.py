@@ -44,16 +44,22 @@ from ziggurat.settings import flatten, parse_sets
 LEAST_ACCURACY, LEAST_WINS = 0.85, 0.65
 IN_STYLE, NOISE = 0.5, 0.1
 """Share of the demonstrations in the style; share of the pairs that labellers swap."""
-DEMONSTRATED, COMPARED, HELD_OUT_COMPARED = 320, 400, 200
+DEMONSTRATED, COMPARED, HELD_OUT_COMPARED = 320, 300, 120
 """Prompts of each use. Those compared were not demonstrated, and PPO learns from all that were not demonstrated."""
 SAMPLES = 4
 """Answers of SFT to each prompt that is ranked: two disjoint pairs, as far as they differ by the rule."""
 OWN_TOKENS, ANSWER_TOKENS = 128, 96
-DIVERSE_PROMPTS, DIVERSE_SAMPLES = 20, 20
+DIVERSE_PROMPTS, DIVERSE_SAMPLES = 10, 20
 SETTINGS: dict[str, dict[str, Any]] = {
     "sft": {"trainable": "lora"},
     "reward": {"trainable": "lora"},
-    "ppo": {"trainable": "lora", "max_new_tokens": ANSWER_TOKENS, "train.steps": 40},
+    "ppo": {
+        "trainable": "lora",
+        "lora.last_blocks": 12,  # of 30: the frozen 18 are computed once a step, for policy and reference together
+        "max_new_tokens": ANSWER_TOKENS,
+        "rollouts_per_step": 32,
+        "train.steps": 40,
+    },
 }
 STAGES = ("demonstrate", "sft", "compare", "reward", "ppo", "ppo-ptx", "judge")
 
@@ -157,14 +163,10 @@ class House:
             name: judged(model, self.held_out, embedder, self.options.text) for name, model in models.items()
         }
         wins = {name: won(found[name]["points"], found["sft"]["points"]) for name in names[1:]}
-        sampled = {name: won(found[name]["sampled"], found["sft"]["sampled"]) for name in names[1:]}
         card = (Run.open(self.run("reward")).report or {})["card"]["pairs"]
-        show(found, wins, sampled, card)
-        figures = {
-            name: {k: v for k, v in one.items() if k not in ("points", "sampled")}
-            for name, one in found.items()
-        }
-        wins_json = {name: [wins[name].to_dict(), sampled[name].to_dict()] for name in wins}
+        show(found, wins, card)
+        figures = {name: {k: v for k, v in one.items() if k != "points"} for name, one in found.items()}
+        wins_json = {name: interval.to_dict() for name, interval in wins.items()}
         print(
             json.dumps(
                 {"seed": self.seed, **measures.machine(), "card": card, "wins": wins_json, "models": figures}
@@ -202,9 +204,6 @@ def judged(model: str | Path, held_out: Sequence[Asked], embedder: Embedder, tex
     chat = measures.load(model)
     asked = [a.prompt for a in held_out]
     greedy = [one.text for one in measures.answer(chat, asked, max_tokens=ANSWER_TOKENS)]
-    warm = [
-        one.text for one in measures.answer(chat, asked, max_tokens=ANSWER_TOKENS, temperature=1.0, seed=7)
-    ]
     plain = [i for i, a in enumerate(held_out) if a.kind in ("everyday", "known", "borderline")]
     about = measures.aboutness(
         embedder, [asked[i] for i in plain], [held_out[i].subject for i in plain], [greedy[i] for i in plain]
@@ -215,7 +214,6 @@ def judged(model: str | Path, held_out: Sequence[Asked], embedder: Embedder, tex
     )
     return {
         "points": [points(a.kind, t) for a, t in zip(held_out, greedy, strict=True)],
-        "sampled": [points(a.kind, t) for a, t in zip(held_out, warm, strict=True)],
         "in_style": share(held_out, greedy, in_style),
         "refused": share(held_out, greedy, lambda _, t: refuses(t)),
         "unsure": share(held_out, greedy, lambda _, t: is_unsure(t)),
@@ -247,9 +245,7 @@ def won(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
     )
 
 
-def show(
-    found: dict[str, Any], wins: dict[str, Interval], sampled: dict[str, Interval], card: dict[str, Any]
-) -> None:
+def show(found: dict[str, Any], wins: dict[str, Interval], card: dict[str, Any]) -> None:
     kinds = ("all", "everyday", "known", "invented", "harmful", "borderline")
     for what in ("in_style", "refused", "unsure"):
         rows = [(name, *(f"{one[what][kind]:.1%}" for kind in kinds)) for name, one in found.items()]
@@ -265,8 +261,7 @@ def show(
         lines.append(
             (f"{name} against sft, greedy", interval.percent(), LEAST_WINS, interval.value >= LEAST_WINS)
         )
-        lines.append((f"{name} against sft, temperature 1", sampled[name].percent(), "", None))
-    verdicts = [(*line[:3], {True: "yes", False: "no", None: ""}[line[3]]) for line in lines]
+    verdicts = [(*line[:3], "yes" if line[3] else "no") for line in lines]
     out.print(table("targets", ("what", "value", "bar", "held"), verdicts))
 
 
