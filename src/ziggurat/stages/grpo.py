@@ -43,6 +43,7 @@ from ziggurat.stages.ppo_networks import PolicyAndReference, load_policy_and_ref
 from ziggurat.stages.ppo_update import Tables
 from ziggurat.stages.rollouts import PromptOrder, Rollout, cut_minibatches, roll_out
 from ziggurat.stages.scorer import Scorer
+from ziggurat.stages.shared_prompts import cut_groups, worth_sharing
 from ziggurat.stages.stage import begin
 from ziggurat.training.learner import Row
 from ziggurat.training.optimizers import Optimizers, build_optimizer
@@ -135,9 +136,13 @@ class GRPO(PolicyLearner):
         config, device = self.config, self.nets.policy.embedding.weight.device
         name = f"{self.ready.seed} step {step}"
         pad_id = self.ready.tokenizer.pad_id
-        self.minibatches = cut_minibatches(
-            rollouts, config.minibatches, config.microbatch_tokens, pad_id, name, device
-        )
+        budget = config.microbatch_tokens
+        if worth_sharing(rollouts, config.group, self.nets.policy.config):
+            self.minibatches = cut_groups(
+                rollouts, config.group, config.minibatches, budget, pad_id, name, device
+            )
+        else:
+            self.minibatches = cut_minibatches(rollouts, config.minibatches, budget, pad_id, name, device)
         self.tables = assess(self.nets, rollouts, scores.to(device), self.minibatches, config)
         self.advantages = self.advantages_of(self.tables)
         return {

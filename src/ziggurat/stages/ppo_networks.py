@@ -12,6 +12,7 @@ Legend: N actions of a microbatch, (B, T) its rows and width, C, V as in the mod
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,22 +54,28 @@ class PolicyAndReference:
         return self.top.start > 0 and alike(self.policy, self.reference, below=self.top.start)
 
     @torch.no_grad()
-    def trunk(self, ids: Tensor) -> Tensor | None:
-        """ids (B, T) -> what the policy's still blocks make of them, (B, T, C); None where all of it learns."""
+    def trunk(self, ids: Tensor, **where: Tensor) -> Tensor | None:
+        """ids (B, T) -> what the policy's still blocks make of them, (B, T, C); None where all of it learns.
+
+        `where`: positions and segments (B, T), as in `Transformer.hidden`; likewise below."""
         if not self.top.start:
             return None
-        return self.policy.through(self.policy.embed(ids), range(self.top.start))
+        return self.policy.through(
+            self.policy.embed(ids, where.get("positions")), range(self.top.start), **where
+        )
 
-    def policy_hidden(self, ids: Tensor, trunk: Tensor | None) -> Tensor:
+    def policy_hidden(self, ids: Tensor, trunk: Tensor | None, **where: Tensor) -> Tensor:
         """(B, T), (B, T, C) -> (B, T, C): the policy's states, from its trunk's where that stays still."""
-        return self.policy.hidden(ids) if trunk is None else _crown(self.policy, trunk, self.top)
+        if trunk is None:
+            return self.policy.hidden(ids, **where)
+        return _crown(self.policy, trunk, self.top, where)
 
     @torch.no_grad()
-    def reference_hidden(self, ids: Tensor, trunk: Tensor | None) -> Tensor:
+    def reference_hidden(self, ids: Tensor, trunk: Tensor | None, **where: Tensor) -> Tensor:
         """As `policy_hidden`, of the reference."""
         if trunk is None or not self.trunk_is_shared:
-            return self.reference.hidden(ids)
-        return _crown(self.reference, trunk, self.top)
+            return self.reference.hidden(ids, **where)
+        return _crown(self.reference, trunk, self.top, where)
 
 
 @dataclass
@@ -84,8 +91,8 @@ class Networks(PolicyAndReference):
         return any(p.requires_grad for p in self.critic.body.parameters())
 
 
-def _crown(model: Transformer, trunk: Tensor, top: range) -> Tensor:
-    last: Tensor = model.norm(model.through(trunk, top))
+def _crown(model: Transformer, trunk: Tensor, top: range, where: Mapping[str, Tensor]) -> Tensor:
+    last: Tensor = model.norm(model.through(trunk, top, **where))
     return last
 
 

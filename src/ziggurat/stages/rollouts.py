@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -70,6 +70,8 @@ class Microbatch:
     """(N,) row of each action in the step's tables."""
     table_column: Tensor
     """(N,) column of each action in the step's tables: 0 is the first token of the completion."""
+    where: dict[str, Tensor] = field(default_factory=dict)
+    """Positions and segments (B, T) of `ids`, where a row holds several completions (shared_prompts.py)."""
 
     def states(self, hidden: Tensor) -> Tensor:
         """(B, T, C) -> (N, C): only what chose an action, so that no logits are made for prompts and padding."""
@@ -84,7 +86,9 @@ class Microbatch:
         table[self.table_row, self.table_column] = values.to(table.dtype)
 
     def to(self, device: torch.device) -> Microbatch:
-        return Microbatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        where = {name: value.to(device) for name, value in own.pop("where").items()}
+        return Microbatch(**{name: value.to(device) for name, value in own.items()}, where=where)
 
 
 def roll_out(
