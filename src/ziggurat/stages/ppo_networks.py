@@ -12,11 +12,10 @@ Legend: N actions of a microbatch, (B, T) its rows and width, C, V as in the mod
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -29,7 +28,7 @@ from ziggurat.model.transformer import Transformer, set_compute_dtype
 from ziggurat.stages.losses import nll_in_pieces
 from ziggurat.stages.ppo_losses import entropy, exact_kl, token_logp
 from ziggurat.stages.ppo_prepare import Prepared
-from ziggurat.stages.rollouts import Microbatch
+from ziggurat.stages.rollouts import Microbatch, Where
 from ziggurat.training.config import OptimizerConfig
 from ziggurat.training.cost import LOGITS_AT_ONCE
 from ziggurat.training.precision import choose_dtype
@@ -59,7 +58,7 @@ class PolicyAndReference:
         return self.top.start > 0 and alike(self.policy, self.reference, below=self.top.start)
 
     @torch.no_grad()
-    def trunk(self, ids: Tensor, **where: Tensor) -> Tensor | None:
+    def trunk(self, ids: Tensor, **where: Unpack[Where]) -> Tensor | None:
         """ids (B, T) -> what the policy's still blocks make of them, (B, T, C); None where all of it learns.
 
         `where`: positions and segments (B, T), as in `Transformer.hidden`; likewise below."""
@@ -69,14 +68,14 @@ class PolicyAndReference:
             self.policy.embed(ids, where.get("positions")), range(self.top.start), **where
         )
 
-    def policy_hidden(self, ids: Tensor, trunk: Tensor | None, **where: Tensor) -> Tensor:
+    def policy_hidden(self, ids: Tensor, trunk: Tensor | None, **where: Unpack[Where]) -> Tensor:
         """(B, T), (B, T, C) -> (B, T, C): the policy's states, from its trunk's where that stays still."""
         if trunk is None:
             return self.policy.hidden(ids, **where)
         return _crown(self.policy, trunk, self.top, where)
 
     @torch.no_grad()
-    def reference_hidden(self, ids: Tensor, trunk: Tensor | None, **where: Tensor) -> Tensor:
+    def reference_hidden(self, ids: Tensor, trunk: Tensor | None, **where: Unpack[Where]) -> Tensor:
         """As `policy_hidden`, of the reference."""
         if trunk is None or not self.trunk_is_shared:
             return self.reference.hidden(ids, **where)
@@ -96,7 +95,7 @@ class Networks(PolicyAndReference):
         return any(p.requires_grad for p in self.critic.body.parameters())
 
 
-def _crown(model: Transformer, trunk: Tensor, top: range, where: Mapping[str, Tensor]) -> Tensor:
+def _crown(model: Transformer, trunk: Tensor, top: range, where: Where) -> Tensor:
     last: Tensor = model.norm(model.through(trunk, top, **where))
     return last
 

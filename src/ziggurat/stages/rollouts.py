@@ -18,6 +18,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -50,6 +51,13 @@ class Rollout:
         return len(self.prompt) + len(self.completion)
 
 
+class Where(TypedDict, total=False):
+    """Arguments of `Transformer.hidden` for rows that hold several completions, (B, T) each."""
+
+    positions: Tensor
+    segments: Tensor
+
+
 @dataclass(frozen=True)
 class Microbatch:
     """Some rollouts of a step, of similar length, right-padded; N actions (completion tokens) in all."""
@@ -70,8 +78,8 @@ class Microbatch:
     """(N,) row of each action in the step's tables."""
     table_column: Tensor
     """(N,) column of each action in the step's tables: 0 is the first token of the completion."""
-    where: dict[str, Tensor] = field(default_factory=dict)
-    """Positions and segments (B, T) of `ids`, where a row holds several completions (shared_prompts.py)."""
+    where: Where = field(default_factory=Where)
+    """Of `ids`, where a row holds several completions (shared_prompts.py)."""
 
     def states(self, hidden: Tensor) -> Tensor:
         """(B, T, C) -> (N, C): only what chose an action, so that no logits are made for prompts and padding."""
@@ -86,9 +94,9 @@ class Microbatch:
         table[self.table_row, self.table_column] = values.to(table.dtype)
 
     def to(self, device: torch.device) -> Microbatch:
-        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        own: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
         where = {name: value.to(device) for name, value in own.pop("where").items()}
-        return Microbatch(**{name: value.to(device) for name, value in own.items()}, where=where)
+        return Microbatch(**{name: value.to(device) for name, value in own.items()}, where=cast(Where, where))
 
 
 def roll_out(
