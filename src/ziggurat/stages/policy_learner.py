@@ -78,7 +78,11 @@ class PolicyLearner(Learner):
         if self.gold:
             return float(row["gold"]), self.config.gold_tolerance
         recent = [*self.rows, row][-SMOOTH_ROWS:]
-        return sum(float(r["reward"] - self.config.beta * r["kl"]) for r in recent) / len(recent), 0.0
+        return sum(r["reward"] - self.config.beta * self.drift(r) for r in recent) / len(recent), 0.0
+
+    def drift(self, row: Row) -> float:
+        """The KL of a row in the unit in which beta weighs it: nats a completion."""
+        return float(row["kl"])
 
     def logged(self, row: Row) -> None:
         self.rows.append(row)

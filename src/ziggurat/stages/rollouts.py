@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -53,6 +54,13 @@ class Rollout:
         return len(self.prompt) + len(self.completion)
 
 
+class Where(TypedDict, total=False):
+    """Arguments of `Transformer.hidden` for rows that hold several completions, (B, T) each."""
+
+    positions: Tensor
+    segments: Tensor
+
+
 @dataclass(frozen=True)
 class Microbatch:
     """Some rollouts of a step, of similar length, right-padded; N actions (completion tokens) in all."""
@@ -73,6 +81,8 @@ class Microbatch:
     """(N,) row of each action in the step's tables."""
     table_column: Tensor
     """(N,) column of each action in the step's tables: 0 is the first token of the completion."""
+    where: Where = field(default_factory=Where)
+    """Of `ids`, where a row holds several completions (shared_prompts.py)."""
     spare: bool = False
     """Computed along where other processes have one microbatch more: it counts nothing (`own_share`)."""
 

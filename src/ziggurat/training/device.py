@@ -75,6 +75,10 @@ def moved(batch: T, device: torch.device) -> T:
         new_parts = tuple(moved(part, device) for part in batch)
         if any(new is not part for new, part in zip(new_parts, batch, strict=True)):
             found = new_parts
+    elif isinstance(batch, dict):
+        named = {name: moved(part, device) for name, part in batch.items()}
+        if any(named[name] is not part for name, part in batch.items()):
+            found = named
     return found  # type: ignore[no-any-return]
 
 
