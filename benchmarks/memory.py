@@ -22,7 +22,7 @@ from typing import Any
 
 from ziggurat.console import out, table
 
-LONGEST, OTHERS = 8, 32
+LONGEST, OTHERS = 6, 10
 """Rows of a file that are taken: so many of the longest, so many spread over the rest."""
 STEPS = ("--set", "train.steps=3", "--set", "train.warmup_steps=0")
 ROLLED = (

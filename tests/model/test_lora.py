@@ -228,7 +228,7 @@ def test_what_cannot_be_computed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "adapter" / "adapter_config.json"
     good = json.loads(path.read_text())
     for changed, said in (
-        ({"peft_type": "IA3"}, "only LORA"),
+        ({"peft_type": "IA3"}, "what can be computed is LORA"),
         ({"bias": "all"}, "bias is 'all'"),
         ({"rank_pattern": {"q_proj": 2}}, "rank_pattern"),
         ({"r": 5}, "belongs to another model"),
