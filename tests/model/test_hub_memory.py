@@ -21,7 +21,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import torch
-from ziggurat.model.cpu.int8 import load_to_serve
+from ziggurat.model.cpu.quantized import load_to_serve
 from ziggurat.model.hub import load_model, load_scalar
 
 def kib(field):

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from ziggurat.errors import UsageError
 from ziggurat.lineage import manifest_around
-from ziggurat.model.cpu.int8 import load_to_serve
+from ziggurat.model.cpu.quantized import load_to_serve
 from ziggurat.model.transformer import Transformer
 from ziggurat.places import model_folder
 from ziggurat.tokenizer.bpe import Tokenizer
@@ -20,7 +20,7 @@ class LoadOptions(TypedDict, total=False):
     """How a model computes, where the default is not wanted."""
 
     batch_invariant: bool
-    weights: str  # auto or int8; see model/cpu/int8.py
+    weights: str  # auto, int8 or int4; see model/cpu/quantized.py
     as_trained: bool  # see `LanguageModel`
     draft: str | None  # a smaller model of the same tokenizer that guesses ahead; see engine/speculate.py
 

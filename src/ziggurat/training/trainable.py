@@ -21,7 +21,8 @@ from torch import nn
 
 from ziggurat.console import err
 from ziggurat.errors import ConfigError
-from ziggurat.model.cpu.int8 import hold_int8, weight_bytes
+from ziggurat.model.cpu.int8 import hold_int8
+from ziggurat.model.cpu.quantized import weight_bytes
 from ziggurat.model.heads import ScalarModel
 from ziggurat.model.hub import load_model
 from ziggurat.model.hub.adapter_names import layout_of

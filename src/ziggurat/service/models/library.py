@@ -89,7 +89,7 @@ def load(
 def _load(
     name: str | None, run: str | Path, options: LoadOptions, over: Chat | None = None
 ) -> tuple[ModelCard, AnyModel]:
-    from ziggurat.model.cpu.int8 import numerics
+    from ziggurat.model.cpu.quantized import numerics
     from ziggurat.model.encoder import is_encoder
     from ziggurat.model.hub.load import is_scalar  # imports torch: only after the name is known
 
@@ -153,7 +153,7 @@ def digest(folder: Path) -> str:
     """
     known = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix not in (".json", ".jinja", ".safetensors") or path.name == CARD:
+        if path.suffix not in (".json", ".jinja", ".safetensors", ".blocks") or path.name == CARD:
             continue
         sample_into(known, path)
     return known.hexdigest()[:16]

@@ -1,0 +1,228 @@
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+"""Rows of activations times a matrix of 8 or 4 bits a weight, compiled by numba: each strip of it is read once.
+
+Activations are rounded to 8 bits as llama.cpp does for its Q8_0 and Q4_1: 32 neighbours share a step, so that an
+outlier makes only its own neighbours coarse. A whole row under one step cost SmolLM2-135M 3.6 % of perplexity, since
+what goes into `mlp.down` has outliers of 39 times its root mean square (docs/log/serving.md).
+
+Legend: M rows, C columns, G = C / 32 groups (the last one filled up with zeros), N outputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.core import cgutils
+from numba.core.errors import NumbaError
+from torch import Tensor
+
+from ziggurat.model.cpu.compiled_numbers import bits, intrinsic, narrow_for, share_threads, widen
+from ziggurat.model.cpu.compiled_tiles import (
+    BITS4,
+    BITS8,
+    GROUP,
+    SIZES,
+    STRIP,
+    TILE,
+    at_address,
+    carray,
+    from_half,
+    plain_tile,
+    tile,
+)
+
+DIGITS = 127
+"""The largest digit of an activation."""
+STRIPS_AT_ONCE = 4
+"""Strips that a thread takes at a time."""
+
+
+@intrinsic
+def _magnitude(_typing: Any, _number: Any) -> Any:
+    """float32 -> its absolute value as int32 bits, which are in the same order; that of NaN is the greatest."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        word = builder.bitcast(arguments[0], ir.IntType(32))
+        return builder.and_(word, ir.IntType(32)(0x7FFFFFFF))
+
+    return types.int32(types.float32), generate
+
+
+@intrinsic
+def _as_float(_typing: Any, _word: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@intrinsic
+def _nearest(_typing: Any, _number: Any) -> Any:
+    """float32 within -127.5..127.5 -> int32, ties to even."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        signature = ir.FunctionType(ir.FloatType(), [ir.FloatType()])
+        rint = cgutils.get_or_insert_function(builder.module, signature, "llvm.rint.f32")
+        return builder.fptosi(builder.call(rint, arguments), ir.IntType(32))
+
+    return types.int32(types.float32), generate
+
+
+@njit(nogil=True, cache=True)
+def round_row(row, m, first, last, digits, steps, offsets, shares):
+    """Groups `first` to `last` - 1 of row m of x, (C) fp32 or bf16 bits, into its place among tiles of 8 rows.
+
+    digits (tiles, G, 8, 32) int8, steps (tiles, G, 8), offsets as steps, int32, shares as steps. An offset undoes the
+    128 in codes of 8 bits, times the digits; a share is step * their sum.
+    """
+    C, tile_of, lane = len(row), m // TILE, m % TILE
+    for g in range(first, last):
+        start, stop, own = g * GROUP, min(C, (g + 1) * GROUP), digits[tile_of, g, lane]
+        largest = np.int32(0)
+        for c in range(start, stop):
+            largest = max(largest, _magnitude(widen(row[c])))
+        scale = _as_float(largest)
+        each = np.float32(DIGITS) / scale if scale > np.float32(1e-30) else np.float32(0)
+        total = np.int32(0)
+        for c in range(start, stop):
+            digit = _nearest(widen(row[c]) * each)
+            own[c - start] = np.int8(digit)
+            total += digit
+        for c in range(stop - start, GROUP):
+            own[c] = np.int8(0)
+        step = scale / np.float32(DIGITS)
+        steps[tile_of, g, lane], shares[tile_of, g, lane] = step, step * np.float32(total)
+        offsets[tile_of, g, lane] = -np.int32(128) * total
+
+
+@njit(nogil=True, cache=True)
+def room(M, C):
+    """For M rounded rows of C columns: digits, steps, offsets, shares."""
+    tiles, G = (M + TILE - 1) // TILE, (C + GROUP - 1) // GROUP
+    digits, steps = np.empty((tiles, G, TILE, GROUP), np.int8), np.empty((tiles, G, TILE), np.float32)
+    return digits, steps, np.empty((tiles, G, TILE), np.int32), np.empty((tiles, G, TILE), np.float32)
+
+
+@njit(nogil=True, cache=True)
+def strips_times_rows(kind, matrix, strip_bytes, first, last, digits, steps, offsets, shares, bias, y):
+    """y (M, N), columns of strips `first` to `last` - 1: M rounded rows times these strips of the matrix at the address
+    `matrix`; bias (N) fp32, or empty.
+    """
+    G, (M, N) = steps.shape[1], y.shape
+    digits_at, steps_at = digits.ctypes.data, steps.ctypes.data
+    offsets_at, shares_at = offsets.ctypes.data, shares.ctypes.data
+    out = np.empty((TILE, STRIP), np.float32)
+    out_at = out.ctypes.data
+    for strip in range(first, last):
+        columns = min(STRIP, N - strip * STRIP)
+        m = 0
+        while m < M:
+            rows = TILE
+            while rows > M - m:
+                rows //= 2
+            place = m // TILE * G * TILE + m % TILE
+            tile(
+                kind, matrix + strip * strip_bytes, G, rows, digits_at + place * GROUP, steps_at + place * 4,
+                offsets_at + place * 4, shares_at + place * 4, out_at,
+            )  # fmt: skip
+            for i in range(rows):
+                row = y[m + i, strip * STRIP : strip * STRIP + columns]
+                if len(bias):
+                    for n in range(columns):
+                        row[n] = narrow_for(y, out[i, n] + bias[strip * STRIP + n])
+                else:
+                    for n in range(columns):
+                        row[n] = narrow_for(y, out[i, n])
+            m += rows
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def _times_rows(kind, matrix, strip_bytes, strips, x, bias, y):
+    M, C = x.shape
+    digits, steps, offsets, shares = room(M, C)
+    for m in prange(M):
+        round_row(x[m], m, 0, steps.shape[1], digits, steps, offsets, shares)
+    for part in prange((strips + STRIPS_AT_ONCE - 1) // STRIPS_AT_ONCE):
+        first = part * STRIPS_AT_ONCE
+        last = min(strips, first + STRIPS_AT_ONCE)
+        strips_times_rows(kind, matrix, strip_bytes, first, last, digits, steps, offsets, shares, bias, y)
+
+
+@njit(nogil=True, cache=True)
+def _rows(kind, matrix, strip_bytes, ids, y):
+    """y (n, C) fp32 = rows `ids` of a matrix."""
+    n, C = y.shape
+    G = (C + GROUP - 1) // GROUP
+    numbers = (G * 2 * STRIP + 63) // 64 * 64
+    for i in range(n):
+        strip, lane = matrix + ids[i] // STRIP * strip_bytes, ids[i] % STRIP
+        scales = carray(at_address(strip), (G, STRIP), np.uint16)
+        least = carray(at_address(strip + numbers), (G, STRIP), np.uint16)  # read for 4 bits only
+        codes_at = strip + (2 * numbers if kind == BITS4 else numbers)
+        vectors = GROUP // 4 if kind == BITS8 else GROUP // 8
+        codes = carray(at_address(codes_at), (G, vectors, STRIP, 4), np.uint8)
+        for c in range(C):
+            g, k = c // GROUP, c % GROUP // 4
+            scale = from_half(scales[g, lane])
+            if kind == BITS8:
+                y[i, c] = (np.float32(codes[g, k, lane, c % 4]) - np.float32(128)) * scale
+            else:
+                code = (codes[g, k // 2, lane, c % 4] >> np.uint8(4 * (k % 2))) & np.uint8(15)
+                y[i, c] = np.float32(code) * scale + from_half(least[g, lane])
+
+
+def rows(ids: Tensor, strips: Tensor, kind: int, C: int) -> Tensor:
+    """Rows of a matrix: ids (n) -> (n, C) fp32."""
+    y = torch.empty(len(ids), C)
+    _rows(kind, strips.data_ptr(), strips.shape[1], ids.numpy(), y.numpy())
+    return y
+
+
+_NO_BIAS = np.empty(0, np.float32)
+
+
+def linear_rows(x: Tensor, strips: Tensor, kind: int, N: int, bias: Tensor | None) -> Tensor:
+    """x (M, C) bf16 or fp32, strips (S, bytes) uint8 as `groups.pack` lays them, `kind` 8 or 4 -> (M, N) as x."""
+    x = x.contiguous()
+    y = torch.empty(len(x), N, dtype=x.dtype)
+    share_threads()
+    _times_rows(
+        kind, strips.data_ptr(), strips.shape[1], len(strips), bits(x),
+        _NO_BIAS if bias is None else bias.detach().float().numpy(), bits(y),
+    )  # fmt: skip
+    return y
+
+
+def work() -> bool:
+    """Whether they compile and run here, and multiply rightly, at the largest sums too."""
+    try:
+        if not all(_agrees(kind, rows) for kind in (BITS8, BITS4) for rows in SIZES):
+            return False
+        x, ones = torch.ones(3, 2 * GROUP, dtype=torch.bfloat16), 2 * STRIP * 2
+        strips = torch.full((1, ones + 2 * GROUP * STRIP), 255, dtype=torch.uint8)  # codes of 127
+        strips[0, :ones].view(torch.float16).fill_(1.0)
+        expected = torch.full((3, 3), 2.0 * GROUP * DIGITS)
+        return torch.equal(linear_rows(x, strips, BITS8, 3, None), expected.bfloat16())
+    except (NumbaError, OSError):
+        return False
+
+
+def _agrees(kind: int, rows: int) -> bool:
+    """Whether the loops chosen for this processor give the plain one's numbers bit for bit."""
+    G, generator = 3, np.random.default_rng(0)
+    strip = np.zeros(128 * (1 if kind == BITS8 else 2) + G * GROUP * STRIP * kind // 8, np.uint8)
+    strip[:] = generator.integers(0, 120, len(strip))  # no scale is infinite
+    digits = generator.integers(-DIGITS, DIGITS + 1, (G, TILE, GROUP)).astype(np.int8)
+    digits[:, 0], steps = DIGITS, generator.random((G, TILE), np.float32)
+    totals = digits.sum(-1, dtype=np.int32)
+    offsets, shares = -128 * totals, steps * totals.astype(np.float32)
+    found, plain = np.zeros((2, rows, STRIP), np.float32)
+    addresses = [array.ctypes.data for array in (digits, steps, offsets, shares)]
+    loops: tuple[Any, Any] = tile, plain_tile
+    for loop, out in zip(loops, (found, plain), strict=True):
+        loop(kind, strip.ctypes.data, G, rows, *addresses, out.ctypes.data)
+    return np.array_equal(found, plain)
