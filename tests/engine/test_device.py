@@ -13,7 +13,7 @@ from ziggurat.engine.beam import beam_search
 from ziggurat.engine.engine import Engine
 from ziggurat.engine.generate import generate
 from ziggurat.engine.params import SamplingParams
-from ziggurat.model.cpu.int8 import load_to_serve
+from ziggurat.model.cpu.quantized import load_to_serve
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import save_model
 from ziggurat.model.transformer import Transformer
