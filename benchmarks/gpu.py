@@ -59,11 +59,12 @@ def pretrain(rehearsal: bool) -> None:
     import numpy as np
     import torch
 
+    from ziggurat.follower import Follower
     from ziggurat.model.accounting import flops_per_token, total_parameters
     from ziggurat.model.presets import preset
     from ziggurat.model.transformer import Transformer
     from ziggurat.processes import processes, rank, writes
-    from ziggurat.runs import Follower, Run
+    from ziggurat.runs import Run
     from ziggurat.stages.batches import TextBatches
     from ziggurat.stages.losses import batch_loss, split_rows
     from ziggurat.training import TrainConfig, parallel, train

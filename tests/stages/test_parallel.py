@@ -26,7 +26,7 @@ from ziggurat.runs import Run
 from ziggurat.stages.launch import run_path
 from ziggurat.training.sharded_checkpoints import gather_module
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PROCESSES = 2
 LOSS_TOLERANCE, WEIGHT_TOLERANCE = 2e-5, 1e-4
 FIELDS = {"loss", "grad_norm", "tokens", "val_loss", "reward", "kl", "value_loss", "policy_loss", "ptx_loss"}
@@ -40,7 +40,7 @@ def two(letters_sft: Path, letters_reward: Path, tmp_path_factory: pytest.TempPa
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(PROCESSES)]
     command = [sys.executable, *launch, small_runs.__file__, str(out), str(letters_sft), str(letters_reward)]
     done = subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=560
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return out

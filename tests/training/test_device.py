@@ -17,8 +17,7 @@ from ziggurat.model.presets import preset
 from ziggurat.model.transformer import Transformer
 from ziggurat.training import TrainConfig, train
 from ziggurat.training.device import choose_device, moved, place
-from ziggurat.training.loop import precision_of
-from ziggurat.training.precision import choose_dtype
+from ziggurat.training.precision import choose_dtype, precision_of
 
 WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 

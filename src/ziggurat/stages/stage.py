@@ -194,8 +194,9 @@ def begin(
     `manifest`: further entries. Raises RunError if the run was begun with other data or settings, ConfigError if it
     needs more memory than is available.
     """
+    from ziggurat.follower import Follower
     from ziggurat.lineage import base_manifest
-    from ziggurat.runs import Follower, Run
+    from ziggurat.runs import Run
     from ziggurat.stages import setup
 
     _check_processes(name, ready)

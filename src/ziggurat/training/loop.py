@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ziggurat.console import ProgressLine, err, human_time
 from ziggurat.errors import TrainingError
@@ -42,13 +41,12 @@ from ziggurat.training.config import LoopConfig
 from ziggurat.training.device import choose_device
 from ziggurat.training.interrupt import Interrupt
 from ziggurat.training.learner import Learner, Row
-from ziggurat.training.precision import choose_dtype
+from ziggurat.training.precision import SHORT_NAMES, choose_dtype, precision_of
 from ziggurat.training.schedules import describe_schedule
 
 SPIKE_ROWS, SPIKE_ROWS_LEAST = 32, 8
 """A spike is measured against the median of so many rows; of fewer than the second number nothing is said."""
 SPIKE_FIELDS = ("loss", "grad_norm")
-SHORT_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 MOST_SPIKES = 100
 """After so many skipped batches the fault is in the settings, not in a batch."""
 
@@ -288,16 +286,3 @@ class _Loop:
             f"  on {self.device} because {self.device_reason}; blocks {'' if self.fused else 'not '}compiled"
         )
         err.print(f"  compute in {dtype} because {self.dtype_reason}; {precision_of(self.learner.modules())}")
-
-
-def precision_of(modules: Mapping[str, nn.Module]) -> str:
-    """In words, what weights, losses and optimizer are held in."""
-    held: dict[bool, set[str]] = {True: set(), False: set()}
-    for module in modules.values():
-        for parameter in module.parameters():
-            held[parameter.requires_grad].add(SHORT_NAMES.get(parameter.dtype, str(parameter.dtype)))
-        if any(not buffer.is_floating_point() for buffer in module.buffers()):
-            held[False].add("int8")
-    trained = " and ".join(sorted(held[True])) or "fp32"
-    also = f"trained weights and optimizer in {trained}, losses in fp32"
-    return f"frozen weights in {' and '.join(sorted(held[False]))}, {also}" if held[False] else also

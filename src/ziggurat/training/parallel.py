@@ -18,6 +18,7 @@ Between processes tensors travel by NCCL on GPUs, else by gloo. Left out: tensor
 from __future__ import annotations
 
 import atexit
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, wraps
 from typing import Any, TypeVar
@@ -32,7 +33,6 @@ from ziggurat.model.cpu.fast import keep_plain
 from ziggurat.model.lora import is_adapted
 from ziggurat.model.transformer import Transformer
 from ziggurat.processes import processes, rank
-from ziggurat.training.device import choose_device
 
 T = TypeVar("T")
 ENTRIES = ("forward", "hidden", "embed", "through", "logits", "nll")
@@ -42,10 +42,11 @@ ENTRIES = ("forward", "hidden", "embed", "through", "logits", "nll")
 @cache
 def _join() -> None:
     """Meet the other processes, once."""
-    device, _ = choose_device()
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    number = int(os.environ.get("LOCAL_RANK", "0"))
+    own_gpu = number < torch.cuda.device_count()
+    if own_gpu:
+        torch.cuda.set_device(number)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if own_gpu else "gloo")
     atexit.register(dist.destroy_process_group)
 
 

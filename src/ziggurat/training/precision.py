@@ -7,14 +7,17 @@ the model) may run in bf16, and only where the device multiplies bf16 itself: el
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ziggurat.training.device import choose_device, synchronize
+
+SHORT_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 @cache
@@ -45,6 +48,19 @@ def choose_dtype(wanted: str = "auto", device: str | torch.device = "auto") -> t
         if flag in cpu_flags():
             return torch.bfloat16, f"the CPU multiplies bf16 ({name})"
     return torch.float32, "the CPU does not multiply bf16 itself"
+
+
+def precision_of(modules: Mapping[str, nn.Module]) -> str:
+    """In words, what weights, losses and optimizer are held in."""
+    held: dict[bool, set[str]] = {True: set(), False: set()}
+    for module in modules.values():
+        for parameter in module.parameters():
+            held[parameter.requires_grad].add(SHORT_NAMES.get(parameter.dtype, str(parameter.dtype)))
+        if any(not buffer.is_floating_point() for buffer in module.buffers()):
+            held[False].add("int8")
+    trained = " and ".join(sorted(held[True])) or "fp32"
+    also = f"trained weights and optimizer in {trained}, losses in fp32"
+    return f"frozen weights in {' and '.join(sorted(held[False]))}, {also}" if held[False] else also
 
 
 @dataclass(frozen=True)
