@@ -25,6 +25,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,9 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--parts", default="dpo,kto,grpo")
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument(
+        "--longest", type=int, default=2048, help="tokens of an example of dpo and kto, at most"
+    )
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     parser.add_argument("--trl-dtype", default="bfloat16", choices=("bfloat16", "float32"))
     given = parser.parse_args()
@@ -148,10 +152,21 @@ def prepared(part: str, given: Any) -> tuple[Any, list[int]]:
     config = getattr(module, f"{part}_config")(given.model, ("benchmark", settings))
     ready = module.prepare(config, given.model, records)
     if part == "dpo":
+        ready = replace(
+            ready, ranked=[one for one in ready.ranked if max(map(len, one.rows)) <= given.longest]
+        )
+    else:
+        ready = replace(ready, rated=[one for one in ready.rated if _longest(one) <= given.longest])
+    if part == "dpo":
         twin: Any = ComparisonBatches(ready.ranked, BATCH[part], 0, ready.seed, None)  # type: ignore[arg-type]
     else:
         twin = RatedBatches(ready.rated, BATCH[part], ready, None)  # type: ignore[arg-type]
     return ready, [i for _ in range(given.steps) for i in twin.chosen()]
+
+
+def _longest(one: Any) -> int:
+    """Tokens of a rated example, with its own completion or the mismatched one."""
+    return max(len(one.row), len(one.mismatched))
 
 
 def rows_of(part: str, ready: Any, order: list[int]) -> list[dict[str, Any]]:
@@ -177,8 +192,6 @@ def rows_of(part: str, ready: Any, order: list[int]) -> list[dict[str, Any]]:
 
 def learn(part: str, ready: Any, order: list[int], policy: Any, given: Any) -> dict[str, Any]:
     """The steps, by the learner that the loop runs; the reference of the drawn examples alone."""
-    from dataclasses import replace
-
     from ziggurat.memory import keep_freed_memory
     from ziggurat.stages import dpo, kto
     from ziggurat.stages.comparison_batches import ComparisonBatches, split_batch
