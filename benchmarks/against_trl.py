@@ -9,7 +9,9 @@ dpo, kto    an adapter of rank 16 on all linear layers of a frozen bf16 base, on
 grpo        all of a random 12M model: 64 completions of 48 tokens, 8 a prompt, KL on, and a reward function.
 
 Both halves have the same threads. TRL's side is `trl_side.py`, without gradient checkpointing, which would slow it
-down. A step's time is the median without the first step. Prints tables; the last line is JSON.
+down. A step's time is the median without the first step; `--clock cpu` counts the processor time of the process
+instead of the time that passes, for a machine that others use too, best with OMP_NUM_THREADS=1. Prints tables; the last
+line is JSON.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ LR = 5e-5
 """Of the adapter, constant."""
 GROUP, PROMPTS, WORDS = 8, 8, 48
 GRPO_BETA = 0.04
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def main() -> None:
@@ -44,6 +48,10 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--parts", default="dpo,kto,grpo")
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument(
+        "--longest", type=int, default=2048, help="tokens of an example of dpo and kto, at most"
+    )
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     parser.add_argument("--trl-dtype", default="bfloat16", choices=("bfloat16", "float32"))
     given = parser.parse_args()
     found = {}
@@ -53,12 +61,16 @@ def main() -> None:
             run: Callable[[Path, Any], dict[str, Any]] = of_grpo if part == "grpo" else of_preferences(part)
             ours = run(folder, given)
             task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-            task |= {"dtype": given.trl_dtype, "bf16": given.trl_dtype == "bfloat16"}
+            task |= {"clock": given.clock, "dtype": given.trl_dtype, "bf16": given.trl_dtype == "bfloat16"}
             (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
             side = Path(__file__).with_name("trl_side.py")
             environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+            # -P: without it this folder's kernels.py would stand for the package of that name
             subprocess.run(
-                [given.trl, str(side), str(folder)], check=True, env=environment, stdout=subprocess.DEVNULL
+                [given.trl, "-P", str(side), str(folder)],
+                check=True,
+                env=environment,
+                stdout=subprocess.DEVNULL,
             )
             theirs = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         found[part] = {"ours": ours, "trl": theirs}
@@ -117,7 +129,7 @@ def of_preferences(part: str) -> Callable[[Path, Any], dict[str, Any]]:
             weights = ("desirable_weight", "undesirable_weight")
             task |= {name: getattr(ready.config, name) for name in weights}
         (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
-        return learn(part, ready, order, policy, given.steps)
+        return learn(part, ready, order, policy, given)
 
     return run
 
@@ -140,10 +152,21 @@ def prepared(part: str, given: Any) -> tuple[Any, list[int]]:
     config = getattr(module, f"{part}_config")(given.model, ("benchmark", settings))
     ready = module.prepare(config, given.model, records)
     if part == "dpo":
+        ready = replace(
+            ready, ranked=[one for one in ready.ranked if max(map(len, one.rows)) <= given.longest]
+        )
+    else:
+        ready = replace(ready, rated=[one for one in ready.rated if _longest(one) <= given.longest])
+    if part == "dpo":
         twin: Any = ComparisonBatches(ready.ranked, BATCH[part], 0, ready.seed, None)  # type: ignore[arg-type]
     else:
         twin = RatedBatches(ready.rated, BATCH[part], ready, None)  # type: ignore[arg-type]
     return ready, [i for _ in range(given.steps) for i in twin.chosen()]
+
+
+def _longest(one: Any) -> int:
+    """Tokens of a rated example, with its own completion or the mismatched one."""
+    return max(len(one.row), len(one.mismatched))
 
 
 def rows_of(part: str, ready: Any, order: list[int]) -> list[dict[str, Any]]:
@@ -167,10 +190,8 @@ def rows_of(part: str, ready: Any, order: list[int]) -> list[dict[str, Any]]:
     return found
 
 
-def learn(part: str, ready: Any, order: list[int], policy: Any, steps: int) -> dict[str, Any]:
+def learn(part: str, ready: Any, order: list[int], policy: Any, given: Any) -> dict[str, Any]:
     """The steps, by the learner that the loop runs; the reference of the drawn examples alone."""
-    from dataclasses import replace
-
     from ziggurat.memory import keep_freed_memory
     from ziggurat.stages import dpo, kto
     from ziggurat.stages.comparison_batches import ComparisonBatches, split_batch
@@ -178,7 +199,7 @@ def learn(part: str, ready: Any, order: list[int], policy: Any, steps: int) -> d
 
     keep_freed_memory()
     drawn, device = sorted(set(order)), policy.embedding.weight.device
-    t0 = time.perf_counter()
+    t0 = CLOCKS[given.clock]()
     if part == "dpo":
         some = replace(ready, ranked=[ready.ranked[i] for i in drawn], held_out_ranked=[])
         known = dict(zip(drawn, dpo.with_reference(some, policy)[0], strict=True))
@@ -191,13 +212,13 @@ def learn(part: str, ready: Any, order: list[int], policy: Any, steps: int) -> d
         rated = [known.get(i, one) for i, one in enumerate(ready.rated)]
         batches = kto.RatedBatches(rated, BATCH[part], ready, device)
         loss, split = kto.loss_of(ready.config), kto.split_rated
-    reference_s = time.perf_counter() - t0
+    reference_s = CLOCKS[given.clock]() - t0
     learner = Supervised(policy, batches, loss, ready.config.train, split, None, None, "examples", None)
     losses, seconds = [], []
-    for step in range(steps):
-        t0 = time.perf_counter()
+    for step in range(given.steps):
+        t0 = CLOCKS[given.clock]()
         losses.append(learner.update(step)["loss"])
-        seconds.append(time.perf_counter() - t0)
+        seconds.append(CLOCKS[given.clock]() - t0)
     return {"losses": losses, "step_s": seconds, "reference_s": reference_s}
 
 
@@ -257,10 +278,10 @@ def of_grpo(folder: Path, given: Any) -> dict[str, Any]:
     (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
     learner, seconds, words = GRPO(ready), [], []
     for step in range(given.steps):
-        t0 = time.perf_counter()
+        t0 = CLOCKS[given.clock]()
         row = learner.measure(step)
         learner.update(step)
-        seconds.append(time.perf_counter() - t0)
+        seconds.append(CLOCKS[given.clock]() - t0)
         words.append(row["tokens"] / (GROUP * PROMPTS))
     return {"step_s": seconds, "words": words}
 

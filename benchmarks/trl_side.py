@@ -20,18 +20,19 @@ def main(folder: Path) -> None:
     (folder / "result.json").write_text(json.dumps(found), encoding="utf-8")
 
 
-def watched(trainer: Any) -> list[float]:
+def watched(trainer: Any, task: dict[str, Any]) -> list[float]:
     """Marks of time: at the begin of training and after each step."""
     from transformers import TrainerCallback
 
     marks: list[float] = []
+    clock = {"wall": time.perf_counter, "cpu": time.process_time}[task["clock"]]
 
     class Watch(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, *_: Any, **__: Any) -> None:
-            marks.append(time.perf_counter())
+            marks.append(clock())
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            marks.append(time.perf_counter())
+            marks.append(clock())
 
     trainer.add_callback(Watch())
     return marks
@@ -97,7 +98,7 @@ def preference(folder: Path, task: dict[str, Any]) -> dict[str, Any]:
     trainer.train_dataset = Dataset.from_list(task["rows"])
     left = set_peft_model_state_dict(trainer.model, load_file(folder / "adapter.safetensors"))
     assert not left.unexpected_keys, left
-    marks = watched(trainer)
+    marks = watched(trainer, task)
     trainer.train()
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     return {"losses": losses, "step_s": [b - a for a, b in itertools.pairwise(marks)]}
@@ -124,7 +125,7 @@ def grpo(folder: Path, task: dict[str, Any]) -> dict[str, Any]:
     trainer = GRPOTrainer(
         model=model, args=args, train_dataset=data, processing_class=tokenizer, reward_funcs=letters
     )
-    marks = watched(trainer)
+    marks = watched(trainer, task)
     trainer.train()
     length = [row["completions/mean_length"] for row in trainer.state.log_history if "loss" in row]
     return {"step_s": [b - a for a, b in itertools.pairwise(marks)], "words": length}

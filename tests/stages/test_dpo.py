@@ -15,7 +15,7 @@ from ziggurat.errors import DataError, ModelFolderError
 from ziggurat.model.hub import load_model
 from ziggurat.runs import Run
 from ziggurat.stages import likelihood
-from ziggurat.stages.comparison_batches import collate, split_batch
+from ziggurat.stages.comparison_batches import Ranked, collate, split_batch
 from ziggurat.stages.dpo import dpo, dpo_config, loss_of, prepare, scores_of, with_reference
 from ziggurat.stages.likelihood import completion_logp, measure_drift
 
@@ -150,3 +150,25 @@ def test_what_cannot_be_learned_from_is_refused(letters_sft: Path, letters_rewar
         prepare(dpo_config(letters_sft), letters_sft, [])
     with pytest.raises(ModelFolderError, match="is a reward model; name a run of a model that answers"):
         prepare(dpo_config(letters_reward), letters_reward, alphabet.comparisons(4))
+
+
+def test_short_answers_in_one_row_have_the_log_probabilities_of_rows_of_their_own(
+    letters_sft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = load_model(letters_sft)
+    lengths = (20, 5, 6, 4, 9, 5)
+    rows = [[2 + (i * 7 + n) % 17 for i in range(length)] for n, length in enumerate(lengths)]
+    batch = collate([Ranked(rows, list(range(1, 7)), [2] * 6)], 0, torch.device("cpu"))
+    seen: list[int] = []
+    plain = type(policy).hidden
+
+    def hidden(self: Any, ids: torch.Tensor, **named: Any) -> torch.Tensor:
+        seen.append(ids.numel())
+        return plain(self, ids, **named)
+
+    monkeypatch.setattr(type(policy), "hidden", hidden)
+    apart = completion_logp(policy, batch.ids, batch.starts, batch.ends)
+    monkeypatch.setattr("ziggurat.model.padding.WORTH_TOKENS", 1)
+    together = completion_logp(policy, batch.ids, batch.starts, batch.ends)
+    torch.testing.assert_close(together, apart, atol=1e-4, rtol=1e-4)
+    assert seen[1] < 0.9 * seen[0]
