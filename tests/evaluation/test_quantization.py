@@ -51,7 +51,7 @@ def test_each_precision_is_scored_on_the_same_text(folder: Path) -> None:
         assert row.score.tokens == plain.tokens
         assert row.score.nll_nats != plain.nll_nats
         assert row.score.bits_per_byte == pytest.approx(plain.bits_per_byte, rel=0.05)
-        assert 0.7 < row.agreement < 1
+        assert 0.3 < row.agreement < 1
     assert found[2].score.bits_per_byte == pytest.approx(plain.bits_per_byte, rel=0.01)
 
 

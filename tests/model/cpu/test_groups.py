@@ -97,6 +97,21 @@ def test_a_row_is_the_same_alone_and_among_others(bits: int) -> None:
 
 
 @needs_loops
+@pytest.mark.parametrize("M", [1, 3, 9])
+def test_fine_activations_lose_nothing_of_bf16(M: int) -> None:
+    made = GroupedLinear.rounded(drawn(50, 100), torch.linspace(-1, 1, 50), 8)
+    x = torch.randn(M, 100, generator=torch.Generator().manual_seed(2)).bfloat16().float()
+    weight, bias = made.weight_as(torch.float64), torch.linspace(-1, 1, 50).double()
+    exact = F.linear(x.double(), weight, bias)
+    scale = F.linear(x.double().abs(), weight.abs()) + 1
+    with torch.inference_mode():
+        coarse = ((made(x) - exact) / scale).abs().max()
+        made.fine = True
+        fine = ((made(x) - exact) / scale).abs().max()
+    assert fine < 2e-5 < 1e-3 < coarse
+
+
+@needs_loops
 def test_an_outlier_makes_only_its_neighbours_coarse() -> None:
     """39 times the root mean square, as in what goes into SmolLM2's mlp.down, where one step a row cost 3.6 %."""
     made = GroupedLinear.rounded(torch.randn(64, 1536, generator=torch.Generator().manual_seed(0)), None, 8)

@@ -85,11 +85,11 @@ class Table:
         self._kept.append(x)
         return x.data_ptr()
 
-    def _matrix(self, matrix: Any, loops: Any) -> tuple[int, int, int, int]:
+    def _matrix(self, matrix: Any, loops: Any) -> tuple[int, ...]:
         bias = 0 if matrix.bias is None else self._gain(matrix.bias)
         if isinstance(matrix, GroupedLinear):
-            return matrix.bits, self._keep(matrix.strips), matrix.strips.shape[1], bias
-        return loops.BF16, self._keep(matrix.weight_as(torch.bfloat16)), 0, bias
+            return matrix.bits, self._keep(matrix.strips), matrix.strips.shape[1], matrix.fine, bias
+        return loops.BF16, self._keep(matrix.weight_as(torch.bfloat16)), 0, 0, bias
 
     # --- is it still true? ------------------------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ BF16 = 16
 """The kind of a matrix that is no strips of 8 or 4 bits."""
 NORM1, NORM2, GAINS, TURN, MATRICES = range(5)
 """Columns of a layer's table: addresses of fp32 gains (0: none), which rotary table (0: none), then the matrices."""
-KIND, ADDRESS, STRIP_BYTES, BIAS, MATRIX_COLUMNS = range(5)
+KIND, ADDRESS, STRIP_BYTES, FINE, BIAS, MATRIX_COLUMNS = range(6)
 QKV, OUT, UP, DOWN = (MATRICES + MATRIX_COLUMNS * place for place in range(4))
 COLUMNS = MATRICES + 4 * MATRIX_COLUMNS
 PARTS = 9
@@ -159,8 +159,8 @@ class Desk(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def _round_groups(x, m, first, last, rows):
-    round_row(x[m], m, first, last, rows.digits, rows.steps, rows.offsets, rows.shares)
+def _round_groups(x, m, first, last, fine, rows):
+    round_row(x[m], m, first, last, fine != 0, rows.digits, rows.steps, rows.offsets, rows.shares)
 
 
 # --- the parts of a block ---------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def _add_written(desk, m, ends_block):
 
 
 @njit(fastmath=True, nogil=True, cache=True)
-def _norm(desk, part, gain_address, adds, ends_block, rows):
+def _norm(desk, part, gain_address, adds, ends_block, fine, rows):
     """A unit is a sequence: what the last part wrote is added, then normalised."""
     M, C = desk.stream.shape
     gain = carray(at_address(gain_address), (C,), np.float32)
@@ -191,7 +191,7 @@ def _norm(desk, part, gain_address, adds, ends_block, rows):
         for c in range(C):
             normed[c] = stream[c] * scale * gain[c]
         if desk.rounds:
-            _round_groups(desk.normed, m, 0, rows.steps.shape[1], rows)
+            _round_groups(desk.normed, m, 0, rows.steps.shape[1], fine, rows)
         mine, m = mine + 1, _take(desk.tickets, part)
     _wait(desk.tickets, part, mine, M)
 
@@ -223,7 +223,7 @@ def _product(desk, part, layer, at, x, rows, y):
             _rows_times_one(matrix, x.shape[1], first * STRIP, min(N, last * STRIP), x[0], bias, y[0])
         else:
             strips_times_rows(
-                kind, matrix, layer[at + STRIP_BYTES], first, last,
+                kind, matrix, layer[at + STRIP_BYTES], first, last, layer[at + FINE] != 0,
                 rows.digits, rows.steps, rows.offsets, rows.shares, bias, y,
             )  # fmt: skip
         mine, unit = mine + 1, _take(desk.tickets, part)
@@ -250,19 +250,21 @@ def _attention(desk, part, layer, turns, keys, values, lengths, rows):
         for n in range(head * D, (head + together) * D):
             desk.wide[m, n] = widen(desk.mixed[m, n])
         if desk.rounds and whole_groups:
-            _round_groups(desk.wide, m, head * D // GROUP, (head + together) * D // GROUP, rows)
+            _round_groups(
+                desk.wide, m, head * D // GROUP, (head + together) * D // GROUP, layer[OUT + FINE], rows
+            )
         mine, unit = mine + 1, _take(desk.tickets, part)
     _wait(desk.tickets, part, mine, units)
     if desk.rounds and not whole_groups:
         mine, m = 0, _take(desk.tickets, part + 1)
         while m < M:
-            _round_groups(desk.wide, m, 0, rows.steps.shape[1], rows)
+            _round_groups(desk.wide, m, 0, rows.steps.shape[1], layer[OUT + FINE], rows)
             mine, m = mine + 1, _take(desk.tickets, part + 1)
         _wait(desk.tickets, part + 1, mine, M)
 
 
 @njit(fastmath=True, nogil=True, cache=True)
-def _gate(desk, part, rows):
+def _gate(desk, part, fine, rows):
     """A unit is some groups of a sequence: hidden = silu(gate) * up."""
     M, F = desk.hidden.shape
     G = rows.steps.shape[1]
@@ -276,7 +278,7 @@ def _gate(desk, part, rows):
         for f in range(first * GROUP, min(F, last * GROUP)):
             hidden[f] = gate_up[f] / (np.float32(1) + exp(-gate_up[f])) * gate_up[F + f]
         if desk.rounds:
-            _round_groups(desk.hidden, m, first, last, rows)
+            _round_groups(desk.hidden, m, first, last, fine, rows)
         mine, unit = mine + 1, _take(desk.tickets, part)
     _wait(desk.tickets, part, mine, M * pieces)
 
@@ -314,13 +316,13 @@ def _work(
         turns = window_rotary if layer[TURN] == 2 else rotary
         if layer[TURN] == 0:
             turns = rotary[:, :, :0]
-        _norm(desk, part, layer[NORM1], number > 0, True, of_stream)
+        _norm(desk, part, layer[NORM1], number > 0, True, layer[QKV + FINE], of_stream)
         _product(desk, part + 1, layer, QKV, normed, of_stream, qkv)
         _attention(desk, part + 2, layer, turns, keys[held], values[held], lengths, of_heads)
         _product(desk, part + 4, layer, OUT, wide, of_heads, written)
-        _norm(desk, part + 5, layer[NORM2], True, False, of_stream)
+        _norm(desk, part + 5, layer[NORM2], True, False, layer[UP + FINE], of_stream)
         _product(desk, part + 6, layer, UP, normed, of_stream, gate_up)
-        _gate(desk, part + 7, of_hidden)
+        _gate(desk, part + 7, layer[DOWN + FINE], of_hidden)
         _product(desk, part + 8, layer, DOWN, hidden, of_hidden, written)
 
 
@@ -342,9 +344,9 @@ def _through(
         np.empty((M, heads_width), np.float32), np.empty((M, 2 * F), np.float32), np.empty((M, F), np.float32),
     )  # fmt: skip
     scores, heads = np.empty((M * H, np.max(lengths) + 1), np.float32), np.empty((M * H, 3, D), np.float32)
-    digits, steps, offsets, shares = room(M, C)
-    h_digits, h_steps, h_offsets, h_shares = room(M, heads_width)
-    f_digits, f_steps, f_offsets, f_shares = room(M, F)
+    digits, steps, offsets, shares = room(2 * M, C)
+    h_digits, h_steps, h_offsets, h_shares = room(2 * M, heads_width)
+    f_digits, f_steps, f_offsets, f_shares = room(2 * M, F)
     for m in range(M):
         for c in range(C):
             stream[m, c] = widen(x[m, c])
@@ -400,7 +402,9 @@ def work() -> bool:
     kept = []
     for at, columns, N in ((QKV, C, 128), (OUT, 64, C), (UP, C, 2 * F), (DOWN, F, C)):
         strips = torch.zeros(-(-N // STRIP), strip_bytes(columns, BITS8)[0], dtype=torch.uint8)
-        layers[:, at : at + MATRIX_COLUMNS] = np.array([BITS8, strips.data_ptr(), strips.shape[1], 0])
+        layers[:, at : at + MATRIX_COLUMNS] = np.array(
+            [BITS8, strips.data_ptr(), strips.shape[1], at == UP, 0]
+        )
         kept.append(strips)
     keys, values = (torch.ones(2, 2, 2, 8, D, dtype=torch.bfloat16) for _ in range(2))
     try:

@@ -5,6 +5,8 @@ Activations are rounded to 8 bits as llama.cpp does for its Q8_0 and Q4_1: 32 ne
 outlier makes only its own neighbours coarse. A whole row under one step cost SmolLM2-135M 3.6 % of perplexity, since
 what goes into `mlp.down` has outliers of 39 times its root mean square (docs/log/serving.md).
 
+Where that is too coarse (`groups.FINE`) a row goes through as two rows, whose digits are 15 bits together.
+
 Legend: M rows, C columns, G = C / 32 groups (the last one filled up with zeros), N outputs.
 """
 
@@ -73,30 +75,46 @@ def _nearest(_typing: Any, _number: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def round_row(row, m, first, last, digits, steps, offsets, shares):
+def _put(m, g, digit_step, total, steps, offsets, shares):
+    at, lane = m // TILE, m % TILE
+    steps[at, g, lane], shares[at, g, lane] = digit_step, digit_step * np.float32(total)
+    offsets[at, g, lane] = -np.int32(128) * total
+
+
+@njit(nogil=True, cache=True)
+def round_row(row, m, first, last, fine, digits, steps, offsets, shares):
     """Groups `first` to `last` - 1 of row m of x, (C) fp32 or bf16 bits, into its place among tiles of 8 rows.
 
     digits (tiles, G, 8, 32) int8, steps (tiles, G, 8), offsets as steps, int32, shares as steps. An offset undoes the
-    128 in codes of 8 bits, times the digits; a share is step * their sum.
+    128 in codes of 8 bits, times the digits; a share is step * their sum. `fine`: the row is the sum of two rows, 2 m
+    and 2 m + 1, of which the second holds in steps of 1 / 254 what the first leaves.
     """
-    C, tile_of, lane = len(row), m // TILE, m % TILE
+    C, m = len(row), np.int64(m) * (2 if fine else 1)
     for g in range(first, last):
-        start, stop, own = g * GROUP, min(C, (g + 1) * GROUP), digits[tile_of, g, lane]
+        start, stop = g * GROUP, min(C, (g + 1) * GROUP)
         largest = np.int32(0)
         for c in range(start, stop):
             largest = max(largest, _magnitude(widen(row[c])))
         scale = _as_float(largest)
         each = np.float32(DIGITS) / scale if scale > np.float32(1e-30) else np.float32(0)
-        total = np.int32(0)
+        step, total, rest_total = scale / np.float32(DIGITS), np.int32(0), np.int32(0)
+        own, rest = digits[m // TILE, g, m % TILE], digits[(m + 1) // TILE % len(digits), g, (m + 1) % TILE]
         for c in range(start, stop):
             digit = _nearest(widen(row[c]) * each)
             own[c - start] = np.int8(digit)
             total += digit
         for c in range(stop - start, GROUP):
             own[c] = np.int8(0)
-        step = scale / np.float32(DIGITS)
-        steps[tile_of, g, lane], shares[tile_of, g, lane] = step, step * np.float32(total)
-        offsets[tile_of, g, lane] = -np.int32(128) * total
+        _put(m, g, step, total, steps, offsets, shares)
+        if fine:
+            for c in range(start, stop):
+                left = widen(row[c]) * each - np.float32(own[c - start])
+                digit = _nearest(left * np.float32(2 * DIGITS))
+                rest[c - start] = np.int8(digit)
+                rest_total += digit
+            for c in range(stop - start, GROUP):
+                rest[c] = np.int8(0)
+            _put(m + 1, g, step / np.float32(2 * DIGITS), rest_total, steps, offsets, shares)
 
 
 @njit(nogil=True, cache=True)
@@ -108,11 +126,13 @@ def room(M, C):
 
 
 @njit(nogil=True, cache=True)
-def strips_times_rows(kind, matrix, strip_bytes, first, last, digits, steps, offsets, shares, bias, y):
+def strips_times_rows(kind, matrix, strip_bytes, first, last, fine, digits, steps, offsets, shares, bias, y):
     """y (M, N), columns of strips `first` to `last` - 1: M rounded rows times these strips of the matrix at the address
-    `matrix`; bias (N) fp32, or empty.
+    `matrix`; bias (N) fp32, or empty. `fine`: each row is two.
     """
     G, (M, N) = steps.shape[1], y.shape
+    if fine:
+        M *= 2
     digits_at, steps_at = digits.ctypes.data, steps.ctypes.data
     offsets_at, shares_at = offsets.ctypes.data, shares.ctypes.data
     out = np.empty((TILE, STRIP), np.float32)
@@ -129,27 +149,27 @@ def strips_times_rows(kind, matrix, strip_bytes, first, last, digits, steps, off
                 kind, matrix + strip * strip_bytes, G, rows, digits_at + place * GROUP, steps_at + place * 4,
                 offsets_at + place * 4, shares_at + place * 4, out_at,
             )  # fmt: skip
-            for i in range(rows):
-                row = y[m + i, strip * STRIP : strip * STRIP + columns]
-                if len(bias):
-                    for n in range(columns):
-                        row[n] = narrow_for(y, out[i, n] + bias[strip * STRIP + n])
-                else:
-                    for n in range(columns):
-                        row[n] = narrow_for(y, out[i, n])
+            each = 2 if fine else 1
+            for i in range(0, rows, each):
+                row = y[(m + i) // each, strip * STRIP : strip * STRIP + columns]
+                for n in range(columns):
+                    number = out[i, n] + out[i + 1, n] if fine else out[i, n]
+                    row[n] = narrow_for(y, number + bias[strip * STRIP + n] if len(bias) else number)
             m += rows
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def _times_rows(kind, matrix, strip_bytes, strips, x, bias, y):
+def _times_rows(kind, matrix, strip_bytes, strips, fine, x, bias, y):
     M, C = x.shape
-    digits, steps, offsets, shares = room(M, C)
+    digits, steps, offsets, shares = room(2 * M if fine else M, C)
     for m in prange(M):
-        round_row(x[m], m, 0, steps.shape[1], digits, steps, offsets, shares)
+        round_row(x[m], m, 0, steps.shape[1], fine, digits, steps, offsets, shares)
     for part in prange((strips + STRIPS_AT_ONCE - 1) // STRIPS_AT_ONCE):
         first = part * STRIPS_AT_ONCE
         last = min(strips, first + STRIPS_AT_ONCE)
-        strips_times_rows(kind, matrix, strip_bytes, first, last, digits, steps, offsets, shares, bias, y)
+        strips_times_rows(
+            kind, matrix, strip_bytes, first, last, fine, digits, steps, offsets, shares, bias, y
+        )
 
 
 @njit(nogil=True, cache=True)
@@ -185,15 +205,15 @@ def rows(ids: Tensor, strips: Tensor, kind: int, C: int) -> Tensor:
 _NO_BIAS = np.empty(0, np.float32)
 
 
-def linear_rows(x: Tensor, strips: Tensor, kind: int, N: int, bias: Tensor | None) -> Tensor:
+def linear_rows(
+    x: Tensor, strips: Tensor, kind: int, N: int, bias: Tensor | None, *, fine: bool = False
+) -> Tensor:
     """x (M, C) bf16 or fp32, strips (S, bytes) uint8 as `groups.pack` lays them, `kind` 8 or 4 -> (M, N) as x."""
     x = x.contiguous()
     y = torch.empty(len(x), N, dtype=x.dtype)
+    added = _NO_BIAS if bias is None else bias.detach().float().numpy()
     share_threads()
-    _times_rows(
-        kind, strips.data_ptr(), strips.shape[1], len(strips), bits(x),
-        _NO_BIAS if bias is None else bias.detach().float().numpy(), bits(y),
-    )  # fmt: skip
+    _times_rows(kind, strips.data_ptr(), strips.shape[1], len(strips), fine, bits(x), added, bits(y))
     return y
 
 

@@ -34,6 +34,9 @@ BIAS8 = 128
 SHRINKS = (1.0, 0.92, 0.84, 0.76)
 """Shares of a group's range that are tried for 4 bits: a shorter one is finer for most weights, and cuts the outermost.
 """
+FINE = ("qkv", "down", "unembedding")
+"""Matrices of 8 bits whose activations are rounded to 15: twice the work, which only crowds and prompts notice. Half of
+what 8 bits everywhere cost SmolLM2 came of these (docs/log/serving.md)."""
 PART_WEIGHTS = 1 << 22
 """Weights that are rounded or widened at a time."""
 COMPILED = (torch.bfloat16, torch.float32)
@@ -175,6 +178,7 @@ class GroupedLinear(nn.Module):
         """strips: of `pack`; shape (N, C); bias (N)."""
         super().__init__()
         (self.out_features, self.in_features), self.bits = shape, bits
+        self.fine = False  # whether activations are rounded to 15 bits instead of 8
         self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
         self.register_buffer("strips", strips)
 
@@ -198,7 +202,7 @@ class GroupedLinear(nn.Module):
         if torch.is_grad_enabled() and rows.requires_grad:
             y: Tensor = _Widened.apply(rows, self)  # type: ignore[no-untyped-call]
         elif x.is_cpu and x.dtype in COMPILED and (loops := kernels.group_loops()):
-            y = loops.linear_rows(rows, self.strips, self.bits, self.out_features, self.bias)
+            y = loops.linear_rows(rows, self.strips, self.bits, self.out_features, self.bias, fine=self.fine)
             return y.view(*x.shape[:-1], self.out_features)
         else:
             y = self._widened(rows)
@@ -249,7 +253,7 @@ class GroupedLinear(nn.Module):
         return wide.flatten(1)[:, : self.in_features].reshape(*ids.shape, self.in_features)
 
     def extra_repr(self) -> str:
-        return f"{self.in_features}, {self.out_features}, {self.bits} bits"
+        return f"{self.in_features}, {self.out_features}, {self.bits} bits{', fine' * self.fine}"
 
 
 def _parts(N: int, C: int) -> Iterator[tuple[int, int]]:
@@ -296,7 +300,7 @@ def put_grouped(model: Transformer, name: str, matrix: GroupedLinear) -> None:
         model.embedding = embedding  # type: ignore[assignment]
     path, _, own = name.removesuffix(".weight").rpartition(".")
     parent = model.get_submodule(path) if path else model
-    matrix.bias = getattr(parent, own).bias
+    matrix.bias, matrix.fine = getattr(parent, own).bias, matrix.bits == 8 and own in FINE
     setattr(parent, own, matrix)
     fast: Any = model
     fast._table = None  # of the matrices before (`fast.FastTransformer`)
