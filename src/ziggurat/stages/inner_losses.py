@@ -99,7 +99,7 @@ class Inside:
         k = k.repeat_interleave(q.shape[1] // k.shape[1], 1)
         one = torch.zeros(1, q.shape[2], dtype=torch.int64, device=q.device)
         bias = causal_bias(one, q.dtype, self.windows[layer])
-        scores = q @ k.transpose(2, 3) * float(q.shape[-1]) ** -0.5
+        scores: Tensor = q @ k.transpose(2, 3) * float(q.shape[-1]) ** -0.5
         return (scores + bias).softmax(-1)
 
 
