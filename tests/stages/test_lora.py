@@ -193,6 +193,7 @@ def test_with_a_large_vocabulary_ppo_makes_its_logits_in_pieces_and_learns_the_s
     def first_update(pieces: int) -> dict[str, Any]:
         for module in (losses, ppo_networks):
             monkeypatch.setattr(module, "LOGITS_AT_ONCE", pieces)
+        monkeypatch.setattr(ppo_networks, "COMPARED_AT_ONCE", pieces)
         settings = {**LORA, **STEPS, "allow_weak_reward_model": True, "critic_warmup_steps": 0}
         resolved = ppo_config(letters_sft, ("--set", settings))
         learner = PPO(prepare_ppo(resolved, letters_sft, lora_reward, alphabet.prompts()))

@@ -30,7 +30,7 @@ from ziggurat.stages.ppo_losses import entropy, exact_kl, token_logp
 from ziggurat.stages.ppo_prepare import Prepared
 from ziggurat.stages.rollouts import Microbatch
 from ziggurat.training.config import OptimizerConfig
-from ziggurat.training.cost import LOGITS_AT_ONCE
+from ziggurat.training.cost import COMPARED_AT_ONCE, LOGITS_AT_ONCE
 from ziggurat.training.precision import choose_dtype
 from ziggurat.training.trainable import first_trained_block, freeze, weights_dtype, with_adapter
 
@@ -211,8 +211,8 @@ def compare(
     nets: PolicyAndReference, actions: Tensor, states: Tensor, ref_states: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """From the states (N, C) of policy and reference: the reference's log p of the actions, the exact KL and the
-    policy's entropy, (N,) each. At most LOGITS_AT_ONCE logits of each are there at a time."""
-    piece = max(1, LOGITS_AT_ONCE // nets.policy.config.vocab_size)
+    policy's entropy, (N,) each. At most COMPARED_AT_ONCE logits of each are there at a time."""
+    piece = max(1, COMPARED_AT_ONCE // nets.policy.config.vocab_size)
     found = []
     for i in range(0, len(actions), piece):
         of = slice(i, i + piece)

@@ -38,8 +38,10 @@ from ziggurat.training.config import ADAPTERS, OptimizerConfig, TrainConfig
 from ziggurat.training.precision import Machine, choose_dtype
 
 FP32 = 4
-ACTIVATION_BYTES = 3 << 30
+ACTIVATION_BYTES = 2 << 30
 """A microbatch has so many tokens that what it keeps for the backward pass takes about this much in fp32,"""
+COMPARED_AT_ONCE = LOGITS_AT_ONCE // 4
+"""Logits of each of two models whose distributions are compared, at a time: several copies of both are there."""
 LEAST_TOKENS, MOST_TOKENS = 256, 8192
 """within these bounds: larger microbatches are no faster."""
 LOGIT_COPIES = 3
