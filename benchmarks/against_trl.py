@@ -8,10 +8,10 @@ dpo, kto    an adapter of rank 16 on all linear layers of a frozen bf16 base, on
             every step, as it does by default; ours computes it before the first, and its time is counted in.
 grpo        all of a random 12M model: 64 completions of 48 tokens, 8 a prompt, KL on, and a reward function.
 
-Both halves have the same threads. TRL's side is `trl_side.py`, without gradient checkpointing, which would slow it
-down. A step's time is the median without the first step; `--clock cpu` counts the processor time of the process
-instead of the time that passes, for a machine that others use too, best with OMP_NUM_THREADS=1. Prints tables; the last
-line is JSON.
+Both halves have the same threads. TRL's side is `trl_side.py`, without gradient checkpointing, which slows it down. In
+bf16 the two round differently, so losses are best compared with `--dtype float32`. A step's time is the median without
+the first step; `--clock cpu` counts the processor time of the process instead of the time that passes, for a machine
+that others use too, best with OMP_NUM_THREADS=1. Prints tables; the last line is JSON.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main() -> None:
         "--longest", type=int, default=2048, help="tokens of an example of dpo and kto, at most"
     )
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
-    parser.add_argument("--trl-dtype", default="bfloat16", choices=("bfloat16", "float32"))
+    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of both halves")
     given = parser.parse_args()
     found = {}
     for part in given.parts.split(","):
@@ -61,7 +61,7 @@ def main() -> None:
             run: Callable[[Path, Any], dict[str, Any]] = of_grpo if part == "grpo" else of_preferences(part)
             ours = run(folder, given)
             task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-            task |= {"clock": given.clock, "dtype": given.trl_dtype, "bf16": given.trl_dtype == "bfloat16"}
+            task |= {"clock": given.clock, "dtype": given.dtype, "bf16": given.dtype == "bfloat16"}
             (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
             side = Path(__file__).with_name("trl_side.py")
             environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -145,7 +145,14 @@ def prepared(part: str, given: Any) -> tuple[Any, list[int]]:
     records = load_kind(
         "comparisons" if part == "dpo" else "ratings", [file], role="data", skip=False
     ).records
-    train = {"trainable": "lora", "steps": given.steps, "lr_adam": LR / 10, "final_lr_factor": 1.0}
+    dtype = {"bfloat16": "bf16", "float32": "fp32"}[given.dtype]
+    train = {
+        "trainable": "lora",
+        "dtype": dtype,
+        "steps": given.steps,
+        "lr_adam": LR / 10,
+        "final_lr_factor": 1.0,
+    }
     size = {"dpo": "batch_comparisons", "kto": "batch_ratings"}[part]
     settings = {size: BATCH[part], "train": {**train, "grad_clip": 1.0, "betas": (0.9, 0.95)}}
     module: Any = dpo if part == "dpo" else kto
@@ -252,7 +259,11 @@ def of_grpo(folder: Path, given: Any) -> dict[str, Any]:
         encoding="utf-8",
     )
     settings = {
-        "train": {"steps": given.steps, "final_lr_factor": 1.0},
+        "train": {
+            "steps": given.steps,
+            "final_lr_factor": 1.0,
+            "dtype": {"bfloat16": "bf16", "float32": "fp32"}[given.dtype],
+        },
         "prompts_per_step": PROMPTS,
         "group": GROUP,
         "minibatches": 1,

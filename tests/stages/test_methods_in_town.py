@@ -74,7 +74,7 @@ def test_a_student_of_a_quarter_of_the_size_keeps_its_teachers_score(
     model's first choice, on answers that neither learned from."""
     words = Tokenizer.load(model_folder(town_start))
     teacher = load_config(model_folder(town_start))
-    sizes = {"d_model": 20, "heads": 1, "kv_heads": 1, "d_head": 20, "d_ff": 40}
+    sizes = {"d_model": 24, "heads": 1, "kv_heads": 1, "d_head": 24, "d_ff": 48}
     shape = teacher.model_copy(update=sizes)
     assert total_parameters(shape) <= total_parameters(teacher) / 4
     save_model(Transformer(shape), tmp_path / "small", words)
@@ -82,7 +82,7 @@ def test_a_student_of_a_quarter_of_the_size_keeps_its_teachers_score(
         "hidden_weight": 0.5,
         "attention_weight": 0.5,
         "batch_answers": 32,
-        "epochs": 6.0,
+        "epochs": 8.0,
         "train": {**TRAIN, "lr_adam": 1e-2},
     }
     config = distill_config(tmp_path / "small", ("test", settings))

@@ -34,7 +34,7 @@ from ziggurat.stages.setup import Derived
 from ziggurat.stages.shared_prompts import expected_row
 from ziggurat.stages.watched import WatchedConfig
 from ziggurat.training.config import LoopConfig
-from ziggurat.training.cost import FP32, LOGITS_AT_ONCE, Cost, trained_memory, training_flops
+from ziggurat.training.cost import COMPARED_AT_ONCE, FP32, Cost, trained_memory, training_flops
 from ziggurat.training.precision import choose_dtype
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -279,7 +279,7 @@ def _cost(config: GRPOConfig, shapes: Sequence[ModelConfig], prompts: Sequence[S
     memory = trained_memory(policy, config.policy, at_once, logits=0, dtype=dtype, T=T, recompute=again)
     still = choose_dtype(dtype)[0].itemsize if adapted else FP32
     memory["parameters"] += still * sum(total_parameters(shape) for shape in frozen[adapted:])
-    at_once_logits = min(at_once, count * longest, max(1, LOGITS_AT_ONCE // policy.vocab_size))
+    at_once_logits = min(at_once, count * longest, max(1, COMPARED_AT_ONCE // policy.vocab_size))
     memory["logits"] = FP32 * LOGIT_COPIES * policy.vocab_size * at_once_logits
     cache = cache_bytes_per_token(policy, choose_dtype(dtype)[0])
     memory["keys and values"] = min(CACHE_BYTES, written * cache)

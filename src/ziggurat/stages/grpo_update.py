@@ -45,6 +45,7 @@ def assess(
             hidden = nets.policy_hidden(micro.ids, trunk, **micro.where)
             states = micro.states(hidden).detach()
             micro.put(old_logp, action_logp(nets.policy, micro, config.temperature, states).detach())
+        del hidden  # and with it all that was kept for a backward pass
         ref_states = micro.states(nets.reference_hidden(micro.ids, trunk, **micro.where))
         found = compare(nets, micro.actions, states, ref_states, config.temperature)
         for table, of_actions in zip((ref_logp, kl, ent), found, strict=True):

@@ -14,8 +14,8 @@ from ziggurat.model.config import ModelConfig
 from ziggurat.stages.ppo_config import PPOConfig
 from ziggurat.stages.rollouts import CACHE_BYTES
 from ziggurat.training.cost import (
+    COMPARED_AT_ONCE,
     FP32,
-    LOGITS_AT_ONCE,
     Cost,
     microbatch_tokens,
     trained_blocks,
@@ -58,7 +58,7 @@ def ppo_cost(config: PPOConfig, shapes: Sequence[ModelConfig], prompts: Sequence
     }
     memory["parameters"] += frozen - (critic_memory["parameters"] if still_critic else 0)
     memory[activations] = max(policy_memory[activations], critic_memory[activations])
-    at_once_logits = min(at_once, count * longest, max(1, LOGITS_AT_ONCE // policy.vocab_size))
+    at_once_logits = min(at_once, count * longest, max(1, COMPARED_AT_ONCE // policy.vocab_size))
     memory["logits"] = FP32 * LOGIT_COPIES * policy.vocab_size * at_once_logits
     cache = cache_bytes_per_token(policy, choose_dtype(dtype)[0])
     memory["keys and values"] = min(CACHE_BYTES, count * T * cache)

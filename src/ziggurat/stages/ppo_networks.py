@@ -30,7 +30,7 @@ from ziggurat.stages.ppo_losses import entropy, exact_kl, token_logp
 from ziggurat.stages.ppo_prepare import Prepared
 from ziggurat.stages.rollouts import Microbatch, Where
 from ziggurat.training.config import LoopConfig, OptimizerConfig
-from ziggurat.training.cost import LOGITS_AT_ONCE
+from ziggurat.training.cost import COMPARED_AT_ONCE, LOGITS_AT_ONCE
 from ziggurat.training.device import device_of, place
 from ziggurat.training.parallel import is_shard
 from ziggurat.training.trainable import (
@@ -40,11 +40,6 @@ from ziggurat.training.trainable import (
     weights_dtype,
     with_adapter,
 )
-
-COMPARED_AT_ONCE = 6 * 1024 * 1024
-"""Logits of a model that are compared at a time on a CPU (fp32: 24 MiB): its caches hold them between the passes. 512
-actions of 49,152 x 576 in bf16 take one core 0.52 s so, 1.05 s with LOGITS_AT_ONCE and 0.68 s with a quarter of this;
-the products alone take 0.33 s."""
 
 
 @dataclass

@@ -113,6 +113,7 @@ def assess(
             hidden = nets.policy_hidden(micro.ids, trunk)
             states = micro.states(hidden).detach()
             micro.put(old_logp, action_logp(nets.policy, micro, config.temperature, states).detach())
+        del hidden  # and with it all that was kept for a backward pass
         # (B, T, C) of each body; one that serves twice is read once
         read = {nets.reference: nets.reference_hidden(micro.ids, trunk)}
         for body in {nets.reward.body, nets.critic.body} - {nets.reference}:
