@@ -44,12 +44,12 @@ from ziggurat.settings import flatten, parse_sets
 LEAST_ACCURACY, LEAST_WINS = 0.85, 0.65
 IN_STYLE, NOISE = 0.5, 0.1
 """Share of the demonstrations in the style; share of the pairs that labellers swap."""
-DEMONSTRATED, COMPARED, HELD_OUT_COMPARED = 320, 300, 120
+DEMONSTRATED, COMPARED, HELD_OUT_COMPARED = 280, 240, 100
 """Prompts of each use. Those compared were not demonstrated, and PPO learns from all that were not demonstrated."""
 SAMPLES = 4
 """Answers of SFT to each prompt that is ranked: two disjoint pairs, as far as they differ by the rule."""
-OWN_TOKENS, ANSWER_TOKENS = 128, 96
-DIVERSE_PROMPTS, DIVERSE_SAMPLES = 10, 20
+OWN_TOKENS, ANSWER_TOKENS = 112, 80
+DIVERSE_PROMPTS, DIVERSE_SAMPLES = 6, 20
 SETTINGS: dict[str, dict[str, Any]] = {
     "sft": {"trainable": "lora"},
     "reward": {"trainable": "lora"},
@@ -57,7 +57,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "trainable": "lora",
         "lora.last_blocks": 12,  # of 30: the frozen 18 are computed once a step, for policy and reference together
         "max_new_tokens": ANSWER_TOKENS,
-        "rollouts_per_step": 32,
+        "rollouts_per_step": 24,
+        "minibatches": 2,
         "train.steps": 40,
     },
 }

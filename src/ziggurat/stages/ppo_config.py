@@ -147,12 +147,13 @@ class PPOConfig(WatchedConfig):
 
 LARGE: dict[str, Any] = {
     "rollouts_per_step": 64,
-    "policy": {"trainable": "last:2", "lr_adam": 5e-5},
+    "policy": {"trainable": "last:2", "lr_adam": 5e-5, "lora": {"lr_factor": 30.0}},
     "critic": {"trainable": "head", "epochs": 8, "lr_adam": 1e-3},
 }
 """Defaults for a policy of more than setup.LARGE_PARAMETERS, as models from elsewhere are: on a CPU a step of all four
 networks takes minutes, and the rates of our small models move it too far. The last blocks learn, and the critic's body
-does not."""
+does not. An adapter, where one is asked for, learns at 30 times that rate: GRPO on SmolLM2-135M with verifiable rules
+was at 1.0 nats a completion after 34 steps with 10 times, and at 4.1 after 18 with 30 times."""
 
 
 def ppo_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[PPOConfig]:
