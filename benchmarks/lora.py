@@ -80,7 +80,7 @@ def measure(kind: str, folder: Path, steps: int, clock: Clock) -> dict[str, floa
 
     keep_freed_memory()
     config = TrainConfig(optimizer="adamw", lr_adam=1e-5, **KINDS[kind])
-    model = load_to_train(folder, config, dtype="auto", seed=0)
+    model = load_to_train(folder, config, config, seed=0)
     freeze(model, config.trainable)
     set_compute_dtype(model, choose_dtype()[0])
     if config.recompute:

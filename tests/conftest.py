@@ -57,6 +57,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         )
 
     items.sort(key=place)
+    for_a_gpu = [item for item in items if item.get_closest_marker("cuda")]
+    if for_a_gpu:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in for_a_gpu:
+                item.add_marker(pytest.mark.skip(reason="torch finds no GPU here"))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

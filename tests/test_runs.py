@@ -380,3 +380,13 @@ def test_a_setting_that_was_added_since_does_not_stop_a_resume(tmp_path: Path) -
         begin(tmp_path / "r", config_yaml=resolve(Now, ("--set", {"steps": 4})), resume=True)
     with pytest.raises(RunError, match=r"added was 1, now 2"):
         begin(tmp_path / "r", config_yaml=resolve(Now, ("--set", {"added": 2})), resume=True)
+
+
+def test_a_run_may_be_resumed_on_another_device(tmp_path: Path) -> None:
+    """device and compile name what computes, not what is computed."""
+    begun = "train:\n  device: auto\n  compile: auto\n  steps: 4\n"
+    Run.create(tmp_path / "r", stage="t", config_yaml=begun, manifest={}).close()
+    other = begun.replace("device: auto", "device: cpu").replace("compile: auto", "compile: 'off'")
+    Run.create(tmp_path / "r", stage="t", config_yaml=other, manifest={}, resume=True).close()
+    with pytest.raises(RunError, match="train.steps was 4, now 5"):
+        Run.create(tmp_path / "r", stage="t", config_yaml=other.replace("4", "5"), manifest={}, resume=True)

@@ -28,27 +28,36 @@ def save(
     folder: Path, step: int, write: Callable[[Path], None], *, keep_last: int = 2, best: bool = False
 ) -> Path:
     """Let `write` fill a folder, then rename it to the checkpoint of `step`; remove older ones."""
-    target = folder / f"step-{step:0{STEP_DIGITS}d}"
-    aside = folder / f".{target.name}.tmp"
-    old = folder / f".{target.name}.old"
-    for leftover in (aside, old):
+    checkpoint, new = target(folder, step), aside(folder, step)
+    old = folder / f".{checkpoint.name}.old"
+    for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    aside.mkdir(parents=True)
+    new.mkdir(parents=True)
     try:
-        write(aside)
-        fsync_tree(aside)
-        mark_complete(aside, step)
-        if target.exists():
-            target.rename(old)
-        aside.rename(target)
+        write(new)
+        fsync_tree(new)
+        mark_complete(new, step)
+        if checkpoint.exists():
+            checkpoint.rename(old)
+        new.rename(checkpoint)
         fsync_folder(folder)
     finally:
-        for leftover in (aside, old):
+        for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
     if best:
-        mark_best(target)
+        mark_best(checkpoint)
     _prune(folder, keep_last)
-    return target
+    return checkpoint
+
+
+def target(folder: Path, step: int) -> Path:
+    """The checkpoint of `step`."""
+    return folder / f"step-{step:0{STEP_DIGITS}d}"
+
+
+def aside(folder: Path, step: int) -> Path:
+    """Where it is written before it is renamed."""
+    return folder / f".{target(folder, step).name}.tmp"
 
 
 def mark_best(checkpoint: Path) -> None:

@@ -14,13 +14,16 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.table import Table
 
+from ziggurat.processes import writes
+
 PIPE_WIDTH = 240  # columns when the output is not a terminal, so that no table is squeezed to 80
 
 
 def _console(stderr: bool) -> Console:
     stream: TextIO = sys.stderr if stderr else sys.stdout
     width = None if stream is not None and stream.isatty() else PIPE_WIDTH
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
+    quiet = not writes()  # of several processes one prints
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=width, quiet=quiet)
 
 
 out = _console(stderr=False)
@@ -77,7 +80,7 @@ class ProgressLine:
 
     def __init__(self, label: str = "") -> None:
         self.label = label
-        self._live = err.is_terminal
+        self._live = err.is_terminal and not err.quiet
         self._every_s = EVERY_S if self._live else PLAIN_EVERY_S
         self._last_mark = -float("inf")
         self._shown = ""

@@ -23,6 +23,8 @@ ADAPTER_ORIGIN = "ziggurat_adapter.json"  # where its base is, and the hash of i
 ADAPTER_CONFIG = "adapter_config.json"  # of a folder that holds an adapter instead of a whole model
 FETCHABLE = ("smollm2", "minilm")
 """Models that `ziggurat models get` knows by these names."""
+SHARDED_MODULE = "module.json"
+"""In a checkpoint of several processes: what the shards of a module are of (`training.sharded_checkpoints`)."""
 POLICY_FOLDERS = ("policy", "model")  # a checkpoint's folders of models that write, in this order
 
 
@@ -193,6 +195,10 @@ def model_folder(name_or_path: str | Path) -> Path:
     for place in (folder, *(folder / inner for inner in POLICY_FOLDERS)):
         if holds_model(place):
             return place
+        if (place / SHARDED_MODULE).is_file():
+            raise RunError(
+                f"{folder} is in shards; gather it with `ziggurat models export {folder} --to hf --out FOLDER`."
+            )
     if (folder / "manifest.json").is_file():
         whole = whole_checkpoints(folder / "checkpoints")
         way = f", or name its checkpoint {whole[-1]}" if whole else ""

@@ -43,6 +43,8 @@ REPORT_FORMAT = 1
 """Version of report.json."""
 
 DIFFERENCES_SHOWN = 3
+OF_THE_MACHINE = ("device", "compile")
+"""Settings of which a resumed run may have others: they name what computes, not what is computed."""
 
 
 class Run:
@@ -55,6 +57,8 @@ class Run:
         self._metrics: IO[str] | None = None
         self._opened_mark = time.monotonic()
         self._wall_before_s = 0.0
+        self.together: Callable[[], None] = lambda: None
+        """Waits until every process of the run has come here; called where the others read what this one wrote."""
 
     # --- opening and closing ---------------------------------------------------------------------------------
 
@@ -130,7 +134,8 @@ class Run:
             old, new = (flatten(one.config.model_dump(mode="json")) for one in (same, config))
             computed = {key for key, source in config.sources.items() if source in ("derived", "inherited")}
             new |= {key: value for key, value in old.items() if key in computed and key not in same.sources}
-        changed = [key for key in {**old, **new} if not same_setting(old.get(key), new.get(key))]
+        compared = [key for key in {**old, **new} if key.rpartition(".")[2] not in OF_THE_MACHINE]
+        changed = [key for key in compared if not same_setting(old.get(key), new.get(key))]
         if changed:
             shown = ", ".join(
                 f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed[:DIFFERENCES_SHOWN]
@@ -255,6 +260,7 @@ class Run:
         if path.exists():
             cut_torn_line(path)
             self.replace_metrics([row for row in self.read_metrics() if row.get("step", 0) <= last_step])
+        self.together()
 
     def replace_metrics(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write metrics.jsonl anew."""
@@ -273,6 +279,7 @@ class Run:
         self._must_write()
         target = checkpoint_folders.save(self.checkpoints_path, step, write, keep_last=keep_last, best=best)
         self.update_manifest(wall_s=self._wall_s())
+        self.together()
         return target
 
     def mark_best(self) -> None:
@@ -281,6 +288,7 @@ class Run:
         newest = self.latest_checkpoint()
         assert newest is not None, "a checkpoint was saved before"
         checkpoint_folders.mark_best(newest)
+        self.together()
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
@@ -298,6 +306,7 @@ class Run:
         """Let `write` fill a folder, then rename it to `model/`."""
         self._must_write()
         replace_folder(self.model_path, write)
+        self.together()
         return self.model_path
 
 

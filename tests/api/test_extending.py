@@ -10,12 +10,17 @@ import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
 
+from ziggurat.corpus.load import load_comparisons
 from ziggurat.model.hub import check_model, load_config, load_model, save_model
 from ziggurat.model.hub.families import families
+from ziggurat.stages.comparison_batches import render_comparisons
+from ziggurat.stages.likelihood import rows_logp
+from ziggurat.stages.start import open_parent
 from ziggurat.tokenizer.bpe import Tokenizer
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
@@ -51,13 +56,13 @@ def install(folder: Path) -> None:
     (info / "entry_points.txt").write_text("\n".join(lines))
 
 
-def make_phi3(folder: Path) -> None:
-    """A small random Phi-3 that transformers wrote, with a tokenizer of ours."""
-    from transformers import Phi3Config, Phi3ForCausalLM
+def make_arcee(folder: Path) -> None:
+    """A small random Arcee that transformers wrote, with a tokenizer of ours."""
+    from transformers import ArceeConfig, ArceeForCausalLM
 
     tokenizer = Tokenizer.characters("The harbour.")
     torch.manual_seed(0)
-    config = Phi3Config(
+    config = ArceeConfig(
         vocab_size=tokenizer.vocab_size,
         hidden_size=32,
         intermediate_size=48,
@@ -69,7 +74,7 @@ def make_phi3(folder: Path) -> None:
         bos_token_id=None,
         eos_token_id=tokenizer.endoftext_id,
     )
-    Phi3ForCausalLM(config).save_pretrained(folder)
+    ArceeForCausalLM(config).save_pretrained(folder)
     tokenizer.save(folder)
 
 
@@ -91,7 +96,7 @@ def environment(folder: Path) -> dict[str, str]:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     folder = tmp_path_factory.mktemp("extra")
     install(folder)
-    make_phi3(folder / "phi3")
+    make_arcee(folder / "arcee")
     lines = "".join(COMMANDS.findall(PAGE.read_text(encoding="utf-8"))).splitlines()
     done = {
         line: subprocess.run(
@@ -120,6 +125,22 @@ def test_a_format_from_outside_reads_its_own_kind_of_file(shop: Shop) -> None:
     assert "2 demonstrations (faq); 1 dropped: a question without an answer (1)" in printed
 
 
+def preference(runs: Path, run: str) -> float:
+    """Mean over all comparisons of log p of the best completions less that of the others."""
+    parent = open_parent(runs / run)
+    found = load_comparisons(runs / "data" / "comparisons-1.jsonl").records
+    _, ranked = render_comparisons(found, parent.template, parent.shape.context)
+    model, margins = load_model(parent.folder), []
+    for one in ranked:
+        logp = rows_logp(model, one.rows, one.starts, parent.tokenizer.pad_id)
+        sides = [
+            [p for p, rank in zip(logp, one.ranks, strict=True) if (rank == 1) == best]
+            for best in (True, False)
+        ]
+        margins += [fmean(sides[0]) - fmean(sides[1])] if all(sides) else []
+    return fmean(margins)
+
+
 def test_a_world_from_outside_is_climbed_to_its_report(shop: Shop) -> None:
     report = json.loads((shop.folder / "home" / "runs" / "sums" / "exam" / "report.json").read_text())
     assert set(report["held_out"]) == {"stage 1", "stage 2", "stage 4"}
@@ -129,10 +150,11 @@ def test_a_stage_from_outside_is_a_command_with_runs_of_its_own(shop: Shop) -> N
     assert re.search(
         r"^  cpo +Learn from comparisons without a reference", shop.after("ziggurat --help").stdout, re.M
     )
-    run = shop.folder / "home" / "runs" / "sums" / "cpo-1"
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert rows[-1]["margin"] > rows[0]["margin"]
-    check_model(run / "model")
+    runs = shop.folder / "home" / "runs" / "sums"
+    rows = [json.loads(line) for line in (runs / "cpo-1" / "metrics.jsonl").read_text().splitlines()]
+    assert all("margin" in row for row in rows)
+    check_model(runs / "cpo-1" / "model")
+    assert preference(runs, "cpo-1") > preference(runs, "sft-1")
     assert "sums/sft-1" in shop.after("ziggurat runs show").stdout
 
 
@@ -159,19 +181,22 @@ def test_a_stage_from_outside_is_run_from_python_and_resumed_by_it(shop: Shop) -
 def test_a_family_from_outside_computes_what_transformers_computes_and_is_saved(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from transformers import Phi3ForCausalLM
+    from transformers import ArceeForCausalLM
 
     monkeypatch.syspath_prepend(str(shop.folder))
     families.cache_clear()
     try:
-        ours = load_model(shop.folder / "phi3")
+        ours = load_model(shop.folder / "arcee")
         ids = torch.arange(20).remainder(ours.config.vocab_size)[None]
         with torch.no_grad():
-            theirs = Phi3ForCausalLM.from_pretrained(shop.folder / "phi3").eval()(ids).logits
+            theirs = ArceeForCausalLM.from_pretrained(shop.folder / "arcee").eval()(ids).logits
             torch.testing.assert_close(ours(ids), theirs, rtol=1e-4, atol=1e-4)
         save_model(ours, tmp_path / "saved")
         assert load_config(tmp_path / "saved") == ours.config
-        assert json.loads((tmp_path / "saved" / "config.json").read_text())["model_type"] == "llama"
+        assert json.loads((tmp_path / "saved" / "config.json").read_text())["model_type"] == "arcee"
+        again = ArceeForCausalLM.from_pretrained(tmp_path / "saved").eval()
+        with torch.no_grad():
+            torch.testing.assert_close(again(ids).logits, theirs, rtol=1e-4, atol=1e-4)
     finally:
         families.cache_clear()
 
@@ -193,7 +218,7 @@ def test_a_broken_package_is_one_sentence_and_the_other_commands_work(shop: Shop
     checked = run("data", "check", "harbour.faq")
     assert checked.returncode == 0
     assert checked.stderr.count("Warning: " + sentence + "formats") == 1
-    assert run("generate", "./phi3", "a", "--raw", "--max-tokens", "1").returncode == 0
+    assert run("generate", "./arcee", "a", "--raw", "--max-tokens", "1").returncode == 0
     climb = run("ladder", "--world", "bad", "--budget", "1s", "--no-serve")
     assert (climb.returncode, climb.stderr.count("Error: " + sentence + "worlds")) == (2, 1)
     assert "Traceback" not in climb.stderr + checked.stderr

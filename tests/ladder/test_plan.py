@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
 from ziggurat.errors import UsageError
+from ziggurat.ladder.climb import Climb, shortfall
 from ziggurat.ladder.plan import (
     SMALLEST,
     Lengths,
@@ -19,7 +21,7 @@ from ziggurat.ladder.plan import (
     reference_work,
 )
 from ziggurat.model.config import ModelConfig
-from ziggurat.town.world import load_recipe
+from ziggurat.town.world import TownWorld, load_recipe
 
 REFERENCE = Work(3000, 500, 2, 1500, 4, 30, 256)
 SPEEDS = Speeds(train_step_s=0.1, train_token_s=1e-4, forward_token_s=3e-5, completion_s=2e-3)
@@ -88,3 +90,17 @@ def test_no_budget_is_too_small_for_a_ladder() -> None:
 def test_the_recipe_says_what_part_of_the_policy_learns() -> None:
     assert reference_work(load_recipe(), 6).policy_share == pytest.approx(2 / 6)
     assert reference_work({**load_recipe(), "ppo": {}, "reward": {}}, 6).policy_share == 1.0
+
+
+def test_a_plan_of_less_than_half_the_recipe_is_said_with_the_time_that_all_of_it_takes() -> None:
+    """`make demo` on a busy machine made models that know nothing, and no line of its plan said so."""
+    world = TownWorld(1)
+    recipe = world.recipe(540.0)
+    whole = reference_work(recipe, world.model_config(recipe).layers)
+    few = replace(whole, pretrain_steps=whole.pretrain_steps // 4, sft_steps=whole.sft_steps // 4)
+    climb = Climb(world=world, folder=Path("c"), work=few, seed=0, recipe=recipe, speeds=SPEEDS)
+    said = shortfall(climb)
+    assert "25% of the recipe's steps" in said
+    minutes = sum(costs(whole, SPEEDS, world.lengths).values()) // 60
+    assert f"{minutes:.0f}m " in said
+    assert shortfall(replace(climb, work=whole)) == ""

@@ -83,6 +83,9 @@ def test_a_written_file_is_read_again_as_the_same_model(
     ids, expected, path = written(name, tmp_path)
     again = load_gguf(path, dtype=torch.float32)
     before = load_config(tmp_path / "ours")
+    if name == "mistral-window":  # llama.cpp would attend to more, so the file ends at the window
+        before = before.model_copy(update={"context": before.window})
+        ids, expected = ids[:, : before.context], expected[:, : before.context]
     assert again.config == before.model_copy(
         update={"norm_eps": pytest.approx(before.norm_eps), **_read_as(again)}
     )

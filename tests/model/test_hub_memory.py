@@ -21,7 +21,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import torch
-from ziggurat.model.cpu.int8 import load_to_serve
+from ziggurat.model.cpu.quantized import load_to_serve
 from ziggurat.model.hub import load_model, load_scalar
 
 def kib(field):
@@ -57,3 +57,13 @@ def test_loading_peaks_near_the_size_in_the_served_dtype(
     peak = int(subprocess.run(order, capture_output=True, text=True, check=True).stdout)
     size = total_parameters(CONFIG) * served.itemsize
     assert 0.9 * size < peak <= 1.3 * size, f"{peak / size:.2f} times the size"
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from Linux's /proc")
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_few_bits_are_rounded_a_matrix_at_a_time(weights: str, folders: dict[torch.dtype, Path]) -> None:
+    order = [sys.executable, "-c", PROGRAM, str(folders[torch.bfloat16]), "bfloat16", weights]
+    peak = int(subprocess.run(order, capture_output=True, text=True, check=True).stdout)
+    embedding = CONFIG.vocab_size * CONFIG.d_model  # 8 bits either way, and once as it is stored
+    held = 1.07 * embedding + (1.07 if weights == "int8" else 0.63) * (total_parameters(CONFIG) - embedding)
+    assert held < peak <= held + 2 * embedding + 120e6, f"{peak / 1e6:.0f} MB for {held / 1e6:.0f}"

@@ -15,6 +15,7 @@ from transformers import (
     GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
+    Phi3Config,
     Qwen2Config,
     Qwen3Config,
     SmolLM3Config,
@@ -39,6 +40,7 @@ LLAMA3 = {
     "original_max_position_embeddings": 16,
 }
 YARN = {"rope_type": "yarn", "rope_theta": 1_000.0, "factor": 4.0, "original_max_position_embeddings": 16}
+PART = {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.75}
 SMOLLM3: dict[str, Any] = {**SIZES, "num_hidden_layers": 4, "pad_token_id": 0, "eos_token_id": 1}
 GEMMA3: dict[str, Any] = {
     **SIZES,
@@ -81,6 +83,8 @@ CONFIGS: dict[str, transformers.PretrainedConfig] = {
     ),
     "neox": GPTNeoXConfig(**NEOX_SIZES, rope_parameters={"rope_theta": 1e4, "partial_rotary_factor": 0.5}),
     "neox-serial": GPTNeoXConfig(**NEOX_SIZES, use_parallel_residual=False, tie_word_embeddings=True),
+    "phi3": Phi3Config(**SIZES, sliding_window=8, pad_token_id=0),
+    "phi3-part": Phi3Config(**{**SIZES, "hidden_size": 64}, pad_token_id=0, rope_parameters=PART),
     "qwen2": Qwen2Config(**SIZES),
     "qwen2-window": Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=8, max_window_layers=1),
     "qwen3": Qwen3Config(**SIZES, head_dim=16),

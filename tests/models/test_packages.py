@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from starlette.testclient import TestClient
 from tests.needs import IN_CI, needs
+from tests.service.test_swap import app_of
 
 from ziggurat.cards import read_card
 from ziggurat.cli.main import run
@@ -187,3 +189,7 @@ def test_minilm_gives_the_vectors_of_transformers(wheels: dict[str, Path], tmp_p
     expected = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
     assert (found - expected).abs().max() < 1e-5
     assert found[0] @ found[1] > found[0] @ found[2] + 0.2
+    served = TestClient(app_of("minilm"), base_url="http://127.0.0.1")
+    answer = served.post("/v1/embeddings", json={"model": "minilm", "input": texts}).json()
+    vectors = torch.tensor([one["embedding"] for one in answer["data"]])
+    assert (vectors - found).abs().max() < 1e-5

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from tests.needs import needs
 from tests.service.test_swap import MESSAGES, WORDS, app_of, asking, greedy, reload, save_run
 
 from ziggurat.cli.main import run as run_command
@@ -112,3 +113,28 @@ def test_an_adapter_of_another_base_is_refused(home: Path, capsys: pytest.Captur
         Chat.load("base/sft-1@other/sft-1")
     assert run_command(["generate", "other/sft-1@mine", "hello"]) == 2
     assert "holds other weights" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # of peft itself
+def test_an_exported_adapter_is_what_peft_reads(home: Path, tmp_path: Path) -> None:
+    """Over the base as transformers reads it: the logits that we compute, and not those of the base."""
+    peft, transformers = needs("peft"), needs("transformers")
+    assert run_command(["models", "export", "mine/sft-1", "--to", "peft", "--out", str(tmp_path / "a")]) == 0
+    assert run_command(["models", "export", "base/sft-1", "--to", "hf", "--out", str(tmp_path / "b")]) == 0
+    base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "b", dtype=torch.float32)
+    ids = torch.randint(5, 300, (2, 17))
+    with torch.no_grad():
+        without = base(ids).logits
+        found = peft.PeftModel.from_pretrained(base, tmp_path / "a").eval()(ids).logits
+        expected = load_model(model_folder("mine/sft-1"))(ids)
+    assert (found - expected).abs().max() <= 1e-3
+    assert (found - without).abs().max() > 0.1
+    assert (tmp_path / "a" / "tokenizer.json").is_file()
+
+
+def test_a_whole_model_is_no_adapter_to_export(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["models", "export", "base/sft-1", "--to", "peft", "--out", str(tmp_path / "a")]) == 2
+    assert "is a whole model and no adapter" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "a").exists()

@@ -149,7 +149,10 @@ def test_special_tokens_in_an_answer_stay_text(address: str, judge: Judge) -> No
             {"text_1": "a", "text_2": "b", "truncate_prompt_tokens": 5},
             "truncate_prompt_tokens is not supported",
         ),
-        ({"model": "town/ppo-1", "text_1": "a", "text_2": "b"}, "town/ppo-1 is not a reward model"),
+        (
+            {"model": "town/ppo-1", "text_1": "a", "text_2": "b"},
+            "or name a reward model (served here: town/reward-1)",
+        ),
     ],
 )
 def test_what_cannot_be_scored_is_refused_in_words(address: str, body: dict[str, Any], says: str) -> None:
@@ -170,7 +173,7 @@ def test_a_reward_model_writes_nothing(address: str) -> None:
     for path, body in asked:
         refused = post(address, path, **body)
         assert refused.status_code == 400, path
-        assert "is a reward model, which gives scores and no text" in refused.json()["error"]["message"]
+        assert "is a reward model, which gives scores" in refused.json()["error"]["message"]
     assert post(address, model="town/none-1", text_1="a", text_2="b").status_code == 404
 
 

@@ -87,7 +87,10 @@ def test_microbatches_add_up_to_the_whole(letters_sft: Path, student: Path) -> N
     from ziggurat.stages.comparison_batches import collate
 
     ready = prepare(distill_config(student), student, letters_sft, alphabet.demonstrations(30))
-    policy, teacher = load_policy(student, TrainConfig(dtype="fp32"), 0), load_reference(letters_sft, "fp32")
+    policy, teacher = (
+        load_policy(student, TrainConfig(dtype="fp32"), 0),
+        load_reference(letters_sft, TrainConfig(dtype="fp32")),
+    )
     whole = collate(ready.rows[:9], ready.tokenizer.pad_id, torch.device("cpu"))
     loss = loss_of(ready.config, teacher)
     total, count, _ = loss(policy, whole)

@@ -71,6 +71,13 @@ def test_each_symptom_is_named(later: dict[str, Any], name: str, fatal: bool) ->
     assert found[0].cure.endswith(".")
 
 
+def test_a_reward_function_scores_what_was_cut_off_so_that_it_is_not_fatal() -> None:
+    """A real model writes long answers: nearly none ended within 96 tokens, and the run stopped at its third step."""
+    scored = {"share_ended": 0.3, "reward_function": 0.5}
+    assert [one.fatal for one in diagnose(run(scored), DoctorLimits())] == [False]
+    assert [one.fatal for one in diagnose(run({**scored, "reward_model": 0.1}), DoctorLimits())] == [True]
+
+
 def test_one_bad_step_is_no_kl_blow_up() -> None:
     rows = run({})
     rows[-1]["kl"] = 100.0

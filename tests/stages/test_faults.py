@@ -406,13 +406,13 @@ def test_a_run_that_does_not_fit_in_memory_is_refused_before_it_begins(
         ["align", "--sft", base, "--data", prompts],
     ]
     speed = Machine(50.0, 80.0, 10.0, 2)
-    monkeypatch.setattr("ziggurat.training.precision.measure_machine", lambda: speed)
+    monkeypatch.setattr("ziggurat.training.precision.measure_machine", lambda **_: speed)
     for command in commands:
         assert ziggurat([*command, "--dry-run"]) == 0, command
         told = capsys.readouterr().out
         assert "time of a step" in told, command
         assert "GiB are available" in " ".join(told.split()), command
-    monkeypatch.setattr(cost, "available_memory_bytes", lambda: 1000)
+    monkeypatch.setattr(cost, "free_memory_bytes", lambda _: 1000)
     for command in commands:
         assert ziggurat([*command, "--out", out]) == 2, command
         told = capsys.readouterr().err

@@ -161,6 +161,16 @@ def test_the_gradient_is_that_of_the_formula(letters_sft: Path) -> None:
     torch.testing.assert_close(got, weight.grad, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize(("kl_in", "worth"), [("loss", 0.9 - 0.04 * 0.2), ("reward", 0.9 - 0.04 * 20.0)])
+def test_checkpoints_are_compared_in_the_unit_in_which_beta_weighs_kl(
+    letters_sft: Path, kl_in: str, worth: float
+) -> None:
+    """20 nats of an answer of 100 tokens are 0.2 a token. Of long answers the best checkpoint was always the start."""
+    config = grpo_config(letters_sft, ("test", SMALL), ("--set", {"kl_in": kl_in}))
+    learner = GRPO(prepare(config, letters_sft, alphabet.prompts()))
+    assert learner.worth({"step": 0, "reward": 0.9, "kl": 20.0, "length": 100.0})[0] == pytest.approx(worth)
+
+
 def test_groups_that_score_alike_are_replaced(letters_sft: Path, tmp_path: Path) -> None:
     """Half of the prompts have a constant reward; with `resample` fewer groups of the step teach nothing."""
     (tmp_path / "rules.py").write_text(

@@ -191,8 +191,8 @@ def test_with_a_large_vocabulary_ppo_makes_its_logits_in_pieces_and_learns_the_s
     from ziggurat.stages import losses, ppo_networks
 
     def first_update(pieces: int) -> dict[str, Any]:
-        for module in (losses, ppo_networks):
-            monkeypatch.setattr(module, "LOGITS_AT_ONCE", pieces)
+        monkeypatch.setattr(losses, "logits_at_once", lambda _: pieces)
+        monkeypatch.setattr(ppo_networks, "LOGITS_AT_ONCE", pieces)
         monkeypatch.setattr(ppo_networks, "COMPARED_AT_ONCE", pieces)
         settings = {**LORA, **STEPS, "allow_weak_reward_model": True, "critic_warmup_steps": 0}
         resolved = ppo_config(letters_sft, ("--set", settings))
@@ -221,10 +221,10 @@ def test_a_run_that_does_not_fit_is_told_the_setting_with_which_it_does(
     sizes = {"layers": 30, "d_model": 576, "heads": 9, "kv_heads": 3, "d_head": 64, "d_ff": 1536}
     shape = ModelConfig(**sizes, vocab_size=49_152, context=2048, qk_norm=False)  # type: ignore[arg-type]
     train = TrainConfig(optimizer="adamw", dtype="bf16", microbatch_tokens=2048)
-    monkeypatch.setattr(cost, "available_memory_bytes", lambda: int(3.3 * 2**30))
+    monkeypatch.setattr(cost, "free_memory_bytes", lambda _: int(3.3 * 2**30))
     with pytest.raises(ConfigError, match=r"with --set recompute=true it needs 2\.\d GiB and fits"):
         cost.text_cost(shape, train, 512, 4).check("sft", allowed=False)
-    monkeypatch.setattr(cost, "available_memory_bytes", lambda: 2 << 30)
+    monkeypatch.setattr(cost, "free_memory_bytes", lambda _: 2 << 30)
     with pytest.raises(ConfigError, match=r"with --set trainable=lora it needs 1\.\d GiB and fits"):
         cost.text_cost(shape, train, 256, 4).check("sft", allowed=False)
 

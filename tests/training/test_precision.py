@@ -2,7 +2,6 @@
 
 import time
 
-import pytest
 import torch
 
 from ziggurat.training.precision import choose_dtype, measure_machine
@@ -27,12 +26,3 @@ def test_measuring_is_quick_and_plausible() -> None:
     assert 0.1 < machine.gflops_bf16 < 1e6
     assert 0.1 < machine.gb_per_s < 1e5
     assert machine.gflops in (machine.gflops_fp32, machine.gflops_bf16)
-
-
-def test_beside_a_gpu_the_reason_is_still_the_cpu_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing moves a model to a GPU yet."""
-    alone = choose_dtype("auto")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
-    assert choose_dtype("auto") == alone
-    assert "GPU" not in choose_dtype("auto")[1]

@@ -62,7 +62,8 @@ class ChatModel:
 def chat(model: PathLike, *, weights: str = "auto") -> ChatModel:
     """Load a model to talk to: a run by its name or folder, a checkpoint, or a Hugging Face folder.
 
-    weights: "auto", or "int8" for a byte a weight. Raises RunError or ModelFolderError where there is no such model.
+    weights: "auto", "int8" for a byte a weight, or "int4" for half of one. Raises RunError or ModelFolderError where
+    there is no such model.
     """
     from ziggurat.dialogue.chat import Chat
 

@@ -42,18 +42,24 @@ def decode(
     \b
     ziggurat bench decode
     ziggurat bench decode --weights int8
+    ziggurat bench decode smollm2 --weights int4
     ziggurat bench decode town/ppo --no-peers
     """
     from ziggurat.evaluation.speed import measure_decoding, reference_model
-    from ziggurat.model.cpu.int8 import load_to_serve, numerics, quantize
+    from ziggurat.model.cpu.quantized import BITS, load_to_serve, numerics, quantize
     from ziggurat.places import model_folder
+    from ziggurat.training.device import choose_device
     from ziggurat.training.precision import choose_dtype
 
     chosen, _ = choose_dtype(dtype)
-    model = reference_model(chosen) if run is None else load_to_serve(model_folder(run), chosen, weights)
-    if run is None and weights == "int8":
-        quantize(model)
-    small = None if draft is None else load_to_serve(model_folder(draft), chosen)
+    device, _ = choose_device()
+    if run is None:
+        model = reference_model(chosen).to(device)
+    else:
+        model = load_to_serve(model_folder(run), chosen, weights, device=device)
+    if run is None and weights in BITS:
+        quantize(model, bits=BITS[weights])
+    small = None if draft is None else load_to_serve(model_folder(draft), chosen, device=device)
     machine, figures = measure_decoding(
         model, small=small, peers=peers, tell=lambda name: err.print(f"{name} ...")
     )
@@ -88,7 +94,7 @@ def quantization(
     context: Annotated[int, typer.Option(help="Tokens of a window; 0: the model's context.", min=0)] = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure what int8 weights cost: one model predicts one text in fp32, in the served precision and in int8.
+    """Measure what int8 and int4 weights cost: one model predicts one text in fp32, as it is served, and in both.
 
     \b
     ziggurat bench quantization town/ppo --text held_out.txt

@@ -94,7 +94,7 @@ def climb_world(
 ) -> None:
     """Plan, climb, examine, report, serve."""
     from ziggurat.api.available import available_worlds
-    from ziggurat.ladder.climb import describe_plan
+    from ziggurat.ladder.climb import describe_plan, shortfall
     from ziggurat.ladder.complete import complete, plan
     from ziggurat.ladder.report import report_path, terminal_tables
     from ziggurat.ladder.targets import summarize
@@ -112,6 +112,8 @@ def climb_world(
         keep=not dry_run,
     )
     err.print(table("The plan", ["stage", "work", "about"], describe_plan(climb)))
+    if note := shortfall(climb):
+        err.print(note)
     if dry_run:
         return
     exam = complete(climb, resume=resume, controls=controls)

@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 from ziggurat.errors import UsageError, ZigguratError, did_you_mean
+from ziggurat.processes import rank, writes
 from ziggurat.stages.catalog import BUILT_IN
 from ziggurat.stages.stage import declared
 from ziggurat.version import __version__
@@ -242,7 +243,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
 
 def _say(sentence: str, code: int) -> int:
     sys.stdout.flush()
-    print(f"Error: {sentence}" if code != INTERRUPTED else sentence, file=sys.stderr)
+    number = "" if writes() else f" (process {rank()})"
+    print(f"Error{number}: {sentence}" if code != INTERRUPTED else f"{sentence}{number}", file=sys.stderr)
     return code
 
 

@@ -64,7 +64,11 @@ PlanOnly = Annotated[bool, typer.Option(help="Print the plan and stop.")]
 # --- all kinds --------------------------------------------------------------------------------------------------------
 
 Weights = Annotated[
-    str, typer.Option("--weights", help="auto: as the machine computes best; int8: a byte a weight, faster.")
+    str,
+    typer.Option(
+        "--weights",
+        help="auto: as the machine computes best; int8: a byte a weight; int4: half a byte, fastest alone.",
+    ),
 ]
 Port = Annotated[
     int | None,

@@ -133,7 +133,7 @@ def _print_plan(call: Call) -> None:
     setup.print_derived(name, ready.derived, to=out)
     cost = getattr(ready, "cost", None)  # a stage of another package need not estimate it
     if cost is not None:
-        setup.print_derived("cost", setup.describe_cost(cost), to=out)
+        setup.print_derived("cost", setup.describe_cost(cost, setup.loop_of(ready.config).device), to=out)
         setup.check_cost(name, ready)
     out.print(f"Dry run: nothing was written; the run would be {call.path}.")
 
@@ -145,8 +145,9 @@ def _print_cost(call: Call) -> None:
     ready, name = call.prepare(), call.order.stage.name
     if ready.cost is None:
         raise UsageError(f"The stage {name} does not estimate what it takes.")
-    out.print(f"{name}: {setup.plan_sentence(ready.cost)}.")
-    setup.print_derived("cost", setup.describe_cost(ready.cost), to=out)
+    device = setup.loop_of(ready.config).device
+    out.print(f"{name}: {setup.plan_sentence(ready.cost, device)}.")
+    setup.print_derived("cost", setup.describe_cost(ready.cost, device), to=out)
     setup.check_cost(name, ready)
 
 

@@ -7,11 +7,12 @@ from typing import TypedDict
 
 from ziggurat.errors import UsageError
 from ziggurat.lineage import manifest_around
-from ziggurat.model.cpu.int8 import load_to_serve
+from ziggurat.model.cpu.quantized import load_to_serve
 from ziggurat.model.transformer import Transformer
 from ziggurat.places import model_folder
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.training.device import choose_device
 from ziggurat.training.precision import choose_dtype
 
 
@@ -19,14 +20,14 @@ class LoadOptions(TypedDict, total=False):
     """How a model computes, where the default is not wanted."""
 
     batch_invariant: bool
-    weights: str  # auto or int8; see model/cpu/int8.py
+    weights: str  # auto, int8 or int4; see model/cpu/quantized.py
     as_trained: bool  # see `LanguageModel`
     draft: str | None  # a smaller model of the same tokenizer that guesses ahead; see engine/speculate.py
 
 
 def load_weights(folder: Path, weights: str = "auto", *, base: Path | None = None) -> Transformer:
     """The model of a folder in the dtype that is served. `base`: of an adapter."""
-    return load_to_serve(folder, choose_dtype()[0], weights, base=base)
+    return load_to_serve(folder, choose_dtype()[0], weights, base=base, device=choose_device()[0])
 
 
 def load_draft(name: str, tokenizer: Tokenizer) -> Transformer:

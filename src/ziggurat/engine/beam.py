@@ -122,7 +122,8 @@ class _Search:
     """The model's side: one cache slot per live beam, reordered as beams fork and die."""
 
     def __init__(self, model: Transformer, prompt: Sequence[int], width: int, max_tokens: int) -> None:
-        self.model, self.prompt = accelerate(model), prompt
+        self.model = model = accelerate(model.whole())
+        self.prompt = prompt
         device = model.embedding.weight.device
         self.arena = Arena(
             model.config, width, len(prompt) + max_tokens, model.compute_dtype, device, front_of(model)

@@ -63,6 +63,7 @@ class Arena:
         shape = (config.layers, slots, config.kv_heads, self.front + capacity, config.d_head)
         self.slots, self.capacity, self.device, self.dtype = slots, capacity, device, dtype
         self.windows = windows_of(config)
+        self.narrowest = min((w for w in self.windows if w is not None), default=capacity + 1)
         self.slot_bytes = math.prod(shape[2:]) * dtype.itemsize  # keys of one layer
         self._maps: list[mmap.mmap] = []
         self.k, self.v = self._zeros(shape, dtype), self._zeros(shape, dtype)

@@ -73,7 +73,8 @@ class Engine:
         ahead (speculate.py); what is written is distributed as without it. `page_tokens`: keep the cache in pages of so
         many (0: contiguous; None: pages on a GPU only).
         """
-        self.model, self.config = accelerate(model), model.config
+        self.model = model = accelerate(model.whole())
+        self.config = model.config
         self.context = min(context or self.config.context, self.config.context)
         self.max_slots = max_slots
         self.cache_tokens = max(cache_tokens or max_slots * self.context, self.context)

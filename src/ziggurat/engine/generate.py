@@ -25,11 +25,12 @@ def generate(
     *,
     max_slots: int = 256,
     stop_rules: Sequence[StopRule | None] | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> list[Completion]:
     """Complete every prompt; the fast way for rollouts and exams. With n > 1, the n completions of a prompt follow it.
 
     One `params` for all: prompt i draws by (seed, i), so equal prompts differ. One `params` each: prompt i draws by
-    its own seed, as a request of its own would.
+    its own seed, as a request of its own would. `numbers`: what stands for i, where the prompts are a part of others.
     """
     each = [params] * len(prompts) if isinstance(params, SamplingParams) else list(params)
     if len(each) != len(prompts):
@@ -42,14 +43,16 @@ def generate(
         return [c for ids, p in zip(prompts, each, strict=True) for c in beam_search(model, ids, p)]
     if not prompts:
         return []
-    return _generate_sampled(model, prompts, each, isinstance(params, SamplingParams), max_slots, stop_rules)
+    if numbers is None:
+        numbers = range(len(prompts)) if isinstance(params, SamplingParams) else [0] * len(prompts)
+    return _generate_sampled(model, prompts, each, numbers, max_slots, stop_rules)
 
 
 def _generate_sampled(
     model: Transformer,
     prompts: Sequence[Sequence[int]],
     each: list[SamplingParams],
-    shared: bool,
+    numbers: Sequence[int],
     max_slots: int,
     stop_rules: Sequence[StopRule | None] | None,
 ) -> list[Completion]:
@@ -66,7 +69,7 @@ def _generate_sampled(
     first = [0, *itertools.accumulate(p.n for p in each)]
     for i in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])):  # alike in length runs together
         rule = stop_rules[i] if stop_rules else None
-        place[engine.submit(prompts[i], each[i], stop_rule=rule, path=(i if shared else 0,))] = first[i]
+        place[engine.submit(prompts[i], each[i], stop_rule=rule, path=(numbers[i],))] = first[i]
     completions: list[Completion | None] = [None] * sequences
     while (advance := engine.advance()) is not None:
         for row in np.flatnonzero(advance.ended).tolist():

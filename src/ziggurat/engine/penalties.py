@@ -25,7 +25,8 @@ def adjust(
     adjusted = logits.clone()
     if params.logit_bias:
         tokens, biases = zip(*params.logit_bias, strict=True)
-        adjusted[list(tokens)] += torch.tensor(biases, device=logits.device)
+        at = torch.tensor(tokens, device=logits.device)
+        adjusted[at] += torch.tensor(biases, device=logits.device)
     if params.repetition_penalty != 1.0:
         seen = torch.tensor(sorted({*prompt, *completion}), device=logits.device)
         values = adjusted[seen]

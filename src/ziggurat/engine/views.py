@@ -138,6 +138,12 @@ class Decode:
             return None
         return self.arena.k[layer], self.arena.v[layer], held
 
+    def slots_of_layers(self) -> Slots | None:
+        """The same for all layers in one call: None where any of them has to look at a part of its keys."""
+        if not self.arena.contiguous or int(self.held.max(initial=0)) >= self.arena.narrowest:
+            return None
+        return self.arena.k, self.arena.v, self.held
+
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q (B, H, 1, D), k and v (B, K, 1, D) -> (B, H, 1, D)."""
         B, H, _, D = q.shape

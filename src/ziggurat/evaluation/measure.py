@@ -15,6 +15,7 @@ from ziggurat.places import base_named, model_folder, reasoning_of
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.rendering import render_all
 from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.training.device import place
 
 
 def measure(
@@ -35,7 +36,7 @@ def measure(
     documents = load_kind("documents", text, role="text", skip=skip)
     talks = load_kind("demonstrations", demonstrations, role="demonstrations", skip=skip)
     tokenizer = Tokenizer.load(folder)
-    loaded = load_model(folder, tokenizer_ids=tokenizer.vocab_size, base=base_named(model))
+    loaded = place(load_model(folder, tokenizer_ids=tokenizer.vocab_size, base=base_named(model)))
     result: dict[str, Any] = {"model": str(folder), "data": documents.entries + talks.entries}
     if documents:
         result["text"] = score_texts(

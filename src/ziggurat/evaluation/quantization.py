@@ -1,4 +1,4 @@
-"""What rounding weights costs: one text, predicted by one model in fp32, as it is served, and in int8.
+"""What rounding weights costs: one text, predicted by one model in fp32, as it is served, and in 8 and 4 bits.
 
 Every token of the text is predicted from the text before it, so that all of them are asked the same questions; the
 share of positions at which the likeliest token is that of fp32 is the share of greedy tokens that agree.
@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from ziggurat.evaluation.bits import TextScore, read_texts
-from ziggurat.model.cpu.int8 import load_to_serve, numerics, weight_bytes
+from ziggurat.model.cpu.quantized import BITS, load_to_serve, numerics, weight_bytes
 from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.training.device import choose_device
 from ziggurat.training.precision import choose_dtype
 
 
@@ -36,14 +37,18 @@ class Rounded:
 def compare(
     folder: Path, texts: Sequence[str], context: int | None = None, dtype: torch.dtype | None = None
 ) -> list[Rounded]:
-    """In fp32 first, then in `dtype` (what is best here) and in int8 computing in it. Each is loaded anew."""
+    """In fp32 first, then in `dtype` (what is best here), and in int8 and int4 computing in it. Each is loaded anew.
+
+    The text is read in batches. A product with rounded weights gives a token the same numbers in a batch and alone
+    (`compiled_groups`), so this is what answers cost too.
+    """
     tokenizer = Tokenizer.load(folder)
     dtype = dtype or choose_dtype()[0]
-    plans = [(torch.float32, "auto"), (dtype, "auto"), (dtype, "int8")]
+    plans = [(torch.float32, "auto"), (dtype, "auto"), *((dtype, weights) for weights in BITS)]
     found: list[Rounded] = []
     reference = None
     for computed, weights in dict.fromkeys(plans):
-        model = load_to_serve(folder, computed, weights).eval()
+        model = load_to_serve(folder, computed, weights, device=choose_device()[0]).eval()
         score, likeliest = read_texts(model, tokenizer, texts, context=context)
         reference = likeliest if reference is None else reference
         agreement = float(np.mean(likeliest == reference))

@@ -36,6 +36,7 @@ from ziggurat.model.hub.save import save_model
 from ziggurat.model.transformer import Transformer
 from ziggurat.places import model_folder
 from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.training.device import place
 from ziggurat.training.precision import Machine, measure_machine
 
 R = TypeVar("R")
@@ -151,7 +152,7 @@ def _folder(run: str | None, plan: Plan) -> Any:
 
 def _offline(folder: Path, dtype: torch.dtype, todo: Sequence[Wish]) -> float:
     """Requests per second."""
-    model = load_model(folder, dtype=dtype)
+    model = place(load_model(folder, dtype=dtype))
     prompts = [wish.prompt for wish in todo]
     params = [SamplingParams(temperature=0, max_tokens=w.tokens, min_tokens=w.tokens) for w in todo]
     generate(model, prompts[:2], params[:2])  # weights are cast and packed on first use

@@ -16,9 +16,9 @@ import torch
 
 from ziggurat.engine.engine import Engine
 from ziggurat.engine.params import SamplingParams
-from ziggurat.model.accounting import forward_flops_per_token, matrix_parameters
+from ziggurat.model.accounting import forward_flops_per_token
 from ziggurat.model.config import ModelConfig
-from ziggurat.model.cpu.int8 import bytes_a_weight
+from ziggurat.model.cpu.quantized import bytes_a_token
 from ziggurat.model.transformer import Transformer, set_compute_dtype
 from ziggurat.training.precision import Machine, measure_machine
 
@@ -109,7 +109,7 @@ def limit(model: Transformer, case: Case, machine: Machine) -> float:
     if case.prefill:
         return computing
     keys = 2 * config.layers * config.kv_heads * config.d_head * (case.prompt + case.new / 2)
-    read = matrix_parameters(config) * bytes_a_weight(model) + case.streams * keys * width  # bytes of a step
+    read = bytes_a_token(model) + case.streams * keys * width  # bytes of a step
     return min(computing, case.streams * 1e9 * machine.gb_per_s / read)
 
 

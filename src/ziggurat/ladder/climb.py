@@ -215,3 +215,21 @@ def describe_plan(climb: Climb) -> list[tuple[str, str, str]]:
         )
         for stage, what in amounts.items()
     ]
+
+
+def shortfall(climb: Climb) -> str:
+    """One sentence where the plan does less than half of the recipe's steps on this machine; else ""."""
+    recipe, world = climb.recipe, climb.world
+    whole, stages = reference_work(recipe, world.model_config(recipe).layers), stages_of(world)
+
+    def steps(work: Work) -> int:
+        return work.pretrain_steps * ("pretrain" in stages) + work.sft_steps * ("sft" in stages)
+
+    if not climb.speeds or steps(climb.work) >= steps(whole) / 2:
+        return ""
+    whole_s = sum(costs(whole, climb.speeds, world.lengths, stages).values()) + world.reserved_s
+    return (
+        f"This plan does {steps(climb.work) / steps(whole):.0%} of the recipe's steps, because this machine, as busy "
+        f"as it is now, needs about {human_time(whole_s)} for all of them. The models will know little: give it that "
+        f"time with --fixed-plan."
+    )

@@ -24,8 +24,12 @@ from ziggurat.model.confidence import (
 from ziggurat.model.layers import Linear
 from ziggurat.model.transformer import Transformer
 
-LOGITS_AT_ONCE = 32 * 1024 * 1024
-"""Logits that are there at a time (fp32: 128 MiB)."""
+LOGITS_AT_ONCE, LOGITS_ON_A_GPU = 32 * 1024 * 1024, 256 * 1024 * 1024
+"""Logits that are there at a time (fp32: 128 MiB; on a GPU 1 GiB: smaller products leave it idle)."""
+
+
+def logits_at_once(device: torch.device) -> int:
+    return LOGITS_ON_A_GPU if device.type == "cuda" else LOGITS_AT_ONCE
 
 
 class ScalarModel(nn.Module):

@@ -134,11 +134,16 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=bias is None, enable_gqa=grouped)
 
 
+SHARED = -2
+"""The segment of tokens that every later token of their row attends to: a prompt before several completions."""
+
+
 def causal_bias(segments: Tensor, dtype: torch.dtype, window: int | None = None) -> Tensor:
-    """(B, T) -> (B, 1, T, T): 0 where the key is not later, of the same segment and within the window, elsewhere minus
-    infinity."""
+    """(B, T) -> (B, 1, T, T): 0 where the key is not later, of the same segment (or SHARED) and within the window,
+    elsewhere minus infinity. The window is counted in places of the row."""
     T = segments.shape[1]
-    seen = (segments[:, :, None] == segments[:, None, :]).tril_()
+    key = segments[:, None, :]
+    seen = ((segments[:, :, None] == key) | (key == SHARED)).tril_()
     if window is not None:
         seen = seen.triu_(1 - window)
     bias = torch.zeros(len(segments), T, T, dtype=dtype, device=seen.device)

@@ -14,7 +14,7 @@ Sources: GPT-2 (Radford et al., 2019), LLaMA (arXiv:2302.13971), Qwen3 (arXiv:25
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -154,14 +154,19 @@ class Transformer(nn.Module):
         self.unembedding = Linear(config.d_model, config.vocab_size, bias=False)
         if config.tied:
             self.unembedding.weight = self.embedding.weight
+        self.register_module("prefix", None)
+        self.make_tables()
+        if seed is not None:
+            self.init_weights(seed)
+
+    def make_tables(self) -> None:
+        """The tables of positions, on the CPU or where `torch.device` says."""
+        config = self.config
         table = {"rotary": rotary_table, "sinusoidal": sinusoid_table}.get(config.positions)
         self.register_buffer("table", table(config) if table else None, persistent=False)
         own = config.positions == "rotary" and bool(config.windowed) and config.window_theta is not None
         windowed = rotary_table(config, windowed=True) if own else None
         self.register_buffer("window_table", windowed, persistent=False)
-        self.register_module("prefix", None)
-        if seed is not None:
-            self.init_weights(seed)
 
     def hidden(
         self,
@@ -262,6 +267,10 @@ class Transformer(nn.Module):
         """ids (B, T) -> logits (B, T, V), fp32."""
         return self.logits(self.hidden(ids, positions=positions, cache=cache, segments=segments))
 
+    def whole(self) -> Transformer:
+        """The model to generate with: itself, or a whole copy of one in shards (`training.parallel`)."""
+        return self
+
     def muon_matrices(self) -> dict[str, tuple[int, ...]]:
         """The matrices of the blocks, by parameter name, each with the row counts of its parts.
 
@@ -278,8 +287,12 @@ class Transformer(nn.Module):
         return {f"blocks.{layer}.{name}": rows for layer in range(c.layers) for name, rows in parts.items()}
 
     @torch.no_grad()
-    def init_weights(self, seed: int, *, quiet: bool = False) -> None:
+    def init_weights(
+        self, seed: int, *, quiet: bool = False, put: Callable[[Tensor, Tensor], object] = Tensor.copy_
+    ) -> None:
         """Draw every weight anew; the same seed gives the same model whatever was there before.
+
+        `put`: (parameter, what was drawn), where a parameter is not a plain tensor.
 
         `quiet`: attention.out and mlp.down are 0, so that every block begins as the identity; pretraining starts so.
 
@@ -302,7 +315,7 @@ class Transformer(nn.Module):
             elif quiet and name.endswith(WRITERS):
                 parameter.zero_()
             elif not parameter.is_meta:
-                parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
+                put(parameter, torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
 
     def init_std(self, name: str, parameter: Tensor) -> float | None:
         """The standard deviation that the table of `init_weights` intends; None for gains and biases."""

@@ -1,7 +1,8 @@
 """A model folder or a GGUF file from elsewhere becomes `$ZIGGURAT_HOME/models/<name>`, checked before it is in place.
 
 A Hugging Face folder is copied: its safetensors (sharded or not), configs, tokenizer, and nothing else; what stays
-behind is named in the card. A GGUF file is dequantised and written as such a folder, with tokenizer and chat template.
+behind is named in the card. A GGUF file is dequantised and written as such a folder, with tokenizer and chat template;
+of one of 4 bits its own blocks are kept as well, to be served from (`model.hub.blocks`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ TAKEN = (
     "chat_template.jinja",
     "model.safetensors.index.json",
 )
+BLOCKS = "model.blocks"
+"""As in `model.hub.blocks`, which imports torch; for serving here, so exports leave it out."""
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "README.md")
 """Kept beside a model, since its terms are part of it."""
 
@@ -63,7 +66,7 @@ def bring(path: Path, name: str | None = None, *, overwrite: bool = False, card:
 
 def _from_folder(source: Path, target: Path, card: Card) -> Card:
     weights = sorted(source.glob("*.safetensors"))
-    taken = [source / name for name in TAKEN if (source / name).is_file()]
+    taken = [source / name for name in (*TAKEN, BLOCKS) if (source / name).is_file()]
     taken += [path for pattern in LICENCES for path in sorted(source.glob(pattern)) if path.is_file()]
     for path in (*taken, *weights):
         shutil.copyfile(path, target / path.name)
@@ -97,6 +100,7 @@ def check(folder: Path, source: Path | None = None) -> str:
 
 def _from_gguf(source: Path, target: Path, card: Card) -> Card:
     from ziggurat.model.hub import load_gguf, save_model
+    from ziggurat.model.hub.blocks import write_blocks
     from ziggurat.model.hub.gguf_read import GGUFFile
     from ziggurat.tokenizer.gguf import tokenizer_of
     from ziggurat.tokenizer.template import ChatTemplate
@@ -106,6 +110,7 @@ def _from_gguf(source: Path, target: Path, card: Card) -> Card:
     ChatTemplate(tokenizer)
     model = load_gguf(source)
     save_model(model, target, tokenizer)
+    write_blocks(file, target)
     said = {key: file.metadata.get(f"general.{key}") for key in ("license", "name")}
     return card.model_copy(
         update={

@@ -49,7 +49,30 @@ class Embedder:
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Tensor:
         """(N, C) of unit length, fp32, in the order of the texts."""
-        rows = [one.ids for one in self.tokenizer.encode_batch(list(texts))]
+        return self._vectors([one.ids for one in self.tokenizer.encode_batch(list(texts))])
+
+    # what a server asks of it (`service.models.shelf.Embedding`)
+
+    @property
+    def context(self) -> int:
+        return self.longest
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+    def text_ids(self, text: str) -> list[int]:
+        """The tokens of a text, specials included, cut at the longest that is read."""
+        ids: list[int] = self.tokenizer.encode(text).ids
+        return ids
+
+    @torch.inference_mode()
+    def embed_rows(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Vectors of unit length, in the order of the rows of `text_ids`."""
+        found: list[list[float]] = self._vectors(rows).tolist()
+        return found
+
+    def _vectors(self, rows: Sequence[Sequence[int]]) -> Tensor:
         found = torch.zeros(len(rows), self.width)
         for batch in by_length([len(row) for row in rows], BATCH_TOKENS):
             ids, lengths = right_pad([rows[i] for i in batch], 0)

@@ -1,4 +1,4 @@
-"""A model or run of ours for other programs: a Hugging Face folder, or a GGUF file for llama.cpp."""
+"""A model or run of ours for other programs: a Hugging Face folder, a GGUF file for llama.cpp, an adapter for PEFT."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 from ziggurat.cards import CARD, Card, read_card
 from ziggurat.errors import ModelFolderError, UsageError
@@ -15,19 +14,26 @@ from ziggurat.files import atomic_write_text, check_folder
 from ziggurat.models.bring import LICENCES, TAKEN
 from ziggurat.places import ADAPTER_CONFIG, base_named, model_folder
 
-To = Literal["hf", "gguf"]
+FORMS = ("hf", "gguf", "peft")
 KINDS = ("f16", "q8_0")
 
 
 def export(name: str, to: str, out: Path, *, kind: str = "f16", overwrite: bool = False) -> Path:
-    """Write the model that `name` means to `out`: a folder (hf) or a file (gguf, or a folder to put it in).
+    """Write the model that `name` means to `out`: a folder (hf, peft) or a file (gguf, or a folder to put it in).
+
+    `peft` writes an adapter alone; the other forms work it into its base's weights.
 
     Raises UsageError for a form or place that does not fit, ModelFolderError for a model that the form cannot hold.
     """
-    if to not in ("hf", "gguf"):
-        raise UsageError(f"--to is {to!r}; it must be hf or gguf.")
+    if to not in FORMS:
+        raise UsageError(f"--to is {to!r}; it must be {', '.join(FORMS[:-1])} or {FORMS[-1]}.")
     if kind not in KINDS:
         raise UsageError(f"--type is {kind!r}; it must be {' or '.join(KINDS)}.")
+    if to == "peft":
+        source = model_folder(name)
+        if not (source / ADAPTER_CONFIG).is_file():
+            raise UsageError(f"{name} is a whole model and no adapter; export it with --to hf or --to gguf.")
+        return _to_folder(source, out, overwrite)
     with _whole_model(name) as source:
         if to == "hf":
             return _to_folder(source, out, overwrite)
@@ -36,7 +42,14 @@ def export(name: str, to: str, out: Path, *, kind: str = "f16", overwrite: bool 
 
 @contextmanager
 def _whole_model(name: str) -> Iterator[Path]:
-    """The folder of a model; of an adapter a temporary one, in which it is worked into its base's weights."""
+    """The folder of a model; of an adapter, or of a checkpoint in shards, a temporary one of the whole."""
+    from ziggurat.training.sharded_checkpoints import gather_module, module_in_shards
+
+    if shards := module_in_shards(name):
+        with tempfile.TemporaryDirectory() as gathered:
+            gather_module(*shards, Path(gathered))
+            yield Path(gathered)
+        return
     source = model_folder(name)
     if not (source / ADAPTER_CONFIG).is_file():
         yield source
@@ -61,7 +74,7 @@ def _to_folder(source: Path, out: Path, overwrite: bool) -> Path:
         raise UsageError(f"{out} is not empty; name another folder, or add --overwrite.")
     check_folder(out)
     out.mkdir(parents=True, exist_ok=True)
-    names = [source / one for one in TAKEN if (source / one).is_file()]
+    names = [source / one for one in (*TAKEN, ADAPTER_CONFIG) if (source / one).is_file()]
     names += [*sorted(source.glob("*.safetensors"))]
     names += [path for pattern in LICENCES for path in sorted(source.glob(pattern))]
     if (source / CARD).is_file():

@@ -8,6 +8,7 @@ from typing import Any
 
 from ziggurat.cards import Card, read_card
 from ziggurat.errors import ZigguratError
+from ziggurat.models.bring import BLOCKS
 
 
 def row(folder: Path) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def row(folder: Path) -> dict[str, Any]:
         "name": folder.name,
         "kind": card.kind if card else "",
         "parameters": _stored_numbers(folder),
-        "bytes": sum(path.stat().st_size for path in folder.glob("*.safetensors")),
+        "bytes": sum(path.stat().st_size for name in ("*.safetensors", BLOCKS) for path in folder.glob(name)),
         "licence": card.licence if card else "",
         "source": card.source if card else "",
     }

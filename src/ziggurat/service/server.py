@@ -44,7 +44,7 @@ from ziggurat.service.http.openapi import describe_by_hand, errors
 from ziggurat.service.models import library
 from ziggurat.service.models.memory import give_back_periodically
 from ziggurat.service.models.response_store import ResponseStore
-from ziggurat.service.models.shelf import Example, ModelCard, Scorer, Shelf
+from ziggurat.service.models.shelf import AnyModel, Example, ModelCard, Shelf
 from ziggurat.service.observe.metrics import Metrics, metrics_routes
 from ziggurat.service.observe.middleware import Observed
 from ziggurat.service.observe.request_log import RequestLog
@@ -60,7 +60,6 @@ from ziggurat.service.upstream.servers import Upstream, Upstreams
 from ziggurat.version import __version__
 
 if TYPE_CHECKING:
-    from ziggurat.dialogue.chat import Chat
     from ziggurat.dialogue.loading import LoadOptions
 
 DEFAULT_PORT = 8000
@@ -78,7 +77,7 @@ shapes: a server of a 0.2M model grew to 1.7 GiB in four minutes. Values that th
 
 
 def create_app(
-    models: Mapping[str, Chat | Scorer],
+    models: Mapping[str, AnyModel],
     *,
     cards: Mapping[str, ModelCard] | None = None,
     examples: Sequence[Example] = (),

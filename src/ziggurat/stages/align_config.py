@@ -171,7 +171,7 @@ def prepare(
     sized = ppo.model_copy(
         update={
             "max_new_tokens": ppo.max_new_tokens if ppo.max_new_tokens > 0 else longest,
-            "microbatch_tokens": ppo.microbatch_tokens or shared_microbatch([shape]),
+            "microbatch_tokens": ppo.microbatch_tokens or shared_microbatch([shape], ppo.train.device),
         }
     )
     return Prepared(

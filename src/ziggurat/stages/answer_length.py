@@ -15,6 +15,7 @@ from ziggurat.model.hub import load_model
 from ziggurat.stages.rollouts import roll_out
 from ziggurat.stages.setup import percentile_95
 from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.training.device import place
 from ziggurat.training.precision import choose_dtype
 
 ROOM = 1.25
@@ -49,7 +50,7 @@ def _sampled(
 
     chosen = list(prompts[:: max(1, len(prompts) // SAMPLED_PROMPTS)])[:SAMPLED_PROMPTS]
     made = roll_out(
-        load_model(folder, dtype=choose_dtype()[0]),
+        place(load_model(folder, dtype=choose_dtype()[0])),
         chosen,
         max_new_tokens=SAMPLED_TOKENS,
         temperature=1.0,

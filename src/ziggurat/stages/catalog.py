@@ -30,6 +30,7 @@ def held_out(kind: Kind) -> Input:
 PRETRAIN = Stage(
     name="pretrain",
     title="Stage 1: learn to continue raw text.",
+    distributed=True,
     help="""Stage 1: learn to continue raw text: text, Markdown, HTML, code, CSV, JSON Lines, Parquet; files or folders.
 
     \b
@@ -59,6 +60,7 @@ PRETRAIN = Stage(
 SFT = Stage(
     name="sft",
     title="Stage 2: learn to answer, from demonstrations.",
+    distributed=True,
     help="""Stage 2: learn to answer, from demonstrations (OpenAI messages, Alpaca, ShareGPT, Open-Assistant, CSV ...).
 
     \b
@@ -89,6 +91,7 @@ SFT = Stage(
 REWARD = Stage(
     name="reward",
     title="Stage 3: learn what people prefer, from comparisons.",
+    distributed=True,
     help="""Stage 3: learn what people prefer, from comparisons (ours, TRL, HH-RLHF, Open-Assistant trees ...).
 
     \b
@@ -107,6 +110,7 @@ REWARD = Stage(
 PPO = Stage(
     name="ppo",
     title="Stage 4: improve the policy against the reward model.",
+    distributed=True,
     help="""Stage 4: improve the policy against the reward model, kept near its start and watched by the doctor.
 
     \b
@@ -154,6 +158,7 @@ REFERENCE = Model(
 DPO = Stage(
     name="dpo",
     title="Learn from comparisons directly, without a reward model.",
+    distributed=True,
     help="""Learn from comparisons directly, without a reward model: DPO, IPO, SLiC, SimPO and ORPO as options.
 
     \b

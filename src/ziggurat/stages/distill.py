@@ -66,7 +66,7 @@ def distill(
         "distill", ready, run_path, resume=resume, overwrite=overwrite, manifest=ready.manifest
     ) as run:
         student = load_policy(ready.base, config.train, ready.seed)
-        master = load_reference(ready.reference_folder, config.train.dtype)
+        master = load_reference(ready.reference_folder, config.train)
         rows = answers_of(ready, master, run.path / TEACHER) if config.sequences else ready.rows
         held = ready.held_out
         before, ceiling = (

@@ -144,11 +144,14 @@ def mode_collapse(rows: Rows, limits: DoctorLimits) -> Diagnosis | None:
 
 
 def truncated_rollouts(rows: Rows, limits: DoctorLimits) -> Diagnosis | None:
-    """Completions do not end, so the reward model never sees most of them."""
+    """Completions do not end, so the reward model never sees most of them. A reward function does: not fatal then."""
     last = _column(rows[-3:], "share_ended")
     if len(last) < 3 or max(last) >= limits.ended_share:
         return None
     seen = f"only {last[-1]:.0%} of the completions ended by themselves in the last of 3 steps running."
+    if "reward_function" in rows[-1] and "reward_model" not in rows[-1]:
+        cure = "The reward function scores what is there; raise max_new_tokens, or set length_penalty."
+        return Diagnosis("truncated rollouts", False, seen, cure)
     return Diagnosis("truncated rollouts", True, seen, "Raise max_new_tokens, or lower truncation_reward.")
 
 

@@ -94,7 +94,7 @@ def with_reference(ready: Prepared, policy: Transformer) -> tuple[list[Ranked], 
         return ready.ranked, ready.held_out_ranked
     model = policy
     if ready.reference_folder != ready.base:
-        model = load_reference(ready.reference_folder, ready.config.train.dtype)
+        model = load_reference(ready.reference_folder, ready.config.train)
     pad_id = ready.tokenizer.pad_id
     both = [*ready.ranked, *ready.held_out_ranked]
     known = scores_of(model, both, pad_id)

@@ -43,11 +43,11 @@ from ziggurat.stages.ppo_networks import PolicyAndReference, load_policy_and_ref
 from ziggurat.stages.ppo_update import Tables
 from ziggurat.stages.rollouts import PromptOrder, Rollout, cut_minibatches, roll_out
 from ziggurat.stages.scorer import Scorer
+from ziggurat.stages.shared_prompts import cut_groups, worth_sharing
 from ziggurat.stages.stage import begin
 from ziggurat.training.learner import Row
 from ziggurat.training.optimizers import Optimizers, build_optimizer
-from ziggurat.training.precision import choose_dtype
-from ziggurat.training.trainable import weights_dtype
+from ziggurat.training.trainable import compute_dtype, weights_dtype
 
 __all__ = ["GRPOConfig", "grpo", "grpo_config", "prepare"]
 
@@ -87,18 +87,14 @@ class GRPO(PolicyLearner):
         config = ready.config
         self.nets = PolicyAndReference(
             *load_policy_and_reference(
-                ready.base,
-                ready.reference_folder,
-                config.policy,
-                dtype=config.train.dtype,
-                seed=ready.seed,
+                ready.base, ready.reference_folder, config.policy, config.train, seed=ready.seed
             )
         )
         self.nets.reference.requires_grad_(False).eval()
         self.scorer = _scorer(ready, self.nets.reference)
         for module in (self.nets.policy, self.nets.reference, self.scorer.model):
             if module is not None:
-                set_compute_dtype(module, choose_dtype(config.train.dtype)[0])
+                set_compute_dtype(module, compute_dtype(config.train))
         self.optimizer = build_optimizer(self.nets.policy, config.policy)
         count = len(ready.prompt_ids)
         self.order = PromptOrder(count, config.prompts_per_step, ready.seed)
@@ -119,6 +115,12 @@ class GRPO(PolicyLearner):
     def restore(self, state: dict[str, Any], rows: list[Row]) -> None:  # noqa: ARG002
         self.examine_again(rows)
 
+    def drift(self, row: Row) -> float:
+        """Nats a token where KL is in the loss, which is a mean over tokens: an answer of 100 tokens at 0.1 nats a
+        token has 10 nats in all, and beta times those would outweigh any gain of a reward between 0 and 1."""
+        kl = super().drift(row)
+        return kl if self.config.kl_in == "reward" else kl / max(1.0, float(row["length"]))
+
     # --- one step ------------------------------------------------------------------------------------------------
 
     def measure(self, step: int) -> Row:
@@ -129,9 +131,13 @@ class GRPO(PolicyLearner):
         config, device = self.config, self.nets.policy.embedding.weight.device
         name = f"{self.ready.seed} step {step}"
         pad_id = self.ready.tokenizer.pad_id
-        self.minibatches = cut_minibatches(
-            rollouts, config.minibatches, config.microbatch_tokens, pad_id, name, device
-        )
+        budget = config.microbatch_tokens
+        if worth_sharing(rollouts, config.group, self.nets.policy.config):
+            self.minibatches = cut_groups(
+                rollouts, config.group, config.minibatches, budget, pad_id, name, device
+            )
+        else:
+            self.minibatches = cut_minibatches(rollouts, config.minibatches, budget, pad_id, name, device)
         self.tables = assess(self.nets, rollouts, scores.to(device), self.minibatches, config)
         self.advantages = self.advantages_of(self.tables)
         return {
@@ -244,7 +250,7 @@ def _scorer(ready: Prepared, reference: Transformer) -> Scorer:
     config = ready.config
     model: RewardModel | None = None
     if ready.reward_folder is not None:
-        weights = weights_dtype(config.policy, config.train.dtype)
+        weights = weights_dtype(config.policy, config.train)
         model = load_scorer(ready.reward_folder, reference, weights)
         model.requires_grad_(False).eval()
     return Scorer(ready.function, model, config.function_weight, config.model_weight, ready.tokenizer.pad_id)

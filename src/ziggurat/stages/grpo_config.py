@@ -31,6 +31,7 @@ from ziggurat.stages.ppo_cost import LOGIT_COPIES, shared_microbatch
 from ziggurat.stages.rollouts import CACHE_BYTES
 from ziggurat.stages.scorer import RewardFunction, reward_folder_of
 from ziggurat.stages.setup import Derived
+from ziggurat.stages.shared_prompts import expected_row
 from ziggurat.stages.watched import WatchedConfig
 from ziggurat.training.config import LoopConfig
 from ziggurat.training.cost import COMPARED_AT_ONCE, FP32, Cost, trained_memory, training_flops
@@ -218,7 +219,7 @@ def prepare(
         longest, longest_why = longest_answer(
             [start.folder], start.template, ids, context=room, seed=config.train.seed
         )
-    budget = config.microbatch_tokens or shared_microbatch(shapes)
+    budget = config.microbatch_tokens or shared_microbatch(shapes, config.train.device)
     buffer = config.length_buffer or max(1, longest // 4)
     settled = {"max_new_tokens": longest, "microbatch_tokens": budget, "length_buffer": min(buffer, longest)}
     resolved = setup.freeze(resolved, settled)
@@ -269,8 +270,11 @@ def _cost(config: GRPOConfig, shapes: Sequence[ModelConfig], prompts: Sequence[S
     """`shapes`: of policy, reference (an adapted policy's base) and, where there is one, reward model."""
     policy, *frozen = shapes
     count, longest, dtype = config.rollouts_per_step, config.max_new_tokens, config.train.dtype
-    T = round(sum(map(len, prompts)) / len(prompts)) + longest
-    tokens, at_once = count * T, min(config.microbatch_tokens, count * T)
+    prompt = round(sum(map(len, prompts)) / len(prompts))
+    written = count * (prompt + longest)  # keys and values of all completions
+    row = expected_row(prompt, longest, config.group, policy)  # what the networks read
+    T, tokens = (prompt + longest, written) if row is None else (row, config.prompts_per_step * row)
+    at_once = min(config.microbatch_tokens, tokens)
     again, adapted = config.train.recompute, config.policy.adapts
     memory = trained_memory(policy, config.policy, at_once, logits=0, dtype=dtype, T=T, recompute=again)
     still = choose_dtype(dtype)[0].itemsize if adapted else FP32
@@ -278,7 +282,7 @@ def _cost(config: GRPOConfig, shapes: Sequence[ModelConfig], prompts: Sequence[S
     at_once_logits = min(at_once, count * longest, max(1, COMPARED_AT_ONCE // policy.vocab_size))
     memory["logits"] = FP32 * LOGIT_COPIES * policy.vocab_size * at_once_logits
     cache = cache_bytes_per_token(policy, choose_dtype(dtype)[0])
-    memory["keys and values"] = min(CACHE_BYTES, tokens * cache)
+    memory["keys and values"] = min(CACHE_BYTES, written * cache)
     forward = sum(forward_flops_per_token(shape, T) for shape in (policy, *shapes))
     learned = config.epochs * training_flops(
         policy, config.policy.trainable, T, lora=config.policy.lora, recompute=again

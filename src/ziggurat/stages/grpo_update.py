@@ -39,14 +39,14 @@ def assess(
     old_logp, ref_logp, kl, ent = (torch.zeros(shape, device=device) for _ in range(4))
     trunks: list[list[Tensor | None]] = [[] for _ in minibatches]
     for number, micro in ((i, micro) for i, group in enumerate(minibatches) for micro in group):
-        trunk = nets.trunk(micro.ids)
+        trunk = nets.trunk(micro.ids, **micro.where)
         trunks[number].append(trunk)
         with torch.enable_grad():  # by the very kernels of the update: so the first ratio is exactly 1
-            hidden = nets.policy_hidden(micro.ids, trunk)
+            hidden = nets.policy_hidden(micro.ids, trunk, **micro.where)
             states = micro.states(hidden).detach()
             micro.put(old_logp, action_logp(nets.policy, micro, config.temperature, states).detach())
         del hidden  # and with it all that was kept for a backward pass
-        ref_states = micro.states(nets.reference_hidden(micro.ids, trunk))
+        ref_states = micro.states(nets.reference_hidden(micro.ids, trunk, **micro.where))
         found = compare(nets, micro.actions, states, ref_states, config.temperature)
         for table, of_actions in zip((ref_logp, kl, ent), found, strict=True):
             micro.put(table, of_actions)
@@ -79,7 +79,7 @@ def gradient(
     count = sum(len(micro.actions) for micro in group)
     found = {"policy_loss": 0.0, "kl_loss": 0.0, "clip_fraction": 0.0, "ratio_gap": 0.0}
     for micro, trunk in zip(group, trunks, strict=True):
-        hidden = nets.policy_hidden(micro.ids, trunk)
+        hidden = nets.policy_hidden(micro.ids, trunk, **micro.where)
         logp = action_logp(nets.policy, micro, config.temperature, micro.states(hidden))  # (N,)
         old = micro.take(tables.old_logp)
         weight = token_weights(lengths[rows], place[micro.table_row], config.loss_mean, config.max_new_tokens)

@@ -99,8 +99,9 @@ class Inside:
         k = k.repeat_interleave(q.shape[1] // k.shape[1], 1)
         one = torch.zeros(1, q.shape[2], dtype=torch.int64, device=q.device)
         bias = causal_bias(one, q.dtype, self.windows[layer])
-        scores: Tensor = q @ k.transpose(2, 3) * float(q.shape[-1]) ** -0.5
-        return (scores + bias).softmax(-1)
+        scores = q @ k.transpose(2, 3) * float(q.shape[-1]) ** -0.5
+        shares: Tensor = (scores + bias).softmax(-1)
+        return shares
 
 
 def look_inside(model: Transformer, ids: Tensor) -> Inside:

@@ -18,6 +18,7 @@ from ziggurat.records import Message, Reasoning
 from ziggurat.stages.report_card import score_rows
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.training.device import place
 from ziggurat.training.precision import choose_dtype
 
 
@@ -36,7 +37,9 @@ class Judge:
         """
         folder = model_folder(name_or_path)
         tokenizer = Tokenizer.load(folder)
-        model = load_scalar(folder, dtype=dtype or choose_dtype()[0], tokenizer_ids=tokenizer.vocab_size)
+        model = place(
+            load_scalar(folder, dtype=dtype or choose_dtype()[0], tokenizer_ids=tokenizer.vocab_size)
+        )
         if not isinstance(model, RewardModel):
             raise ModelFolderError(f"{folder} holds a critic; name the run of a reward stage.")
         return cls(model, tokenizer, reasoning=reasoning_of(folder))

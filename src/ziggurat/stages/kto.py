@@ -214,7 +214,7 @@ def with_reference(ready: Prepared, policy: Transformer) -> tuple[list[Rated], l
     """(to learn from, held out) with the reference's log-probabilities; `policy` is still at its start."""
     model = policy
     if ready.reference_folder != ready.base:
-        model = load_reference(ready.reference_folder, ready.config.train.dtype)
+        model = load_reference(ready.reference_folder, ready.config.train)
     pad_id = ready.tokenizer.pad_id
     both = [*ready.rated, *ready.held_out]
     own = _logp(model, both, pad_id)

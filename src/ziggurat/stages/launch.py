@@ -21,6 +21,7 @@ from ziggurat.files import check_folder, sha256_file
 from ziggurat.home import HOME, located
 from ziggurat.lineage import parent_entry
 from ziggurat.places import find_run, model_folder, next_run_path, runs_home
+from ziggurat.processes import processes
 from ziggurat.records import Record
 from ziggurat.runs import Run
 from ziggurat.settings import Resolved, environment_sets, flatten, load_yaml, parse_sets
@@ -133,6 +134,8 @@ def run_path(out: Path | None, stage: str, *, ladder: str | None, base: str | No
         if resume and (out / "manifest.json").is_file():
             _need_stage(out, stage)
         return out
+    if processes() > 1:
+        raise UsageError("several processes need one folder: name it with --out.")
     ladder = ladder or ladder_of(base)
     return find_run(f"{ladder}/{stage}") if resume else next_run_path(ladder, stage)
 

@@ -13,16 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ziggurat.model.cpu import accelerate
 from ziggurat.model.hub import load_model
 from ziggurat.model.padding import by_length, hidden_without_padding, right_pad
 from ziggurat.model.transformer import Transformer, set_compute_dtype
 from ziggurat.stages.losses import nll_in_pieces
 from ziggurat.stages.method import Prepared
 from ziggurat.stages.rollouts import roll_out
-from ziggurat.training.config import TrainConfig
-from ziggurat.training.precision import choose_dtype
-from ziggurat.training.trainable import load_to_train
+from ziggurat.training.config import LoopConfig, TrainConfig
+from ziggurat.training.device import place
+from ziggurat.training.trainable import compute_dtype, load_to_train
 
 ROWS_AT_ONCE = 4096
 """Tokens that are read at a time without gradients."""
@@ -61,18 +60,18 @@ def rows_logp(
 
 def load_policy(folder: Path, train: TrainConfig, seed: int) -> Transformer:
     """A model as the loop will compute it; with a new adapter, drawn from `seed`, where that is what learns."""
-    model = load_to_train(folder, train, dtype=train.dtype, seed=seed)
-    set_compute_dtype(model, choose_dtype(train.dtype)[0])
+    model = load_to_train(folder, train, train, seed=seed)
+    set_compute_dtype(model, compute_dtype(train))
     return model
 
 
-def load_reference(folder: Path, dtype: str, beside: Transformer | None = None) -> Transformer:
+def load_reference(folder: Path, loop: LoopConfig, beside: Transformer | None = None) -> Transformer:
     """A frozen model that computes as the policy does. Where the policy `beside` it is `folder` with an adapter, it is
     that frozen base, which is in memory already."""
     if beside is not None and beside.adapter is not None and beside.adapter.base_folder == folder:
         return beside.adapter.base
-    model = accelerate(load_model(folder))
-    set_compute_dtype(model, choose_dtype(dtype)[0])
+    model = place(load_model(folder), loop.device)
+    set_compute_dtype(model, compute_dtype(loop))
     return model.requires_grad_(False).eval()
 
 
@@ -80,7 +79,7 @@ def drift_of(ready: Prepared[Any], policy: Transformer) -> float:
     """`measure_drift` of the trained policy from the run's reference."""
     return measure_drift(
         policy.eval(),
-        load_reference(ready.reference_folder, ready.config.train.dtype, policy),
+        load_reference(ready.reference_folder, ready.config.train, policy),
         ready.prompt_ids,
         max_new_tokens=ready.max_new_tokens,
         stop_ids=ready.template.stop_ids,

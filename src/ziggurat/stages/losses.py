@@ -7,7 +7,7 @@
    the number of devices can change the result.
 2. The weight is 0 where nothing is learned (the user's words, padding) and need not be 1 elsewhere:
    stage 2 gives the stage-1 text that it mixes in a weight of its own.
-3. Logits are made only where a weight is not 0 and at most LOGITS_AT_ONCE of them at a time, because
+3. Logits are made only where a weight is not 0 and at most `logits_at_once` of them at a time, because
    (tokens × vocabulary) is the largest tensor of a training step.
 
 4. With an early exit the first blocks must say the next token too, through the last norm and the same unembedding:
@@ -33,8 +33,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ziggurat.errors import ConfigError
+from ziggurat.model.heads import logits_at_once
 from ziggurat.training.config import EarlyExit
-from ziggurat.training.cost import LOGITS_AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,10 @@ def _summed_nll(
 
 
 def nll_in_pieces(decoder: Any, states: Tensor, targets: Tensor) -> Tensor:
-    """-log p of each target: states (N, C), targets (N) -> (N), fp32; at most LOGITS_AT_ONCE logits are there at a
+    """-log p of each target: states (N, C), targets (N) -> (N), fp32; at most `logits_at_once` are there at a
     time. Those of a piece are made again in the backward pass, unless `decoder.nll` keeps none."""
     found: Tensor
-    piece = max(1, LOGITS_AT_ONCE // decoder.config.vocab_size)
+    piece = max(1, logits_at_once(states.device) // decoder.config.vocab_size)
     if targets.numel() <= piece or not decoder.nll_keeps_logits(states):
         found = decoder.nll(states, targets)
         return found

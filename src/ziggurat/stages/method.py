@@ -19,6 +19,7 @@ from ziggurat.evaluation.report import Sample
 from ziggurat.lineage import parent_entry
 from ziggurat.messages import Reasoning
 from ziggurat.model.config import ModelConfig
+from ziggurat.model.heads import logits_at_once
 from ziggurat.model.hub import check_model, is_scalar, load_model
 from ziggurat.model.transformer import Transformer
 from ziggurat.places import model_folder
@@ -28,7 +29,8 @@ from ziggurat.stages import stage
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.config import TrainConfig
-from ziggurat.training.cost import LOGITS_AT_ONCE, Cost, trained_memory, training_flops, ways_to_fit
+from ziggurat.training.cost import Cost, trained_memory, training_flops, ways_to_fit
+from ziggurat.training.device import choose_device, place
 
 C = TypeVar("C")
 
@@ -111,7 +113,7 @@ def answers_before_and_after(
     shown = prompts[::stride][:SAMPLES_SHOWN]
     asked, tools = [one.prompt for one in shown], [one.tools for one in shown]
     before, after = (
-        chat(load_model(folder)).complete_many(asked, tools=tools) for folder in (base, run.model_path)
+        chat(place(load_model(folder))).complete_many(asked, tools=tools) for folder in (base, run.model_path)
     )
     return [
         Sample(prompt=as_text(prompt), text=new.strip(), note=f"before: {old.strip()}")
@@ -132,7 +134,8 @@ def rows_cost(shape: ModelConfig, train: TrainConfig, lengths: Sequence[int], pe
 
     def memory(train: TrainConfig) -> dict[str, float]:
         tokens = max(max(lengths), min(train.microbatch_tokens, round(per_step * mean)))
-        logits = min(tokens, max(1, LOGITS_AT_ONCE // shape.vocab_size))
+        at_once = logits_at_once(choose_device(train.device)[0])
+        logits = min(tokens, max(1, at_once // shape.vocab_size))
         return trained_memory(
             shape, train, tokens, logits=logits, dtype=train.dtype, T=T, recompute=train.recompute
         )

@@ -12,11 +12,14 @@ from typing import Any
 
 from ziggurat.dialogue.chat import Chat
 from ziggurat.model.transformer import Transformer
+from ziggurat.places import SHARDED_MODULE
+from ziggurat.processes import writes
 from ziggurat.runs import Run
 from ziggurat.stages.doctor import Diagnosis, diagnose
 from ziggurat.stages.ppo_report import write_report
 from ziggurat.training import Learner, run_loop
 from ziggurat.training.learner import Row
+from ziggurat.training.sharded_checkpoints import gather_module
 
 Gold = Callable[[Chat], float]
 """A check in which the reward has no part: higher is better. Its `Chat` is the policy, greedy by default."""
@@ -75,7 +78,11 @@ class PolicyLearner(Learner):
         if self.gold:
             return float(row["gold"]), self.config.gold_tolerance
         recent = [*self.rows, row][-SMOOTH_ROWS:]
-        return sum(float(r["reward"] - self.config.beta * r["kl"]) for r in recent) / len(recent), 0.0
+        return sum(r["reward"] - self.config.beta * self.drift(r) for r in recent) / len(recent), 0.0
+
+    def drift(self, row: Row) -> float:
+        """The KL of a row in the unit in which beta weighs it: nats a completion."""
+        return float(row["kl"])
 
     def logged(self, row: Row) -> None:
         self.rows.append(row)
@@ -117,5 +124,10 @@ def learn_and_report(run: Run, learner: PolicyLearner, *, label: str, resume: bo
 
 
 def copy_model(source: Path, target: Path) -> None:
-    """Into a folder that is there."""
-    shutil.copytree(source, target, dirs_exist_ok=True)
+    """Into a folder that is there; gathered, where the checkpoint holds shards."""
+    if not writes():
+        return
+    if (source / SHARDED_MODULE).is_file():
+        gather_module(source.parent, source.name, target)
+    else:
+        shutil.copytree(source, target, dirs_exist_ok=True)

@@ -10,7 +10,7 @@ tolerance), else by reward minus beta times KL (beta of the start).
 
 What is left out, and why that is safe: entropy bonus (the KL reward keeps entropy up), value and policy in one
 network (each keeps its own optimizer), top-p in rollouts (the ratio needs the full distribution), reward whitening
-(the reward model already has a unit), several devices.
+(the reward model already has a unit).
 Sources: InstructGPT, arXiv:2203.02155, 3.5 and C.4; PPO, arXiv:1707.06347; GAE, arXiv:1506.02438.
 
     ziggurat ppo --policy town/sft --reward town/reward --data prompts.jsonl --text annals.jsonl
@@ -44,11 +44,14 @@ from ziggurat.stages.rollouts import (
     PromptOrder,
     Rollout,
     cut_minibatches,
+    own_share,
     roll_out,
 )
 from ziggurat.stages.stage import begin
+from ziggurat.training import parallel
 from ziggurat.training.learner import Row
 from ziggurat.training.optimizers import Optimizers, build_optimizer
+from ziggurat.training.trainable import compute_dtype
 
 __all__ = ["Gold", "PPOConfig", "ppo", "ppo_config", "prepare"]
 
@@ -94,6 +97,8 @@ class PPO(PolicyLearner):
         super().__init__(ready, gold, on_step)
         config = ready.config
         self.nets = load_networks(ready)
+        for module in (self.nets.policy, self.nets.critic):
+            parallel.shard(module, compute_dtype(config.train))
         self.policy_optimizer = build_optimizer(self.nets.policy, config.policy)
         self.critic_optimizer = build_optimizer(self.nets.critic, config.critic)
         self.order = PromptOrder(len(ready.prompt_ids), config.rollouts_per_step, ready.seed)
@@ -138,7 +143,7 @@ class PPO(PolicyLearner):
         }
 
     def roll_out(self, step: int) -> tuple[list[Rollout], list[list[Microbatch]]]:
-        """This step's completions, and their cut into minibatches."""
+        """This step's completions, and their cut into minibatches; of several processes each computes its share."""
         config, ready = self.config, self.ready
         rollouts = roll_out(
             self.nets.policy,
@@ -153,7 +158,7 @@ class PPO(PolicyLearner):
         cut = cut_minibatches(
             rollouts, config.minibatches, config.microbatch_tokens, ready.tokenizer.pad_id, name, device
         )
-        return rollouts, cut
+        return rollouts, [own_share(minibatch) for minibatch in cut]
 
     def update(self, step: int) -> Row:
         """The optimizer steps of this step, then beta's."""

@@ -28,9 +28,9 @@ LOGIT_COPIES = 6
 """Of each action, while a microbatch is assessed: logits and log-softmax of policy and reference, and two products."""
 
 
-def shared_microbatch(shapes: Sequence[ModelConfig]) -> int:
+def shared_microbatch(shapes: Sequence[ModelConfig], device: str) -> int:
     """Tokens of a microbatch that every network computes."""
-    return min(microbatch_tokens(shape) for shape in shapes)
+    return min(microbatch_tokens(shape, device=device) for shape in shapes)
 
 
 def ppo_cost(config: PPOConfig, shapes: Sequence[ModelConfig], prompts: Sequence[Sequence[int]]) -> Cost:

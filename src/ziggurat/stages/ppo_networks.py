@@ -15,7 +15,7 @@ import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -28,11 +28,18 @@ from ziggurat.model.transformer import Transformer, set_compute_dtype
 from ziggurat.stages.losses import nll_in_pieces
 from ziggurat.stages.ppo_losses import entropy, exact_kl, token_logp
 from ziggurat.stages.ppo_prepare import Prepared
-from ziggurat.stages.rollouts import Microbatch
-from ziggurat.training.config import OptimizerConfig
+from ziggurat.stages.rollouts import Microbatch, Where
+from ziggurat.training.config import LoopConfig, OptimizerConfig
 from ziggurat.training.cost import COMPARED_AT_ONCE, LOGITS_AT_ONCE
-from ziggurat.training.precision import choose_dtype
-from ziggurat.training.trainable import first_trained_block, freeze, weights_dtype, with_adapter
+from ziggurat.training.device import device_of, place
+from ziggurat.training.parallel import is_shard
+from ziggurat.training.trainable import (
+    compute_dtype,
+    first_trained_block,
+    freeze,
+    weights_dtype,
+    with_adapter,
+)
 
 
 @dataclass
@@ -50,25 +57,33 @@ class PolicyAndReference:
     @cached_property
     def trunk_is_shared(self) -> bool:
         """Whether the reference begins with the very blocks of the policy that stay still."""
-        return self.top.start > 0 and alike(self.policy, self.reference, below=self.top.start)
+        if self.top.start == 0 or is_shard(self.policy.embedding.weight):
+            return False
+        return alike(self.policy, self.reference, below=self.top.start)
 
     @torch.no_grad()
-    def trunk(self, ids: Tensor) -> Tensor | None:
-        """ids (B, T) -> what the policy's still blocks make of them, (B, T, C); None where all of it learns."""
+    def trunk(self, ids: Tensor, **where: Unpack[Where]) -> Tensor | None:
+        """ids (B, T) -> what the policy's still blocks make of them, (B, T, C); None where all of it learns.
+
+        `where`: positions and segments (B, T), as in `Transformer.hidden`; likewise below."""
         if not self.top.start:
             return None
-        return self.policy.through(self.policy.embed(ids), range(self.top.start))
+        return self.policy.through(
+            self.policy.embed(ids, where.get("positions")), range(self.top.start), **where
+        )
 
-    def policy_hidden(self, ids: Tensor, trunk: Tensor | None) -> Tensor:
+    def policy_hidden(self, ids: Tensor, trunk: Tensor | None, **where: Unpack[Where]) -> Tensor:
         """(B, T), (B, T, C) -> (B, T, C): the policy's states, from its trunk's where that stays still."""
-        return self.policy.hidden(ids) if trunk is None else _crown(self.policy, trunk, self.top)
+        if trunk is None:
+            return self.policy.hidden(ids, **where)
+        return _crown(self.policy, trunk, self.top, where)
 
     @torch.no_grad()
-    def reference_hidden(self, ids: Tensor, trunk: Tensor | None) -> Tensor:
+    def reference_hidden(self, ids: Tensor, trunk: Tensor | None, **where: Unpack[Where]) -> Tensor:
         """As `policy_hidden`, of the reference."""
         if trunk is None or not self.trunk_is_shared:
-            return self.reference.hidden(ids)
-        return _crown(self.reference, trunk, self.top)
+            return self.reference.hidden(ids, **where)
+        return _crown(self.reference, trunk, self.top, where)
 
 
 @dataclass
@@ -84,8 +99,8 @@ class Networks(PolicyAndReference):
         return any(p.requires_grad for p in self.critic.body.parameters())
 
 
-def _crown(model: Transformer, trunk: Tensor, top: range) -> Tensor:
-    last: Tensor = model.norm(model.through(trunk, top))
+def _crown(model: Transformer, trunk: Tensor, top: range, where: Where) -> Tensor:
+    last: Tensor = model.norm(model.through(trunk, top, **where))
     return last
 
 
@@ -100,28 +115,28 @@ def load_networks(ready: Prepared) -> Networks:
     """
     config = ready.config
     policy, reference = load_policy_and_reference(
-        ready.base, ready.reference_folder, config.policy, dtype=config.train.dtype, seed=ready.seed
+        ready.base, ready.reference_folder, config.policy, config.train, seed=ready.seed
     )
-    scorer = load_scorer(ready.reward_folder, reference, weights_dtype(config.policy, config.train.dtype))
+    scorer = load_scorer(ready.reward_folder, reference, weights_dtype(config.policy, config.train))
     nets = Networks(policy, reference, scorer, _critic(ready, scorer, reference))
     freeze(nets.critic, config.critic.trainable)
     for module in (nets.policy, nets.reference, nets.reward, nets.critic):
-        set_compute_dtype(module, choose_dtype(config.train.dtype)[0])
+        set_compute_dtype(module, compute_dtype(config.train))
     return nets
 
 
 def load_policy_and_reference(
-    folder: Path, reference_folder: Path, learns: OptimizerConfig, *, dtype: str, seed: int
+    folder: Path, reference_folder: Path, learns: OptimizerConfig, loop: LoopConfig, *, seed: int
 ) -> tuple[Transformer, Transformer]:
     """The policy, of which learns what `learns` says, and the reference, which an adapted policy shares as its base.
 
-    `dtype`: the setting of the loop; `seed`: of a new adapter."""
-    weights = weights_dtype(learns, dtype)
-    policy = base = load_model(folder, dtype=weights)
+    `loop`: its dtype and its device; `seed`: of a new adapter."""
+    weights = weights_dtype(learns, loop)
+    policy = base = place(load_model(folder, dtype=weights), loop.device)
     if learns.adapts:
         policy = with_adapter(base, learns, seed)
     shared = policy is not base and reference_folder == folder
-    reference = base if shared else load_model(reference_folder, dtype=weights)
+    reference = base if shared else place(load_model(reference_folder, dtype=weights), loop.device)
     freeze(policy, learns.trainable)
     policy.eval()  # no dropout in an adapter: old and new log-probabilities must be of one model
     return policy, reference
@@ -130,7 +145,7 @@ def load_policy_and_reference(
 def load_scorer(folder: Path, reference: Transformer, dtype: torch.dtype) -> RewardModel:
     """The reward model; its body, or the base of its adapter, is the reference where the weights are the same."""
     over = reference if is_adapter_of(folder, reference.source) else None
-    scorer = load_scalar(folder, dtype=dtype, over=over)
+    scorer = load_scalar(folder, dtype=dtype, over=over).to(device_of(reference))
     if not isinstance(scorer, RewardModel):
         raise ModelFolderError(f"{folder} is a critic, not a reward model; name a run of stage 3.")
     if alike(scorer.body, reference):
@@ -146,7 +161,7 @@ def _critic(ready: Prepared, scorer: RewardModel, reference: Transformer) -> Rew
         if learns.adapts:
             critic.body = with_adapter(scorer.body, learns, ready.seed + 1)
     else:
-        critic = _scorer_alone(ready, reference)
+        critic = _scorer_alone(ready, reference).to(device_of(reference))
     found: RewardModel = critic
     return found
 
@@ -211,8 +226,9 @@ def compare(
     nets: PolicyAndReference, actions: Tensor, states: Tensor, ref_states: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """From the states (N, C) of policy and reference: the reference's log p of the actions, the exact KL and the
-    policy's entropy, (N,) each. At most COMPARED_AT_ONCE logits of each are there at a time."""
-    piece = max(1, COMPARED_AT_ONCE // nets.policy.config.vocab_size)
+    policy's entropy, (N,) each. At most COMPARED_AT_ONCE logits of each are there at a time, elsewhere than on a CPU
+    LOGITS_AT_ONCE."""
+    piece = max(1, (COMPARED_AT_ONCE if states.is_cpu else LOGITS_AT_ONCE) // nets.policy.config.vocab_size)
     found = []
     for i in range(0, len(actions), piece):
         of = slice(i, i + piece)

@@ -120,7 +120,7 @@ def prepare(
         longest, longest_why = longest_answer(
             [networks.reward, parent.folder], template, ids, context=room, seed=config.train.seed
         )
-    budget = config.microbatch_tokens or shared_microbatch(networks.shapes)
+    budget = config.microbatch_tokens or shared_microbatch(networks.shapes, config.train.device)
     settled = setup.freeze(resolved, {"max_new_tokens": longest, "microbatch_tokens": budget})
     rows = _ptx_rows(config, parent.tokenizer, ptx_documents, parent.shape.context)
     tight = sum(len(one) + longest > room for one in ids)

@@ -20,12 +20,14 @@ from torch import Tensor
 from ziggurat.errors import TrainingError
 from ziggurat.model.heads import Foresight, RewardModel
 from ziggurat.model.transformer import Transformer
+from ziggurat.processes import processes, rank
 from ziggurat.stages.advantages import gae, masked_whiten, token_rewards
 from ziggurat.stages.losses import next_token_loss
 from ziggurat.stages.ppo_config import PPOConfig
 from ziggurat.stages.ppo_losses import clipped_policy_loss, clipped_value_loss
 from ziggurat.stages.ppo_networks import Networks, action_logp, compare, critic_foresight, critic_values
 from ziggurat.stages.rollouts import Microbatch, Rollout
+from ziggurat.training import parallel
 from ziggurat.training.optimizers import Optimizers, gradient_norm, scale_gradients
 
 
@@ -126,7 +128,10 @@ def assess(
         foresight = critic_foresight(nets.critic, micro, read[nets.critic.body])
         micro.put(values, critic_values(nets.critic, micro, foresight))
         foresights[number].append(None if nets.critic_body_learns else foresight)
-        scores[micro.rows] = nets.reward.score(micro.ids, micro.ends, read[nets.reward.body])
+        found_scores = nets.reward.score(micro.ids, micro.ends, read[nets.reward.body])
+        if not micro.spare:
+            scores[micro.rows] = found_scores
+    parallel.add_up([old_logp, ref_logp, kl, ent, values, scores])  # each process knows its own rows
     scores = torch.where(ended, scores, torch.full_like(scores, config.truncation_reward))
     rewards = token_rewards(old_logp - ref_logp, scores, mask, beta=beta)
     advantages = gae(rewards, values, mask, gamma=config.gamma, lam=config.lam)
@@ -183,12 +188,14 @@ def update(
             stats.critic_grad_norm += norms[1]
             if train_policy:
                 policy_optimizer.step()
+                parallel.forget_gathered(nets.policy)
                 policy_taken += 1
             critic_optimizer.step()
+            parallel.forget_gathered(nets.critic)
             critic_taken += 1
     policy_optimizer.zero_grad()
     critic_optimizer.zero_grad()
-    return _means(stats, max(1, policy_taken), critic_taken)
+    return _means(_of_all(stats), max(1, policy_taken), critic_taken)
 
 
 def _policy_gradient(
@@ -201,13 +208,15 @@ def _policy_gradient(
     *,
     first: bool,
 ) -> None:
-    count = sum(len(micro.actions) for micro in group)
+    count = _actions(group)
     for micro, trunk in zip(group, trunks, strict=True):
         hidden = nets.policy_hidden(micro.ids, trunk)
         logp = action_logp(nets.policy, micro, config.temperature, micro.states(hidden))  # (N,)
         old = micro.take(experience.old_logp)
         loss, clipped = clipped_policy_loss(logp, old, micro.take(experience.advantages), config.clip)
-        (loss / count).backward()  # type: ignore[no-untyped-call]
+        (micro.weight * loss / count).backward()  # type: ignore[no-untyped-call]
+        if micro.spare:
+            continue
         stats.policy_loss += float(loss.detach()) / count
         stats.clip_fraction += float(clipped) / count
         if first:
@@ -217,7 +226,11 @@ def _policy_gradient(
 
 def _ptx_gradient(policy: Transformer, rows: Tensor, weight: float, stats: UpdateStats) -> None:
     """Pre-training rows (n, T+1): weight · mean next-token loss, against the alignment tax (PPO-ptx)."""
-    loss, count = next_token_loss(policy, rows[:, :-1], rows[:, 1:])
+    mine, twice = rows[rank() :: processes()], 1
+    if len(rows) < processes():  # then every process computes them all
+        mine, twice = rows, processes()
+    loss, _ = next_token_loss(policy, mine[:, :-1], mine[:, 1:])
+    count = rows[:, 1:].numel() * twice
     (weight * loss / count).backward()  # type: ignore[no-untyped-call]
     stats.ptx_loss = (stats.ptx_loss or 0.0) + float(loss.detach()) / count
 
@@ -230,18 +243,22 @@ def _critic_gradient(
     config: PPOConfig,
     stats: UpdateStats,
 ) -> None:
-    count = sum(len(micro.actions) for micro in group)
+    count = _actions(group)
     for micro, known in zip(group, foresights, strict=True):
         values = critic_values(critic, micro, known)
         old, returns = micro.take(experience.values), micro.take(experience.returns)
         loss, clipped = clipped_value_loss(values, old, returns, config.value_clip)
-        (loss / count).backward()  # type: ignore[no-untyped-call]
+        (micro.weight * loss / count).backward()  # type: ignore[no-untyped-call]
+        if micro.spare:
+            continue
         stats.value_loss += float(loss.detach()) / count
         stats.value_clip_fraction += float(clipped) / count
 
 
 def _clip(config: PPOConfig, step: int, *optimizers: Optimizers) -> list[float]:
     """Norms of the gradients, refused when not finite, then scaled down to at most `grad_clip`."""
+    for optimizer in optimizers:
+        parallel.add_up_gradients(optimizer.parameters)
     norms = [float(gradient_norm(optimizer.parameters)) for optimizer in optimizers]
     for name, norm in zip(("policy", "critic"), norms, strict=True):
         if not math.isfinite(norm):
@@ -253,6 +270,21 @@ def _clip(config: PPOConfig, step: int, *optimizers: Optimizers) -> list[float]:
         if config.train.grad_clip and norm > config.train.grad_clip:
             scale_gradients(optimizer.parameters, config.train.grad_clip / norm)
     return norms
+
+
+def _actions(group: Sequence[Microbatch]) -> float:
+    """Of one optimizer step, in all processes."""
+    return parallel.summed([sum(len(micro.actions) for micro in group if not micro.spare)])[0]
+
+
+def _of_all(stats: UpdateStats) -> UpdateStats:
+    """Sums over all processes; the norms are those of all already."""
+    names = ["policy_loss", "value_loss", "clip_fraction", "value_clip_fraction"]
+    names += [] if stats.ptx_loss is None else ["ptx_loss"]
+    for name, value in zip(names, parallel.summed([getattr(stats, name) for name in names]), strict=True):
+        setattr(stats, name, value)
+    stats.first_ratio_gap = parallel.most(stats.first_ratio_gap)
+    return stats
 
 
 def _means(stats: UpdateStats, policy_taken: int, critic_taken: int) -> UpdateStats:

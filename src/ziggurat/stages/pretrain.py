@@ -4,7 +4,7 @@
 
 Works on any text, from nothing or from a model in Hugging Face layout (`base`: continued pre-training).
 Every number that is not given is derived once by `prepare` (pretrain_config.py), printed with its formula and frozen
-in config.yaml. Left out: text larger than memory, and more than one device.
+in config.yaml. Left out: text larger than memory.
 
     ziggurat pretrain --data annals.jsonl --set train.steps=500 --out runs/mine/pretrain-1
 
@@ -25,14 +25,16 @@ from ziggurat.evaluation.bits import score_texts
 from ziggurat.evaluation.report import Sample
 from ziggurat.model.hub import save_model
 from ziggurat.model.transformer import Transformer
+from ziggurat.processes import processes, writes
 from ziggurat.records import Document
 from ziggurat.settings import Resolved
 from ziggurat.stages.batches import TextBatches
 from ziggurat.stages.losses import split_rows, text_loss
 from ziggurat.stages.pretrain_config import Prepared, PretrainConfig, prepare, pretrain_config
 from ziggurat.stages.stage import begin, finish
-from ziggurat.training import train
-from ziggurat.training.trainable import load_to_train
+from ziggurat.training import parallel, train
+from ziggurat.training.device import choose_device, place
+from ziggurat.training.trainable import compute_dtype, load_to_train
 
 __all__ = ["Prepared", "PretrainConfig", "prepare", "pretrain", "pretrain_config"]
 
@@ -56,7 +58,8 @@ def pretrain(
     loss = text_loss(ready.model_config.layers, config.early_exit)
     shape = {"model": ready.model_config.model_dump()}
     with begin("pretrain", ready, run_path, resume=resume, overwrite=overwrite, manifest=shape) as run:
-        tokenizer.save(run_path / "tokenizer")  # a resumed run reads it back instead of training it again
+        if writes():
+            tokenizer.save(run_path / "tokenizer")  # a resumed run reads it back instead of training it again
         model = _model(ready)
         chat = Chat(model, tokenizer, is_base=True)
         result = train(
@@ -103,7 +106,10 @@ def _evaluator(ready: Prepared) -> Callable[[nn.Module], dict[str, float]]:
 def _model(ready: Prepared) -> Transformer:
     learns = ready.config.train
     if ready.parent is not None:
-        return load_to_train(ready.parent, learns, dtype=learns.dtype, seed=ready.seed)
+        return load_to_train(ready.parent, learns, learns, seed=ready.seed)
+    if processes() > 1:
+        device, dtype = choose_device(learns.device)[0], compute_dtype(learns)
+        return parallel.new_in_shards(ready.model_config, ready.seed, dtype, device)
     model = Transformer(ready.model_config, seed=None)
     model.init_weights(ready.seed, quiet=True)
-    return model
+    return place(model, learns.device)

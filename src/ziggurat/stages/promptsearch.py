@@ -18,7 +18,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -36,6 +36,8 @@ from ziggurat.stages.setup import Derived
 from ziggurat.stages.stage import begin, finish
 from ziggurat.tokenizer.rendering import render_all
 from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.training.config import LoopConfig
+from ziggurat.training.device import DeviceSetting
 
 TEMPLATE = "template.json"
 QUESTION = "{question}"
@@ -76,8 +78,11 @@ class PromptSearchConfig(setup.RecordsConfig):
     held_out_share: float = Field(default=0.3, gt=0, lt=1)
     """Share of the demonstrations on which the result is measured."""
 
-    dtype: str = "auto"
+    dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Compute precision, as at the other stages."""
+
+    device: DeviceSetting = "auto"
+    """Where the model computes, as at the other stages."""
 
     seed: int = Field(default=0, ge=0)
 
@@ -164,7 +169,7 @@ def promptsearch(
     """Search, measure, write template.json and the report; returns the run's folder."""
     ready = prepare(resolved, base, demonstrations, data=data)
     with begin("promptsearch", ready, run_path, resume=resume, overwrite=overwrite) as run:
-        model = load_reference(ready.base, ready.config.dtype)
+        model = load_reference(ready.base, LoopConfig(dtype=ready.config.dtype, device=ready.config.device))
         tried = search(ready, model)
         best = min(tried, key=lambda text: tried[text])
         first = min(ready.config.templates, key=lambda text: tried[text])

@@ -38,6 +38,7 @@ from ziggurat.stages.rollouts import roll_out
 from ziggurat.stages.scorer import Scorer
 from ziggurat.stages.stage import begin, finish
 from ziggurat.training import train
+from ziggurat.training.device import device_of
 
 __all__ = ["RAFTConfig", "ballot_of", "prepare", "raft", "raft_config"]
 
@@ -108,7 +109,7 @@ def choose(ready: Prepared, policy: Transformer, path: Path) -> dict[str, Any]:
     config = ready.config
     model: RewardModel | None = None
     if ready.reward_folder is not None:
-        found = load_scalar(ready.reward_folder)
+        found = load_scalar(ready.reward_folder).to(device_of(policy))
         if not isinstance(found, RewardModel):
             raise ModelFolderError(f"{ready.reward_folder} is a critic; name a run of stage 3.")
         model = found

@@ -51,7 +51,7 @@ from ziggurat.stages.reward_config import Prepared, RewardConfig, prepare, rewar
 from ziggurat.stages.reward_scale import ScaleSettings, calibrate, gold_from_reward_model
 from ziggurat.stages.stage import begin, finish
 from ziggurat.training import train
-from ziggurat.training.precision import choose_dtype
+from ziggurat.training.trainable import compute_dtype
 
 READINGS_BYTES = 1 << 30
 """The largest size of a frozen body's states that is kept; above it each batch is computed anew."""
@@ -144,7 +144,7 @@ def ranking_loss(model: nn.Module, batch: RankedBatch | ReadBatch) -> tuple[Tens
 def _read_by_a_frozen_body(ready: Prepared, model: RewardModel) -> list[Reading] | None:
     """The frozen body's states of every comparison; None where they would take more than READINGS_BYTES."""
     words = sum(len(row) for one in ready.ranked for row in one.rows)
-    dtype, _ = choose_dtype(ready.config.train.dtype)
+    dtype = compute_dtype(ready.config.train)
     if words * model.body.config.d_model * dtype.itemsize > READINGS_BYTES:
         return None
     set_compute_dtype(model, dtype)

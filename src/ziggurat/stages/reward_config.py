@@ -32,6 +32,7 @@ from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.config import SHORT, TrainConfig
 from ziggurat.training.cost import Cost, trained_memory, training_flops, ways_to_fit
+from ziggurat.training.device import place
 from ziggurat.training.precision import choose_dtype
 from ziggurat.training.trainable import load_to_train
 
@@ -103,10 +104,11 @@ class Prepared(stage.Prepared[RewardConfig]):
     def load(self) -> RewardModel:
         """The stage-2 model with a new head."""
         learns = self.config.train
-        body = load_to_train(self.base, learns, dtype=learns.dtype, seed=self.seed)
+        body = load_to_train(self.base, learns, learns, seed=self.seed)
         if self.config.score_head == "linear":
-            return RewardModel(body)
-        return RewardModel(body, confidence=ConfidenceHead(body.config.d_model, _opening_id(self.tokenizer)))
+            return place(RewardModel(body), learns.device)
+        head = ConfidenceHead(body.config.d_model, _opening_id(self.tokenizer))
+        return place(RewardModel(body, confidence=head), learns.device)
 
 
 def reward_config(sft: str | Path, *layers: tuple[str, Any]) -> Resolved[RewardConfig]:

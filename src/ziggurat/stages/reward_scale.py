@@ -28,6 +28,7 @@ from ziggurat.stages.report_card import score_rows
 from ziggurat.stages.rollouts import roll_out
 from ziggurat.tokenizer.rendering import render_all
 from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.training.device import device_of
 from ziggurat.training.precision import choose_dtype
 
 SMALLEST_DEVIATION = 1e-6
@@ -59,8 +60,9 @@ def calibrate(
     `policy`: the stage-2 model, where it is loaded already.
     """
     model.calibrate(reward_shift=0.0, reward_scale=1.0)
-    dtype = choose_dtype(settings.dtype)[0]
-    policy = policy or load_model(sft_folder, dtype=dtype)
+    device = device_of(model)
+    dtype = choose_dtype(settings.dtype, device)[0]
+    policy = policy or load_model(sft_folder, dtype=dtype).to(device)
     set_compute_dtype(policy, dtype)
     sampled = _scores_of_samples(model, template, policy, prompts, settings)
     if demonstrations:

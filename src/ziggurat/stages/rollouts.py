@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, replace
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -27,6 +28,9 @@ from ziggurat.engine.params import SamplingParams
 from ziggurat.model.accounting import cache_bytes_per_token
 from ziggurat.model.padding import by_length, right_pad
 from ziggurat.model.transformer import Transformer
+from ziggurat.processes import processes
+from ziggurat.training.device import moved
+from ziggurat.training.parallel import gathered, share
 
 BUSY_TOKENS = 2048
 """Microbatches below this many tokens waste more on overhead than padding costs: `update_s` of metrics.jsonl is 2.33 s
@@ -50,6 +54,13 @@ class Rollout:
         return len(self.prompt) + len(self.completion)
 
 
+class Where(TypedDict, total=False):
+    """Arguments of `Transformer.hidden` for rows that hold several completions, (B, T) each."""
+
+    positions: Tensor
+    segments: Tensor
+
+
 @dataclass(frozen=True)
 class Microbatch:
     """Some rollouts of a step, of similar length, right-padded; N actions (completion tokens) in all."""
@@ -70,6 +81,14 @@ class Microbatch:
     """(N,) row of each action in the step's tables."""
     table_column: Tensor
     """(N,) column of each action in the step's tables: 0 is the first token of the completion."""
+    where: Where = field(default_factory=Where)
+    """Of `ids`, where a row holds several completions (shared_prompts.py)."""
+    spare: bool = False
+    """Computed along where other processes have one microbatch more: it counts nothing (`own_share`)."""
+
+    @property
+    def weight(self) -> float:
+        return 0.0 if self.spare else 1.0
 
     def states(self, hidden: Tensor) -> Tensor:
         """(B, T, C) -> (N, C): only what chose an action, so that no logits are made for prompts and padding."""
@@ -81,10 +100,9 @@ class Microbatch:
 
     def put(self, table: Tensor, values: Tensor) -> None:
         """(N,) into (R, L)."""
+        if self.spare:
+            return
         table[self.table_row, self.table_column] = values.to(table.dtype)
-
-    def to(self, device: torch.device) -> Microbatch:
-        return Microbatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 def roll_out(
@@ -99,17 +117,28 @@ def roll_out(
 ) -> list[Rollout]:
     """`n` completions of every prompt, in order, from the full (tempered) distribution: top-p 1, top-k off.
 
-    A completion has `max_new_tokens` at most, and no more than its own prompt leaves in the context.
+    A completion has `max_new_tokens` at most, and no more than its own prompt leaves in the context. Of several
+    processes each writes for its share of the prompts, and all get all.
     """
     params = SamplingParams(
         temperature=temperature, seed=seed, max_tokens=max_new_tokens, stop_ids=stop_ids, logprobs=0, n=n
     )
     longest = min(model.config.context, max(map(len, prompts)) + max_new_tokens)
     slots = CACHE_BYTES // (longest * cache_bytes_per_token(model.config, torch.float32))
-    made = generate(model, list(prompts), params, max_slots=min(MOST_SLOTS, max(1, slots)))
+    mine = share(range(len(prompts)))
+    made = generate(
+        model.whole(),
+        [prompts[i] for i in mine],
+        params,
+        max_slots=min(MOST_SLOTS, max(1, slots)),
+        numbers=mine,
+    )
+    own = {i: made[at * n : (at + 1) * n] for at, i in enumerate(mine)}
+    written = {i: found for part in gathered(own) for i, found in part.items()}
     return [
-        Rollout(prompts[i // n], list(one.ids), list(one.logprobs), one.finish == "stop")
-        for i, one in enumerate(made)
+        Rollout(prompt, list(one.ids), list(one.logprobs), one.finish == "stop")
+        for i, prompt in enumerate(prompts)
+        for one in written[i]
     ]
 
 
@@ -132,8 +161,15 @@ def cut_minibatches(
     cut = []
     for group in map(sorted, groups):
         chosen = by_length([len(rollouts[row]) for row in group], microbatch_tokens, enough=BUSY_TOKENS)
-        cut.append([_microbatch(rollouts, [group[i] for i in one], pad_id).to(device) for one in chosen])
+        cut.append([moved(_microbatch(rollouts, [group[i] for i in one], pad_id), device) for one in chosen])
     return cut
+
+
+def own_share(minibatch: list[Microbatch]) -> list[Microbatch]:
+    """This process's microbatches of one optimizer step, equally many in every process."""
+    mine = share(minibatch)
+    missing = -(-len(minibatch) // processes()) - len(mine)
+    return mine + [replace(minibatch[0], spare=True)] * missing
 
 
 def _microbatch(rollouts: Sequence[Rollout], rows: list[int], pad_id: int) -> Microbatch:

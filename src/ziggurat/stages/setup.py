@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ziggurat.stages.stage import Prepared
     from ziggurat.tokenizer.rendering import RenderedRecords
     from ziggurat.tokenizer.template import ChatTemplate
+    from ziggurat.training.config import LoopConfig
     from ziggurat.training.cost import Cost
 
 C = TypeVar("C", bound=Config)
@@ -109,24 +110,29 @@ def freeze(resolved: Resolved[C], values: dict[str, Any], source: str = "derived
 def check_cost(stage: str, ready: Prepared[Any]) -> None:
     """Raise ConfigError if the run needs more memory than is available and does not set `allow_low_memory`."""
     if ready.cost is not None:
-        config: Any = ready.config
-        loop = config.ppo.train if hasattr(config, "ppo") else config.train
-        ready.cost.check(stage, allowed=loop.allow_low_memory)
+        loop = loop_of(ready.config)
+        ready.cost.check(stage, allowed=loop.allow_low_memory, device=loop.device)
 
 
-def describe_cost(cost: Cost) -> list[Derived]:
-    """Memory and time, for --dry-run. The speed of this machine is measured, which takes about a second."""
-    from ziggurat.memory import available_memory_bytes
+def loop_of(config: Any) -> LoopConfig:
+    """The loop's settings of a stage; align's are those of its PPO."""
+    found: LoopConfig = config.ppo.train if hasattr(config, "ppo") else config.train
+    return found
+
+
+def describe_cost(cost: Cost, device: str = "auto") -> list[Derived]:
+    """Memory and time, for --dry-run. The speed of the device is measured, which takes about a second."""
     from ziggurat.training.cost import gib
+    from ziggurat.training.device import free_memory_bytes
     from ziggurat.training.precision import measure_machine
 
-    machine = measure_machine()
+    machine = measure_machine(device=device)
     step_s = cost.step_s(machine)
     return [
         Derived(
             "memory",
             f"{gib(cost.bytes)} GiB",
-            f"{cost.parts()}; {gib(available_memory_bytes())} GiB are available",
+            f"{cost.parts()}; {gib(free_memory_bytes(device))} GiB are available",
         ),
         Derived(
             "time of a step", f"about {human_time(step_s)}", f"{machine.gflops:,.0f} GFLOP/s measured here"
@@ -135,17 +141,15 @@ def describe_cost(cost: Cost) -> list[Derived]:
     ]
 
 
-def plan_sentence(cost: Cost) -> str:
+def plan_sentence(cost: Cost, device: str = "auto") -> str:
     """`this takes 3.1 of 24.0 GiB and 18 minutes`: what the process has by now, and what the run needs beside it."""
-    import psutil
-
-    from ziggurat.memory import available_memory_bytes
     from ziggurat.training.cost import gib
+    from ziggurat.training.device import free_memory_bytes, used_memory_bytes
     from ziggurat.training.precision import measure_machine
 
-    own = psutil.Process().memory_info().rss
-    spent = human_time(cost.step_s(measure_machine()) * cost.steps)
-    return f"this takes {gib(cost.bytes + own)} of {gib(available_memory_bytes() + own)} GiB and {spent}"
+    own = used_memory_bytes(device)
+    spent = human_time(cost.step_s(measure_machine(device=device)) * cost.steps)
+    return f"this takes {gib(cost.bytes + own)} of {gib(free_memory_bytes(device) + own)} GiB and {spent}"
 
 
 def percentile_95(lengths: Sequence[int]) -> int:

@@ -73,7 +73,7 @@ def sft(
     loss = text_loss(load_config(ready.base).layers, ready.config.early_exit)
     with begin("sft", ready, run_path, resume=resume, overwrite=overwrite) as run:
         learns = ready.config.train
-        model = load_to_train(ready.base, learns, dtype=learns.dtype, seed=ready.seed)
+        model = load_to_train(ready.base, learns, learns, seed=ready.seed)
         result = train(
             run,
             model,

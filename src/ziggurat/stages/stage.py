@@ -20,7 +20,7 @@ Nothing here imports torch: `ziggurat --help` reads the declarations.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +28,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from ziggurat.errors import ConfigError
 from ziggurat.extensions import load_all
+from ziggurat.processes import processes, writes
 
 if TYPE_CHECKING:
     from ziggurat.runs import Run
@@ -109,6 +111,8 @@ class Stage:
     """Whether `run` takes `gold`, a check on a policy that the training itself does not use."""
     seed: str = "train.seed"
     """Dotted setting of the random seed."""
+    distributed: bool = False
+    """Whether torchrun may start it in several processes (`training.parallel`)."""
     makes: Literal["language model", "reward model", "runs", "records"] = "language model"
     """What `model/` holds; "runs": nothing, the stage runs others; "records": nothing, it writes a file of them."""
 
@@ -190,10 +194,12 @@ def begin(
     `manifest`: further entries. Raises RunError if the run was begun with other data or settings, ConfigError if it
     needs more memory than is available.
     """
+    from ziggurat.follower import Follower
     from ziggurat.lineage import base_manifest
     from ziggurat.runs import Run
     from ziggurat.stages import setup
 
+    _check_processes(name, ready)
     if resume:
         setup.check_same_data(run_path, ready.data)
     setup.check_cost(name, ready)
@@ -201,6 +207,11 @@ def begin(
     own: dict[str, Any] = {"tokenizer": ready.tokenizer.fingerprint}
     if ready.answer_tokens is not None:
         own["answer_tokens"] = ready.answer_tokens
+    together = _together()
+    if not writes():
+        together()  # process 0 makes the folder
+        yield Follower(run_path, name, together)
+        return
     with Run.create(
         run_path,
         stage=name,
@@ -209,9 +220,38 @@ def begin(
         resume=resume,
         overwrite=overwrite,
     ) as run:
+        run.together = together
+        together()
         setup.print_sources(ready.resolved)
         setup.print_derived(name, ready.derived)
         yield run
+
+
+def _together() -> Callable[[], None]:
+    """Waits for the other processes of the run, where there are any."""
+    if processes() == 1:
+        return lambda: None
+    from ziggurat.training.parallel import wait_for_all
+
+    return wait_for_all
+
+
+def _check_processes(name: str, ready: Prepared[Any]) -> None:
+    """Refuse several processes for a stage that is not built for them, or that settled on different numbers."""
+    if processes() == 1:
+        return
+    able = [stage.name for stage in declared().values() if stage.distributed]
+    if name not in able:
+        raise ConfigError(
+            f"{name} runs in one process; start it without torchrun ({', '.join(able)} can run in several)."
+        )
+    from ziggurat.training.parallel import gathered
+
+    settled = gathered(ready.resolved.to_yaml())
+    if len(set(settled)) > 1:
+        raise ConfigError(
+            f"the processes of this {name} settled on different settings; start all with the same command and files."
+        )
 
 
 def finish(
@@ -227,6 +267,8 @@ def finish(
     """Write report.html and report.json (with `more` in it) and mark the run finished."""
     from ziggurat.evaluation.report import write_run_report
 
+    if not writes():
+        return
     report = write_run_report(
         run,
         summary=summary,

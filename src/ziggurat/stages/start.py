@@ -49,7 +49,9 @@ def settle_loop(
 
     `more`: further settings that are computed.
     """
-    budget = train.microbatch_tokens or microbatch_tokens(shape, recompute=train.recompute)
+    budget = train.microbatch_tokens or microbatch_tokens(
+        shape, recompute=train.recompute, device=train.device
+    )
     settled = freeze(resolved, {"train.steps": steps, "train.microbatch_tokens": budget, **more})
     return settled, Derived(
         "microbatch tokens",

@@ -7,7 +7,7 @@
       state.json           step, data position, python's and numpy's random states, optimizer scalars
 
 Nothing here is pickled. The run folder (`Run.save_checkpoint`) makes the save atomic and marks it COMPLETE.
-Left out: sharded saves (torch.distributed.checkpoint will write those).
+A run of several processes saves in shards (`training.sharded_checkpoints`); either kind is resumed by any number.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ from ziggurat.model.heads import ScalarModel
 from ziggurat.model.hub.adapters import load_into
 from ziggurat.model.hub.load import load_heads
 from ziggurat.model.transformer import Transformer
+from ziggurat.places import SHARDED_MODULE
+from ziggurat.processes import processes, writes
+from ziggurat.training import parallel, sharded_checkpoints
 from ziggurat.training.optimizers import Optimizers
 
 STATE_FORMAT = 2
@@ -49,14 +52,20 @@ def save_training_state(
 ) -> None:
     """Write modules, optimizers, random states (`randomness`, default: those of now) and `extra` (JSON-able)."""
     for name, module in modules.items():
-        _save_module(module, folder / name, tokenizer)
+        if writes() and not sharded_checkpoints.in_shards(module):
+            _save_module(module, folder / name, tokenizer)
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, Any] = {}
     for name, optimizer in optimizers.items():
         _collect_optimizer(f"{name}.", optimizer, tensors, scalars)
-    save_file(tensors, folder / "optimizer.safetensors")
     states = randomness or random_states()
-    save_file(states["torch"], folder / "random.safetensors")
+    if processes() > 1:
+        sharded_checkpoints.save(folder, modules, tensors, states, tokenizer)
+    else:
+        save_file(tensors, folder / "optimizer.safetensors")
+        save_file(states["torch"], folder / "random.safetensors")
+    if not writes():
+        return
     document = {
         FORMAT_VERSION: STATE_FORMAT,
         "extra": extra,
@@ -74,16 +83,26 @@ def load_training_state(
     """Put everything back, random states included, into existing objects; returns `extra`."""
     try:
         document = read_json(folder / "state.json", STATE_FORMAT)
-        tensors = {current_name(k): v for k, v in load_file(folder / "optimizer.safetensors").items()}
-        torch_states = load_file(folder / "random.safetensors")
+        if (folder / sharded_checkpoints.SHARDS).is_dir():
+            names = {name: p for one in optimizers.values() for p, name in one.names.items()}
+            tensors, states = sharded_checkpoints.load(folder, modules, names)
+        else:
+            tensors = {current_name(k): v for k, v in load_file(folder / "optimizer.safetensors").items()}
+            states = {
+                "torch": load_file(folder / "random.safetensors"),
+                "python": document["python"],
+                "numpy": document["numpy"],
+            }
     except (OSError, ValueError, SafetensorError, RunError) as error:
         message = f"checkpoint {folder} cannot be read ({error}); delete it to resume from the one before."
         raise RunError(message) from error
     for name, module in modules.items():
-        _load_module(module, folder / name)
+        if not (folder / name / SHARDED_MODULE).is_file():
+            _load_module(module, folder / name)
+            parallel.forget_gathered(module)
     for name, optimizer in optimizers.items():
         _restore_optimizer(f"{name}.", optimizer, tensors, document["optimizer"], folder)
-    restore_random_states({"torch": torch_states, "python": document["python"], "numpy": document["numpy"]})
+    restore_random_states(states)
     extra: dict[str, Any] = document["extra"]
     return extra
 
@@ -114,7 +133,12 @@ def _load_module(module: nn.Module, folder: Path) -> None:
         weights = hub.load_model(folder).state_dict()
     else:
         weights = load_file(folder / "module.safetensors")
-    module.load_state_dict(weights)
+    if not sharded_checkpoints.in_shards(module):
+        module.load_state_dict(weights)
+        return
+    with torch.no_grad():
+        for name, part in module.state_dict().items():
+            parallel.local(part).copy_(parallel.local(parallel.like(part, weights[name])))
 
 
 # --- optimizers ----------------------------------------------------------------------------------------------------
@@ -151,9 +175,8 @@ def _restore_optimizer(
                     f"checkpoint {folder} has optimizer state of {param_name}, which this model does not train; "
                     "resume with the configuration that wrote it."
                 )
-            # AdamW keeps its step count on the CPU or beside the parameter; everything else lives with the parameter
-            keep = isinstance(value, Tensor) and value.ndim > 0
-            member.state[param][key] = value.to(param.device) if keep else value
+            # beside the parameter, the step count of fused AdamW too
+            member.state[param][key] = parallel.like(param, value) if isinstance(value, Tensor) else value
 
 
 # --- random states -------------------------------------------------------------------------------------------------
@@ -175,8 +198,9 @@ def random_states() -> dict[str, Any]:
 
 def restore_random_states(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"]["cpu"])
-    if torch.cuda.is_available() and "cuda0" in states["torch"]:
-        torch.cuda.set_rng_state_all([states["torch"][f"cuda{i}"] for i in range(len(states["torch"]) - 1)])
+    for number in range(torch.cuda.device_count()):  # a checkpoint of another machine may have fewer, or none
+        if (kept := states["torch"].get(f"cuda{number}")) is not None:
+            torch.cuda.set_rng_state(kept, number)
     version, numbers, gauss = states["python"]
     random.setstate((version, tuple(numbers), gauss))
     kind, keys, position, has_gauss, cached = states["numpy"]

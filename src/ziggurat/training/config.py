@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 from ziggurat.model.lora import LoraConfig
 from ziggurat.model.prefix import PrefixConfig
 from ziggurat.settings import Config
+from ziggurat.training.device import DeviceSetting
 from ziggurat.training.schedules import ScheduleKind, lr_factor
 
 Trainable = Annotated[str, StringConstraints(pattern=r"^(all|head|lora|prefix|prompt|last:[1-9]\d*)$")]
@@ -104,6 +105,13 @@ class LoopConfig(Config):
 
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Compute precision; master weights and losses are always fp32. auto: bf16 where the hardware multiplies it."""
+
+    device: DeviceSetting = "auto"
+    """Where the models that learn, and those beside them, compute. auto: the GPU where torch finds one, else the CPU.
+    A run may be resumed with another."""
+
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Fuse the blocks by torch.compile. auto: on a GPU, where triton is there; the first step then takes a minute."""
 
     threads: int = Field(default=0, ge=0)
     """CPU threads; 0 keeps torch's choice. A resumed run is equal byte for byte only with the same number."""

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ziggurat.errors import ConfigError
-from ziggurat.memory import available_memory_bytes
 from ziggurat.model.accounting import (
     flops_per_token,
     forward_flops_per_token,
@@ -33,15 +32,21 @@ from ziggurat.model.cpu.kernels import LONGEST_KEPT_SCORES
 from ziggurat.model.heads import (
     LOGITS_AT_ONCE as LOGITS_AT_ONCE,  # what a loss holds; more are made in pieces
 )
+from ziggurat.model.heads import logits_at_once
 from ziggurat.model.lora import LoraConfig
+from ziggurat.processes import processes
+from ziggurat.training import parallel
 from ziggurat.training.config import ADAPTERS, OptimizerConfig, TrainConfig
+from ziggurat.training.device import choose_device, free_memory_bytes
 from ziggurat.training.precision import Machine, choose_dtype
 
 FP32 = 4
 ACTIVATION_BYTES = 2 << 30
 """A microbatch has so many tokens that what it keeps for the backward pass takes about this much in fp32,"""
-COMPARED_AT_ONCE = LOGITS_AT_ONCE // 4
-"""Logits of each of two models whose distributions are compared, at a time: several copies of both are there."""
+COMPARED_AT_ONCE = 6 * 1024 * 1024
+"""Logits of a model that are compared at a time on a CPU (fp32: 24 MiB): its caches hold them between the passes. 512
+actions of 49,152 x 576 in bf16 take one core 0.52 s so, 1.05 s with LOGITS_AT_ONCE and 0.68 s with a quarter of this;
+the products alone take 0.33 s."""
 LEAST_TOKENS, MOST_TOKENS = 256, 8192
 """within these bounds: larger microbatches are no faster."""
 LOGIT_COPIES = 3
@@ -74,12 +79,14 @@ def trained_blocks(config: ModelConfig, trainable: str, lora: LoraConfig | None 
     return min(config.layers, int(trainable.removeprefix("last:"))) if trainable.startswith("last:") else 0
 
 
-def microbatch_tokens(config: ModelConfig, *, logits: int = 0, recompute: bool = False) -> int:
+def microbatch_tokens(
+    config: ModelConfig, *, logits: int = 0, recompute: bool = False, device: str = "auto"
+) -> int:
     """The largest microbatch of a model, in tokens: what it keeps fits ACTIVATION_BYTES, and a third of what is
-    available now. `logits`: copies of the logits of every token that are kept."""
+    available now on the device. `logits`: copies of the logits of every token that are kept."""
     kept = kept_per_token(config, config.layers, LONGEST_KEPT_SCORES + 1, recompute=recompute)
     per_token = FP32 * (kept + logits * config.vocab_size)
-    budget = min(ACTIVATION_BYTES, available_memory_bytes() / 3)
+    budget = min(ACTIVATION_BYTES, parallel.least(free_memory_bytes(device)) / 3)
     return max(LEAST_TOKENS, min(MOST_TOKENS, int(budget / per_token) // 256 * 256))
 
 
@@ -123,9 +130,9 @@ class Cost:
         """`parameters 0.5, gradients 0.5, ...`, in GiB."""
         return ", ".join(f"{name} {gib(size)}" for name, size in self.memory.items() if size >= 1 << 20)
 
-    def check(self, stage: str, *, allowed: bool) -> None:
-        """Raise ConfigError if the memory is not available, unless `allowed`."""
-        available = available_memory_bytes()
+    def check(self, stage: str, *, allowed: bool, device: str = "auto") -> None:
+        """Raise ConfigError if the memory is not available on the device, unless `allowed`."""
+        available = free_memory_bytes(device)
         if self.bytes * MARGIN > available and not allowed:
             fits = [(way, size) for way, size in self.ways.items() if size * MARGIN <= available]
             way = "set a smaller microbatch_tokens, let less of the model learn (trainable=last:2)"
@@ -151,7 +158,11 @@ def trained_memory(
     T: int = LONGEST_KEPT_SCORES + 1,
     recompute: bool = False,
 ) -> dict[str, float]:
-    """Bytes by part of one network that learns from rows of T tokens. `logits`: tokens that have theirs at a time."""
+    """Bytes by part of one network that learns from rows of T tokens. `logits`: tokens that have theirs at a time.
+
+    Of several processes (`training.parallel`) each holds its shards of what learns without an adapter, and the blocks
+    and embeddings that are gathered for a while.
+    """
     groups, blocks = parameters(config), trained_blocks(config, optimizer.trainable, optimizer.lora)
     share = blocks / config.layers
     matrices = share * (groups["attention"] + groups["mlp"])
@@ -165,13 +176,33 @@ def trained_memory(
     momentum = matrices if optimizer.optimizer == "muon" and not optimizer.adapts else 0
     itemsize = choose_dtype(dtype)[0].itemsize
     kept = kept_per_token(config, blocks, T, recompute=recompute)
+    in_shards = processes() > 1 and blocks > 0 and not optimizer.adapts
+    share = 1 / processes() if in_shards else 1.0
+    own = FP32 * total_parameters(config) if in_shards else _weights(config, optimizer, itemsize)
     return {
-        "parameters": _weights(config, optimizer, itemsize) + (FP32 * trained if optimizer.adapts else 0),
-        "gradients": FP32 * trained,
-        "optimizer": FP32 * (2 * (trained - momentum) + momentum),
+        "parameters": share * own + (FP32 * trained if optimizer.adapts else 0),
+        "gradients": share * FP32 * trained,
+        "optimizer": share * FP32 * (2 * (trained - momentum) + momentum),
+        **({"gathered": gathered_bytes(config, itemsize)} if in_shards else {}),
         f"activations of {tokens:,} tokens": kept * itemsize * tokens,
         "logits": FP32 * LOGIT_COPIES * logits * config.vocab_size,
     }
+
+
+def gathered_bytes(config: ModelConfig, itemsize: int) -> float:
+    """Of a model in shards, while it learns: two blocks as they compute and the gradient of one, as it is computed and
+    as it is reduced; embeddings and unembedding with gradient in fp32, and the unembedding cast."""
+    rest = total_parameters(config) - block_parameters(config)
+    block = block_parameters(config) / config.layers
+    return block * (3 * itemsize + FP32) + rest * 2 * FP32 + itemsize * config.vocab_size * config.d_model
+
+
+def block_parameters(config: ModelConfig) -> int:
+    """Of all blocks: everything but embeddings, unembedding and the last norm."""
+    groups = parameters(config)
+    per_norm = config.d_model * (2 if config.norm == "layernorm" else 1)
+    last_norm = 0 if config.norm_placement == "post" else per_norm
+    return groups["attention"] + groups["mlp"] + groups["norm"] + groups["bias"] - last_norm
 
 
 def _weights(config: ModelConfig, optimizer: OptimizerConfig, itemsize: int) -> float:
@@ -200,7 +231,8 @@ def text_cost(config: ModelConfig, train: TrainConfig, T: int, rows: int) -> Cos
 
     def memory(train: TrainConfig) -> dict[str, float]:
         tokens = min(rows * T, max(train.microbatch_tokens, T))
-        logits = min(tokens, max(1, LOGITS_AT_ONCE // config.vocab_size))
+        at_once = logits_at_once(choose_device(train.device)[0])
+        logits = min(tokens, max(1, at_once // config.vocab_size))
         return trained_memory(
             config, train, tokens, logits=logits, dtype=train.dtype, T=T, recompute=train.recompute
         )

@@ -9,7 +9,7 @@ models with the data position and random states from before row s was measured, 
 
 `elapsed_s` counts measuring and updating; evaluating, sampling and saving are not in it.
 
-Left out: more than one device (DESIGN 8: FSDP2 will be applied from outside).
+Several processes (`training.parallel`) go through it in step: process 0 writes, all save and restore together.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ import torch
 from ziggurat.console import ProgressLine, err, human_time
 from ziggurat.errors import TrainingError
 from ziggurat.memory import keep_freed_memory
+from ziggurat.model.compiled import compile_blocks, compiles
 from ziggurat.model.cpu import accelerate
 from ziggurat.model.recompute import recompute_blocks
 from ziggurat.model.transformer import set_compute_dtype
 from ziggurat.runs import Run
-from ziggurat.training import former
+from ziggurat.training import former, parallel
 from ziggurat.training.checkpoints import (
     load_training_state,
     random_states,
@@ -37,9 +38,10 @@ from ziggurat.training.checkpoints import (
     seed_everything,
 )
 from ziggurat.training.config import LoopConfig
+from ziggurat.training.device import choose_device
 from ziggurat.training.interrupt import Interrupt
 from ziggurat.training.learner import Learner, Row
-from ziggurat.training.precision import choose_dtype
+from ziggurat.training.precision import SHORT_NAMES, choose_dtype, precision_of
 from ziggurat.training.schedules import describe_schedule
 
 SPIKE_ROWS, SPIKE_ROWS_LEAST = 32, 8
@@ -69,9 +71,17 @@ class _Loop:
         self.label, self.tokenizer = label, tokenizer
         if config.threads:
             torch.set_num_threads(config.threads)
-        self.dtype, self.dtype_reason = choose_dtype(config.dtype)
-        for module in learner.modules().values():
+        self.device, self.device_reason = choose_device(config.device)
+        self.dtype, self.dtype_reason = choose_dtype(config.dtype, self.device)
+        self.fused = compiles(config.compile, self.device)
+        for name, module in learner.modules().items():
+            if {p.device for p in module.parameters()} != {self.device}:
+                raise RuntimeError(
+                    f"{name} is not on {self.device}; the stage must place it before it is trained"
+                )
             set_compute_dtype(accelerate(module), self.dtype)
+            if self.fused:
+                compile_blocks(module)
             if config.recompute:
                 recompute_blocks(module)
         self.step = 0  # updates done
@@ -95,7 +105,7 @@ class _Loop:
             while True:
                 self.before = self.snapshot()
                 last = self.step >= config.steps
-                if interrupt.asked and not last:
+                if not last and parallel.most(interrupt.asked):
                     self.save()
                     progress.note(f"stopped after step {self.step:,}; --resume continues from there")
                     raise KeyboardInterrupt
@@ -140,7 +150,7 @@ class _Loop:
 
     def evaluate(self, last: bool) -> Row:
         try:
-            return self.learner.evaluate()
+            return parallel.gathered(self.learner.evaluate())[0]  # all decide by the same numbers
         except Exception:
             if last:
                 err.print(
@@ -235,6 +245,7 @@ class _Loop:
             return
 
         def write(folder: Path) -> None:
+            self.run.together()  # the folder is there
             save_training_state(
                 folder,
                 self.learner.modules(),
@@ -243,6 +254,7 @@ class _Loop:
                 randomness=self.before["random"],
                 tokenizer=self.tokenizer,
             )
+            self.run.together()  # every process has written its part
 
         self.run.save_checkpoint(self.step, write, best=best)
         self.saved_step = self.step
@@ -265,9 +277,12 @@ class _Loop:
         where = f"resuming {checkpoint.name} of " if checkpoint else ""
         clip = f"gradient clipped at {c.grad_clip:g}" if c.grad_clip else "gradient not clipped"
         schedule = describe_schedule(c.steps, c.warmup_steps, c.schedule, c.final_lr_factor)
-        dtype = {torch.float32: "fp32", torch.bfloat16: "bf16"}[self.dtype]
+        dtype = SHORT_NAMES[self.dtype]
         err.print(f"{self.label}: {where}{c.steps:,} steps, seed {c.seed}, {torch.get_num_threads()} threads")
         for name, optimizer in self.learner.optimizers().items():
             err.print(f"  {name}: {optimizer.describe()}; {clip}")
         err.print(f"  learning rates: {schedule}")
-        err.print(f"  compute in {dtype} because {self.dtype_reason}; weights, losses and optimizer in fp32")
+        err.print(
+            f"  on {self.device} because {self.device_reason}; blocks {'' if self.fused else 'not '}compiled"
+        )
+        err.print(f"  compute in {dtype} because {self.dtype_reason}; {precision_of(self.learner.modules())}")

@@ -18,7 +18,7 @@ learned as much as five of Jordan's (which land in [0.7, 1.2]), at three fifths 
 What differs from `torch.optim.Muon` (the test holds both equal): matrices of one shape go through Newton-Schulz
 together, a tall one is multiplied from the right instead of being transposed, a product with aI + bA + cA^2 replaces
 a product and a sum, the norm has a margin of 1 %, and a fused weight (q, k and v stacked in one matrix) is
-orthogonalised in its parts.
+orthogonalised in its parts. A matrix in shards (`training.parallel`) is gathered, and every process orthogonalises it.
 
 Sources: Keller Jordan, "Muon: an optimizer for hidden layers" (kellerjordan.github.io/posts/muon), for the algorithm;
 Amsel et al., "The Polar Express" (arXiv:2505.16932, algorithm 1), for the coefficients; Li et al., "NorMuon"
@@ -27,11 +27,13 @@ Amsel et al., "The Polar Express" (arXiv:2505.16932, algorithm 1), for the coeff
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from ziggurat.training import parallel
 
 Coefficients = tuple[tuple[float, float, float], ...]
 """(a, b, c) of each round."""
@@ -134,13 +136,19 @@ class Muon(torch.optim.Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
                 continue
-            grads = [p.grad for p in params]
-            momenta = [self._kept(p)["momentum"] for p in params]
-            torch._foreach_lerp_(momenta, grads, 1.0 - group["momentum"])
-            torch._foreach_lerp_(grads, momenta, group["momentum"])  # now Nesterov's look ahead
+            shards = [parallel.local(p.grad) for p in params]
+            momenta = [parallel.local(self._kept(p)["momentum"]) for p in params]
+            torch._foreach_lerp_(momenta, shards, 1.0 - group["momentum"])
+            torch._foreach_lerp_(shards, momenta, group["momentum"])  # now Nesterov's look ahead
             if group["weight_decay"]:
-                torch._foreach_mul_(params, 1.0 - group["lr"] * group["weight_decay"])
-            for parts in self._buckets(params, grads):
+                mine = [parallel.local(p) for p in params]
+                torch._foreach_mul_(mine, 1.0 - group["lr"] * group["weight_decay"])
+            whole = [parallel.entire(p.grad) for p in params]
+            steps = [
+                torch.zeros_like(one) if parallel.is_shard(p) else p
+                for p, one in zip(params, whole, strict=True)
+            ]
+            for parts in self._buckets(params, steps, whole):
                 batch = torch.stack([part.look_ahead.to(self._dtype) for part in parts])  # (N, R, C)
                 _, rows, columns = batch.shape
                 scale = group["lr"] * max(1.0, rows / columns) ** 0.5
@@ -149,24 +157,30 @@ class Muon(torch.optim.Optimizer):
                     even_lengths(updates, [part.squares for part in parts], group["beta2"])
                 for part, update in zip(parts, updates, strict=True):
                     part.weight.add_(update, alpha=-scale)
+            for p, step in zip(params, steps, strict=True):
+                if parallel.is_shard(p):
+                    parallel.local(p).add_(parallel.local(parallel.like(p, step)))
 
     def _kept(self, p: nn.Parameter) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.state[p]
         if not state:
-            state |= {"momentum": torch.zeros_like(p), "squares": p.new_zeros(sum(self._longer_sides(p)))}
+            squares = parallel.local(p).new_zeros(sum(self._longer_sides(p)))
+            state |= {"momentum": torch.zeros_like(p), "squares": squares}
         return state
 
     def _longer_sides(self, p: nn.Parameter) -> list[int]:
         """Of each of its matrices."""
         return [max(rows, p.shape[1]) for rows in self._rows.get(p, (len(p),))]
 
-    def _buckets(self, params: list[nn.Parameter], look_aheads: list[Tensor]) -> list[list[_Matrix]]:
-        """The matrices, those of one shape together."""
+    def _buckets(
+        self, params: list[nn.Parameter], weights: Sequence[Tensor], look_aheads: list[Tensor]
+    ) -> list[list[_Matrix]]:
+        """The matrices, those of one shape together; `weights`: what their updates are added to."""
         buckets: dict[tuple[torch.Size, torch.device], list[_Matrix]] = {}
-        for p, look_ahead in zip(params, look_aheads, strict=True):
+        for p, weight, look_ahead in zip(params, weights, look_aheads, strict=True):
             rows = list(self._rows.get(p, (len(p),)))
             squares = torch.split(self._kept(p)["squares"], self._longer_sides(p))
-            views = zip(torch.split(p, rows), torch.split(look_ahead, rows), squares, strict=True)
+            views = zip(torch.split(weight, rows), torch.split(look_ahead, rows), squares, strict=True)
             for matrix in map(_Matrix._make, views):
                 buckets.setdefault((matrix.weight.shape, p.device), []).append(matrix)
         return list(buckets.values())

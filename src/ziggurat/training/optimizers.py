@@ -19,6 +19,7 @@ from ziggurat.model.heads import ScalarModel
 from ziggurat.model.lora import adapters_of
 from ziggurat.model.prefix import Prefix
 from ziggurat.model.transformer import Transformer
+from ziggurat.training import parallel
 from ziggurat.training.config import OptimizerConfig
 from ziggurat.training.muon import Muon, polar_express
 from ziggurat.training.precision import choose_dtype
@@ -95,7 +96,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizers:
             beta2=config.muon_beta2,
             weight_decay=config.weight_decay,
             coefficients=polar_express(config.newton_schulz_steps),
-            dtype=choose_dtype("auto")[0],
+            dtype=choose_dtype("auto", next(iter(rows)).device)[0],
             rows=rows,
         )
     heads = _head_parameters(model) if config.lr_head > config.lr_adam else set()
@@ -108,9 +109,10 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizers:
         (config.lr_adam * config.lora.lr_factor, [p for p in rest if p in adapters]),
         (config.lr_adam * config.prefix.lr_factor, [p for p in rest if p in virtual]),
     ):
-        matrices, vectors = [p for p in params if p.ndim >= 2], [p for p in params if p.ndim < 2]
-        groups.append({"params": matrices, "lr": lr, "weight_decay": config.weight_decay})
-        groups.append({"params": vectors, "lr": lr, "weight_decay": 0.0})
+        for alike in ([p for p in params if parallel.is_shard(p) == kind] for kind in (False, True)):
+            matrices, vectors = [p for p in alike if p.ndim >= 2], [p for p in alike if p.ndim < 2]
+            groups.append({"params": matrices, "lr": lr, "weight_decay": config.weight_decay})
+            groups.append({"params": vectors, "lr": lr, "weight_decay": 0.0})
     groups = [group for group in groups if group["params"]]
     members["adamw"] = torch.optim.AdamW(
         groups or [{"params": []}], lr=config.lr_adam, betas=config.betas, fused=True
@@ -127,13 +129,20 @@ def _head_parameters(model: nn.Module) -> set[nn.Parameter]:
 
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Norm of the whole gradient; a tensor, so that asking for it does not wait for the device."""
+    """Norm of the whole gradient, of shards over all processes; a tensor, so that asking for it need not wait."""
     grads = [p.grad for p in parameters if p.grad is not None]
-    return torch.nn.utils.get_total_norm(grads) if grads else torch.zeros(())
+    shards = [parallel.local(grad) for grad in grads if parallel.is_shard(grad)]
+    rest = [grad for grad in grads if not parallel.is_shard(grad)]
+    norm = torch.nn.utils.get_total_norm(rest) if rest else torch.zeros(())
+    if not shards:
+        return norm
+    square = torch.nn.utils.get_total_norm(shards).square()
+    parallel.add_up([square])
+    return (square + norm.to(square.device).square()).sqrt()
 
 
 def scale_gradients(parameters: Iterable[nn.Parameter], factor: float) -> None:
     """Multiply every gradient in place."""
-    grads = [p.grad for p in parameters if p.grad is not None]
+    grads = [parallel.local(p.grad) for p in parameters if p.grad is not None]
     if grads and factor != 1.0:
         torch._foreach_mul_(grads, factor)

@@ -3,6 +3,9 @@
 Gradients of the sums are added over the micro-batches and divided by the step's total count, so in how many pieces a
 step is computed cannot change its result, and a step that counts nothing (comparisons all tied) moves nothing instead
 of dividing 0 by 0. A non-finite loss or gradient is refused before the weights move.
+
+Several processes (`training.parallel`) each compute pieces of the step, equally many: one that has fewer computes its
+last one again, without weight. Sums and counts are those of all processes.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from ziggurat.errors import TrainingError
+from ziggurat.training import parallel
+from ziggurat.training.device import device_of, moved
 from ziggurat.training.optimizers import Optimizers, gradient_norm, scale_gradients
 
 Extra = Mapping[str, "Tensor | float | tuple[Tensor | float, Tensor | float]"]
@@ -45,13 +50,12 @@ def optimizer_step(
 ) -> StepOutcome:
     """Gradients of all pieces, divided by their total count, clipped, refused if not finite, then applied."""
     optimizer.zero_grad()
-    total, count, extra = _summed(model, pieces, loss)
+    total, count, extra = _summed(model, pieces, loss)  # here the CPU waits for the device
     if count == 0:
         return StepOutcome(None, 0.0, 0)
     parameters = optimizer.parameters
-    # the one place where the CPU waits for the device
-    total_value, norm = float(total), float(gradient_norm(parameters)) / count
-    mean = total_value / count
+    parallel.add_up_gradients(parameters)
+    mean, norm = total / count, float(gradient_norm(parameters)) / count
     if not (math.isfinite(mean) and math.isfinite(norm)):
         optimizer.zero_grad()
         what = f"loss is {mean}" if not math.isfinite(mean) else f"norm of the gradient is {norm}"
@@ -62,6 +66,7 @@ def optimizer_step(
     clip = grad_clip / norm if grad_clip and norm > grad_clip else 1.0
     scale_gradients(parameters, clip / count)
     optimizer.step()
+    parallel.forget_gathered(model)
     return StepOutcome(mean, norm, round(count), extra)
 
 
@@ -69,25 +74,34 @@ def optimizer_step(
 def mean_loss(model: nn.Module, pieces: list[Any], loss: LossFn) -> StepOutcome:
     """The loss of a batch in pieces as `optimizer_step` reports it; no gradient is computed."""
     total, count, extra = _summed(model, pieces, loss)
-    return StepOutcome(float(total) / count if count else None, 0.0, round(count), extra)
+    return StepOutcome(total / count if count else None, 0.0, round(count), extra)
 
 
-def _summed(
-    model: nn.Module, pieces: list[Any], loss: LossFn
-) -> tuple[Tensor | float, float, dict[str, float]]:
+def _summed(model: nn.Module, pieces: list[Any], loss: LossFn) -> tuple[float, float, dict[str, float]]:
     """(sum of losses, count, means of further metrics) over all pieces; gradients of the sums are accumulated."""
     total: Tensor | float = 0.0
     count = 0.0
     sums: dict[str, Tensor | float] = {}
     counts: dict[str, float] = {}
-    for piece in pieces:
+    device = device_of(model)
+    for number in range(int(parallel.most(len(pieces)))):
+        spare = number >= len(pieces)
+        piece = moved(pieces[-1 if spare else number], device)
         piece_sum, piece_count, *further = loss(model, piece)
+        if spare:
+            piece_sum = piece_sum * 0.0
         if piece_sum.requires_grad:
             piece_sum.backward()  # type: ignore[no-untyped-call]
+        if spare:
+            continue
         total = total + piece_sum.detach().float()
         count += float(piece_count)
         for name, value in (further[0] if further else {}).items():
             part, of = value if isinstance(value, tuple) else (value, piece_count)
             sums[name] = sums.get(name, 0.0) + (part.detach() if isinstance(part, Tensor) else part)
             counts[name] = counts.get(name, 0.0) + float(of)
-    return total, count, {name: float(sums[name]) / of for name, of in counts.items() if of}
+    names = sorted(sums)
+    mine = [float(total), count, *(float(sums[name]) for name in names), *(counts[name] for name in names)]
+    total, count, *rest = parallel.summed(mine)
+    means = zip(names, rest[: len(names)], rest[len(names) :], strict=True)
+    return total, count, {name: value / of for name, value, of in means if of}

@@ -16,11 +16,14 @@ from torch import nn
 
 from ziggurat.console import human_count
 from ziggurat.errors import ConfigError
+from ziggurat.processes import processes, rank
 from ziggurat.runs import Run
+from ziggurat.training import parallel
 from ziggurat.training.config import TrainConfig
 from ziggurat.training.learner import Learner, Row
 from ziggurat.training.loop import run_loop
 from ziggurat.training.optimizers import Optimizers, build_optimizer
+from ziggurat.training.precision import choose_dtype
 from ziggurat.training.step import LossFn, StepOutcome, mean_loss, optimizer_step
 from ziggurat.training.trainable import freeze
 
@@ -100,6 +103,10 @@ class Supervised(Learner):
         best_by: str | None,
         beside: nn.Module | None = None,
     ) -> None:
+        if processes() > 1 and split is None:
+            raise ConfigError(
+                "this stage cannot split a batch, so it runs in one process; start it without torchrun."
+            )
         if config.micro_batches > 1 and split is None:
             raise ConfigError(
                 f"micro_batches is {config.micro_batches}, but this stage cannot split a batch; set it to 1."
@@ -108,6 +115,7 @@ class Supervised(Learner):
         self.evaluate_model, self.sample_model = evaluate, sample
         self.unit, self.best_by = unit, best_by
         freeze(model, config.trainable)
+        parallel.shard(model, choose_dtype(config.dtype, config.device)[0])
         self.beside = beside
         learns = model if beside is None else nn.ModuleDict({"model": model, "beside": beside})
         self.optimizer = build_optimizer(learns, config)
@@ -204,4 +212,16 @@ class Supervised(Learner):
             self.drawn += 1
         if self.split is None:
             return [batch]
+        if processes() > 1:
+            batch = self._own(batch, self.split)
         return self.split(batch, self.config.micro_batches, self.config.microbatch_tokens)
+
+    def _own(self, batch: Any, split: SplitFn) -> Any:
+        """This process's share of the whole step's batch."""
+        shares = split(batch, processes(), 0)
+        if len(shares) != processes():
+            raise ConfigError(
+                f"a step's batch can be cut into {len(shares)} shares, and there are {processes()} processes; "
+                "make the batch larger or start fewer processes."
+            )
+        return shares[rank()]

@@ -21,25 +21,27 @@ from torch import nn
 
 from ziggurat.console import err
 from ziggurat.errors import ConfigError
-from ziggurat.model.cpu.int8 import hold_int8, weight_bytes
+from ziggurat.model.cpu.int8 import hold_int8
+from ziggurat.model.cpu.quantized import weight_bytes
 from ziggurat.model.heads import ScalarModel
 from ziggurat.model.hub import load_model
 from ziggurat.model.hub.adapter_names import layout_of
 from ziggurat.model.lora import adapt, adapters_of, is_adapted
 from ziggurat.model.prefix import Kind, prefixed
 from ziggurat.model.transformer import Transformer
-from ziggurat.training.config import ADAPTERS, OptimizerConfig
+from ziggurat.training.config import ADAPTERS, LoopConfig, OptimizerConfig
+from ziggurat.training.device import device_of, place
 from ziggurat.training.precision import choose_dtype
 
 
-def load_to_train(folder: Path, config: OptimizerConfig, *, dtype: str, seed: int) -> Transformer:
+def load_to_train(folder: Path, config: OptimizerConfig, loop: LoopConfig, *, seed: int) -> Transformer:
     """The model of `folder`, ready for `config.trainable`: with a new adapter, drawn from `seed`, where that is one.
 
-    `dtype`: the setting of the loop. Masters are fp32; a base that stays still is loaded in what it is computed in.
+    `loop`: its dtype and its device. Masters are fp32; a base that stays still is loaded in what it is computed in.
     Raises ModelFolderError, and ConfigError for targets that the model does not have, and for a folder of virtual
     tokens, which cannot be worked into weights.
     """
-    model = load_model(folder, dtype=weights_dtype(config, dtype))
+    model = place(load_model(folder, dtype=weights_dtype(config, loop)), loop.device)
     if model.prefix is not None:
         raise ConfigError(
             f"{folder} holds virtual tokens, from which no further training can begin; name its base, or use lora."
@@ -47,9 +49,14 @@ def load_to_train(folder: Path, config: OptimizerConfig, *, dtype: str, seed: in
     return with_adapter(model, config, seed) if config.adapts else model
 
 
-def weights_dtype(config: OptimizerConfig, dtype: str) -> torch.dtype:
+def compute_dtype(loop: LoopConfig) -> torch.dtype:
+    """What the models of a loop compute in, on its device."""
+    return choose_dtype(loop.dtype, loop.device)[0]
+
+
+def weights_dtype(config: OptimizerConfig, loop: LoopConfig) -> torch.dtype:
     """Of the weights of a model that learns so: fp32, or beside an adapter the dtype that is computed in."""
-    return choose_dtype(dtype)[0] if config.adapts else torch.float32
+    return compute_dtype(loop) if config.adapts else torch.float32
 
 
 def with_adapter(base: Transformer, config: OptimizerConfig, seed: int) -> Transformer:
@@ -70,7 +77,7 @@ def _hold_int8_aloud(base: Transformer) -> None:
     """Make the frozen matrices int8, and say what that costs: memory saved, and how far predictions move."""
     generator = torch.Generator().manual_seed(0)
     length = min(PROBE_TOKENS, base.config.context)
-    ids = torch.randint(0, base.config.vocab_size, (1, length), generator=generator)
+    ids = torch.randint(0, base.config.vocab_size, (1, length), generator=generator).to(device_of(base))
     before, bytes_before = base(ids).log_softmax(-1), weight_bytes(base)
     hold_int8(base)
     after, bytes_after = base(ids).log_softmax(-1), weight_bytes(base)

@@ -107,43 +107,65 @@ def _turned(head, gain, eps, cos_sin, out):
             out[d + half] = second * widen(cos_sin[0, d + half]) + first * widen(cos_sin[1, d + half])
 
 
+@njit(fastmath=True, nogil=True, cache=True)
+def attend_heads(qkv, gains, eps, turn, keys, values, at, first, last, score, desk, y):
+    """Heads `first` to `last` - 1, which share a key head, of the new token behind `at` others.
+
+    qkv ((H + 2 K) D) bf16, gains (H + K, D or 0), turn (2, D or 0), keys and values (K, capacity, D), score (at + 1)
+    and desk (3, D) fp32 to work on, y (H D) bf16. The first head of a key head stores the new key and value.
+    """
+    K, D = keys.shape[0], keys.shape[2]
+    H = len(y) // D
+    k = first // (H // K)
+    scale = np.float32(1 / math.sqrt(D))
+    q, new, mixed = desk[0], desk[1], desk[2]
+    _turned(qkv[(H + k) * D : (H + k + 1) * D], gains[H + k], eps, turn, new)
+    value = qkv[(H + K + k) * D : (H + K + k + 1) * D]
+    for d in range(D):
+        new[d] = widen(narrow(new[d]))
+    if first == k * (H // K):
+        for d in range(D):
+            keys[k, at, d] = narrow(new[d])
+            values[k, at, d] = value[d]
+    for h in range(first, last):
+        _turned(qkv[h * D : (h + 1) * D], gains[h], eps, turn, q)
+        product = np.float32(0)
+        for d in range(D):
+            product += q[d] * new[d]
+        score[at] = best = product * scale
+        for t in range(at):
+            row = keys[k, t]
+            product = np.float32(0)
+            for d in range(D):
+                product += q[d] * widen(row[d])
+            score[t] = product * scale
+            best = max(best, score[t])
+        total = np.float32(0)
+        for t in range(at + 1):
+            score[t] = exp(score[t] - best)
+            total += score[t]
+        for d in range(D):
+            mixed[d] = score[at] * widen(value[d])
+        for t in range(at):
+            row, share = values[k, t], score[t]
+            for d in range(D):
+                mixed[d] += share * widen(row[d])
+        for d in range(D):
+            y[h * D + d] = narrow(mixed[d] / total)
+
+
 @njit(parallel=True, fastmath=True, nogil=True, cache=True)
 def _attend_new(qkv, gains, eps, rotary, keys, values, lengths, y):
     B, K, D = qkv.shape[0], keys.shape[1], keys.shape[3]
-    H = y.shape[1] // D
-    G = H // K
-    scale = np.float32(1 / math.sqrt(D))
+    G = y.shape[1] // D // K
     scores = np.empty((B * K, np.max(lengths) + 1), np.float32)
-    heads = np.empty((B * K, 2, D), np.float32)
+    desk = np.empty((B * K, 3, D), np.float32)
     for pair in prange(B * K):
         b, k = pair // K, pair % K
-        at, score, q, mixed = lengths[b], scores[pair], heads[pair, 0], heads[pair, 1]
-        new = qkv[b, (H + k) * D : (H + k + 1) * D]
-        _turned(new, gains[H + k], eps, rotary[b], q)
-        for d in range(D):
-            keys[b, k, at, d] = narrow(q[d])
-            values[b, k, at, d] = qkv[b, (H + K + k) * D + d]
-        for h in range(k * G, (k + 1) * G):
-            _turned(qkv[b, h * D : (h + 1) * D], gains[h], eps, rotary[b], q)
-            best = np.float32(-3.4e38)
-            for t in range(at + 1):
-                row = keys[b, k, t]
-                product = np.float32(0)
-                for d in range(D):
-                    product += q[d] * widen(row[d])
-                score[t] = product * scale
-                best = max(best, score[t])
-            total = np.float32(0)
-            for t in range(at + 1):
-                score[t] = exp(score[t] - best)
-                total += score[t]
-            mixed[:] = np.float32(0)
-            for t in range(at + 1):
-                row, share = values[b, k, t], score[t]
-                for d in range(D):
-                    mixed[d] += share * widen(row[d])
-            for d in range(D):
-                y[b, h * D + d] = narrow(mixed[d] / total)
+        attend_heads(
+            qkv[b], gains, eps, rotary[b], keys[b], values[b], lengths[b], k * G, (k + 1) * G, scores[pair],
+            desk[pair], y[b],
+        )  # fmt: skip
 
 
 def attend_new(
@@ -166,77 +188,6 @@ def attend_new(
     turn = np.empty((B, 2, 0), np.int16) if rotary is None else bits(rotary)
     share_threads()
     _attend_new(bits(qkv), per_head, np.float32(eps), turn, bits(keys), bits(values), lengths, bits(y))
-    return y
-
-
-# --- a whole block of one sequence --------------------------------------------------------------------------------
-
-
-@njit(fastmath=True, inline="always")
-def _normed_row(x, gain, eps, y):
-    scale = inverse_rms(x, eps)
-    for c in range(len(x)):
-        y[c] = x[c] * scale * widen(gain[c])
-
-
-@njit(fastmath=True, nogil=True, cache=True)
-def _block_row(x, norm1, qkv, gains, eps, rotary, keys, values, lengths, out, norm2, up, down, y):
-    C, F = len(x), down.shape[1]
-    stream, normed, written = np.empty(C, np.float32), np.empty(C, np.float32), np.empty(C, np.float32)
-    for c in range(C):
-        stream[c] = widen(x[c])
-    _normed_row(stream, norm1, eps, normed)
-    projected = np.empty(len(qkv), np.float32)
-    _product(qkv, normed, projected)
-    heads, mixed = np.empty((1, len(qkv)), np.int16), np.empty((1, out.shape[1]), np.int16)
-    for n in range(len(qkv)):
-        heads[0, n] = narrow(projected[n])
-    _attend_new(heads, gains, eps, rotary, keys, values, lengths, mixed)
-    wide = np.empty(out.shape[1], np.float32)
-    for n in range(len(wide)):
-        wide[n] = widen(mixed[0, n])
-    _product(out, wide, written)
-    for c in range(C):
-        stream[c] += written[c]
-    _normed_row(stream, norm2, eps, normed)
-    gate_up, hidden = np.empty(2 * F, np.float32), np.empty(F, np.float32)
-    _product(up, normed, gate_up)
-    for f in range(F):
-        hidden[f] = gate_up[f] / (np.float32(1) + exp(-gate_up[f])) * gate_up[F + f]
-    _product(down, hidden, written)
-    for c in range(C):
-        y[c] = narrow(stream[c] + written[c])
-
-
-def block_row(
-    x: Tensor,
-    norm1: Tensor,
-    qkv: Tensor,
-    gains: Tensor | None,
-    eps: float,
-    rotary: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    lengths: Lengths,
-    out: Tensor,
-    norm2: Tensor,
-    up: Tensor,
-    down: Tensor,
-) -> Tensor:
-    """A block of RMSNorm, rotated attention and SwiGLU without biases, for the new token of one sequence.
-
-    x (1, 1, C) -> (1, 1, C); weights, x and rotary (1, 2, D) in bf16, the rest as in `attend_new`. One call where there
-    would be some twenty, which took a fifth of the time of a 134M model's step.
-    """
-    y = torch.empty_like(x)
-    per_head = np.empty((out.shape[1] // keys.shape[3] + keys.shape[1], 0), np.float32)
-    if gains is not None:
-        per_head = rounded(gains, x)
-    share_threads()
-    _block_row(
-        bits(x)[0, 0], bits(norm1), bits(qkv), per_head, np.float32(eps), bits(rotary), bits(keys), bits(values),
-        lengths, bits(out), bits(norm2), bits(up), bits(down), bits(y)[0, 0],
-    )  # fmt: skip
     return y
 
 

@@ -9,7 +9,7 @@ Legend: B batch, T time, H query heads, K key/value heads, D head width, C model
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ziggurat.model.config import ModelConfig
-from ziggurat.model.cpu import kernels
+from ziggurat.model.cpu import blocks, kernels
 from ziggurat.model.cpu.packing import PACKS, pack, packed_linear
 from ziggurat.model.layers import Linear, RMSNorm
-from ziggurat.model.transformer import MLP, Attention, Block, Cache, Transformer
+from ziggurat.model.transformer import MLP, Attention, Cache, Transformer
 
 M = TypeVar("M", bound=nn.Module)
 
 Slots = tuple[Tensor, Tensor, npt.NDArray[np.int64]]
-"""Keys and values (slots, K, capacity, D), and how many tokens the slots 0..B-1 hold (B,)."""
+"""Keys and values (slots, K, capacity, D), and how many tokens the slots 0..B-1 hold (B,). A cache may have
+`slots_of_layer(layer) -> Slots | None`, and `slots_of_layers()`, whose keys and values have the layers before the
+slots: with these the compiled loops store and attend by themselves."""
 
 
 def accelerate(model: M) -> M:
@@ -36,9 +37,19 @@ def accelerate(model: M) -> M:
     """
     for module in model.modules():
         fast = FAST.get(type(module))
-        if fast is not None:
+        if fast is not None and not getattr(module, "stays_plain", False):
             module.__class__ = fast
     return model
+
+
+def keep_plain(model: nn.Module) -> None:
+    """Take the fast classes away for good: a model in shards gathers its weights into memory whose version does not
+    change, so no cast copy may be kept."""
+    for module in model.modules():
+        for plain, fast in FAST.items():
+            if type(module) is fast:
+                module.__class__ = plain
+        module.stays_plain = True  # type: ignore[assignment]
 
 
 class FastLinear(Linear):
@@ -56,7 +67,8 @@ class FastLinear(Linear):
         if self.weight.dtype == dtype:
             return self.weight
         if torch.is_grad_enabled():
-            self._plain = self._packed = None
+            if self._plain is not None or self._packed is not None:
+                self._plain = self._packed = None
             return self.weight.to(dtype)
         if not _fresh(self._plain, self.weight, dtype):
             self._plain = _version(self.weight), self.weight.detach().to(dtype)
@@ -138,47 +150,63 @@ class FastAttention(Attention):
         return kernels.causal_attention(q, k, v, bias)
 
 
-class FastBlock(Block):
-    def forward(self, x: Tensor, rotary: Tensor | None, bias: Tensor | None, cache: Cache | None) -> Tensor:
-        if x.shape[0] == x.shape[1] == 1 and rotary is not None:
-            y = self._one_row(x, rotary, cache)
-            if y is not None:
-                return y
-        return super().forward(x, rotary, bias, cache)
-
-    def _one_row(self, x: Tensor, rotary: Tensor, cache: Cache | None) -> Tensor | None:
-        """The block for the new token of one sequence in one call; None where no loop computes such a block."""
-        attention = self.attention
-        parts = (attention.qkv, attention.out, self.mlp.up, self.mlp.down)
-        slots, loops = _slots(cache, attention.layer), kernels.decoding_loops(x)
-        if slots is None or loops is None or not isinstance(attention, FastAttention):
-            return None
-        if not (_llama_like(self.config) and all(type(part) is FastLinear for part in parts)):
-            return None
-        qkv, out, up, down = (part.weight_as(x.dtype) for part in parts)
-        norm1, norm2 = self.norm1.weight.to(x.dtype), self.norm2.weight.to(x.dtype)
-        gains, eps, turn = attention.gains(), self.config.norm_eps, rotary.view(1, 2, -1)
-        y: Tensor = loops.block_row(x, norm1, qkv, gains, eps, turn, *slots, out, norm2, up, down)
-        return y
-
-
 def _slots(cache: Cache | None, layer: int) -> Slots | None:
-    """Where the new token of each sequence goes: a cache may have `slots_of_layer(layer) -> Slots | None`, with which
-    the compiled loops store and attend by themselves."""
+    """Where the new token of each sequence goes."""
     find = getattr(cache, "slots_of_layer", None)
     found: Slots | None = None if find is None else find(layer)
     return found
 
 
-def _llama_like(config: ModelConfig) -> bool:
-    """Whether a block is what `compiled_decoding.block_row` computes."""
-    chosen = (config.norm, config.norm_placement, config.activation, config.positions)
-    biases = config.qkv_bias or config.out_bias or config.mlp_bias
-    others = biases or config.parallel or (config.attention_scale is not None and not config.qk_norm)
-    return chosen == ("rmsnorm", "pre", "swiglu", "rotary") and not others
-
-
 class FastTransformer(Transformer):
+    _table: blocks.Table | None = None
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self._table = None  # to another device or dtype
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+
+    def through(
+        self,
+        x: Tensor,
+        blocks: range,
+        *,
+        positions: Tensor | None = None,
+        cache: Cache | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
+        if x.shape[1] == 1 and positions is not None and segments is None:
+            y = self._in_one_call(x, blocks, positions, cache)
+            if y is not None:
+                return y
+        elif self._table is not None and (torch.is_grad_enabled() or not self._table.stands(self)):
+            self._table = None  # what learns changes soon, and needs the memory
+        return super().through(x, blocks, positions=positions, cache=cache, segments=segments)
+
+    def _in_one_call(self, x: Tensor, which: range, positions: Tensor, cache: Cache | None) -> Tensor | None:
+        """These blocks for the new token of each sequence, x (B, 1, C); None where no loop computes them."""
+        find = getattr(cache, "slots_of_layers", None)
+        slots: Slots | None = None if find is None else find()
+        if slots is None or not blocks.covered(self.config) or which.step != 1:
+            return None
+        loops = kernels.block_loops(x)
+        if loops is None:
+            return None
+        if self._table is None or not self._table.fits(self):
+            self._table = blocks.Table(self, loops)
+        if len(x) > self._table.most_rows:
+            return None
+        c = self.config
+        turn = window_turn = x.new_empty(len(x), 2, 0)
+        if c.positions == "rotary":
+            turn = self._turns(self.table, x, positions).view(len(x), 2, -1)
+            own = self.window_table
+            window_turn = turn if own is None else self._turns(own, x, positions).view(len(x), 2, -1)
+        layers = self._table.layers[which.start : which.stop]
+        heads, rows = (c.heads, c.kv_heads), x.view(len(x), -1)
+        y: Tensor = loops.through(
+            rows, layers, which.start, c.d_ff, heads, c.norm_eps, turn, window_turn, *slots
+        )
+        return y.view(x.shape)
+
     def nll_keeps_logits(self, hidden: Tensor) -> bool:
         learns = any(p.requires_grad for p in self.unembedding.parameters())
         return learns or not kernels.has_nll_loop(hidden)
@@ -193,6 +221,5 @@ FAST: dict[type[nn.Module], type[nn.Module]] = {
     RMSNorm: FastRMSNorm,
     MLP: FastMLP,
     Attention: FastAttention,
-    Block: FastBlock,
     Transformer: FastTransformer,
 }

@@ -16,6 +16,7 @@ Legend: B batch, T time, H query heads, K key/value heads, D head width, C width
 from __future__ import annotations
 
 import functools
+import importlib
 import warnings
 from types import ModuleType
 from typing import Any
@@ -66,9 +67,34 @@ def _compiled() -> ModuleType | None:
     return None
 
 
+def block_loops(x: Tensor) -> ModuleType | None:
+    """`compiled_blocks` if it computes with x, as `decoding_loops`."""
+    return None if decoding_loops(x) is None else _whole_blocks()
+
+
+@functools.cache
+def _whole_blocks() -> ModuleType | None:
+    return _working("compiled_blocks")
+
+
+@functools.cache
+def group_loops() -> ModuleType | None:
+    """`compiled_groups` where it works: bf16 and fp32 on a CPU."""
+    return None if _compiled() is None else _working("compiled_groups")
+
+
+def _working(name: str) -> ModuleType | None:
+    """A module of loops; None, with a warning, where they do not compile or compute wrongly here."""
+    module = importlib.import_module(f"ziggurat.model.cpu.{name}")
+    if module.work():
+        return module
+    warnings.warn(SLOW, RuntimeWarning, stacklevel=3)
+    return None
+
+
 def training_loops(x: Tensor) -> ModuleType | None:
     """`compiled_training` if it computes with x: bf16 or fp32 on a CPU, with gradients."""
-    return _trained(x.device.type, x.dtype) if torch.is_grad_enabled() else None
+    return _trained(x.device.type, x.dtype) if x.is_cpu and torch.is_grad_enabled() else None
 
 
 @functools.cache

@@ -14,10 +14,11 @@ from ziggurat.model.hub.gpt2 import GPT2
 from ziggurat.model.hub.llama import LLAMA
 from ziggurat.model.hub.native import NATIVE
 from ziggurat.model.hub.neox import NEOX
+from ziggurat.model.hub.phi3 import PHI3
 from ziggurat.model.hub.qwen3 import QWEN3
 
 GROUP = "ziggurat.families"
-BUILT_IN = (QWEN3, LLAMA, GEMMA3, GPT2, NEOX)
+BUILT_IN = (QWEN3, LLAMA, GEMMA3, GPT2, NEOX, PHI3)
 
 
 @cache

@@ -54,7 +54,7 @@ class Layout:
             return x - 1
         if self.arch == "gptneox" and ".query_key_value." in name:
             return x.reshape(3, c.heads, c.d_head, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
-        return x.T if self._transposed(name) else x
+        return x.T if self.transposed(name) else x
 
     def to_gguf(self, name: str, x: Numbers) -> Numbers:
         """The inverse of `from_gguf`."""
@@ -66,11 +66,11 @@ class Layout:
             return x + 1
         if self.arch == "gptneox" and ".query_key_value." in name:
             return x.reshape(c.heads, 3, c.d_head, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
-        return x.T if self._transposed(name) else x
+        return x.T if self.transposed(name) else x
 
     def whole(self, name: str) -> bool:
         """Whether a tensor must be read at once, because its rows lie in another order."""
-        return bool(self._interleaved(name)) or ".query_key_value." in name or self._transposed(name)
+        return bool(self._interleaved(name)) or ".query_key_value." in name or self.transposed(name)
 
     def _interleaved(self, name: str) -> int:
         """Heads whose rows are interleaved; 0: none are."""
@@ -78,7 +78,8 @@ class Layout:
             return 0
         return self.config.heads if ".q_proj." in name else self.config.kv_heads if ".k_proj." in name else 0
 
-    def _transposed(self, name: str) -> bool:
+    def transposed(self, name: str) -> bool:
+        """Whether the file has columns where Hugging Face has rows."""
         return self.arch == "gpt2" and name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight"))
 
     def names(self, stored: Mapping[str, Any]) -> dict[str, str]:

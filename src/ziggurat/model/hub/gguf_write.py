@@ -97,7 +97,9 @@ def _otherwise_there(config: ModelConfig, arch: str) -> str | None:
 
 def _describe(writer: Any, config: ModelConfig, arch: str) -> None:
     c = config
-    writer.add_context_length(c.context)
+    # llama.cpp's `llama` attends to all keys, whatever window the file names: within the window that is the same
+    ends = c.window if arch == "llama" and c.windowed and c.window else c.context
+    writer.add_context_length(min(ends, c.context))
     writer.add_embedding_length(c.d_model)
     writer.add_block_count(c.layers)
     writer.add_feed_forward_length(c.d_ff)

@@ -170,6 +170,13 @@ def _read(stored: StoredTensors, name: str) -> Tensor:
 
 def _scalar(body: Transformer, head: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ScalarModel:
     """A body with the heads of these tensors; `head`: what config.json, or the adapter's file, says of them."""
+    model = with_head(body, head)
+    load_heads(model, tensors)
+    return model
+
+
+def with_head(body: Transformer, head: Mapping[str, Any]) -> ScalarModel:
+    """A body with heads whose weights are not read yet."""
     model: ScalarModel
     if head.get("head") == "critic":
         model = ScalarModel(body)
@@ -179,7 +186,6 @@ def _scalar(body: Transformer, head: Mapping[str, Any], tensors: Mapping[str, Te
         if answer_after is not None:
             confidence = ConfidenceHead(body.config.d_model, answer_after, _confidence_heads(head))
         model = RewardModel(body, reward_shift=shift, reward_scale=scale, confidence=confidence)
-    load_heads(model, tensors)
     return model
 
 

@@ -91,13 +91,18 @@ def writes(config: ModelConfig) -> dict[str, Any] | None:
     }
 
 
-def rows_of_qkv(config: ModelConfig) -> Tensor:
-    """(3 H D,): our row of each of their rows."""
-    H, D, R = config.heads, config.d_head, config.rotary_width
+def turned_dimensions(config: ModelConfig) -> Tensor:
+    """(D,): our dimension of each of their dimensions of a head of which the first R turn."""
+    D, R = config.d_head, config.rotary_width
     first, second, rest = torch.arange(R // 2), torch.arange(R // 2, R), torch.arange(R, D)
     half = len(rest) // 2
-    order = torch.cat((first, rest[:half], second, rest[half:]))  # their dimension of each of ours
-    turned, plain = order.argsort(), torch.arange(D)  # our dimension of each of theirs
+    return torch.cat((first, rest[:half], second, rest[half:])).argsort()
+
+
+def rows_of_qkv(config: ModelConfig) -> Tensor:
+    """(3 H D,): our row of each of their rows."""
+    H, D = config.heads, config.d_head
+    turned, plain = turned_dimensions(config), torch.arange(D)
     heads = torch.arange(H)[:, None, None] * D + torch.stack(
         (turned, turned, plain)
     )  # (H, 3, D) within q, k or v

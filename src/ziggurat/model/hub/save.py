@@ -23,6 +23,7 @@ from ziggurat.model.heads import RewardModel, ScalarModel
 from ziggurat.model.hub.families import families
 from ziggurat.model.hub.family import Family, rows_of
 from ziggurat.model.transformer import Transformer
+from ziggurat.processes import writes
 
 FORMAT_VERSION = 2
 """Of what config.json holds under `ziggurat`. 1: the confidence head under its old names, in a classifier."""
@@ -111,7 +112,7 @@ def family_of(config: ModelConfig) -> tuple[Family, dict[str, Any]]:
 
 def stored_tensors(model: Transformer, family: Family) -> dict[str, Tensor]:
     """Their tensor names -> our weights, split by rows and turned as they store them."""
-    parameters = {name: parameter.detach().cpu() for name, parameter in model.named_parameters()}
+    parameters = {name: whole_of(parameter) for name, parameter in model.named_parameters()}
     stored = {}
     for ours, source in family.sources(model.config).items():
         whole = parameters.pop(ours)
@@ -125,6 +126,13 @@ def stored_tensors(model: Transformer, family: Family) -> dict[str, Tensor]:
     return stored
 
 
+def whole_of(parameter: Tensor) -> Tensor:
+    """On the CPU. One in shards is gathered: every process of the run must ask, and process 0 alone keeps it."""
+    gather = getattr(parameter.detach(), "full_tensor", None)
+    whole: Tensor = parameter.detach() if gather is None else gather()
+    return whole.cpu() if writes() else whole.to("meta")
+
+
 def _write(
     folder: Path,
     raw: dict[str, Any],
@@ -132,6 +140,8 @@ def _write(
     source_ids: Mapping[str, Mapping[str, Any]],
     tokenizer: SavesTokenizer | None,
 ) -> None:
+    if not writes():
+        return
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     ids = dict(source_ids.get("config", {}))
     if ids.get("pad_token_id") is None:  # classification of several rows needs one

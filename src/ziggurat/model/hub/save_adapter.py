@@ -31,6 +31,7 @@ from ziggurat.model.hub.save import SavesTokenizer, family_of
 from ziggurat.model.lora import LoraConfig, LoraLinear, adapters_of
 from ziggurat.model.transformer import Transformer
 from ziggurat.places import ADAPTER_CONFIG
+from ziggurat.processes import writes
 
 
 def save_adapter(
@@ -61,6 +62,8 @@ def save_adapter(
     own: dict[str, Any] = {FORMAT_VERSION: ADAPTER_FORMAT, "base": None, "head": dict(head or {})}
     if base is not None:
         own["base"] = {"path": portable(base), "weights": weights_hash(base)}
+    if not writes():
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / WEIGHTS) as aside:

@@ -27,12 +27,14 @@ from ziggurat.places import (
     stage_runs,
 )
 from ziggurat.service.models.apart import apart
-from ziggurat.service.models.shelf import Example, ModelCard, Scorer
+from ziggurat.service.models.shelf import AnyModel, Example, ModelCard, writes
 from ziggurat.stages.stage import declared
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Chat
     from ziggurat.dialogue.loading import LoadOptions
+    from ziggurat.model.transformer import Transformer
+    from ziggurat.models.embed import Embedder
     from ziggurat.stages.judge import Judge
 
 EXAMPLES_FILE = "examples.json"
@@ -78,7 +80,7 @@ def split(text: str) -> tuple[str | None, str]:
 
 def load(
     text: str, *, over: Chat | None = None, **options: Unpack[LoadOptions]
-) -> tuple[ModelCard, Chat | Judge]:
+) -> tuple[ModelCard, AnyModel]:
     """Load one model, with its card. `over`: the loaded base of an adapter, whose weights it shares."""
     name, run = split(text)
     return apart(partial(_load, name, run, options, over))
@@ -86,16 +88,23 @@ def load(
 
 def _load(
     name: str | None, run: str | Path, options: LoadOptions, over: Chat | None = None
-) -> tuple[ModelCard, Chat | Judge]:
-    from ziggurat.model.cpu.int8 import numerics
+) -> tuple[ModelCard, AnyModel]:
+    from ziggurat.model.cpu.quantized import numerics
+    from ziggurat.model.encoder import is_encoder
     from ziggurat.model.hub.load import is_scalar  # imports torch: only after the name is known
 
     folder = find_run(str(run))
     files = model_folder(folder)
-    model: Chat | Judge
+    model: Chat | Judge | Embedder
+    body: Transformer | None
     if over is not None:
         model = over.with_adapter(run)
         body, is_base = model.model, model.is_base
+    elif is_encoder(files):
+        from ziggurat.models.embed import Embedder
+
+        model = Embedder.load(folder)
+        body, is_base = None, False
     elif is_scalar(files):
         from ziggurat.stages.judge import Judge
 
@@ -120,7 +129,7 @@ def _load(
         description="" if stage or known is None else described(known),
         licence=known.licence if known is not None else "",
         weights=digest(files),
-        numerics=_numerics(numerics(body), options),
+        numerics="float32" if body is None else _numerics(numerics(body), options),
     )
     return card, model
 
@@ -144,7 +153,7 @@ def digest(folder: Path) -> str:
     """
     known = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix not in (".json", ".jinja", ".safetensors") or path.name == CARD:
+        if path.suffix not in (".json", ".jinja", ".safetensors", ".blocks") or path.name == CARD:
             continue
         sample_into(known, path)
     return known.hexdigest()[:16]
@@ -161,7 +170,7 @@ class Library:
             WeakValueDictionary()
         )  # by folder; adapters stand over them
 
-    def load(self, text: str) -> tuple[ModelCard, Chat | Judge]:
+    def load(self, text: str) -> tuple[ModelCard, AnyModel]:
         """Load `[NAME=]RUN`, or `[NAME=]BASE@ADAPTER` over a base that is in memory once for all its adapters."""
         name, run = split(text)
         card, model = load(text, over=self._base(run), **self.options)
@@ -180,17 +189,19 @@ class Library:
         known = self._bases.get(folder)
         if known is None:
             _, model = load(both[0], **self.options)
-            if isinstance(model, Scorer):
-                raise UsageError(f"{both[0]} is a reward model; adapters are served over a language model.")
+            if not writes(model):
+                raise UsageError(
+                    f"{both[0]} is not a language model; adapters are served over a language model."
+                )
             known = model
             self._keep(known)
         return known
 
-    def _keep(self, model: Chat | Judge) -> None:
-        if not isinstance(model, Scorer) and model.model.adapter is None and model.model.source is not None:
+    def _keep(self, model: AnyModel) -> None:
+        if writes(model) and model.model.adapter is None and model.model.source is not None:
             self._bases[model.model.source] = model
 
-    def again(self, name: str, run: str | None = None) -> tuple[ModelCard, Chat | Judge]:
+    def again(self, name: str, run: str | None = None) -> tuple[ModelCard, AnyModel]:
         """Load the next model of `name`: `run`, or the run that was given at first, looked up again.
 
         Raises:
@@ -210,7 +221,7 @@ class Library:
         self._keep(model)
         return card, model
 
-    def more(self, text: str) -> tuple[ModelCard, Chat | Judge]:
+    def more(self, text: str) -> tuple[ModelCard, AnyModel]:
         """`load` for a request that comes while the server runs: names under $ZIGGURAT_HOME only, no paths."""
         _by_name(split(text)[1])
         return self.load(text)

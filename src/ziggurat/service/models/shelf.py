@@ -1,7 +1,8 @@
 """The models that this server offers: what the page shows of each, and the thread that runs it.
 
-Language models (`shelf[name]`) write; reward models (`shelf.judge(name)`) give scores. `swap` puts another model behind
-a name: requests that hold the old one are answered by it, later requests get the new one.
+Language models (`shelf[name]`) write, reward models (`shelf.judge(name)`) give scores, embedding models turn texts into
+vectors. `swap` puts another model behind a name: requests that hold the old one are answered by it, later ones by the
+new one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,18 @@ import hashlib
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeGuard,
+    TypeVar,
+    cast,
+    runtime_checkable,
+)
 
 from pydantic import BaseModel, ConfigDict
 
@@ -43,6 +55,36 @@ class Scorer(Protocol):
     def score(self, rows: Sequence[Sequence[int]]) -> list[float]: ...
 
 
+@runtime_checkable
+class Embedding(Protocol):
+    """An embedding model (`models.embed.Embedder`). `text_ids` may be called on any thread."""
+
+    @property
+    def context(self) -> int: ...
+    def text_ids(self, text: str) -> list[int]: ...
+    def embed_rows(self, rows: Sequence[Sequence[int]]) -> list[list[float]]: ...
+
+
+Kind: TypeAlias = Literal["language_model", "reward_model", "embedding_model"]
+USES: dict[Kind, tuple[str, str]] = {
+    "language_model": ("writes", "POST /v1/chat/completions"),
+    "reward_model": ("gives scores", "POST /score"),
+    "embedding_model": ("gives vectors", "POST /v1/embeddings"),
+}
+"""What a model of each kind does, and the endpoint for it."""
+
+
+def kind_of(model: Chat | Scorer | Embedding) -> Kind:
+    if isinstance(model, Scorer):
+        return "reward_model"
+    return "embedding_model" if isinstance(model, Embedding) else "language_model"
+
+
+def writes(model: Chat | Scorer | Embedding) -> TypeGuard[Chat]:
+    """Whether it is a language model."""
+    return kind_of(model) == "language_model"
+
+
 class ModelCard(BaseModel):
     """Public facts of a model. The page translates `stage`; it shows `description` unchanged."""
 
@@ -72,6 +114,7 @@ class Example(BaseModel):
 
 @dataclass(frozen=True)
 class Held(Generic[M]):
+    kind: Kind
     card: ModelCard
     worker: ModelWorker[M]
     fingerprint: str
@@ -80,6 +123,8 @@ class Held(Generic[M]):
 
 Served: TypeAlias = "Held[Chat]"
 Judging: TypeAlias = "Held[Scorer]"
+Embedders: TypeAlias = "Held[Chat] | Held[Embedding]"
+AnyModel: TypeAlias = "Chat | Scorer | Embedding"
 
 
 class Shelf:
@@ -90,7 +135,7 @@ class Shelf:
 
     def __init__(
         self,
-        models: Mapping[str, Chat | Scorer],
+        models: Mapping[str, AnyModel],
         cards: Mapping[str, ModelCard],
         examples: Sequence[Example],
         limits: Limits,
@@ -100,19 +145,13 @@ class Shelf:
         self.draining = False
         self._watcher: Watcher | None = None
         self._retired: weakref.WeakSet[ModelWorker[Any]] = weakref.WeakSet()
-        self._writers = {
-            name: self._held(cards.get(name) or ModelCard(name=name, is_base=chat.is_base), chat, chat.desk)
-            for name, chat in models.items()
-            if not isinstance(chat, Scorer)
-        }
-        self._judges = {
-            name: self._held(cards.get(name) or ModelCard(name=name, stage="reward"), judge, NoDesk)
-            for name, judge in models.items()
-            if isinstance(judge, Scorer)
-        }
+        self._held: dict[str, Held[Any]] = {}
+        for name, model in models.items():
+            self._held[name] = self._hold(cards.get(name) or _card_of(name, model), model)
 
-    def _held(self, card: ModelCard, model: M, open_desk: Callable[[], Desk | NoDesk]) -> Held[M]:
+    def _hold(self, card: ModelCard, model: AnyModel) -> Held[Any]:
         limits = self.limits
+        open_desk: Callable[[], Desk | NoDesk] = model.desk if writes(model) else NoDesk
         worker = ModelWorker(
             card.name,
             model,
@@ -123,7 +162,7 @@ class Shelf:
         )
         worker.watcher, worker.draining = self._watcher, self.draining
         known = f"{__version__} {card.weights or card.name} {card.numerics}"
-        return Held(card, worker, f"fp_{hashlib.sha256(known.encode()).hexdigest()[:10]}")
+        return Held(kind_of(model), card, worker, f"fp_{hashlib.sha256(known.encode()).hexdigest()[:10]}")
 
     # --- finding ------------------------------------------------------------------------------------------------
 
@@ -131,59 +170,68 @@ class Shelf:
         """A language model.
 
         Raises:
-            ApiError: 404 for an unknown name, 400 for a reward model.
+            ApiError: 404 for an unknown name, 400 for a model of another kind.
         """
-        if name in self._judges:
-            message = (
-                f"{name} is a reward model, which gives scores and no text; send it pairs with POST /score."
-            )
-            raise ApiError(400, message, param="model", code="model_not_supported")
-        if name not in self._writers:
-            raise self._unknown(name)
-        return self._writers[name]
+        found: Served = self._one_of(name, "language_model")
+        return found
 
     def judge(self, name: str) -> Judging:
         """A reward model.
 
         Raises:
-            ApiError: 404 for an unknown name, 400 for a language model.
+            ApiError: 404 for an unknown name, 400 for a model of another kind.
         """
-        if name in self._writers:
-            known = f"served here: {', '.join(self._judges)}" if self._judges else "none is served here"
-            message = f"{name} is not a reward model ({known}); to score, serve the run of a reward stage."
-            raise ApiError(400, message, param="model", code="model_not_supported")
-        if name not in self._judges:
-            raise self._unknown(name)
-        return self._judges[name]
+        found: Judging = self._one_of(name, "reward_model")
+        return found
 
-    def find(self, name: str) -> Served | Judging:
-        return self.judge(name) if name in self._judges else self[name]
+    def embedder(self, name: str) -> Embedders:
+        """An embedding model, or a language model, whose last states stand for a text.
 
-    def judges(self, name: str) -> bool:
-        """Whether the name is a reward model's."""
-        return name in self._judges
+        Raises:
+            ApiError: 404 for an unknown name, 400 for a reward model.
+        """
+        found: Embedders = self._one_of(name, "embedding_model", "language_model")
+        return found
+
+    def _one_of(self, name: str, *kinds: Kind) -> Held[Any]:
+        held = self.find(name)
+        if held.kind in kinds:
+            return held
+        does, where = USES[held.kind]
+        others = [one.card.name for one in self.all() if one.kind == kinds[0]]
+        served = f"served here: {', '.join(others)}" if others else "none is served here"
+        is_one = held.kind.replace("_", " ")
+        message = (
+            f"{name} is {'an' if is_one[0] in 'aeiou' else 'a'} {is_one}, which {does}; use it with {where}, "
+            f"or name a {kinds[0].replace('_', ' ')} ({served})."
+        )
+        raise ApiError(400, message, param="model", code="model_not_supported")
+
+    def find(self, name: str) -> Held[Any]:
+        """A model of any kind. Raises ApiError 404 for an unknown name."""
+        if name not in self._held:
+            known, hint = ", ".join(self._held) or "none", did_you_mean(name, self._held)
+            message = f'There is no model "{name[:200]}" here (served: {known}).{hint}'
+            raise ApiError(404, message, param="model", code="model_not_found")
+        return self._held[name]
 
     def named_or_first(self, name: str | None) -> Served:
         """For endpoints whose `model` is optional: the first language model is used."""
-        if not name and not self._writers:
+        first = next(iter(self), None)
+        if not name and first is None:
             raise ApiError(404, "No language model is served here.", param="model", code="model_not_found")
-        return self[name] if name else next(iter(self))
+        return self[name] if name else cast("Served", first)
 
     def __iter__(self) -> Iterator[Served]:
-        return iter(self._writers.values())
+        return (held for held in self._held.values() if held.kind == "language_model")
 
-    def all(self) -> list[Served | Judging]:
-        return [*self._writers.values(), *self._judges.values()]
-
-    def _unknown(self, name: str) -> ApiError:
-        names = [*self._writers, *self._judges]
-        known, hint = ", ".join(names) or "none", did_you_mean(name, names)
-        message = f'There is no model "{name[:200]}" here (served: {known}).{hint}'
-        return ApiError(404, message, param="model", code="model_not_found")
+    def all(self) -> list[Held[Any]]:
+        """The language models first, then the others, each in the order in which they were given."""
+        return sorted(self._held.values(), key=lambda held: list(USES).index(held.kind))
 
     # --- changing -----------------------------------------------------------------------------------------------
 
-    def add(self, card: ModelCard, model: Chat | Scorer) -> None:
+    def add(self, card: ModelCard, model: AnyModel) -> None:
         """One more model, under a name that is free; on the event loop.
 
         Raises:
@@ -192,39 +240,32 @@ class Shelf:
         """
         if self.draining:
             raise BusyError(f"The server is shutting down; {card.name} cannot be added.")
-        if card.name in self._writers or card.name in self._judges:
+        if card.name in self._held:
             raise UsageError(f"{card.name} is served already; reload it, or give the new one another name.")
-        if isinstance(model, Scorer):
-            self._judges[card.name] = self._held(card, model, NoDesk)
-        else:
-            self._writers[card.name] = self._held(card, model, model.desk)
+        self._held[card.name] = self._hold(card, model)
 
-    def swap(self, card: ModelCard, model: Chat | Scorer) -> None:
+    def swap(self, card: ModelCard, model: AnyModel) -> None:
         """Put another model of the same kind behind the name `card.name`; on the event loop.
 
         Requests that hold the old model are answered by it; it is dropped with the last of them.
 
         Raises:
             BusyError: the server is shutting down.
-            UsageError: one model writes and the other gives scores.
+            UsageError: the new model is of another kind.
         """
         if self.draining:
             raise BusyError(f"The server is shutting down; {card.name} cannot be replaced.")
-        old = self.find(card.name)
-        judges = isinstance(model, Scorer)
-        if judges != self.judges(card.name):
-            kinds = ("gives scores", "writes") if judges else ("writes", "gives scores")
+        old, kind = self.find(card.name), kind_of(model)
+        if kind != old.kind:
             raise UsageError(
-                f"{card.run} {kinds[0]} and {card.name} {kinds[1]}; serve it under another name."
+                f"{card.run} {USES[kind][0]} and {card.name} {USES[old.kind][0]}; serve it under another name."
             )
-        if isinstance(model, Scorer):
-            self._judges[card.name] = self._held(card, model, NoDesk)
-        else:
-            self._writers[card.name] = self._held(card, model, model.desk)
+        held = self._hold(card, model)
+        self._held[card.name] = held
         self._retired.add(old.worker)
         give_back_after(old.worker)
         old.worker.retire()
-        self.find(card.name).worker.draining = self.draining  # SIGTERM may have come meanwhile
+        held.worker.draining = self.draining  # SIGTERM may have come meanwhile
 
     def watched_by(self, watcher: Watcher) -> None:
         """Report everything that the models do, now and after a swap, to `watcher`."""
@@ -255,3 +296,10 @@ class Shelf:
 
     def _workers(self) -> list[ModelWorker[Any]]:
         return [*(held.worker for held in self.all()), *self._retired]
+
+
+def _card_of(name: str, model: AnyModel) -> ModelCard:
+    """The card of a model that was not loaded from files."""
+    if writes(model):
+        return ModelCard(name=name, is_base=model.is_base)
+    return ModelCard(name=name, stage="reward" if isinstance(model, Scorer) else "")

@@ -1,14 +1,15 @@
 """`POST /v1/embeddings`: texts in, vectors out, as floats or as base64 of little-endian float32.
 
-A text stays text: `<|end|>` in it is seven characters and not a special token. It begins with bos where the model's own
-tokenizer begins a text with it. Token ids are refused: clients that send
-them (LangChain's) use OpenAI's tokenizer. The models were trained to write, not to embed (see `Chat.embed`).
+By an embedding model (`ziggurat models get minilm`), or by a language model, which was trained to write (see
+`Chat.embed`). A text stays text: `<|end|>` in it is seven characters and not a special token. It begins with bos
+where the model's own tokenizer begins a text with it. Token ids are refused: clients that send them (LangChain's) use
+OpenAI's tokenizer.
 """
 
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio.to_thread
 import numpy as np
@@ -21,8 +22,12 @@ from ziggurat.service.http.body import one_of
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.problems import ApiError
 from ziggurat.service.http.wire import large_json
+from ziggurat.service.models.shelf import Embedding
 from ziggurat.service.openai.bodies import ModelName
 from ziggurat.service.services import Services
+
+if TYPE_CHECKING:
+    from ziggurat.dialogue.chat import Chat
 
 MAX_INPUTS = 2048
 
@@ -51,12 +56,13 @@ def embedding_routes(services: Services) -> APIRouter:
         body = await services.read(request, EmbeddingBody)
         if isinstance(body, Response):
             return body
-        worker = services.shelf[body.model].worker
+        worker = services.shelf.embedder(body.model).worker
         texts = [body.input] if isinstance(body.input, str) else body.input
         worker.check_room()
-        chat = worker.chat
-        rows = await anyio.to_thread.run_sync(lambda: [chat.text_ids(text) for text in texts])
-        vectors = await in_batches(request, worker, rows, chat.embed)
+        model: Chat | Embedding = worker.chat
+        rows = await anyio.to_thread.run_sync(lambda: [model.text_ids(text) for text in texts])
+        embed = model.embed_rows if isinstance(model, Embedding) else model.embed
+        vectors = await in_batches(request, worker, rows, embed)
         width = len(vectors[0])
         if body.dimensions not in (None, width):
             message = f"dimensions is {body.dimensions}; vectors of {body.model} have {width} numbers. Leave it out."

@@ -18,7 +18,7 @@ from ziggurat.service.http.body import read_body
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.problems import ApiError
 from ziggurat.service.http.wire import Json, large_json
-from ziggurat.service.models.shelf import Judging, Served
+from ziggurat.service.models.shelf import Held
 from ziggurat.service.openai.bodies import ModelName, OpenAITurn, to_messages
 from ziggurat.service.openai.sampling import TokenId
 from ziggurat.service.services import Services
@@ -48,11 +48,11 @@ def model_routes(services: Services) -> APIRouter:
     shelf, limits = services.shelf, services.limits
     created = int(time.time())
 
-    def described(held: Served | Judging) -> dict[str, Any]:
-        card, judges = held.card, shelf.judges(held.card.name)
+    def described(held: Held[Any]) -> dict[str, Any]:
+        card = held.card
         known = {"id": card.name, "object": "model", "created": created, "owned_by": "ziggurat"}
         known |= {"root": card.run or card.name, "parent": None, "max_model_len": card.context}
-        return {**known, "stage": card.stage or None, "kind": "reward_model" if judges else "language_model"}
+        return {**known, "stage": card.stage or None, "kind": held.kind}
 
     @routes.get("/v1/models")
     async def models() -> dict[str, Any]:
