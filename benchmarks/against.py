@@ -28,7 +28,7 @@ except ImportError:  # before 2026-11-29
     from ziggurat.stages.plan import measure_speeds
 from ziggurat.model.config import ModelConfig
 config = ModelConfig(layers=6, d_model=192, heads=4, kv_heads=4, d_head=48, d_ff=576, context=256, vocab_size=3328)
-found = measure_speeds(config, seconds=float(sys.argv[1]), early_exit={"blocks": 4, "every": 2})
+found = measure_speeds(config, seconds=float(sys.argv[1]))
 print(json.dumps({k: v for k, v in vars(found).items()}))
 """
 TARGET = 0.95

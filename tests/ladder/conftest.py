@@ -31,8 +31,6 @@ def known_speeds(monkeypatch: pytest.MonkeyPatch) -> Speeds:
 def town_climb(folder: Path) -> Climb:
     recipe = copy.deepcopy(load_recipe())
     recipe |= {"model": SMALL, "demonstrations": 300}
-    recipe["pretrain"]["early_exit"]["blocks"] = 1
-    recipe["sft"]["early_exit"]["blocks"] = 1
     recipe["reward"] |= {"scale_samples": 8, "sample_tokens": 8, "train": {"lr_adam": 0.001}}
     recipe["ppo"] |= {"max_new_tokens": 8, "check_every_steps": 10}
     work = replace(

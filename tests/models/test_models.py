@@ -121,7 +121,7 @@ def test_export_to_a_folder_carries_the_card(folder: Path, tmp_path: Path) -> No
     (["models", "rm", "nothing", "-y"], 'There is no model "nothing"'),
     (["models", "show", "smollm2"], "`ziggurat models get smollm2` fetches it."),
     (["models", "import", "FOLDER", "--name", "../up"], '"../up" cannot name a model'),
-    (["models", "export", "FOLDER", "--to", "onnx"], "--to is 'onnx'; it must be hf or gguf"),
+    (["models", "export", "FOLDER", "--to", "onnx"], "--to is 'onnx'; it must be hf, gguf or peft"),
     (["models", "export", "FOLDER", "--to", "gguf", "--type", "q2"], "--type is 'q2'; it must be f16 or q8_0"),
     (["models", "import", "BROKEN"], "config.json"),
 ])  # fmt: skip

@@ -80,7 +80,7 @@ def _compiled(out: Path, sft_: Path, scorer: Path, train: dict[str, Any], **how:
 
 
 def _sft(out: Path, sft_: Path, scorer: Path, train: dict[str, Any], **how: Any) -> Path:
-    settings = {"train": train | {"micro_batches": 2}, "batch_tokens": 128, "early_exit": {"blocks": 1}}
+    settings = {"train": train | {"micro_batches": 2}, "batch_tokens": 128}
     config = sft_config(sft_, ("--set", settings))
     return sft(config, sft_, alphabet.demonstrations(40), out, text=alphabet.documents(), **how)
 

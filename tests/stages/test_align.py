@@ -76,7 +76,7 @@ FAST: dict[str, dict[str, Any]] = {
     "kto": {"epochs": 3.0, "batch_ratings": 8, "train": {"lr_adam": 3e-3, "dtype": "fp32", "threads": 1}},
     "raft": {"epochs": 6.0, "n": 4, "max_new_tokens": 6, "allow_weak_reward_model": True},
     "grpo": {
-        "train": {"steps": 4, "eval_every_steps": 4, "dtype": "fp32", "threads": 1},
+        "train": {"steps": 20, "eval_every_steps": 20, "dtype": "fp32", "threads": 1},
         "prompts_per_step": 8,
         "group": 4,
         "max_new_tokens": 6,

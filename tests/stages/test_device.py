@@ -54,7 +54,7 @@ def _pretrain(out: Path, sft_: Path, scorer: Path, **more: Any) -> Path:
 
 
 def _sft(out: Path, sft_: Path, scorer: Path, **more: Any) -> Path:
-    settings = {"train": TRAIN, "batch_tokens": 64, "early_exit": {"blocks": 1}} | more
+    settings = {"train": TRAIN, "batch_tokens": 64} | more
     config = sft_config(sft_, ("--set", settings))
     return sft(config, sft_, alphabet.demonstrations(20), out, text=DOCUMENTS)
 
@@ -116,7 +116,7 @@ def _align(out: Path, sft_: Path, scorer: Path, **more: Any) -> Path:
 RUNS: dict[str, tuple[Callable[..., Path], dict[str, Any]]] = {
     "pretrain": (_pretrain, {}),
     "sft": (_sft, {}),
-    "sft with an adapter": (_sft, {**LORA, "early_exit": {"blocks": 0}}),
+    "sft with an adapter": (_sft, LORA),
     "reward": (_reward, {}),
     "reward, heads alone": (_reward, {"train": TRAIN | {"trainable": "head"}}),
     "dpo": (_dpo, {}),

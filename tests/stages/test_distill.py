@@ -154,7 +154,7 @@ def test_the_losses_inside_are_the_hand_worked_numbers() -> None:
 def test_looking_inside_changes_nothing_and_the_losses_inside_fall(
     letters_sft: Path, student: Path, tmp_path: Path
 ) -> None:
-    teacher = load_reference(letters_sft, "fp32")
+    teacher = load_reference(letters_sft, TrainConfig(dtype="fp32"))
     ids = torch.arange(12).view(2, 6)
     torch.testing.assert_close(teacher.norm(look_inside(teacher, ids).levels[-1]), teacher.hidden(ids))
     settings = {"hidden_weight": 1.0, "attention_weight": 1.0}

@@ -522,7 +522,7 @@ def test_a_spike_in_sft_goes_back_and_skips_its_batch(
             (loss * 1000, count) if key == seen[min(12, len(seen) - 1)] and len(seen) > 12 else (loss, count)
         )
 
-    monkeypatch.setattr(losses, "batch_loss", poisoned)
+    monkeypatch.setattr("ziggurat.stages.sft.batch_loss", poisoned)
     changes = {**SFT["train"], "steps": 20, "checkpoint_every_steps": 4, "spike_factor": 10.0}
     out = sft(
         sft_config(letters_sft, ("--set", {**SFT, "train": changes, "held_out_share": 0.0})),

@@ -151,7 +151,7 @@ def test_the_gradient_is_that_of_the_formula(letters_sft: Path) -> None:
     by_hand, total = 0.0, torch.tensor(0.0)
     lengths, R = learner.tables.mask.sum(dim=1), len(learner.advantages)
     for micro in group:
-        logits = learner.nets.policy(micro.ids)[micro.state_row, micro.state_column]
+        logits = learner.nets.policy(micro.ids, **micro.where)[micro.state_row, micro.state_column]
         logp = logits.log_softmax(-1).gather(1, micro.actions[:, None])[:, 0]
         each = learner.advantages[micro.table_row] / (R * lengths[micro.table_row])
         total = total - (each * logp).sum()

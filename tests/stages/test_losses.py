@@ -7,12 +7,10 @@ import math
 import pytest
 import torch
 
-from ziggurat.errors import ConfigError
 from ziggurat.model.presets import sized
 from ziggurat.model.transformer import Transformer
 from ziggurat.stages import losses
-from ziggurat.stages.losses import TokenBatch, batch_loss, next_token_loss, split_rows, text_loss
-from ziggurat.training.config import EarlyExit
+from ziggurat.stages.losses import TokenBatch, batch_loss, next_token_loss, split_rows
 
 
 @pytest.fixture
@@ -82,34 +80,3 @@ def test_microbatches_add_up_to_the_batch(model: Transformer) -> None:
 def test_more_pieces_than_rows_gives_one_piece_a_row() -> None:
     ids = torch.zeros(2, 4, dtype=torch.long)
     assert len(split_rows(TokenBatch(ids, ids), 8)) == 2
-
-
-@pytest.mark.parametrize("every", [1, 3])
-def test_an_early_exit_weighs_what_the_first_block_says_through_the_same_norm_and_unembedding(
-    model: Transformer, every: int
-) -> None:
-    """Against the model and its first block alone; nll by torch. One token of three: 0, 3 and 6 for all 8."""
-    ids = torch.randint(50, (2, 9), generator=torch.Generator().manual_seed(0))
-    weights = torch.ones(2, 8)
-    weights[0, :3] = 0
-    batch = TokenBatch(ids[:, :-1], ids[:, 1:], weights)
-    loss = text_loss(2, EarlyExit(blocks=1, weight=0.5, every=every))
-    total, count = loss(model, batch)
-
-    def summed(logits: torch.Tensor, every: int = 1) -> torch.Tensor:
-        nll = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), batch.targets.flatten(), reduction="none"
-        )
-        return (nll.view(2, 8) * weights)[:, ::every].sum() * (1 if every == 1 else 8 / 3)
-
-    first = model.through(model.embed(batch.inputs), range(1))
-    expected = (summed(model(batch.inputs)) + 0.5 * summed(model.logits(model.norm(first)), every)) / 1.5
-    assert count == 13
-    assert float(total.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
-    assert float(total.detach()) != pytest.approx(float(batch_loss(model, batch)[0].detach()), rel=1e-3)
-
-
-def test_an_early_exit_of_no_block_is_the_plain_loss_and_of_all_is_refused() -> None:
-    assert text_loss(2, EarlyExit()) is batch_loss
-    with pytest.raises(ConfigError, match="the model has 2 blocks; give fewer"):
-        text_loss(2, EarlyExit(blocks=2))

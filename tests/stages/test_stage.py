@@ -22,7 +22,9 @@ from ziggurat.stages import launch, stage
 from ziggurat.stages.align import AlignConfig
 from ziggurat.stages.catalog import BUILT_IN, OTHER_COMMANDS
 from ziggurat.stages.ppo_config import PPOConfig
+from ziggurat.stages.pretrain_config import PretrainConfig
 from ziggurat.stages.reward_config import RewardConfig
+from ziggurat.stages.sft_config import SftConfig
 from ziggurat.stages.stage import Input, Model, Stage, declared
 
 OUTSIDE = Stage(
@@ -158,6 +160,16 @@ def test_what_learned_in_ppo_before_is_translated_also_inside_the_rounds() -> No
     assert (ppo.policy.trainable, ppo.critic.trainable, ppo.train.steps) == ("last:2", "head", 4)
     assert resolved.source("ppo.policy.trainable") == "the run, as ppo.policy.unfrozen_blocks"
     assert resolve(PPOConfig, ("x", {"policy": {"unfrozen_blocks": 0}})).config.policy.trainable == "all"
+
+
+@pytest.mark.parametrize("config", [PretrainConfig, SftConfig])
+@pytest.mark.parametrize(("blocks", "said"), [(4, True), (0, False)])
+def test_an_early_exit_of_an_old_recipe_is_left_out_and_said(
+    config: type[Any], blocks: int, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resolved = resolve(config, ("recipe town", {"early_exit": {"blocks": blocks}, "batch_tokens": 64}))
+    assert resolved.config.batch_tokens == 64
+    assert ("early_exit is no longer computed" in " ".join(capsys.readouterr().err.split())) is said
 
 
 @pytest.mark.parametrize("value", ["last", "last:0", "blocks", "last:-1"])

@@ -67,7 +67,7 @@ Weights = Annotated[
     str,
     typer.Option(
         "--weights",
-        help="auto: as the machine computes best; int8: a byte a weight; int4: half a byte, fastest alone.",
+        help="auto: as the machine computes best; int8: a byte a weight; int4: half a byte.",
     ),
 ]
 Port = Annotated[

@@ -140,9 +140,10 @@ class Decode:
 
     def slots_of_layers(self) -> Slots | None:
         """The same for all layers in one call: None where any of them has to look at a part of its keys."""
-        if not self.arena.contiguous or int(self.held.max(initial=0)) >= self.arena.narrowest:
+        held = self.held + self.arena.front
+        if not self.arena.contiguous or int(held.max(initial=0)) >= self.arena.narrowest:
             return None
-        return self.arena.k, self.arena.v, self.held
+        return self.arena.k, self.arena.v, held
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q (B, H, 1, D), k and v (B, K, 1, D) -> (B, H, 1, D)."""

@@ -130,11 +130,7 @@ def begin(
     reading_s = time.perf_counter() - started
     recipe = world.recipe(budget_s)
     config = world.model_config(recipe)
-    speeds = measure_speeds(
-        config,
-        step_tokens=recipe["pretrain"]["batch_tokens"],
-        early_exit=recipe["pretrain"].get("early_exit", {}),
-    )
+    speeds = measure_speeds(config, step_tokens=recipe["pretrain"]["batch_tokens"])
     work = reference_work(recipe, config.layers)
     if not fixed_plan:
         left_s = max(1.0, budget_s - world.reserved_s)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -22,8 +21,8 @@ from ziggurat.memory import keep_freed_memory
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.cpu import accelerate
 from ziggurat.model.transformer import Transformer, set_compute_dtype
-from ziggurat.stages.losses import TokenBatch, batch_loss, text_loss
-from ziggurat.training.config import EarlyExit, TrainConfig
+from ziggurat.stages.losses import TokenBatch, batch_loss
+from ziggurat.training.config import TrainConfig
 from ziggurat.training.optimizers import build_optimizer
 from ziggurat.training.precision import choose_dtype
 
@@ -200,12 +199,10 @@ def measure_speeds(
     step_tokens: int = 1152,
     row_tokens: int = 128,
     seconds: float = 4.0,
-    early_exit: Mapping[str, Any] = MappingProxyType({}),
 ) -> Speeds:
     """Time the four units on a fresh model of this shape, each for about a quarter of `seconds`.
 
     `row_tokens`: of a step's rows; no row, prompt or completion is longer than the context.
-    `early_exit`: that of stages 1 and 2, as in their settings.
     """
 
     keep_freed_memory()
@@ -216,14 +213,12 @@ def measure_speeds(
     small = torch.randint(0, config.vocab_size, (max(1, step_tokens // row_tokens), row_tokens))
     large = torch.randint(0, config.vocab_size, (128, min(32, config.context)))
 
-    def learn(ids: torch.Tensor, loss: Any = batch_loss) -> None:
-        total, count = loss(model, TokenBatch(ids, ids))
+    def learn(ids: torch.Tensor) -> None:
+        total, count = batch_loss(model, TokenBatch(ids, ids))
         torch.autograd.backward(total / count)
 
-    text = text_loss(config.layers, EarlyExit(**early_exit))
-
     def step() -> None:
-        learn(small, text)
+        learn(small)
         optimizers.step()
         optimizers.zero_grad()
 

@@ -10,31 +10,19 @@
 3. Logits are made only where a weight is not 0 and at most `logits_at_once` of them at a time, because
    (tokens × vocabulary) is the largest tensor of a training step.
 
-4. With an early exit the first blocks must say the next token too, through the last norm and the same unembedding:
-
-       sum = (Σ w_t · -log p(x_{t+1} | …) + e · Σ w_t · -log p_early(x_{t+1} | …)) / (1 + e)
-
-   where the second sum may be estimated from every k-th token of a row. A small model resolves what it knows
-   only in its last block, and then none is left to judge how sure it is (docs/log/town.md). Known as deep supervision
-   (arXiv:1409.5185) and early-exit loss (arXiv:2404.16710, 4.1).
-
 Left out: label smoothing and z-loss. Losses of the reward model and of PPO have their own files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ziggurat.errors import ConfigError
 from ziggurat.model.heads import logits_at_once
-from ziggurat.training.config import EarlyExit
 
 
 @dataclass(frozen=True)
@@ -137,29 +125,3 @@ def batch_loss(model: nn.Module, batch: TokenBatch) -> tuple[Tensor, float]:
     return next_token_loss(
         model, batch.inputs, batch.targets, batch.weights, segments=batch.segments, positions=batch.positions
     )
-
-
-def early_exit_loss(model: nn.Module, batch: TokenBatch, *, early_exit: EarlyExit) -> tuple[Tensor, float]:
-    """`batch_loss` with what the first blocks say (4 of the module's head); every block runs once."""
-    decoder: Any = model
-    context = {"positions": batch.positions, "segments": batch.segments}
-    blocks, every = early_exit.blocks, early_exit.every
-    early = decoder.through(decoder.embed(batch.inputs, batch.positions), range(blocks), **context)
-    last = decoder.through(early, range(blocks, decoder.config.layers), **context)
-    loss, count = _summed_nll(decoder, decoder.norm(last), batch.targets, batch.weights)
-    targets = batch.targets[:, ::every]
-    weights = None if batch.weights is None else batch.weights[:, ::every]
-    early_loss, _ = _summed_nll(decoder, decoder.norm(early[:, ::every]), targets, weights)
-    share = early_exit.weight * batch.targets.shape[1] / targets.shape[1]
-    return (loss + share * early_loss) / (1 + early_exit.weight), count
-
-
-def text_loss(layers: int, early_exit: EarlyExit) -> Callable[[nn.Module, TokenBatch], tuple[Tensor, float]]:
-    """What stages 1 and 2 hand to the training loop, for a model of so many blocks."""
-    if not early_exit.blocks:
-        return batch_loss
-    if early_exit.blocks >= layers:
-        raise ConfigError(
-            f"early_exit.blocks is {early_exit.blocks}, but the model has {layers} blocks; give fewer, or 0 for none."
-        )
-    return partial(early_exit_loss, early_exit=early_exit)

@@ -29,7 +29,7 @@ from ziggurat.processes import processes, writes
 from ziggurat.records import Document
 from ziggurat.settings import Resolved
 from ziggurat.stages.batches import TextBatches
-from ziggurat.stages.losses import split_rows, text_loss
+from ziggurat.stages.losses import batch_loss, split_rows
 from ziggurat.stages.pretrain_config import Prepared, PretrainConfig, prepare, pretrain_config
 from ziggurat.stages.stage import begin, finish
 from ziggurat.training import parallel, train
@@ -55,7 +55,6 @@ def pretrain(
 
     ready = prepare(resolved, documents, held_out=held_out, data=data, run_path=run_path if resume else None)
     config, tokenizer = ready.config, ready.tokenizer
-    loss = text_loss(ready.model_config.layers, config.early_exit)
     shape = {"model": ready.model_config.model_dump()}
     with begin("pretrain", ready, run_path, resume=resume, overwrite=overwrite, manifest=shape) as run:
         if writes():
@@ -66,7 +65,7 @@ def pretrain(
             run,
             model,
             TextBatches(ready.rows, ready.batch_rows, ready.seed),
-            loss,
+            batch_loss,
             config.train,
             split=split_rows,
             evaluate=_evaluator(ready) if ready.held_out else None,

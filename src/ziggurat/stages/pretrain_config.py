@@ -24,10 +24,11 @@ from ziggurat.places import find_run, model_folder
 from ziggurat.records import Document
 from ziggurat.settings import Config, Resolved, resolve
 from ziggurat.stages import setup, stage
+from ziggurat.stages.removed import REMOVED
 from ziggurat.stages.setup import Derived
 from ziggurat.stages.start import settle_loop
 from ziggurat.tokenizer.bpe import Tokenizer
-from ziggurat.training.config import SHORT, EarlyExit, TrainConfig
+from ziggurat.training.config import SHORT, TrainConfig
 from ziggurat.training.cost import text_cost
 
 CONTINUED_LR_SHARE = 0.3
@@ -38,6 +39,7 @@ class PretrainConfig(Config):
     """Settings of stage 1. -1 and 0 mean "computed", where a field says so; what came out is in config.yaml."""
 
     short = SHORT
+    removed = REMOVED["PretrainConfig"]
 
     base: str = ""
     """Continue from this run or Hugging Face folder; then its shape and tokenizer are taken as they are."""
@@ -68,9 +70,6 @@ class PretrainConfig(Config):
 
     eval_characters: int = Field(default=100_000, ge=1)
     """Held-out characters scored at each evaluation."""
-
-    early_exit: EarlyExit = EarlyExit()
-    """Deep supervision; the reported loss is then of both, evaluations are of the whole model alone."""
 
     train: TrainConfig = TrainConfig(steps=0, warmup_steps=0)
     """steps 0: computed from `epochs`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ziggurat.console import err
 from ziggurat.settings import nest
 
 Replacement = Callable[[Any], Mapping[str, Any]]
@@ -31,7 +32,18 @@ def _all_or_head(body_learns: Any) -> Mapping[str, Any]:
     return {"trainable": "all" if body_learns else "head"}
 
 
+def _early_exit(value: Any) -> Mapping[str, Any]:
+    """Recipes and half-finished runs with a second loss go on with that of the whole model."""
+    if isinstance(value, Mapping) and value.get("blocks"):
+        err.print(
+            "Note: early_exit is no longer computed; the loss is that of the whole model (docs/log/town.md says why)."
+        )
+    return {}
+
+
 REMOVED: dict[str, dict[str, Replacement]] = {
+    "PretrainConfig": {"early_exit": _early_exit},
+    "SftConfig": {"early_exit": _early_exit},
     "RewardConfig": {
         "body_learns": lambda value: {"train": _all_or_head(value)},
         "hears_doubt": lambda value: {"score_head": "confidence" if value else "linear"},

@@ -29,10 +29,10 @@ from ziggurat.engine.params import SamplingParams
 from ziggurat.evaluation.bits import score_texts
 from ziggurat.evaluation.demonstrations import score_demonstrations
 from ziggurat.evaluation.report import Sample
-from ziggurat.model.hub import load_config, save_model
+from ziggurat.model.hub import save_model
 from ziggurat.records import Demonstration, Document
 from ziggurat.settings import Resolved
-from ziggurat.stages.losses import split_rows, text_loss
+from ziggurat.stages.losses import batch_loss, split_rows
 from ziggurat.stages.sft_config import Prepared, SftConfig, prepare, sft_config, split_demonstrations
 from ziggurat.stages.stage import begin, finish
 from ziggurat.tokenizer.template import Rendered
@@ -70,7 +70,6 @@ def sft(
     ready = prepare(
         resolved, base, demonstrations, text=text, held_out=held_out, held_out_text=held_out_text, data=data
     )
-    loss = text_loss(load_config(ready.base).layers, ready.config.early_exit)
     with begin("sft", ready, run_path, resume=resume, overwrite=overwrite) as run:
         learns = ready.config.train
         model = load_to_train(ready.base, learns, learns, seed=ready.seed)
@@ -78,7 +77,7 @@ def sft(
             run,
             model,
             ready.batches,
-            loss,
+            batch_loss,
             ready.config.train,
             split=split_rows,
             evaluate=_evaluator(ready) if ready.held_out or ready.held_out_text else None,

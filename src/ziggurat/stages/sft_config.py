@@ -18,11 +18,12 @@ from ziggurat.records import Demonstration, Document
 from ziggurat.settings import Resolved
 from ziggurat.stages import setup, stage
 from ziggurat.stages.batches import ConversationBatches
+from ziggurat.stages.removed import REMOVED
 from ziggurat.stages.setup import Derived
 from ziggurat.stages.start import open_parent, settle_loop
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate, Rendered
-from ziggurat.training.config import SHORT, EarlyExit, TrainConfig
+from ziggurat.training.config import SHORT, TrainConfig
 from ziggurat.training.cost import text_cost
 
 LR_SHARE = 0.1
@@ -34,6 +35,7 @@ class SftConfig(setup.RecordsConfig):
     """Settings of stage 2. -1 and 0 mean "computed", where a field says so; what came out is in config.yaml."""
 
     short = SHORT
+    removed = REMOVED["SftConfig"]
 
     row_tokens: int = Field(default=-1, ge=-1)
     """Tokens T of a row. -1: the longest conversation, at least SMALLEST_ROW, at most the model's context."""
@@ -58,9 +60,6 @@ class SftConfig(setup.RecordsConfig):
 
     eval_characters: int = Field(default=50_000, ge=0)
     """Held-out characters of text scored at each evaluation, to see what is forgotten."""
-
-    early_exit: EarlyExit = EarlyExit()
-    """Deep supervision; the reported loss is then of both, evaluations are of the whole model alone."""
 
     train: TrainConfig = TrainConfig(steps=0, lr_matrix=0.002, lr_adam=0.0003)
     """steps 0: computed from `epochs`."""

@@ -120,7 +120,5 @@ def reference_cost() -> tuple[float, float]:
     recipe = load_recipe()
     pretrain, work = recipe["pretrain"], reference_work(recipe, recipe["model"]["layers"])
     config = ModelConfig(**recipe["model"], vocab_size=recipe["vocabulary"])
-    speeds: Speeds = measure_speeds(
-        config, step_tokens=pretrain["batch_tokens"], early_exit=pretrain["early_exit"]
-    )
+    speeds: Speeds = measure_speeds(config, step_tokens=pretrain["batch_tokens"])
     return sum(costs(work, speeds).values()), work.step_tokens / speeds.train_step_s

@@ -159,16 +159,3 @@ class TrainConfig(LoopConfig, OptimizerConfig):
     microbatch_tokens: int = Field(default=0, ge=0)
     """Tokens, padding included, that are computed at a time; a single row may be longer. 0: computed from the model's
     shape (`training.cost`). It bounds memory; the result is the same."""
-
-
-class EarlyExit(Config):
-    """A second next-token loss on the states after the first blocks (stages/losses.py)."""
-
-    blocks: int = Field(default=0, ge=0)
-    """Number of those blocks; 0: no second loss."""
-
-    weight: float = Field(default=0.3, gt=0)
-    """Weight of the second loss; that of the whole model weighs 1."""
-
-    every: int = Field(default=1, ge=1)
-    """The second loss is computed at one token in so many."""

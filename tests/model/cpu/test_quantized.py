@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.model.worlds import theirs
 
 from ziggurat.engine.generate import generate
 from ziggurat.engine.params import SamplingParams
@@ -99,3 +100,14 @@ def test_a_folder_is_rounded_as_a_loaded_model_is(tied: bool, tmp_path: Path) ->
 def test_other_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="must be auto .* or int8 or int4"):
         quantized.load_to_serve(tmp_path, torch.bfloat16, "int3")
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt2", "gpt2-untied", "llama-biases", "smollm3", "gemma3", "neox", "qwen3-tied"]
+)
+def test_every_family_is_served_in_8_bits(name: str, tmp_path: Path) -> None:
+    """Transposed matrices, regrouped rows, biases, tied and scaled embeddings: a slip would give other logits."""
+    _, ids, expected = theirs(name, tmp_path)
+    with torch.inference_mode():
+        found = quantized.load_to_serve(tmp_path, torch.float32, "int8")(ids)
+    assert (found - expected).abs().mean() <= 0.05 * expected.std()

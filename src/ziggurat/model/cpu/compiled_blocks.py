@@ -1,8 +1,8 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 """All blocks of a model for the new token of each sequence, in one call.
 
-A block of SmolLM2-135M takes 0.1 to 0.2 ms. A call from Python and the start of every parallel loop cost a good part of
-that, so threads are started once a token here, and each goes through all blocks:
+In a model of many thin layers calls from Python and starts of parallel loops weigh beside the work, so threads are
+started once a token here, and each goes through all blocks:
 
     norm | q k v | attention | out, added | norm | up | gate | down, added | norm of the next block | ...
 
@@ -64,7 +64,7 @@ PARTS = 9
 UNITS_A_THREAD = 6
 """Of a matrix: more share it more evenly, fewer read longer pieces of memory."""
 SPINS = 2000
-"""How often a thread looks whether the others are done before it lets another program run: some 40 microseconds."""
+"""How often a thread looks whether the others are done before it lets another program run."""
 
 
 # --- tickets ----------------------------------------------------------------------------------------------------------

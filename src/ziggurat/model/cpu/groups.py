@@ -35,8 +35,8 @@ SHRINKS = (1.0, 0.92, 0.84, 0.76)
 """Shares of a group's range that are tried for 4 bits: a shorter one is finer for most weights, and cuts the outermost.
 """
 FINE = ("qkv", "down", "unembedding")
-"""Matrices of 8 bits whose activations are rounded to 15: twice the work, which only crowds and prompts notice. Half of
-what 8 bits everywhere cost SmolLM2 came of these (docs/log/serving.md)."""
+"""Matrices of 8 bits whose activations are rounded to 15, at twice the multiplications. With 8 bits everywhere, half of
+what int8 cost SmolLM2 came of these (docs/engine.md)."""
 PART_WEIGHTS = 1 << 22
 """Weights that are rounded or widened at a time."""
 COMPILED = (torch.bfloat16, torch.float32)
