@@ -9,9 +9,9 @@ dpo, kto    an adapter of rank 16 on all linear layers of a frozen bf16 base, on
 grpo        all of a random 12M model: 64 completions of 48 tokens, 8 a prompt, KL on, and a reward function.
 
 Both halves have the same threads. TRL's side is `trl_side.py`, without gradient checkpointing, which slows it down. In
-bf16 the two round differently, so losses are best compared with `--dtype float32`. A step's time is the median without
-the first step; `--clock cpu` counts the processor time of the process instead of the time that passes, for a machine
-that others use too, best with OMP_NUM_THREADS=1. Prints tables; the last line is JSON.
+bf16 the two round differently, so losses are best compared with `--dtype float32`. A step's time is a mean, for grpo
+the median without the first one; `--clock cpu` counts the processor time of the process instead of the time that
+passes, for a machine that others use too, best with OMP_NUM_THREADS=1. Prints tables; the last line is JSON.
 """
 
 from __future__ import annotations
@@ -79,8 +79,11 @@ def main() -> None:
 
 
 def show(part: str, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    a, b = (statistics.median(one["step_s"][1:]) for one in (ours, theirs))
-    a += ours.get("reference_s", 0.0) / len(ours["step_s"])
+    if part == "grpo":
+        a, b = (statistics.median(one["step_s"][1:]) for one in (ours, theirs))
+    else:  # the same examples in all, the reference included
+        a, b = (statistics.fmean(one["step_s"]) for one in (ours, theirs))
+        a += ours["reference_s"] / len(ours["step_s"])
     if part == "grpo":
         made = GROUP * PROMPTS
         said = f"{made / a:.1f} completions a second, TRL {made / b:.1f}"
@@ -160,15 +163,23 @@ def prepared(part: str, given: Any) -> tuple[Any, list[int]]:
     ready = module.prepare(config, given.model, records)
     if part == "dpo":
         ready = replace(
-            ready, ranked=[one for one in ready.ranked if max(map(len, one.rows)) <= given.longest]
+            ready,
+            ranked=_whole(part, [one for one in ready.ranked if max(map(len, one.rows)) <= given.longest]),
         )
     else:
-        ready = replace(ready, rated=[one for one in ready.rated if _longest(one) <= given.longest])
+        ready = replace(
+            ready, rated=_whole(part, [one for one in ready.rated if _longest(one) <= given.longest])
+        )
     if part == "dpo":
         twin: Any = ComparisonBatches(ready.ranked, BATCH[part], 0, ready.seed, None)  # type: ignore[arg-type]
     else:
         twin = RatedBatches(ready.rated, BATCH[part], ready, None)  # type: ignore[arg-type]
     return ready, [i for _ in range(given.steps) for i in twin.chosen()]
+
+
+def _whole(part: str, some: list[Any]) -> list[Any]:
+    """Without the last few, so that every batch is full, as those of TRL are."""
+    return some[: len(some) // BATCH[part] * BATCH[part]]
 
 
 def _longest(one: Any) -> int:
