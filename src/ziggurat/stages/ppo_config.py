@@ -151,8 +151,8 @@ LARGE: dict[str, Any] = {
 }
 """Defaults for a policy of more than setup.LARGE_PARAMETERS, as models from elsewhere are: on a CPU a step of all four
 networks takes minutes, and the rates of our small models move it too far. The last blocks learn, and the critic's body
-does not. An adapter, where one is asked for, learns at 30 times that rate: GRPO on SmolLM2-135M with verifiable rules was at
-1.0 nats a completion after 34 steps with 10 times, and at 4.1 after 18 with 30 times."""
+does not. An adapter, where one is asked for, learns at 30 times that rate: GRPO on SmolLM2-135M with verifiable rules
+was at 1.0 nats a completion after 34 steps with 10 times, and at 4.1 after 18 with 30 times (docs/real.md)."""
 
 
 def ppo_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[PPOConfig]:
