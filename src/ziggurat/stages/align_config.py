@@ -111,10 +111,6 @@ class Prepared(stage.Prepared[AlignConfig]):
     prompts: list[Prompt]
     """Those that can be used."""
 
-    @property
-    def seed(self) -> int:
-        return self.config.seed
-
 
 def prepare(
     resolved: Resolved[AlignConfig],

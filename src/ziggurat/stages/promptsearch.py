@@ -102,10 +102,6 @@ class Prepared(method.Prepared[PromptSearchConfig]):
     held_out: list[Demonstration]
     context: int
 
-    @property
-    def seed(self) -> int:
-        return self.config.seed
-
 
 def promptsearch_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[PromptSearchConfig]:  # noqa: ARG001
     """The configuration from its layers."""

@@ -68,10 +68,6 @@ class Prepared(method.Prepared[RLAIFConfig]):
     judge_folder: Path
 
     @property
-    def seed(self) -> int:
-        return self.config.seed
-
-    @property
     def manifest(self) -> Mapping[str, Any]:
         return {"judge": parent_entry(self.judge_folder)}
 

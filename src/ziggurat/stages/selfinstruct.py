@@ -69,10 +69,6 @@ class Prepared(method.Prepared[SelfInstructConfig]):
 
     seeds: list[str]
 
-    @property
-    def seed(self) -> int:
-        return self.config.seed
-
 
 def selfinstruct_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[SelfInstructConfig]:  # noqa: ARG001
     """The configuration from its layers."""

@@ -176,7 +176,9 @@ class Prepared(Generic[C]):
 
     @property
     def seed(self) -> int:
-        return int(self.resolved.config.train.seed)
+        """Of the loop, or of a stage that has none and a seed of its own."""
+        config: Any = self.resolved.config
+        return int(getattr(config, "train", config).seed)
 
 
 @contextmanager

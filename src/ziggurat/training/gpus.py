@@ -38,10 +38,14 @@ GPUS = (
     Gpu("RTX 4090", 165.2e12, 24, 1008),
     Gpu("RTX 3090", 71e12, 24, 936),
     Gpu("RTX A6000", 154.8e12, 48, 768),
-)  # a name that contains another stands before it
+)
 
 
 def gpu_named(name: str) -> Gpu | None:
-    """The entry of what `torch.cuda.get_device_name` calls "NVIDIA A100-SXM4-80GB"; None for an unknown one."""
-    words = name.replace("-", " ").split()
-    return next((gpu for gpu in GPUS if set(gpu.name.split()) <= set(words)), None)
+    """The entry of what `torch.cuda.get_device_name` calls "NVIDIA A100-SXM4-80GB"; None for an unknown one.
+
+    Of several that fit ("H100" and "H100 PCIe") it is the one whose name has the most words.
+    """
+    words = set(name.replace("-", " ").split())
+    fitting = [gpu for gpu in GPUS if words.issuperset(gpu.name.split())]
+    return max(fitting, key=lambda gpu: len(gpu.name.split()), default=None)

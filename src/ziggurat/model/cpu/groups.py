@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ziggurat.model.cpu import kernels
+from ziggurat.model.cpu.int8 import Widened
 
 if TYPE_CHECKING:
     from ziggurat.model.transformer import Transformer
@@ -152,8 +152,12 @@ def unpack(strips: Tensor, columns: int, bits: int) -> Tensor:
         codes = torch.stack((codes & 15, codes >> 4), 2).flatten(1, 2)  # (S, C / 4, 16, 4)
     wide = codes.transpose(1, 2).reshape(-1, G, GROUP).float()  # (16 S, G, 32)
     scale, least = (x.transpose(1, 2).reshape(-1, G, 1).float() for x in (scale, least))
-    wide = (wide - BIAS8) * scale if bits == 8 else wide * scale + least
-    return wide.flatten(1)[:, :columns]
+    return _weights(wide, scale, least, bits).flatten(1)[:, :columns]
+
+
+def _weights(codes: Tensor, scale: Tensor, least: Tensor, bits: int) -> Tensor:
+    """What codes (..., G, 32) stand for; scale and least (..., G, 1); all fp32."""
+    return (codes - BIAS8) * scale if bits == 8 else codes * scale + least
 
 
 def _views(strips: Tensor, G: int, bits: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -200,7 +204,7 @@ class GroupedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(x.numel() // self.in_features, self.in_features)
         if torch.is_grad_enabled() and rows.requires_grad:
-            y: Tensor = _Widened.apply(rows, self)  # type: ignore[no-untyped-call]
+            y: Tensor = Widened.apply(rows, self)  # type: ignore[no-untyped-call]
         elif x.is_cpu and x.dtype in COMPILED and (loops := kernels.group_loops()):
             y = loops.linear_rows(rows, self.strips, self.bits, self.out_features, self.bias, fine=self.fine)
             return y.view(*x.shape[:-1], self.out_features)
@@ -249,7 +253,7 @@ class GroupedLinear(nn.Module):
             codes = torch.stack((codes & 15, codes >> 4), 2)
         wide = codes.reshape(-1, G, GROUP).float()
         scale, least = scale.float()[..., None], least.float()[..., None]
-        wide = (wide - BIAS8) * scale if self.bits == 8 else wide * scale + least
+        wide = _weights(wide, scale, least, self.bits)
         return wide.flatten(1)[:, : self.in_features].reshape(*ids.shape, self.in_features)
 
     def extra_repr(self) -> str:
@@ -261,20 +265,6 @@ def _parts(N: int, C: int) -> Iterator[tuple[int, int]]:
     count = max(1, PART_WEIGHTS // (C * STRIP)) * STRIP
     for first in range(0, N, count):
         yield first, min(N, first + count)
-
-
-class _Widened(torch.autograd.Function):
-    """rows W^T; W is widened again for the backward pass, not kept."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, layer: GroupedLinear) -> Tensor:
-        ctx.layer = layer
-        return F.linear(rows, layer.weight_as(rows.dtype))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
-        return dy @ ctx.layer.weight_as(dy.dtype), None
 
 
 class GroupedEmbedding(nn.Module):

@@ -58,7 +58,7 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(x.numel() // self.in_features, self.in_features)
         if torch.is_grad_enabled() and rows.requires_grad:
-            y: Tensor = _Widened.apply(rows, self)  # type: ignore[no-untyped-call]
+            y: Tensor = Widened.apply(rows, self)  # type: ignore[no-untyped-call]
         elif rows.is_cpu and len(rows) <= FEW_ROWS:
             y = torch.ops.aten._weight_int8pack_mm(rows, self.codes, self.scales.to(rows.dtype))
         else:
@@ -75,13 +75,14 @@ class Int8Linear(nn.Module):
         return f"{self.in_features}, {self.out_features}"
 
 
-class _Widened(torch.autograd.Function):
-    """rows W^T; W is widened again for the backward pass, not kept."""
+class Widened(torch.autograd.Function):
+    """rows W^T of a layer with `weight_as`; W is widened again for the backward pass, not kept."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, layer: Int8Linear) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, layer: Any) -> Tensor:
         ctx.layer = layer
-        return F.linear(rows, layer.weight_as(rows.dtype))
+        weight: Tensor = layer.weight_as(rows.dtype)
+        return F.linear(rows, weight)
 
     @staticmethod
     @once_differentiable
