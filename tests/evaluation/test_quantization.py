@@ -50,9 +50,9 @@ def test_each_precision_is_scored_on_the_same_text(folder: Path) -> None:
     for row in found[1:]:
         assert row.score.tokens == plain.tokens
         assert row.score.nll_nats != plain.nll_nats
-        assert row.score.bits_per_byte == pytest.approx(plain.bits_per_byte, rel=0.05)
-        assert 0.3 < row.agreement < 1
-    assert found[2].score.bits_per_byte == pytest.approx(plain.bits_per_byte, rel=0.01)
+        few = row is found[3]  # random weights lose more to 4 bits than trained ones
+        assert row.score.bits_per_byte == pytest.approx(plain.bits_per_byte, rel=0.05 if few else 0.01)
+        assert (0.3 if few else 0.9) < row.agreement < 1
 
 
 def test_weights_rounded_badly_are_seen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,12 @@ The stage-2 model answers any question with 1 to 4 random letters of "abcd"; the
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 from ziggurat.corpus.formats.common import ratings_of
@@ -18,6 +22,7 @@ from ziggurat.records import Comparison, Demonstration, Document, Message, Promp
 from ziggurat.stages.losses import next_token_loss
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
+from ziggurat.training import supervised
 
 LETTERS = "abcd"
 QUESTIONS = [f"{x}{y}?" for x in "xyz" for y in "0123456789"]
@@ -126,3 +131,20 @@ def kind(comparison: Comparison, better: int, worse: int) -> str:
     assert isinstance(texts[0], str)
     assert isinstance(texts[1], str)
     return "clear" if likes(texts[0]) - likes(texts[1]) > 0.3 else "close"
+
+
+@contextmanager
+def stopped_at_update(number: int) -> Iterator[None]:
+    """What is run inside must train, and is stopped by an exception at its update of this number."""
+    plain, seen = supervised.optimizer_step, 0
+
+    def until(*args: Any, **named: Any) -> Any:
+        nonlocal seen
+        seen += 1
+        if seen == number:
+            raise RuntimeError("stopped")
+        return plain(*args, **named)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="stopped"):
+        patch.setattr(supervised, "optimizer_step", until)
+        yield

@@ -45,8 +45,8 @@ ACTIVATION_BYTES = 2 << 30
 """A microbatch has so many tokens that what it keeps for the backward pass takes about this much in fp32,"""
 COMPARED_AT_ONCE = 6 * 1024 * 1024
 """Logits of each of two models whose distributions are compared, at a time on a CPU (fp32: 24 MiB): its caches hold
-them between the passes, and several copies of both are there. 512 actions of 49,152 x 576 in bf16 take one core 0.52 s
-so, 1.05 s with LOGITS_AT_ONCE and 0.68 s with a quarter of this; the products alone take 0.33 s."""
+them between the passes, and several copies of both are there. Chosen by a script that was not kept, on a busy EPYC: 512
+actions of 49,152 x 576 in bf16 took one core 0.52 s so, 1.05 s with LOGITS_AT_ONCE, 0.68 s with a quarter of this."""
 LEAST_TOKENS, MOST_TOKENS = 256, 8192
 """within these bounds: larger microbatches are no faster."""
 LOGIT_COPIES = 3
