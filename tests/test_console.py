@@ -51,3 +51,10 @@ def test_progress_may_be_closed_twice(capsys: pytest.CaptureFixture[str]) -> Non
     progress.close("done")
     progress.close()
     assert capsys.readouterr().err == "x\ndone\n"
+
+
+def test_a_noun_has_its_article() -> None:
+    assert [console.with_article(noun) for noun in ("model", "embedding model")] == [
+        "a model",
+        "an embedding model",
+    ]

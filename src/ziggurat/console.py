@@ -30,6 +30,11 @@ out = _console(stderr=False)
 err = _console(stderr=True)
 
 
+def with_article(noun: str) -> str:
+    """'model' -> 'a model', 'embedding model' -> 'an embedding model'."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def human_time(seconds: float) -> str:
     """0.42 -> '0.42 s', 75 -> '1m 15s', 7320 -> '2h 02m'."""
     if seconds < 0:

@@ -83,8 +83,13 @@ def test_its_vectors_are_those_of_transformers(address: str) -> None:
 
 
 def test_it_is_listed_as_what_it_is_and_never_offered_to_write(address: str) -> None:
-    listed = {one["id"]: one["kind"] for one in httpx.get(f"{address}/v1/models").json()["data"]}
-    assert listed == {"base/sft-1": "language_model", "near": "embedding_model"}
+    listed = {
+        one["id"]: (one["kind"], one["root"]) for one in httpx.get(f"{address}/v1/models").json()["data"]
+    }
+    assert listed == {
+        "base/sft-1": ("language_model", "base/sft-1"),
+        "near": ("embedding_model", "near"),  # its name, and not where it lies on this machine
+    }
     offered = httpx.get(f"{address}/api/models").json()["models"]
     assert [one["name"] for one in offered] == ["base/sft-1"]
     body = {"model": "near", "messages": [{"role": "user", "content": "hello"}]}

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ziggurat.cli import options
-from ziggurat.console import err, human_count, out, table
+from ziggurat.console import err, human_count, out, table, with_article
 from ziggurat.errors import UsageError, did_you_mean
 from ziggurat.files import to_json
 
@@ -187,7 +187,7 @@ def _kept(folder: Path) -> None:
     card, name = read_card(folder), folder.name
     kind = card.kind if card else "model"
     licence = f", licence {card.licence}" if card else ""
-    out.print(f"{folder}: a {kind}{licence}")
+    out.print(f"{folder}: {with_article(kind)}{licence}")
     if kind == "language model":
         err.print(f"Talk to it: ziggurat chat {name}. What it is: ziggurat models show {name}.")
 

@@ -57,11 +57,11 @@ def expand(names: Sequence[str]) -> list[str]:
 
 
 def run_name(folder: Path) -> str:
-    """`my/ppo-2` for a run under $ZIGGURAT_HOME, the path for anything else."""
-    try:
-        return folder.resolve().relative_to(runs_home().resolve()).as_posix()
-    except ValueError:
-        return str(folder)
+    """`my/ppo-2` or `smollm2` for a run or a model under $ZIGGURAT_HOME, the path for anything else."""
+    for home in (runs_home(), models_home()):
+        if folder.resolve().is_relative_to(home.resolve()):
+            return folder.resolve().relative_to(home.resolve()).as_posix()
+    return str(folder)
 
 
 def split(text: str) -> tuple[str | None, str]:

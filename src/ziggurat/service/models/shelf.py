@@ -26,6 +26,7 @@ from typing import (
 
 from pydantic import BaseModel, ConfigDict
 
+from ziggurat.console import with_article
 from ziggurat.errors import BusyError, UsageError, did_you_mean
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.problems import ApiError
@@ -92,7 +93,7 @@ class ModelCard(BaseModel):
 
     name: str
     stage: str = ""  # pretrain, sft, ppo, ...; "" for a model from elsewhere
-    run: str = ""  # my/ppo-2, or the folder of a model from elsewhere
+    run: str = ""  # my/ppo-2, smollm2, or the path of a folder outside $ZIGGURAT_HOME
     parameters: int | None = None
     context: int | None = None  # tokens
     is_base: bool = False  # continues text; not trained on conversations
@@ -200,10 +201,9 @@ class Shelf:
         does, where = USES[held.kind]
         others = [one.card.name for one in self.all() if one.kind == kinds[0]]
         served = f"served here: {', '.join(others)}" if others else "none is served here"
-        is_one = held.kind.replace("_", " ")
         message = (
-            f"{name} is {'an' if is_one[0] in 'aeiou' else 'a'} {is_one}, which {does}; use it with {where}, "
-            f"or name a {kinds[0].replace('_', ' ')} ({served})."
+            f"{name} is {with_article(held.kind.replace('_', ' '))}, which {does}; use it with {where}, "
+            f"or name {with_article(kinds[0].replace('_', ' '))} ({served})."
         )
         raise ApiError(400, message, param="model", code="model_not_supported")
 
