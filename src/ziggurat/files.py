@@ -150,6 +150,29 @@ def take_lock(path: Path) -> IO[str]:
     return lock
 
 
+def drop_lock(lock: IO[str]) -> None:
+    """Release a lock of `take_lock`. A second call does nothing."""
+    if not lock.closed:
+        lock.truncate(0)
+        lock.close()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a running process holds the lock of the folder `path`; asked without touching the lock.
+
+    The lock's file names its process until it is dropped. A process that began after the file was written is another
+    one with the number of a process that was killed.
+    """
+    import psutil  # only whoever watches a run asks
+
+    lock = path / "lock"
+    try:
+        holder = psutil.Process(int(lock.read_text(encoding="utf-8")))
+        return holder.create_time() <= lock.stat().st_mtime + 1.0
+    except (OSError, ValueError, psutil.Error):
+        return False
+
+
 def cut_torn_line(path: Path) -> None:
     """Remove a last line without a newline, which a killed writer leaves."""
     if not path.exists():

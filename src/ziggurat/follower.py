@@ -27,6 +27,9 @@ class Follower(Run):
     def log_metrics(self, row: dict[str, Any]) -> None:
         pass
 
+    def note(self, step: int, kind: str, text: str) -> None:
+        pass
+
     def truncate_metrics(self, last_step: int) -> None:  # noqa: ARG002
         self.together()
 

@@ -1,11 +1,11 @@
 """Run folders: the files of one execution of a stage, and their safety when the process is killed (DESIGN section 4).
 
     runs/<ladder>/<stage>-<n>/
-      config.yaml    manifest.json    metrics.jsonl    report.json    lock
+      config.yaml    manifest.json    metrics.jsonl    notes.jsonl    report.json    lock
       checkpoints/ (see checkpoint_folders.py)    model/ (the final weights)
 
 One process at a time writes to a run. It holds an exclusive `flock` on `lock`, which the kernel releases when the
-process ends for any reason. Every file is replaced atomically, except metrics.jsonl, which grows; a line that a killed
+process ends for any reason. Every file is replaced atomically, except metrics.jsonl and notes.jsonl, which grow; a line that a killed
 process left incomplete is removed when the run is opened again. A network file system without flock does not protect
 from two machines. places.py finds runs by name; lineage.py records where a model comes from.
 """
@@ -29,6 +29,8 @@ from ziggurat.files import (
     atomic_write_text,
     check_folder,
     cut_torn_line,
+    drop_lock,
+    is_locked,
     read_json,
     replace_folder,
     take_lock,
@@ -45,6 +47,9 @@ REPORT_FORMAT = 1
 DIFFERENCES_SHOWN = 3
 OF_THE_MACHINE = ("device", "compile")
 """Settings of which a resumed run may have others: they name what computes, not what is computed."""
+
+NOTES = "notes.jsonl"
+"""Samples and the doctor's remarks, by step."""
 
 
 class Run:
@@ -111,7 +116,7 @@ class Run:
                 )
             return run
         except BaseException:
-            lock.close()
+            drop_lock(lock)
             raise
 
     @classmethod
@@ -160,7 +165,7 @@ class Run:
             try:
                 self.update_manifest(wall_s=self._wall_s())
             finally:
-                self._lock.close()
+                drop_lock(self._lock)
                 self._lock = None
 
     def __enter__(self) -> Run:
@@ -202,13 +207,7 @@ class Run:
         """Whether a running process holds the lock."""
         if self._lock:
             return True
-        if not (self.path / "lock").exists():
-            return False
-        try:
-            take_lock(self.path).close()
-        except RunError:
-            return True
-        return False
+        return is_locked(self.path)
 
     def update_manifest(self, **fields: Any) -> None:
         """Change fields of manifest.json in one atomic rewrite."""
@@ -248,11 +247,7 @@ class Run:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All rows, without a last line that is still being written."""
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return []
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-        return [json.loads(line) for line in lines[:-1] if line]
+        return read_rows(self.path / "metrics.jsonl")
 
     def truncate_metrics(self, last_step: int) -> None:
         """Remove the rows of steps after `last_step`: the resumed run computes them again."""
@@ -260,6 +255,10 @@ class Run:
         if path.exists():
             cut_torn_line(path)
             self.replace_metrics([row for row in self.read_metrics() if row.get("step", 0) <= last_step])
+        if (path := self.path / NOTES).exists():
+            cut_torn_line(path)
+            kept = [row for row in self.read_notes() if row["step"] <= last_step]
+            atomic_write_text(path, "".join(to_json(row) + "\n" for row in kept))
         self.together()
 
     def replace_metrics(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -269,6 +268,16 @@ class Run:
             self._metrics.close()
             self._metrics = None
         atomic_write_text(self.path / "metrics.jsonl", "".join(to_json(row) + "\n" for row in rows))
+
+    def note(self, step: int, kind: str, text: str) -> None:
+        """Append a remark to notes.jsonl for whoever watches the run; `kind`: `sample` or `doctor`."""
+        self._must_write()
+        with open(self.path / NOTES, "a", encoding="utf-8") as notes:
+            notes.write(to_json({"step": step, "kind": kind, "text": text}) + "\n")
+
+    def read_notes(self) -> list[dict[str, Any]]:
+        """All remarks, without a last line that is still being written."""
+        return read_rows(self.path / NOTES)
 
     # --- checkpoints -------------------------------------------------------------------------------------------
 
@@ -320,6 +329,14 @@ def remove_run(path: Path) -> None:
     with contextlib.closing(take_lock(run.path)):
         _empty(run.path)
         shutil.rmtree(run.path)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON Lines file that another process may be writing; [] if there is none."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
 
 
 def utc_now() -> str:

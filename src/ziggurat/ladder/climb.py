@@ -16,13 +16,14 @@ from ziggurat.errors import RunError
 from ziggurat.evaluation.statistics import Interval
 from ziggurat.files import read_json, write_json
 from ziggurat.ladder.plan import Speeds, Work, costs, fit, measure_speeds, reference_work
+from ziggurat.ladder.watching import PLAN_FORMAT
 from ziggurat.ladder.world import Options, World, left_out, stages_of
 from ziggurat.memory import give_back_freed_memory, peak_memory_bytes
 from ziggurat.places import ladder_folder, make_room
 from ziggurat.records import Comparison
 
-PLAN_FORMAT = 2
-"""Version of plan.json. Version 1 has no `world`."""
+SAMPLES = 12
+"""Examples of what the model writes that a stage shows, from its start to its end."""
 
 
 @dataclass(kw_only=True)
@@ -90,6 +91,7 @@ class Climb:
             **layer.get("train", {}),
             "seed": self.seed,
             "checkpoint_every_steps": max(200, (steps or 0) // 3),
+            "sample_every_steps": max(1, (steps or 0) // SAMPLES),
         }
         if steps is not None:
             train |= {"steps": steps, "warmup_steps": min(train.get("warmup_steps", 0), steps // 4)}
@@ -100,6 +102,7 @@ class Climb:
         layer, steps = self.recipe["ppo"], self.work.ppo_steps
         train = {**layer.get("train", {}), "steps": steps, "seed": self.seed}
         train["warmup_steps"] = min(train.get("warmup_steps", 0), steps)
+        train["sample_every_steps"] = max(1, steps // SAMPLES)
         return "recipe", {**layer, "rollouts_per_step": self.work.rollouts_per_step, "train": train}
 
 
@@ -159,6 +162,9 @@ def write_plan(climb: Climb) -> None:
         "work": asdict(climb.work),
         "speeds": asdict(climb.speeds) if climb.speeds else None,
         "recipe": climb.recipe,
+        "costs_s": costs(climb.work, climb.speeds, climb.world.lengths, stages_of(climb.world))
+        if climb.speeds
+        else None,
     }
     climb.folder.mkdir(parents=True, exist_ok=True)
     write_json(climb.folder / "plan.json", plan, PLAN_FORMAT)

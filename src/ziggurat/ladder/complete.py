@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from ziggurat.files import check_folder
+from ziggurat.files import check_folder, drop_lock, take_lock
 from ziggurat.ladder.climb import Climb, begin, read_plan
 from ziggurat.ladder.held_out import examine
 from ziggurat.ladder.plan import parse_budget
@@ -65,10 +65,14 @@ def complete(climb: Climb, *, resume: bool = False, controls: bool = False) -> E
 
     controls: also examine other uses of PPO's time; needs `World.has_controls`.
     """
-    climb_stages(climb, resume=resume)
-    exam = examine(climb)
-    write_report(climb, exam)
-    if controls:
-        exam = climb.world.controls(climb, exam)
+    lock = take_lock(climb.folder)  # whoever watches the climb sees by it that it goes on between two runs
+    try:
+        climb_stages(climb, resume=resume)
+        exam = examine(climb)
         write_report(climb, exam)
-    return exam
+        if controls:
+            exam = climb.world.controls(climb, exam)
+            write_report(climb, exam)
+        return exam
+    finally:
+        drop_lock(lock)

@@ -123,11 +123,12 @@ class _Loop:
                     self.save()
                 if evaluated:
                     row |= self.evaluate(last)
-                fatal = learner.is_fatal(row, progress.note)
+                fatal = learner.is_fatal(row, lambda text: self.remark(progress, "doctor", text))
                 if last or self.due(config.sample_every_steps):
                     example = learner.sample()
                     if example is not None:
                         progress.note(f"step {self.step:,} writes: {example}")
+                        self.run.note(self.step, "sample", example)
 
                 # save? A fatal row is never the best.
                 best = evaluated and not fatal and self.improves(row)
@@ -147,6 +148,11 @@ class _Loop:
                     left_s = (time.perf_counter() - started_mark) / max(1, done) * (config.steps - self.step)
                     self.log(row, progress, left_s)
                     self.step += 1
+
+    def remark(self, progress: ProgressLine, kind: str, text: str) -> None:
+        """A line for the screen, and for whoever watches the run."""
+        progress.note(text)
+        self.run.note(self.step, kind, text)
 
     def evaluate(self, last: bool) -> Row:
         try:

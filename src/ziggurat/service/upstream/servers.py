@@ -116,6 +116,30 @@ class Upstream:
             raise
         return _FarStream(self, answer, meter)
 
+    async def chunks(self, path: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """POST a streaming `body` with the model's own id; the JSON object of each event, without `[DONE]`.
+
+        Raises:
+            ApiError: it cannot be reached, refuses the request, or breaks off.
+        """
+        answer = await self._send(path, {**body, "model": str(body["model"]).removeprefix(f"{self.name}/")})
+        try:
+            if not answer.is_success:
+                raise ApiError(503, self.lost(f"refused the request ({answer.status_code})"))
+            buffer = b""
+            async for piece in answer.aiter_bytes():
+                *whole, buffer = (buffer + piece).replace(b"\r\n", b"\n").split(b"\n\n")
+                for one in whole:
+                    if (chunk := _chunk(one)) is None:
+                        continue
+                    if "error" in chunk:
+                        raise ApiError(503, self.lost("ended the answer with an error"))
+                    yield chunk
+        except httpx.HTTPError:
+            raise ApiError(503, self.lost("broke off")) from None
+        finally:
+            await answer.aclose()
+
     async def _send(self, path: str, body: dict[str, Any]) -> httpx.Response:
         try:
             sent = json.dumps(body, allow_nan=False).encode()  # ASCII: half surrogate pairs are escaped
@@ -193,6 +217,16 @@ class _FarStream(StreamingResponse):
             yield DONE
 
 
+def _chunk(event: bytes) -> dict[str, Any] | None:
+    """The JSON object of one Server-Sent Event; None for a comment and `[DONE]`."""
+    data = b"\n".join(line[5:].strip() for line in event.splitlines() if line.startswith(b"data:"))
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
 class Upstreams:
     """All upstreams, by the first part of a model's name."""
 
@@ -222,8 +256,13 @@ class Upstreams:
         except (ValueError, RecursionError):
             return None
         model = body.get("model") if isinstance(body, dict) else None
-        upstream = self._by_name.get(model.partition("/")[0]) if isinstance(model, str) else None
-        return None if upstream is None or "/" not in str(model) else (upstream, body)
+        upstream = self.named(model) if isinstance(model, str) else None
+        return None if upstream is None else (upstream, body)
+
+    def named(self, model: str) -> Upstream | None:
+        """The upstream that serves the model of this name; None for a model of this server."""
+        upstream, slash, _ = model.partition("/")
+        return self._by_name.get(upstream) if slash else None
 
     def check_names(self, ours: Iterable[str]) -> None:
         """

@@ -1,0 +1,255 @@
+"""Answers that belong to the server, not to the tab that asked for them.
+
+A generation is a task of the event loop. It writes what the guard lets through into a log in memory, whose entries have
+numbers; any number of readers follow the log from any number on, so a page that is loaded again goes on where it was.
+The store gets the text every FLUSH_S, and the finished message once. When the process dies, the next start marks the
+message `interrupted` with the text of the last flush.
+
+    begin() ── pieces ──> log ──> readers            stop(seen_chars): what was seen is kept, the rest never existed
+                 └── every FLUSH_S ──> store
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ziggurat.service.http.problems import describe
+from ziggurat.service.product.answering import End, Piece
+
+FLUSH_S = 1.0
+"""Text that a killed process may lose. A flush is one transaction."""
+KEPT_S = 60.0
+"""How long the log of an ended generation can still be followed; later readers get the message from the store."""
+
+
+class Watch(Protocol):
+    """The guard's view of one answer."""
+
+    def feed(self, text: str) -> str:
+        """The text that may be shown now."""
+
+    def end(self) -> str:
+        """The rest."""
+
+    @property
+    def decision(self) -> Any:
+        """What ended or replaced the answer; None if nothing did."""
+
+
+class Keeper(Protocol):
+    """Where an answer is kept; each call is one transaction, on a worker thread."""
+
+    async def flush(self, text: str, reasoning: str) -> None: ...
+    async def finish(self, outcome: Outcome) -> dict[str, Any]:
+        """Store the end; returns the `done` event's `message` and `chat`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How an answer ended."""
+
+    state: str  # complete, stopped, failed, held
+    text: str
+    reasoning: str
+    finish_reason: str | None = None
+    usage: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, Any] | None = None
+    guard: dict[str, Any] | None = None
+
+
+@dataclass(eq=False)
+class Generation:
+    """One answer that is being written."""
+
+    id: str
+    chat_id: str
+    message_id: str
+    person_id: str
+    model: str
+    began: float = field(default_factory=time.time)
+    text: str = ""
+    reasoning: str = ""
+    events: list[dict[str, Any]] = field(default_factory=list)
+    ended: bool = False
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+    seen_chars: int | None = None  # set by stop
+
+    def log(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    async def follow(
+        self, after: int, keepalive_s: float
+    ) -> AsyncIterator[tuple[int, dict[str, Any]] | None]:
+        """(number, event) for each event after number `after`; None after each silent `keepalive_s`.
+
+        A reader from the beginning gets all text so far in one event. Numbers start at 1.
+        """
+        if after <= 0 and (so_far := self._so_far()):
+            after = len(self.events)
+            for event in so_far:
+                yield after, event
+        while True:
+            changed = self.changed
+            while after < len(self.events):
+                after += 1
+                yield after, self.events[after - 1]
+            if self.ended:
+                return
+            try:
+                await asyncio.wait_for(changed.wait(), keepalive_s)
+            except TimeoutError:
+                yield None
+
+    def _so_far(self) -> list[dict[str, Any]]:
+        """The events until now in as few as possible: joined text, then what is no text."""
+        joined = [
+            {"type": kind, "text": text}
+            for kind, text in (("reasoning", self.reasoning), ("text", self.text))
+            if text
+        ]
+        return [*joined, *(event for event in self.events if event["type"] not in ("text", "reasoning"))]
+
+
+class Generations:
+    """All generations of this process, by id."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, Generation] = {}
+
+    def find(self, generation_id: str) -> Generation | None:
+        return self._all.get(generation_id)
+
+    def running(self, person_id: str | None = None) -> list[Generation]:
+        return [g for g in self._all.values() if not g.ended and person_id in (None, g.person_id)]
+
+    def begin(
+        self,
+        generation: Generation,
+        pieces: Callable[[], AsyncIterator[Piece | End]],
+        watch: Watch,
+        keeper: Keeper,
+        *,
+        before: str = "",
+    ) -> Generation:
+        """Start to write. `before`: the text of a message that is being continued."""
+        self._all[generation.id] = generation
+        generation.text = before
+        generation.task = asyncio.create_task(self._write(generation, pieces, watch, keeper))
+        return generation
+
+    async def stop(self, generation: Generation, seen_chars: int | None) -> None:
+        """End it, keep what was seen, and wait until that is stored."""
+        if generation.ended or generation.task is None:
+            return
+        generation.seen_chars = len(generation.text) if seen_chars is None else max(0, seen_chars)
+        generation.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({generation.task})
+
+    async def close(self) -> None:
+        """End all; each is stored as far as it came."""
+        for generation in self.running():
+            if generation.task is not None:
+                generation.task.cancel()
+        tasks = {g.task for g in self._all.values() if g.task is not None and not g.task.done()}
+        if tasks:
+            await asyncio.wait(tasks, timeout=5.0)
+
+    async def _write(
+        self,
+        generation: Generation,
+        pieces: Callable[[], AsyncIterator[Piece | End]],
+        watch: Watch,
+        keeper: Keeper,
+    ) -> None:
+        try:
+            outcome = await self._pass_on(generation, pieces(), watch, keeper)
+        except asyncio.CancelledError:
+            outcome = _stopped(generation)
+        except Exception as error:
+            body = describe(error)[1]["error"]
+            outcome = Outcome(
+                state="failed", text=generation.text, reasoning=generation.reasoning, error=body
+            )
+        await asyncio.shield(self._end(generation, keeper, outcome))
+
+    async def _pass_on(
+        self, generation: Generation, pieces: AsyncIterator[Piece | End], watch: Watch, keeper: Keeper
+    ) -> Outcome:
+        end, flushed = End("stop"), time.monotonic()
+        async with contextlib.aclosing(pieces) as writing:  # type: ignore[type-var]
+            async for piece in writing:
+                if isinstance(piece, End):
+                    end = piece
+                    break
+                _show(generation, watch.feed(piece.text) if piece.text else "", piece.reasoning)
+                if watch.decision is not None:
+                    break
+                if time.monotonic() - flushed >= FLUSH_S:
+                    await keeper.flush(generation.text, generation.reasoning)
+                    flushed = time.monotonic()
+        if watch.decision is None:
+            _show(generation, watch.end(), "")
+        return _finished(generation, end, watch.decision)
+
+    async def _end(self, generation: Generation, keeper: Keeper, outcome: Outcome) -> None:
+        try:
+            kept = await keeper.finish(outcome)
+        except Exception as error:
+            kept = {}
+            outcome = Outcome(state="failed", text="", reasoning="", error=describe(error)[1]["error"])
+        if outcome.error is not None:
+            generation.log({"type": "error", "error": outcome.error, **kept})
+        else:
+            generation.log({"type": "done", **kept})
+        generation.ended = True
+        generation.changed.set()
+        asyncio.get_running_loop().call_later(KEPT_S, self._all.pop, generation.id, None)
+
+
+def _show(generation: Generation, text: str, reasoning: str) -> None:
+    if reasoning:
+        generation.reasoning += reasoning
+        generation.log({"type": "reasoning", "text": reasoning})
+    if text:
+        generation.text += text
+        generation.log({"type": "text", "text": text})
+
+
+def _finished(generation: Generation, end: End, decision: Any) -> Outcome:
+    if decision is None:
+        return Outcome(
+            state="complete",
+            text=generation.text,
+            reasoning=generation.reasoning,
+            finish_reason=end.finish_reason,
+            usage=end.usage,
+        )
+    record = decision.record()
+    if decision.action == "hold":
+        generation.log({"type": "held"})
+        return Outcome(
+            state="held", text=generation.text, reasoning="", finish_reason="content_filter", guard=record
+        )
+    generation.log({"type": "replaced", "text": decision.text})
+    generation.text = decision.text
+    return Outcome(
+        state="complete", text=decision.text, reasoning="", finish_reason="content_filter", guard=record
+    )
+
+
+def _stopped(generation: Generation) -> Outcome:
+    """Exactly what was seen, if the reader said how much; by the shutdown of the server: what there is."""
+    seen = generation.seen_chars
+    text = generation.text if seen is None else generation.text[:seen]
+    generation.text = text
+    state = "interrupted" if seen is None else "stopped"
+    return Outcome(state=state, text=text, reasoning=generation.reasoning, finish_reason="stop")
