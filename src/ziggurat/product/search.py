@@ -1,0 +1,15 @@
+"""Full text over my chats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Literal
+
+from ziggurat.product.objects import *  # noqa: F403
+from ziggurat.product.principal import Principal
+from ziggurat.store.store import Store
+
+
+def search(store: Store, principal: Principal, query: str, *, limit: int = 20) -> list[SearchHit]:
+    """Hits, newest first; `marks` are character ranges in the snippet."""
+    raise NotImplementedError

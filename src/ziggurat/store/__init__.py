@@ -1,0 +1,1 @@
+"""The store: tables, migrations, one writer, search index, audit chain. No rules."""

@@ -1,0 +1,57 @@
+"""The one table of judgements (the design, section 16).
+
+A thumb, a reason, a rewrite, a pick, a report, and later a ranking, a score or an expert's decision are one row each.
+Columns hold what readers select by; `value` holds what the kind says. What was judged is kept as a snapshot, since a
+judgement must stay readable when the chat goes on.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Float, ForeignKey, Index, String, Table, text as sql
+
+from ziggurat.store.tables.base import ID, at, flag, json, key, metadata, person, text, workspace
+
+judgements = Table(
+    "judgement",
+    metadata,
+    key(),
+    workspace(),
+    person(index=False),
+    Column("kind", String(32), nullable=False),  # thumb rewrite pick report; extensible
+    Column("chat_id", ID, ForeignKey("chat.id", ondelete="CASCADE"), index=True),
+    Column("message_id", ID, ForeignKey("message.id", ondelete="CASCADE")),  # the first one judged
+    json("message_ids"),  # all of them
+    json("value"),
+    json("prompt"),  # the conversation before the completions
+    json("completions"),  # what was judged: text, model, settings, seed, hashes
+    json("shown"),  # the order on the screen
+    json("chosen_how"),  # {method, probability}: why these were shown
+    json("sampling"),  # settings by completion
+    json("hashes"),  # of weights, template and guard rules, by completion
+    text("guideline", nullable=True),  # the version of the guidelines
+    Column("consent_id", ID, ForeignKey("consent.id", ondelete="SET NULL")),
+    json("consents"),  # purposes that were agreed to at that time
+    flag("data_use"),  # the chat's switch at that time
+    Column("seconds", Float),
+    Column("superseded_by", ID),
+    at("withdrawn_at", nullable=True),
+    at(),
+    Index("ix_judgement_kind", "workspace_id", "kind", "id"),
+    Index("ix_judgement_person", "person_id", "id"),
+    Index(
+        "uq_judgement_current",
+        "message_id",
+        "person_id",
+        "kind",
+        unique=True,
+        sqlite_where=sql("superseded_by IS NULL AND withdrawn_at IS NULL AND kind <> 'report'"),
+        postgresql_where=sql("superseded_by IS NULL AND withdrawn_at IS NULL AND kind <> 'report'"),
+    ),
+)
+
+judged_messages = Table(  # a deleted message takes every judgement about it along
+    "judged_message",
+    metadata,
+    Column("judgement_id", ID, ForeignKey("judgement.id", ondelete="CASCADE"), primary_key=True),
+    Column("message_id", ID, ForeignKey("message.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
