@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, Literal
+from typing import Any
 
 from ziggurat.product.objects import *  # noqa: F403
 from ziggurat.product.principal import Principal

@@ -3,7 +3,8 @@
 {"error": {"message": "...", "type": "...", "param": null | "messages.0.content", "code": null | "model_not_found"}}
 
 ApiError               the HTTP layer refuses a request (unknown model, body too large, wrong type)
-ZigguratError          a lower room refuses it; the error carries its own `http_status` (prompt too long, model busy)
+ZigguratError          a lower room refuses it; the error carries its own `http_status` (prompt too long, model busy),
+                       and where its room has them a `code`, a `param` and `retry_after_s`
 anything else          a bug: the log has its traceback, the client gets a 500 without it
 """
 
@@ -54,9 +55,6 @@ class ApiError(Exception):
         self.status, self.message, self.param, self.code = status, message, param, code
         self.retry_after_s = retry_after_s
 
-    def headers(self) -> dict[str, str]:
-        return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
-
 
 def error_type(status: int) -> str:
     return _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
@@ -74,8 +72,8 @@ def describe(error: BaseException) -> tuple[int, dict[str, Any]]:
         return error.status, error_body(error.status, error.message, param=error.param, code=error.code)
     if isinstance(error, ZigguratError):
         status = error.http_status
-        code = "context_length_exceeded" if isinstance(error, ContextError) else None
-        return status, error_body(status, str(error), code=code)
+        code = "context_length_exceeded" if isinstance(error, ContextError) else getattr(error, "code", None)
+        return status, error_body(status, str(error), param=getattr(error, "param", None), code=code)
     if isinstance(error, ValidationError):
         return 400, _validation_body(error.errors(include_url=False))
     log.error("a request failed", exc_info=error)
@@ -98,8 +96,8 @@ def _validation_body(problems: Any) -> dict[str, Any]:
 def response_for(error: BaseException) -> Json:
     status, body = describe(error)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
-    if isinstance(error, ApiError):
-        headers |= error.headers()
+    if (wait_s := getattr(error, "retry_after_s", None)) is not None:
+        headers["Retry-After"] = str(wait_s)
     if 400 <= status < 500 and status not in (408, 429):
         headers["x-should-retry"] = "false"  # the same request fails again
     return Json(body, status, headers)

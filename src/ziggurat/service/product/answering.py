@@ -8,9 +8,10 @@ of an answer is separated from its text here, for models that write it so; upstr
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,7 +39,7 @@ class Piece:
 class End:
     finish_reason: str
     usage: dict[str, Any] = field(default_factory=dict)
-    """prompt_tokens, completion_tokens, tokens_per_s, ttft_ms, context, dropped_messages; what is unknown is left out."""
+    """prompt_tokens, completion_tokens, tokens_per_s, ttft_ms, context, dropped_messages; None or absent: unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ def drawn_seed() -> int:
     return secrets.randbelow(2**31)
 
 
-def answer(services: Services, ask: Ask) -> AsyncIterator[Piece | End]:
+def answer(services: Services, ask: Ask) -> AsyncGenerator[Piece | End]:
     """The pieces of one answer.
 
     Raises (while iterating):
@@ -75,7 +76,7 @@ def answer(services: Services, ask: Ask) -> AsyncIterator[Piece | End]:
     return _thinking(_far(far, ask) if far is not None else _near(services.shelf[ask.model], ask))
 
 
-async def _near(served: Served, ask: Ask) -> AsyncIterator[Piece | End]:
+async def _near(served: Served, ask: Ask) -> AsyncGenerator[Piece | End]:
     params = SamplingParams(
         temperature=ask.temperature,
         top_p=ask.top_p,
@@ -112,21 +113,20 @@ async def _near(served: Served, ask: Ask) -> AsyncIterator[Piece | End]:
     )
 
 
-async def _far(upstream: Upstream, ask: Ask) -> AsyncIterator[Piece | End]:
+async def _far(upstream: Upstream, ask: Ask) -> AsyncGenerator[Piece | End]:
     body = {
         "model": ask.model,
         "messages": [
             message.model_dump(exclude_none=True, exclude_defaults=False) for message in ask.messages
         ],
-
-            "temperature": ask.temperature,
-            "top_p": ask.top_p,
-            "max_tokens": ask.max_tokens,
-            "seed": ask.seed
-        ,
+        "temperature": ask.temperature,
+        "top_p": ask.top_p,
+        "max_tokens": ask.max_tokens,
+        "seed": ask.seed,
         **({"stop": list(ask.stop)} if ask.stop else {}),
         **({"continue_final_message": True, "add_generation_prompt": False} if ask.goes_on else {}),
-        "stream": True, "stream_options": {"include_usage": True},
+        "stream": True,
+        "stream_options": {"include_usage": True},
     }
     began, first_s, finish, usage = time.perf_counter(), 0.0, "stop", dict[str, Any]()
     async for chunk in upstream.chunks("/chat/completions", body):
@@ -154,18 +154,19 @@ REASONING = ("reasoning_content", "reasoning", "reasoning_text")
 """Fields in which servers send it: vLLM and DeepSeek, OpenRouter, others."""
 
 
-async def _thinking(pieces: AsyncIterator[Piece | End]) -> AsyncIterator[Piece | End]:
+async def _thinking(pieces: AsyncGenerator[Piece | End]) -> AsyncGenerator[Piece | End]:
     """Text between the marks, at the beginning of an answer, as reasoning."""
     splitter = Thinking()
-    async for piece in pieces:
-        if isinstance(piece, End):
-            if rest := splitter.end():
-                yield rest
-            yield piece
-        elif piece.reasoning:
-            yield piece
-        elif split := splitter.push(piece.text):
-            yield split
+    async with contextlib.aclosing(pieces):
+        async for piece in pieces:
+            if isinstance(piece, End):
+                if rest := splitter.end():
+                    yield rest
+                yield piece
+            elif piece.reasoning:
+                yield piece
+            elif split := splitter.push(piece.text):
+                yield split
 
 
 class Thinking:

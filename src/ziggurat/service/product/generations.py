@@ -14,15 +14,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ziggurat.service.http.problems import describe
 from ziggurat.service.product.answering import End, Piece
 
-FLUSH_S = 1.0
-"""Text that a killed process may lose. A flush is one transaction."""
+FLUSH_S = 0.5
+"""The text of so many seconds is lost when the process is killed. A flush is one transaction."""
 KEPT_S = 60.0
 """How long the log of an ended generation can still be followed; later readers get the message from the store."""
 
@@ -44,16 +44,18 @@ class Watch(Protocol):
 class Keeper(Protocol):
     """Where an answer is kept; each call is one transaction, on a worker thread."""
 
-    async def flush(self, text: str, reasoning: str) -> None: ...
+    async def append(self, events: Sequence[dict[str, Any]]) -> bool:
+        """Store what was written since the last time; False: an administrator has ended the answer."""
+
     async def finish(self, outcome: Outcome) -> dict[str, Any]:
-        """Store the end; returns the `done` event's `message` and `chat`."""
+        """Store the end; returns the last event's `message` and `chat`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How an answer ended."""
 
-    state: str  # complete, stopped, failed, held
+    state: Literal["complete", "stopped", "interrupted", "failed", "held"]
     text: str
     reasoning: str
     finish_reason: str | None = None
@@ -79,6 +81,7 @@ class Generation:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     seen_chars: int | None = None  # set by stop
+    saved: int = 0  # events that the store has
 
     def log(self, event: dict[str, Any]) -> None:
         self.events.append(event)
@@ -133,7 +136,7 @@ class Generations:
     def begin(
         self,
         generation: Generation,
-        pieces: Callable[[], AsyncIterator[Piece | End]],
+        pieces: Callable[[], AsyncGenerator[Piece | End]],
         watch: Watch,
         keeper: Keeper,
         *,
@@ -166,7 +169,7 @@ class Generations:
     async def _write(
         self,
         generation: Generation,
-        pieces: Callable[[], AsyncIterator[Piece | End]],
+        pieces: Callable[[], AsyncGenerator[Piece | End]],
         watch: Watch,
         keeper: Keeper,
     ) -> None:
@@ -182,10 +185,10 @@ class Generations:
         await asyncio.shield(self._end(generation, keeper, outcome))
 
     async def _pass_on(
-        self, generation: Generation, pieces: AsyncIterator[Piece | End], watch: Watch, keeper: Keeper
+        self, generation: Generation, pieces: AsyncGenerator[Piece | End], watch: Watch, keeper: Keeper
     ) -> Outcome:
         end, flushed = End("stop"), time.monotonic()
-        async with contextlib.aclosing(pieces) as writing:  # type: ignore[type-var]
+        async with contextlib.aclosing(pieces) as writing:
             async for piece in writing:
                 if isinstance(piece, End):
                     end = piece
@@ -194,7 +197,8 @@ class Generations:
                 if watch.decision is not None:
                     break
                 if time.monotonic() - flushed >= FLUSH_S:
-                    await keeper.flush(generation.text, generation.reasoning)
+                    if not await keeper.append(generation.unsaved()):
+                        return _interrupted(generation)
                     flushed = time.monotonic()
         if watch.decision is None:
             _show(generation, watch.end(), "")
@@ -246,10 +250,14 @@ def _finished(generation: Generation, end: End, decision: Any) -> Outcome:
     )
 
 
+def _interrupted(generation: Generation) -> Outcome:
+    """By an administrator, or by the shutdown of the server: what there is is kept."""
+    return Outcome(state="interrupted", text=generation.text, reasoning=generation.reasoning)
+
+
 def _stopped(generation: Generation) -> Outcome:
-    """Exactly what was seen, if the reader said how much; by the shutdown of the server: what there is."""
-    seen = generation.seen_chars
-    text = generation.text if seen is None else generation.text[:seen]
-    generation.text = text
-    state = "interrupted" if seen is None else "stopped"
-    return Outcome(state=state, text=text, reasoning=generation.reasoning, finish_reason="stop")
+    """By its reader: exactly what was seen is kept."""
+    if generation.seen_chars is None:
+        return _interrupted(generation)
+    generation.text = generation.text[: generation.seen_chars]
+    return Outcome(state="stopped", text=generation.text, reasoning=generation.reasoning)

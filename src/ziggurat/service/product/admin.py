@@ -1,0 +1,144 @@
+"""`/api/admin`: people, keys, running generations, settings, the guard's rules, held answers, the audit."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from ziggurat.product import audit, held, judgements, keys, people, registration, rules, workspaces
+from ziggurat.product import generations as kept
+from ziggurat.service.http.body import read_body
+from ziggurat.service.http.openapi import takes
+from ziggurat.service.http.wire import Json
+from ziggurat.service.product.bodies import AnyFields, ChangedPerson, Decision, Empty, NewInvitation, TryText
+from ziggurat.service.product.house import House
+
+Cursor = Annotated[str | None, Query(max_length=300)]
+Limit = Annotated[int, Query(ge=1, le=200)]
+
+
+def product_admin_routes(house: House) -> APIRouter:
+    routes = APIRouter(prefix="/api/admin", tags=["administration"])
+    _people(house, routes)
+    _rules(house, routes)
+    limits = house.services.limits
+
+    @routes.get("/settings")
+    async def settings(request: Request) -> dict[str, Any]:
+        return await house.run(workspaces.get_settings, await house.who(request))
+
+    @routes.put("/settings", **takes(AnyFields))
+    async def change_settings(request: Request) -> dict[str, Any]:
+        principal, body = await house.who(request), await read_body(request, AnyFields, limits)
+        return await house.run(workspaces.change_settings, principal, body.fields())
+
+    @routes.get("/generations")
+    async def running(request: Request) -> dict[str, Any]:
+        found = await house.run(kept.running, await house.who(request))
+        return {"data": [one.model_dump() for one in found], "next": None}
+
+    @routes.post("/generations/{generation_id}/cancel", **takes(Empty))
+    async def cancel(request: Request, generation_id: str) -> dict[str, Any]:
+        ended = await house.run(kept.cancel, await house.who(request), generation_id)
+        live = house.generations.find(generation_id)
+        if live is not None:
+            await house.generations.stop(live, None)
+        return ended.model_dump()
+
+    @routes.get("/judgements")
+    async def judged(
+        request: Request, kind: str | None = None, cursor: Cursor = None, limit: Limit = 100
+    ) -> dict[str, Any]:
+        page = await house.run(
+            judgements.list_judgements, await house.who(request), kind=kind, cursor=cursor, limit=limit
+        )
+        return page.model_dump()
+
+    @routes.get("/audit")
+    async def entries(request: Request, cursor: Cursor = None, limit: Limit = 100) -> dict[str, Any]:
+        page = await house.run(audit.list_events, await house.who(request), cursor=cursor, limit=limit)
+        return {**page.model_dump(), "broken": await house.run(audit.verify)}
+
+    return routes
+
+
+def _people(house: House, routes: APIRouter) -> None:
+    limits = house.services.limits
+
+    @routes.get("/people")
+    async def listed(request: Request, cursor: Cursor = None, limit: Limit = 50) -> dict[str, Any]:
+        page = await house.run(people.list_people, await house.who(request), cursor=cursor, limit=limit)
+        return page.model_dump()
+
+    @routes.patch("/people/{person_id}", **takes(ChangedPerson))
+    async def change(request: Request, person_id: str) -> dict[str, Any]:
+        principal, body = await house.who(request), await read_body(request, ChangedPerson, limits)
+        return (await house.run(people.change_person, principal, person_id, body.fields())).model_dump()
+
+    @routes.get("/invitations")
+    async def invitations(request: Request) -> dict[str, Any]:
+        found = await house.run(registration.list_invitations, await house.who(request))
+        return {"data": [one.model_dump() for one in found], "next": None}
+
+    @routes.post("/invitations", **takes(NewInvitation))
+    async def invite(request: Request) -> Response:
+        principal, body = await house.who(request), await read_body(request, NewInvitation, limits)
+        made, secret = await house.run(registration.invite, principal, **body.fields())
+        return Json({**made.model_dump(), "secret": secret}, 201)
+
+    @routes.delete("/invitations/{invitation_id}")
+    async def withdraw(request: Request, invitation_id: str) -> Response:
+        await house.run(registration.revoke_invitation, await house.who(request), invitation_id)
+        return Json({"revoked": True})
+
+    @routes.get("/keys")
+    async def every_key(request: Request) -> dict[str, Any]:
+        found = await house.run(keys.list_keys, await house.who(request), everyone=True)
+        return {"data": [one.model_dump() for one in found], "next": None}
+
+    @routes.delete("/keys/{key_id}")
+    async def revoke(request: Request, key_id: str) -> Response:
+        await house.run(keys.revoke_key, await house.who(request), key_id)
+        return Json({"revoked": True})
+
+
+def _rules(house: House, routes: APIRouter) -> None:
+    limits = house.services.limits
+
+    @routes.get("/rules")
+    async def listed(request: Request) -> dict[str, Any]:
+        found = await house.run(rules.list_rules, await house.who(request))
+        return {"data": [one.model_dump() for one in found], "next": None}
+
+    @routes.post("/rules", **takes(AnyFields))
+    async def create(request: Request) -> Response:
+        principal, body = await house.who(request), await read_body(request, AnyFields, limits)
+        return Json((await house.run(rules.create_rule, principal, body.fields())).model_dump(), 201)
+
+    @routes.post("/rules/try", **takes(TryText))
+    async def explain(request: Request) -> dict[str, Any]:
+        principal, body = await house.who(request), await read_body(request, TryText, limits)
+        await house.run(rules.list_rules, principal)  # the right to see them
+        return {"data": house.guard.explain(body.text), "next": None}
+
+    @routes.patch("/rules/{rule_id}", **takes(AnyFields))
+    async def change(request: Request, rule_id: str) -> dict[str, Any]:
+        principal, body = await house.who(request), await read_body(request, AnyFields, limits)
+        return (await house.run(rules.change_rule, principal, rule_id, body.fields())).model_dump()
+
+    @routes.delete("/rules/{rule_id}")
+    async def delete(request: Request, rule_id: str) -> Response:
+        await house.run(rules.delete_rule, await house.who(request), rule_id)
+        return Json({"deleted": True})
+
+    @routes.get("/held")
+    async def waiting(request: Request) -> dict[str, Any]:
+        found = await house.run(held.list_held, await house.who(request))
+        return {"data": [one.model_dump() for one in found], "next": None}
+
+    @routes.post("/held/{held_id}", **takes(Decision))
+    async def decide(request: Request, held_id: str) -> dict[str, Any]:
+        principal, body = await house.who(request), await read_body(request, Decision, limits)
+        return (await house.run(held.decide, principal, held_id, body.decision)).model_dump()

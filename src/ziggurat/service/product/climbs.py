@@ -1,0 +1,107 @@
+"""`/api/runs`: climbs and runs as they go on, for the page that watches a model learn.
+
+Everything is read from the runs' files, so the page shows any run of this machine, whoever began it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Request
+from starlette.responses import FileResponse, Response, StreamingResponse
+
+from ziggurat.ladder import watching
+from ziggurat.places import runs_home
+from ziggurat.product.errors import NotFound
+from ziggurat.service.http.wire import KEEPALIVE, event
+from ziggurat.service.product.house import House
+
+LOOK_S = 1.0
+"""The files are looked at once a second while a page watches."""
+NAME = re.compile(r"[\w.-]{1,120}")
+
+
+def climb_routes(house: House) -> APIRouter:
+    routes = APIRouter(prefix="/api/runs", tags=["runs"])
+
+    @routes.get("")
+    async def listed(request: Request) -> dict[str, Any]:
+        await house.who(request)
+        found = await anyio.to_thread.run_sync(watching.climbs)
+        return {"climbs": [asdict(one) for one in found]}
+
+    @routes.get("/events")
+    async def events(request: Request) -> Response:
+        await house.who(request)
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        keepalive_s = house.services.limits.keepalive_s
+        return StreamingResponse(changes(keepalive_s), media_type="text/event-stream", headers=headers)
+
+    @routes.get("/{ladder}/report")
+    async def report(request: Request, ladder: str) -> Response:
+        await house.who(request)
+        path = folder_of(ladder) / "exam" / "report.html"
+        if not path.is_file():
+            raise NotFound(f"{ladder} has no report yet; it is written after the exam.")
+        policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox allow-same-origin"
+        return FileResponse(path, headers={"content-security-policy": policy})
+
+    @routes.get("/{ladder}/{run}")
+    async def one(request: Request, ladder: str, run: str) -> dict[str, Any]:
+        await house.who(request)
+        path = folder_of(ladder, run)
+        if not (path / "manifest.json").is_file():
+            raise NotFound(f"There is no run {ladder}/{run} on this machine.")
+        return await anyio.to_thread.run_sync(watching.view, path)
+
+    return routes
+
+
+def folder_of(*names: str) -> Path:
+    """The folder of a ladder or a run. NotFound for a name that could lead out of the runs."""
+    for name in names:
+        if not NAME.fullmatch(name) or name.strip(".") == "":
+            raise NotFound("There is no run of this name on this machine.")
+    return runs_home().joinpath(*names)
+
+
+async def changes(keepalive_s: float) -> AsyncIterator[bytes]:
+    """One event for each run whose files have changed since the last look."""
+    seen, silent_s = await anyio.to_thread.run_sync(marks), 0.0
+    yield KEEPALIVE
+    while True:
+        await asyncio.sleep(LOOK_S)
+        now = await anyio.to_thread.run_sync(marks)
+        changed = [name for name, mark in now.items() if seen.get(name) != mark]
+        seen, silent_s = now, 0.0 if changed else silent_s + LOOK_S
+        for name in changed:
+            yield event({"type": "changed", "run": name})
+        if silent_s >= keepalive_s:
+            silent_s = 0.0
+            yield KEEPALIVE
+
+
+def marks() -> dict[str, tuple[int, ...]]:
+    """A number that changes with each run's rows, notes and manifest; and with each climb's plan and report."""
+    found: dict[str, tuple[int, ...]] = {}
+    for manifest in runs_home().glob("*/*/manifest.json"):
+        folder = manifest.parent
+        files = (manifest, folder / "metrics.jsonl", folder / "notes.jsonl")
+        found[f"{folder.parent.name}/{folder.name}"] = tuple(map(_changed_ns, files))
+    for plan in runs_home().glob("*/plan.json"):
+        files = (plan, plan.parent / "lock", plan.parent / "exam" / "report.html")
+        found[plan.parent.name] = tuple(map(_changed_ns, files))
+    return found
+
+
+def _changed_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -1,0 +1,116 @@
+"""What the product's routes share: the store, who asks, the answers that are being written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, TypeVar
+
+import anyio.to_thread
+from fastapi import Request
+from starlette.responses import Response
+
+from ziggurat.product import people, sessions
+from ziggurat.product.errors import Unauthorized
+from ziggurat.product.principal import Principal
+from ziggurat.service.access.guard import is_loopback
+from ziggurat.service.http.problems import ApiError
+from ziggurat.service.observe.visits import visit_of
+from ziggurat.service.product.generations import Generations
+from ziggurat.service.services import Services
+from ziggurat.store.store import Store
+
+if TYPE_CHECKING:
+    from ziggurat.safety.guard import Guard
+
+Mode = Literal["local", "accounts"]
+COOKIE, SECURE_COOKIE = "ziggurat", "__Host-ziggurat"
+COOKIE_S = 30 * 24 * 3600
+SAFE = frozenset({"GET", "HEAD"})
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(kw_only=True)
+class House:
+    """The product of one server."""
+
+    services: Services
+    store: Store
+    guard: Guard
+    mode: Mode = "local"
+    secure: bool = False
+    """Cookies are sent over HTTPS only, under a name that no other host can set."""
+    generations: Generations = field(default_factory=Generations)
+
+    async def run(self, rule: Callable[Concatenate[Store, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """A rule, on a worker thread: the event loop never waits for the database."""
+        return await anyio.to_thread.run_sync(partial(rule, self.store, *args, **kwargs))
+
+    async def who(self, request: Request) -> Principal:
+        """Who asks. What changes something in accounts mode also needs the session's CSRF token.
+
+        Raises:
+            Unauthorized: nobody is logged in.
+            Forbidden: the CSRF token is missing or wrong.
+            ApiError: 403 in local mode for a request from another machine.
+        """
+        known: Principal | None = getattr(request.state, "principal", None)
+        if known is None:
+            known = await self._known(request)
+            if known is None:
+                raise Unauthorized("Nobody is logged in; log in first.")
+            request.state.principal = known
+        return known
+
+    async def _known(self, request: Request) -> Principal | None:
+        address, request_id = prefix_of(request), visit_of(request.scope).request_id or ""
+        if self.mode == "local":
+            if request.client is not None and not is_loopback(request.client.host):
+                message = "This server has no accounts, so its page is for this machine alone; start it with --accounts."
+                raise ApiError(403, message, code="local_only")
+            return await self.run(people.local_principal, ip_prefix=address, request_id=request_id)
+        cookie = request.cookies.get(self.cookie)
+        if not cookie:
+            return None
+        found = await self.run(sessions.principal_of, cookie, ip_prefix=address, request_id=request_id)
+        if found is None:
+            return None
+        principal, rotated = found
+        request.state.rotated = rotated
+        if request.method not in SAFE:
+            await self.run(sessions.check_csrf, principal, request.headers.get("x-csrf-token"))
+        return principal
+
+    async def maybe(self, request: Request) -> Principal | None:
+        """Who asks, or None where nobody is logged in."""
+        try:
+            return await self.who(request)
+        except Unauthorized:
+            return None
+
+    @property
+    def cookie(self) -> str:
+        return SECURE_COOKIE if self.secure else COOKIE
+
+    def give_cookie(self, response: Response, secret: str | None) -> None:
+        """Set the session's cookie; None takes it away."""
+        response.set_cookie(
+            self.cookie,
+            secret or "",
+            max_age=COOKIE_S if secret else 0,
+            path="/",
+            secure=self.secure,
+            httponly=True,
+            samesite="lax",
+        )
+
+
+def prefix_of(request: Request) -> str:
+    """The network of the caller's address: /24 of IPv4, /48 of IPv6. What is stored names no single machine."""
+    host = request.client.host if request.client is not None else ""
+    if ":" in host:
+        return ":".join(host.split(":")[:3])
+    return ".".join(host.split(".")[:3])

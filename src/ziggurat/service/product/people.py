@@ -1,0 +1,199 @@
+"""`/api/me` and how one gets in: set-up, registration, login, sessions, keys, consents, the way out."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Request
+from starlette.background import BackgroundTask
+from starlette.responses import FileResponse, Response
+
+from ziggurat.product import consents, deletion, export, keys, people, registration, sessions, workspaces
+from ziggurat.product.objects import Person
+from ziggurat.service.http.body import read_body
+from ziggurat.service.http.openapi import takes
+from ziggurat.service.http.problems import ApiError
+from ziggurat.service.http.wire import Json
+from ziggurat.service.product.bodies import (
+    ChangedMe,
+    Empty,
+    Given,
+    Goodbye,
+    Login,
+    NewKey,
+    NewPassword,
+    Register,
+    SetUp,
+)
+from ziggurat.service.product.house import House, prefix_of
+from ziggurat.version import __version__
+
+
+def people_routes(house: House) -> APIRouter:
+    routes, limits = APIRouter(prefix="/api", tags=["people"]), house.services.limits
+    _door(house, routes)
+
+    @routes.get("/me")
+    async def me(request: Request) -> Response:
+        principal = await house.maybe(request)
+        shown: dict[str, Any] = {
+            "person": None,
+            "mode": house.mode,
+            "needs_setup": house.mode == "accounts" and await house.run(registration.needs_setup),
+            "registration": await house.run(workspaces.registration)
+            if house.mode == "accounts"
+            else "closed",
+            "csrf": "",
+            "version": __version__,
+        }
+        if principal is not None:
+            shown |= (await house.run(people.me, principal)).model_dump()
+            if house.mode == "accounts":
+                shown["csrf"] = await house.run(sessions.csrf_of, principal)
+        response = Json(shown)
+        if rotated := getattr(request.state, "rotated", None):
+            house.give_cookie(response, rotated)
+        return response
+
+    @routes.patch("/me", **takes(ChangedMe))
+    async def change(request: Request) -> dict[str, Any]:
+        principal, body = await house.who(request), await read_body(request, ChangedMe, limits)
+        return (await house.run(people.change_me, principal, body.fields())).model_dump()
+
+    @routes.delete("/me", **takes(Goodbye))
+    async def leave(request: Request) -> Response:
+        principal, body = await house.who(request), await read_body(request, Goodbye, limits)
+        for generation in house.generations.running(principal.person_id):
+            await house.generations.stop(generation, None)
+        await house.run(deletion.delete_account, principal, password=body.password)
+        response = Json({"deleted": True})
+        house.give_cookie(response, None)
+        return response
+
+    @routes.get("/me/export")
+    async def everything(request: Request) -> Response:
+        principal = await house.who(request)
+        file = tempfile.NamedTemporaryFile(suffix=".zip")
+        await house.run(export.export_me, principal, file)  # type: ignore[arg-type]
+        return zip_answer(file, "my-data.zip")
+
+    @routes.put("/me/consents/{purpose}", **takes(Given))
+    async def consent(request: Request, purpose: str) -> dict[str, bool]:
+        principal, body = await house.who(request), await read_body(request, Given, limits)
+        return await house.run(consents.set_consent, principal, purpose, body.given)
+
+    @routes.post("/me/password", **takes(NewPassword))
+    async def password(request: Request) -> Response:
+        principal, body = await house.who(request), await read_body(request, NewPassword, limits)
+        await house.run(sessions.change_password, principal, old=body.old, new=body.new)
+        return Json({"changed": True})
+
+    @routes.get("/me/sessions")
+    async def my_sessions(request: Request) -> dict[str, Any]:
+        found = await house.run(sessions.list_sessions, await house.who(request))
+        return {"data": [one.model_dump() for one in found], "next": None}
+
+    @routes.delete("/me/sessions/{session_id}")
+    async def end_session(request: Request, session_id: str) -> Response:
+        await house.run(sessions.end_session, await house.who(request), session_id)
+        return Json({"ended": True})
+
+    @routes.get("/me/keys")
+    async def my_keys(request: Request) -> dict[str, Any]:
+        found = await house.run(keys.list_keys, await house.who(request))
+        return {"data": [one.model_dump() for one in found], "next": None}
+
+    @routes.post("/me/keys", **takes(NewKey))
+    async def new_key(request: Request) -> Response:
+        principal, body = await house.who(request), await read_body(request, NewKey, limits)
+        key, secret = await house.run(
+            keys.create_key, principal, name=body.name, scopes=body.scopes, expires_at=body.expires_at
+        )
+        return Json({**key.model_dump(), "secret": secret}, 201)
+
+    @routes.delete("/me/keys/{key_id}")
+    async def revoke(request: Request, key_id: str) -> Response:
+        await house.run(keys.revoke_key, await house.who(request), key_id)
+        return Json({"revoked": True})
+
+    return routes
+
+
+def _door(house: House, routes: APIRouter) -> None:
+    """The routes that need no login."""
+    limits = house.services.limits
+
+    def accounts() -> None:
+        if house.mode != "accounts":
+            message = "This server has no accounts; start it with --accounts to let people register."
+            raise ApiError(404, message, code="no_accounts")
+
+    async def let_in(request: Request, email: str, password: str, status: int = 200) -> Response:
+        person, secret, csrf = await house.run(
+            sessions.log_in,
+            email=email,
+            password=password,
+            ip_prefix=prefix_of(request),
+            user_agent=request.headers.get("user-agent", "")[:300],
+        )
+        response = Json({"person": person.model_dump(), "csrf": csrf}, status)
+        house.give_cookie(response, secret)
+        return response
+
+    @routes.post("/setup", **takes(SetUp))
+    async def set_up(request: Request) -> Response:
+        accounts()
+        body = await read_body(request, SetUp, limits)
+        _: Person = await house.run(
+            registration.set_up,
+            token=body.token,
+            email=body.email,
+            name=body.name,
+            password=body.password,
+            ip_prefix=prefix_of(request),
+        )
+        return await let_in(request, body.email, body.password, 201)
+
+    @routes.post("/register", **takes(Register))
+    async def register(request: Request) -> Response:
+        accounts()
+        body = await read_body(request, Register, limits)
+        await house.run(
+            registration.register,
+            email=body.email,
+            name=body.name,
+            password=body.password,
+            invitation=body.invitation,
+            ip_prefix=prefix_of(request),
+        )
+        return await let_in(request, body.email, body.password, 201)
+
+    @routes.post("/login", **takes(Login))
+    async def log_in(request: Request) -> Response:
+        accounts()
+        body = await read_body(request, Login, limits)
+        return await let_in(request, body.email, body.password)
+
+    @routes.post("/logout", **takes(Empty))
+    async def log_out(request: Request) -> Response:
+        accounts()
+        principal = await house.maybe(request)
+        if principal is not None:
+            await house.run(sessions.log_out, principal)
+        response = Json({"logged_out": True})
+        house.give_cookie(response, None)
+        return response
+
+
+def zip_answer(file: Any, name: str) -> Response:
+    """A finished temporary file as a download; it is deleted afterwards."""
+    file.flush()
+
+    async def close() -> None:
+        await anyio.to_thread.run_sync(file.close)
+
+    return FileResponse(
+        file.name, media_type="application/zip", filename=name, background=BackgroundTask(close)
+    )

@@ -1,0 +1,199 @@
+"""From a turn that the rules have begun to an answer that is being written and kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from ziggurat.product import budgets, chats, held, mask, messages
+from ziggurat.product import generations as kept
+from ziggurat.product.objects import Chat, Turn
+from ziggurat.product.objects import Message as Shown
+from ziggurat.product.principal import Principal
+from ziggurat.records import Message
+from ziggurat.service.http.limits import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE
+from ziggurat.service.http.problems import ApiError
+from ziggurat.service.product.answering import Ask, End, Piece, answer, drawn_seed
+from ziggurat.service.product.generations import Generation, Outcome
+from ziggurat.service.product.house import House
+
+MOST_RUNNING = 2
+"""Answers of one person that are written at once; two, so that a pair can be asked for."""
+
+
+def check_room(house: House, principal: Principal, answers: int = 1) -> None:
+    """
+    Raises:
+        ApiError: 429 if the person has too many answers running.
+    """
+    running = len(house.generations.running(principal.person_id))
+    if running + answers > MOST_RUNNING:
+        message = f"{running} of your answers are still being written; wait for one to end, or stop it."
+        raise ApiError(429, message, code="too_many_running", retry_after_s=2)
+
+
+async def check_model(house: House, principal: Principal, model: str | None, chat: Chat | None = None) -> str:
+    """The model that answers: the one asked for, the chat's, or the first.
+
+    Raises:
+        ApiError: 404 for an unknown model.
+        BusyError: its queue is full, or it has failed.
+        TooMany: today's budget is used up.
+    """
+    await house.run(budgets.check, principal)
+    name = model or (chat.model if chat is not None else None)
+    if name is not None and house.services.upstreams.named(name) is not None:
+        return name
+    served = house.services.shelf.named_or_first(name)
+    served.worker.check_room()
+    return served.card.name
+
+
+async def write(
+    house: House, principal: Principal, chat: Chat, shown: Shown, generation_id: str, *, locale: str
+) -> Generation:
+    """Begin to write `shown`, a running answer of the chat."""
+    going_on = shown.content
+    asked_at = shown.id if going_on else shown.parent_id
+    path = [] if asked_at is None else await house.run(messages.conversation, principal, chat.id, asked_at)
+    ask = ask_of(principal, chat, shown, path)
+    generation = Generation(
+        id=generation_id,
+        chat_id=chat.id,
+        message_id=shown.id,
+        person_id=principal.person_id,
+        model=ask.model,
+    )
+    return house.generations.begin(
+        generation,
+        lambda: _guarded(house, principal, ask, locale),
+        house.guard.watch(locale=locale, messages=ask.messages),
+        StoreKeeper(house, principal, generation, ask),
+        before=going_on,
+    )
+
+
+def ask_of(principal: Principal, chat: Chat, shown: Shown, path: Sequence[dict[str, Any]]) -> Ask:
+    settings = {**chat.settings, **shown.settings}
+    try:
+        turns = [Message.model_validate({k: v for k, v in one.items() if v is not None}) for one in path]
+    except ValidationError:
+        raise ApiError(
+            409, "This conversation has messages that no model can read; start a new one."
+        ) from None
+    return Ask(
+        model=str(shown.model),
+        messages=turns,
+        temperature=settings.get("temperature", DEFAULT_TEMPERATURE),
+        top_p=settings.get("top_p", 1.0),
+        max_tokens=settings.get("max_tokens", DEFAULT_MAX_TOKENS),
+        seed=drawn_seed() if settings.get("seed") is None else int(settings["seed"]),
+        stop=settings.get("stop") or (),
+        goes_on=bool(shown.content),
+        owner=principal.person_id,
+        salt=principal.person_id,
+    )
+
+
+async def _guarded(house: House, principal: Principal, ask: Ask, locale: str) -> AsyncGenerator[Piece | End]:
+    """The model's pieces. What leaves for an upstream is masked by the workspace's policy."""
+    if house.services.upstreams.named(ask.model) is not None:
+        sent = [one.model_dump(exclude_none=True) for one in ask.messages]
+        masked = await house.run(mask.outgoing, principal.workspace_id, sent)
+        ask = replace_messages(ask, masked)
+    async for piece in answer(house.services, ask):
+        yield piece
+
+
+def replace_messages(ask: Ask, masked: Sequence[dict[str, Any]]) -> Ask:
+    from dataclasses import replace
+
+    return replace(ask, messages=[Message.model_validate(one) for one in masked])
+
+
+class StoreKeeper:
+    """Keeps one answer in the store."""
+
+    def __init__(self, house: House, principal: Principal, generation: Generation, ask: Ask) -> None:
+        self.house, self.principal, self.generation, self.ask = house, principal, generation, ask
+        self.began = time.monotonic()
+
+    async def append(self, events: Sequence[dict[str, Any]]) -> bool:
+        house, generation = self.house, self.generation
+        if not events:
+            return await house.run(kept.heartbeat, generation.id)
+        return await house.run(kept.append, generation.id, events)
+
+    async def finish(self, outcome: Outcome) -> dict[str, Any]:
+        house, principal, generation = self.house, self.principal, self.generation
+        if outcome.state == "stopped":
+            shown = await house.run(
+                kept.stop,
+                principal,
+                generation.chat_id,
+                generation.id,
+                seen_chars=len(outcome.text),
+                text=outcome.text,
+            )
+        elif outcome.state in ("failed", "interrupted"):
+            await house.run(kept.append, generation.id, generation.unsaved())
+            error = outcome.error or {"message": "The answer was interrupted.", "code": "interrupted"}
+            shown = await house.run(kept.fail, generation.id, error)
+        else:
+            shown = await self._complete(outcome)
+        chat = await house.run(chats.get_chat, principal, generation.chat_id)
+        return {
+            "message": shown.model_dump(),
+            "chat": {"title": chat.title, "active_leaf_id": chat.active_leaf_id},
+        }
+
+    async def _complete(self, outcome: Outcome) -> Shown:
+        house, principal, generation, usage = self.house, self.principal, self.generation, outcome.usage
+        shown = await house.run(
+            kept.finish,
+            generation.id,
+            finish_reason=outcome.finish_reason or "stop",
+            content="" if outcome.state == "held" else outcome.text,
+            reasoning=outcome.reasoning or None,
+            usage=usage,
+            seed=self.ask.seed,
+            guard=outcome.guard,
+            hashes=hashes_of(house, self.ask.model),
+            held=outcome.state == "held",
+        )
+        if outcome.state == "held":
+            await house.run(
+                held.hold,
+                workspace_id=principal.workspace_id,
+                prompt=self.ask.messages[-1].content,
+                text=outcome.text,
+                rule_id=(outcome.guard or {}).get("rule"),
+                stage="after",
+                chat_id=generation.chat_id,
+                message_id=generation.message_id,
+                person_id=principal.person_id,
+            )
+        await house.run(
+            budgets.spend,
+            principal,
+            prompt_tokens=int(usage.get("prompt_tokens") or 0),
+            completion_tokens=int(usage.get("completion_tokens") or 0),
+        )
+        return shown
+
+
+def hashes_of(house: House, model: str) -> dict[str, Any]:
+    """What an answer depends on: the weights and how they compute; the guard's rules."""
+    shelf = house.services.shelf
+    known = {held.card.name: held for held in shelf}.get(model)
+    weights = {"weights": known.card.weights, "fingerprint": known.fingerprint} if known is not None else {}
+    return {**weights, "rules_version": house.guard.version()}
+
+
+def begun(turn: Turn) -> dict[str, Any]:
+    """The 202 answer."""
+    shown = {"answer": turn.answer.model_dump(), "generation_id": turn.generation_id}
+    return shown if turn.user is None else {"user": turn.user.model_dump(), **shown}
