@@ -9,28 +9,24 @@ It listens on loopback. Other addresses need a file of keys, or `expose=True`.
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import os
-import re
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 import uvicorn
 from fastapi import FastAPI
-from starlette.responses import HTMLResponse
 
 from ziggurat.console import err, out
 from ziggurat.errors import UsageError
 from ziggurat.memory import few_heaps
 from ziggurat.places import find_run
 from ziggurat.safety.moderator import Moderator, moderator_of
+from ziggurat.safety.guard import Guard as Safeguard
 from ziggurat.service.access.guard import Guard, is_loopback
-from ziggurat.service.access.key_check import KeyCheck
+from ziggurat.service.access.key_check import OPEN, KeyCheck
 from ziggurat.service.access.keys import Keyring
 from ziggurat.service.api.admin import admin_routes
 from ziggurat.service.api.chat import chat_routes
@@ -55,8 +51,11 @@ from ziggurat.service.openai.models import model_routes
 from ziggurat.service.openai.moderations import moderation_routes
 from ziggurat.service.openai.responses.endpoint import response_routes
 from ziggurat.service.openai.responses.kept import kept_response_routes
+from ziggurat.service.product.house import House
+from ziggurat.service.product.routes import add_product, keep_house, open_with_product
 from ziggurat.service.services import Services
 from ziggurat.service.upstream.servers import Upstream, Upstreams
+from ziggurat.store.store import Store
 from ziggurat.version import __version__
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared with
 
 ROUTES = (
     *(model_routes, chat_completion_routes, completion_routes, response_routes, kept_response_routes),
-    *(embedding_routes, moderation_routes, score_routes, chat_routes, health_routes),
+    *(embedding_routes, moderation_routes, score_routes, health_routes),
 )
 MATRIX_SHAPES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256", "LRU_CACHE_CAPACITY": "256"}
 """oneDNN and its binding in torch keep a compiled product for each shape, 1,024 of them by default. Requests have all
@@ -89,8 +88,13 @@ def create_app(
     moderator: Moderator | None = None,
     shelves: library.Library | None = None,
     request_log: RequestLog | None = None,
+    store: Store | None = None,
+    accounts: bool = False,
+    guard: Safeguard | None = None,
 ) -> FastAPI:
     """The application over loaded models. With `shelves`, the library that loaded them, they can be replaced.
+
+    `store`: also the chat product, for one person on this machine or with `accounts` for people who log in.
 
     Raises:
         UsageError: a model's name begins with the name of an upstream.
@@ -111,13 +115,25 @@ def create_app(
     )
     services.upstreams.check_names(models)
 
+    house = None if store is None else House(
+        services=services,
+        store=store,
+        guard=guard or Safeguard.builtin(),
+        mode="accounts" if accounts else "local",
+    )
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        giving_back = asyncio.create_task(give_back_periodically())
+        tasks = [asyncio.create_task(give_back_periodically())]
+        if house is not None:
+            tasks.append(asyncio.create_task(keep_house(house)))
         try:
             yield
         finally:
-            giving_back.cancel()
+            for task in tasks:
+                task.cancel()
+            if house is not None:
+                await house.generations.close()
             await services.close()
 
     # No /docs and /redoc: those pages load scripts from the network. /openapi.json stays.
@@ -136,38 +152,17 @@ def create_app(
     if services.library is not None:
         app.include_router(admin_routes(services, services.library), responses=errors())
     app.include_router(metrics_routes(metrics), responses=errors())
+    if house is not None:
+        add_product(app, house)
+    else:
+        app.include_router(chat_routes(services), responses=errors())
     describe_by_hand(app)
-    app.add_middleware(KeyCheck, keyring=services.keyring)
+    is_open = OPEN.__contains__ if house is None else open_with_product
+    app.add_middleware(KeyCheck, keyring=services.keyring, is_open=is_open)
     app.add_middleware(Guard, allowed_hosts=tuple(allowed_hosts), exposed=exposed)
     app.add_middleware(Observed, metrics=metrics, log=services.request_log)
     app.state.services = services
-
-    _add_page(app)
     return app
-
-
-def _add_page(app: FastAPI) -> None:
-    page, policy = chat_page()
-
-    @app.get("/", include_in_schema=False)
-    async def chat() -> HTMLResponse:
-        return HTMLResponse(page, headers={"content-security-policy": policy, "cache-control": "no-cache"})
-
-
-def chat_page() -> tuple[str, str]:
-    """The page, and the Content-Security-Policy that allows only its own script and style, by their hashes."""
-    page = (files("ziggurat.service") / "page" / "chat.html").read_text(encoding="utf-8")
-
-    def hashes(tag: str) -> str:
-        found = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-        digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in found)
-        return " ".join(f"'sha256-{digest}'" for digest in digests)
-
-    policy = (
-        f"default-src 'none'; script-src {hashes('script')}; style-src {hashes('style')}; connect-src 'self'; "
-        "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return page, policy
 
 
 def listen(host: str, port: int | None) -> socket.socket:

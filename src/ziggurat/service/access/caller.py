@@ -14,7 +14,7 @@ from ziggurat.service.observe.visits import visit_of
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever sends a request: a key, or an address on a server without keys."""
+    """Whoever sends a request: a key, a person at the page, or an address on a server without keys."""
 
     id: str
     """Takes turns with other ids in a model's queue. "" for this machine, where the users of a proxy look alike."""
@@ -31,6 +31,9 @@ def caller(request: Request) -> Caller:
     quota: Quota | None = getattr(request.state, "quota", None)
     if quota is not None:
         return Caller(quota.key.sha256, quota.key.sha256, quota.key.admin, quota)
+    person: str | None = getattr(request.state, "person_id", None)
+    if person is not None:
+        return Caller(person, person, False, None)
     host = "" if request.client is None else request.client.host
     local = is_loopback(host)
     return Caller("" if local else host, "", local, None)

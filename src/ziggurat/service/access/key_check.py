@@ -7,6 +7,8 @@ the endpoints count them: see `admission.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,13 +21,15 @@ OPEN = frozenset({"/", "/health", "/ready", "/version"})
 
 
 class KeyCheck:
-    """ASGI middleware; puts the key's quota into `request.state.quota` for `caller`."""
+    """ASGI middleware for all paths but those that `is_open` names; puts the key's quota into `request.state.quota` for `caller`."""
 
-    def __init__(self, app: ASGIApp, *, keyring: Keyring | None) -> None:
-        self.app, self.keyring = app, keyring
+    def __init__(
+        self, app: ASGIApp, *, keyring: Keyring | None, is_open: Callable[[str], bool] = OPEN.__contains__
+    ) -> None:
+        self.app, self.keyring, self.is_open = app, keyring, is_open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self.keyring is None or scope["path"] in OPEN:
+        if scope["type"] != "http" or self.keyring is None or self.is_open(scope["path"]):
             await self.app(scope, receive, send)
             return
         authorization = Headers(scope=scope).get("authorization", "")

@@ -28,6 +28,9 @@ Mode = Literal["local", "accounts"]
 COOKIE, SECURE_COOKIE = "ziggurat", "__Host-ziggurat"
 COOKIE_S = 30 * 24 * 3600
 SAFE = frozenset({"GET", "HEAD"})
+DOORS = frozenset({"/api/me", "/api/setup", "/api/register", "/api/login", "/api/logout"})
+SHARED = "/api/shared/"
+"""Open without a login; each of these routes asks for what it needs itself."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,7 +65,7 @@ class House:
             known = await self._known(request)
             if known is None:
                 raise Unauthorized("Nobody is logged in; log in first.")
-            request.state.principal = known
+            request.state.principal, request.state.person_id = known, known.person_id
         return known
 
     async def _known(self, request: Request) -> Principal | None:
@@ -90,6 +93,11 @@ class House:
             return await self.who(request)
         except Unauthorized:
             return None
+
+    async def gate(self, request: Request) -> None:
+        """A dependency of every route below `/api`: no one passes without a login but by the doors."""
+        if request.url.path not in DOORS and not request.url.path.startswith(SHARED):
+            await self.who(request)
 
     @property
     def cookie(self) -> str:
