@@ -116,6 +116,12 @@ def climb_world(
         err.print(note)
     if dry_run:
         return
+    if serve:
+        from ziggurat.service.server import serve as serve_page
+
+        err.print("The page opens now; the climb goes on beside it.")
+        serve_page(real_models(), climbs={climb.folder.name: ["--controls"] if controls else []}, port=port)
+        return
     exam = complete(climb, resume=resume, controls=controls)
     for one in terminal_tables(climb, exam):
         out.print(table(one.title, [*one.columns], one.rows))
@@ -123,13 +129,3 @@ def climb_world(
     if exam.targets:
         out.print(summarize(exam.targets))
     out.print(f"The report: {report_path(climb)}")
-    if serve:
-        from ziggurat.service.server import serve as serve_models
-
-        stages = [climb.runs[stage] for stage in ("pretrain", "sft") if stage in climb.runs]
-        models = [
-            one if isinstance(one, str) else f"{climb.folder.name}/{one.name}"
-            for one in (*stages, climb.policy)
-        ]
-        models = [*real_models(), *models]
-        serve_models(list(dict.fromkeys(models)), port=port)

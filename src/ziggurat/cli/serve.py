@@ -61,6 +61,17 @@ def serve(
     expose: Annotated[
         bool, typer.Option("--expose", help="Allow an address that other machines can reach, without keys.")
     ] = False,
+    accounts: Annotated[
+        bool, typer.Option("--accounts", help="People register and log in at the page; the API needs keys.")
+    ] = False,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store",
+            metavar="PATH|URL",
+            help="Where conversations are kept: a file, or postgresql://...; default: $ZIGGURAT_HOME/ziggurat.db.",
+        ),
+    ] = None,
     allowed_host: Annotated[
         list[str] | None, typer.Option("--allowed-host", help="Another host name of this server.")
     ] = None,
@@ -98,5 +109,7 @@ def serve(
         moderation_classifier=moderation_classifier,
         request_log=request_log,
         allowed_hosts=allowed_host or (),
+        accounts=accounts,
+        store=store,
         ready=ready,
     )

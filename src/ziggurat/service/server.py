@@ -14,6 +14,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Unpack
 
 import uvicorn
@@ -24,6 +25,7 @@ from ziggurat.errors import UsageError
 from ziggurat.memory import few_heaps
 from ziggurat.places import find_run
 from ziggurat.safety.moderator import Moderator, moderator_of
+from ziggurat.product import registration
 from ziggurat.safety.guard import Guard as Safeguard
 from ziggurat.service.access.guard import Guard, is_loopback
 from ziggurat.service.access.key_check import OPEN, KeyCheck
@@ -51,6 +53,7 @@ from ziggurat.service.openai.models import model_routes
 from ziggurat.service.openai.moderations import moderation_routes
 from ziggurat.service.openai.responses.endpoint import response_routes
 from ziggurat.service.openai.responses.kept import kept_response_routes
+from ziggurat.service.product.climber import Climber
 from ziggurat.service.product.house import House
 from ziggurat.service.product.routes import add_product, keep_house, open_with_product
 from ziggurat.service.services import Services
@@ -91,10 +94,13 @@ def create_app(
     store: Store | None = None,
     accounts: bool = False,
     guard: Safeguard | None = None,
+    climbs: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> FastAPI:
     """The application over loaded models. With `shelves`, the library that loaded them, they can be replaced.
 
     `store`: also the chat product, for one person on this machine or with `accounts` for people who log in.
+    `climbs`: ladders that are climbed beside the server, each with options of `ziggurat ladder`; their models are
+    served as they appear.
 
     Raises:
         UsageError: a model's name begins with the name of an upstream.
@@ -115,11 +121,16 @@ def create_app(
     )
     services.upstreams.check_names(models)
 
-    house = None if store is None else House(
-        services=services,
-        store=store,
-        guard=guard or Safeguard.builtin(),
-        mode="accounts" if accounts else "local",
+    house = (
+        None
+        if store is None
+        else House(
+            services=services,
+            store=store,
+            guard=guard or Safeguard.builtin(),
+            mode="accounts" if accounts else "local",
+            climber=Climber(shelf, shelves) if shelves is not None else None,
+        )
     )
 
     @asynccontextmanager
@@ -127,13 +138,17 @@ def create_app(
         tasks = [asyncio.create_task(give_back_periodically())]
         if house is not None:
             tasks.append(asyncio.create_task(keep_house(house)))
+        if house is not None and house.climber is not None:
+            tasks.append(asyncio.create_task(house.climber.watch()))
+            for ladder, options in climbs.items():
+                house.climber.begin(ladder, *options)
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
             if house is not None:
-                await house.generations.close()
+                await house.close()
             await services.close()
 
     # No /docs and /redoc: those pages load scripts from the network. /openapi.json stays.
@@ -229,12 +244,17 @@ def serve(
     request_log: Path | None = None,
     allowed_hosts: Sequence[str] = (),
     examples: Sequence[Example] | None = None,
+    accounts: bool = False,
+    store: str | None = None,
+    climbs: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ready: Callable[[str], None] | None = None,
     **options: Unpack[LoadOptions],
 ) -> None:
     """Load the named runs (RUN or NAME=RUN), listen, and serve until Ctrl-C.
 
-    `port` None: 8000 or the next free port; 0: any free port. `options`: how the models compute.
+    `port` None: 8000 or the next free port; 0: any free port. `options`: how the models compute. `accounts`: people log in
+    at the page; so they do where there are keys. `store`: where conversations are kept. `climbs`: ladders to be climbed
+    beside it.
 
     Raises:
         UsageError: nothing to serve, no free port, or an address beyond loopback without keys.
@@ -243,20 +263,22 @@ def serve(
         ModelFolderError: a model or a classifier cannot be loaded.
     """
     far = [Upstream.parse(text) for text in upstreams]
-    if not names and not far:
+    if not names and not far and not climbs:
         raise UsageError(
             "Nothing to serve; name at least one run (`ziggurat serve RUN`) or give --upstream NAME=URL."
         )
     keyring = Keyring(keys) if keys is not None else None
     moderator = moderator_of(moderation_patterns, moderation_classifier)
-    if not is_loopback(host) and keyring is None and not expose:
+    accounts = accounts or keyring is not None
+    if not is_loopback(host) and not accounts and not expose:
         raise UsageError(
-            f"--host is {host}, which other machines can reach: add --keys FILE (`ziggurat key new` makes one), "
-            "or --expose to allow everybody without a key."
+            f"--host is {host}, which other machines can reach: add --accounts, or --keys FILE (`ziggurat key new` "
+            "makes one), or --expose to allow everybody to use the API without a key."
         )
     few_heaps()
     for name, shapes in MATRIX_SHAPES.items():
         os.environ.setdefault(name, shapes)  # before torch is imported and reads it
+    kept = Store.open(store)
     listener, requests = listen(host, port), None
     try:
         requests = RequestLog(request_log) if request_log is not None else None
@@ -274,7 +296,7 @@ def serve(
         if requests is not None:
             requests.close()
         raise
-    if not is_loopback(host) and keyring is None:
+    if not is_loopback(host) and not accounts:
         err.print(f"Listening on {host} without keys: everybody who can reach this port can use the models.")
     app = create_app(
         {card.name: model for card, model in loaded},
@@ -287,5 +309,10 @@ def serve(
         shelves=shelves,
         moderator=moderator,
         request_log=requests,
+        store=kept,
+        accounts=accounts,
+        climbs=climbs,
     )
+    if accounts and (token := registration.setup_token(kept)) is not None:
+        err.print(f"Nobody owns this server yet. Open its page and set it up with this token, once: {token}")
     run_app(app, listener, ready or (lambda address: out.print(f"Chat at {address}  (Ctrl-C ends it)")))

@@ -221,6 +221,13 @@ class Library:
         self._keep(model)
         return card, model
 
+    def stage(self, name: str, folder: Path) -> tuple[ModelCard, AnyModel]:
+        """The model of a run, or one of its checkpoints, under the run's name."""
+        card, model = apart(partial(_load, name, folder, self.options))
+        self._keep(model)
+        self._runs[name] = name
+        return card, model
+
     def more(self, text: str) -> tuple[ModelCard, AnyModel]:
         """`load` for a request that comes while the server runs: names under $ZIGGURAT_HOME only, no paths."""
         _by_name(split(text)[1])

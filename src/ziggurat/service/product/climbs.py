@@ -18,8 +18,11 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 
 from ziggurat.ladder import watching
 from ziggurat.places import runs_home
-from ziggurat.product.errors import NotFound
-from ziggurat.service.http.wire import KEEPALIVE, event
+from ziggurat.product.errors import Conflict, NotFound
+from ziggurat.product.rights import require
+from ziggurat.service.http.openapi import takes
+from ziggurat.service.http.wire import KEEPALIVE, Json, event
+from ziggurat.service.product.bodies import Empty
 from ziggurat.service.product.house import House
 
 LOOK_S = 1.0
@@ -34,7 +37,8 @@ def climb_routes(house: House) -> APIRouter:
     async def listed(request: Request) -> dict[str, Any]:
         await house.who(request)
         found = await anyio.to_thread.run_sync(watching.climbs)
-        return {"climbs": [asdict(one) for one in found]}
+        yielding = house.climber is not None and house.climber.yielding
+        return {"climbs": [asdict(one) for one in found], "yielding": yielding}
 
     @routes.get("/events")
     async def events(request: Request) -> Response:
@@ -42,6 +46,16 @@ def climb_routes(house: House) -> APIRouter:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         keepalive_s = house.services.limits.keepalive_s
         return StreamingResponse(changes(keepalive_s), media_type="text/event-stream", headers=headers)
+
+    @routes.post("/{ladder}/resume", **takes(Empty))
+    async def resume(request: Request, ladder: str) -> Response:
+        principal = await house.who(request)
+        require(principal, "models.manage")
+        if house.climber is None:
+            raise Conflict("This server begins no climbs; run `ziggurat ladder --resume` on its machine.")
+        folder_of(ladder)
+        await anyio.to_thread.run_sync(house.climber.begin, ladder)
+        return Json({"resumed": ladder}, 202)
 
     @routes.get("/{ladder}/report")
     async def report(request: Request, ladder: str) -> Response:

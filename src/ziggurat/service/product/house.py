@@ -17,6 +17,7 @@ from ziggurat.product.principal import Principal
 from ziggurat.service.access.guard import is_loopback
 from ziggurat.service.http.problems import ApiError
 from ziggurat.service.observe.visits import visit_of
+from ziggurat.service.product.climber import Climber
 from ziggurat.service.product.generations import Generations
 from ziggurat.service.services import Services
 from ziggurat.store.store import Store
@@ -46,6 +47,8 @@ class House:
     mode: Mode = "local"
     secure: bool = False
     """Cookies are sent over HTTPS only, under a name that no other host can set."""
+    climber: Climber | None = None
+    """Begins climbs and serves what they make."""
     generations: Generations = field(default_factory=Generations)
 
     async def run(self, rule: Callable[Concatenate[Store, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -102,6 +105,13 @@ class House:
     @property
     def cookie(self) -> str:
         return SECURE_COOKIE if self.secure else COOKIE
+
+    async def close(self) -> None:
+        """End the answers and the climbs; both are kept as far as they came."""
+        await self.generations.close()
+        if self.climber is not None:
+            await anyio.to_thread.run_sync(self.climber.close)
+        self.store.close()
 
     def give_cookie(self, response: Response, secret: str | None) -> None:
         """Set the session's cookie; None takes it away."""

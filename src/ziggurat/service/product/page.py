@@ -22,7 +22,19 @@ POLICY = (
 )
 """KaTeX writes inline styles. There is no inline script."""
 FIRST = frozenset(
-    {"c", "temporary", "shared", "climb", "login", "register", "setup", "settings", "personas", "archive", "manage"}
+    {
+        "c",
+        "temporary",
+        "shared",
+        "climb",
+        "login",
+        "register",
+        "setup",
+        "settings",
+        "personas",
+        "archive",
+        "manage",
+    }
 )
 """First parts of the page's own addresses; the page reads the rest itself."""
 FOREVER = "public, max-age=31536000, immutable"

@@ -36,7 +36,12 @@ def why_routes(house: House) -> APIRouter:
         principal = await house.who(request)
         chat = await house.run(chats.get_chat, principal, chat_id)
         shown = await house.run(messages.get_message, principal, chat_id, message_id)
-        if shown.role != "assistant" or shown.parent_id is None or not shown.model or shown.state == "running":
+        if (
+            shown.role != "assistant"
+            or shown.parent_id is None
+            or not shown.model
+            or shown.state == "running"
+        ):
             raise Conflict("Only a finished answer of a model can be explained.", code="not_an_answer")
         path = await house.run(messages.conversation, principal, chat_id, shown.parent_id)
         ask = ask_of(principal, chat, shown, path)
@@ -87,7 +92,12 @@ def curl(base_url: str, ask: Ask) -> str:
     body = {
         "model": ask.model,
         "messages": [one.model_dump(exclude_none=True) for one in ask.messages],
-        **{"temperature": ask.temperature, "top_p": ask.top_p, "max_tokens": ask.max_tokens, "seed": ask.seed},
+        **{
+            "temperature": ask.temperature,
+            "top_p": ask.top_p,
+            "max_tokens": ask.max_tokens,
+            "seed": ask.seed,
+        },
         **({"stop": list(ask.stop)} if ask.stop else {}),
     }
     data = shlex.quote(json.dumps(body, ensure_ascii=False))
