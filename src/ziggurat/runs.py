@@ -5,9 +5,9 @@
       checkpoints/ (see checkpoint_folders.py)    model/ (the final weights)
 
 One process at a time writes to a run. It holds an exclusive `flock` on `lock`, which the kernel releases when the
-process ends for any reason. Every file is replaced atomically, except metrics.jsonl and notes.jsonl, which grow; a line that a killed
-process left incomplete is removed when the run is opened again. A network file system without flock does not protect
-from two machines. places.py finds runs by name; lineage.py records where a model comes from.
+process ends for any reason. Every file is replaced atomically, except metrics.jsonl and notes.jsonl, which grow; a
+line that a killed process left incomplete is removed when the run is opened again. A network file system without flock
+does not protect from two machines. places.py finds runs by name; lineage.py records where a model comes from.
 """
 
 from __future__ import annotations

@@ -198,3 +198,22 @@ def ancestors(manifest: dict[str, Any]) -> list[str]:
         chain.append(str(parent.get("path")))
         parent = parent.get("parent")
     return chain
+
+
+@app.command()
+def watch(
+    ladder: Annotated[
+        str | None, typer.Argument(help="A ladder; without it, what runs now or ran last.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print once and end.")] = False,
+) -> None:
+    """Watch a climb or a run as it goes on: stages, curves, samples, remarks, time left. Ctrl-C only ends the watching.
+
+    \b
+    ziggurat runs watch
+    ziggurat runs watch town
+    ziggurat runs watch town --once
+    """
+    from ziggurat.cli.watching import watch_ladder
+
+    watch_ladder(ladder, once=once)

@@ -3,8 +3,8 @@
     climbs()            what is going on, and what was done, newest first
     view(path)          one run: curves with bands of healthy values, samples, the doctor's remarks, the time left
 
-Nothing here imports torch or writes. A climb is a folder under runs/ with a plan; runs that belong to no climb are shown
-as a climb of their own.
+Nothing here imports torch or writes. A climb is a folder under runs/ with a plan; runs that belong to no climb are
+shown as a climb of their own.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def left_s(rows: Sequence[dict[str, Any]], steps: int, path: Path) -> float | No
     recent = rows[-RECENT_ROWS:]
     if len(recent) < 2 or not steps:
         return None
-    done = recent[-1]["step"] - recent[0]["step"]
+    done = int(recent[-1]["step"]) - int(recent[0]["step"])
     took_s = float(recent[-1].get("elapsed_s") or 0.0) - float(recent[0].get("elapsed_s") or 0.0)
     if done <= 0 or took_s <= 0:
         return None
@@ -179,8 +179,11 @@ def thinned(points: Sequence[tuple[int, float]]) -> list[list[float]]:
 
 
 def healthy(name: str, rows: Sequence[dict[str, Any]], run: Run) -> list[float] | None:
-    """[low, high] of a healthy curve; None where nothing is known. PPO's are the doctor's limits in this run; a loss and
-    a gradient norm are healthy within three median deviations of the last rows."""
+    """[low, high] of a healthy curve; None where nothing is known.
+
+    PPO's are the doctor's limits in this run; a loss and a gradient norm are healthy within three median deviations of
+    the last rows.
+    """
     limits = DoctorLimits.model_validate((run.config or {}).get("doctor") or {})
     rule = _RULES.get(name)
     if rule is not None:

@@ -21,7 +21,7 @@ OPEN = frozenset({"/", "/health", "/ready", "/version"})
 
 
 class KeyCheck:
-    """ASGI middleware for all paths but those that `is_open` names; puts the key's quota into `request.state.quota` for `caller`."""
+    """ASGI middleware; puts the key's quota into `request.state.quota` for `caller`. `is_open`: paths without a key."""
 
     def __init__(
         self, app: ASGIApp, *, keyring: Keyring | None, is_open: Callable[[str], bool] = OPEN.__contains__

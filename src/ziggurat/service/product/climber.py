@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
@@ -107,13 +108,11 @@ class Climber:
 
     async def _load_new(self) -> None:
         for ladder in sorted(self.ladders):
-            for name, folder in await anyio.to_thread.run_sync(lambda ladder=ladder: to_talk_to(ladder)):
+            for name, folder in await anyio.to_thread.run_sync(partial(to_talk_to, ladder)):
                 if self._loaded.get(name) == folder or folder in self._refused:
                     continue
                 try:
-                    card, model = await anyio.to_thread.run_sync(
-                        lambda name=name, folder=folder: self.library.stage(name, folder)
-                    )
+                    card, model = await anyio.to_thread.run_sync(partial(self.library.stage, name, folder))
                 except (ZigguratError, OSError) as error:  # a checkpoint may be removed while it is read
                     log.warning("%s is not served: %s", name, error)
                     self._refused.add(folder)
@@ -137,7 +136,7 @@ class Climber:
                 self._yielding = should
                 for process in self._processes.values():
                     if process.poll() is None:
-                        await anyio.to_thread.run_sync(lambda pid=process.pid: confine(pid, should))
+                        await anyio.to_thread.run_sync(partial(confine, process.pid, should))
 
     @property
     def yielding(self) -> bool:

@@ -88,6 +88,17 @@ class Generation:
         self.changed.set()
         self.changed = asyncio.Event()
 
+    def unsaved(self) -> list[dict[str, Any]]:
+        """The events since the last call, neighbours of one kind joined."""
+        fresh, self.saved = self.events[self.saved :], len(self.events)
+        joined: list[dict[str, Any]] = []
+        for event in fresh:
+            if joined and event["type"] == joined[-1]["type"] in ("text", "reasoning"):
+                joined[-1] = {**event, "text": joined[-1]["text"] + event["text"]}
+            else:
+                joined.append(event)
+        return joined
+
     async def follow(
         self, after: int, keepalive_s: float
     ) -> AsyncIterator[tuple[int, dict[str, Any]] | None]:

@@ -75,7 +75,9 @@ class House:
         address, request_id = prefix_of(request), visit_of(request.scope).request_id or ""
         if self.mode == "local":
             if request.client is not None and not is_loopback(request.client.host):
-                message = "This server has no accounts, so its page is for this machine alone; start it with --accounts."
+                message = (
+                    "Without accounts the page is for this machine alone; start the server with --accounts."
+                )
                 raise ApiError(403, message, code="local_only")
             return await self.run(people.local_principal, ip_prefix=address, request_id=request_id)
         cookie = request.cookies.get(self.cookie)

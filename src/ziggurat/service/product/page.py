@@ -1,7 +1,7 @@
 """The page: one HTML file, its hashed assets, and the policy that lets it load nothing else.
 
-`make page` builds it from `web/`; the wheel ships it built. Paths of the page (`/chats/...`, `/shared/...`) get the same
-file: the page reads the address itself.
+`make page` builds it from `web/`; the wheel ships it built. Its own addresses (`/c/...`, `/shared/...`) get
+the same file: the page reads the address itself.
 """
 
 from __future__ import annotations
