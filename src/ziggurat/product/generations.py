@@ -1,23 +1,64 @@
-"""The life of an answer that is being written. The runner of the service calls append, finish, fail; the page calls stop."""
+"""The life of an answer that is being written.
+
+    running ──> complete | held | failed | stopped | interrupted
+
+It belongs to the server, not to a page: its events are kept with a growing `seq`, so that a page that comes back
+(`Last-Event-ID`) goes on where it was. The runner calls `append` (each 200 ms), `heartbeat`, then `finish` or `fail`;
+the person calls `stop`. When both come together, the first one counts. A running one without a heartbeat belongs to a
+process that has died: `reap` ends it, with the text that there is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ziggurat.product.objects import *  # noqa: F403
+from sqlalchemy import Connection, delete, insert, select, update
+
+from ziggurat.product.chats import index_message, own_chat
+from ziggurat.product.common import clean, clean_json, record, row_of, whole
+from ziggurat.product.errors import Conflict, Invalid, NotFound
+from ziggurat.product.messages import one_view
+from ziggurat.product.objects import Generation, Message
 from ziggurat.product.principal import Principal
+from ziggurat.product.rights import require, require_on
+from ziggurat.product.views import SoFar, add_up, events_of, generation_view
+from ziggurat.store.clock import SECOND
 from ziggurat.store.store import Store
+from ziggurat.store.tables.chats import chats, generation_events, generations, messages
+
+EVENT_TYPES = ("text", "reasoning", "held", "replaced")
+LATE_STOP_S = 60
+"""An answer that ended this short a time ago can still be cut to what was seen."""
 
 
 def append(store: Store, generation_id: str, events: Sequence[Mapping[str, Any]]) -> bool:
-    """Add events ({type: text|reasoning|held|replaced, text}), coalesced by the caller (each 200 ms); counts as a heartbeat. False: it was stopped, cancelled or reaped; the caller ends the work."""
-    raise NotImplementedError
+    """Add events, {type: text | reasoning | held | replaced, text}, coalesced by the caller; also a heartbeat.
+
+    False: it was stopped, cancelled or reaped, so the caller ends its work.
+    """
+    for event in events:
+        if event.get("type") not in EVENT_TYPES:
+            raise Invalid(
+                f"an event has the type {event.get('type')!r}; allowed are {', '.join(EVENT_TYPES)}."
+            )
+    with store.write(durable=False) as conn:
+        row = _row(conn, generation_id)
+        if row.status != "running":
+            return False
+        added = [
+            {"generation_id": generation_id, "seq": row.seq + 1 + i, "event": clean_json(event)}
+            for i, event in enumerate(events)
+        ]
+        if added:
+            conn.execute(insert(generation_events), added)
+        _change(conn, generation_id, seq=row.seq + len(added), heartbeat_at=store.now())
+    return True
 
 
 def heartbeat(store: Store, generation_id: str) -> bool:
-    """Say that it is alive (each 10 s without tokens). False as `append`."""
-    raise NotImplementedError
+    """Say that it is alive, each 10 s without a token. False as for `append`."""
+    return append(store, generation_id, [])
 
 
 def finish(
@@ -35,13 +76,37 @@ def finish(
     lang: str | None = None,
     held: bool = False,
 ) -> Message:
-    """End it. `content` None: what the events add up to. One that was stopped before stays as it was stopped."""
-    raise NotImplementedError
+    """End it. `content` is the whole text of the message, None: what it held and the events add up to. `held`: the text
+    waits for a person (`held.hold`), so the message stays empty. One that was ended before stays as it is."""
+    with store.write() as conn:
+        row = _row(conn, generation_id)
+        if row.status == "running":
+            so_far = _so_far(conn, row)
+            whole_text = (
+                so_far.content if content is None else clean(content, "content", limit=2**31, empty=True)
+            )
+            values = {
+                "content": "" if held else whole_text,
+                "reasoning": None if held else clean_json(reasoning) if reasoning else so_far.reasoning,
+                "tool_calls": clean_json(tool_calls) if tool_calls else None,
+                "finish_reason": finish_reason,
+                "usage": dict(usage) if usage else None,
+                "seed": seed,
+                "guard": clean_json(guard) if guard else None,
+                "hashes": dict(hashes) if hashes else None,
+                "lang": lang,
+            }
+            _end(conn, store, row, "held" if held else "complete", values, usage=usage or {})
+        return one_view(conn, row.person_id, row.chat_id, row.message_id)
 
 
 def fail(store: Store, generation_id: str, error: Mapping[str, Any]) -> Message:
-    """End it with an error ({message, type, code}); the text so far is kept, state failed."""
-    raise NotImplementedError
+    """End it with an error, {message, type, code}; the text so far is kept."""
+    with store.write() as conn:
+        row = _row(conn, generation_id)
+        if row.status == "running":
+            _end(conn, store, row, "failed", _kept(conn, row) | {"finish_reason": "error"}, error=error)
+        return one_view(conn, row.person_id, row.chat_id, row.message_id)
 
 
 def stop(
@@ -53,37 +118,177 @@ def stop(
     seen_chars: int,
     text: str | None = None,
 ) -> Message:
-    """Stop it; exactly the first `seen_chars` Unicode characters of the whole message are kept. `text`: what the runner holds beyond the stored events."""
-    raise NotImplementedError
+    """Stop it, and keep exactly the first `seen_chars` characters (Unicode code points) of the message.
+
+    text: the whole text of the message as the runner holds it, where it is ahead of the stored events.
+
+    Raises:
+        Conflict: it ended more than LATE_STOP_S ago.
+    """
+    seen = whole(seen_chars, "seen_chars", 0, 2**31)
+    with store.write() as conn:
+        own_chat(conn, principal, chat_id)
+        row = _of_chat(conn, chat_id, generation_id)
+        if row.status == "running":
+            kept = _kept(conn, row)
+            whole_text = kept["content"] if text is None else clean_json(text)
+            _end(conn, store, row, "stopped", kept | {"content": whole_text[:seen], "finish_reason": "stop"})
+        elif row.status == "complete":
+            if store.now() - row.ended_at > LATE_STOP_S * SECOND:
+                raise Conflict("this answer has ended already.", code="ended")
+            _cut(conn, store, row, seen)
+        return one_view(conn, principal.person_id, chat_id, row.message_id)
+
+
+def _cut(conn: Connection, store: Store, row: Any, seen: int) -> None:
+    """Cut an answer that ended between the person's click and its arrival; a template of the guard stays whole."""
+    message = row_of(conn, messages, row.message_id)
+    replaced = any(event["type"] in ("replaced", "held") for _, event in events_of(conn, row.id))
+    if len(message.content) > seen and not replaced:
+        values = {"content": message.content[:seen], "finish_reason": "stop"}
+        _end(conn, store, row, "stopped", values, usage={"completion_tokens": row.tokens})
 
 
 def events_after(
     store: Store, principal: Principal, chat_id: str, generation_id: str, after: int = 0
 ) -> tuple[list[tuple[int, dict[str, Any]]], str]:
-    """Stored events with a greater seq, and the status. After the end, ask `messages.get_message`."""
-    raise NotImplementedError
+    """Stored events with a greater seq, and the status. After the end, `messages.get_message` has the whole."""
+    with store.read() as conn:
+        own_chat(conn, principal, chat_id)
+        row = _of_chat(conn, chat_id, generation_id)
+        return events_of(conn, generation_id, after), row.status
+
+
+def merged(events: Sequence[tuple[int, dict[str, Any]]]) -> list[tuple[int, dict[str, Any]]]:
+    """The same events with neighbours of one type as one, for whoever joins late; each keeps its last seq."""
+    joined: list[tuple[int, dict[str, Any]]] = []
+    for seq, event in events:
+        before = joined[-1][1] if joined else {}
+        if event["type"] in ("text", "reasoning") and before.get("type") == event["type"]:
+            joined[-1] = (seq, {"type": event["type"], "text": before["text"] + event["text"]})
+        else:
+            joined.append((seq, dict(event)))
+    return joined
 
 
 def get_generation(store: Store, principal: Principal, chat_id: str, generation_id: str) -> Generation:
     """One generation."""
-    raise NotImplementedError
+    with store.read() as conn:
+        own_chat(conn, principal, chat_id)
+        return generation_view(_of_chat(conn, chat_id, generation_id))
 
 
 def running(store: Store, principal: Principal) -> list[Generation]:
-    """All running ones of the workspace (admin)."""
-    raise NotImplementedError
+    """All running ones of the workspace (admin); no text is in them."""
+    require(principal, "generation.read")
+    with store.read() as conn:
+        rows = conn.execute(
+            select(generations)
+            .where(generations.c.status == "running", generations.c.workspace_id == principal.workspace_id)
+            .order_by(generations.c.id)
+        )
+        return [generation_view(row) for row in rows]
 
 
 def cancel(store: Store, principal: Principal, generation_id: str) -> Generation:
-    """An administrator ends one: state interrupted; `append` then answers False."""
-    raise NotImplementedError
+    """An administrator ends one: it is interrupted, and `append` answers False."""
+    with store.write() as conn:
+        row = require_on(
+            principal, "generation.cancel", "generation", row_of(conn, generations, generation_id)
+        )
+        if row.status == "running":
+            error = {
+                "message": "an administrator ended this answer.",
+                "code": "cancelled",
+                "type": "cancelled",
+            }
+            _end(conn, store, row, "interrupted", _kept(conn, row), error=error)
+            record(conn, store, principal, "generation.cancel", kind="generation", object_id=generation_id)
+        return generation_view(row_of(conn, generations, generation_id))
 
 
 def reap(store: Store, *, older_than_s: float = 90) -> list[str]:
-    """Mark running ones without a heartbeat as interrupted, their text kept. Ids of them. At start: older_than_s=0."""
-    raise NotImplementedError
+    """End running ones without a heartbeat for so long, their text kept; returns their ids. 0 at the start of the only
+    server: nothing can be running then."""
+    with store.read() as conn:  # most of the time there is nothing to do, and nobody waits for it
+        if not conn.execute(_dead(store, older_than_s).limit(1)).first():
+            return []
+    with store.write() as conn:
+        dead = conn.execute(_dead(store, older_than_s)).all()
+        error = {
+            "message": "the server that wrote this answer ended.",
+            "code": "interrupted",
+            "type": "server_error",
+        }
+        for row in dead:
+            _end(conn, store, row, "interrupted", _kept(conn, row), error=error)
+        return [row.id for row in dead]
+
+
+def _dead(store: Store, older_than_s: float) -> Any:
+    since = store.now() - int(older_than_s * SECOND)
+    return select(generations).where(generations.c.status == "running", generations.c.heartbeat_at <= since)
 
 
 def sweep_events(store: Store, *, older_than_s: float = 86_400) -> int:
-    """Delete the events of ended generations."""
-    raise NotImplementedError
+    """Delete the events of generations that ended so long ago; returns how many events."""
+    ended = select(generations.c.id).where(
+        generations.c.status != "running", generations.c.ended_at < store.now() - int(older_than_s * SECOND)
+    )
+    with store.write() as conn:
+        gone = conn.execute(delete(generation_events).where(generation_events.c.generation_id.in_(ended)))
+        return gone.rowcount
+
+
+def _row(conn: Connection, generation_id: str) -> Any:
+    row = row_of(conn, generations, generation_id)
+    if row is None:
+        raise NotFound("there is no such generation; its chat was deleted.")
+    return row
+
+
+def _of_chat(conn: Connection, chat_id: str, generation_id: str) -> Any:
+    row = row_of(conn, generations, generation_id)
+    if row is None or row.chat_id != chat_id:
+        raise NotFound("there is no such generation in this chat.")
+    return row
+
+
+def _change(conn: Connection, generation_id: str, **values: Any) -> None:
+    conn.execute(update(generations).where(generations.c.id == generation_id).values(values))
+
+
+def _so_far(conn: Connection, row: Any) -> SoFar:
+    message = row_of(conn, messages, row.message_id)
+    return add_up(message.content, message.reasoning, (event for _, event in events_of(conn, row.id)))
+
+
+def _kept(conn: Connection, row: Any) -> dict[str, Any]:
+    so_far = _so_far(conn, row)
+    return {"content": so_far.content, "reasoning": so_far.reasoning}
+
+
+def _end(
+    conn: Connection,
+    store: Store,
+    row: Any,
+    status: str,
+    values: Mapping[str, Any],
+    *,
+    error: Mapping[str, Any] | None = None,
+    usage: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the message, end the generation, index the text."""
+    now, usage = store.now(), usage or {}
+    conn.execute(update(messages).where(messages.c.id == row.message_id).values(state=status, **values))
+    conn.execute(update(chats).where(chats.c.id == row.chat_id).values(updated_at=now))
+    _change(
+        conn,
+        row.id,
+        status=status,
+        ended_at=now,
+        error=clean_json(error) if error else None,
+        ttft_ms=usage.get("ttft_ms"),
+        tokens=usage.get("completion_tokens"),
+    )
+    index_message(conn, row.workspace_id, row.person_id, row.chat_id, row.message_id, str(values["content"]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Literal
 
 from ziggurat.product.objects import *  # noqa: F403
 from ziggurat.product.principal import Principal

@@ -215,7 +215,6 @@ class Generation(Thing):
     error: dict[str, Any] | None
     ttft_ms: float | None
     tokens: int | None
-    cancel_requested: bool
 
 
 class Folder(Thing):

@@ -1,13 +1,24 @@
-"""What a person does to a chat that a model answers."""
+"""What a person does to a chat that a model answers: say, repeat, edit, go on, compare."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from typing import Any
 
-from ziggurat.product.objects import *  # noqa: F403
+from sqlalchemy import Connection, insert, select, update
+
+from ziggurat.product.chats import index_message, message_row, own_chat, set_title
+from ziggurat.product.common import checked_settings, clean, clean_json, clean_name
+from ziggurat.product.errors import Conflict, Invalid
+from ziggurat.product.limits import check_pace
+from ziggurat.product.messages import one_view
+from ziggurat.product.objects import Message, Pair, Turn
 from ziggurat.product.principal import Principal
+from ziggurat.product.titles import short_title
+from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
+from ziggurat.store.tables.chats import chats, generations, messages, persona_versions
 
 
 def begin_turn(
@@ -21,8 +32,21 @@ def begin_turn(
     settings: Mapping[str, Any] | None = None,
     client_id: str | None = None,
 ) -> Turn:
-    """Add the user's message and an empty running answer. The same `client_id` again answers what was begun (`repeated`)."""
-    raise NotImplementedError
+    """Add the user's message and an empty running answer. The same `client_id` again gives what was begun then, with
+    `repeated` set, and begins nothing.
+
+    Raises:
+        Conflict: the parent is still being written.
+        TooMany: too many messages a minute, or too many answers at once.
+    """
+    text, client_id = clean(text, "text"), clean_name(client_id, "client_id") if client_id else None
+    with store.write() as conn:
+        chat = own_chat(conn, principal, chat_id)
+        if client_id and (begun := _begun_before(conn, principal, chat_id, client_id)):
+            return begun
+        check_pace(conn, store, principal, answers=1)
+        user = _say(conn, store, principal, chat, parent_id, text, client_id=client_id)
+        return _turn(conn, store, principal, chat, user, user, model, settings)
 
 
 def regenerate(
@@ -34,8 +58,15 @@ def regenerate(
     model: str,
     settings: Mapping[str, Any] | None = None,
 ) -> Turn:
-    """A sibling of an answer, running."""
-    raise NotImplementedError
+    """A sibling of an answer, running; of a user's message that has no answer, its answer."""
+    with store.write() as conn:
+        chat = own_chat(conn, principal, chat_id)
+        row = message_row(conn, chat_id, message_id)
+        check_pace(conn, store, principal, answers=1)
+        parent = message_id if row.role == "user" else row.parent_id
+        if parent is None:
+            raise Invalid("this answer answers nothing, so it cannot be repeated.", param="message_id")
+        return _turn(conn, store, principal, chat, parent, None, model, settings)
 
 
 def edit_message(
@@ -49,13 +80,42 @@ def edit_message(
     model: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Turn | Message:
-    """A sibling with another text. A user's message with `run` gets a running answer (Turn); otherwise the saved Message."""
-    raise NotImplementedError
+    """A sibling with another text. A user's message with `run` gets a running answer (a Turn); otherwise the saved
+    Message is returned. The branch of before stays."""
+    text = clean(text, "text")
+    with store.write() as conn:
+        chat = own_chat(conn, principal, chat_id)
+        row = message_row(conn, chat_id, message_id)
+        if run and (row.role != "user" or model is None):
+            raise Invalid(
+                "only a user's message is answered, by a named model; save it without run.", param="run"
+            )
+        if run:
+            check_pace(conn, store, principal, answers=1)
+        edited = _say(conn, store, principal, chat, row.parent_id, text, like=row)
+        if run:
+            assert model is not None
+            return _turn(conn, store, principal, chat, edited, edited, model, settings)
+        _activate(conn, store, chat_id, edited)
+        return one_view(conn, principal.person_id, chat_id, edited)
 
 
 def continue_answer(store: Store, principal: Principal, chat_id: str, message_id: str) -> Turn:
-    """Go on with an answer that ended by `length`: the same message runs again."""
-    raise NotImplementedError
+    """Go on with an answer that ended by `length`, was stopped or was interrupted: the same message runs again."""
+    with store.write() as conn:
+        own_chat(conn, principal, chat_id)
+        row = message_row(conn, chat_id, message_id)
+        unfinished = row.finish_reason == "length" or row.state in ("stopped", "interrupted", "failed")
+        if row.role != "assistant" or row.state == "running" or not unfinished:
+            raise Conflict("this answer is complete, so there is nothing to go on with.", code="complete")
+        check_pace(conn, store, principal, answers=1)
+        conn.execute(
+            update(messages).where(messages.c.id == message_id).values(state="running", finish_reason=None)
+        )
+        generation_id = _generation(conn, store, principal, row)
+        _activate(conn, store, chat_id, message_id)
+        answer = one_view(conn, principal.person_id, chat_id, message_id)
+        return Turn(user=None, answer=answer, generation_id=generation_id)
 
 
 def begin_pair(
@@ -69,5 +129,181 @@ def begin_pair(
     settings: Mapping[str, Any] | None = None,
     chosen_how: Mapping[str, Any] | None = None,
 ) -> Pair:
-    """Two running answers to one new message, models hidden until the pick. chosen_how: {method, probability}."""
-    raise NotImplementedError
+    """Two running answers to one new message, in random order, their models hidden until the pick.
+
+    chosen_how: {method, probability} says how the caller came to these two models; it is kept with the pick.
+    """
+    text = clean(text, "text")
+    order = list(models)
+    random.SystemRandom().shuffle(order)
+    how = clean_json(chosen_how or {"method": "asked", "probability": 1.0}) | {"order": "random"}
+    with store.write() as conn:
+        chat = own_chat(conn, principal, chat_id)
+        check_pace(conn, store, principal, answers=2)
+        user = _say(conn, store, principal, chat, parent_id, text)
+        pair_id = new_id("pair")
+        values = {"pair_id": pair_id, "hidden_model": True, "chosen_how": how}
+        begun = [_answer(conn, store, principal, chat, user, model, settings, **values) for model in order]
+        _activate(conn, store, chat_id, begun[0][0])
+        views = [one_view(conn, principal.person_id, chat_id, one) for one in (user, *(a for a, _ in begun))]
+        return Pair(
+            user=views[0],
+            answers=views[1:],
+            generation_ids=[generation for _, generation in begun],
+            pair_id=pair_id,
+        )
+
+
+def _begun_before(conn: Connection, principal: Principal, chat_id: str, client_id: str) -> Turn | None:
+    user = conn.execute(
+        select(messages.c.id).where(messages.c.chat_id == chat_id, messages.c.client_id == client_id)
+    ).scalar()
+    if user is None:
+        return None
+    answer, generation = conn.execute(
+        select(messages.c.id, generations.c.id)
+        .outerjoin(generations, generations.c.message_id == messages.c.id)
+        .where(messages.c.chat_id == chat_id, messages.c.parent_id == user)
+        .order_by(messages.c.id, generations.c.id)
+        .limit(1)
+    ).one()
+    user_view, answer_view = (one_view(conn, principal.person_id, chat_id, one) for one in (user, answer))
+    return Turn(user=user_view, answer=answer_view, generation_id=generation, repeated=True)
+
+
+def _say(
+    conn: Connection,
+    store: Store,
+    principal: Principal,
+    chat: Any,
+    parent_id: str | None,
+    text: str,
+    *,
+    client_id: str | None = None,
+    like: Any = None,
+) -> str:
+    """Add a message of the person: a user's, or an edited one with the role of `like`."""
+    parent = message_row(conn, chat.id, parent_id) if parent_id else None
+    if parent is not None and parent.state in ("pending", "running", "held"):
+        raise Conflict("the answer above is still being written; stop it or wait.", code="still_running")
+    values = (
+        {"model": like.model, "settings": like.settings, "edited": True, "role": like.role} if like else {}
+    )
+    message_id = _insert(
+        conn,
+        store,
+        principal,
+        chat,
+        parent,
+        **{"role": "user", "content": text, "client_id": client_id} | values,
+    )
+    index_message(conn, principal.workspace_id, principal.person_id, chat.id, message_id, text)
+    if parent is None and not chat.title and (title := short_title(text)):
+        set_title(conn, principal, chat.id, title, by_person=False)
+    return message_id
+
+
+def _turn(
+    conn: Connection,
+    store: Store,
+    principal: Principal,
+    chat: Any,
+    parent_id: str,
+    user_id: str | None,
+    model: str,
+    settings: Mapping[str, Any] | None,
+) -> Turn:
+    answer_id, generation_id = _answer(conn, store, principal, chat, parent_id, model, settings)
+    _activate(conn, store, chat.id, answer_id)
+    return Turn(
+        user=None if user_id is None else one_view(conn, principal.person_id, chat.id, user_id),
+        answer=one_view(conn, principal.person_id, chat.id, answer_id),
+        generation_id=generation_id,
+    )
+
+
+def _answer(
+    conn: Connection,
+    store: Store,
+    principal: Principal,
+    chat: Any,
+    parent_id: str,
+    model: str,
+    settings: Mapping[str, Any] | None,
+    **values: Any,
+) -> tuple[str, str]:
+    """An empty running answer and its generation."""
+    parent = message_row(conn, chat.id, parent_id)
+    merged = _persona_settings(conn, chat) | chat.settings | checked_settings(settings)
+    answer_id = _insert(
+        conn,
+        store,
+        principal,
+        chat,
+        parent,
+        role="assistant",
+        content="",
+        state="running",
+        model=clean_name(model, "model"),
+        settings=merged,
+        **values,
+    )
+    return answer_id, _generation(conn, store, principal, message_row(conn, chat.id, answer_id))
+
+
+def _persona_settings(conn: Connection, chat: Any) -> dict[str, Any]:
+    if chat.persona_id is None:
+        return {}
+    found = conn.execute(
+        select(persona_versions.c.settings).where(
+            persona_versions.c.persona_id == chat.persona_id,
+            persona_versions.c.version == chat.persona_version,
+        )
+    ).scalar()
+    return dict(found or {})
+
+
+def _insert(
+    conn: Connection, store: Store, principal: Principal, chat: Any, parent: Any, **values: Any
+) -> str:
+    row = {
+        "id": new_id("msg"),
+        "workspace_id": principal.workspace_id,
+        "chat_id": chat.id,
+        "parent_id": parent.id if parent is not None else None,
+        "position": parent.position + 1 if parent is not None else 0,
+        "state": "complete",
+        "settings": {},
+        "edited": False,
+        "hidden_model": False,
+        "created_at": store.now(),
+    } | values
+    conn.execute(insert(messages).values(row))
+    return str(row["id"])
+
+
+def _generation(conn: Connection, store: Store, principal: Principal, message: Any) -> str:
+    now = store.now()
+    row = {
+        "id": new_id("gen"),
+        "workspace_id": principal.workspace_id,
+        "person_id": principal.person_id,
+        "chat_id": message.chat_id,
+        "message_id": message.id,
+        "model": message.model,
+        "status": "running",
+        "seq": 0,
+        "base_chars": len(message.content),
+        "heartbeat_at": now,
+        "started_at": now,
+    }
+    conn.execute(insert(generations).values(row))
+    return str(row["id"])
+
+
+def _activate(conn: Connection, store: Store, chat_id: str, leaf_id: str) -> None:
+    conn.execute(
+        update(chats)
+        .where(chats.c.id == chat_id)
+        .values(active_leaf_id=leaf_id, updated_at=store.now(), deleted_at=None)
+    )

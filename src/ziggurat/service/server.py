@@ -24,9 +24,9 @@ from ziggurat.console import err, out
 from ziggurat.errors import UsageError
 from ziggurat.memory import few_heaps
 from ziggurat.places import find_run
-from ziggurat.safety.moderator import Moderator, moderator_of
 from ziggurat.product import registration
 from ziggurat.safety.guard import Guard as Safeguard
+from ziggurat.safety.moderator import Moderator, moderator_of
 from ziggurat.service.access.guard import Guard, is_loopback
 from ziggurat.service.access.key_check import OPEN, KeyCheck
 from ziggurat.service.access.keys import Keyring
@@ -252,9 +252,9 @@ def serve(
 ) -> None:
     """Load the named runs (RUN or NAME=RUN), listen, and serve until Ctrl-C.
 
-    `port` None: 8000 or the next free port; 0: any free port. `options`: how the models compute. `accounts`: people log in
-    at the page; so they do where there are keys. `store`: where conversations are kept. `climbs`: ladders to be climbed
-    beside it.
+    `port` None: 8000 or the next free port; 0: any free port. `options`: how the models compute. `accounts`: people log
+    in at the page; so they do where there are keys. `store`: where conversations are kept. `climbs`: ladders to be
+    climbed beside it.
 
     Raises:
         UsageError: nothing to serve, no free port, or an address beyond loopback without keys.

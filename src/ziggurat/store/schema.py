@@ -78,7 +78,7 @@ def migrate(store: Store, to: str, folder: Path = MIGRATIONS) -> None:
 
 
 def _has_version(conn: Any) -> bool:
-    return inspect(conn).has_table("alembic_version")
+    return bool(inspect(conn).has_table("alembic_version"))
 
 
 def _config(folder: Path) -> Any:

@@ -44,7 +44,7 @@ class Store:
     def __init__(self, url: URL, clock: Callable[[], int] = now_us) -> None:
         self.url, self.now = url, clock
         self.kind = "sqlite" if url.drivername == "sqlite" else "postgresql"
-        self._lock = threading.RLock()
+        self._lock, self._writing = threading.RLock(), False
         self._readers = _engine(url, READERS, reads=True)
         self._writer = _engine(url, 1, reads=False) if self.kind == "sqlite" else self._readers
 
@@ -92,10 +92,10 @@ class Store:
         Raises:
             BusyError: another process writes for longer than WAIT_S.
         """
-        with self._lock, self._writer.connect() as conn:
+        with self._alone(), self._writer.connect() as conn:
             try:
                 if self.kind == "sqlite":
-                    _pragma(conn, f"synchronous={'FULL' if durable else 'NORMAL'}")
+                    _bare(conn, f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
                 with conn.begin():
                     if self.kind == "postgresql":
                         conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT_S}s'")
@@ -109,10 +109,28 @@ class Store:
                 raise
 
     @contextmanager
-    def alone(self) -> Iterator[Connection]:
-        """The writer's connection outside a transaction, for VACUUM and checkpoints."""
-        with self._lock, self._writer.connect() as conn:
-            yield conn.execution_options(isolation_level="AUTOCOMMIT")
+    def _alone(self) -> Iterator[None]:
+        with self._lock:
+            if self._writing:
+                raise AssertionError("a write inside a write: hand the connection on instead")
+            self._writing = True
+            try:
+                yield
+            finally:
+                self._writing = False
+
+    def maintain(self, *statements: str) -> None:
+        """Run statements outside a transaction, such as VACUUM and checkpoints, while nobody else here writes."""
+        with self._alone():
+            if self.kind == "sqlite":
+                with self._writer.connect() as conn:
+                    for statement in statements:
+                        _bare(conn, statement)
+                return
+            with self._writer.connect() as conn:
+                free = conn.execution_options(isolation_level="AUTOCOMMIT")
+                for statement in statements:
+                    free.exec_driver_sql(statement)
 
     def close(self) -> None:
         """Close all connections; may be called twice."""
@@ -169,11 +187,11 @@ def _begin_immediate(conn: Connection) -> None:
     conn.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _pragma(conn: Connection, pragma: str) -> None:
-    """Outside a transaction, where PRAGMA synchronous binds."""
+def _bare(conn: Connection, statement: str) -> None:
+    """Run it without the transaction that SQLAlchemy would begin."""
     connection = conn.connection.dbapi_connection
     assert isinstance(connection, sqlite3.Connection)
-    connection.execute(f"PRAGMA {pragma}")
+    connection.execute(statement).fetchall()
 
 
 def _prepare_file(path: Path) -> None:

@@ -3,8 +3,8 @@
     begin(ladder)       `ziggurat ladder --name LADDER --resume --no-serve`, at low priority
     watch()             every LOOK_S: a new checkpoint or model is loaded; while somebody chats, the climb yields
 
-Yielding takes cores away from the climb's threads and gives them back QUIET_S after the last answer. The climb keeps its
-number of threads, on which its bytes depend; it only gets slower. Only Linux can move threads; elsewhere the low
+Yielding takes cores away from the climb's threads and gives them back QUIET_S after the last answer. The climb keeps
+its number of threads, on which its bytes depend; it only gets slower. Only Linux can move threads; elsewhere the low
 priority has to do.
 """
 

@@ -1,4 +1,4 @@
-"""`/api/chats/{id}/turns` and what else is answered by a model: begun here, written by the server, followed by readers."""
+"""`/api/chats/{id}/turns` and what else a model answers: begun here, written by the server, followed by readers."""
 
 from __future__ import annotations
 

@@ -92,12 +92,10 @@ def curl(base_url: str, ask: Ask) -> str:
     body = {
         "model": ask.model,
         "messages": [one.model_dump(exclude_none=True) for one in ask.messages],
-        **{
-            "temperature": ask.temperature,
-            "top_p": ask.top_p,
-            "max_tokens": ask.max_tokens,
-            "seed": ask.seed,
-        },
+        "temperature": ask.temperature,
+        "top_p": ask.top_p,
+        "max_tokens": ask.max_tokens,
+        "seed": ask.seed,
         **({"stop": list(ask.stop)} if ask.stop else {}),
     }
     data = shlex.quote(json.dumps(body, ensure_ascii=False))

@@ -12,8 +12,6 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
-)
-from sqlalchemy import (
     text as sql,
 )
 
