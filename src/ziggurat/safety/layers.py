@@ -47,5 +47,7 @@ class Layer(Protocol):
 
 def plain(text: str) -> str:
     """Text in normal form NFKC (UAX #15) without invisible characters; full-width letters become ordinary ones."""
+    if text.isascii():
+        return text
     seen = "".join(c for c in text if unicodedata.category(c) != "Cf")
     return unicodedata.normalize("NFKC", seen)

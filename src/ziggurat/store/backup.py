@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 BACKUP_FORMAT = 1
 MANIFEST, SQLITE_FILE, ROWS_FILE = "manifest.json", "ziggurat.db", "tables.jsonl.zst"
 BATCH = 500
+TABLES = [table for table in metadata.sorted_tables if table.name != "search_entry"]
+"""The search index is no part of a backup: it is made again from titles and messages."""
 
 
 def back_up(store: Store, target: Path) -> dict[str, Any]:
@@ -145,7 +147,7 @@ def facts(conn: Connection) -> dict[str, Any]:
     """Rows of each table, and the head of the audit chain."""
     rows = {
         table.name: conn.execute(select(func.count()).select_from(table)).scalar_one()
-        for table in metadata.sorted_tables
+        for table in TABLES
     }
     return {"rows": rows, "audit": list(audit.head(conn))}
 
@@ -178,7 +180,7 @@ def _facts_of_file(path: Path) -> dict[str, Any]:
         there = set(inspect(conn).get_table_names())
         rows = {
             table.name: conn.execute(select(func.count()).select_from(table)).scalar_one()
-            for table in metadata.sorted_tables
+            for table in TABLES
             if table.name in there
         }
         if (seq := audit.broken_at(conn)) is not None:
@@ -194,7 +196,7 @@ def _write_rows(conn: Connection, path: Path) -> None:
 
 
 def _rows(conn: Connection) -> Iterator[tuple[str, dict[str, Any]]]:
-    for table in metadata.sorted_tables:
+    for table in TABLES:
         for row in conn.execution_options(stream_results=True).execute(select(table)).mappings():
             yield table.name, dict(row)
 
@@ -219,7 +221,7 @@ def _rows_of_file(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _facts_of_rows(path: Path) -> dict[str, Any]:
-    counts = dict.fromkeys((table.name for table in metadata.sorted_tables), 0)
+    counts = dict.fromkeys((table.name for table in TABLES), 0)
     for name, _ in _rows_of_file(path):
         if name not in counts:
             raise RunError(f"{path} holds a table {name} that this Ziggurat does not know; upgrade Ziggurat.")
@@ -228,10 +230,9 @@ def _facts_of_rows(path: Path) -> dict[str, Any]:
 
 
 def _insert_rows(conn: Connection, rows: Iterator[tuple[str, dict[str, Any]]]) -> None:
-    """Parents of the same table may come after their children: SQLite checks at the commit, PostgreSQL is sorted by id,
-    which is by time."""
-    if conn.dialect.name == "sqlite":
-        conn.execute(text("PRAGMA defer_foreign_keys=ON"))
+    """A message may come before its parent, so foreign keys are checked at the commit."""
+    sqlite = conn.dialect.name == "sqlite"
+    conn.execute(text("PRAGMA defer_foreign_keys=ON" if sqlite else "SET CONSTRAINTS ALL DEFERRED"))
     waiting: list[dict[str, Any]] = []
     at = ""
     for name, row in rows:

@@ -15,7 +15,6 @@ survives `kill -9`, but a power cut may lose the last moments of it.
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -189,8 +188,7 @@ def _begin_immediate(conn: Connection) -> None:
 
 def _bare(conn: Connection, statement: str) -> None:
     """Run it without the transaction that SQLAlchemy would begin."""
-    connection = conn.connection.dbapi_connection
-    assert isinstance(connection, sqlite3.Connection)
+    connection: Any = conn.connection.dbapi_connection
     connection.execute(statement).fetchall()
 
 

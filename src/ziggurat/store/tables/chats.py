@@ -35,7 +35,7 @@ folders = Table(
     key(),
     workspace(),
     person(),
-    Column("parent_id", ID, ForeignKey("folder.id", ondelete="SET NULL"), index=True),
+    Column("parent_id", ID, ForeignKey("folder.id", ondelete="SET NULL", deferrable=True), index=True),
     text("name"),
     small("position"),
     at(),
@@ -123,7 +123,7 @@ messages = Table(
     json("chosen_how", nullable=True),  # how the pair was chosen, with which probability
     at(),
     UniqueConstraint("chat_id", "id"),
-    ForeignKeyConstraint(["chat_id", "parent_id"], ["message.chat_id", "message.id"], ondelete="CASCADE"),
+    ForeignKeyConstraint(["chat_id", "parent_id"], ["message.chat_id", "message.id"], ondelete="CASCADE", deferrable=True),
     Index("ix_message_children", "chat_id", "parent_id", "id"),
     UniqueConstraint("chat_id", "client_id"),
 )
