@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from ziggurat.safety.guard import Decision
 from ziggurat.service.http.problems import describe
 from ziggurat.service.product.answering import End, Piece
 
@@ -36,9 +37,8 @@ class Watch(Protocol):
     def end(self) -> str:
         """The rest."""
 
-    @property
-    def decision(self) -> Any:
-        """What ended or replaced the answer; None if nothing did."""
+    decision: Decision | None
+    """What ended or replaced the answer; None if nothing did."""
 
 
 class Keeper(Protocol):
@@ -239,7 +239,7 @@ def _show(generation: Generation, text: str, reasoning: str) -> None:
         generation.log({"type": "text", "text": text})
 
 
-def _finished(generation: Generation, end: End, decision: Any) -> Outcome:
+def _finished(generation: Generation, end: End, decision: Decision | None) -> Outcome:
     if decision is None:
         return Outcome(
             state="complete",
@@ -254,10 +254,11 @@ def _finished(generation: Generation, end: End, decision: Any) -> Outcome:
         return Outcome(
             state="held", text=generation.text, reasoning="", finish_reason="content_filter", guard=record
         )
-    generation.log({"type": "replaced", "text": decision.text})
-    generation.text = decision.text
+    text = decision.text or ""
+    generation.log({"type": "replaced", "text": text})
+    generation.text = text
     return Outcome(
-        state="complete", text=decision.text, reasoning="", finish_reason="content_filter", guard=record
+        state="complete", text=text, reasoning="", finish_reason="content_filter", guard=record
     )
 
 

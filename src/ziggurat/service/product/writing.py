@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from typing import Any
 
+import anyio.to_thread
 from pydantic import ValidationError
 
 from ziggurat.product import budgets, chats, held, mask, messages
@@ -14,6 +16,7 @@ from ziggurat.product.objects import Chat, Turn
 from ziggurat.product.objects import Message as Shown
 from ziggurat.product.principal import Principal
 from ziggurat.records import Message
+from ziggurat.safety.guard import Decision
 from ziggurat.service.http.limits import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE
 from ziggurat.service.http.problems import ApiError
 from ziggurat.service.product.answering import Ask, End, Piece, answer, drawn_seed
@@ -67,10 +70,13 @@ async def write(
         person_id=principal.person_id,
         model=ask.model,
     )
+    asked = await anyio.to_thread.run_sync(lambda: house.guard.before(ask.messages, locale))
+    for layer, action in asked.counts():
+        house.services.metrics.guarded(layer, action)
     return house.generations.begin(
         generation,
-        lambda: _guarded(house, principal, ask, locale),
-        house.guard.watch(locale=locale, messages=ask.messages),
+        lambda: nothing() if asked.acts else _outgoing(house, principal, ask),
+        Refused(asked) if asked.acts else house.guard.watch(asked, locale),
         StoreKeeper(house, principal, generation, ask),
         before=going_on,
     )
@@ -98,20 +104,32 @@ def ask_of(principal: Principal, chat: Chat, shown: Shown, path: Sequence[dict[s
     )
 
 
-async def _guarded(house: House, principal: Principal, ask: Ask, locale: str) -> AsyncGenerator[Piece | End]:
+async def nothing() -> AsyncGenerator[Piece | End]:
+    """No model is asked."""
+    yield End("content_filter")
+
+
+class Refused:
+    """The watch over an answer that the guard has replaced before a model was asked."""
+
+    def __init__(self, decision: Decision) -> None:
+        self.decision: Decision | None = decision
+
+    def feed(self, text: str) -> str:
+        return text
+
+    def end(self) -> str:
+        return ""
+
+
+async def _outgoing(house: House, principal: Principal, ask: Ask) -> AsyncGenerator[Piece | End]:
     """The model's pieces. What leaves for an upstream is masked by the workspace's policy."""
     if house.services.upstreams.named(ask.model) is not None:
         sent = [one.model_dump(exclude_none=True) for one in ask.messages]
         masked = await house.run(mask.outgoing, principal.workspace_id, sent)
-        ask = replace_messages(ask, masked)
+        ask = replace(ask, messages=[Message.model_validate(one) for one in masked])
     async for piece in answer(house.services, ask):
         yield piece
-
-
-def replace_messages(ask: Ask, masked: Sequence[dict[str, Any]]) -> Ask:
-    from dataclasses import replace
-
-    return replace(ask, messages=[Message.model_validate(one) for one in masked])
 
 
 class StoreKeeper:
@@ -190,7 +208,7 @@ def hashes_of(house: House, model: str) -> dict[str, Any]:
     shelf = house.services.shelf
     known = {held.card.name: held for held in shelf}.get(model)
     weights = {"weights": known.card.weights, "fingerprint": known.fingerprint} if known is not None else {}
-    return {**weights, "rules_version": house.guard.version()}
+    return {**weights, "rules_version": house.guard.rules().version}
 
 
 def begun(turn: Turn) -> dict[str, Any]:
