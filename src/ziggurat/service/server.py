@@ -27,6 +27,7 @@ from ziggurat.places import find_run
 from ziggurat.product import registration
 from ziggurat.safety.guard import Guard as Safeguard
 from ziggurat.safety.moderator import Moderator, moderator_of
+from ziggurat.safety.sources import Builtin, Several
 from ziggurat.service.access.guard import Guard, is_loopback
 from ziggurat.service.access.key_check import OPEN, KeyCheck
 from ziggurat.service.access.keys import Keyring
@@ -56,6 +57,8 @@ from ziggurat.service.openai.responses.kept import kept_response_routes
 from ziggurat.service.product.climber import Climber
 from ziggurat.service.product.house import House
 from ziggurat.service.product.routes import add_product, keep_house, open_with_product
+from ziggurat.service.product.store_keys import StoreKeys
+from ziggurat.service.product.store_rules import StoreRules
 from ziggurat.service.services import Services
 from ziggurat.service.upstream.servers import Upstream, Upstreams
 from ziggurat.store.store import Store
@@ -121,13 +124,14 @@ def create_app(
     )
     services.upstreams.check_names(models)
 
+    own_rules = None if store is None else StoreRules(store)
     house = (
         None
-        if store is None
+        if store is None or own_rules is None
         else House(
             services=services,
             store=store,
-            guard=guard or Safeguard.builtin(),
+            guard=guard or Safeguard(Several(Builtin(), own_rules)),
             mode="accounts" if accounts else "local",
             climber=Climber(shelf, shelves) if shelves is not None else None,
         )
@@ -136,8 +140,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(give_back_periodically())]
-        if house is not None:
-            tasks.append(asyncio.create_task(keep_house(house)))
+        if house is not None and own_rules is not None:
+            tasks += [asyncio.create_task(keep_house(house)), asyncio.create_task(keep_rules(own_rules))]
         if house is not None and house.climber is not None:
             tasks.append(asyncio.create_task(house.climber.watch()))
             for ladder, options in climbs.items():
@@ -173,7 +177,8 @@ def create_app(
         app.include_router(chat_routes(services), responses=errors())
     describe_by_hand(app)
     is_open = OPEN.__contains__ if house is None else open_with_product
-    app.add_middleware(KeyCheck, keyring=services.keyring, is_open=is_open)
+    more = StoreKeys(house) if house is not None and house.mode == "accounts" else None
+    app.add_middleware(KeyCheck, keyring=services.keyring, more=more, is_open=is_open)
     app.add_middleware(Guard, allowed_hosts=tuple(allowed_hosts), exposed=exposed)
     app.add_middleware(Observed, metrics=metrics, log=services.request_log)
     app.state.services = services

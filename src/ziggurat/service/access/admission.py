@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 
-from ziggurat.service.access.caller import caller
+from ziggurat.service.access.caller import Caller, caller
 from ziggurat.service.access.keys import Quota
 from ziggurat.service.http.problems import RETRY_AFTER_S, ApiError
 from ziggurat.service.models.shelf import Served
@@ -62,9 +62,10 @@ def leave_room(request: Request, worker: ModelWorker[Any], answers: int) -> str:
     """The caller's id, after a check of its share of the queue. A caller with nothing in the queue always passes.
 
     Raises:
-        ApiError: 429 if so many more completions are too many for it.
+        ApiError: 403 if its key is for other models, 429 if so many more completions are too many for it.
     """
     asking = caller(request)
+    must_be_allowed(asking, worker.name)
     waiting, most = worker.waiting_of(asking.id) if asking.id else 0, worker.max_waiting_each
     if waiting and waiting + answers > most:
         visit_of(request.scope).over_limit = "waiting"
@@ -74,6 +75,17 @@ def leave_room(request: Request, worker: ModelWorker[Any], answers: int) -> str:
         )
         raise ApiError(429, message, code="rate_limit_exceeded", retry_after_s=RETRY_AFTER_S)
     return asking.id
+
+
+def must_be_allowed(asking: Caller, model: str) -> None:
+    """
+    Raises:
+        ApiError: 403 if the caller's key is for other models.
+    """
+    models = None if asking.quota is None else asking.quota.models
+    if models is not None and model not in models:
+        message = f"This key may not ask {model}; it is for {', '.join(sorted(models))}."
+        raise ApiError(403, message, param="model", code="model_not_allowed")
 
 
 def too_many(what: str, limit: int, wait_s: float) -> ApiError:

@@ -17,7 +17,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,6 +118,17 @@ class Quota:
     requests: Bucket
     tokens: Bucket
     running: int = 0
+    scopes: frozenset[str] | None = None
+    """What it may be used for; None: everything."""
+    models: frozenset[str] | None = None
+    """The models that it may ask; None: all."""
+    spend: Callable[[int, int], Awaitable[None]] | None = None
+    """Called with the tokens of prompt and answer when a request has ended."""
+
+    @classmethod
+    def of(cls, key: Key, clock: Callable[[], float] = time.monotonic) -> Quota:
+        """A full one."""
+        return cls(key, Bucket(key.requests_per_minute, clock), Bucket(key.tokens_per_minute, clock))
 
     def headers(self) -> dict[str, str]:
         """OpenAI's headers, sent with every answer."""
@@ -160,14 +171,7 @@ class Keyring:
         keys = {key.sha256: key for key in read_keys(self.path)}
         kept = {h: q for h, q in self._quotas.items() if h in keys and keys[h] == q.key}
         for sha256, key in keys.items():
-            kept.setdefault(
-                sha256,
-                Quota(
-                    key,
-                    Bucket(key.requests_per_minute, self._clock),
-                    Bucket(key.tokens_per_minute, self._clock),
-                ),
-            )
+            kept.setdefault(sha256, Quota.of(key, self._clock))
         self._quotas, self._read_at = kept, changed
 
     def quota(self, authorization: str) -> Quota | None:

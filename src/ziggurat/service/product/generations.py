@@ -257,9 +257,7 @@ def _finished(generation: Generation, end: End, decision: Decision | None) -> Ou
     text = decision.text or ""
     generation.log({"type": "replaced", "text": text})
     generation.text = text
-    return Outcome(
-        state="complete", text=text, reasoning="", finish_reason="content_filter", guard=record
-    )
+    return Outcome(state="complete", text=text, reasoning="", finish_reason="content_filter", guard=record)
 
 
 def _interrupted(generation: Generation) -> Outcome:

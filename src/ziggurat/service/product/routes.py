@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+import anyio.to_thread
 from fastapi import Depends, FastAPI
 
 from ziggurat.product import generations
@@ -18,6 +19,7 @@ from ziggurat.service.product.house import House
 from ziggurat.service.product.judging import judging_routes
 from ziggurat.service.product.page import add_page, is_page
 from ziggurat.service.product.people import people_routes
+from ziggurat.service.product.store_rules import LOOK_S, StoreRules
 from ziggurat.service.product.things import archive_routes, folder_routes, persona_routes, share_routes
 from ziggurat.service.product.turns import turn_routes
 from ziggurat.service.product.why import why_routes
@@ -47,6 +49,16 @@ def add_product(app: FastAPI, house: House) -> None:
 def open_with_product(path: str) -> bool:
     """What needs no API key: the page, and `/api`, whose routes ask for a login themselves."""
     return path in OPEN or path.startswith("/api/") or is_page(path)
+
+
+async def keep_rules(rules: StoreRules) -> None:
+    """Read the guard's rules again whenever an administrator changes them, in whatever process."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        try:
+            await anyio.to_thread.run_sync(rules.refresh)
+        except Exception:
+            log.exception("the guard's rules could not be read; the last ones stay in use")
 
 
 async def keep_house(house: House) -> None:

@@ -25,6 +25,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ziggurat.errors import BusyError, UsageError
+from ziggurat.service.access.admission import must_be_allowed
+from ziggurat.service.access.caller import caller
 from ziggurat.service.http.client import while_connected
 from ziggurat.service.http.problems import ApiError, error_body, response_for
 from ziggurat.service.http.wire import DONE, Json, event
@@ -243,6 +245,7 @@ class Upstreams:
         upstream, body = found
         if self.draining:
             raise BusyError(f"The server is shutting down; {upstream.name} takes no new request.")
+        must_be_allowed(caller(request), str(body["model"]))
         meter = Meter(request, raw, body, upstream.label(str(body["model"])), self.watcher)
         path = request.url.path.removeprefix("/v1")
         return await while_connected(request, upstream.forward(path, body, meter))
