@@ -27,9 +27,8 @@ from ziggurat.places import find_run
 from ziggurat.product import registration
 from ziggurat.safety.guard import Guard as Safeguard
 from ziggurat.safety.moderator import Moderator, moderator_of
-from ziggurat.safety.sources import Builtin, Several
 from ziggurat.service.access.guard import Guard, is_loopback
-from ziggurat.service.access.key_check import OPEN, KeyCheck
+from ziggurat.service.access.key_check import KeyCheck
 from ziggurat.service.access.keys import Keyring
 from ziggurat.service.api.admin import admin_routes
 from ziggurat.service.api.chat import chat_routes
@@ -54,11 +53,7 @@ from ziggurat.service.openai.models import model_routes
 from ziggurat.service.openai.moderations import moderation_routes
 from ziggurat.service.openai.responses.endpoint import response_routes
 from ziggurat.service.openai.responses.kept import kept_response_routes
-from ziggurat.service.product.climber import Climber
-from ziggurat.service.product.house import House
-from ziggurat.service.product.routes import add_product, keep_house, open_with_product
-from ziggurat.service.product.store_keys import StoreKeys
-from ziggurat.service.product.store_rules import StoreRules
+from ziggurat.service.product.routes import Product, open_with_product
 from ziggurat.service.services import Services
 from ziggurat.service.upstream.servers import Upstream, Upstreams
 from ziggurat.store.store import Store
@@ -124,35 +119,24 @@ def create_app(
     )
     services.upstreams.check_names(models)
 
-    own_rules = None if store is None else StoreRules(store)
-    house = (
+    product = (
         None
-        if store is None or own_rules is None
-        else House(
-            services=services,
-            store=store,
-            guard=guard or Safeguard(Several(Builtin(), own_rules)),
-            mode="accounts" if accounts else "local",
-            climber=Climber(shelf, shelves) if shelves is not None else None,
-        )
+        if store is None
+        else Product(services, store, accounts=accounts, guard=guard, library=shelves, climbs=climbs)
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(give_back_periodically())]
-        if house is not None and own_rules is not None:
-            tasks += [asyncio.create_task(keep_house(house)), asyncio.create_task(keep_rules(own_rules))]
-        if house is not None and house.climber is not None:
-            tasks.append(asyncio.create_task(house.climber.watch()))
-            for ladder, options in climbs.items():
-                house.climber.begin(ladder, *options)
+        if product is not None:
+            tasks.append(asyncio.create_task(product.keep()))
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
-            if house is not None:
-                await house.close()
+            if product is not None:
+                await product.close()
             await services.close()
 
     # No /docs and /redoc: those pages load scripts from the network. /openapi.json stays.
@@ -171,14 +155,15 @@ def create_app(
     if services.library is not None:
         app.include_router(admin_routes(services, services.library), responses=errors())
     app.include_router(metrics_routes(metrics), responses=errors())
-    if house is not None:
-        add_product(app, house)
+    if product is not None:
+        product.add_to(app)
     else:
         app.include_router(chat_routes(services), responses=errors())
     describe_by_hand(app)
-    is_open = OPEN.__contains__ if house is None else open_with_product
-    more = StoreKeys(house) if house is not None and house.mode == "accounts" else None
-    app.add_middleware(KeyCheck, keyring=services.keyring, more=more, is_open=is_open)
+    if product is None:
+        app.add_middleware(KeyCheck, keyring=keyring)
+    else:
+        app.add_middleware(KeyCheck, keyring=keyring, more=product.keys, is_open=open_with_product)
     app.add_middleware(Guard, allowed_hosts=tuple(allowed_hosts), exposed=exposed)
     app.add_middleware(Observed, metrics=metrics, log=services.request_log)
     app.state.services = services

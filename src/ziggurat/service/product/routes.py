@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 
 from ziggurat.product import generations
+from ziggurat.safety.guard import Guard
+from ziggurat.safety.sources import Builtin, Several
 from ziggurat.service.access.key_check import OPEN
 from ziggurat.service.api.chat import chat_routes
 from ziggurat.service.http.openapi import errors
+from ziggurat.service.models.library import Library
 from ziggurat.service.product.admin import product_admin_routes
 from ziggurat.service.product.chats import conversation_routes
+from ziggurat.service.product.climber import Climber
 from ziggurat.service.product.climbs import climb_routes
 from ziggurat.service.product.house import House
 from ziggurat.service.product.judging import judging_routes
 from ziggurat.service.product.page import add_page, is_page
 from ziggurat.service.product.people import people_routes
+from ziggurat.service.product.store_keys import StoreKeys
 from ziggurat.service.product.store_rules import LOOK_S, StoreRules
 from ziggurat.service.product.things import archive_routes, folder_routes, persona_routes, share_routes
 from ziggurat.service.product.turns import turn_routes
 from ziggurat.service.product.why import why_routes
+from ziggurat.service.services import Services
+from ziggurat.store.store import Store
 
 log = logging.getLogger("ziggurat.service")
 
@@ -37,38 +46,72 @@ SILENT_S = 90.0
 """A running answer without a sign of life for so long has lost its process."""
 
 
-def add_product(app: FastAPI, house: House) -> None:
-    """The product's routes and its page. Every route below `/api` passes the gate."""
-    gate = [Depends(house.gate)]
-    for each in EACH:
-        app.include_router(each(house), dependencies=gate, responses=errors())
-    app.include_router(chat_routes(house.services), dependencies=gate, responses=errors())
-    add_page(app)
+class Product:
+    """The chat product of a server: its routes and page, its regular duties, its end."""
+
+    def __init__(
+        self,
+        services: Services,
+        store: Store,
+        *,
+        accounts: bool = False,
+        guard: Guard | None = None,
+        library: Library | None = None,
+        climbs: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
+        """`climbs`: ladders to be climbed beside the server, each with options of `ziggurat ladder`."""
+        self._rules, self._climbs = StoreRules(store), climbs
+        self.house = House(
+            services=services,
+            store=store,
+            guard=guard or Guard(Several(Builtin(), self._rules)),
+            mode="accounts" if accounts else "local",
+            climber=Climber(services.shelf, library) if library is not None else None,
+        )
+        self.keys = StoreKeys(self.house) if accounts else None
+
+    def add_to(self, app: FastAPI) -> None:
+        """The routes and the page. Every route below `/api` passes the gate."""
+        gate = [Depends(self.house.gate)]
+        for each in EACH:
+            app.include_router(each(self.house), dependencies=gate, responses=errors())
+        app.include_router(chat_routes(self.house.services), dependencies=gate, responses=errors())
+        add_page(app)
+
+    async def keep(self) -> None:
+        """All regular duties, until it is cancelled."""
+        climber = self.house.climber
+        async with asyncio.TaskGroup() as duties:
+            duties.create_task(_again(LOOK_S, self._read_rules))
+            duties.create_task(_again(REAP_EVERY_S, self._reap))
+            if climber is not None:
+                duties.create_task(climber.watch())
+                for ladder, options in self._climbs.items():
+                    climber.begin(ladder, *options)
+
+    async def _read_rules(self) -> None:
+        """An administrator may have changed the guard's rules, in this process or another."""
+        await anyio.to_thread.run_sync(self._rules.refresh)
+
+    async def _reap(self) -> None:
+        """Answers whose process died are marked, and those that are written here say that they live."""
+        for running in self.house.generations.running():
+            await self.house.run(generations.heartbeat, running.id)
+        await self.house.run(generations.reap, older_than_s=SILENT_S)
+
+    async def close(self) -> None:
+        await self.house.close()
+
+
+async def _again(every_s: float, duty: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await duty()
+        except Exception:
+            log.exception("a regular duty of the product failed; it is tried again")
+        await asyncio.sleep(every_s)
 
 
 def open_with_product(path: str) -> bool:
     """What needs no API key: the page, and `/api`, whose routes ask for a login themselves."""
     return path in OPEN or path.startswith("/api/") or is_page(path)
-
-
-async def keep_rules(rules: StoreRules) -> None:
-    """Read the guard's rules again whenever an administrator changes them, in whatever process."""
-    while True:
-        await asyncio.sleep(LOOK_S)
-        try:
-            await anyio.to_thread.run_sync(rules.refresh)
-        except Exception:
-            log.exception("the guard's rules could not be read; the last ones stay in use")
-
-
-async def keep_house(house: House) -> None:
-    """The duties of a running product: answers whose process died are marked at once and then regularly."""
-    await house.run(generations.reap, older_than_s=SILENT_S)
-    while True:
-        await asyncio.sleep(REAP_EVERY_S)
-        try:
-            for running in house.generations.running():
-                await house.run(generations.heartbeat, running.id)
-            await house.run(generations.reap, older_than_s=SILENT_S)
-        except Exception:
-            log.exception("the product's regular duties failed; they are tried again")
