@@ -1,4 +1,5 @@
-"""Models of a running server, for admins: `POST /admin/models` adds one, `POST /admin/models/{name}/reload` replaces.
+"""Models of a running server, for admins: `POST /admin/models` adds one, `POST /admin/models/{name}/reload` replaces,
+`DELETE /admin/models/{name}` takes one away, `GET /admin/models` lists them.
 
     {"run": "base@my/sft-2"}           add this adapter over a base that is in memory already, or any other run
     {"run": "chat=my/ppo-3"}           add it under a name of its own
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -43,13 +45,49 @@ class AddBody(BaseModel):
     run: Annotated[str, Field(min_length=1, max_length=400)]
 
 
-def admin_routes(services: Services, library: Library) -> APIRouter:
-    routes, shelf = APIRouter(prefix="/admin"), services.shelf
+MustBeAdmin = Callable[[Request], Awaitable[None]]
+
+
+async def _by_key(request: Request) -> None:
+    must_be_admin(request)
+
+
+def admin_routes(
+    services: Services, library: Library, *, prefix: str = "/admin", allow: MustBeAdmin = _by_key
+) -> APIRouter:
+    """`allow` refuses whoever is no admin; the product's page asks by its own rules, under a prefix of its own."""
+    routes, shelf = APIRouter(prefix=prefix), services.shelf
     one_at_a_time = asyncio.Lock()
+
+    @routes.get("/models")
+    async def listed(request: Request) -> dict[str, Any]:
+        await allow(request)
+        stats = shelf.stats()
+        return {
+            "data": [
+                {
+                    **held.card.model_dump(),
+                    "kind": held.kind,
+                    "system_fingerprint": held.fingerprint,
+                    "running": int(stats[held.card.name]["running"]),
+                    "waiting": int(stats[held.card.name]["waiting"]),
+                    "failed": held.worker.failure is not None,
+                }
+                for held in shelf.all()
+            ],
+            "next": None,
+        }
+
+    @routes.delete("/models/{name:path}")
+    async def retire(request: Request, name: str) -> dict[str, Any]:
+        await allow(request)
+        shelf.retire(name)
+        err.print(f"{name} is not served any more.")
+        return {"id": name, "retired": True}
 
     @routes.post("/models", **takes(AddBody))
     async def add(request: Request) -> dict[str, Any]:
-        must_be_admin(request)
+        await allow(request)
         body = await read_body(request, AddBody, services.limits)
         async with one_at_a_time:
             t0 = time.perf_counter()
@@ -66,7 +104,7 @@ def admin_routes(services: Services, library: Library) -> APIRouter:
 
     @routes.post("/models/{name:path}/reload", **takes(ReloadBody))
     async def reload(request: Request, name: str) -> dict[str, Any]:
-        must_be_admin(request)
+        await allow(request)
         body = await read_body(request, ReloadBody, services.limits)
         async with one_at_a_time:
             before, t0 = shelf.find(name), time.perf_counter()

@@ -267,6 +267,18 @@ class Shelf:
         old.worker.retire()
         held.worker.draining = self.draining  # SIGTERM may have come meanwhile
 
+    def retire(self, name: str) -> None:
+        """Take a model away; requests that hold it are answered, then it is dropped. On the event loop.
+
+        Raises:
+            ApiError: 404 for an unknown name.
+        """
+        old = self.find(name)
+        del self._held[name]
+        self._retired.add(old.worker)
+        give_back_after(old.worker)
+        old.worker.retire()
+
     def watched_by(self, watcher: Watcher) -> None:
         """Report everything that the models do, now and after a swap, to `watcher`."""
         self._watcher = watcher
@@ -278,7 +290,8 @@ class Shelf:
         figures = {held.card.name: held.worker.stats() for held in self.all()}
         for worker in list(self._retired):
             for name, value in (("running", worker.running), ("waiting", worker.waiting)):
-                figures[worker.name][name] += value
+                if worker.name in figures:
+                    figures[worker.name][name] += value
         return figures
 
     def drain(self) -> None:

@@ -50,7 +50,7 @@ def climb_routes(house: House) -> APIRouter:
     @routes.post("/{ladder}/resume", **takes(Empty))
     async def resume(request: Request, ladder: str) -> Response:
         principal = await house.who(request)
-        require(principal, "models.manage")
+        require(principal, "model.write")
         if house.climber is None:
             raise Conflict("This server begins no climbs; run `ziggurat ladder --resume` on its machine.")
         folder_of(ladder)

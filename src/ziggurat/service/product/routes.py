@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import anyio.to_thread
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
 
 from ziggurat.product import generations
+from ziggurat.product.rights import require
 from ziggurat.safety.guard import Guard
 from ziggurat.safety.sources import Builtin, Several
 from ziggurat.service.access.key_check import OPEN
+from ziggurat.service.api.admin import admin_routes
 from ziggurat.service.api.chat import chat_routes
 from ziggurat.service.http.openapi import errors
 from ziggurat.service.models.library import Library
@@ -76,7 +78,15 @@ class Product:
         for each in EACH:
             app.include_router(each(self.house), dependencies=gate, responses=errors())
         app.include_router(chat_routes(self.house.services), dependencies=gate, responses=errors())
+        if (library := self.house.services.library) is not None:
+            models = admin_routes(
+                self.house.services, library, prefix="/api/admin", allow=self._manages_models
+            )
+            app.include_router(models, dependencies=gate, responses=errors())
         add_page(app)
+
+    async def _manages_models(self, request: Request) -> None:
+        require(await self.house.who(request), "model.write")
 
     async def keep(self) -> None:
         """All regular duties, until it is cancelled."""
