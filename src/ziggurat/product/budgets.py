@@ -16,7 +16,8 @@ from ziggurat.product.rights import require
 from ziggurat.product.workspaces import settings_of
 from ziggurat.store.clock import DAY, iso
 from ziggurat.store.store import Store
-from ziggurat.store.tables.people import api_keys, memberships, usage as counters
+from ziggurat.store.tables.people import api_keys, memberships
+from ziggurat.store.tables.people import usage as counters
 
 
 class Limit(NamedTuple):

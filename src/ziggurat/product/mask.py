@@ -1,4 +1,4 @@
-"""What leaves the house towards an upstream: private data is masked or the request is refused, by the workspace's policy.
+"""What leaves the house towards an upstream: private data is masked or refused, by the workspace's policy.
 
 Found are e-mail addresses, phone numbers, identity numbers (China's by its check digit, the American social security
 number by its form) and card numbers (by Luhn's check digit). Names, addresses and anything told in words are not found:
@@ -102,6 +102,8 @@ def outgoing(store: Store, workspace_id: str, messages: Sequence[Mapping[str, An
 def _mask_json(value: Any, kinds: Sequence[str], found: dict[str, int]) -> Any:
     """Mask every text in a JSON value: contents in parts and the arguments of tool calls too."""
     if isinstance(value, str):
+        if value.startswith("data:"):
+            return value  # an image's bytes
         result = masked(value, kinds)
         for kind, number in result.found.items():
             found[kind] = found.get(kind, 0) + number

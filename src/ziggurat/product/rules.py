@@ -1,8 +1,8 @@
 """The guard's rules: an administrator changes them while the server runs.
 
 Every change raises the workspace's rules version in the same transaction, so another process notices by one small read
-(`version`) and loads the rules again. Nothing that a user writes changes a rule: each of these functions needs the right
-`rule.write`, and each change is an audit entry.
+(`version`) and loads the rules again. Nothing that a user writes changes a rule: each of these functions needs the
+right `rule.write`, and each change is an audit entry.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def create_rule(
     for name in ("kind", "action", "name"):
         if name not in given:
             raise Invalid(f"a rule needs {name}.", param=name)
-    empty = {"pattern": None, "words": [], "categories": [], "topic": None, "templates": {}}
+    empty: dict[str, Any] = {"pattern": None, "words": [], "categories": [], "topic": None, "templates": {}}
     values = empty | _checked(given, check, empty)
     with store.write() as conn:
         mine = table.c.workspace_id == principal.workspace_id
