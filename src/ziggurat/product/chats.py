@@ -19,6 +19,7 @@ from ziggurat.product.common import (
     row_of,
     truth,
 )
+from ziggurat.product.copies import add_tree, nodes_of
 from ziggurat.product.errors import NotFound
 from ziggurat.product.objects import Chat, OpenChat, Page
 from ziggurat.product.paths import newest_leaf, path_to
@@ -275,33 +276,8 @@ def fork_chat(store: Store, principal: Principal, chat_id: str, message_id: str)
         kept = ("folder_id", "persona_id", "persona_version", "title", "titled", "model", "system_prompt")
         values = {name: getattr(chat, name) for name in (*kept, "settings", "data_use")}
         forked = insert_chat(conn, store, principal, **values)
-        copy_messages(conn, store, principal, forked, path_to(conn, chat_id, message_id))
+        add_tree(conn, store, principal, forked, nodes_of(path_to(conn, chat_id, message_id)))
         return chat_view(row_of(conn, chats, forked))
-
-
-def copy_messages(
-    conn: Connection, store: Store, principal: Principal, chat_id: str, rows: list[Any]
-) -> None:
-    """Copy rows (parents before children) into a chat as its messages; the last one becomes the active leaf."""
-    ids: dict[str, str] = {}
-    for row in rows:
-        values = dict(row._mapping)
-        ids[row.id] = new_id("msg")
-        values |= {
-            "id": ids[row.id],
-            "workspace_id": principal.workspace_id,
-            "chat_id": chat_id,
-            "parent_id": ids.get(row.parent_id),
-            "client_id": None,
-            "pair_id": None,
-            "hidden_model": False,
-        }
-        if values["state"] in ("pending", "running", "held"):
-            values["state"] = "interrupted"
-        conn.execute(insert(messages).values(values))
-        index_message(conn, principal.workspace_id, principal.person_id, chat_id, ids[row.id], row.content)
-    if rows:
-        conn.execute(update(chats).where(chats.c.id == chat_id).values(active_leaf_id=ids[rows[-1].id]))
 
 
 def index_message(

@@ -1,13 +1,22 @@
-"""Answers that the guard keeps for a person."""
+"""Answers that the guard keeps until a person has decided."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
-from ziggurat.product.objects import *  # noqa: F403
+from sqlalchemy import insert, select, update
+
+from ziggurat.product.chats import index_message
+from ziggurat.product.common import clean_json, record, row_of
+from ziggurat.product.errors import Conflict, Invalid
+from ziggurat.product.objects import HeldAnswer
 from ziggurat.product.principal import Principal
+from ziggurat.product.rights import require, require_on
+from ziggurat.store.clock import iso, iso_or_none
+from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
+from ziggurat.store.tables.chats import chats, generations, messages
+from ziggurat.store.tables.guard import held_answers as table
 
 
 def hold(
@@ -22,17 +31,74 @@ def hold(
     message_id: str | None = None,
     person_id: str | None = None,
 ) -> HeldAnswer:
-    """Keep one."""
-    raise NotImplementedError
+    """Keep one. The guard calls it, then `generations.finish(held=True)` leaves the message empty."""
+    row = {
+        "id": new_id("held"),
+        "workspace_id": workspace_id,
+        "person_id": person_id,
+        "chat_id": chat_id,
+        "message_id": message_id,
+        "rule_id": rule_id,
+        "stage": stage,
+        "prompt": clean_json(prompt),
+        "text": clean_json(text),
+        "created_at": store.now(),
+    }
+    with store.write() as conn:
+        conn.execute(insert(table).values(row))
+        return _view(row_of(conn, table, str(row["id"])))
 
 
 def list_held(store: Store, principal: Principal, *, open_only: bool = True) -> list[HeldAnswer]:
-    """Oldest first."""
-    raise NotImplementedError
+    """What waits for a decision, the oldest first; at most 200."""
+    require(principal, "held.read")
+    wanted = select(table).where(table.c.workspace_id == principal.workspace_id)
+    if open_only:
+        wanted = wanted.where(table.c.decision.is_(None))
+    with store.read() as conn:
+        return [_view(row) for row in conn.execute(wanted.order_by(table.c.id).limit(200))]
 
 
 def decide(
     store: Store, principal: Principal, held_id: str, decision: Literal["release", "refuse"]
 ) -> HeldAnswer:
-    """Release puts the text into the message; refuse ends it with finish_reason content_filter."""
-    raise NotImplementedError
+    """Release puts the text into the message; refuse ends the message with finish_reason content_filter. The held text
+    stays in the record until its chat is deleted.
+
+    Raises:
+        Conflict: somebody decided before.
+    """
+    if decision not in ("release", "refuse"):
+        raise Invalid(f"decision is {decision!r}; it must be release or refuse.", param="decision")
+    with store.write() as conn:
+        row = require_on(principal, "held.decide", "held answer", row_of(conn, table, held_id))
+        if row.decision is not None:
+            raise Conflict(f"somebody decided before: {row.decision}.", code="decided")
+        now = store.now()
+        decided = {"decision": decision, "decided_by": principal.person_id, "decided_at": now}
+        conn.execute(update(table).where(table.c.id == held_id).values(decided))
+        if row.message_id is not None:
+            released = decision == "release"
+            text = row.text if released else ""
+            state = {
+                "content": text,
+                "state": "complete",
+                "finish_reason": "stop" if released else "content_filter",
+            }
+            conn.execute(update(messages).where(messages.c.id == row.message_id).values(state))
+            conn.execute(
+                update(generations)
+                .where(generations.c.message_id == row.message_id, generations.c.status == "held")
+                .values(status="complete")
+            )
+            conn.execute(update(chats).where(chats.c.id == row.chat_id).values(updated_at=now))
+            if row.person_id and row.chat_id:
+                index_message(conn, row.workspace_id, row.person_id, row.chat_id, row.message_id, text)
+        record(conn, store, principal, f"held.{decision}", kind="held_answer", object_id=held_id)
+        return _view(row_of(conn, table, held_id))
+
+
+def _view(row: Any) -> HeldAnswer:
+    names = [name for name in HeldAnswer.model_fields if name not in ("created_at", "decided_at")]
+    values = {name: getattr(row, name) for name in names}
+    return HeldAnswer(created_at=iso(row.created_at), decided_at=iso_or_none(row.decided_at), **values)

@@ -26,7 +26,7 @@ def check_pace(conn: Connection, store: Store, principal: Principal, *, answers:
     ).scalar_one()
     if running + answers > limits["answers_at_once"]:
         raise TooMany(
-            f"{running} answers are being written for you and {limits['answers_at_once']} may be at once; wait for one.",
+            f"{running} answers are being written for you, at most {limits['answers_at_once']} at once; wait for one.",
             code="too_many_running",
             retry_after_s=5,
         )

@@ -16,7 +16,8 @@ from ziggurat.product.rights import require, require_on
 from ziggurat.store.clock import iso
 from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
-from ziggurat.store.tables.chats import chats, persona_versions as versions, personas
+from ziggurat.store.tables.chats import chats, personas
+from ziggurat.store.tables.chats import persona_versions as versions
 
 FIELDS = ("name", "system_prompt", "model", "settings")
 
@@ -98,14 +99,19 @@ def delete_persona(store: Store, principal: Principal, persona_id: str) -> None:
     """Remove it. Chats that used it keep the text of their version as their own system prompt."""
     with store.write() as conn:
         _own(conn, principal, persona_id)
-        for version in conn.execute(select(versions).where(versions.c.persona_id == persona_id)).all():
-            uses = (chats.c.persona_id == persona_id) & (chats.c.persona_version == version.version)
-            conn.execute(
-                update(chats)
-                .where(uses, chats.c.system_prompt.is_(None))
-                .values(system_prompt=version.system_prompt)
-            )
+        keep_texts(conn, persona_id)
         conn.execute(delete(personas).where(personas.c.id == persona_id))
+
+
+def keep_texts(conn: Connection, persona_id: str) -> None:
+    """Give the chats of a persona that is about to go the text of their version."""
+    for version in conn.execute(select(versions).where(versions.c.persona_id == persona_id)).all():
+        uses = (chats.c.persona_id == persona_id) & (chats.c.persona_version == version.version)
+        conn.execute(
+            update(chats)
+            .where(uses, chats.c.system_prompt.is_(None))
+            .values(system_prompt=version.system_prompt)
+        )
 
 
 def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -146,8 +146,7 @@ def restore(folder: Path, store: Store) -> dict[str, Any]:
 def facts(conn: Connection) -> dict[str, Any]:
     """Rows of each table, and the head of the audit chain."""
     rows = {
-        table.name: conn.execute(select(func.count()).select_from(table)).scalar_one()
-        for table in TABLES
+        table.name: conn.execute(select(func.count()).select_from(table)).scalar_one() for table in TABLES
     }
     return {"rows": rows, "audit": list(audit.head(conn))}
 

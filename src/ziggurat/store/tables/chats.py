@@ -12,6 +12,8 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+)
+from sqlalchemy import (
     text as sql,
 )
 
@@ -123,7 +125,9 @@ messages = Table(
     json("chosen_how", nullable=True),  # how the pair was chosen, with which probability
     at(),
     UniqueConstraint("chat_id", "id"),
-    ForeignKeyConstraint(["chat_id", "parent_id"], ["message.chat_id", "message.id"], ondelete="CASCADE", deferrable=True),
+    ForeignKeyConstraint(
+        ["chat_id", "parent_id"], ["message.chat_id", "message.id"], ondelete="CASCADE", deferrable=True
+    ),
     Index("ix_message_children", "chat_id", "parent_id", "id"),
     UniqueConstraint("chat_id", "client_id"),
 )

@@ -7,7 +7,8 @@ judgement must stay readable when the chat goes on.
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, ForeignKey, Index, String, Table, text as sql
+from sqlalchemy import Column, Float, ForeignKey, Index, String, Table
+from sqlalchemy import text as sql
 
 from ziggurat.store.tables.base import ID, at, flag, json, key, metadata, person, text, workspace
 

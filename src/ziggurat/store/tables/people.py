@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Index, String, Table, UniqueConstraint, text as sql
+from sqlalchemy import Column, ForeignKey, Index, String, Table, UniqueConstraint
+from sqlalchemy import text as sql
 
 from ziggurat.store.tables.base import ID, at, json, key, metadata, number, person, small, text, workspace
 

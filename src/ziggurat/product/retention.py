@@ -1,0 +1,81 @@
+"""The daily duty: what is kept too long is deleted, by the settings of each workspace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, delete, select
+
+from ziggurat.product import generations
+from ziggurat.product.common import record
+from ziggurat.product.deletion import remove_chats
+from ziggurat.product.sessions import IDLE_US
+from ziggurat.product.shares import end_shares
+from ziggurat.product.workspaces import settings_of
+from ziggurat.store.clock import DAY, iso
+from ziggurat.store.scrub import scrub
+from ziggurat.store.store import Store
+from ziggurat.store.tables.chats import chats, shares
+from ziggurat.store.tables.people import attempts, invitations, sessions, usage
+from ziggurat.store.tables.workspace import workspaces
+
+USAGE_DAYS = 400
+
+
+@dataclass
+class Report:
+    """What was deleted, or would be."""
+
+    chats: list[str] = field(default_factory=list)
+    shares: int = 0
+    sessions: int = 0
+    invitations: int = 0
+    events: int = 0
+
+
+def run(store: Store, *, dry_run: bool = False) -> Report:
+    """Delete chats that nobody touched for `retention_days`, what lay in the trash for `trash_days`, expired shares,
+    sessions and invitations, and events of generations of yesterday. `dry_run` only says what."""
+    report = Report()
+    with store.read() if dry_run else store.write() as conn:
+        for workspace_id in conn.execute(select(workspaces.c.id)).scalars().all():
+            gone = _old_chats(conn, store, workspace_id)
+            report.chats += gone
+            if gone and not dry_run:
+                remove_chats(conn, store, workspace_id, gone)
+                detail = {"chats": len(gone)}
+                record(conn, store, None, "retention", workspace_id=workspace_id, detail=detail)
+        _expired(conn, store, report, dry_run=dry_run)
+    if not dry_run:
+        report.events = generations.sweep_events(store)
+        if report.chats or report.shares or report.events:
+            scrub(store)
+    return report
+
+
+def _old_chats(conn: Connection, store: Store, workspace_id: str) -> list[str]:
+    settings, now = settings_of(conn, workspace_id), store.now()
+    old = chats.c.deleted_at < now - settings["trash_days"] * DAY
+    if settings["retention_days"] is not None:
+        old |= chats.c.updated_at < now - settings["retention_days"] * DAY
+    return list(conn.execute(select(chats.c.id).where(chats.c.workspace_id == workspace_id, old)).scalars())
+
+
+def _expired(conn: Connection, store: Store, report: Report, *, dry_run: bool) -> None:
+    now = store.now()
+    ended = select(shares.c.id).where(shares.c.expires_at <= now, shares.c.revoked_at.is_(None))
+    ids = list(conn.execute(ended).scalars())
+    report.shares = len(ids)
+    over: list[tuple[str, Any, Any]] = [
+        ("sessions", sessions, (sessions.c.expires_at <= now) | (sessions.c.last_seen_at <= now - IDLE_US)),
+        ("invitations", invitations, invitations.c.expires_at <= now),
+    ]
+    for name, table, condition in over:
+        setattr(report, name, len(conn.execute(select(table.c.id).where(condition)).all()))
+        if not dry_run:
+            conn.execute(delete(table).where(condition))
+    if not dry_run:
+        end_shares(conn, store, ids)
+        conn.execute(delete(attempts).where(attempts.c.created_at < now - DAY))
+        conn.execute(delete(usage).where(usage.c.day < iso(now - USAGE_DAYS * DAY)[:10]))
