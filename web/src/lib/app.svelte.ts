@@ -1,0 +1,132 @@
+// What the whole page knows: who is here, which models are offered, how it should look, and what it tells at the bottom.
+
+import { t, words, type Language } from "../words/words.svelte";
+import { get, patch, Problem, useCsrf } from "./api";
+import { keep, kept } from "./storage";
+import type { Climb, Me, Model, Offer, Settings } from "./types";
+
+export type Theme = "system" | "light" | "dark";
+export type Announce = "sentences" | "end" | "off";
+
+export interface Looks {
+  theme: Theme;
+  size: "small" | "normal" | "large";
+  compact: boolean;
+  enterSends: boolean;
+  announce: Announce;
+  stream: boolean;
+  sidebar: boolean;
+  model: string | null;
+  settings: Settings;
+  disclosed: boolean;
+  shortcuts: Record<string, string>;
+}
+
+const FIRST: Looks = {
+  theme: "system", size: "normal", compact: false, enterSends: true, announce: "sentences", stream: true, sidebar: true,
+  model: null, settings: {}, disclosed: false, shortcuts: {},
+};
+
+interface Toast {
+  text: string;
+  action?: { label: string; act: () => void };
+}
+
+class App {
+  me = $state.raw<Me | null>(null);
+  offer = $state.raw<Offer | null>(null);
+  climbs = $state.raw<Climb[]>([]);
+  looks = $state<Looks>({ ...FIRST, ...kept<Partial<Looks>>("looks", {}) });
+  trouble = $state.raw<Problem | null>(null);
+  toast = $state.raw<Toast | null>(null);
+  spoken = $state("");
+  dialog = $state<string | null>(null);
+  drawer = $state(false);
+  keyAsked = $state(false);
+  private toastTimer = 0;
+
+  get person() {
+    return this.me?.person ?? null;
+  }
+
+  get accounts(): boolean {
+    return this.me?.mode === "accounts";
+  }
+
+  get admin(): boolean {
+    return ["owner", "admin"].includes(this.person?.role ?? "");
+  }
+
+  get models(): Model[] {
+    return this.offer?.models ?? [];
+  }
+
+  /** The model of this name; the person's default or the first one if it is not offered. */
+  model(name: string | null | undefined): Model | null {
+    const named = (wanted: string | null | undefined) => this.models.find((one) => one.name === wanted);
+    return named(name) ?? named(this.looks.model) ?? this.models[0] ?? null;
+  }
+
+  async start(): Promise<void> {
+    this.trouble = null;
+    try {
+      this.take(await get<Me>("/api/me"));
+      if (this.person) await this.loadModels();
+    } catch (problem) {
+      if (problem instanceof Problem) this.trouble = problem;
+      else throw problem;
+    }
+  }
+
+  take(me: Me): void {
+    this.me = me;
+    useCsrf(me.csrf);
+    const looks = me.preferences?.["looks"];
+    if (looks && typeof looks === "object") Object.assign(this.looks, looks);
+  }
+
+  async loadModels(): Promise<void> {
+    this.offer = await get<Offer>("/api/models");
+  }
+
+  async loadClimbs(): Promise<void> {
+    try {
+      this.climbs = (await get<{ climbs: Climb[] }>("/api/runs")).climbs ?? [];
+    } catch {
+      this.climbs = []; // The card is then not shown; chatting does not depend on it.
+    }
+  }
+
+  /** Changes how the page looks, here and for this person everywhere. */
+  set<K extends keyof Looks>(name: K, value: Looks[K]): void {
+    this.looks[name] = value;
+    keep("looks", $state.snapshot(this.looks));
+    if (this.person) {
+      const preferences = { ...this.me?.preferences, looks: $state.snapshot(this.looks) };
+      patch("/api/me", { preferences }).catch(() => {});
+    }
+  }
+
+  async speak(language: Language): Promise<void> {
+    await words.use(language);
+    if (this.person) patch("/api/me", { locale: language === "zh" ? "zh-CN" : "en" }).catch(() => {});
+  }
+
+  tell(text: string, action?: Toast["action"]): void {
+    this.toast = action ? { text, action } : { text };
+    clearTimeout(this.toastTimer);
+    this.toastTimer = window.setTimeout(() => (this.toast = null), action ? 9000 : 3500);
+  }
+
+  fail(problem: unknown): void {
+    this.tell(problem instanceof Problem ? problem.words : t("error.page"));
+    if (!(problem instanceof Problem)) console.error(problem);
+  }
+
+  /** Says it to a screen reader, politely. */
+  say(text: string): void {
+    this.spoken = text;
+  }
+}
+
+export const app = new App();

@@ -1,0 +1,485 @@
+// The open chat: its active path, the answers that are being written, and everything one can do to it.
+
+import { t } from "../words/words.svelte";
+import { get, patch, post, Problem, put, query } from "./api";
+import { Announcer } from "./announce";
+import { app } from "./app.svelte";
+import { drafts } from "./drafts";
+import { follow } from "./events";
+import { library } from "./library.svelte";
+import { route } from "./route.svelte";
+import { asImport, asSent, passing, streamOnce } from "./temporary";
+import type { Chat, GenerationEvent, Judgement, Message, Opened, Page, Settings } from "./types";
+
+/** An answer that is being written. */
+export class Live {
+  text = $state("");
+  reasoning = $state("");
+  held = $state(false);
+  broken = $state(false);
+  stopped = $state(false);
+  problem = $state<string | null>(null);
+  readonly end = new AbortController();
+  private pending = "";
+  private frame = 0;
+
+  constructor(
+    readonly message: string,
+    readonly generation: string,
+  ) {}
+
+  /** Text is put on the page once a frame, however fast it comes. */
+  add(text: string): void {
+    if (this.stopped) return;
+    this.pending += text;
+    this.frame ||= requestAnimationFrame(() => this.flush());
+  }
+
+  replace(text: string): void {
+    this.pending = "";
+    this.text = text;
+  }
+
+  flush(): void {
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+    if (this.pending) this.text += this.pending;
+    this.pending = "";
+  }
+
+  /** Freezes at once: what has not been shown is not kept. */
+  freeze(): void {
+    this.stopped = true;
+    this.pending = "";
+    cancelAnimationFrame(this.frame);
+  }
+}
+
+export interface Pair {
+  answers: [string, string];
+  chosen: string | null;
+}
+
+interface Begun {
+  user?: Message;
+  answer: Message;
+  generation_id: string;
+}
+
+const EARLIER = 50;
+
+export class Conversation {
+  chat = $state.raw<Chat | null>(null);
+  messages = $state.raw<Message[]>([]);
+  hasEarlier = $state(false);
+  live = $state<Record<string, Live>>({});
+  pair = $state.raw<Pair | null>(null);
+  trouble = $state.raw<Problem | null>(null);
+  sending = $state<string | null>(null);
+  loading = $state(false);
+  /** Nothing of this chat is stored anywhere: it lives in this object alone. */
+  temporary = $state(false);
+  /** Set before the first message makes the chat. */
+  wish = $state<Partial<Chat>>({});
+  draft = $state("");
+
+  get id(): string | null {
+    return this.chat?.id ?? null;
+  }
+
+  get busy(): boolean {
+    return this.sending !== null || Object.keys(this.live).length > 0;
+  }
+
+  get model() {
+    return app.model(this.chat?.model ?? this.wish.model);
+  }
+
+  get leaf(): string | null {
+    return this.messages.at(-1)?.id ?? null;
+  }
+
+  get said(): string {
+    return this.messages.filter((one) => one.role === "user").map((one) => one.content).join("\n");
+  }
+
+  clear(): void {
+    this.leave();
+    this.chat = null;
+    this.messages = [];
+    this.hasEarlier = false;
+    this.pair = null;
+    this.trouble = null;
+    this.wish = {};
+    this.temporary = false;
+    this.draft = drafts.of(null);
+  }
+
+  beginTemporary(): void {
+    this.clear();
+    this.temporary = true;
+    this.draft = "";
+  }
+
+  leave(): void {
+    for (const one of Object.values(this.live)) one.end.abort();
+    this.live = {};
+    this.sending = null;
+  }
+
+  async open(id: string): Promise<void> {
+    if (this.id === id) return;
+    this.clear();
+    this.draft = drafts.of(id);
+    await this.reload(id);
+  }
+
+  async reload(id = this.id): Promise<void> {
+    if (!id) return;
+    this.loading = true;
+    try {
+      const opened = await get<Opened>(`/api/chats/${id}`);
+      if (route.parts[1] !== id) return;
+      this.trouble = null;
+      this.chat = opened.chat;
+      this.messages = opened.messages;
+      this.hasEarlier = opened.has_earlier;
+      const running = opened.messages.findLast((one) => one.role === "assistant" && ["running", "pending"].includes(one.state));
+      if (opened.generation_id && running) this.join(running, opened.generation_id);
+    } catch (problem) {
+      if (problem instanceof Problem) this.trouble = problem;
+      else throw problem;
+    } finally {
+      this.loading = false;
+    }
+  }
+
+  async earlier(): Promise<void> {
+    const first = this.messages[0];
+    if (!first || !this.hasEarlier || !this.id) return;
+    const page = await get<Page<Message>>(`/api/chats/${this.id}/messages` + query({ before: first.id, limit: EARLIER }));
+    const more = page.data;
+    this.hasEarlier = page.next !== null;
+    this.messages = [...more, ...this.messages];
+  }
+
+  write(text: string): void {
+    this.draft = text;
+    if (!this.temporary) drafts.keep(this.id, text);
+  }
+
+  /** Sends a turn. The text is given back to the composer if the server did not take it. */
+  async ask(text: string, twice = false, models?: [string, string]): Promise<void> {
+    text = text.trim();
+    if (!text || this.busy) return;
+    if (this.temporary) return this.askOnce(text);
+    const clientId = crypto.randomUUID?.() ?? String(Math.random());
+    this.sending = text;
+    this.pair = null;
+    this.trouble = null;
+    this.write("");
+    try {
+      const chat = this.chat ?? (await this.create());
+      if (twice) await this.askTwice(chat, text, models);
+      else {
+        const begun = await post<Begun>(`/api/chats/${chat.id}/turns`, { text, parent_id: this.leaf, client_id: clientId });
+        this.messages = [...this.messages, ...(begun.user ? [begun.user] : []), begun.answer];
+        this.join(begun.answer, begun.generation_id);
+      }
+    } catch (problem) {
+      this.write(text);
+      if (problem instanceof Problem) this.trouble = problem;
+      else throw problem;
+    } finally {
+      this.sending = null;
+    }
+  }
+
+  private async create(): Promise<Chat> {
+    const wish = { model: this.model?.name ?? null, ...$state.snapshot(this.wish) };
+    const settings = { ...$state.snapshot(app.looks.settings), ...wish.settings };
+    const chat = await post<Chat>("/api/chats", { ...wish, settings });
+    this.chat = chat;
+    this.wish = {};
+    drafts.keep(null, "");
+    library.put(chat);
+    route.go(`/c/${chat.id}`, true);
+    return chat;
+  }
+
+  private async askTwice(chat: Chat, text: string, models?: [string, string]): Promise<void> {
+    const begun = await post<{ user: Message; answers: [Message, Message]; generation_ids: [string, string] }>(
+      `/api/chats/${chat.id}/pair`,
+      { text, parent_id: this.leaf, ...(models ? { models } : {}) },
+    );
+    this.messages = [...this.messages, begun.user, ...begun.answers];
+    this.pair = { answers: [begun.answers[0].id, begun.answers[1].id], chosen: null };
+    begun.answers.forEach((answer, i) => this.join(answer, begun.generation_ids[i]!));
+  }
+
+  private join(message: Message, generation: string): void {
+    const one = new Live(message.id, generation);
+    this.live[message.id] = one;
+    void this.watch(this.live[message.id]!);
+  }
+
+  private async watch(one: Live): Promise<void> {
+    const announcer = new Announcer((text) => app.say(text), app.looks.announce);
+    announcer.begin(t("say.started"));
+    try {
+      await follow<GenerationEvent>(`/api/chats/${this.id}/generations/${one.generation}/events`, {
+        signal: one.end.signal,
+        begin: (after) => {
+          if (after === null) one.replace("");
+        },
+        broken: (now) => (one.broken = now),
+        take: (event) => this.take(one, event, announcer),
+      });
+    } catch (problem) {
+      one.flush();
+      one.problem = problem instanceof Problem ? problem.words : t("error.page");
+      this.settle({ ...this.find(one.message)!, content: one.text, state: "interrupted" });
+    }
+  }
+
+  private take(one: Live, event: GenerationEvent, announcer: Announcer): boolean {
+    if (event.type === "text") {
+      one.held = false;
+      one.add(event.text);
+      announcer.add(event.text);
+    } else if (event.type === "reasoning") one.reasoning += event.text;
+    else if (event.type === "held") one.held = true;
+    else if (event.type === "replaced") one.replace(event.text);
+    else {
+      one.flush();
+      const message = event.message ?? { ...this.find(one.message)!, content: one.text, state: "failed" as const };
+      if (!one.stopped) {
+        if (event.type === "error") this.trouble = new Problem(500, event.error.code ?? null, event.error.message);
+        this.settle(message);
+        announcer.end(message.content);
+      }
+      if (event.type === "done" && event.chat) this.rename(event.chat);
+      return true;
+    }
+    return false;
+  }
+
+  private rename(chat: { title?: string; active_leaf_id?: string }): void {
+    if (!this.chat) return;
+    this.chat = { ...this.chat, ...chat, updated_at: new Date().toISOString() };
+    library.put(this.chat);
+  }
+
+  private settle(message: Message): void {
+    delete this.live[message.id];
+    this.replaceMessage(message);
+  }
+
+  private find(id: string): Message | undefined {
+    return this.messages.find((one) => one.id === id);
+  }
+
+  replaceMessage(message: Message): void {
+    this.messages = this.messages.map((one) => (one.id === message.id ? { ...one, ...message } : one));
+  }
+
+  /** One turn of a temporary chat: the server streams an answer to the messages and keeps nothing. */
+  private async askOnce(text: string, change: { model?: string; settings?: Settings } = {}): Promise<void> {
+    const user = passing("user", text, this.leaf);
+    const answer = { ...passing("assistant", "", user.id), model: change.model ?? this.model?.name ?? null, state: "running" as const };
+    const before = this.messages;
+    this.messages = [...before, user, answer];
+    this.write("");
+    this.trouble = null;
+    const one = (this.live[answer.id] = new Live(answer.id, ""));
+    const announcer = new Announcer((words) => app.say(words), app.looks.announce);
+    announcer.begin(t("say.started"));
+    const settings = { ...$state.snapshot(app.looks.settings), ...$state.snapshot(this.wish.settings), ...change.settings };
+    try {
+      const done = await streamOnce({
+        model: answer.model ?? "",
+        messages: asSent([...before, user], this.wish.system_prompt),
+        settings,
+        signal: one.end.signal,
+        text: (piece) => (one.add(piece), announcer.add(piece)),
+      });
+      one.flush();
+      this.settle({ ...answer, content: one.text, state: "complete", ...done });
+      announcer.end(one.text);
+    } catch (problem) {
+      one.flush();
+      if (one.stopped) return;
+      this.settle({ ...answer, content: one.text, state: one.text ? "interrupted" : "failed" });
+      if (!one.text) {
+        this.messages = before;
+        this.write(text);
+      }
+      if (problem instanceof Problem) this.trouble = problem;
+      else throw problem;
+    }
+  }
+
+  /** Makes a stored chat of this temporary one. */
+  async keepTemporary(): Promise<void> {
+    const first = this.messages.find((one) => one.role === "user")?.content ?? "";
+    try {
+      const kept = await post<{ chats: number; ids?: string[] }>("/api/import", asImport(first.slice(0, 60), this.messages, this.model?.name ?? null));
+      await library.start();
+      const id = kept.ids?.[0] ?? library.shown.find((chat) => !chat.pinned)?.id;
+      app.tell(t("temporary.kept"));
+      if (id) route.go(`/c/${id}`, true);
+    } catch (problem) {
+      app.fail(problem);
+    }
+  }
+
+  /** Freezes what is shown at once; the server keeps exactly that. */
+  async stop(): Promise<void> {
+    await Promise.all(
+      Object.values(this.live).map(async (one) => {
+        one.freeze();
+        const seen = one.text;
+        if (this.temporary) {
+          this.settle({ ...this.find(one.message)!, content: seen, state: "stopped" });
+          one.end.abort();
+          return;
+        }
+        try {
+          const kept = await post<{ message: Message }>(`/api/chats/${this.id}/generations/${one.generation}/stop`, {
+            seen_chars: [...seen].length,
+          });
+          this.settle(kept.message);
+        } catch (problem) {
+          app.fail(problem);
+          this.settle({ ...this.find(one.message)!, content: seen, state: "stopped" });
+        }
+        one.end.abort();
+        app.say(t("say.stopped"));
+      }),
+    );
+  }
+
+  async regenerate(message: Message, change: { model?: string; settings?: Settings } = {}): Promise<void> {
+    if (this.temporary) {
+      const question = this.find(message.parent_id ?? "");
+      this.messages = this.messages.slice(0, this.messages.findIndex((one) => one.id === question?.id));
+      return question && this.askOnce(question.content, change);
+    }
+    await this.branch(message, () => post<Begun>(`/api/chats/${this.id}/messages/${message.id}/regenerate`, change));
+  }
+
+  async editUser(message: Message, text: string, run = true): Promise<void> {
+    if (this.temporary) {
+      this.messages = this.messages.slice(0, this.messages.findIndex((one) => one.id === message.id));
+      return this.askOnce(text);
+    }
+    await this.branch(message, () => post<Begun>(`/api/chats/${this.id}/messages/${message.id}/edit`, { text, run }));
+  }
+
+  async editAnswer(message: Message, text: string): Promise<void> {
+    await this.act(() => post(`/api/chats/${this.id}/messages/${message.id}/edit`, { text, run: false }));
+  }
+
+  async carryOn(message: Message): Promise<void> {
+    await this.act(async () => {
+      const begun = await post<Begun>(`/api/chats/${this.id}/messages/${message.id}/continue`);
+      this.replaceMessage({ ...message, ...begun.answer });
+      this.join(this.find(message.id) ?? begun.answer, begun.generation_id);
+    }, false);
+  }
+
+  private async branch(message: Message, begin: () => Promise<Begun>): Promise<void> {
+    if (this.busy) return;
+    try {
+      const begun = await begin();
+      const at = this.messages.findIndex((one) => one.id === message.id);
+      this.messages = [...this.messages.slice(0, at), ...(begun.user ? [begun.user] : []), ...(begun.answer ? [begun.answer] : [])];
+      this.pair = null;
+      if (begun.answer && begun.generation_id) this.join(begun.answer, begun.generation_id);
+      else await this.reload();
+    } catch (problem) {
+      app.fail(problem);
+    }
+  }
+
+  private async act(what: () => Promise<unknown>, reload = true): Promise<void> {
+    try {
+      await what();
+      if (reload) await this.reload();
+    } catch (problem) {
+      app.fail(problem);
+    }
+  }
+
+  /** Shows another sibling: the newest leaf under it becomes the active one, as the server chooses. */
+  async show(id: string): Promise<void> {
+    if (this.busy) return;
+    await this.change({ active_leaf_id: id });
+    await this.reload();
+  }
+
+  async change(change: Partial<Chat>): Promise<void> {
+    if (!this.chat || this.temporary) {
+      this.wish = { ...this.wish, ...change };
+      return;
+    }
+    try {
+      this.chat = await patch<Chat>(`/api/chats/${this.id}`, change);
+      library.put(this.chat);
+    } catch (problem) {
+      app.fail(problem);
+    }
+  }
+
+  async judge(message: Message, judgement: Judgement): Promise<void> {
+    const before = message.judgement;
+    this.replaceMessage({ ...message, judgement: judgement.value ? judgement : null });
+    try {
+      await put(`/api/chats/${this.id}/messages/${message.id}/judgement`, judgement);
+    } catch (problem) {
+      this.replaceMessage({ ...message, judgement: before });
+      app.fail(problem);
+    }
+  }
+
+  async pick(winner: string | "tie" | "both_bad"): Promise<void> {
+    const pair = this.pair;
+    if (!pair) return;
+    await this.act(async () => {
+      await post(`/api/chats/${this.id}/picks`, { shown: pair.answers, winner });
+      this.pair = { ...pair, chosen: winner };
+    }, false);
+  }
+
+  /** The message of this id, loaded if it is not among the newest: on another branch, that branch is shown. */
+  async reach(id: string): Promise<boolean> {
+    while (!this.find(id) && this.hasEarlier) await this.earlier();
+    if (!this.find(id)) {
+      await this.change({ active_leaf_id: id });
+      await this.reload();
+      while (!this.find(id) && this.hasEarlier) await this.earlier();
+    }
+    return this.find(id) !== undefined;
+  }
+
+  async fork(message: Message): Promise<void> {
+    await this.act(async () => {
+      const chat = await post<Chat>(`/api/chats/${this.id}/fork`, { message_id: message.id });
+      library.put(chat);
+      route.go(`/c/${chat.id}`);
+      app.tell(t("toast.forked"));
+    }, false);
+  }
+
+  /** After a pick: the chosen answer alone stays in the path. */
+  async closePair(): Promise<void> {
+    const pair = this.pair;
+    this.pair = null;
+    if (!pair) return;
+    const kept = pair.chosen && pair.answers.includes(pair.chosen) ? pair.chosen : pair.answers[0];
+    await this.change({ active_leaf_id: kept });
+    await this.reload();
+  }
+}
+
+export const conversation = new Conversation();

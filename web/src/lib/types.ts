@@ -1,0 +1,234 @@
+// The objects of the API, as docs/product.md describes them.
+
+export type Role = "owner" | "admin" | "developer" | "labeller" | "adjudicator" | "reviewer" | "review_lead" | "member" | "guest" | "service";
+
+export interface Person {
+  id: string;
+  email: string | null;
+  name: string;
+  role: Role;
+  locale: string | null;
+  status: string;
+  created_at: string;
+}
+
+export interface Me {
+  person: Person | null;
+  mode: "local" | "accounts";
+  workspace: { id?: string; name?: string } | string | null;
+  needs_setup: boolean;
+  registration: "open" | "invitation" | "closed";
+  csrf: string | null;
+  preferences: Record<string, unknown>;
+  consents: Record<string, boolean>;
+  version: string;
+}
+
+export interface Settings {
+  temperature?: number | null;
+  top_p?: number | null;
+  max_tokens?: number | null;
+  seed?: number | null;
+  stop?: string[] | null;
+}
+
+export interface Chat {
+  id: string;
+  title: string;
+  model: string | null;
+  folder_id: string | null;
+  persona_id: string | null;
+  system_prompt: string | null;
+  settings: Settings | null;
+  data_use: boolean;
+  pinned: boolean;
+  archived: boolean;
+  deleted_at: string | null;
+  active_leaf_id: string | null;
+  created_at: string;
+  updated_at: string;
+}
+
+export interface Usage {
+  prompt_tokens?: number;
+  completion_tokens?: number;
+  tokens_per_s?: number | null;
+  ttft_ms?: number | null;
+  context?: number | null;
+  dropped_messages?: number;
+}
+
+export interface ToolCall {
+  id?: string;
+  name?: string;
+  arguments?: unknown;
+  result?: unknown;
+  function?: { name: string; arguments: string };
+}
+
+export interface Judgement {
+  value: 1 | -1 | 0;
+  reasons: string[];
+  comment: string | null;
+}
+
+export type MessageState = "pending" | "running" | "complete" | "stopped" | "interrupted" | "failed";
+
+export interface Message {
+  id: string;
+  chat_id: string;
+  parent_id: string | null;
+  role: "user" | "assistant" | "system" | "tool";
+  content: string;
+  reasoning: string | null;
+  tool_calls: ToolCall[] | null;
+  model: string | null;
+  state: MessageState;
+  finish_reason: string | null;
+  usage: Usage | null;
+  settings: Settings | null;
+  seed: number | null;
+  siblings: string[];
+  position: number;
+  judgement: Judgement | null;
+  guard: { layer: number; action: string; rule: string | null } | null;
+  lang: string | null;
+  edited: boolean;
+  created_at: string;
+}
+
+export interface Folder {
+  id: string;
+  parent_id: string | null;
+  name: string;
+  position: number;
+}
+
+export interface Persona {
+  id: string;
+  name: string;
+  system_prompt: string;
+  model: string | null;
+  settings: Settings | null;
+  version: number;
+  shared: boolean;
+  created_at: string;
+}
+
+export interface Share {
+  id: string;
+  chat_id: string;
+  title: string;
+  url: string;
+  created_at: string;
+  expires_at: string | null;
+  revoked_at: string | null;
+  views: number;
+}
+
+export interface Model {
+  name: string;
+  stage: string | null;
+  parameters: number | null;
+  context: number | null;
+  is_base: boolean;
+  description: string | null;
+  licence: string | null;
+  run: string | null;
+  upstream: string | null;
+  quality: unknown;
+}
+
+export interface Example {
+  text: string;
+  kind?: string;
+  lang?: string;
+}
+
+export interface Offer {
+  models: Model[];
+  examples: Example[];
+  defaults: Settings;
+  limits: { max_tokens: number; max_messages: number; max_message_chars: number };
+}
+
+export interface Page<T> {
+  data: T[];
+  next: string | null;
+}
+
+export interface Opened {
+  chat: Chat;
+  messages: Message[];
+  has_earlier: boolean;
+  generation_id: string | null;
+}
+
+export interface Hit {
+  chat_id: string;
+  title: string;
+  message_id: string | null;
+  snippet: string;
+  marks: [number, number][];
+  created_at: string;
+}
+
+export interface Leaf {
+  id: string;
+  parent_id: string | null;
+  role: string;
+  preview: string;
+  state: MessageState;
+}
+
+export interface Why {
+  prompt: string;
+  tokens: { text: string; logprob: number; top: { text: string; logprob: number }[] }[];
+  curl: string;
+  seed: number | null;
+}
+
+export type GenerationEvent =
+  | { type: "text"; text: string }
+  | { type: "reasoning"; text: string }
+  | { type: "held" }
+  | { type: "replaced"; text: string }
+  | { type: "done"; message: Message; chat?: { title?: string; active_leaf_id?: string } }
+  | { type: "error"; error: ErrorBody; message?: Message };
+
+export interface ErrorBody {
+  message: string;
+  type?: string;
+  param?: string | null;
+  code?: string | null;
+}
+
+export interface Stage {
+  name: string;
+  state: string;
+  step: number | null;
+  steps: number | null;
+  elapsed_s: number | null;
+  left_s: number | null;
+  run: string | null;
+  chat_model: string | null;
+}
+
+export interface Climb {
+  name: string;
+  world: string;
+  state: string;
+  stages: Stage[];
+  left_s: number | null;
+  report: string | null;
+}
+
+export interface RunDetail {
+  stage: string;
+  state: string;
+  series: Record<string, [number, number][]>;
+  bands: Record<string, [number, number]>;
+  samples: { step: number; prompt: string; text: string }[];
+  doctor: { step: number; severity: string; text: string }[];
+  settings: Record<string, unknown>;
+}
