@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -66,38 +65,12 @@ def test_a_page_from_elsewhere_is_refused_and_gets_no_cors(serving: Serving) -> 
 
 def test_every_answer_carries_the_security_headers_and_a_request_id(serving: Serving) -> None:
     with serving(app()) as address:
-        page = httpx.get(address)
+        alive = httpx.get(f"{address}/health")
         error = httpx.get(f"{address}/nowhere", headers={"x-request-id": "mine-1"})
         odd = httpx.get(f"{address}/health", headers={"x-request-id": "two words"})
-    policy = page.headers["content-security-policy"]
-    assert "default-src 'none'" in policy
-    assert "unsafe" not in policy
-    assert page.headers["x-content-type-options"] == error.headers["x-content-type-options"] == "nosniff"
+    assert alive.headers["x-content-type-options"] == error.headers["x-content-type-options"] == "nosniff"
     assert error.headers["x-request-id"] == "mine-1"
     assert odd.headers["x-request-id"].startswith("req_")
-
-
-def test_the_page_loads_nothing_from_elsewhere_and_never_inserts_html() -> None:
-    page, _ = server.chat_page()
-    assert not re.findall(r"""(?:src|href)=["'](?!#|data:)""", page)
-    assert not re.findall(r"\.innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", page)
-    assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", page)
-
-
-def test_every_word_of_the_page_exists_in_both_languages() -> None:
-    """Keys by regular expression, since the page has no build: both blocks list the same ones, and none is unknown."""
-    page, _ = server.chat_page()
-    english, chinese = re.search(
-        r"\n  en: \{\n(.*?)\n  \},\n  zh: \{\n(.*?)\n  \},\n\};", page, re.DOTALL
-    ).groups()  # type: ignore[union-attr]
-
-    def keys(block: str) -> set[str]:
-        without_text = re.sub(r'"[^"]*"|`[^`]*`', '""', block)
-        return set(re.findall(r"(\w+): ?(?:\"|\{|\w+ =>|\(\w+, \w+\) =>)", without_text))
-
-    assert keys(english) == keys(chinese)
-    used = set(re.findall(r"""data-t(?:itle)?="(\w+)"|\bt\("(\w+)"\)""", page))
-    assert {a or b for a, b in used} <= keys(english)
 
 
 @pytest.mark.parametrize(

@@ -41,13 +41,14 @@ def import_file(store: Store, principal: Principal, data: bytes) -> Imported:
     if len(data) > MAX_BYTES:
         raise Invalid(f"the file has {len(data):,} bytes; at most {MAX_BYTES:,} are read.", code="too_large")
     skipped: list[dict[str, str]] = []
-    number = total = 0
+    ids, total = list[str](), 0
     found = False
     for name, document in _documents(data, skipped):
         for chat in chats_of(name, document, skipped):
             found = True
-            total += _add(store, principal, chat, skipped)
-            number += 1
+            chat_id, count = _add(store, principal, chat, skipped)
+            ids.append(chat_id)
+            total += count
     if not found and not skipped:
         raise Invalid(
             "this file holds no chat of Ziggurat, ChatGPT or Open WebUI; export one there as JSON or zip.",
@@ -56,7 +57,7 @@ def import_file(store: Store, principal: Principal, data: bytes) -> Imported:
     if len(skipped) > MAX_SKIPPED:
         more = len(skipped) - MAX_SKIPPED
         skipped = [*skipped[:MAX_SKIPPED], {"what": f"{more:,} more", "why": "the list is too long."}]
-    return Imported(chats=number, messages=total, skipped=skipped)
+    return Imported(ids=ids, chats=len(ids), messages=total, skipped=skipped)
 
 
 def _documents(data: bytes, skipped: list[dict[str, str]]) -> Iterator[tuple[str, Any]]:
@@ -103,8 +104,10 @@ def _parsed(content: bytes) -> Any:
         raise Invalid(f"this is not JSON ({str(error)[:200]}).", code="not_chats") from None
 
 
-def _add(store: Store, principal: Principal, chat: ImportedChat, skipped: list[dict[str, str]]) -> int:
-    """One chat in one transaction; returns its number of messages."""
+def _add(
+    store: Store, principal: Principal, chat: ImportedChat, skipped: list[dict[str, str]]
+) -> tuple[str, int]:
+    """One chat in one transaction; returns its id and its number of messages."""
     nodes = chat.nodes
     title = " ".join(str(clean_json(chat.title)).split())[:MAX_NAME]
     if len(nodes) > MAX_MESSAGES:
@@ -128,4 +131,4 @@ def _add(store: Store, principal: Principal, chat: ImportedChat, skipped: list[d
         chat_id = insert_chat(conn, store, principal, **values)
         kept = [clean_json(node) | {"content": clean_json(node["content"])[:MAX_TEXT]} for node in nodes]
         add_tree(conn, store, principal, chat_id, kept, leaf=chat.leaf)
-    return len(nodes)
+    return chat_id, len(nodes)

@@ -333,6 +333,7 @@ class AuditEvent(Thing):
 
 
 class Imported(Thing):
+    ids: list[str]
     chats: int
     messages: int
     skipped: list[dict[str, str]]

@@ -47,6 +47,12 @@ def enabled_rules(store: Store) -> list[GuardRule]:
         return [_view(row) for row in conn.execute(select(table).where(table.c.enabled).order_by(table.c.id))]
 
 
+def every_rule(store: Store) -> list[GuardRule]:
+    """The rules that are switched off too: one that has the name of a built-in rule takes its place."""
+    with store.read() as conn:
+        return [_view(row) for row in conn.execute(select(table).order_by(table.c.id))]
+
+
 def list_rules(store: Store, principal: Principal) -> list[GuardRule]:
     """All of the workspace, those that are switched off too."""
     require(principal, "rule.read")

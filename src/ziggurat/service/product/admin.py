@@ -14,6 +14,7 @@ from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.wire import Json
 from ziggurat.service.product.bodies import AnyFields, ChangedPerson, Decision, Empty, NewInvitation, TryText
 from ziggurat.service.product.house import House
+from ziggurat.service.product.store_rules import usable
 
 Cursor = Annotated[str | None, Query(max_length=300)]
 Limit = Annotated[int, Query(ge=1, le=200)]
@@ -115,7 +116,9 @@ def _rules(house: House, routes: APIRouter) -> None:
     @routes.post("/rules", **takes(AnyFields))
     async def create(request: Request) -> Response:
         principal, body = await house.who(request), await read_body(request, AnyFields, limits)
-        return Json((await house.run(rules.create_rule, principal, body.fields())).model_dump(), 201)
+        return Json(
+            (await house.run(rules.create_rule, principal, body.fields(), check=usable)).model_dump(), 201
+        )
 
     @routes.post("/rules/try", **takes(TryText))
     async def explain(request: Request) -> dict[str, Any]:
@@ -126,7 +129,9 @@ def _rules(house: House, routes: APIRouter) -> None:
     @routes.patch("/rules/{rule_id}", **takes(AnyFields))
     async def change(request: Request, rule_id: str) -> dict[str, Any]:
         principal, body = await house.who(request), await read_body(request, AnyFields, limits)
-        return (await house.run(rules.change_rule, principal, rule_id, body.fields())).model_dump()
+        return (
+            await house.run(rules.change_rule, principal, rule_id, body.fields(), check=usable)
+        ).model_dump()
 
     @routes.delete("/rules/{rule_id}")
     async def delete(request: Request, rule_id: str) -> Response:

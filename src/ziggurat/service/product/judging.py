@@ -55,6 +55,8 @@ def judging_routes(house: House) -> APIRouter:
         made, shown = await house.run(
             judgements.pick, principal, chat_id, shown=body.shown, winner=body.winner, seconds=body.seconds
         )
-        return Json({"judgement": made.model_dump(), "messages": [one.model_dump() for one in shown]}, 201)
+        models = [one.model for one in shown]
+        answer = {"judgement": made.model_dump(), "messages": [one.model_dump() for one in shown]}
+        return Json({**answer, "models": models}, 201)
 
     return routes

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
 from ziggurat.product import rules
+from ziggurat.product.errors import Invalid
 from ziggurat.product.objects import GuardRule
 from ziggurat.safety.rules import Rule
 from ziggurat.store.store import Store
@@ -80,3 +82,20 @@ def rule_of(row: GuardRule) -> Rule:
 
 _TREATMENTS = {"block": "refuse", "answer": "template", "hold": "refuse", "log": "answer"}
 """The policy table's treatments by a rule's action; a topic is not held."""
+
+
+def usable(values: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        Invalid: the guard cannot use a rule with these values.
+    """
+    try:
+        rule_of(GuardRule.model_validate({**_UNSAVED, **values}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = str(first["msg"]).removeprefix("Value error, ")
+        param = ".".join(str(part) for part in first["loc"]) or None
+        raise Invalid(f"this rule cannot be used: {reason}", param=param) from None
+
+
+_UNSAVED = {"id": "rule_new", "version": 1, "created_at": "", "updated_at": "", "name": "", "enabled": True}
