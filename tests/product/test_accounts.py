@@ -264,7 +264,7 @@ def test_a_disabled_person_and_a_changed_role_bind_at_once(store: Store) -> None
     people.change_person(store, owner, bo.id, {"role": "developer"})
     assert sessions.principal_of(store, cookie) is None
     principal, _ = logged_in(store, "bo@example.org")
-    key, secret = keys.create_key(store, principal, name="ci")
+    _, secret = keys.create_key(store, principal, name="ci")
     assert keys.principal_of_key(store, secret) is not None
     people.change_person(store, owner, bo.id, {"status": "disabled"})
     assert keys.principal_of_key(store, secret) is None

@@ -13,6 +13,7 @@ from ziggurat.product.objects import Folder
 from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require, require_on
 from ziggurat.store.ids import new_id
+from ziggurat.store.scrub import scrub
 from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, folders
 
@@ -89,6 +90,7 @@ def delete_folder(store: Store, principal: Principal, folder_id: str) -> None:
         conn.execute(update(chats).where(chats.c.folder_id == folder_id).values(folder_id=row.parent_id))
         conn.execute(update(folders).where(folders.c.parent_id == folder_id).values(parent_id=row.parent_id))
         conn.execute(delete(folders).where(folders.c.id == folder_id))
+    scrub(store, index=False)
 
 
 def _own(conn: Connection, principal: Principal, folder_id: str) -> Any:

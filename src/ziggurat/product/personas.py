@@ -15,6 +15,7 @@ from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require, require_on
 from ziggurat.store.clock import iso
 from ziggurat.store.ids import new_id
+from ziggurat.store.scrub import scrub
 from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, personas
 from ziggurat.store.tables.chats import persona_versions as versions
@@ -101,6 +102,7 @@ def delete_persona(store: Store, principal: Principal, persona_id: str) -> None:
         _own(conn, principal, persona_id)
         keep_texts(conn, persona_id)
         conn.execute(delete(personas).where(personas.c.id == persona_id))
+    scrub(store, index=False)
 
 
 def keep_texts(conn: Connection, persona_id: str) -> None:

@@ -2,6 +2,7 @@
 
     plain       normal form NFKC without invisible characters; one space for each run of white space
     folded      without accents; look-alike letters of other scripts as Latin ones, traditional Chinese as simplified
+    repeats     letters that stand three times or more, once: `dieee` -> `die`
     joined      symbols between Chinese characters removed
     digits      digits and signs inside words as the letters that they stand for: `k1ll` -> `kill`
     reversed    the text from its end to its beginning
@@ -34,8 +35,16 @@ MAX_VIEWS = 24
 DEPTH = 2
 
 _LOOK_ALIKES = str.maketrans(
-    "аеорсухівнкмтзьԁјѕԛԝһӏ" + "АВЕНІЈКМОРСТХУЅ" + "αβεικνορτυχωηγ" + "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ" + "ıłøđħɡɩʟɪᴋɢʜᴍɴʀ’‘ʼ“”‐‑–—",
-    "aeopcyxibhkmt3bdjsqwhl" + "ABEHIJKMOPCTXYS" + "abeikvoptuxwny" + "ABEZHIKMNOPTYX" + "ilodhgilikghmnr'''\"\"----",
+    "аеорсухівнкмтзьԁјѕԛԝһӏ"
+    + "АВЕНІЈКМОРСТХУЅ"
+    + "αβεικνορτυχωηγ"
+    + "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ"
+    + "ıłøđħɡɩʟɪᴋɢʜᴍɴʀ’‘ʼ“”‐‑–—",
+    "aeopcyxibhkmt3bdjsqwhl"
+    + "ABEHIJKMOPCTXYS"
+    + "abeikvoptuxwny"
+    + "ABEZHIKMNOPTYX"
+    + "ilodhgilikghmnr'''\"\"----",
 )
 """Cyrillic, Greek, and others that look like Latin letters; typographic quotes and dashes as plain ones. A selection of
 the Unicode consortium's confusables (UTS #39)."""
@@ -48,8 +57,10 @@ _SIMPLIFIED = str.maketrans(
 
 _DIGITS = str.maketrans("013457@$!|+", "oleastasiit")
 _DIGITS_I = str.maketrans("013457@$!|+", "oieastasiit")
-_MIXED = re.compile(r"[A-Za-z][013457@$!|+]+[A-Za-z]|(?:^|\s)[013457@$|+]+[A-Za-z]{2}|[A-Za-z]{2}[013457@$|+]+(?:\s|$)")
-_MIXED_WORD = re.compile(r"[A-Za-z0-9@$!|+]{3,40}")
+_DRAWN_OUT = re.compile(r"([A-Za-z])\1{2,}")
+_MIXED = re.compile(
+    r"[A-Za-z][013457@$!|+]+[A-Za-z]|(?:^|\s)[013457@$|+]+[A-Za-z]{2}|[A-Za-z]{2}[013457@$|+]+(?:\s|$)"
+)
 _SPACED = re.compile(r"(?<![^\W_])(?:[^\W\d_][ \t.\-_*·~|/,]{1,3}){3,200}[^\W\d_](?![^\W_])")
 _HAN = r"\u3400-\u9fff"
 _BETWEEN_HAN = re.compile(rf"(?<=[{_HAN}])[^\w{_HAN}，。！？、；：“”‘’（）《》\n]{{1,4}}(?=[{_HAN}])")
@@ -71,6 +82,8 @@ def fold(character: str) -> str:
     """One character as rules see it; "" for an invisible one or a combining mark."""
     if character.isascii():
         return character
+    if "\ud800" <= character <= "\udfff":  # half a pair: no character, and RE2 reads UTF-8
+        return "\ufffd"
     spelled = unicodedata.normalize("NFKD", plain(character))
     kept = "".join(c for c in spelled if unicodedata.category(c) not in ("Mn", "Me", "Cf"))
     return unicodedata.normalize("NFC", kept).translate(_LOOK_ALIKES).translate(_SIMPLIFIED)
@@ -92,7 +105,7 @@ def views(text: str) -> list[View]:
         found.append(view)
         return True
 
-    start = _SPACES.sub(" ", plain(text))
+    start = _SPACES.sub(" ", plain(text)).encode(errors="replace").decode()
     add(View("plain", start))
     level = [View("", start)]
     for depth in range(DEPTH + 1):
@@ -109,17 +122,21 @@ def _forms(view: View) -> Iterator[View]:
     prefix = f"{view.name}+" if view.name else ""
     low = _SPACES.sub(" ", folded(view.text))
     yield View(f"{prefix}folded", low)
+    if _DRAWN_OUT.search(low):
+        yield View(f"{prefix}repeats", _DRAWN_OUT.sub(r"\1", low))
     if not low.isascii():
         yield View(f"{prefix}joined", _BETWEEN_HAN.sub("", low))
-    for table in (_DIGITS_I, _DIGITS) if _MIXED.search(low) else ():
-        yield View(f"{prefix}digits", _MIXED_WORD.sub(lambda word, table=table: _letters(word[0], table), low))  # type: ignore[misc]
+    if _MIXED.search(low):
+        for table in (_DIGITS_I, _DIGITS):
+            yield View(f"{prefix}digits", " ".join(_letters(word, table) for word in low.split(" ")))
     for run in _SPACED.findall(low)[:4]:
         yield View(f"{prefix}spaced", "".join(c for c in run if c.isalpha()), loose=True)
 
 
 def _letters(word: str, table: dict[int, int]) -> str:
-    mixed = any(c.isalpha() for c in word) and not word.isalpha()
-    tail = len(word.rstrip("!|+"))  # `die!!` is a word with exclamation marks
+    """A word that mixes letters with digits or signs, in letters."""
+    tail = len(word.rstrip("!|+.,;:?"))  # `die!!` is a word with exclamation marks
+    mixed = len(word) <= 40 and any(c.isalpha() for c in word) and not word[:tail].isalpha()
     return word[:tail].translate(table) + word[tail:] if mixed else word
 
 

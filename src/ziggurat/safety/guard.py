@@ -114,7 +114,9 @@ class Guard:
         self._lock = threading.Lock()
         version = source.version()
         self._rules = RuleSet(source.rules(), version)
-        self._rules.before.matches(views("Hello, how are you today? 你好"))  # RE2 builds its tables at the first search
+        self._rules.before.matches(
+            views("Hello, how are you today? 你好")
+        )  # RE2 builds its tables at the first search
 
     # --- rules ---------------------------------------------------------------------------------------------------
 
@@ -165,7 +167,10 @@ class Guard:
         from_tools = rules.before.matches(views(given)) if given.strip() else []
         acting = [match for match in matches if not _is_conditional(match.rule)]
         decided = self._moderated(asked, question) or self.decided(asked, strictest(acting))
-        seen = (*matches, *(match for match in from_tools if match.rule.id not in {m.rule.id for m in matches}))
+        seen = (
+            *matches,
+            *(match for match in from_tools if match.rule.id not in {m.rule.id for m in matches}),
+        )
         if decided.acts:
             return replace(decided, matches=seen)
         conditions = tuple(match.rule for match in matches if _is_conditional(match.rule))

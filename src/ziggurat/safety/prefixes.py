@@ -81,12 +81,11 @@ class _Reader:
             sign = self.peek()
             if sign in ("?", "*", "+") and sign:
                 self.at += 1
-                node = _repeated(node, sign, 0 if sign != "+" else 1, 1 if sign == "?" else None)
+                node = _repeated(node, sign, 1 if sign == "?" else None)
             elif sign == "{" and (found := _COUNT.match(self.pattern, self.at)):
                 self.at = found.end()
-                least = int(found[1])
-                most = least if not found[2] else int(found[3]) if found[3] else None
-                node = _repeated(node, found[0], least, most)
+                most = int(found[1]) if not found[2] else int(found[3]) if found[3] else None
+                node = _repeated(node, found[0], most)
             else:
                 return node
             if self.peek() == "?":  # lazy: the same texts match
@@ -157,7 +156,7 @@ def _joined(first: _Node, rest: str | None) -> str | None:
     return f"(?:{first.begun}|{first.whole}{rest})"
 
 
-def _repeated(node: _Node, sign: str, least: int, most: int | None) -> _Node:
+def _repeated(node: _Node, sign: str, most: int | None) -> _Node:
     whole = f"(?:{node.whole}){sign}"
     if node.begun is None or most == 0:
         return _Node(whole, None)

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,7 +69,7 @@ class Figures(NamedTuple):
 def features(text: str) -> set[str]:
     """The words of a text's beginning, their pairs, and triples of Chinese characters."""
     words = ["^", *_WORD.findall(folded(text[:BEGINNING]).casefold())]
-    pairs = {f"{a} {b}" for a, b in zip(words, words[1:], strict=False)}
+    pairs = {f"{a} {b}" for a, b in pairwise(words)}
     triples = {
         f"{a} {b} {c}"
         for a, b, c in zip(words, words[1:], words[2:], strict=False)
@@ -80,7 +81,9 @@ def features(text: str) -> set[str]:
 class RefusalClassifier:
     """`score` estimates the probability that an answer is a refusal."""
 
-    def __init__(self, weights: dict[str, float], bias: float, measured: dict[str, int] | None = None) -> None:
+    def __init__(
+        self, weights: dict[str, float], bias: float, measured: dict[str, int] | None = None
+    ) -> None:
         self.weights, self.bias, self.measured = weights, bias, measured or {}
 
     def score(self, answer: str) -> float:
@@ -159,7 +162,9 @@ def train(rows: Sequence[LabelledAnswer]) -> tuple[RefusalClassifier, Figures]:
         error = 1 / (1 + np.exp(-(x @ weight + bias))) - y
         weight -= rate * (x.T @ error + STRENGTH * weight / 10) / len(y)
         bias -= rate * float(error.mean())
-    kept = {name: round(float(value), 3) for name, value in zip(names, weight, strict=True) if abs(value) >= 0.02}
+    kept = {
+        name: round(float(value), 3) for name, value in zip(names, weight, strict=True) if abs(value) >= 0.02
+    }
     made = RefusalClassifier(kept, float(bias))
     figures = measure(made, [row for row in rows if held_out(row)])
     return RefusalClassifier(kept, float(bias), figures._asdict()), figures

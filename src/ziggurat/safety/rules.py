@@ -43,7 +43,12 @@ MEMORY = 32 << 20
 DEFAULT_REACH, MAX_REACH = 80, 400
 """Characters of a stream that may wait for a rule whose expression `prefixes.py` cannot read."""
 
-_TREATED: dict[Treatment, Action] = {"answer": "log", "neutral": "answer", "refuse": "block", "template": "answer"}
+_TREATED: dict[Treatment, Action] = {
+    "answer": "log",
+    "neutral": "answer",
+    "refuse": "block",
+    "template": "answer",
+}
 
 RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
 
@@ -99,7 +104,9 @@ class Rule(BaseModel):
     @model_validator(mode="after")
     def _can_be_used(self) -> Rule:
         if (self.kind == "topic") != (self.treatment is not None):
-            raise ValueError(f"rule {self.id}: a rule of kind topic needs a treatment, and no other rule has one")
+            raise ValueError(
+                f"rule {self.id}: a rule of kind topic needs a treatment, and no other rule has one"
+            )
         if self.kind == "pattern" and (self.pattern is None or self.words):
             raise ValueError(f"rule {self.id}: a rule of kind pattern needs pattern, and has no words")
         if self.kind == "words" and (not self.words or self.pattern is not None):
@@ -132,7 +139,9 @@ def check_expression(rule: str, name: str, expression: str | None) -> None:
     if expression is None:
         return
     if len(expression) > MAX_PATTERN and name != "words":
-        raise ValueError(f"rule {rule}: {name} has {len(expression)} characters; at most {MAX_PATTERN} are read")
+        raise ValueError(
+            f"rule {rule}: {name} has {len(expression)} characters; at most {MAX_PATTERN} are read"
+        )
     try:
         compiled = compiled_expression(expression)
     except re2.error as error:
@@ -281,6 +290,11 @@ def strictest(matches: Sequence[Match]) -> Match | None:
     """The match that acts: by priority, then by action, then by layer and order."""
     return max(
         matches,
-        key=lambda m: (m.rule.action != "log", m.rule.priority, _STRICT[m.rule.action], m.rule.layer == "patterns"),
+        key=lambda m: (
+            m.rule.action != "log",
+            m.rule.priority,
+            _STRICT[m.rule.action],
+            m.rule.layer == "patterns",
+        ),
         default=None,
     )

@@ -19,9 +19,9 @@ from ziggurat.safety.guard import REFRESH_S, Decision, Guard
 from ziggurat.safety.prefixes import beginnings
 from ziggurat.safety.rules import Compiled, Match, Rule, RuleSet, compiled_expression, strictest
 
-MAX_WAIT = 400
+MAX_WAIT = 240
 """Characters that wait at most."""
-WINDOW = 800
+WINDOW = 480
 """Characters that are compared with the rules at every piece, those that wait included."""
 EVERY, BACK = 400, 1_000
 FINE_WITHIN = 240
@@ -75,7 +75,9 @@ class _After:
         self.passes = rules.after.passes
         self.waiting = Waiting([(one.rule.expression, one.rule.reach) for one in self.members])
         self.harmless = {
-            one.rule.id: Waiting([(one.rule.unless, one.rule.reach)]) for one in self.members if one.rule.unless
+            one.rule.id: Waiting([(one.rule.unless, one.rule.reach)])
+            for one in self.members
+            if one.rule.unless
         }
 
 

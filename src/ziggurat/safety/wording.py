@@ -57,5 +57,7 @@ def pick(wordings: Mapping[str, Sequence[str]], locale: str, history: Sequence[s
     several = wordings[known_locale(locale, wordings)]
     start = zlib.crc32(text.encode(errors="replace")) % len(several)
     in_turn = [several[(start + i) % len(several)] for i in range(len(several))]
-    last_said = {one: max((i for i, said in enumerate(history) if one in said), default=-1) for one in in_turn}
+    last_said = {
+        one: max((i for i, said in enumerate(history) if one in said), default=-1) for one in in_turn
+    }
     return min(in_turn, key=lambda one: last_said[one])

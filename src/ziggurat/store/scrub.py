@@ -7,16 +7,18 @@ from sqlalchemy import text
 from ziggurat.store.store import Store
 
 
-def scrub(store: Store, *, whole: bool = False) -> None:
+def scrub(store: Store, *, whole: bool = False, index: bool = True) -> None:
     """SQLite: merge the search index, whose removed words stay in older parts of it until then, and empty the
     write-ahead log. `whole` also writes the file anew (VACUUM), which takes time and room of its size. PostgreSQL:
-    VACUUM of the tables that hold texts; `whole` rewrites them (VACUUM FULL)."""
+    VACUUM of the tables that hold texts; `whole` rewrites them (VACUUM FULL). `index` False: nothing that was deleted
+    stood in the search index."""
     if store.kind == "postgresql":
         verb = "VACUUM (FULL)" if whole else "VACUUM"
         store.maintain(f"{verb} {', '.join(TEXTS)}")
         return
-    with store.write() as conn:
-        conn.execute(text("INSERT INTO search_text (search_text) VALUES ('optimize')"))
+    if index:
+        with store.write() as conn:
+            conn.execute(text("INSERT INTO search_text (search_text) VALUES ('optimize')"))
     store.maintain(*(["VACUUM"] if whole else []), "PRAGMA wal_checkpoint(TRUNCATE)")
 
 

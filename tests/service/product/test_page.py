@@ -20,7 +20,7 @@ def address(serving: Serving, tmp_path: Path) -> Iterator[str]:
     (folder / "assets").mkdir(parents=True)
     (folder / "index.html").write_text("<!doctype html><title>The page</title>")
     (folder / "assets" / "page-1a2b.js").write_text("export {};")
-    (tmp_path / "secret.txt").write_text("secret")
+    (tmp_path / "secret.txt").write_text("what nobody may read")
     app = FastAPI()
     problems.install(app)
     add_page(app, folder)
@@ -48,15 +48,10 @@ def test_assets_are_kept_for_ever_and_nothing_outside_is_sent(address: str) -> N
     asset = httpx.get(f"{address}/assets/page-1a2b.js")
     assert asset.status_code == 200
     assert "immutable" in asset.headers["cache-control"]
-    for path in (
-        "/assets/../secret.txt",
-        "/assets/..%2f..%2fsecret.txt",
-        "/assets/%2e%2e/%2e%2e/secret.txt",
-        "/assets/none.js",
-    ):
-        answer = httpx.get(address + path)
+    for path in ("../secret.txt", "..%2f..%2fsecret.txt", "%2e%2e/%2e%2e/secret.txt", "none.js"):
+        answer = httpx.get(f"{address}/assets/{path}")
         assert answer.status_code == 404, path
-        assert "secret" not in answer.text
+        assert "may read" not in answer.text
 
 
 def test_a_page_that_is_not_built_says_how(serving: Serving, tmp_path: Path) -> None:
