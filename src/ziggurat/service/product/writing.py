@@ -71,8 +71,6 @@ async def write(
         model=ask.model,
     )
     asked = await anyio.to_thread.run_sync(lambda: house.guard.before(ask.messages, locale))
-    for layer, action in asked.counts():
-        house.services.metrics.guarded(layer, action)
     return house.generations.begin(
         generation,
         lambda: nothing() if asked.acts else _outgoing(house, principal, ask),
