@@ -28,7 +28,9 @@ from ziggurat.console import err, out
 from ziggurat.errors import UsageError
 from ziggurat.memory import few_heaps
 from ziggurat.places import find_run
+from ziggurat.safety.guard import Guard as TextGuard
 from ziggurat.safety.moderator import Moderator, moderator_of
+from ziggurat.safety.sources import Builtin, FileRules
 from ziggurat.service.access.guard import Guard, is_loopback
 from ziggurat.service.access.key_check import KeyCheck
 from ziggurat.service.access.keys import Keyring
@@ -89,8 +91,11 @@ def create_app(
     moderator: Moderator | None = None,
     shelves: library.Library | None = None,
     request_log: RequestLog | None = None,
+    guard: TextGuard | None = None,
 ) -> FastAPI:
     """The application over loaded models. With `shelves`, the library that loaded them, they can be replaced.
+
+    `guard` examines requests and answers; without one nothing is examined.
 
     Raises:
         UsageError: a model's name begins with the name of an upstream.
@@ -108,6 +113,7 @@ def create_app(
         keyring=keyring,
         library=shelves,
         request_log=request_log,
+        guard=guard,
     )
     services.upstreams.check_names(models)
 
@@ -221,6 +227,17 @@ def run_app(
         listener.close()
 
 
+def guard_of(given: str, moderator: Moderator) -> TextGuard | None:
+    """The guard that `--guard` asks for; None for `off`.
+
+    Raises:
+        DataError: the file of rules cannot be used.
+    """
+    if given == "off":
+        return None
+    return TextGuard(Builtin() if given == "default" else FileRules(Path(given)), moderator=moderator)
+
+
 def serve(
     names: list[str],
     *,
@@ -231,6 +248,7 @@ def serve(
     upstreams: Sequence[str] = (),
     moderation_patterns: Path | None = None,
     moderation_classifier: Path | None = None,
+    guard: str = "default",
     request_log: Path | None = None,
     allowed_hosts: Sequence[str] = (),
     examples: Sequence[Example] | None = None,
@@ -239,6 +257,7 @@ def serve(
 ) -> None:
     """Load the named runs (RUN or NAME=RUN), listen, and serve until Ctrl-C.
 
+    `guard`: `default` (the built-in rules), `off`, or a file of rules.
     `port` None: 8000 or the next free port; 0: any free port. `options`: how the models compute.
 
     Raises:
@@ -254,6 +273,7 @@ def serve(
         )
     keyring = Keyring(keys) if keys is not None else None
     moderator = moderator_of(moderation_patterns, moderation_classifier)
+    text_guard = guard_of(guard, moderator)
     if not is_loopback(host) and keyring is None and not expose:
         raise UsageError(
             f"--host is {host}, which other machines can reach: add --keys FILE (`ziggurat key new` makes one), "
@@ -292,5 +312,6 @@ def serve(
         shelves=shelves,
         moderator=moderator,
         request_log=requests,
+        guard=text_guard,
     )
     run_app(app, listener, ready or (lambda address: out.print(f"Chat at {address}  (Ctrl-C ends it)")))
