@@ -52,6 +52,14 @@ def serve(
         Path | None,
         typer.Option("--moderation-classifier", help="Classifier folder of `ziggurat moderation train`."),
     ] = None,
+    guard: Annotated[
+        str,
+        typer.Option(
+            "--guard",
+            metavar="FILE",
+            help="Rules for requests and answers: a YAML file, default (the built-in rules) or off.",
+        ),
+    ] = "default",
     request_log: Annotated[
         Path | None,
         typer.Option(
@@ -107,6 +115,7 @@ def serve(
         draft=draft,
         moderation_patterns=moderation_patterns,
         moderation_classifier=moderation_classifier,
+        guard=guard,
         request_log=request_log,
         allowed_hosts=allowed_host or (),
         accounts=accounts,

@@ -118,6 +118,17 @@ class Guard:
             views("Hello, how are you today? 你好")
         )  # RE2 builds its tables at the first search
 
+    def also(self, source: RuleSource) -> Guard:
+        """The same guard with the rules of one more source, which take the place of those with the same ids."""
+        from ziggurat.safety.sources import Several
+
+        return Guard(
+            Several(self.source, source),
+            moderator=self.moderator,
+            moderation=self._moderation,
+            refusals=self.refusals,
+        )
+
     # --- rules ---------------------------------------------------------------------------------------------------
 
     def rules(self, *, at_most_every_s: float = 0.0) -> RuleSet:

@@ -25,8 +25,9 @@ from ziggurat.errors import UsageError
 from ziggurat.memory import few_heaps
 from ziggurat.places import find_run
 from ziggurat.product import registration
-from ziggurat.safety.guard import Guard as Safeguard
+from ziggurat.safety.guard import Guard as TextGuard
 from ziggurat.safety.moderator import Moderator, moderator_of
+from ziggurat.safety.sources import Builtin, FileRules, Several
 from ziggurat.service.access.guard import Guard, is_loopback
 from ziggurat.service.access.key_check import KeyCheck
 from ziggurat.service.access.keys import Keyring
@@ -54,6 +55,7 @@ from ziggurat.service.openai.moderations import moderation_routes
 from ziggurat.service.openai.responses.endpoint import response_routes
 from ziggurat.service.openai.responses.kept import kept_response_routes
 from ziggurat.service.product.routes import Product, open_with_product
+from ziggurat.service.product.store_rules import StoreRules
 from ziggurat.service.services import Services
 from ziggurat.service.upstream.servers import Upstream, Upstreams
 from ziggurat.store.store import Store
@@ -89,14 +91,16 @@ def create_app(
     moderator: Moderator | None = None,
     shelves: library.Library | None = None,
     request_log: RequestLog | None = None,
+    guard: TextGuard | None = None,
     store: Store | None = None,
     accounts: bool = False,
-    guard: Safeguard | None = None,
     climbs: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> FastAPI:
     """The application over loaded models. With `shelves`, the library that loaded them, they can be replaced.
 
-    `store`: also the chat product, for one person on this machine or with `accounts` for people who log in.
+    `guard` examines requests and answers; without one nothing is examined.
+    `store`: also the chat product, for one person on this machine or with `accounts` for people who log in; the guard
+    then has the store's rules too.
     `climbs`: ladders that are climbed beside the server, each with options of `ziggurat ladder`; their models are
     served as they appear.
 
@@ -104,6 +108,9 @@ def create_app(
         UsageError: a model's name begins with the name of an upstream.
     """
     limits = limits or Limits()
+    own_rules = None if store is None else StoreRules(store)
+    if own_rules is not None:
+        guard = (guard or TextGuard(Several())).also(own_rules)
     shelf = Shelf(models, cards or {}, examples, limits)
     metrics = Metrics(shelf)
     services = Services(
@@ -116,13 +123,14 @@ def create_app(
         keyring=keyring,
         library=shelves,
         request_log=request_log,
+        guard=guard,
     )
     services.upstreams.check_names(models)
 
     product = (
         None
-        if store is None
-        else Product(services, store, accounts=accounts, guard=guard, library=shelves, climbs=climbs)
+        if store is None or own_rules is None or guard is None
+        else Product(services, store, guard, own_rules, accounts=accounts, climbs=climbs)
     )
 
     @asynccontextmanager
@@ -221,6 +229,17 @@ def run_app(
         listener.close()
 
 
+def guard_of(given: str, moderator: Moderator) -> TextGuard | None:
+    """The guard that `--guard` asks for; None for `off`.
+
+    Raises:
+        DataError: the file of rules cannot be used.
+    """
+    if given == "off":
+        return None
+    return TextGuard(Builtin() if given == "default" else FileRules(Path(given)), moderator=moderator)
+
+
 def serve(
     names: list[str],
     *,
@@ -231,6 +250,7 @@ def serve(
     upstreams: Sequence[str] = (),
     moderation_patterns: Path | None = None,
     moderation_classifier: Path | None = None,
+    guard: str = "default",
     request_log: Path | None = None,
     allowed_hosts: Sequence[str] = (),
     examples: Sequence[Example] | None = None,
@@ -242,6 +262,7 @@ def serve(
 ) -> None:
     """Load the named runs (RUN or NAME=RUN), listen, and serve until Ctrl-C.
 
+    `guard`: `default` (the built-in rules), `off`, or a file of rules.
     `port` None: 8000 or the next free port; 0: any free port. `options`: how the models compute. `accounts`: people log
     in at the page; so they do where there are keys. `store`: where conversations are kept. `climbs`: ladders to be
     climbed beside it.
@@ -259,6 +280,7 @@ def serve(
         )
     keyring = Keyring(keys) if keys is not None else None
     moderator = moderator_of(moderation_patterns, moderation_classifier)
+    text_guard = guard_of(guard, moderator)
     accounts = accounts or keyring is not None
     if not is_loopback(host) and not accounts and not expose:
         raise UsageError(
@@ -299,6 +321,7 @@ def serve(
         shelves=shelves,
         moderator=moderator,
         request_log=requests,
+        guard=text_guard,
         store=kept,
         accounts=accounts,
         climbs=climbs,

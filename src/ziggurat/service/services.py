@@ -9,6 +9,7 @@ from fastapi import Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from ziggurat.safety.guard import Guard
 from ziggurat.safety.moderator import Moderator
 from ziggurat.service.access.keys import Keyring
 from ziggurat.service.http.body import parse, read_raw
@@ -38,6 +39,8 @@ class Services:
     library: Library | None = None
     """Where the models came from; None: they cannot be loaded again."""
     request_log: RequestLog | None = None
+    guard: Guard | None = None
+    """None: neither requests nor answers are examined."""
 
     async def read(self, request: Request, kind: type[B]) -> B | Response:
         """The body as a `kind`, or the answer of the upstream that serves its model."""

@@ -18,8 +18,8 @@ from typing import Any
 import anyio.to_thread
 from fastapi import APIRouter, Request
 
-from ziggurat.service.access.admission import admit
 from ziggurat.service.access.caller import caller
+from ziggurat.service.guarded import examined, let_in
 from ziggurat.service.http.body import read_body
 from ziggurat.service.http.limits import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE
 from ziggurat.service.http.openapi import takes
@@ -66,16 +66,19 @@ def chat_routes(services: Services) -> APIRouter:
         prepared = await anyio.to_thread.run_sync(
             lambda: served.worker.chat.prepare(messages, params, fit=True)
         )
-        (ticket,) = admit(request, served, [prepared])
+        asked = await examined(services, messages)
+        (ticket,) = let_in(request, services, served, [prepared], [asked], whole=False)
 
         def done(tally: Tally) -> list[bytes]:
-            summary = {
+            summary: dict[str, Any] = {
                 "finish_reason": tally.choices[0].finish,
                 "usage": tally.usage(),
                 "seed": params.seed,
                 "dropped_messages": prepared.dropped,
                 **timings(ticket, tally),
             }
+            if (guard := tally.choices[0].guard) is not None:
+                summary["guard"] = guard
             return [event({"done": summary})]
 
         return await stream(

@@ -15,6 +15,29 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
+class Answering(Protocol):
+    """What an endpoint reads of a request that is being answered: a ticket, or what stands before one."""
+
+    on_end: Callable[[int], None] | None
+    """Called once with the tokens of prompt and completions."""
+
+    @property
+    def request(self) -> Request: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def t_submitted(self) -> float: ...
+    @property
+    def t_started(self) -> float: ...
+    @property
+    def t_first(self) -> float: ...
+    @property
+    def t_finished(self) -> float: ...
+    async def next(self) -> Delta | None: ...
+    def cancel(self) -> None: ...
+    def arrive(self, item: Delta | BaseException | None) -> None: ...
+
+
 class Ticket:
     """One request on a model's thread. `owner` is the caller whose turn it takes; `stop` ends it on the thread."""
 
@@ -41,11 +64,15 @@ class Ticket:
 
     def cancel(self) -> None:
         """Stop as soon as possible. Call it on the event loop, at any time, more than once if needed."""
-        self._stop(self)
+        self.stop()
         if self.on_end is not None:
             on_end, self.on_end = self.on_end, None
             read = len(self.request.ids) if self.handle is not None else 0  # waiting in the queue is free
             on_end(read + self.tokens)
+
+    def stop(self) -> None:
+        """Stop the model; the request is still to be ended by `cancel`. Call it on the event loop."""
+        self._stop(self)
 
     def arrive(self, item: Delta | BaseException | None) -> None:
         """Called on the event loop."""

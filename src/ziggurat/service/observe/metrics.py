@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from ziggurat.dialogue.desk import Delta
 
 M = TypeVar("M", Counter, Histogram)
+GUARD_ACTIONS = {
+    "patterns": ("block", "answer", "hold", "log"),
+    "policy": ("block", "answer", "log"),
+    "model": ("refuse",),
+}
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 TOKENS = (1, 8, 32, 128, 512, 2048, 8192)
 
@@ -52,6 +57,12 @@ class Metrics:
             "Requests refused because of a missing, unknown or non-admin key.",
             ["reason"],
         )
+        self.guarded = self._counter(
+            "app_guard", "What the guard did about requests and answers, by layer.", ["layer", "action"]
+        )
+        for layer, actions in GUARD_ACTIONS.items():
+            for action in actions:
+                self.guarded.labels(layer, action)
         for counter, values in ((self.over_limit, LimitScope), (self.auth_failures, AuthFailure)):
             for value in get_args(values):
                 counter.labels(value)  # 0 from the start

@@ -2,12 +2,12 @@
 
     {"format_version": 1, "time": "2026-11-23T08:58:35.120Z", "request_id": "req_5f0c…", "key": "ana", "method": "POST",
      "route": "/v1/chat/completions", "status": 200, "ms": 812.4, "prompt_tokens": 31, "completion_tokens": 12,
-     "streamed": true, "left": false, "refused": null}
+     "streamed": true, "left": false, "refused": null, "guard": null}
 
 A line holds no prompt, answer, path, address or key; only the key's name. `request_id` is the answer's `x-request-id`,
 which a client may choose. `refused` is the limit behind a 429, or why a key was refused. `left` is true if the client
 disconnected from a stream. Tokens are those read and written for the request; null if none were counted (a background
-response counts none).
+response counts none). `guard` has the layer, action, rule and category of the guard where a rule matched.
 
 A separate thread formats and writes the lines. If the disk is slower than the requests, lines are dropped and requests
 do not wait; a later line has the number: {"format_version": 1, "time": ..., "dropped": 17}. The file is only appended
@@ -140,6 +140,7 @@ def _line(ended_at: float, visit: Visit) -> dict[str, Any]:
         "streamed": visit.streamed,
         "left": visit.left,
         "refused": visit.over_limit or visit.auth_failure,
+        "guard": visit.guard,
     }
 
 

@@ -34,6 +34,7 @@ class Visit:
     key: str | None = None  # the key's name
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    guard: dict[str, str | None] | None = None  # the layer, action and rule of the guard
 
     @property
     def left(self) -> bool:

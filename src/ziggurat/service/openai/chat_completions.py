@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, Tag, model_validator
 from starlette.responses import Response
 
 from ziggurat.dialogue.forms import Form, Rendering
-from ziggurat.service.access.admission import admit
 from ziggurat.service.access.caller import caller
+from ziggurat.service.guarded import examined, let_in
 from ziggurat.service.http.body import one_of
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.wire import DONE, event, large_json
@@ -170,7 +170,8 @@ def chat_completion_routes(services: Services) -> APIRouter:
                 rendering=rendering,
             )
         )
-        (ticket,) = admit(request, served, [prepared])
+        asked = await examined(services, messages)
+        (ticket,) = let_in(request, services, served, [prepared], [asked], whole=not body.stream)
         shape = _Shape(body, served, len(prepared.ids))
         if not body.stream:
             (tally,) = await gather(request, [ticket])
@@ -218,6 +219,8 @@ class _Shape:
             "finish_reason": self._finish(choice, read.calls),
             "logprobs": None if entries is None else {"content": entries, "refusal": None},
         }
+        if choice.guard is not None:
+            answer["guard"] = choice.guard
         if self.body.return_token_ids:
             answer["token_ids"] = [token.id for token in choice.tokens]
         return answer
@@ -255,7 +258,8 @@ class _Shape:
             yield self._chunk(delta.choice, {"content": text}, usage, logprobs=logprobs)
         for number, call in enumerate(read.calls):
             yield self._chunk(delta.choice, {"tool_calls": [{"index": number, **call.as_json()}]}, usage)
-        yield self._chunk(delta.choice, {}, usage, finish=self._finish(choice, read.calls))
+        finish = self._finish(choice, read.calls)
+        yield self._chunk(delta.choice, {}, usage, finish=finish, guard=choice.guard)
 
     def tail(self, tally: Tally) -> Iterator[bytes]:
         if self.body.wants_usage:
@@ -272,8 +276,11 @@ class _Shape:
         *,
         finish: str | None = None,
         logprobs: dict[str, Any] | None = None,
+        guard: dict[str, str | None] | None = None,
     ) -> bytes:
         choice = {"index": index, "delta": delta, "finish_reason": finish, "logprobs": logprobs}
+        if guard is not None:
+            choice["guard"] = guard
         return event({**self.common, "object": "chat.completion.chunk", "choices": [choice], **usage})
 
     def _finish(self, choice: Choice, calls: list[ToolCall]) -> str:

@@ -18,8 +18,9 @@ from fastapi import APIRouter, Request
 from pydantic import Field, Tag, model_validator
 from starlette.responses import Response
 
-from ziggurat.service.access.admission import admit
+from ziggurat.records import Message
 from ziggurat.service.access.caller import caller
+from ziggurat.service.guarded import examined, let_in
 from ziggurat.service.http.body import one_of
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.problems import ApiError
@@ -80,6 +81,11 @@ class CompletionBody(SamplingBody):
         asked = [self.prompt_logprobs, self.logprobs if self.echo else None]
         return max((n for n in asked if n is not None), default=None)
 
+    @property
+    def only_scores(self) -> bool:
+        """Whether it asks for the scores of its prompt, as evaluation harnesses do: nothing that anybody reads."""
+        return self.max_tokens == 0 or (self.prompt_tops is not None and (self.max_tokens or 16) <= 1)
+
     def prompts(self) -> list[str | list[int]]:
         if isinstance(self.prompt, str):
             return [self.prompt]
@@ -130,7 +136,14 @@ def completion_routes(services: Services) -> APIRouter:
                 for prompt in prompts
             ]
         )
-        tickets = admit(request, served, prepared)
+        examining = services.guard is not None and not body.only_scores
+        texts = (
+            [one if isinstance(one, str) else chat.spelled(one)[0] for one in prompts] if examining else ()
+        )
+        asked = [await examined(services, [Message(role="user", content=text)]) for text in texts]
+        tickets = let_in(
+            request, services, served, prepared, asked or [None] * len(prompts), whole=not body.stream
+        )
         shape = _Shape(body, served, prepared, scores_only=wanted == 0)
         if not body.stream:
             tallies = await gather(request, tickets)
@@ -172,7 +185,10 @@ class _Shape:
         choices = [tally.choices[index] for index in sorted(tally.choices)]
         if self.body.best_of is None:
             return choices
-        ranked = sorted(choices, key=lambda c: -sum(t.logprob for t in c.tokens) / max(len(c.tokens), 1))
+        ranked = sorted(
+            choices,
+            key=lambda c: (c.guard is not None, -sum(t.logprob for t in c.tokens) / max(len(c.tokens), 1)),
+        )
         return ranked[: self.body.n or 1]
 
     def _choice(self, index: int, asked: Asked, choice: Choice) -> dict[str, Any]:
@@ -191,6 +207,8 @@ class _Shape:
                 [*scored, *tokens], offsets, self.chat.token_name, self.body.logprobs
             )
         answer = {"text": before + text, "index": index, "logprobs": logprobs, "finish_reason": choice.finish}
+        if choice.guard is not None:
+            answer["guard"] = choice.guard
         if self.body.return_token_ids:
             answer["token_ids"] = [token.id for token in tokens]
         if self.body.prompt_logprobs is not None:
@@ -207,12 +225,14 @@ class _Shape:
             offsets = [min(token.start, len(choice.text)) for token in tokens]
             logprobs = completion_logprobs(tokens, offsets, self.chat.token_name, self.body.logprobs)
         if delta.text or (logprobs and logprobs["tokens"]) or delta.finish:
-            piece = {
+            piece: dict[str, Any] = {
                 "text": delta.text,
                 "index": delta.choice,
                 "logprobs": logprobs,
                 "finish_reason": delta.finish,
             }
+            if delta.finish and (guard := tally.choices[delta.choice].guard) is not None:
+                piece["guard"] = guard
             usage = self.body.usage_of_piece(tally, len(self.prompts[0].ids))
             yield event({**self.common, "choices": [piece], **usage})
 

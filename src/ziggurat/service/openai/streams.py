@@ -19,10 +19,11 @@ from fastapi import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from ziggurat.service.guarded import Piece
 from ziggurat.service.http.client import client_left, disconnected
 from ziggurat.service.http.problems import describe
 from ziggurat.service.http.wire import DONE, KEEPALIVE, event
-from ziggurat.service.models.tickets import Ticket
+from ziggurat.service.models.tickets import Answering
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.desk import Delta
@@ -38,9 +39,14 @@ class Choice:
     prompt: list[Any] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)  # the text of its tool calls
     spans: list[Span] = field(default_factory=list)  # where content and calls are in what the model wrote
+    guard: dict[str, str | None] | None = None  # the layer and the rule that ended it
     _sent: int = 0  # tokens that `take` has passed
 
     def add(self, delta: Delta) -> None:
+        if isinstance(delta, Piece) and delta.guard is not None:
+            self.guard, self.calls = delta.guard, []
+            if delta.replaces:
+                self.text, self.tokens, self.spans, self._sent = "", [], [], 0
         if delta.call is None:
             self.text += delta.text
         else:
@@ -114,7 +120,7 @@ class Tally:
         }
 
 
-def timings(ticket: Ticket, tally: Tally) -> dict[str, float]:
+def timings(ticket: Answering, tally: Tally) -> dict[str, float]:
     """Seconds in the queue and on the model. Speed: completion tokens over the time on the model."""
     elapsed_s = max(ticket.t_finished - ticket.t_started, 1e-9)
     return {
@@ -125,7 +131,7 @@ def timings(ticket: Ticket, tally: Tally) -> dict[str, float]:
     }
 
 
-async def _race(ticket: Ticket, gone: asyncio.Task[None], timeout_s: float) -> tuple[bool, Delta | None]:
+async def _race(ticket: Answering, gone: asyncio.Task[None], timeout_s: float) -> tuple[bool, Delta | None]:
     """(True, the next delta or None at the end), or (False, None) after `timeout_s`."""
     arrival = asyncio.ensure_future(ticket.next())
     try:
@@ -143,7 +149,7 @@ async def _race(ticket: Ticket, gone: asyncio.Task[None], timeout_s: float) -> t
 class TicketStream(StreamingResponse):
     """An event stream whose ticket is cancelled when it ends: finished, failed, or its client disconnected."""
 
-    def __init__(self, content: AsyncIterator[bytes], ticket: Ticket) -> None:
+    def __init__(self, content: AsyncIterator[bytes], ticket: Answering) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         super().__init__(content, media_type="text/event-stream", headers=headers)
         self.ticket = ticket
@@ -157,7 +163,7 @@ class TicketStream(StreamingResponse):
 
 async def stream(
     request: Request,
-    ticket: Ticket,
+    ticket: Answering,
     *,
     pieces: Callable[[Delta, Tally], Iterable[bytes]],
     tail: Callable[[Tally], Iterable[bytes]],
@@ -201,7 +207,7 @@ async def stream(
     return TicketStream(events(), ticket)
 
 
-async def _next_within(ticket: Ticket, deadline: float) -> tuple[bool, Delta | None]:
+async def _next_within(ticket: Answering, deadline: float) -> tuple[bool, Delta | None]:
     try:
         async with asyncio.timeout_at(deadline):  # `wait_for` would make a task for every token
             return True, await ticket.next()
@@ -209,7 +215,7 @@ async def _next_within(ticket: Ticket, deadline: float) -> tuple[bool, Delta | N
         return False, None
 
 
-async def gather(request: Request, tickets: Sequence[Ticket]) -> list[Tally]:
+async def gather(request: Request, tickets: Sequence[Answering]) -> list[Tally]:
     """Complete answers. All are cancelled if the client disconnects."""
     gone = asyncio.ensure_future(disconnected(request))
     try:
@@ -220,7 +226,7 @@ async def gather(request: Request, tickets: Sequence[Ticket]) -> list[Tally]:
             ticket.cancel()
 
 
-async def _whole(ticket: Ticket, gone: asyncio.Task[None]) -> Tally:
+async def _whole(ticket: Answering, gone: asyncio.Task[None]) -> Tally:
     tally = Tally()
     while True:
         have, delta = await _race(ticket, gone, 3600.0)

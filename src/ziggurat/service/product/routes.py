@@ -13,12 +13,10 @@ from fastapi import Depends, FastAPI, Request
 from ziggurat.product import generations
 from ziggurat.product.rights import require
 from ziggurat.safety.guard import Guard
-from ziggurat.safety.sources import Builtin, Several
 from ziggurat.service.access.key_check import OPEN
 from ziggurat.service.api.admin import admin_routes
 from ziggurat.service.api.chat import chat_routes
 from ziggurat.service.http.openapi import errors
-from ziggurat.service.models.library import Library
 from ziggurat.service.product.admin import product_admin_routes
 from ziggurat.service.product.chats import conversation_routes
 from ziggurat.service.product.climber import Climber
@@ -55,18 +53,20 @@ class Product:
         self,
         services: Services,
         store: Store,
+        guard: Guard,
+        rules: StoreRules,
         *,
         accounts: bool = False,
-        guard: Guard | None = None,
-        library: Library | None = None,
         climbs: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
-        """`climbs`: ladders to be climbed beside the server, each with options of `ziggurat ladder`."""
-        self._rules, self._climbs = StoreRules(store), climbs
+        """`rules`: those of the store, as `guard` has them. `climbs`: ladders to be climbed beside the server, each with
+        options of `ziggurat ladder`."""
+        self._rules, self._climbs = rules, climbs
+        library = services.library
         self.house = House(
             services=services,
             store=store,
-            guard=guard or Guard(Several(Builtin(), self._rules)),
+            guard=guard,
             mode="accounts" if accounts else "local",
             climber=Climber(services.shelf, library) if library is not None else None,
         )

@@ -7,15 +7,16 @@ what is stored and for how long, body.py which fields are read.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ziggurat.engine.params import SamplingParams
-from ziggurat.service.access.admission import admit
+from ziggurat.records import Message
 from ziggurat.service.access.caller import caller
+from ziggurat.service.guarded import examined, let_in
 from ziggurat.service.http.body import parse, read_raw
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.openapi import takes
@@ -59,8 +60,10 @@ def response_routes(services: Services) -> APIRouter:
             cache_salt=owner,
         )
         before = store.conversation(owner, body.previous_response_id)
-        prepared = await _prepare(body, served, [*before, *items], params, limits)
-        (ticket,) = admit(request, served, [prepared])
+        messages = to_conversation(body.instructions, [*before, *items], limits)
+        prepared = await _prepare(body, served, messages, params)
+        asked = await examined(services, messages)
+        (ticket,) = let_in(request, services, served, [prepared], [asked], whole=not body.stream)
         reply = Reply(body, served.worker.chat, ticket)
         if body.store:
             store.keep(owner, reply, items)
@@ -82,18 +85,18 @@ def response_routes(services: Services) -> APIRouter:
         served = shelf[body.model]
         before = store.conversation(caller(request).salt, body.previous_response_id)
         items = [*before, *listed(body.input)]
-        prepared = await _prepare(body, served, items, SamplingParams(), limits)
+        messages = to_conversation(body.instructions, items, limits)
+        prepared = await _prepare(body, served, messages, SamplingParams())
         return Json({"object": "response.input_tokens", "input_tokens": len(prepared.ids)})
 
     return routes
 
 
 async def _prepare(
-    body: InputBody, served: Served, items: list[dict[str, Any]], params: SamplingParams, limits: Limits
+    body: InputBody, served: Served, messages: list[Message], params: SamplingParams
 ) -> desk.Request:
     chat, form = served.worker.chat, body.form()
     tools = body.choice.shown_by(chat, body.model, body.functions)
-    messages = to_conversation(body.instructions, items, limits)
     stops = body.stops if isinstance(body, ResponseBody) else []
     fit = body.truncation == "auto"
     return await anyio.to_thread.run_sync(

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import anyio.to_thread
 
+from ziggurat.service.guarded import FILTERED
 from ziggurat.service.http.problems import describe
 from ziggurat.service.http.wire import DONE, event
-from ziggurat.service.models.tickets import Ticket
+from ziggurat.service.models.tickets import Answering
 from ziggurat.service.openai.logprobs import chat_entries
 from ziggurat.service.openai.responses.body import ResponseBody
 from ziggurat.service.openai.responses.items import new_id
@@ -39,7 +40,7 @@ Ending = Literal["completed", "incomplete", "cancelled", "failed"]
 class Reply:
     """The answer to one request. `end` fixes it once; later deltas change nothing."""
 
-    def __init__(self, body: ResponseBody, chat: Chat, ticket: Ticket) -> None:
+    def __init__(self, body: ResponseBody, chat: Chat, ticket: Answering) -> None:
         self.body, self.chat, self.ticket = body, chat, ticket
         self.id, self.message_id = new_id("resp"), new_id("msg")
         self.tally = Tally()
@@ -92,7 +93,7 @@ class Reply:
 
     def _ended(self, error: dict[str, Any] | None, cancelled: bool) -> dict[str, Any]:
         choice = self.tally.choices.get(0, Choice())
-        status: Ending = "incomplete" if choice.finish == "length" else "completed"
+        status: Ending = "incomplete" if choice.finish in ("length", FILTERED) else "completed"
         if cancelled or choice.finish == "cancelled":
             status = "cancelled"
         if error is not None:
@@ -130,9 +131,10 @@ class Reply:
     def _object(
         self, status: str, output: list[dict[str, Any]], error: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        body = self.body
+        body, written = self.body, self.tally.choices.get(0, Choice())
         choice = body.tool_choice
         shown = choice if isinstance(choice, str) else choice and choice.model_dump()
+        reason = FILTERED if written.finish == FILTERED else "max_output_tokens"
         form = body.text.format if body.text else None
         return {
             "id": self.id,
@@ -141,7 +143,7 @@ class Reply:
             "completed_at": int(time.time()) if status == "completed" else None,
             "status": status,
             "error": error,
-            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+            "incomplete_details": {"reason": reason} if status == "incomplete" else None,
             "model": body.model,
             "output": output,
             "usage": None if status == "in_progress" else self._usage(),
@@ -169,6 +171,7 @@ class Reply:
             "user": None,
             "safety_identifier": None,
             "prompt_cache_key": None,
+            **({} if written.guard is None else {"guard": written.guard}),
         }
 
     def _usage(self) -> dict[str, Any]:
