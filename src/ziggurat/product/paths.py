@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, func, literal, select
+from sqlalchemy import Connection, Select, bindparam, func, literal, select
 
 from ziggurat.store.tables.chats import messages
 
@@ -15,20 +15,27 @@ WHOLE = 1_000_000
 """Longer than any path."""
 
 
-def path_to(conn: Connection, chat_id: str, message_id: str, *, limit: int = WHOLE) -> list[Any]:
-    """The rows from the root to a message, it included, oldest first; of a longer path the last `limit`."""
+def _up() -> Select[Any]:
     walk = (
         select(messages.c.id, messages.c.parent_id, literal(1).label("n"))
-        .where(messages.c.id == message_id, messages.c.chat_id == chat_id)
+        .where(messages.c.id == bindparam("message"), messages.c.chat_id == bindparam("chat"))
         .cte("walk", recursive=True)
     )
     above = messages.alias("above")
     walk = walk.union_all(
         select(above.c.id, above.c.parent_id, walk.c.n + 1)
         .join_from(walk, above, above.c.id == walk.c.parent_id)
-        .where(walk.c.n < limit)
+        .where(walk.c.n < bindparam("limit"))
     )
-    found = conn.execute(select(messages).join(walk, walk.c.id == messages.c.id).order_by(walk.c.n.desc()))
+    return select(messages).join(walk, walk.c.id == messages.c.id).order_by(walk.c.n.desc())
+
+
+_UP = _up()
+
+
+def path_to(conn: Connection, chat_id: str, message_id: str, *, limit: int = WHOLE) -> list[Any]:
+    """The rows from the root to a message, it included, oldest first; of a longer path the last `limit`."""
+    found = conn.execute(_UP, {"chat": chat_id, "message": message_id, "limit": limit})
     return list(found)
 
 

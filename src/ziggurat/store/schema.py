@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 
 from ziggurat.errors import RunError
 
@@ -59,26 +59,37 @@ def bring_up_to_date(store: Store, *, to: str = HEAD, folder: Path = MIGRATIONS)
 
 
 def migrate(store: Store, to: str, folder: Path = MIGRATIONS) -> None:
-    """Run the steps up or down to `to`, in one transaction."""
+    """Run the steps up or down to `to` ("base": no tables), in one transaction.
+
+    SQLite changes many things by making a table anew, so foreign keys, which would delete what points to it, rest
+    meanwhile and are checked at the end.
+    """
+    sqlite = store.kind == "sqlite"
+    if sqlite:
+        store.maintain("PRAGMA foreign_keys=OFF")
+    try:
+        with store.write() as conn:
+            _run(conn, to, folder)
+            if sqlite and (broken := conn.exec_driver_sql("PRAGMA foreign_key_check").first()) is not None:
+                raise RunError(
+                    f"the store was not changed: table {broken[0]} would point to rows that are gone."
+                )
+    finally:
+        if sqlite:
+            store.maintain("PRAGMA foreign_keys=ON")
+
+
+def _run(conn: Connection, to: str, folder: Path) -> None:
     from alembic import command
 
-    config = _config(folder)
-    with store.write() as conn:
-        config.attributes["connection"] = conn
-        known = _steps(folder)
-        now = (
-            conn.execute(text("SELECT version_num FROM alembic_version")).scalar()
-            if _has_version(conn)
-            else None
-        )
-        if now is not None and known.index(now) > known.index(to):
-            command.downgrade(config, to)
-        else:
-            command.upgrade(config, to)
-
-
-def _has_version(conn: Any) -> bool:
-    return bool(inspect(conn).has_table("alembic_version"))
+    config, known = _config(folder), ["base", *_steps(folder)]
+    config.attributes["connection"] = conn
+    has_version = inspect(conn).has_table("alembic_version")
+    found = conn.execute(text("SELECT version_num FROM alembic_version")).scalar() if has_version else None
+    if known.index(found or "base") > known.index(to):
+        command.downgrade(config, to)
+    else:
+        command.upgrade(config, to)
 
 
 def _config(folder: Path) -> Any:

@@ -17,11 +17,3 @@ search_entries = Table(
     Column("message_id", ID, ForeignKey("message.id", ondelete="CASCADE"), index=True),  # None: the title
     Index("ix_search_entry_chat", "chat_id", "message_id"),
 )
-
-SQLITE_INDEX = [
-    "CREATE VIRTUAL TABLE search_text USING fts5(tokens, detail=none, tokenize='unicode61 remove_diacritics 0')"
-]
-POSTGRESQL_INDEX = [
-    "ALTER TABLE search_entry ADD COLUMN tokens tsvector",
-    "CREATE INDEX ix_search_entry_tokens ON search_entry USING gin (tokens)",
-]

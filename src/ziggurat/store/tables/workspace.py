@@ -53,15 +53,3 @@ tombstones = Table(  # later dataset versions leave out what stands here
     Column("workspace_id", ID, index=True),
     at("deleted_at"),
 )
-
-SQLITE_APPEND_ONLY = [
-    f"CREATE TRIGGER audit_event_no_{verb.lower()} BEFORE {verb} ON audit_event "
-    "BEGIN SELECT RAISE(ABORT, 'audit_event is append only'); END"
-    for verb in ("UPDATE", "DELETE")
-]
-POSTGRESQL_APPEND_ONLY = [
-    "CREATE FUNCTION audit_event_append_only() RETURNS trigger LANGUAGE plpgsql AS "
-    "$$ BEGIN RAISE EXCEPTION 'audit_event is append only'; END $$",
-    "CREATE TRIGGER audit_event_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_event "
-    "FOR EACH STATEMENT EXECUTE FUNCTION audit_event_append_only()",
-]
