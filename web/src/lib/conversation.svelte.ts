@@ -9,7 +9,7 @@ import { follow } from "./events";
 import { library } from "./library.svelte";
 import { route } from "./route.svelte";
 import { asImport, asSent, passing, streamOnce } from "./temporary";
-import type { Chat, GenerationEvent, Judgement, Message, Opened, Page, Settings } from "./types";
+import type { Chat, GenerationEvent, Judgement, Message, Opened, Settings } from "./types";
 
 /** An answer that is being written. */
 export class Live {
@@ -157,9 +157,9 @@ export class Conversation {
   async earlier(): Promise<void> {
     const first = this.messages[0];
     if (!first || !this.hasEarlier || !this.id) return;
-    const page = await get<Page<Message>>(`/api/chats/${this.id}/messages` + query({ before: first.id, limit: EARLIER }));
-    const more = page.data;
-    this.hasEarlier = page.next !== null;
+    const page = await get<{ messages: Message[]; has_earlier: boolean }>(`/api/chats/${this.id}/messages` + query({ before: first.id, limit: EARLIER }));
+    const more = page.messages;
+    this.hasEarlier = page.has_earlier;
     this.messages = [...more, ...this.messages];
   }
 
@@ -323,9 +323,9 @@ export class Conversation {
   async keepTemporary(): Promise<void> {
     const first = this.messages.find((one) => one.role === "user")?.content ?? "";
     try {
-      const kept = await post<{ chats: number; ids?: string[] }>("/api/import", asImport(first.slice(0, 60), this.messages, this.model?.name ?? null));
+      await post("/api/import", asImport(first.slice(0, 60), this.messages, this.model?.name ?? null));
       await library.start();
-      const id = kept.ids?.[0] ?? library.shown.find((chat) => !chat.pinned)?.id;
+      const id = library.newest?.id;
       app.tell(t("temporary.kept"));
       if (id) route.go(`/c/${id}`, true);
     } catch (problem) {
@@ -446,7 +446,8 @@ export class Conversation {
     const pair = this.pair;
     if (!pair) return;
     await this.act(async () => {
-      await post(`/api/chats/${this.id}/picks`, { shown: pair.answers, winner });
+      const { messages } = await post<{ messages: Message[] }>(`/api/chats/${this.id}/picks`, { shown: pair.answers, winner });
+      for (const message of messages) this.replaceMessage(message);
       this.pair = { ...pair, chosen: winner };
     }, false);
   }
