@@ -585,6 +585,8 @@ def _turn_routes(app: FastAPI, house: House) -> None:
         body = await request.json()
         user = house.new_message(chat_id, "user", body["text"], body.get("parent_id"))
         answers = [answer_under(chat_id, user["id"], name) for name in body.get("models") or ["smollm2", "town/ppo-2"]]
+        for answer in answers:
+            answer["pair_id"] = f"pair_{answers[0]['id']}"
         generations = [house.begin(chat_id, user["content"], answer) for answer in answers]
         house.hidden |= {answer["id"] for answer in answers}
         shown = [house.shown(answer) for answer in answers]
@@ -946,7 +948,7 @@ def climbing(house: House) -> None:
         loss = [[s, round(1.1 + 3.2 * 0.985**s + 0.08 * ((s * 7919) % 13 - 6) / 6, 4)] for s in range(0, steps + 1, 4)]
         house.runs[f"town/{name}"] = {
             "stage": {"name": name}, "state": "done" if name == "pretrain" else "running",
-            "series": {"loss": loss, "validation loss": [[s, v + 0.1] for s, v in loss[::10]], "learning rate": [[s, 0.001 * min(1, s / 50)] for s, _ in loss]},
+            "series": {"loss": loss, "val_bits_per_byte": [[s, round(v * 0.6, 4)] for s, v in loss[::10]], "grad_norm": [[s, round(0.4 + 2 * 0.98**s, 4)] for s, _ in loss], "tokens_per_s": [[s, 21000 + 300 * (s % 7)] for s, _ in loss]},
             "bands": {"loss": [0.8, 1.6]},
             "samples": [{"step": s, "prompt": "Where does Mira live?", "text": t} for s, t in ((0, "the the lamp of of"), (steps // 2, "Mira lives by the"), (steps, "Mira lives by the canal, in the house with the green door."))],
             "doctor": [{"step": 40, "severity": "ok", "text": "The loss falls as it should."}, {"step": steps, "severity": "hint", "text": "The learning rate could be a little higher."}],

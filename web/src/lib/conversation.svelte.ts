@@ -146,12 +146,29 @@ export class Conversation {
       this.hasEarlier = opened.has_earlier;
       const running = opened.messages.findLast((one) => one.role === "assistant" && ["running", "pending"].includes(one.state));
       if (opened.generation_id && running) this.join(running, opened.generation_id);
+      else await this.restorePair();
     } catch (problem) {
       if (problem instanceof Problem) this.trouble = problem;
       else throw problem;
     } finally {
       this.loading = false;
     }
+  }
+
+  /** Two answers that wait for a pick are shown side by side again after a reload. */
+  private async restorePair(): Promise<void> {
+    const last = this.messages.at(-1);
+    if (!last?.pair_id || last.model || last.siblings.length < 2) return;
+    const at = last.siblings.indexOf(last.id);
+    const other = last.siblings[at - 1] ?? last.siblings[at + 1];
+    if (!other) return;
+    await patch(`/api/chats/${this.id}`, { active_leaf_id: other });
+    const shown = (await get<Opened>(`/api/chats/${this.id}`)).messages.find((one) => one.id === other);
+    await patch(`/api/chats/${this.id}`, { active_leaf_id: last.id });
+    if (!shown || shown.pair_id !== last.pair_id || shown.model) return;
+    const both = shown.id < last.id ? [shown, last] : [last, shown];
+    this.messages = [...this.messages.slice(0, -1), ...both];
+    this.pair = { answers: [both[0]!.id, both[1]!.id], chosen: null };
   }
 
   async earlier(): Promise<void> {
