@@ -98,6 +98,7 @@ class House:
         self.personas: dict[str, dict[str, Any]] = {}
         self.shares: dict[str, dict[str, Any]] = {}
         self.keys: dict[str, dict[str, Any]] = {}
+        self.hidden: set[str] = set()  # answers of a pair, until one is picked
         self.picks: list[dict[str, Any]] = []
         self.rewrites: list[dict[str, Any]] = []
         self.reports: list[dict[str, Any]] = []
@@ -150,7 +151,8 @@ class House:
 
     def shown(self, message: dict[str, Any]) -> dict[str, Any]:
         siblings = [m["id"] for m in self.children(message["chat_id"], message["parent_id"])]
-        return message | {"siblings": siblings, "position": len(self.path(message["id"])) - 1}
+        hidden = {"model": None} if message["id"] in self.hidden else {}
+        return message | hidden | {"siblings": siblings, "position": len(self.path(message["id"])) - 1}
 
     def path(self, leaf: str | None) -> list[dict[str, Any]]:
         path: list[dict[str, Any]] = []
@@ -389,7 +391,7 @@ def _me_routes(app: FastAPI, house: House) -> None:
     @app.post("/api/login")
     async def login(request: Request) -> dict[str, Any]:
         if (await request.json()).get("password") != "correct horse battery":
-            raise Refused(401, "invalid_credentials", "The email or the password is wrong.")
+            raise Refused(401, "wrong_login", "The email or the password is wrong.")
         house.logged_in = True
         return await me()
 
@@ -475,7 +477,7 @@ def _chat_routes(app: FastAPI, house: House) -> None:
     @app.get("/api/chats/{chat_id}/messages")
     async def earlier(chat_id: str, before: str, limit: int = 50) -> dict[str, Any]:
         path = house.path(house.message(chat_id, before)["id"])[:-1]
-        return {"data": [house.shown(m) for m in path[-limit:]], "next": path[-limit]["id"] if len(path) > limit else None}
+        return {"messages": [house.shown(m) for m in path[-limit:]], "has_earlier": len(path) > limit}
 
     @app.get("/api/chats/{chat_id}/tree")
     async def tree(chat_id: str) -> dict[str, Any]:
@@ -583,8 +585,11 @@ def _turn_routes(app: FastAPI, house: House) -> None:
         body = await request.json()
         user = house.new_message(chat_id, "user", body["text"], body.get("parent_id"))
         answers = [answer_under(chat_id, user["id"], name) for name in body.get("models") or ["smollm2", "town/ppo-2"]]
+        for answer in answers:
+            answer["pair_id"] = f"pair_{answers[0]['id']}"
         generations = [house.begin(chat_id, user["content"], answer) for answer in answers]
-        shown = [house.shown(answer) | {"model": None} for answer in answers]
+        house.hidden |= {answer["id"] for answer in answers}
+        shown = [house.shown(answer) for answer in answers]
         return JSONResponse({"user": house.shown(user), "answers": shown, "generation_ids": [g.id for g in generations]}, 202)
 
     @app.get("/api/chats/{chat_id}/generations/{gid}/events")
@@ -642,7 +647,11 @@ def _judging_routes(app: FastAPI, house: House) -> None:
     async def pick(chat_id: str, request: Request) -> dict[str, Any]:
         body = await request.json()
         house.picks.append(body)
-        return {"id": house.ids.new("judgement"), "models": [house.message(chat_id, m)["model"] for m in body["shown"]]}
+        for one in body["shown"]:
+            house.hidden.discard(one)
+        if body["winner"] in body["shown"]:
+            house.chat(chat_id)["active_leaf_id"] = body["winner"]
+        return {"messages": [house.shown(house.message(chat_id, m)) for m in body["shown"]]}
 
     @app.get("/api/chats/{chat_id}/messages/{mid}/why")
     async def why(chat_id: str, mid: str) -> dict[str, Any]:
@@ -715,7 +724,7 @@ def _other_routes(app: FastAPI, house: House) -> None:
 
     @app.get("/api/shares")
     async def shares() -> dict[str, Any]:
-        return {"data": [{k: v for k, v in s.items() if k != "messages"} for s in house.shares.values()], "next": None}
+        return {"data": [{k: v for k, v in s.items() if k != "messages"} | {"url": None} for s in house.shares.values()], "next": None}
 
     @app.delete("/api/shares/{sid}")
     async def revoke(sid: str) -> Response:
@@ -744,7 +753,8 @@ def _other_routes(app: FastAPI, house: House) -> None:
     async def export(chat_id: str, format: str) -> Response:
         messages = house.path(house.chat(chat_id)["active_leaf_id"])
         if format == "json":
-            return JSONResponse({"format": "ziggurat.chat.1", "chat": house.chat(chat_id), "messages": messages})
+            kept = [m | {"parent": m["parent_id"], "ai_generated": m["role"] == "assistant"} for m in messages]
+            return JSONResponse({"kind": "ziggurat.chat", "title": house.chat(chat_id)["title"], "messages": kept})
         return Response("\n\n".join(f"{m['role']}: {m['content']}" for m in messages), media_type="text/plain")
 
     @app.get("/api/export")
@@ -759,7 +769,7 @@ def _other_routes(app: FastAPI, house: House) -> None:
     async def bring(request: Request) -> dict[str, Any]:
         try:
             body = json.loads(await request.body())
-            chat = house.new_chat(title=body["chat"]["title"])
+            chat = house.new_chat(title=body["title"])
             parent = None
             for m in body["messages"]:
                 parent = house.new_message(chat["id"], m["role"], m["content"], parent, model=m.get("model"))["id"]
@@ -810,7 +820,7 @@ def _admin_routes(app: FastAPI, house: House) -> None:
     async def invite(request: Request) -> dict[str, Any]:
         made = await request.json() | {"id": house.ids.new("invitation"), "created_at": stamp()}
         admin.invitations[made["id"]] = made
-        return made | {"code": "invite-once"}
+        return made | {"secret": "invite-once"}
 
     @app.delete("/api/admin/invitations/{iid}")
     async def drop_invitation(iid: str) -> Response:
@@ -873,7 +883,7 @@ def _admin_routes(app: FastAPI, house: House) -> None:
     async def try_rule(request: Request) -> dict[str, Any]:
         text = (await request.json())["text"]
         met = [r for r in admin.rules.values() if r.get("pattern") and r["pattern"].lower() in text.lower()]
-        return {"action": met[0]["action"] if met else "allow", "rules": met}
+        return {"data": [{"rule": rule} for rule in met], "next": None}
 
     @app.get("/api/admin/held")
     async def held() -> dict[str, Any]:
@@ -885,7 +895,7 @@ def _admin_routes(app: FastAPI, house: House) -> None:
 
     @app.get("/api/admin/audit")
     async def audit() -> dict[str, Any]:
-        return {"data": admin.audit, "next": None, "verified": True}
+        return {"data": admin.audit, "next": None, "broken": None}
 
 
 def _page_routes(app: FastAPI, house: House) -> None:
@@ -937,8 +947,8 @@ def climbing(house: House) -> None:
     for name, steps in (("pretrain", 600), ("sft", 140)):
         loss = [[s, round(1.1 + 3.2 * 0.985**s + 0.08 * ((s * 7919) % 13 - 6) / 6, 4)] for s in range(0, steps + 1, 4)]
         house.runs[f"town/{name}"] = {
-            "stage": name, "state": "done" if name == "pretrain" else "running",
-            "series": {"loss": loss, "validation loss": [[s, v + 0.1] for s, v in loss[::10]], "learning rate": [[s, 0.001 * min(1, s / 50)] for s, _ in loss]},
+            "stage": {"name": name}, "state": "done" if name == "pretrain" else "running",
+            "series": {"loss": loss, "val_bits_per_byte": [[s, round(v * 0.6, 4)] for s, v in loss[::10]], "grad_norm": [[s, round(0.4 + 2 * 0.98**s, 4)] for s, _ in loss], "tokens_per_s": [[s, 21000 + 300 * (s % 7)] for s, _ in loss]},
             "bands": {"loss": [0.8, 1.6]},
             "samples": [{"step": s, "prompt": "Where does Mira live?", "text": t} for s, t in ((0, "the the lamp of of"), (steps // 2, "Mira lives by the"), (steps, "Mira lives by the canal, in the house with the green door."))],
             "doctor": [{"step": 40, "severity": "ok", "text": "The loss falls as it should."}, {"step": steps, "severity": "hint", "text": "The learning rate could be a little higher."}],

@@ -123,6 +123,17 @@ class App {
     if (!(problem instanceof Problem)) console.error(problem);
   }
 
+  /** Does it, and tells what went wrong; true if it worked. */
+  async trying(what: () => Promise<unknown>): Promise<boolean> {
+    try {
+      await what();
+      return true;
+    } catch (problem) {
+      this.fail(problem);
+      return false;
+    }
+  }
+
   /** Says it to a screen reader, politely. */
   say(text: string): void {
     this.spoken = text;

@@ -9,7 +9,7 @@ import { follow } from "./events";
 import { library } from "./library.svelte";
 import { route } from "./route.svelte";
 import { asImport, asSent, passing, streamOnce } from "./temporary";
-import type { Chat, GenerationEvent, Judgement, Message, Opened, Page, Settings } from "./types";
+import type { Chat, GenerationEvent, Judgement, Message, Opened, Settings } from "./types";
 
 /** An answer that is being written. */
 export class Live {
@@ -146,6 +146,7 @@ export class Conversation {
       this.hasEarlier = opened.has_earlier;
       const running = opened.messages.findLast((one) => one.role === "assistant" && ["running", "pending"].includes(one.state));
       if (opened.generation_id && running) this.join(running, opened.generation_id);
+      else await this.restorePair();
     } catch (problem) {
       if (problem instanceof Problem) this.trouble = problem;
       else throw problem;
@@ -154,12 +155,28 @@ export class Conversation {
     }
   }
 
+  /** Two answers that wait for a pick are shown side by side again after a reload. */
+  private async restorePair(): Promise<void> {
+    const last = this.messages.at(-1);
+    if (!last?.pair_id || last.model || last.siblings.length < 2) return;
+    const at = last.siblings.indexOf(last.id);
+    const other = last.siblings[at - 1] ?? last.siblings[at + 1];
+    if (!other) return;
+    await patch(`/api/chats/${this.id}`, { active_leaf_id: other });
+    const shown = (await get<Opened>(`/api/chats/${this.id}`)).messages.find((one) => one.id === other);
+    await patch(`/api/chats/${this.id}`, { active_leaf_id: last.id });
+    if (!shown || shown.pair_id !== last.pair_id || shown.model) return;
+    const both = shown.id < last.id ? [shown, last] : [last, shown];
+    this.messages = [...this.messages.slice(0, -1), ...both];
+    this.pair = { answers: [both[0]!.id, both[1]!.id], chosen: null };
+  }
+
   async earlier(): Promise<void> {
     const first = this.messages[0];
     if (!first || !this.hasEarlier || !this.id) return;
-    const page = await get<Page<Message>>(`/api/chats/${this.id}/messages` + query({ before: first.id, limit: EARLIER }));
-    const more = page.data;
-    this.hasEarlier = page.next !== null;
+    const page = await get<{ messages: Message[]; has_earlier: boolean }>(`/api/chats/${this.id}/messages` + query({ before: first.id, limit: EARLIER }));
+    const more = page.messages;
+    this.hasEarlier = page.has_earlier;
     this.messages = [...more, ...this.messages];
   }
 
@@ -323,9 +340,9 @@ export class Conversation {
   async keepTemporary(): Promise<void> {
     const first = this.messages.find((one) => one.role === "user")?.content ?? "";
     try {
-      const kept = await post<{ chats: number; ids?: string[] }>("/api/import", asImport(first.slice(0, 60), this.messages, this.model?.name ?? null));
+      await post("/api/import", asImport(first.slice(0, 60), this.messages, this.model?.name ?? null));
       await library.start();
-      const id = kept.ids?.[0] ?? library.shown.find((chat) => !chat.pinned)?.id;
+      const id = library.newest?.id;
       app.tell(t("temporary.kept"));
       if (id) route.go(`/c/${id}`, true);
     } catch (problem) {
@@ -446,7 +463,8 @@ export class Conversation {
     const pair = this.pair;
     if (!pair) return;
     await this.act(async () => {
-      await post(`/api/chats/${this.id}/picks`, { shown: pair.answers, winner });
+      const { messages } = await post<{ messages: Message[] }>(`/api/chats/${this.id}/picks`, { shown: pair.answers, winner });
+      for (const message of messages) this.replaceMessage(message);
       this.pair = { ...pair, chosen: winner };
     }, false);
   }

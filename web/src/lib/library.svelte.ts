@@ -70,6 +70,10 @@ class Library {
       .sort((a, b) => Number(b.pinned) - Number(a.pinned) || (a.updated_at < b.updated_at ? 1 : -1));
   }
 
+  get newest(): Chat | undefined {
+    return this.shown.reduce<Chat | undefined>((best, one) => (best && best.id > one.id ? best : one), undefined);
+  }
+
   async change(chat: Chat, change: Partial<Chat>): Promise<Chat | null> {
     try {
       const now = await patch<Chat>(`/api/chats/${chat.id}`, change);

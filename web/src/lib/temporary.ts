@@ -69,14 +69,20 @@ function summary(done: Done): Partial<Message> {
   };
 }
 
-/** Our own export's form, so that a temporary chat can be kept after all. */
+/** The form of our own export, so that a temporary chat can be kept after all. */
 export function asImport(title: string, messages: Message[], model: string | null): unknown {
   const kept = messages.filter((one) => one.content);
   return {
-    format: "ziggurat.chat.1",
-    chat: { title, model, active_leaf_id: kept.at(-1)?.id ?? null, created_at: kept[0]?.created_at },
+    kind: "ziggurat.chat",
+    format_version: 1,
+    title,
+    model,
+    created_at: kept[0]?.created_at,
+    active_leaf: kept.at(-1)?.id ?? null,
     messages: kept.map(({ id, parent_id, role, content, model: by, finish_reason, created_at }) => ({
-      id, parent_id, role, content, model: by, state: "complete", finish_reason, created_at,
+      id, parent: parent_id, role, content, state: "complete", created_at,
+      ...(by ? { model: by } : {}),
+      ...(finish_reason ? { finish_reason } : {}),
     })),
   };
 }

@@ -72,7 +72,7 @@ export interface Judgement {
   comment: string | null;
 }
 
-export type MessageState = "pending" | "running" | "complete" | "stopped" | "interrupted" | "failed";
+export type MessageState = "pending" | "running" | "complete" | "stopped" | "interrupted" | "failed" | "held";
 
 export interface Message {
   id: string;
@@ -91,9 +91,10 @@ export interface Message {
   siblings: string[];
   position: number;
   judgement: Judgement | null;
-  guard: { layer: number; action: string; rule: string | null } | null;
+  guard: { layer?: string; action?: string; rule?: string | null } | null;
   lang: string | null;
   edited: boolean;
+  pair_id?: string | null;
   created_at: string;
 }
 
@@ -112,6 +113,7 @@ export interface Persona {
   settings: Settings | null;
   version: number;
   shared: boolean;
+  mine?: boolean;
   created_at: string;
 }
 
@@ -119,7 +121,8 @@ export interface Share {
   id: string;
   chat_id: string;
   title: string;
-  url: string;
+  /** Known when it is made: the server keeps only a hash of it. */
+  url: string | null;
   created_at: string;
   expires_at: string | null;
   revoked_at: string | null;
@@ -224,11 +227,11 @@ export interface Climb {
 }
 
 export interface RunDetail {
-  stage: string;
+  stage: Stage;
   state: string;
   series: Record<string, [number, number][]>;
   bands: Record<string, [number, number]>;
-  samples: { step: number; prompt: string; text: string }[];
-  doctor: { step: number; severity: string; text: string }[];
-  settings: Record<string, unknown>;
+  samples: { step: number; prompt?: string; text: string }[];
+  doctor: { step: number; severity?: string; text: string }[];
+  settings: Record<string, unknown> | null;
 }

@@ -59,8 +59,8 @@ class Product:
         accounts: bool = False,
         climbs: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
-        """`rules`: those of the store, as `guard` has them. `climbs`: ladders to be climbed beside the server, each with
-        options of `ziggurat ladder`."""
+        """`rules`: those of the store, as `guard` has them. `climbs`: ladders to be climbed beside the server, each
+        with options of `ziggurat ladder`."""
         self._rules, self._climbs = rules, climbs
         library = services.library
         self.house = House(
