@@ -40,6 +40,10 @@ class Watch(Protocol):
     decision: Decision | None
     """What ended or replaced the answer; None if nothing did."""
 
+    @property
+    def replacement(self) -> str:
+        """What is shown after what has been shown, where the guard acts."""
+
 
 class Keeper(Protocol):
     """Where an answer is kept; each call is one transaction, on a worker thread."""
@@ -198,14 +202,15 @@ class Generations:
     async def _pass_on(
         self, generation: Generation, pieces: AsyncGenerator[Piece | End], watch: Watch, keeper: Keeper
     ) -> Outcome:
-        end, flushed = End("stop"), time.monotonic()
+        end, flushed, written = End("stop"), time.monotonic(), generation.text
         async with contextlib.aclosing(pieces) as writing:
             async for piece in writing:
                 if isinstance(piece, End):
                     end = piece
                     break
+                written += piece.text
                 _show(generation, watch.feed(piece.text) if piece.text else "", piece.reasoning)
-                if watch.decision is not None:
+                if watch.decision is not None and watch.decision.action != "hold":
                     break
                 if time.monotonic() - flushed >= FLUSH_S:
                     if not await keeper.append(generation.unsaved()):
@@ -213,7 +218,7 @@ class Generations:
                     flushed = time.monotonic()
         if watch.decision is None:
             _show(generation, watch.end(), "")
-        return _finished(generation, end, watch.decision)
+        return _finished(generation, end, watch, written)
 
     async def _end(self, generation: Generation, keeper: Keeper, outcome: Outcome) -> None:
         try:
@@ -239,7 +244,9 @@ def _show(generation: Generation, text: str, reasoning: str) -> None:
         generation.log({"type": "text", "text": text})
 
 
-def _finished(generation: Generation, end: End, decision: Decision | None) -> Outcome:
+def _finished(generation: Generation, end: End, watch: Watch, written: str) -> Outcome:
+    """`written`: all that the model wrote; a held answer waits for a person as a whole."""
+    decision = watch.decision
     if decision is None:
         return Outcome(
             state="complete",
@@ -248,16 +255,22 @@ def _finished(generation: Generation, end: End, decision: Decision | None) -> Ou
             finish_reason=end.finish_reason,
             usage=end.usage,
         )
-    record = decision.record()
+    record, filtered = decision.record(), "content_filter"
     if decision.action == "hold":
-        generation.log({"type": "held"})
+        generation.log({"type": "held", "text": decision.text or ""})
         return Outcome(
-            state="held", text=generation.text, reasoning="", finish_reason="content_filter", guard=record
+            state="held", text=written, reasoning="", finish_reason=filtered, usage=end.usage, guard=record
         )
-    text = decision.text or ""
-    generation.log({"type": "replaced", "text": text})
-    generation.text = text
-    return Outcome(state="complete", text=text, reasoning="", finish_reason="content_filter", guard=record)
+    generation.text += watch.replacement
+    generation.log({"type": "replaced", "text": generation.text})
+    return Outcome(
+        state="complete",
+        text=generation.text,
+        reasoning="",
+        finish_reason=filtered,
+        usage=end.usage,
+        guard=record,
+    )
 
 
 def _interrupted(generation: Generation) -> Outcome:

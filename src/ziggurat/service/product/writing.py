@@ -71,9 +71,11 @@ async def write(
         model=ask.model,
     )
     asked = await anyio.to_thread.run_sync(lambda: house.guard.before(ask.messages, locale))
+    counted(house, asked.counts())
+    refused = asked.acts and asked.action != "hold"  # what is held is written, for a person to release
     return house.generations.begin(
         generation,
-        lambda: nothing() if asked.acts else _outgoing(house, principal, ask),
+        lambda: nothing() if refused else _outgoing(house, principal, ask),
         Refused(asked) if asked.acts else house.guard.watch(asked, locale),
         StoreKeeper(house, principal, generation, ask),
         before=going_on,
@@ -102,19 +104,26 @@ def ask_of(principal: Principal, chat: Chat, shown: Shown, path: Sequence[dict[s
     )
 
 
+def counted(house: House, what: Sequence[tuple[str, str]]) -> None:
+    """What the guard did, for the metrics."""
+    for layer, action in what:
+        house.services.metrics.guarded.labels(layer, action).inc()
+
+
 async def nothing() -> AsyncGenerator[Piece | End]:
     """No model is asked."""
     yield End("content_filter")
 
 
 class Refused:
-    """The watch over an answer that the guard has replaced before a model was asked."""
+    """The watch over an answer to a request on which the guard has acted: nothing of it is shown."""
 
     def __init__(self, decision: Decision) -> None:
         self.decision: Decision | None = decision
+        self.replacement = decision.text or ""
 
-    def feed(self, text: str) -> str:
-        return text
+    def feed(self, text: str) -> str:  # noqa: ARG002
+        return ""
 
     def end(self) -> str:
         return ""
