@@ -73,6 +73,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         ),
         "data": Entry("ziggurat.cli.data:app", "Check and show data files."),
         "runs": Entry("ziggurat.cli.runs:app", "List, show, compare and remove runs."),
+        "store": Entry(
+            "ziggurat.cli.store:app", "Look at the store of the chat, copy it, verify it, restore it."
+        ),
         "bench": Entry("ziggurat.cli.bench:app", "Measure generation against this machine's limits."),
         "env": Entry(
             "ziggurat.cli.env:env", "Versions and hardware, for bug reports; --measure times this machine."

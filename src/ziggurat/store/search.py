@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, literal, select, text
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, null, select, text, union_all
 
 from ziggurat.store.tables.chats import chats, messages
 from ziggurat.store.tables.search import search_entries as entries
@@ -94,27 +94,22 @@ def rebuild(conn: Connection) -> None:
     if conn.dialect.name == "sqlite":
         conn.execute(text("DELETE FROM search_text"))
     conn.execute(delete(entries))
-    owner = (chats.c.workspace_id, chats.c.person_id)
-    titles = select(
-        *owner, chats.c.id.label("chat_id"), literal(None).label("message_id"), chats.c.title
-    ).where(chats.c.title != "")
-    said = (
-        select(*owner, chats.c.id.label("chat_id"), messages.c.id.label("message_id"), messages.c.content)
-        .join_from(messages, chats, chats.c.id == messages.c.chat_id)
-        .where(messages.c.content != "")
-    )
-    for wanted, order in ((titles, chats.c.id), (said, messages.c.id)):
-        for workspace_id, person_id, chat_id, message_id, content in conn.execute(
-            wanted.order_by(order)
-        ).all():
-            add(
-                conn,
-                workspace_id=workspace_id,
-                person_id=person_id,
-                chat_id=chat_id,
-                message_id=message_id,
-                content=content,
-            )
+    owner = (chats.c.workspace_id, chats.c.person_id, chats.c.id.label("chat_id"))
+    titles = select(*owner, null().label("message_id"), chats.c.title.label("content"), chats.c.created_at)
+    said = select(
+        *owner, messages.c.id.label("message_id"), messages.c.content, messages.c.created_at
+    ).join_from(messages, chats, chats.c.id == messages.c.chat_id)
+    both = union_all(titles.where(chats.c.title != ""), said.where(messages.c.content != "")).subquery()
+    rows = conn.execute(select(both).order_by(both.c.created_at, both.c.message_id))
+    for workspace_id, person_id, chat_id, message_id, content, _ in rows.all():
+        add(
+            conn,
+            workspace_id=workspace_id,
+            person_id=person_id,
+            chat_id=chat_id,
+            message_id=message_id,
+            content=content,
+        )
 
 
 def _owner(person_id: str) -> str:
