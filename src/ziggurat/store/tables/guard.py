@@ -35,7 +35,7 @@ held_answers = Table(
     person(nullable=True),
     Column("chat_id", ID, ForeignKey("chat.id", ondelete="CASCADE"), index=True),
     Column("message_id", ID, ForeignKey("message.id", ondelete="CASCADE"), index=True),
-    Column("rule_id", ID, ForeignKey("guard_rule.id", ondelete="SET NULL")),
+    Column("rule_id", String(80)),  # a rule of the store, of a file, or built in
     Column("stage", String(8), nullable=False),
     text("prompt"),
     text("text"),

@@ -617,7 +617,7 @@ def _held_answer() -> None:
         sa.Column("person_id", ID, nullable=True),
         sa.Column("chat_id", ID, nullable=True),
         sa.Column("message_id", ID, nullable=True),
-        sa.Column("rule_id", ID, nullable=True),
+        sa.Column("rule_id", sa.String(length=80), nullable=True),
         sa.Column("stage", sa.String(length=8), nullable=False),
         sa.Column("prompt", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
@@ -636,9 +636,6 @@ def _held_answer() -> None:
         ),
         sa.ForeignKeyConstraint(
             ["person_id"], ["person.id"], name="fk_held_answer_person_id_person", ondelete="CASCADE"
-        ),
-        sa.ForeignKeyConstraint(
-            ["rule_id"], ["guard_rule.id"], name="fk_held_answer_rule_id_guard_rule", ondelete="SET NULL"
         ),
         sa.ForeignKeyConstraint(
             ["workspace_id"],
