@@ -70,6 +70,7 @@ def test_a_line_tells_who_asked_for_how_much_and_nothing_of_what(address: str, k
         "streamed": False,
         "left": False,
         "refused": None,
+        "guard": None,
     }
     assert line["completion_tokens"] > 9
     said = [choice["message"]["content"] for choice in told["choices"]]

@@ -115,13 +115,8 @@ def _note(request: Request, services: Services) -> Note:
     visit, metrics = visit_of(request.scope), services.metrics
 
     def note(counts: Sequence[tuple[str, str]], decision: Decision | None) -> None:
-        for layer, action in counts:
-            metrics.guarded.labels(layer, action).inc()
-        if decision is not None and decision.acts:
-            visit.guard = decision.record()
-        elif counts and visit.guard is None:
-            layer, action = counts[-1]
-            visit.guard = {"layer": layer, "action": action, "rule": None, "category": None}
+        metrics.guard_acted(counts)
+        visit.guarded(counts, None if decision is None else decision.record())
 
     return note
 

@@ -116,7 +116,7 @@ def create_app(
     services = Services(
         limits=limits,
         shelf=shelf,
-        upstreams=Upstreams(upstreams, metrics),
+        upstreams=Upstreams(upstreams, metrics, guard),
         responses=ResponseStore(limits),
         moderator=moderator or Moderator([]),
         metrics=metrics,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -129,6 +129,11 @@ class Metrics:
         for counters, tokens in ((self.prompt_tokens, prompt), (self.written_tokens, written)):
             for counter in counters if tokens else ():
                 self._of(counter, model).inc(tokens)
+
+    def guard_acted(self, counts: Sequence[tuple[str, str]]) -> None:
+        """Count what the guard did, by (layer, action)."""
+        for layer, action in counts:
+            self.guarded.labels(layer, action).inc()
 
     def visited(self, visit: Visit) -> None:
         """Count an HTTP request that has ended."""

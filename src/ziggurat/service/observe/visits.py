@@ -7,6 +7,7 @@ disconnected. It holds no text that a client wrote.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -40,6 +41,14 @@ class Visit:
     def left(self) -> bool:
         """Whether the client disconnected before its stream ended."""
         return self.streamed and not self.whole
+
+    def guarded(self, counts: Sequence[tuple[str, str]], record: dict[str, str | None] | None) -> None:
+        """Note what the guard did: the record of what acted, else the (layer, action) of what matched last."""
+        if record is not None:
+            self.guard = record
+        elif counts and self.guard is None:
+            layer, action = counts[-1]
+            self.guard = {"layer": layer, "action": action, "rule": None, "category": None}
 
     def count(self, *, prompt: int, written: int) -> None:
         """Add tokens that were read and written for this request."""

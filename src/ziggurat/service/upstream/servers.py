@@ -17,6 +17,7 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import httpx
@@ -25,12 +26,15 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ziggurat.errors import BusyError, UsageError
+from ziggurat.safety.guard import Decision, Guard
 from ziggurat.service.access.admission import must_be_allowed
 from ziggurat.service.access.caller import caller
 from ziggurat.service.http.client import while_connected
 from ziggurat.service.http.problems import ApiError, error_body, response_for
 from ziggurat.service.http.wire import DONE, Json, event
-from ziggurat.service.models.tickets import Watcher
+from ziggurat.service.observe.metrics import Metrics
+from ziggurat.service.observe.visits import Visit, visit_of
+from ziggurat.service.upstream.guarding import FarGuard
 from ziggurat.service.upstream.meter import Meter
 
 LISTED_S = 30.0
@@ -232,9 +236,14 @@ def _chunk(event: bytes) -> dict[str, Any] | None:
 class Upstreams:
     """All upstreams, by the first part of a model's name."""
 
-    def __init__(self, upstreams: Sequence[Upstream] = (), watcher: Watcher | None = None) -> None:
+    def __init__(
+        self,
+        upstreams: Sequence[Upstream] = (),
+        metrics: Metrics | None = None,
+        guard: Guard | None = None,
+    ) -> None:
         self._by_name = {upstream.name: upstream for upstream in upstreams}
-        self.watcher = watcher
+        self.metrics, self.guard = metrics, guard
         self.draining = False  # requests that have begun are answered, new ones are refused
 
     async def answer(self, request: Request, raw: bytes) -> Response | None:
@@ -246,9 +255,19 @@ class Upstreams:
         if self.draining:
             raise BusyError(f"The server is shutting down; {upstream.name} takes no new request.")
         must_be_allowed(caller(request), str(body["model"]))
-        meter = Meter(request, raw, body, upstream.label(str(body["model"])), self.watcher)
-        path = request.url.path.removeprefix("/v1")
-        return await while_connected(request, upstream.forward(path, body, meter))
+        path, far = request.url.path.removeprefix("/v1"), None
+        if self.guard is not None and FarGuard.applies(path, body):
+            far = FarGuard(self.guard, partial(self._guarded, visit_of(request.scope)), path, body)
+            if (stand_in := await far.stand_in()) is not None:
+                return stand_in
+        meter = Meter(request, raw, body, upstream.label(str(body["model"])), self.metrics)
+        answer = await while_connected(request, upstream.forward(path, body, meter))
+        return answer if far is None else await far.through(answer)
+
+    def _guarded(self, visit: Visit, counts: Sequence[tuple[str, str]], decision: Decision | None) -> None:
+        visit.guarded(counts, None if decision is None else decision.record())
+        if self.metrics is not None:
+            self.metrics.guard_acted(counts)
 
     def of(self, raw: bytes) -> tuple[Upstream, dict[str, Any]] | None:
         """(the upstream, the parsed body); None if the model is served here or the body is not JSON."""
