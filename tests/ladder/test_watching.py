@@ -65,7 +65,7 @@ def test_a_planned_climb_shows_the_stages_that_wait(home: Path) -> None:
     work = {"pretrain_steps": 50, "sft_steps": 20, "ppo_steps": 8}
     plan = {
         "format_version": 2,
-        "world": {"world": "town"},
+        "world": {"name": "town"},
         "work": work,
         "costs_s": {"sft": 30.0, "ppo": 60.0, "reward": 10.0},
     }

@@ -92,7 +92,13 @@ def climb_world(
     overwrite: bool,
     dry_run: bool,
 ) -> None:
-    """Plan, climb, examine, report, serve."""
+    """Plan, climb, examine, report; with `serve` in a process of its own, while the page is open already."""
+    if serve and not dry_run:
+        _beside_the_page(
+            chosen, budget, seed=seed, name=name, fixed_plan=fixed_plan, controls=controls, port=port,
+            resume=resume, overwrite=overwrite,
+        )  # fmt: skip
+        return
     from ziggurat.api.available import available_worlds
     from ziggurat.ladder.climb import describe_plan, shortfall
     from ziggurat.ladder.complete import complete, plan
@@ -116,12 +122,6 @@ def climb_world(
         err.print(note)
     if dry_run:
         return
-    if serve:
-        from ziggurat.service.server import serve as serve_page
-
-        err.print("The page opens now; the climb goes on beside it.")
-        serve_page(real_models(), climbs={climb.folder.name: ["--controls"] if controls else []}, port=port)
-        return
     exam = complete(climb, resume=resume, controls=controls)
     for one in terminal_tables(climb, exam):
         out.print(table(one.title, [*one.columns], one.rows))
@@ -129,3 +129,19 @@ def climb_world(
     if exam.targets:
         out.print(summarize(exam.targets))
     out.print(f"The report: {report_path(climb)}")
+
+
+def _beside_the_page(
+    chosen: Options, budget: str, *, seed: int, name: str | None, port: int | None, **flags: bool
+) -> None:
+    """Open the page at once, with the climb beside it. Ends with the climb's status where it cannot be planned."""
+    from ziggurat.ladder.world import default_name
+    from ziggurat.service.server import serve as serve_page
+
+    options = ["--world", chosen.name, "--budget", budget, "--town", str(chosen.town), "--seed", str(seed)]
+    for option, value in (("--data", chosen.data), ("--base", chosen.base), ("--name", name)):
+        options += [option, value] if value is not None else []
+    options += [f"--{flag.replace('_', '-')}" for flag, given in flags.items() if given]
+    status = serve_page(real_models(), climbs={name or default_name(chosen): options}, port=port)
+    if status:
+        raise typer.Exit(status)

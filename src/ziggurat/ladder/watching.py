@@ -97,7 +97,7 @@ def climb(folder: Path) -> ClimbView | None:
         state = "stopped"
     return ClimbView(
         name=folder.name,
-        world=str((plan.get("world") or {}).get("world", "")),
+        world=str((plan.get("world") or {}).get("name", "")),
         state=state,
         stages=stages,
         left_s=_left(plan, stages) if running else None,

@@ -54,6 +54,7 @@ from ziggurat.service.openai.models import model_routes
 from ziggurat.service.openai.moderations import moderation_routes
 from ziggurat.service.openai.responses.endpoint import response_routes
 from ziggurat.service.openai.responses.kept import kept_response_routes
+from ziggurat.service.product.climber import Climber
 from ziggurat.service.product.routes import Product, open_with_product
 from ziggurat.service.product.store_rules import StoreRules
 from ziggurat.service.services import Services
@@ -175,6 +176,7 @@ def create_app(
     app.add_middleware(Guard, allowed_hosts=tuple(allowed_hosts), exposed=exposed)
     app.add_middleware(Observed, metrics=metrics, log=services.request_log)
     app.state.services = services
+    app.state.climber = None if product is None else product.house.climber
     return app
 
 
@@ -259,8 +261,9 @@ def serve(
     climbs: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ready: Callable[[str], None] | None = None,
     **options: Unpack[LoadOptions],
-) -> None:
-    """Load the named runs (RUN or NAME=RUN), listen, and serve until Ctrl-C.
+) -> int:
+    """Load the named runs (RUN or NAME=RUN), listen, and serve until Ctrl-C; 0, or the status of a climb that ended
+    because it could not be planned.
 
     `guard`: `default` (the built-in rules), `off`, or a file of rules.
     `port` None: 8000 or the next free port; 0: any free port. `options`: how the models compute. `accounts`: people log
@@ -329,3 +332,5 @@ def serve(
     if accounts and (token := registration.setup_token(kept)) is not None:
         err.print(f"Nobody owns this server yet. Open its page and set it up with this token, once: {token}")
     run_app(app, listener, ready or (lambda address: out.print(f"Chat at {address}  (Ctrl-C ends it)")))
+    climber: Climber | None = app.state.climber
+    return (climber.refused if climber is not None else None) or 0

@@ -1,6 +1,6 @@
 """A climb beside the server: a process of its own, whose models are served as they appear.
 
-    begin(ladder)       `ziggurat ladder --name LADDER --resume --no-serve`, at low priority
+    begin(ladder)       `ziggurat ladder ... --no-serve`, at low priority
     watch()             every LOOK_S: a new checkpoint or model is loaded; while somebody chats, the climb yields
 
 Yielding takes cores away from the climb's threads and gives them back QUIET_S after the last answer. The climb keeps
@@ -60,22 +60,37 @@ class Climber:
     # --- the process ----------------------------------------------------------------------------------------------
 
     def begin(self, ladder: str, *options: str) -> None:
-        """Begin or continue a climb that is planned; `options` of `ziggurat ladder`.
+        """Climb in a process of its own, with these options of `ziggurat ladder`; without any, go on with a climb.
 
         Raises:
-            RunError: there is no plan of this name, or another process climbs already.
+            RunError: there is nothing to go on with, or another process climbs already.
         """
         folder = ladder_folder(ladder)
-        if not (folder / "plan.json").is_file():
+        if not options and not (folder / "plan.json").is_file():
             raise RunError(
                 f"There is no climb called {ladder}; plan one with `ziggurat ladder --name {ladder}`."
             )
         if is_locked(folder) or self._running(ladder):
             raise RunError(f"{ladder} is being climbed already.")
-        command = [sys.executable, "-m", "ziggurat", "ladder", "--name", ladder, "--resume", "--no-serve"]
-        command += options
-        self._processes[ladder] = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_be_nice)
+        command = [sys.executable, "-m", "ziggurat", "ladder", *(options or ("--name", ladder, "--resume"))]
+        self._processes[ladder] = subprocess.Popen(
+            [*command, "--no-serve"], stdin=subprocess.DEVNULL, preexec_fn=_be_nice
+        )
         self.ladders.add(ladder)
+
+    @property
+    def running(self) -> list[str]:
+        """The ladders whose process runs, those that are being planned among them."""
+        return [ladder for ladder in self._processes if self._running(ladder)]
+
+    @property
+    def refused(self) -> int | None:
+        """The exit status of a climb that could not be planned; None if there is none."""
+        for ladder, process in self._processes.items():
+            status = process.poll()
+            if status not in (None, 0) and not (ladder_folder(ladder) / "plan.json").is_file():
+                return status
+        return None
 
     def _running(self, ladder: str) -> bool:
         process = self._processes.get(ladder)
@@ -98,6 +113,9 @@ class Climber:
         yielding = asyncio.create_task(self._yield_to_chats())
         try:
             while True:
+                if self.refused is not None:  # it has said why; the server ends as the command would have
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    return
                 try:
                     await self._load_new()
                 except Exception:

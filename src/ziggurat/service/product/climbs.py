@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,12 @@ def climb_routes(house: House) -> APIRouter:
     async def listed(request: Request) -> dict[str, Any]:
         await house.who(request)
         found = await anyio.to_thread.run_sync(watching.climbs)
-        yielding = house.climber is not None and house.climber.yielding
+        climber = house.climber
+        begun = climber.running if climber is not None else []
+        found = [planned(one) if one.name in begun else one for one in found]
+        being_planned = [name for name in begun if name not in {one.name for one in found}]
+        found = [*(planned(watching.ClimbView(name, "", "running")) for name in being_planned), *found]
+        yielding = climber is not None and climber.yielding
         return {"climbs": [asdict(one) for one in found], "yielding": yielding}
 
     @routes.get("/events")
@@ -75,6 +80,12 @@ def climb_routes(house: House) -> APIRouter:
         return await anyio.to_thread.run_sync(watching.view, path)
 
     return routes
+
+
+def planned(climb: watching.ClimbView) -> watching.ClimbView:
+    """A climb of this server as it runs; while it is being planned, all of its stages wait."""
+    stages = climb.stages or [watching.StageView(f"{stage}-1") for stage in watching.STAGES]
+    return replace(climb, state="running", stages=stages)
 
 
 def folder_of(*names: str) -> Path:
