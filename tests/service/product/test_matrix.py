@@ -26,7 +26,7 @@ PASSWORD = "a long and quiet password"
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/api/chats/{chat_id}/turns"): {"text": "Hello"},
     ("post", "/api/chats/{chat_id}/pair"): {"text": "Hello"},
-    ("post", "/api/chats/{chat_id}/picks"): {"shown": ["{message_id}", "{message_id}"], "winner": "tie"},
+    ("post", "/api/chats/{chat_id}/picks"): {"shown": ["{message_id}", "{user_id}"], "winner": "tie"},
     ("post", "/api/chats/{chat_id}/fork"): {"message_id": "{message_id}"},
     ("post", "/api/chats/{chat_id}/messages/{message_id}/edit"): {"text": "Hello", "run": False},
     ("post", "/api/chats/{chat_id}/messages/{message_id}/rewrite"): {"text": "Better"},
@@ -137,6 +137,7 @@ def furnish(who: Account) -> None:
     who.ids = {
         "chat_id": chat_id,
         "message_id": message["id"],
+        "user_id": begun["user"]["id"],
         "generation_id": begun["generation_id"],
         "session_id": sessions[0]["id"],
         "key_id": "key_00000000000070008000000000000000",
