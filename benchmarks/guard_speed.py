@@ -85,7 +85,9 @@ def request_us(guard: Guard, text: str) -> float:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     guard = Guard(Builtin())
     figures: dict[str, Any] = {
         "us for a piece, English": round(piece_us(guard, EN * 24, 4)),
