@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from ziggurat.errors import DataError
-from ziggurat.safety.disguises import views
-from ziggurat.safety.rules import Group, Rule, loose, strictest
+from ziggurat.safety.disguises import folded, views
+from ziggurat.safety.rules import Group, Rule, RuleSet, loose, strictest
 from ziggurat.safety.sources import Builtin, FileRules, Several, builtin_rules
 
 
@@ -55,6 +55,22 @@ def test_words_are_whole_in_latin_and_anywhere_in_chinese() -> None:
     assert matched(one, "I like C++ a lot")
     assert not matched(one, "pipe bombers")
     assert not matched(one, "a bomb in a pipe")
+
+
+def test_a_rule_is_folded_like_the_texts() -> None:
+    """Written with accents, in another alphabet, in traditional characters or full width, it matches both ways."""
+    for word, text in (
+        ("убить", "я хочу УБИТЬ"),
+        ("自殺", "他想自杀"),
+        ("自杀", "他想自殺"),
+        ("naïve", "so naive"),
+        ("（坏）", "(坏)"),
+    ):
+        one = rule(kind="words", words=[word], stage="both")
+        assert matched(one, text), word
+        assert RuleSet([one], 1).after.passes[0][0].search(folded(text).casefold()), word
+    assert matched(rule(pattern="[а-я]{3}!"), "дом!")
+    assert not matched(rule(pattern="[а-я]{3}!"), "abc!")
 
 
 def test_harmless_phrases_are_left_out_and_the_rest_still_counts() -> None:

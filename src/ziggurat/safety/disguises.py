@@ -36,12 +36,12 @@ DEPTH = 2
 
 _LOOK_ALIKES = str.maketrans(
     "аеорсухівнкмтзьԁјѕԛԝһӏ"
-    + "АВЕНІЈКМОРСТХУЅ"
+    + "АВЕНІЈКМОРСТХУЅЬЗ"
     + "αβεικνορτυχωηγ"
     + "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ"
     + "ıłøđħɡɩʟɪᴋɢʜᴍɴʀ’‘ʼ“”‐‑–—",
     "aeopcyxibhkmt3bdjsqwhl"
-    + "ABEHIJKMOPCTXYS"
+    + "ABEHIJKMOPCTXYSB3"
     + "abeikvoptuxwny"
     + "ABEZHIKMNOPTYX"
     + "ilodhgilikghmnr'''\"\"----",
@@ -63,7 +63,7 @@ _MIXED = re.compile(
 )
 _SPACED = re.compile(r"(?<![^\W_])(?:[^\W\d_][ \t.\-_*·~|/,]{1,3}){3,200}[^\W\d_](?![^\W_])")
 _HAN = r"\u3400-\u9fff"
-_BETWEEN_HAN = re.compile(rf"(?<=[{_HAN}])[^\w{_HAN}，。！？、；：“”‘’（）《》\n]{{1,4}}(?=[{_HAN}])")
+_BETWEEN_HAN = re.compile(rf"(?<=[{_HAN}])[^\w{_HAN}，。！？、；：“”‘’（）《》,!?;:()\n]{{1,4}}(?=[{_HAN}])")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,20000}={0,2}")
 _HEX = re.compile(r"(?:(?:\\x|0x)?[0-9a-fA-F]{2}[\s:,]?){8,8000}")
 _ESCAPES = re.compile(r"\\u\{?([0-9a-fA-F]{4,6})\}?|\\x([0-9a-fA-F]{2})")

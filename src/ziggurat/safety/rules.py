@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol
 import re2
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from ziggurat.safety.disguises import View
+from ziggurat.safety.disguises import View, fold
 
 Kind = Literal["pattern", "words", "topic"]
 Stage = Literal["before", "after", "both"]
@@ -33,7 +33,7 @@ Action = Literal["block", "answer", "hold", "log"]
 Treatment = Literal["answer", "neutral", "refuse", "template"]
 Layer = Literal["patterns", "policy", "model"]
 
-MAX_PATTERN = 20_000
+MAX_PATTERN = 40_000
 """Characters of one expression."""
 PASS_LENGTH = 1_500
 """Characters of the expressions that are searched in one pass; RE2 becomes slow when an expression needs more memory
@@ -152,7 +152,8 @@ def check_expression(rule: str, name: str, expression: str | None) -> None:
 
 
 def compiled_expression(expression: str) -> Any:
-    """
+    """An expression for texts as `disguises.fold` shows them.
+
     Raises:
         re2.error: it is not an expression of RE2, or needs too much memory.
     """
@@ -160,7 +161,19 @@ def compiled_expression(expression: str) -> Any:
     options.case_sensitive = False
     options.log_errors = False
     options.max_mem = MEMORY
-    return re2.compile(expression, options)
+    return re2.compile(_folded(expression), options)
+
+
+def _folded(expression: str) -> str:
+    """An expression whose characters are folded like the texts; the ends of ranges stay what they are."""
+    if expression.isascii():
+        return expression
+    found = []
+    for at, sign in enumerate(expression):
+        in_range = expression[at + 1 : at + 2] == "-" or expression[max(at - 1, 0) : at] == "-"
+        seen = sign if sign.isascii() or in_range else fold(sign)
+        found.append(sign if seen == sign else re.escape(seen))
+    return "".join(found)
 
 
 def _literal(word: str) -> str:
