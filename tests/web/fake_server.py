@@ -104,6 +104,7 @@ class House:
         self.temporary: list[dict[str, Any]] = []
         self.refuse_turns = 0
         self.cuts = 0
+        self.letters = False  # write letter by letter
         self.climbs: list[dict[str, Any]] = []
         self.runs: dict[str, dict[str, Any]] = {}
         self.admin = Admin(self)
@@ -183,7 +184,10 @@ class House:
         return generation
 
     async def _write(self, generation: Generation, question: str) -> None:
-        message, pieces = generation.message, cut(generation.answer)
+        message, pieces = (
+            generation.message,
+            list(generation.answer) if self.letters else cut(generation.answer),
+        )
         delay = 0.12 if "slow" in question else self.delay_s
         began = time.monotonic()
         for piece in cut(generation.reasoning):

@@ -137,7 +137,7 @@ def test_data_use_is_off_until_it_is_switched_on(visit: Visit, house: House) -> 
 
 def test_a_persona_is_made_and_used(visit: Visit, house: House) -> None:
     with visit(house) as page:
-        page.get_by_role("button", name="Settings and more").click()
+        page.get_by_role("button", name="This machine").click()
         page.get_by_role("menuitem", name="Personas").click()
         dialog = page.get_by_role("dialog")
         dialog.get_by_role("button", name="New persona").click()

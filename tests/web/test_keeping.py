@@ -74,7 +74,7 @@ def test_rename_pin_archive_and_back(visit: Visit, house: House) -> None:
         choose(page, "Options for “New name”", "Archive")
         page.get_by_role("link", name="New name").wait_for(state="detached")
         assert house.chats[chat["id"]]["archived"]
-        page.get_by_role("button", name="Settings and more").click()
+        page.get_by_role("button", name="This machine").click()
         page.get_by_role("menuitem", name="Archive and trash").click()
         page.get_by_role("dialog").get_by_role("button", name="Restore").click()
         page.keyboard.press("Escape")
@@ -93,7 +93,7 @@ def test_a_deleted_chat_comes_back_by_undo_and_goes_for_good_from_the_trash(
         page.get_by_role("link", name="Doomed").wait_for()
         choose(page, "Options for “Doomed”", "Delete")
         page.get_by_role("link", name="Doomed").wait_for(state="detached")
-        page.get_by_role("button", name="Settings and more").click()
+        page.get_by_role("button", name="This machine").click()
         page.get_by_role("menuitem", name="Archive and trash").click()
         dialog = page.get_by_role("dialog")
         dialog.get_by_role("button", name="Trash").click()

@@ -35,6 +35,14 @@ md.renderer.rules["code_block"] = (tokens, i) => code(tokens[i]!.content, "");
 md.renderer.rules["table_open"] = () => '<div class="table"><table dir="auto">';
 md.renderer.rules["table_close"] = () => "</table></div>";
 
+for (const name of ["th_open", "td_open"]) {
+  md.renderer.rules[name] = (tokens, i, options, _env, self) => {
+    const side = /text-align:(\w+)/.exec(String(tokens[i]!.attrGet("style") ?? ""))?.[1]; // A class instead: no style passes.
+    tokens[i]!.attrs = side ? [["class", side]] : null;
+    return self.renderToken(tokens, i, options);
+  };
+}
+
 function markTasks(tokens: Token[]): void {
   for (let i = 2; i < tokens.length; i++) {
     const text = tokens[i]!;

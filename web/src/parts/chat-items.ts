@@ -24,7 +24,7 @@ export type Format = keyof typeof ENDINGS;
 export const FORMATS = Object.keys(ENDINGS) as Format[];
 
 export async function exportChat(chat: Chat, format: Format): Promise<void> {
-  const name = (chat.title || "chat").replace(/[\\/:*?"<>|\u0000-\u001f]+/g, " ").trim().slice(0, 80);
+  const name = (chat.title || "chat").replace(/[\s\\/:*?"<>|\u0000-\u001f]+/g, " ").trim().slice(0, 80);
   try {
     await download(`/api/chats/${chat.id}/export?format=${format}`, `${name}.${ENDINGS[format]}`);
   } catch (problem) {
