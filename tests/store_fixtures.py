@@ -33,5 +33,6 @@ def clock() -> Clock:
 def store(databases: Databases, clock: Clock) -> Iterator[Store]:
     """An empty store with today's tables."""
     opened = Store.open(databases.fresh(), clock=clock)
+    opened.durable = opened.quick = "OFF"
     yield opened
     opened.close()

@@ -87,7 +87,11 @@ def test_a_damaged_backup_is_noticed(store: Store, tmp_path: Path) -> None:
     (name,) = manifest["files"]
     whole = (folder / name).read_bytes()
     half = len(whole) // 2
-    for damaged in (whole[:-1], b"x" + whole[1:], whole[:half] + bytes([whole[half] ^ 1]) + whole[half + 1 :]):
+    for damaged in (
+        whole[:-1],
+        b"x" + whole[1:],
+        whole[:half] + bytes([whole[half] ^ 1]) + whole[half + 1 :],
+    ):
         (folder / name).write_bytes(damaged)
         with pytest.raises(RunError, match="damaged"):
             backup.verify(folder)

@@ -40,6 +40,9 @@ WRITE_LOCK = 0x7A696767
 class Store:
     """An open store. Threads share it; a forked process opens its own."""
 
+    durable, quick = "FULL", "NORMAL"
+    """SQLite's `synchronous` for both kinds of write; tests that lose no power set OFF."""
+
     def __init__(self, url: URL, clock: Callable[[], int] = now_us) -> None:
         self.url, self.now = url, clock
         self.kind = "sqlite" if url.drivername == "sqlite" else "postgresql"
@@ -94,7 +97,7 @@ class Store:
         with self._alone(), self._writer.connect() as conn:
             try:
                 if self.kind == "sqlite":
-                    _bare(conn, f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                    _bare(conn, f"PRAGMA synchronous={self.durable if durable else self.quick}")
                 with conn.begin():
                     if self.kind == "postgresql":
                         conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT_S}s'")
