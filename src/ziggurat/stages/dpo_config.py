@@ -140,7 +140,9 @@ def prepare(
         raise DataError(
             f"all {len(ranked):,} comparisons are tied throughout, so they teach nothing; rank some apart."
         )
-    settled, loop = settle_epochs(resolved, math.ceil(len(useful) / config.batch_comparisons), start.shape)
+    longest = max(len(row) for one in useful for row in one.rows)
+    one_epoch = math.ceil(len(useful) / config.batch_comparisons)
+    settled, loop = settle_epochs(resolved, one_epoch, start.shape, whole=longest)
     lengths = [len(row) - s for one in useful for row, s in zip(one.rows, one.starts, strict=True)]
     rows = [len(row) for one in useful for row in one.rows]
     asked = [Prompt(prompt=one.prompt, tools=one.tools) for one in held or learn]

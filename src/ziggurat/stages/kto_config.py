@@ -119,6 +119,7 @@ def prepare(
         resolved,
         math.ceil(len(rated) / config.batch_ratings),
         start.shape,
+        whole=max(len(one.row) for one in rated),
         desirable_weight=weights[0],
         undesirable_weight=weights[1],
     )

@@ -154,7 +154,8 @@ def prepare(
         what="demonstration",
         to_answer_end=True,
     ).flat
-    settled, loop = settle_epochs(resolved, math.ceil(len(useful) / config.batch_comparisons), parent.shape)
+    one_epoch = math.ceil(len(useful) / config.batch_comparisons)
+    settled, loop = settle_epochs(resolved, one_epoch, parent.shape, whole=largest_piece(useful))
     derived = [
         *_derived_data(useful, len(ranked) - len(useful)),
         Derived(
@@ -198,9 +199,14 @@ def _derived_data(useful: Sequence[Ranked], tied: int) -> list[Derived]:
     ]
 
 
+def largest_piece(ranked: Sequence[Ranked]) -> int:
+    """Tokens of the largest comparison, padding included; it is never cut."""
+    return max(len(one.rows) * max(map(len, one.rows)) for one in ranked)
+
+
 def _cost(shape: ModelConfig, train: TrainConfig, ranked: Sequence[Ranked], per_step: int) -> Cost:
     """Microbatches hold whole comparisons, so the largest comparison can be above the budget of tokens."""
-    largest = max(len(one.rows) * max(map(len, one.rows)) for one in ranked)
+    largest = largest_piece(ranked)
     step = per_step * sum(len(row) for one in ranked for row in one.rows) / len(ranked)
     T = round(sum(len(row) for one in ranked for row in one.rows) / sum(len(one.rows) for one in ranked))
 

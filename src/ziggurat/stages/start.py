@@ -15,7 +15,7 @@ from ziggurat.stages.setup import Derived, freeze
 from ziggurat.tokenizer.bpe import Tokenizer
 from ziggurat.tokenizer.template import ChatTemplate
 from ziggurat.training.config import TrainConfig
-from ziggurat.training.cost import microbatch_tokens
+from ziggurat.training.cost import ACTIVATION_BYTES, FP32, gib, kept_by, microbatch_tokens
 
 C = TypeVar("C", bound=Config)
 
@@ -61,14 +61,23 @@ def settle_loop(
 
 
 def settle_epochs(
-    resolved: Resolved[C], one_epoch: int, shape: ModelConfig, **more: Any
+    resolved: Resolved[C], one_epoch: int, shape: ModelConfig, *, whole: int = 0, **more: Any
 ) -> tuple[Resolved[C], list[Derived]]:
     """As `settle_loop`, with steps computed from `epochs` unless they are set; and the line of the steps before it.
 
-    `one_epoch`: steps. The configuration has `train` and `epochs`.
+    `one_epoch`: steps. `whole`: tokens of the longest piece that is never cut into microbatches; where it alone would
+    keep more than ACTIVATION_BYTES, blocks are computed again unless `recompute` is set. The configuration has `train`
+    and `epochs`.
     """
     config: Any = resolved.config
     steps = config.train.steps or max(1, round(one_epoch * config.epochs))
     why = "train.steps" if config.train.steps else f"{config.epochs:g} epochs × {one_epoch:,}"
+    lines = [Derived("steps", steps, why)]
+    if not config.train.recompute and resolved.source("train.recompute") == "default":
+        kept = FP32 * whole * kept_by(shape, config.train)
+        if kept > ACTIVATION_BYTES:
+            more["train.recompute"] = True
+            note = f"{whole:,} tokens at once would keep {gib(kept)} GiB; recompute=false keeps it"
+            lines.append(Derived("recompute", "on", note))
     settled, microbatch = settle_loop(resolved, config.train, steps, shape, **more)
-    return settled, [Derived("steps", steps, why), microbatch]
+    return settled, [*lines, microbatch]

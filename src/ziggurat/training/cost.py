@@ -79,6 +79,12 @@ def trained_blocks(config: ModelConfig, trainable: str, lora: LoraConfig | None 
     return min(config.layers, int(trainable.removeprefix("last:"))) if trainable.startswith("last:") else 0
 
 
+def kept_by(config: ModelConfig, optimizer: OptimizerConfig) -> float:
+    """Elements that the learning blocks keep per token, without `recompute`."""
+    blocks = trained_blocks(config, optimizer.trainable, optimizer.lora)
+    return kept_per_token(config, blocks, LONGEST_KEPT_SCORES + 1, recompute=False)
+
+
 def microbatch_tokens(
     config: ModelConfig, *, logits: int = 0, recompute: bool = False, device: str = "auto"
 ) -> int:
