@@ -29,10 +29,10 @@ SETUP = "setup_token"
 def needs_setup(store: Store) -> bool:
     """Whether nobody who can log in owns this workspace yet."""
     with store.read() as conn:
-        return not _has_owner(conn)
+        return not has_owner(conn)
 
 
-def _has_owner(conn: Connection) -> bool:
+def has_owner(conn: Connection) -> bool:
     owner = (
         select(memberships.c.person_id)
         .join(people, people.c.id == memberships.c.person_id)
@@ -50,7 +50,7 @@ def _has_owner(conn: Connection) -> bool:
 def setup_token(store: Store) -> str | None:
     """A new one-time token (an earlier one ends), or None when there is an owner. Print it, never log it."""
     with store.write() as conn:
-        if _has_owner(conn):
+        if has_owner(conn):
             return None
         token = new_token()
         conn.execute(delete(kept).where(kept.c.name == SETUP))
@@ -79,7 +79,7 @@ def set_up(
     with store.write() as conn:
         attempt = begin_attempt(conn, store, account=None, ip_prefix=ip_prefix)
     with store.write() as conn:
-        if _has_owner(conn):
+        if has_owner(conn):
             raise Conflict("this server has an owner; log in.", code="has_owner")
         expected = conn.execute(select(kept.c.value).where(kept.c.name == SETUP)).scalar() or ""
         if not secrets.compare_digest(expected, token_hash(str(token).strip())):
@@ -154,7 +154,7 @@ def register(
         attempt = begin_attempt(conn, store, account=None, ip_prefix=ip_prefix)
     with store.write() as conn:
         workspace_id = the_workspace(conn, store)
-        if not _has_owner(conn):
+        if not has_owner(conn):
             raise Conflict("this server is not set up yet; use the set-up token.", code="needs_setup")
         role = _admitted(conn, store, workspace_id, norm, invitation)
         person_id = insert_person(conn, store, workspace_id, role=role, name=name, email=email, locale=locale)
