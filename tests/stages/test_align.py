@@ -74,7 +74,7 @@ def test_two_rounds_rank_the_policy_of_each_round(letters_sft: Path, tmp_path: P
 FAST: dict[str, dict[str, Any]] = {
     "dpo": {"epochs": 2.0, "train": {"lr_adam": 3e-3, "dtype": "fp32", "threads": 1}},
     "kto": {"epochs": 3.0, "batch_ratings": 8, "train": {"lr_adam": 3e-3, "dtype": "fp32", "threads": 1}},
-    "raft": {"epochs": 6.0, "n": 4, "max_new_tokens": 6, "allow_weak_reward_model": True},
+    "raft": {"epochs": 6.0, "n": 8, "max_new_tokens": 6, "allow_weak_reward_model": True},
     "grpo": {
         "train": {"steps": 20, "eval_every_steps": 20, "dtype": "fp32", "threads": 1},
         "prompts_per_step": 8,

@@ -150,8 +150,8 @@ def test_ppo_with_an_adapter_learns_what_people_like(
     letters_sft: Path, lora_reward: Path, tmp_path: Path
 ) -> None:
     settings = {**LORA, **STEPS, "allow_weak_reward_model": True, "rollouts_per_step": 48, "kl_target": 0.0}
-    settings |= {"lora": {"rank": 4}, "policy": {"lr_adam": 1e-3}, "beta": 0.01}
-    settings |= {"train": {**STEPS["train"], "steps": 30, "eval_every_steps": 10}}
+    settings |= {"lora": {"rank": 4, "lr_factor": 5}, "policy": {"lr_adam": 1e-3}, "beta": 0.01}
+    settings |= {"train": {**STEPS["train"], "steps": 40, "eval_every_steps": 10}}
     resolved = ppo_config(letters_sft, ("--set", settings))
     out = ppo(resolved, letters_sft, lora_reward, alphabet.prompts(), tmp_path / "ppo-1")
     rows = Run.open(out).read_metrics()
