@@ -159,6 +159,33 @@ def serve(
     out.print(table(None, ["", "what", "found", "target"], _serving_rows(plan, report), right=["found"]))
 
 
+@app.command("app")
+def app_load(
+    quick: Annotated[bool, typer.Option("--quick", help="A small store and few people, as a check.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Measure the chat product itself: people who chat at once, long chats, long lists, search, memory; no model.
+
+    \b
+    ziggurat bench app
+    ziggurat bench app --quick --json
+    """
+    from ziggurat.cli.bench_app import QUICK, Plan, measure
+
+    found = measure(QUICK if quick else Plan())
+    if as_json:
+        out.out(to_json(found))
+        return
+    rows = [
+        [name, f"{value:,.1f}", f"<= {found['targets'][name]:g}" if name in found["targets"] else ""]
+        for name, value in found["found"].items()
+        if isinstance(value, int | float)
+    ]
+    out.print(table("The chat product", ["what", "found", "target"], rows, right=["found", "target"]))
+    for note in found["found"]["notes"]:
+        out.print(note)
+
+
 def _serving_rows(plan: Plan, report: Report) -> list[list[str]]:
     closed, opened = report.closed, report.open
     return [

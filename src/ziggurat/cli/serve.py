@@ -13,9 +13,9 @@ from ziggurat.console import out
 
 def serve(
     runs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="[NAME=]RUN...", help="Runs, model folders, or a whole ladder."),
-    ],
+    ] = None,
     host: Annotated[
         str,
         typer.Option("--host", help="Address to listen on; other than loopback needs --keys or --expose."),
@@ -104,7 +104,7 @@ def serve(
             webbrowser.open(address)
 
     serve_runs(
-        runs,
+        runs or [],
         host=host,
         port=port,
         expose=expose,

@@ -77,7 +77,10 @@ class Generation:
     message_id: str
     person_id: str
     model: str
-    began: float = field(default_factory=time.time)
+    asked: float = field(default_factory=time.perf_counter)
+    """When the request for it arrived."""
+    first_text_ms: float | None = None
+    """From then to the first text that was shown."""
     text: str = ""
     reasoning: str = ""
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -240,6 +243,8 @@ def _show(generation: Generation, text: str, reasoning: str) -> None:
         generation.reasoning += reasoning
         generation.log({"type": "reasoning", "text": reasoning})
     if text:
+        if generation.first_text_ms is None:
+            generation.first_text_ms = round((time.perf_counter() - generation.asked) * 1000, 1)
         generation.text += text
         generation.log({"type": "text", "text": text})
 

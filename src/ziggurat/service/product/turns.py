@@ -18,6 +18,7 @@ from ziggurat.product.principal import Principal
 from ziggurat.service.http.body import read_body
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.wire import KEEPALIVE, Json, event
+from ziggurat.service.observe.visits import visit_of
 from ziggurat.service.product.bodies import Again, Edit, Empty, NewPair, NewTurn, Stop
 from ziggurat.service.product.generations import Generation
 from ziggurat.service.product.house import House
@@ -36,7 +37,15 @@ def turn_routes(house: House) -> APIRouter:
 
     async def answered(request: Request, principal: Principal, chat: Chat, turn: Turn) -> Response:
         if turn.generation_id is not None and not turn.repeated:
-            await write(house, principal, chat, turn.answer, turn.generation_id, locale=locale_of(request))
+            await write(
+                house,
+                principal,
+                chat,
+                turn.answer,
+                turn.generation_id,
+                locale=locale_of(request),
+                asked_at_s=visit_of(request.scope).began,
+            )
         return Json(begun(turn), 202)
 
     @routes.post("/turns", **takes(NewTurn))
@@ -113,7 +122,15 @@ def turn_routes(house: House) -> APIRouter:
         )
         for shown, generation_id, model in zip(made.answers, made.generation_ids, models, strict=True):
             named = shown.model_copy(update={"model": model})
-            await write(house, principal, chat, named, generation_id, locale=locale_of(request))
+            await write(
+                house,
+                principal,
+                chat,
+                named,
+                generation_id,
+                locale=locale_of(request),
+                asked_at_s=visit_of(request.scope).began,
+            )
         return Json(made.model_dump(), 202)
 
     @routes.get("/generations/{generation_id}/events")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -56,9 +55,16 @@ async def check_model(house: House, principal: Principal, model: str | None, cha
 
 
 async def write(
-    house: House, principal: Principal, chat: Chat, shown: Shown, generation_id: str, *, locale: str
+    house: House,
+    principal: Principal,
+    chat: Chat,
+    shown: Shown,
+    generation_id: str,
+    *,
+    locale: str,
+    asked_at_s: float,
 ) -> Generation:
-    """Begin to write `shown`, a running answer of the chat."""
+    """Begin to write `shown`, a running answer of the chat; `asked_at_s`: when its request arrived (perf_counter)."""
     going_on = shown.content
     asked_at = shown.id if going_on else shown.parent_id
     path = [] if asked_at is None else await house.run(messages.conversation, principal, chat.id, asked_at)
@@ -69,6 +75,7 @@ async def write(
         message_id=shown.id,
         person_id=principal.person_id,
         model=ask.model,
+        asked=asked_at_s,
     )
     asked = await anyio.to_thread.run_sync(lambda: house.guard.before(ask.messages, locale))
     counted(house, asked.counts())
@@ -144,7 +151,6 @@ class StoreKeeper:
 
     def __init__(self, house: House, principal: Principal, generation: Generation, ask: Ask) -> None:
         self.house, self.principal, self.generation, self.ask = house, principal, generation, ask
-        self.began = time.monotonic()
 
     async def append(self, events: Sequence[dict[str, Any]]) -> bool:
         house, generation = self.house, self.generation
@@ -183,7 +189,7 @@ class StoreKeeper:
             finish_reason=outcome.finish_reason or "stop",
             content="" if outcome.state == "held" else outcome.text,
             reasoning=outcome.reasoning or None,
-            usage=usage,
+            usage={**usage, "first_text_ms": generation.first_text_ms},
             seed=self.ask.seed,
             guard=outcome.guard,
             hashes=hashes_of(house, self.ask.model),
