@@ -72,6 +72,20 @@ def serve(
     accounts: Annotated[
         bool, typer.Option("--accounts", help="People register and log in at the page; the API needs keys.")
     ] = False,
+    oidc: Annotated[
+        str | None,
+        typer.Option(
+            "--oidc",
+            metavar="ISSUER",
+            help="With --accounts: people may log in at this provider of OpenID Connect.",
+        ),
+    ] = None,
+    oidc_client: Annotated[
+        str,
+        typer.Option(
+            "--oidc-client", metavar="ID", help="This server's id there; its secret is ZIGGURAT_OIDC_SECRET."
+        ),
+    ] = "ziggurat",
     store: Annotated[
         str | None,
         typer.Option(
@@ -119,6 +133,7 @@ def serve(
         request_log=request_log,
         allowed_hosts=allowed_host or (),
         accounts=accounts,
+        oidc=(oidc, oidc_client) if oidc is not None else None,
         store=store,
         ready=ready,
     )

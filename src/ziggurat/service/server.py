@@ -55,6 +55,7 @@ from ziggurat.service.openai.moderations import moderation_routes
 from ziggurat.service.openai.responses.endpoint import response_routes
 from ziggurat.service.openai.responses.kept import kept_response_routes
 from ziggurat.service.product.climber import Climber
+from ziggurat.service.product.oidc import Elsewhere
 from ziggurat.service.product.routes import Product, open_with_product
 from ziggurat.service.product.store_rules import StoreRules
 from ziggurat.service.services import Services
@@ -95,6 +96,7 @@ def create_app(
     guard: TextGuard | None = None,
     store: Store | None = None,
     accounts: bool = False,
+    elsewhere: Elsewhere | None = None,
     climbs: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> FastAPI:
     """The application over loaded models. With `shelves`, the library that loaded them, they can be replaced.
@@ -131,7 +133,7 @@ def create_app(
     product = (
         None
         if store is None or own_rules is None or guard is None
-        else Product(services, store, guard, own_rules, accounts=accounts, climbs=climbs)
+        else Product(services, store, guard, own_rules, accounts=accounts, elsewhere=elsewhere, climbs=climbs)
     )
 
     @asynccontextmanager
@@ -257,6 +259,7 @@ def serve(
     allowed_hosts: Sequence[str] = (),
     examples: Sequence[Example] | None = None,
     accounts: bool = False,
+    oidc: tuple[str, str] | None = None,
     store: str | None = None,
     climbs: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ready: Callable[[str], None] | None = None,
@@ -267,8 +270,8 @@ def serve(
 
     `guard`: `default` (the built-in rules), `off`, or a file of rules.
     `port` None: 8000 or the next free port; 0: any free port. `options`: how the models compute. `accounts`: people log
-    in at the page; so they do where there are keys. `store`: where conversations are kept. `climbs`: ladders to be
-    climbed beside it.
+    in at the page; so they do where there are keys. `oidc`: issuer and client of another login. `store`: where
+    conversations are kept. `climbs`: ladders to be climbed beside it.
 
     Raises:
         UsageError: nothing to serve, no free port, or an address beyond loopback without keys.
@@ -327,6 +330,7 @@ def serve(
         guard=text_guard,
         store=kept,
         accounts=accounts,
+        elsewhere=Elsewhere(*oidc, os.environ.get("ZIGGURAT_OIDC_SECRET", "")) if oidc is not None else None,
         climbs=climbs,
     )
     if accounts and (token := registration.setup_token(kept)) is not None:

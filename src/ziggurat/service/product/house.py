@@ -24,12 +24,18 @@ from ziggurat.store.store import Store
 
 if TYPE_CHECKING:
     from ziggurat.safety.guard import Guard
+    from ziggurat.service.product.oidc import Elsewhere
 
 Mode = Literal["local", "accounts"]
 COOKIE, SECURE_COOKIE = "ziggurat", "__Host-ziggurat"
 COOKIE_S = 30 * 24 * 3600
 SAFE = frozenset({"GET", "HEAD"})
-DOORS = frozenset({"/api/me", "/api/setup", "/api/register", "/api/login", "/api/logout"})
+DOORS = frozenset(
+    {
+        *("/api/me", "/api/setup", "/api/register", "/api/login", "/api/logout"),
+        *("/api/oidc/start", "/api/oidc/callback"),
+    }
+)
 SHARED = "/api/shared/"
 """Open without a login; each of these routes asks for what it needs itself."""
 
@@ -49,6 +55,8 @@ class House:
     """Cookies are sent over HTTPS only, under a name that no other host can set."""
     climber: Climber | None = None
     """Begins climbs and serves what they make."""
+    elsewhere: Elsewhere | None = None
+    """Another login than by password."""
     generations: Generations = field(default_factory=Generations)
 
     async def run(self, rule: Callable[Concatenate[Store, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -111,6 +119,8 @@ class House:
     async def close(self) -> None:
         """End the answers and the climbs; both are kept as far as they came."""
         await self.generations.close()
+        if self.elsewhere is not None:
+            await self.elsewhere.close()
         if self.climber is not None:
             await anyio.to_thread.run_sync(self.climber.close)
         self.store.close()

@@ -46,6 +46,7 @@ def people_routes(house: House) -> APIRouter:
             if house.mode == "accounts"
             else "closed",
             "csrf": "",
+            "oidc": house.elsewhere.name if house.elsewhere is not None else None,
             "version": __version__,
         }
         if principal is not None:

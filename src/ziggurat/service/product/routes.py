@@ -23,6 +23,7 @@ from ziggurat.service.product.climber import Climber
 from ziggurat.service.product.climbs import climb_routes
 from ziggurat.service.product.house import House
 from ziggurat.service.product.judging import judging_routes
+from ziggurat.service.product.oidc import Elsewhere, oidc_routes
 from ziggurat.service.product.page import add_page, is_page
 from ziggurat.service.product.people import people_routes
 from ziggurat.service.product.store_keys import StoreKeys
@@ -36,7 +37,7 @@ from ziggurat.store.store import Store
 log = logging.getLogger("ziggurat.service")
 
 EACH = (
-    *(people_routes, conversation_routes, turn_routes, judging_routes, why_routes),
+    *(people_routes, oidc_routes, conversation_routes, turn_routes, judging_routes, why_routes),
     *(folder_routes, persona_routes, share_routes, archive_routes, climb_routes, product_admin_routes),
 )
 
@@ -57,6 +58,7 @@ class Product:
         rules: StoreRules,
         *,
         accounts: bool = False,
+        elsewhere: Elsewhere | None = None,
         climbs: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
         """`rules`: those of the store, as `guard` has them. `climbs`: ladders to be climbed beside the server, each
@@ -68,6 +70,7 @@ class Product:
             store=store,
             guard=guard,
             mode="accounts" if accounts else "local",
+            elsewhere=elsewhere,
             climber=Climber(services.shelf, library) if library is not None else None,
         )
         self.keys = StoreKeys(self.house) if accounts else None
