@@ -3,9 +3,9 @@
     ZIGGURAT_DATA=FOLDER python benchmarks/guard_speed.py
 
 Speed: microseconds for one piece of a stream (4 characters of English, 2 of Chinese) and for one request. False stops:
-instructions and questions of public data sets (Alpaca in English and Chinese, Self-Instruct, GSM8K, Gaokao) as requests,
-and answers, articles, plays and poems (Alpaca, WikiText, Shakespeare, Tang and Song poems) as answers, those of them that
-are in the folder. What was stopped is printed. Prints lines, then one line of JSON.
+instructions and questions of public data sets (Alpaca in English and Chinese, Self-Instruct, GSM8K, Gaokao) as
+requests, and answers, articles, plays and poems (Alpaca, WikiText, Shakespeare, Tang and Song poems) as answers, those
+of them that are in the folder. What was stopped is printed. Prints lines, then one line of JSON.
 """
 
 from __future__ import annotations
