@@ -8,7 +8,8 @@ import pytest
 
 from ziggurat.errors import DataError
 from ziggurat.safety.mark import AI_MARKS, ai_mark, without_mark
-from ziggurat.safety.refusals import RefusalClassifier, held_out, measure, read_labelled_answers, train
+from ziggurat.safety.refusals import held_out, read_labelled_answers, train
+from ziggurat.safety.words import WordClassifier, measure
 
 LABELLED = Path(__file__).parent / "data" / "refusals.jsonl"
 
@@ -16,11 +17,11 @@ LABELLED = Path(__file__).parent / "data" / "refusals.jsonl"
 def test_the_packages_weights_are_those_that_the_labels_give() -> None:
     rows = read_labelled_answers(LABELLED)
     made, figures = train(rows)
-    kept = RefusalClassifier.default()
+    kept = WordClassifier.packaged("refusals")
     assert made.weights == pytest.approx(kept.weights, abs=0.01)
-    assert (
-        kept.measured == figures._asdict() == measure(kept, [row for row in rows if held_out(row)])._asdict()
-    )
+    others = [row for row in rows if held_out(row)]
+    again = measure(kept, [row.text for row in others], [row.refusal for row in others])
+    assert kept.measured == figures._asdict() == again._asdict()
 
 
 def test_held_out_figures() -> None:
@@ -34,8 +35,8 @@ def test_held_out_figures() -> None:
 
 
 def test_an_empty_answer_is_no_refusal() -> None:
-    assert not RefusalClassifier.default().is_refusal("")
-    assert not RefusalClassifier.default().is_refusal(" \n")
+    assert not WordClassifier.packaged("refusals").flags("")
+    assert not WordClassifier.packaged("refusals").flags(" \n")
 
 
 def test_labels_of_one_kind_or_of_another_form_are_refused(tmp_path: Path) -> None:
@@ -48,9 +49,9 @@ def test_labels_of_one_kind_or_of_another_form_are_refused(tmp_path: Path) -> No
 
 
 def test_weights_are_saved_and_read(tmp_path: Path) -> None:
-    made = RefusalClassifier.default()
+    made = WordClassifier.packaged("refusals")
     made.save(tmp_path / "r.json")
-    assert RefusalClassifier.load(tmp_path / "r.json").weights == made.weights
+    assert WordClassifier.load(tmp_path / "r.json").weights == made.weights
 
 
 # --- the mark (A095) ------------------------------------------------------------------------------------------------

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from ziggurat.safety.disguises import views
 from ziggurat.safety.moderator import Moderator
-from ziggurat.safety.refusals import RefusalClassifier
 from ziggurat.safety.rules import Layer, Match, Rule, RuleSet, RuleSource, strictest
 from ziggurat.safety.wording import HELD, REFUSALS, locale_of, pick
+from ziggurat.safety.words import WordClassifier
 
 if TYPE_CHECKING:
     from ziggurat.safety.watch import AnswerWatch
@@ -103,12 +103,12 @@ class Guard:
         *,
         moderator: Moderator | None = None,
         moderation: Mapping[str, Literal["block", "hold", "log"]] | None = None,
-        refusals: RefusalClassifier | None = None,
+        refusals: WordClassifier | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.source, self.moderator = source, moderator
         self._moderation = moderation
-        self.refusals = refusals or RefusalClassifier.default()
+        self.refusals = refusals or WordClassifier.packaged("refusals")
         self.trouble: str | None = None
         self._clock, self._asked = clock, 0.0
         self._lock = threading.Lock()

@@ -26,6 +26,7 @@ import re2
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from ziggurat.safety.disguises import View, fold
+from ziggurat.safety.words import BEGINNING, WordClassifier
 
 Kind = Literal["pattern", "words", "topic"]
 Stage = Literal["before", "after", "both"]
@@ -76,6 +77,10 @@ class Rule(BaseModel):
     pattern: Expression | None = None
     words: Annotated[list[Word], Field(max_length=5_000)] = []
     """Literal; a Latin word matches as a whole word only."""
+    classifier: Literal["selfharm"] | None = None
+    """A classifier of the package that recognises short requests beside the expression."""
+    near: Expression | None = None
+    """The classifier is asked only about texts in which this occurs."""
     unless: Expression | None = None
     """Parts of a text that are left out before the rule looks at it: harmless phrases."""
     stage: Stage = "before"
@@ -115,9 +120,13 @@ class Rule(BaseModel):
             raise ValueError(f"rule {self.id}: a topic needs a pattern or words")
         if self.treatment == "neutral" and self.unfit is None:
             raise ValueError(f"rule {self.id}: treatment neutral needs unfit, what its answer must not say")
+        if self.classifier is not None and self.stage != "before":
+            raise ValueError(f"rule {self.id}: classifier belongs to stage before")
         if (self.fine or self.unfit) and (self.action != "answer" or self.stage != "before"):
             raise ValueError(f"rule {self.id}: fine and unfit belong to stage before and action answer")
-        for name in ("pattern", "unless", "fine", "unfit"):
+        if (self.classifier is None) != (self.near is None):
+            raise ValueError(f"rule {self.id}: classifier and near belong together")
+        for name in ("pattern", "unless", "fine", "unfit", "near"):
             check_expression(self.id, name, getattr(self, name))
         if self.pattern is None:
             check_expression(self.id, "words", self.expression)
@@ -230,7 +239,20 @@ class Compiled:
         self.rule = rule
         self.search = compiled_expression(rule.expression)
         self.unless = None if rule.unless is None else compiled_expression(rule.unless)
+        self.near = None if rule.near is None else compiled_expression(rule.near)
         self._loose: Any = None
+
+    def classified(self, views: Sequence[View]) -> Match | None:
+        """Whether the rule's classifier flags a short text, harmless phrases left out."""
+        classifier = WordClassifier.packaged(str(self.rule.classifier))
+        for view in views:
+            is_guess = "rot13" in view.name or "reversed" in view.name  # of every text
+            if view.loose or is_guess or len(view.text) > BEGINNING or self.near is None:
+                continue
+            text = view.text if self.unless is None else self.unless.sub(" ", view.text)
+            if self.near.search(text) is not None and classifier.flags(text):
+                return Match(self.rule, f"{view.name}, classifier", view.text)
+        return None
 
     def found(self, text: str, *, is_loose: bool = False) -> tuple[int, int] | None:
         """Where the rule matches outside of its harmless phrases."""
@@ -250,6 +272,7 @@ class Group:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.compiled = [Compiled(rule) for rule in rules]
+        self._classifying = [one for one in self.compiled if one.rule.classifier is not None]
         self.passes = list(_passes(self.compiled, lambda one: one.rule.expression))
         self._loose = list(_passes(self.compiled, lambda one: loose(one.rule.expression)))
 
@@ -266,6 +289,9 @@ class Group:
                     place = one.found(view.text, is_loose=view.loose)
                     if place is not None:
                         found[one.rule.id] = Match(one.rule, view.name, view.text[slice(*place)])
+        for one in self._classifying:
+            if one.rule.id not in found and (hit := one.classified(views)) is not None:
+                found[one.rule.id] = hit
         return list(found.values())
 
 

@@ -148,7 +148,7 @@ class AnswerWatch:
         """The answer is complete; the rest that may be shown."""
         shown = self.flush()
         if self.decision is None:
-            self.refused = self.guard.refusals.is_refusal(self._opening)
+            self.refused = self.guard.refusals.flags(self._opening)
         return shown
 
     def counts(self) -> list[tuple[str, str]]:
