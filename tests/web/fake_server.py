@@ -104,6 +104,8 @@ class House:
         self.temporary: list[dict[str, Any]] = []
         self.refuse_turns = 0
         self.cuts = 0
+        self.role = "owner"
+        self.answers: dict[str, str] = {}  # a word of the question -> the answer
         self.letters = False  # write letter by letter
         self.climbs: list[dict[str, Any]] = []
         self.runs: dict[str, dict[str, Any]] = {}
@@ -177,6 +179,7 @@ class House:
 
     def begin(self, chat_id: str, question: str, answer: dict[str, Any]) -> Generation:
         text, thought = answer_to(question)
+        text = next((told for word, told in self.answers.items() if word in question), text)
         generation = Generation(self.ids.new("gen"), chat_id, answer, text, thought)
         answer["state"] = "running"
         self.generations[generation.id] = generation
@@ -352,6 +355,7 @@ class Admin:
         }
         self.rules: dict[str, dict[str, Any]] = {}
         self.held: dict[str, dict[str, Any]] = {}
+        self.broken: str | None = None
         self.audit = [
             {
                 "id": 1,
@@ -433,7 +437,7 @@ def _me_routes(app: FastAPI, house: Any) -> None:
     @app.get("/api/me")
     async def me() -> dict[str, Any]:
         return {
-            "person": PERSON if house.logged_in else None, "mode": house.mode, "workspace": {"id": "w_1", "name": "Home"},
+            "person": PERSON | {"role": house.role} if house.logged_in else None, "mode": house.mode, "workspace": {"id": "w_1", "name": "Home"},
             "needs_setup": house.needs_setup, "registration": house.registration,
             "csrf": "token-1" if house.logged_in and house.mode == "accounts" else None,
             "preferences": house.preferences, "consents": house.consents, "version": "0.0.fake",
@@ -471,7 +475,7 @@ def _me_routes(app: FastAPI, house: Any) -> None:
     @app.post("/api/setup")
     async def setup(request: Request) -> dict[str, Any]:
         if (await request.json())["token"] != "once":
-            raise Refused(403, "forbidden", "The token is wrong.")
+            raise Refused(403, "wrong_token", "The token is wrong.")
         house.needs_setup, house.logged_in = False, True
         return await me()
 
@@ -904,6 +908,13 @@ def _run_routes(app: FastAPI, house: Any) -> None:
 
         return StreamingResponse(sent(), media_type="text/event-stream")
 
+    @app.post("/api/runs/{ladder}/resume")
+    async def resume(ladder: str) -> JSONResponse:
+        for climb in house.climbs:
+            if climb["name"] == ladder:
+                climb["state"] = "running"
+        return JSONResponse({"resumed": ladder}, 202)
+
     @app.get("/api/runs/{ladder}/{run}")
     async def one(ladder: str, run: str) -> dict[str, Any]:
         found = house.runs.get(f"{ladder}/{run}")
@@ -978,7 +989,7 @@ def _admin_routes(app: FastAPI, house: Any) -> None:
 
     @app.post("/api/admin/rules")
     async def new_rule(request: Request) -> dict[str, Any]:
-        rule = await request.json() | {"id": house.ids.new("rule"), "hits": 0}
+        rule = {"enabled": True} | await request.json() | {"id": house.ids.new("rule")}
         house.admin.rules[rule["id"]] = rule
         return rule
 
@@ -1010,7 +1021,7 @@ def _admin_routes(app: FastAPI, house: Any) -> None:
 
     @app.get("/api/admin/audit")
     async def audit() -> dict[str, Any]:
-        return {"data": house.admin.audit, "next": None, "broken": None}
+        return {"data": house.admin.audit, "next": None, "broken": house.admin.broken}
 
 
 def _page_routes(app: FastAPI, house: Any) -> None:
