@@ -24,7 +24,10 @@ def main() -> int:
         return 2
     os.chdir(WEB)
     if not fetched() and npm(["ci", "--no-audit", "--no-fund", "--loglevel=error"]):
-        print("npm could not fetch the packages of web/package-lock.json; the page was not built.", file=sys.stderr)
+        print(
+            "npm could not fetch the packages of web/package-lock.json; the page was not built.",
+            file=sys.stderr,
+        )
         return 2
     if npm(["run", "--silent", "build", "--", "--logLevel", "warn"]):
         print("The page was not built; what stood before still stands.", file=sys.stderr)

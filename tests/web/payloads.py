@@ -1,4 +1,4 @@
-"""Texts that try to run a script or to send a request from whoever reads them (SAFE-10). `window.pwned` is their mark."""
+"""Texts that try to run a script or to send a request (SAFE-10). `window.pwned` is their mark."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ TEX = [
     "$\\url{javascript:x}$",
     "$\\includegraphics{https://evil.example/x.png}$",
     f"$\\htmlData{{onclick={RUN}}}{{x}}$",
-    f"$\\htmlStyle{{background:url(https://evil.example/x)}}{{x}}$",
+    "$\\htmlStyle{background:url(https://evil.example/x)}{x}$",
     "$\\htmlClass{sidebar}{x}$",
     f"$\\text{{<img src=x onerror={RUN}>}}$",
     f"$$<img src=x onerror={RUN}>$$",

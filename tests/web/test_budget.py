@@ -7,20 +7,28 @@ from typing import Any
 
 import pytest
 from tests.web.conftest import Visit, ask, settled
-from tests.web.fake_server import BUILT, CODE, MATH, House
+from tests.web.fake.answers import CODE, MATH
+from tests.web.fake.house import House
+from tests.web.fake.server import BUILT
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 MOST_JAVASCRIPT = 200_000
 WATCH = """() => {
     window.tasks = []; window.frames = 0; window.longest = 0;
-    new PerformanceObserver(list => list.getEntries().forEach(e => tasks.push(e.duration))).observe({type: 'longtask', buffered: true});
+    const watch = new PerformanceObserver(list => list.getEntries().forEach(e => tasks.push(e.duration)));
+    watch.observe({type: 'longtask', buffered: true});
     let last = performance.now();
     const tick = now => { longest = Math.max(longest, now - last); last = now; frames++; requestAnimationFrame(tick) };
     requestAnimationFrame(tick);
 }"""
 
 SHARE = """() => {
-    const once = () => { const begun = performance.now(); let x = 0; for (let i = 0; i < 3e6; i++) x += Math.sqrt(i); return performance.now() - begun };
+    const once = () => {
+        const begun = performance.now();
+        let x = 0;
+        for (let i = 0; i < 3e6; i++) x += Math.sqrt(i);
+        return performance.now() - begun;
+    };
     const all = Array.from({length: 60}, once);
     return all.reduce((sum, one) => sum + one, 0) / all.length / Math.min(...all);
 }"""
@@ -90,7 +98,7 @@ def test_all_500_messages_are_scrolled_through_without_a_halt(visit: Visit, hous
             page.wait_for_timeout(60)
             if page.evaluate("document.querySelectorAll('[data-message]').length") == 500:
                 break
-        assert page.locator("[data-message]").first.inner_text().startswith("Message 0:")
+        assert page.locator("[data-message]").first.text_content().strip().startswith("Message 0:")
         tasks = page.evaluate("tasks")
         assert max(tasks, default=0) < 200 * crowding(page), tasks
 

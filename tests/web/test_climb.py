@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from tests.web.conftest import Visit, ask, settled
-from tests.web.fake_server import House, climbing
+from tests.web.fake.furniture import climbing
+from tests.web.fake.house import House
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 from tests.web.conftest import Visit, ask, settled
-from tests.web.fake_server import House, furnish, stamp
+from tests.web.fake.basics import stamp
+from tests.web.fake.furniture import furnish
+from tests.web.fake.house import House
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 GOOD = "correct horse battery"
