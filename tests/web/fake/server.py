@@ -21,7 +21,7 @@ from tests.web.fake.routes_chat import judging_routes, turn_routes
 from tests.web.fake.routes_me import chat_routes, me_routes
 from tests.web.fake.routes_things import other_routes, run_routes
 
-BUILT = Path(__file__).resolve().parents[2] / "src" / "ziggurat" / "service" / "page"
+BUILT = Path(__file__).resolve().parents[3] / "src" / "ziggurat" / "service" / "page"
 POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
