@@ -1,4 +1,4 @@
-"""The built page in headless Chromium, over the fake server of `fake_server.py`: fast, and every answer known before."""
+"""The built page in headless Chromium, over the fake server of `fake/`: fast, and every answer known before."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import uvicorn
 from tests.needs import needs
-from tests.web.fake_server import BUILT, Door, House, create_fake
+from tests.web.fake.house import Door, House
+from tests.web.fake.server import BUILT, create_fake
 
 from ziggurat.service.server import address_of, listen
 

@@ -1,4 +1,4 @@
-"""Texts that try to run a script or to send a request from whoever reads them (SAFE-10). `window.pwned` is their mark."""
+"""Texts that try to run a script or to send a request (SAFE-10). `window.pwned` is their mark."""
 
 from __future__ import annotations
 

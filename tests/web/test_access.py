@@ -1,4 +1,4 @@
-"""For everyone: axe-core, the keyboard, screen readers, small screens, both languages, light and dark (A11Y, MOB, I18N)."""
+"""For everyone: axe-core, the keyboard, screen readers, small screens, both languages, light and dark."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 from tests.needs import IN_CI
 from tests.web.conftest import Visit, ask, settled, text_of
-from tests.web.fake_server import House, furnish
+from tests.web.fake.furniture import furnish
+from tests.web.fake.house import House
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 AXE = Path(__file__).resolve().parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 RUN = """async () => (await axe.run(document, {
     runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'], resultTypes: ['violations'],
 })).violations.filter(v => ['serious', 'critical'].includes(v.impact))
-   .map(v => v.id + ': ' + v.nodes.map(n => n.target.join(' ') + ' ' + (n.failureSummary || '').split('\\n')[1]).join(' | '))"""
+   .map(v => v.id + ': ' + v.nodes.map(n => n.target.join(' ') + ' ' + n.failureSummary).join(' | '))"""
 
 
 def serious(page: Any) -> list[str]:
@@ -99,8 +100,9 @@ def test_the_first_tab_skips_to_the_question(visit: Visit, house: House) -> None
 def test_a_screen_reader_hears_sentences_and_not_pieces(visit: Visit, house: House) -> None:
     with visit(house) as page:
         page.evaluate(
-            "() => { window.said = []; new MutationObserver(() => said.push(document.getElementById('say').textContent))"
-            ".observe(document.getElementById('say'), {childList: true, characterData: true, subtree: true}) }"
+            "() => { window.said = []; const say = document.getElementById('say');"
+            "new MutationObserver(() => said.push(say.textContent))"
+            ".observe(say, {childList: true, characterData: true, subtree: true}) }"
         )
         ask(page, "slow long")
         page.locator("[data-state=running]").wait_for()

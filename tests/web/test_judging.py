@@ -1,10 +1,10 @@
-"""What people think of answers: thumbs with reasons, a better answer, the better of two, a report; and why it came so."""
+"""What people think of answers: thumbs with reasons, a better answer, the better of two, a report."""
 
 from __future__ import annotations
 
 import pytest
 from tests.web.conftest import Visit, ask, choose, settled, text_of
-from tests.web.fake_server import House
+from tests.web.fake.house import House
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

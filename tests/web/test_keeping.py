@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.web.conftest import Visit, ask, choose, settled, text_of
-from tests.web.fake_server import House
+from tests.web.fake.house import House
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -5,5 +5,9 @@ import App from "./App.svelte";
 import { app } from "./lib/app.svelte";
 import { firstLanguage, words } from "./words/words.svelte";
 
-await Promise.all([words.use(firstLanguage()), app.start()]);
-mount(App, { target: document.getElementById("app")! });
+const started = app.start();
+await words.use(firstLanguage());
+const target = document.getElementById("app")!;
+target.replaceChildren(); // What index.html showed while this file was on its way.
+mount(App, { target });
+await started;

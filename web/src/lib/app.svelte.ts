@@ -70,8 +70,12 @@ class App {
   async start(): Promise<void> {
     this.trouble = null;
     try {
+      const models = get<Offer>("/api/models").catch((problem: unknown) => problem);
       this.take(await get<Me>("/api/me"));
-      if (this.person) await this.loadModels();
+      if (!this.person) return;
+      const offer = await models;
+      if (offer instanceof Error) throw offer;
+      this.offer = offer as Offer;
     } catch (problem) {
       if (problem instanceof Problem) this.trouble = problem;
       else throw problem;

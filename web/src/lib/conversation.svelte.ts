@@ -66,7 +66,7 @@ interface Begun {
   generation_id: string;
 }
 
-const EARLIER = 50;
+const EARLIER = 20;
 
 export class Conversation {
   chat = $state.raw<Chat | null>(null);

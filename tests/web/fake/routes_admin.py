@@ -1,0 +1,111 @@
+"""The administration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from tests.web.fake.basics import stamp
+from tests.web.fake.house import MODELS
+
+
+def admin_routes(app: FastAPI, house: Any) -> None:
+    @app.get("/api/admin/people")
+    async def people() -> dict[str, Any]:
+        return {"data": list(house.admin.people.values()), "next": None}
+
+    @app.patch("/api/admin/people/{pid}")
+    async def change_person(pid: str, request: Request) -> dict[str, Any]:
+        house.admin.people[pid] |= await request.json()
+        return house.admin.people[pid]
+
+    @app.get("/api/admin/invitations")
+    async def invitations() -> dict[str, Any]:
+        return {"data": list(house.admin.invitations.values()), "next": None}
+
+    @app.post("/api/admin/invitations")
+    async def invite(request: Request) -> dict[str, Any]:
+        made = await request.json() | {"id": house.ids.new("invitation"), "created_at": stamp()}
+        house.admin.invitations[made["id"]] = made
+        return made | {"secret": "invite-once"}
+
+    @app.delete("/api/admin/invitations/{iid}")
+    async def drop_invitation(iid: str) -> Response:
+        house.admin.invitations.pop(iid, None)
+        return Response(status_code=204)
+
+    @app.get("/api/admin/keys")
+    async def keys() -> dict[str, Any]:
+        return {"data": [key | {"owner": "Ada"} for key in house.keys.values()], "next": None}
+
+    @app.get("/api/admin/models")
+    async def models() -> dict[str, Any]:
+        return {
+            "data": [m | {"state": "loaded", "memory_bytes": 270_000_000, "requests": 12} for m in MODELS],
+            "next": None,
+        }
+
+    @app.get("/api/admin/generations")
+    async def generations() -> dict[str, Any]:
+        running = [
+            {"id": g.id, "chat_id": g.chat, "person": "Ada", "model": g.message["model"], "state": g.message["state"],
+             "started_at": g.message["created_at"], "tokens": len(g.events)}
+            for g in house.generations.values() if not g.over
+        ]  # fmt: skip
+        return {"data": running, "next": None}
+
+    @app.post("/api/admin/generations/{gid}/cancel")
+    async def cancel(gid: str) -> Response:
+        generation = house.generations[gid]
+        house.stop(generation, len(generation.message["content"]))
+        return Response(status_code=204)
+
+    @app.get("/api/admin/settings")
+    async def settings() -> dict[str, Any]:
+        return house.admin.settings
+
+    @app.put("/api/admin/settings")
+    async def change_settings(request: Request) -> dict[str, Any]:
+        house.admin.settings |= await request.json()
+        return house.admin.settings
+
+    @app.get("/api/admin/rules")
+    async def rules() -> dict[str, Any]:
+        return {"data": list(house.admin.rules.values()), "next": None}
+
+    @app.post("/api/admin/rules")
+    async def new_rule(request: Request) -> dict[str, Any]:
+        rule = {"enabled": True} | await request.json() | {"id": house.ids.new("rule")}
+        house.admin.rules[rule["id"]] = rule
+        return rule
+
+    @app.patch("/api/admin/rules/{rid}")
+    async def change_rule(rid: str, request: Request) -> dict[str, Any]:
+        house.admin.rules[rid] |= await request.json()
+        return house.admin.rules[rid]
+
+    @app.delete("/api/admin/rules/{rid}")
+    async def drop_rule(rid: str) -> Response:
+        del house.admin.rules[rid]
+        return Response(status_code=204)
+
+    @app.post("/api/admin/rules/try")
+    async def try_rule(request: Request) -> dict[str, Any]:
+        text = (await request.json())["text"]
+        met = [
+            r for r in house.admin.rules.values() if r.get("pattern") and r["pattern"].lower() in text.lower()
+        ]
+        return {"data": [{"rule": rule} for rule in met], "next": None}
+
+    @app.get("/api/admin/held")
+    async def held() -> dict[str, Any]:
+        return {"data": list(house.admin.held.values()), "next": None}
+
+    @app.post("/api/admin/held/{hid}")
+    async def decide(hid: str, request: Request) -> dict[str, Any]:
+        return house.admin.held.pop(hid) | await request.json()
+
+    @app.get("/api/admin/audit")
+    async def audit() -> dict[str, Any]:
+        return {"data": house.admin.audit, "next": None, "broken": house.admin.broken}

@@ -1,0 +1,81 @@
+"""Watch it learn: the climb's page follows what goes on, and each stage can be talked to as soon as it stands."""
+
+from __future__ import annotations
+
+import pytest
+from tests.web.conftest import Visit, ask, settled
+from tests.web.fake.furniture import climbing
+from tests.web.fake.house import House
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture
+def house() -> House:
+    made = House()
+    climbing(made)
+    return made
+
+
+@pytest.mark.parametrize("device", ["desktop", "phone"])
+def test_from_the_first_screen_to_the_live_page(visit: Visit, house: House, device: str) -> None:
+    with visit(house, device=device) as page:
+        page.get_by_role("link", name="Watch it learn").click()
+        page.get_by_role("heading", name="It is learning now").wait_for()
+        assert "About 4 min left" in page.locator("main").inner_text()
+        assert page.locator(".step").count() == 4
+        assert "step 140 of 400" in page.locator(".step.running").inner_text()
+        page.get_by_role("img", name="Loss: from").wait_for()
+        assert page.locator(".band").count() == 1
+        assert (
+            "in the house with the green door"
+            in page.get_by_role("region", name="In its own words").inner_text()
+        )
+        assert "a little higher" in page.get_by_role("region", name="The doctor's remarks").inner_text()
+
+
+def test_the_page_follows_the_climb(visit: Visit, house: House) -> None:
+    with visit(house, "/climb") as page:
+        page.get_by_text("step 140 of 400").wait_for()
+        stage = house.climbs[0]["stages"][1]
+        stage |= {"step": 399, "left_s": 1.0}
+        page.get_by_text("step 399 of 400").wait_for()
+        stage |= {"state": "done", "chat_model": "town/sft-1"}
+        house.climbs[0]["state"] = "done"
+        house.climbs[0]["report"] = "town/exam/report.html"
+        page.get_by_role("heading", name="It has learned").wait_for()
+        assert page.get_by_role("link", name="The report").get_attribute("href") == "/api/runs/town/report"
+        assert page.get_by_role("button", name="Talk to it").count() == 2
+
+
+def test_a_stage_is_talked_to(visit: Visit, house: House) -> None:
+    house.climbs[0]["stages"][0]["chat_model"] = "town/pretrain-1"
+    with visit(house, "/climb") as page:
+        page.get_by_role("button", name="Talk to it").click()
+        page.get_by_role("heading", name="Begin, and it goes on.").wait_for()
+        ask(page, "The lamp")
+        assert "Town · Base" in settled(page).locator(".who").inner_text()
+        assert next(iter(house.chats.values()))["model"] == "town/pretrain-1"
+
+
+def test_another_stage_is_looked_at_and_a_curve_read_off(visit: Visit, house: House) -> None:
+    with visit(house, "/climb") as page:
+        page.locator(".step .pick").first.click()
+        page.wait_for_url("**/climb/town/pretrain")
+        curve = page.get_by_role("img", name="Loss: from")
+        curve.focus()
+        page.keyboard.press("Home")
+        assert page.locator("figcaption", has_text="Loss").inner_text().endswith("step 0: 4.22")
+
+
+def test_an_interrupted_climb_is_offered_to_go_on(visit: Visit, house: House) -> None:
+    house.climbs[0]["state"] = "stopped"
+    house.climbs[0]["stages"][1]["state"] = "stopped"
+    with visit(house, "/climb", language="zh") as page:
+        page.get_by_role("button", name="继续", exact=True).click()
+        page.get_by_role("heading", name="它正在学习").wait_for()
+
+
+def test_without_a_climb_the_page_says_how_to_begin_one(visit: Visit) -> None:
+    with visit(House(), "/climb") as page:
+        page.get_by_text("make demo").wait_for()
