@@ -101,9 +101,9 @@ def create_app(
 ) -> FastAPI:
     """The application over loaded models. With `shelves`, the library that loaded them, they can be replaced.
 
-    `guard` examines requests and answers; without one nothing is examined.
+    `guard` examines requests and answers; without one and without a store nothing is examined.
     `store`: also the chat product, for one person on this machine or with `accounts` for people who log in; the guard
-    then has the store's rules too.
+    (by default with the built-in rules) then has the store's rules too.
     `climbs`: ladders that are climbed beside the server, each with options of `ziggurat ladder`; their models are
     served as they appear.
 
@@ -113,7 +113,7 @@ def create_app(
     limits = limits or Limits()
     own_rules = None if store is None else StoreRules(store)
     if own_rules is not None:
-        guard = (guard or TextGuard(Several())).also(own_rules)
+        guard = (guard or TextGuard(Builtin())).also(own_rules)
     shelf = Shelf(models, cards or {}, examples, limits)
     metrics = Metrics(shelf)
     services = Services(
@@ -233,14 +233,14 @@ def run_app(
         listener.close()
 
 
-def guard_of(given: str, moderator: Moderator) -> TextGuard | None:
-    """The guard that `--guard` asks for; None for `off`.
+def guard_of(given: str, moderator: Moderator) -> TextGuard:
+    """The guard that `--guard` asks for; with `off` it has only the rules that administrators make at the page.
 
     Raises:
         DataError: the file of rules cannot be used.
     """
     if given == "off":
-        return None
+        return TextGuard(Several())
     return TextGuard(Builtin() if given == "default" else FileRules(Path(given)), moderator=moderator)
 
 
