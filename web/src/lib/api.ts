@@ -28,14 +28,14 @@ export class Problem extends Error {
 
 const KEY = "ziggurat.key";
 let csrf: string | null = null;
-let onRefused: () => void = () => {};
+let onRefused: (path: string) => void = () => {};
 
 export function useCsrf(token: string | null): void {
   csrf = token;
 }
 
 /** What happens if the server answers 401: the log-in page, or the question for a key. */
-export function whenRefused(act: () => void): void {
+export function whenRefused(act: (path: string) => void): void {
   onRefused = act;
 }
 
@@ -75,7 +75,7 @@ export async function send(path: string, init: RequestInit & { headers?: Record<
   }
   if (response.ok) return response;
   const problem = await problemOf(response);
-  if (response.status === 401 && !path.startsWith("/api/login")) onRefused();
+  if (response.status === 401 && !path.startsWith("/api/login")) onRefused(path);
   throw problem;
 }
 

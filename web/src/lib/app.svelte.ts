@@ -32,10 +32,17 @@ interface Toast {
   action?: { label: string; act: () => void };
 }
 
+/** Which stages can be talked to: when that changes, the list of models has changed too. */
+function talking(climbs: Climb[]): string {
+  return climbs.flatMap((climb) => climb.stages.map((stage) => stage.chat_model ?? "")).join(" ");
+}
+
 class App {
   me = $state.raw<Me | null>(null);
   offer = $state.raw<Offer | null>(null);
   climbs = $state.raw<Climb[]>([]);
+  /** Somebody chats, so the climb has given cores away. */
+  yielding = $state(false);
   looks = $state<Looks>({ ...FIRST, ...kept<Partial<Looks>>("looks", {}) });
   trouble = $state.raw<Problem | null>(null);
   toast = $state.raw<Toast | null>(null);
@@ -95,9 +102,13 @@ class App {
 
   async loadClimbs(): Promise<void> {
     try {
-      this.climbs = (await get<{ climbs: Climb[] }>("/api/runs")).climbs ?? [];
+      const { climbs, yielding } = await get<{ climbs: Climb[]; yielding?: boolean }>("/api/runs");
+      const before = talking(this.climbs);
+      this.climbs = climbs ?? [];
+      this.yielding = Boolean(yielding);
+      if (this.offer && talking(this.climbs) !== before) await this.loadModels();
     } catch {
-      this.climbs = []; // The card is then not shown; chatting does not depend on it.
+      // The card stays as it is; chatting does not depend on it.
     }
   }
 

@@ -60,9 +60,7 @@ export class ClimbWatch {
 
   private async read(): Promise<void> {
     this.asked = Date.now();
-    const before = talking();
     await Promise.all([app.loadClimbs(), this.readRun()]);
-    if (talking() !== before) await app.loadModels().catch(() => {});
   }
 
   private async readRun(): Promise<void> {
@@ -75,9 +73,4 @@ export class ClimbWatch {
       if (run === this.run && !this.detail) this.detail = null;
     }
   }
-}
-
-/** Which stages can be talked to: when that changes, the list of models has changed too. */
-function talking(): string {
-  return app.climbs.flatMap((climb) => climb.stages.map((stage) => stage.chat_model ?? "")).join(" ");
 }

@@ -67,6 +67,8 @@ interface Begun {
 }
 
 const EARLIER = 20;
+/** At temperature 0 the same question has one answer: whoever asks for another one is given some variety. */
+const AGAIN_TEMPERATURE = 0.8;
 
 export class Conversation {
   chat = $state.raw<Chat | null>(null);
@@ -93,6 +95,10 @@ export class Conversation {
 
   get model() {
     return app.model(this.chat?.model ?? this.wish.model);
+  }
+
+  get temperature(): number {
+    return this.chat?.settings?.temperature ?? app.looks.settings.temperature ?? app.offer?.defaults.temperature ?? 1;
   }
 
   get leaf(): string | null {
@@ -382,7 +388,9 @@ export class Conversation {
       this.messages = this.messages.slice(0, this.messages.findIndex((one) => one.id === question?.id));
       return question && this.askOnce(question.content, change);
     }
-    await this.branch(message, () => post<Begun>(`/api/chats/${this.id}/messages/${message.id}/regenerate`, change));
+    const settings = change.settings ?? (this.temperature === 0 ? { temperature: AGAIN_TEMPERATURE } : undefined);
+    const body = { ...change, ...(settings ? { settings } : {}) };
+    await this.branch(message, () => post<Begun>(`/api/chats/${this.id}/messages/${message.id}/regenerate`, body));
   }
 
   async editUser(message: Message, text: string, run = true): Promise<void> {

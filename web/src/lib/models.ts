@@ -34,7 +34,7 @@ export function whatOf(model: Model): string {
   if (model.upstream) return t("model.upstream", { name: model.upstream });
   const stage = stageOf(model);
   if (stage !== "other") return t("stage.what." + stage);
-  return model.description || t(model.is_base ? "stage.what.pretrain" : "stage.what.other");
+  return t(model.is_base ? "stage.what.pretrain" : "stage.what.other");
 }
 
 export function compact(n: number): string {
