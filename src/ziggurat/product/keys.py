@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from ziggurat.errors import DataError
+from ziggurat.files import check_format
 from ziggurat.product.common import clean_name, record, row_of, whole
 from ziggurat.product.errors import Invalid, NotFound
 from ziggurat.product.objects import ApiKey
@@ -27,6 +28,8 @@ LIMITS = {"requests_per_minute": 60, "tokens_per_minute": 100_000, "concurrent":
 PREFIX = 8
 """Characters of the secret that lists show."""
 USED_US = 60 * SECOND
+KEY_FILE_FORMAT = 1
+"""The newest key file that `import_key_file` reads."""
 
 
 def create_key(
@@ -181,7 +184,7 @@ def _lines(path: Path) -> list[tuple[int, str]]:
 
 def _line(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        given = json.loads(line)
+        given = check_format(json.loads(line), KEY_FILE_FORMAT, path)
         limits = {name: given[name] for name in LIMITS if name in given}
         scopes = ["chat", "embeddings", *(["admin"] if given.get("admin") else [])]
         digest = given["sha256"]
@@ -196,7 +199,7 @@ def _line(path: Path, number: int, line: str) -> dict[str, Any]:
             "limits": _limits(limits),
             "expires_at": None,
         }
-    except (ValueError, TypeError, KeyError, Invalid) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, Invalid) as error:
         raise DataError(f"this line is not a key ({error}).", path=path, line=number) from None
 
 

@@ -56,9 +56,11 @@ def index_words(text: str) -> list[str]:
 
 
 def query_words(query: str) -> tuple[list[str], str | None]:
-    """Words that a hit must hold, and the beginning of one (the last word, which may still be being typed)."""
+    """Words that a hit must hold, and the beginning of one: the last word, which may still be being typed. One letter
+    is the beginning of too many, so it is a word."""
     asked = runs(query)
-    prefix = asked.pop()[:MAX_LETTERS] if asked and not is_cjk(asked[-1]) else None
+    typed = bool(asked) and len(asked[-1]) > 1 and not is_cjk(asked[-1])
+    prefix = asked.pop()[:MAX_LETTERS] if typed else None
     words: dict[str, None] = {}
     for run in asked:
         if not is_cjk(run) or len(run) == 1:
