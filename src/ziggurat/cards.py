@@ -47,6 +47,8 @@ class Card(BaseModel):
     """Figures of its own report, by name."""
     limits: tuple[str, ...] = ()
     """What it is known not to do, a sentence each."""
+    languages: tuple[str, ...] = ()
+    """Those that it writes well (ISO 639-1); empty where that is not known."""
     quantisation: str = ""
     """What its weights went through before they came here, such as Q4_1."""
     left_out: tuple[str, ...] = ()

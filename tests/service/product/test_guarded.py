@@ -101,3 +101,22 @@ def test_a_rule_that_cannot_be_used_is_refused_in_a_sentence(open_house: Open) -
     assert "cannot be used" in refused.json()["error"]["message"]
     tried = client.post("/api/admin/rules/try", json={"text": "hello there"})
     assert tried.status_code == 200, tried.text
+
+
+def test_a_built_in_rule_is_listed_and_switched_off_and_on(open_house: Open) -> None:
+    client = open_house({"fake": saying("fine")})
+    listed = client.get("/api/admin/rules").json()["data"]
+    builtin = {rule["id"] for rule in listed if rule["builtin"]}
+    assert "selfharm.distress" in builtin
+    asked = "I want to kill myself tonight."
+    acted = answered(client, asked)["guard"]
+    assert acted is not None
+    for rule_id in sorted(one for one in builtin if one.startswith("selfharm")):
+        assert client.patch(f"/api/admin/rules/{rule_id}", json={"enabled": False}).status_code == 200
+    time.sleep(0.8)
+    assert answered(client, asked)["guard"] is None
+    refused = client.patch(f"/api/admin/rules/{acted['rule']}", json={"action": "log"})
+    assert refused.status_code == 400
+    client.patch(f"/api/admin/rules/{acted['rule']}", json={"enabled": True})
+    time.sleep(0.8)
+    assert answered(client, asked)["guard"] == acted

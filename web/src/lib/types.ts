@@ -137,6 +137,7 @@ export interface Model {
   is_base: boolean;
   description: string | null;
   licence: string | null;
+  languages?: string[];
   run: string | null;
   upstream: string | null;
   quality: unknown;

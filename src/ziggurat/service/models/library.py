@@ -127,6 +127,7 @@ def _load(
         context=model.context,
         is_base=is_base,
         description="" if stage or known is None else described(known),
+        languages=known.languages if known is not None else (),
         licence=known.licence if known is not None else "",
         weights=digest(files),
         numerics="float32" if body is None else _numerics(numerics(body), options),

@@ -98,6 +98,7 @@ class ModelCard(BaseModel):
     context: int | None = None  # tokens
     is_base: bool = False  # continues text; not trained on conversations
     description: str = ""
+    languages: tuple[str, ...] = ()  # that it writes well, as its card says; empty: not known
     licence: str = ""  # of its weights, as its card (cards.py) says; "" if it has none
     weights: str = ""  # hash of its files; "" for a model that was not loaded from files
     numerics: str = ""  # how it computes: bfloat16, float32, batch invariant, ...

@@ -14,7 +14,7 @@ from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.wire import Json
 from ziggurat.service.product.bodies import AnyFields, ChangedPerson, Decision, Empty, NewInvitation, TryText
 from ziggurat.service.product.house import House
-from ziggurat.service.product.store_rules import usable
+from ziggurat.service.product.store_rules import builtin_ids, switch_builtin, usable, with_builtin
 
 Cursor = Annotated[str | None, Query(max_length=300)]
 Limit = Annotated[int, Query(ge=1, le=200)]
@@ -111,7 +111,7 @@ def _rules(house: House, routes: APIRouter) -> None:
     @routes.get("/rules")
     async def listed(request: Request) -> dict[str, Any]:
         found = await house.run(rules.list_rules, await house.who(request))
-        return {"data": [one.model_dump() for one in found], "next": None}
+        return {"data": with_builtin(found), "next": None}
 
     @routes.post("/rules", **takes(AnyFields))
     async def create(request: Request) -> Response:
@@ -129,6 +129,8 @@ def _rules(house: House, routes: APIRouter) -> None:
     @routes.patch("/rules/{rule_id}", **takes(AnyFields))
     async def change(request: Request, rule_id: str) -> dict[str, Any]:
         principal, body = await house.who(request), await read_body(request, AnyFields, limits)
+        if rule_id in builtin_ids():
+            return await house.run(switch_builtin, principal, rule_id, body.fields())
         return (
             await house.run(rules.change_rule, principal, rule_id, body.fields(), check=usable)
         ).model_dump()

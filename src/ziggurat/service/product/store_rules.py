@@ -16,7 +16,9 @@ from pydantic import ValidationError
 from ziggurat.product import rules
 from ziggurat.product.errors import Invalid
 from ziggurat.product.objects import GuardRule
+from ziggurat.product.principal import Principal
 from ziggurat.safety.rules import Rule
+from ziggurat.safety.sources import builtin_rules
 from ziggurat.store.store import Store
 
 log = logging.getLogger("ziggurat.service")
@@ -99,3 +101,55 @@ def usable(values: Mapping[str, Any]) -> None:
 
 
 _UNSAVED = {"id": "rule_new", "version": 1, "created_at": "", "updated_at": "", "name": "", "enabled": True}
+
+
+# --- built-in rules at the page -------------------------------------------------------------------------------------
+
+
+def builtin_ids() -> frozenset[str]:
+    return frozenset(rule.id for rule in builtin_rules())
+
+
+def with_builtin(found: Sequence[GuardRule]) -> list[dict[str, Any]]:
+    """The store's rules, and the built-in ones with `builtin`: one that is switched off has a row in the store."""
+    ids = builtin_ids()
+    off = {row.name for row in found if row.name in ids and not row.enabled}
+    own = [row.model_dump() for row in found if row.name not in ids or row.enabled]
+    return [*own, *(_shown(rule, enabled=rule.enabled and rule.id not in off) for rule in builtin_rules())]
+
+
+def _shown(rule: Rule, *, enabled: bool) -> dict[str, Any]:
+    return {
+        "id": rule.id, "name": rule.id, "kind": "policy" if rule.kind == "topic" else rule.kind,
+
+            "pattern": rule.pattern,
+            "words": rule.words,
+            "categories": [rule.category],
+            "topic": rule.category
+        ,
+        "stage": rule.stage, "action": rule.action, "templates": rule.templates,
+        "enabled": enabled, "version": 1, "builtin": True,
+    }
+
+
+def switch_builtin(
+    store: Store, principal: Principal, rule_id: str, changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Switch a built-in rule off or on; a row of its name in the store, which is off, takes its place.
+
+    Raises:
+        Invalid: anything else is to be changed.
+    """
+    if set(changes) != {"enabled"}:
+        raise Invalid(
+            "a built-in rule is only switched on or off; make a rule of your own beside it.", param="enabled"
+        )
+    rows = [row for row in rules.list_rules(store, principal) if row.name == rule_id]
+    if changes["enabled"]:
+        for row in rows:
+            rules.delete_rule(store, principal, row.id)
+    elif not rows:
+        off = {"kind": "words", "name": rule_id, "words": [rule_id], "action": "log", "enabled": False}
+        rules.create_rule(store, principal, off)
+    (rule,) = [rule for rule in builtin_rules() if rule.id == rule_id]
+    return _shown(rule, enabled=bool(changes["enabled"]))
