@@ -10,7 +10,7 @@ from types import MappingProxyType
 import anyio.to_thread
 from fastapi import Depends, FastAPI, Request
 
-from ziggurat.product import generations
+from ziggurat.product import generations, retention
 from ziggurat.product.rights import require
 from ziggurat.safety.guard import Guard
 from ziggurat.service.access.key_check import OPEN
@@ -43,6 +43,7 @@ EACH = (
 
 
 REAP_EVERY_S = 30.0
+SWEEP_EVERY_S = 3600.0
 SILENT_S = 90.0
 """A running answer without a sign of life for so long has lost its process."""
 
@@ -97,6 +98,7 @@ class Product:
         async with asyncio.TaskGroup() as duties:
             duties.create_task(_again(LOOK_S, self._read_rules))
             duties.create_task(_again(REAP_EVERY_S, self._reap))
+            duties.create_task(_again(SWEEP_EVERY_S, self._sweep))
             if climber is not None:
                 duties.create_task(climber.watch())
                 for ladder, options in self._climbs.items():
@@ -111,6 +113,10 @@ class Product:
         for running in self.house.generations.running():
             await self.house.run(generations.heartbeat, running.id)
         await self.house.run(generations.reap, older_than_s=SILENT_S)
+
+    async def _sweep(self) -> None:
+        """What has to go by the workspace's retention, and what has expired."""
+        await self.house.run(retention.run)
 
     async def close(self) -> None:
         await self.house.close()
