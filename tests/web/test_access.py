@@ -182,7 +182,7 @@ def test_the_list_is_a_drawer_on_a_phone(visit: Visit) -> None:
         page.get_by_role("button", name="Show the list").click()
         link.click()
         page.get_by_text("A warm lentil salad").wait_for()
-        assert not link.is_visible()
+        link.wait_for(state="hidden")
 
 
 def test_targets_are_large_enough_for_a_finger(visit: Visit, house: House) -> None:

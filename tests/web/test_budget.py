@@ -14,7 +14,7 @@ from tests.web.fake.server import BUILT
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 MOST_JAVASCRIPT = 200_000
 WATCH = """() => {
-    window.tasks = []; window.frames = 0; window.longest = 0;
+    window.late = []; window.tasks = []; window.frames = 0; window.longest = 0;
     const watch = new PerformanceObserver(list => list.getEntries().forEach(e => tasks.push(e.duration)));
     watch.observe({type: 'longtask', buffered: true});
     let last = performance.now();
@@ -105,24 +105,27 @@ def test_all_500_messages_are_scrolled_through_without_a_halt(visit: Visit, hous
 
 @pytest.mark.alone
 def test_a_long_answer_is_written_fast_and_the_page_stays_free(visit: Visit, house: House) -> None:
-    """4,000 tokens at 400 a second, four times as fast as the budget asks for."""
+    """4,000 tokens at 200 a second, twice as fast as the budget asks for."""
     house.answers["everything"] = "\n\n".join(
         [f"Paragraph {i} with *some* `marks` and words." for i in range(550)]
     )
-    house.delay_s = 1 / 400
+    house.delay_s = 1 / 200
     with visit(house) as page:
+        slower = crowding(page)
         page.evaluate(WATCH)
         ask(page, "everything please")
         page.wait_for_function(
-            "() => document.querySelectorAll('[data-answer] .block').length > 200", timeout=60_000
+            "() => document.querySelectorAll('[data-answer] .block').length > 120", timeout=60_000
         )
-        before = page.evaluate("performance.now()")
+        page.evaluate("addEventListener('input', e => late.push(performance.now() - e.timeStamp), true)")
         page.locator("#question").press_sequentially("typed meanwhile")
-        took = (page.evaluate("performance.now()") - before) / len("typed meanwhile")
+        late = sorted(page.evaluate("late"))
         page.keyboard.press("Escape")
         settled(page)
         busy = page.evaluate("tasks.reduce((sum, t) => sum + t, 0) / performance.now()")
-        longest, slower = page.evaluate("longest"), crowding(page)
-    assert took < 50 * slower
+        longest = page.evaluate("longest")
+        slower = max(slower, crowding(page))
+    assert len(late) == len("typed meanwhile")
+    assert late[len(late) // 2] < 50 * slower, late
     assert busy < 0.5 * slower
     assert longest < 100 * slower

@@ -19,7 +19,7 @@ export class Announcer {
     this.text += text;
     if (this.when !== "sentences") return;
     let end = this.said;
-    for (const found of this.text.matchAll(SENTENCE_END)) end = Math.max(end, (found.index ?? 0) + 1);
+    for (const found of this.text.slice(this.said).matchAll(SENTENCE_END)) end = this.said + found.index + 1;
     if (end > this.said) this.tell(this.text.slice(this.said, end));
     this.said = end;
   }

@@ -500,11 +500,11 @@ export class Conversation {
   /** After a pick: the chosen answer alone stays in the path. */
   async closePair(): Promise<void> {
     const pair = this.pair;
-    this.pair = null;
     if (!pair) return;
     const kept = pair.chosen && pair.answers.includes(pair.chosen) ? pair.chosen : pair.answers[0];
     await this.change({ active_leaf_id: kept });
     await this.reload();
+    this.pair = null;
   }
 }
 

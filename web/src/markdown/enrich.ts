@@ -51,12 +51,22 @@ function dress(block: HTMLElement): void {
     wrap.setAttribute("aria-pressed", String(on));
   });
   wrap.setAttribute("aria-pressed", "false");
+  const numbers = button(t("code.numbers"), () => {
+    const on = holder.classList.toggle("numbered");
+    numbers.setAttribute("aria-pressed", String(on));
+    gutter.textContent = on ? text().trimEnd().split("\n").map((_, i) => i + 1).join("\n") : "";
+  });
+  numbers.setAttribute("aria-pressed", "false");
+  const gutter = document.createElement("span");
+  gutter.className = "gutter";
+  gutter.setAttribute("aria-hidden", "true");
   const fetchIt = button(t("code.download"), () => save(new Blob([text()], { type: "text/plain" }), `code.${ENDINGS[lang] ?? "txt"}`));
-  bar.append(name, wrap, fetchIt, copy);
+  bar.append(name, numbers, wrap, fetchIt, copy);
   const holder = document.createElement("div");
   holder.className = "code-block";
   block.replaceWith(holder);
   holder.append(bar, block);
+  block.prepend(gutter);
   block.tabIndex = 0;
   block.setAttribute("role", "region");
   block.setAttribute("aria-label", t("code.region", { lang: lang || t("code.text") }));
@@ -77,6 +87,25 @@ async function paint(code: HTMLElement, lang: string): Promise<void> {
 function whenIdle(act: () => void): void {
   if ("requestIdleCallback" in window) requestIdleCallback(act, { timeout: 1500 });
   else setTimeout(act, 60);
+}
+
+/** What is copied of formulas is their TeX. */
+export function copyAsTex(event: ClipboardEvent): void {
+  const selection = getSelection();
+  if (!selection?.rangeCount || !event.clipboardData) return;
+  const range = selection.getRangeAt(0);
+  const piece = range.cloneContents();
+  const formulas = piece.querySelectorAll<HTMLElement>(".tex");
+  const around = range.commonAncestorContainer.parentElement?.closest<HTMLElement>(".tex");
+  if (!formulas.length && !around) return;
+  const written = (one: HTMLElement) => (one.classList.contains("display") ? `$$${one.dataset["tex"]}$$` : `$${one.dataset["tex"]}$`);
+  for (const one of formulas) one.replaceWith(written(one));
+  const holder = document.createElement("div");
+  holder.append(piece);
+  document.body.append(holder); // innerText needs it to stand in the page to know its lines.
+  event.clipboardData.setData("text/plain", around ? written(around) : holder.innerText);
+  holder.remove();
+  event.preventDefault();
 }
 
 function askForImage(place: HTMLElement): void {
