@@ -3,7 +3,7 @@
     ZIGGURAT_DATA=FOLDER python benchmarks/selfharm_classifier.py            figures by six-fold cross-validation
     ZIGGURAT_DATA=FOLDER python benchmarks/selfharm_classifier.py --write    also writes safety/data/selfharm.json
 
-It learns from tests/safety/data/selfharm_a.jsonl and selfharm_train.jsonl (prompts and look-alikes, two languages) and
+It learns from tests/safety/data/selfharm_a, _train and _more.jsonl (prompts and look-alikes, two languages) and
 from ordinary requests of public data sets in the folder (Alpaca in English and Chinese, Self-Instruct, GSM8K, and turns
 of HH-RLHF without words of self-harm), half of which are held out. Printed: recall and look-alikes stopped of the
 classifier, of the expressions, and of both. The expressions have been mended by these prompts, the classifier of each
@@ -23,14 +23,14 @@ from pathlib import Path
 from ziggurat.console import out
 from ziggurat.messages import Message
 from ziggurat.safety.guard import Guard
-from ziggurat.safety.rules import compiled_expression
 from ziggurat.safety.sources import Builtin
 from ziggurat.safety.words import WordClassifier, fit
 
 HERE = Path(__file__).resolve().parents[1]
 FOLDS, STRENGTH, POSITIVE_WEIGHT = 6, 0.1, 4.0
-THRESHOLD = 0.85
-"""Chosen by the same figures: a lower one stops more look-alikes than 3 in 100."""
+THRESHOLD = 0.9
+"""Fitted on one author's prompts and measured on another's, it finds 24 of 100 and stops 0.9 of 100 look-alikes; a
+lower one stops more of them."""
 SUSPECT = re.compile(
     r"suicid|kill (my|your)self|to die|noose|disappear|hurt myself|carve my|slitting|cut myself|self.harm",
     re.IGNORECASE,
@@ -38,7 +38,7 @@ SUSPECT = re.compile(
 
 
 def labelled() -> list[tuple[str, bool]]:
-    names = ("selfharm_a.jsonl", "selfharm_train.jsonl")
+    names = ("selfharm_a.jsonl", "selfharm_train.jsonl", "selfharm_more.jsonl")
     lines = [
         line for name in names for line in (HERE / "tests/safety/data" / name).read_text("utf-8").splitlines()
     ]
@@ -98,10 +98,8 @@ def main() -> None:
         met = [rule.id for rule in asked.conditions] + [asked.rule_id or ""]
         return any(rule.startswith("selfharm.") for rule in met)
 
-    (near,) = [compiled_expression(rule.near) for rule in Builtin().rules() if rule.near]
-
     def flags(model: WordClassifier, text: str) -> bool:
-        return near.search(text) is not None and model.flags(text)
+        return model.flags(text)
 
     counts = {kind: [0, 0] for kind in ("classifier", "expressions", "both")}
     alarms = 0

@@ -120,15 +120,19 @@ def with_builtin(found: Sequence[GuardRule]) -> list[dict[str, Any]]:
 
 def _shown(rule: Rule, *, enabled: bool) -> dict[str, Any]:
     return {
-        "id": rule.id, "name": rule.id, "kind": "policy" if rule.kind == "topic" else rule.kind,
-
-            "pattern": rule.pattern,
-            "words": rule.words,
-            "categories": [rule.category],
-            "topic": rule.category
-        ,
-        "stage": rule.stage, "action": rule.action, "templates": rule.templates,
-        "enabled": enabled, "version": 1, "builtin": True,
+        "id": rule.id,
+        "name": rule.id,
+        "kind": "policy" if rule.kind == "topic" else rule.kind,
+        "pattern": rule.pattern,
+        "words": rule.words,
+        "categories": [rule.category],
+        "topic": rule.category,
+        "stage": rule.stage,
+        "action": rule.action,
+        "templates": rule.templates,
+        "enabled": enabled,
+        "version": 1,
+        "builtin": True,
     }
 
 
