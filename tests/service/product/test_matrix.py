@@ -243,3 +243,17 @@ def test_a_cookie_is_no_api_key_and_a_revoked_key_is_none(town: Town) -> None:
 
     time.sleep(1.2)  # a key is remembered for a second
     assert httpx.post(url, json=body, headers=headers).status_code == 401
+
+
+def test_over_https_the_cookie_is_bound_to_this_host_and_the_browser_is_told_to_stay(town: Town) -> None:
+    headers = {"x-forwarded-proto": "https"}  # as a proxy on this machine says it
+    with httpx.Client(base_url=town.ana.client.base_url) as client:
+        body = {"email": "ana@house.example", "password": PASSWORD}
+        answer = client.post("/api/login", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith("__Host-ziggurat=")
+    for part in ("HttpOnly", "Secure", "SameSite=lax", "Path=/"):
+        assert part in cookie
+    assert "domain" not in cookie.lower()
+    assert answer.headers["strict-transport-security"].startswith("max-age=")

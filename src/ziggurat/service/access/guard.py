@@ -23,6 +23,8 @@ from ziggurat.service.http.problems import ApiError, response_for
 from ziggurat.service.observe.visits import visit_of
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+HSTS = "max-age=31536000"
+"""Sent over HTTPS only, which a proxy before this server speaks."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -111,6 +113,8 @@ class Guard:
                 out.setdefault("referrer-policy", "no-referrer")
                 out.setdefault("cross-origin-resource-policy", "same-origin")
                 out.setdefault("cache-control", "no-store")
+                if scope.get("scheme") == "https":
+                    out.setdefault("strict-transport-security", HSTS)
             await send(message)
 
         if reason := self.refusal(headers):

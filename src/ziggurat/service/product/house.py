@@ -51,8 +51,6 @@ class House:
     store: Store
     guard: Guard
     mode: Mode = "local"
-    secure: bool = False
-    """Cookies are sent over HTTPS only, under a name that no other host can set."""
     climber: Climber | None = None
     """Begins climbs and serves what they make."""
     elsewhere: Elsewhere | None = None
@@ -88,7 +86,7 @@ class House:
                 )
                 raise ApiError(403, message, code="local_only")
             return await self.run(people.local_principal, ip_prefix=address, request_id=request_id)
-        cookie = request.cookies.get(self.cookie)
+        cookie = request.cookies.get(cookie_name(request))
         if not cookie:
             return None
         found = await self.run(sessions.principal_of, cookie, ip_prefix=address, request_id=request_id)
@@ -112,10 +110,6 @@ class House:
         if request.url.path not in DOORS and not request.url.path.startswith(SHARED):
             await self.who(request)
 
-    @property
-    def cookie(self) -> str:
-        return SECURE_COOKIE if self.secure else COOKIE
-
     async def close(self) -> None:
         """End the answers and the climbs; both are kept as far as they came."""
         await self.generations.close()
@@ -125,17 +119,27 @@ class House:
             await anyio.to_thread.run_sync(self.climber.close)
         self.store.close()
 
-    def give_cookie(self, response: Response, secret: str | None) -> None:
-        """Set the session's cookie; None takes it away."""
-        response.set_cookie(
-            self.cookie,
-            secret or "",
-            max_age=COOKIE_S if secret else 0,
-            path="/",
-            secure=self.secure,
-            httponly=True,
-            samesite="lax",
-        )
+
+def is_secure(request: Request) -> bool:
+    """Whether the browser speaks HTTPS; a proxy on this machine says so by X-Forwarded-Proto."""
+    return request.url.scheme == "https"
+
+
+def cookie_name(request: Request) -> str:
+    return SECURE_COOKIE if is_secure(request) else COOKIE
+
+
+def give_cookie(request: Request, response: Response, secret: str | None) -> None:
+    """Set the session's cookie; None takes it away. Over HTTPS it has a name that no other host can set."""
+    response.set_cookie(
+        cookie_name(request),
+        secret or "",
+        max_age=COOKIE_S if secret else 0,
+        path="/",
+        secure=is_secure(request),
+        httponly=True,
+        samesite="lax",
+    )
 
 
 def prefix_of(request: Request) -> str:

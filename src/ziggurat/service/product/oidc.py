@@ -21,7 +21,7 @@ from starlette.responses import RedirectResponse, Response
 from ziggurat.product import identities, oidc
 from ziggurat.product.oidc import Provider
 from ziggurat.service.http.problems import ApiError
-from ziggurat.service.product.house import House, prefix_of
+from ziggurat.service.product.house import House, give_cookie, is_secure, prefix_of
 
 COOKIE = "ziggurat_oidc"
 COOKIE_S = 600
@@ -106,7 +106,7 @@ def oidc_routes(house: House) -> APIRouter:
             path="/api/oidc",
             httponly=True,
             samesite="lax",
-            secure=house.secure,
+            secure=is_secure(request),
         )
         return response
 
@@ -132,7 +132,7 @@ def oidc_routes(house: House) -> APIRouter:
         )
         response = RedirectResponse("/", 303)
         response.delete_cookie(COOKIE, path="/api/oidc")
-        house.give_cookie(response, secret)
+        give_cookie(request, response, secret)
         return response
 
     return routes

@@ -27,7 +27,7 @@ from ziggurat.service.product.bodies import (
     Register,
     SetUp,
 )
-from ziggurat.service.product.house import House, prefix_of
+from ziggurat.service.product.house import House, give_cookie, prefix_of
 from ziggurat.version import __version__
 
 
@@ -55,7 +55,7 @@ def people_routes(house: House) -> APIRouter:
                 shown["csrf"] = await house.run(sessions.csrf_of, principal)
         response = Json(shown)
         if rotated := getattr(request.state, "rotated", None):
-            house.give_cookie(response, rotated)
+            give_cookie(request, response, rotated)
         return response
 
     @routes.patch("/me", **takes(ChangedMe))
@@ -70,7 +70,7 @@ def people_routes(house: House) -> APIRouter:
             await house.generations.stop(generation, None)
         await house.run(deletion.delete_account, principal, password=body.password)
         response = Json({"deleted": True})
-        house.give_cookie(response, None)
+        give_cookie(request, response, None)
         return response
 
     @routes.get("/me/export")
@@ -140,7 +140,7 @@ def _door(house: House, routes: APIRouter) -> None:
             user_agent=request.headers.get("user-agent", "")[:300],
         )
         response = Json({"person": person.model_dump(), "csrf": csrf}, status)
-        house.give_cookie(response, secret)
+        give_cookie(request, response, secret)
         return response
 
     @routes.post("/setup", **takes(SetUp))
@@ -184,7 +184,7 @@ def _door(house: House, routes: APIRouter) -> None:
         if principal is not None:
             await house.run(sessions.log_out, principal)
         response = Json({"logged_out": True})
-        house.give_cookie(response, None)
+        give_cookie(request, response, None)
         return response
 
 
