@@ -1,0 +1,69 @@
+"""`ziggurat ladder` opens the page at once; the climb is a process beside it, with the options that were given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ziggurat.cli.main import run
+from ziggurat.service import server
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
+    calls: list[dict[str, Any]] = []
+
+    def serve(names: list[str], **options: Any) -> int:
+        calls.append({"names": names, **options})
+        return 3 if "refused" in options["climbs"] else 0
+
+    monkeypatch.setenv("ZIGGURAT_HOME", str(tmp_path))
+    monkeypatch.setattr(server, "serve", serve)
+    return calls
+
+
+def test_the_climb_gets_the_options(served: list[dict[str, Any]]) -> None:
+    assert (
+        run(
+            [
+                "ladder",
+                "--budget",
+                "3m",
+                "--town",
+                "7",
+                "--seed",
+                "2",
+                "--name",
+                "seven",
+                "--controls",
+                "--port",
+                "0",
+            ]
+        )
+        == 0
+    )
+    (call,) = served
+    assert call["names"] == []  # no real model in this home
+    assert call["port"] == 0
+    (options,) = call["climbs"].values()
+    assert list(call["climbs"]) == ["seven"]
+    text = " ".join(options)
+    assert "--world town --budget 3m --town 7 --seed 2" in text
+    assert "--name seven" in text
+    assert "--controls" in text
+    assert "--fixed-plan" not in text
+
+
+def test_the_real_model_comes_first_where_it_is(served: list[dict[str, Any]], tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "smollm2"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    assert run(["ladder"]) == 0
+    assert served[0]["names"] == ["smollm2"]
+    assert list(served[0]["climbs"]) == ["town"]
+
+
+def test_the_status_of_a_climb_that_cannot_be_planned_is_the_commands(served: list[dict[str, Any]]) -> None:
+    assert run(["ladder", "--name", "refused"]) == 3
