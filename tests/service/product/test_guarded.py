@@ -99,8 +99,15 @@ def test_a_rule_that_cannot_be_used_is_refused_in_a_sentence(open_house: Open) -
     refused = client.post("/api/admin/rules", json=body)
     assert refused.status_code == 400
     assert "cannot be used" in refused.json()["error"]["message"]
-    tried = client.post("/api/admin/rules/try", json={"text": "hello there"})
+
+
+def test_an_administrator_tries_a_text(open_house: Open) -> None:
+    client = open_house({"fake": saying("fine")})
+    tried = client.post("/api/admin/rules/try", json={"text": "I want to kill myself tonight."})
     assert tried.status_code == 200, tried.text
+    met = [one["rule"]["id"] for one in tried.json()["data"]]
+    assert "selfharm.intent" in met
+    assert client.post("/api/admin/rules/try", json={"text": "hello there"}).json()["data"] == []
 
 
 def test_a_built_in_rule_is_listed_and_switched_off_and_on(open_house: Open) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import anyio.to_thread
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from ziggurat.product import audit, held, judgements, keys, people, registration, rules, workspaces
 from ziggurat.product import generations as kept
+from ziggurat.safety.rules import Match
 from ziggurat.service.http.body import read_body
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.wire import Json
@@ -63,6 +65,13 @@ def product_admin_routes(house: House) -> APIRouter:
         return {**page.model_dump(), "broken": await house.run(audit.verify)}
 
     return routes
+
+
+def described(match: Match) -> dict[str, Any]:
+    """What a text met, for the page."""
+    rule = match.rule
+    shown = {"id": rule.id, "action": rule.action, "category": rule.category, "layer": rule.layer}
+    return {"rule": shown, "form": match.view, "text": match.text}
 
 
 def _people(house: House, routes: APIRouter) -> None:
@@ -124,7 +133,8 @@ def _rules(house: House, routes: APIRouter) -> None:
     async def explain(request: Request) -> dict[str, Any]:
         principal, body = await house.who(request), await read_body(request, TryText, limits)
         await house.run(rules.list_rules, principal)  # the right to see them
-        return {"data": house.guard.explain(body.text), "next": None}
+        met = await anyio.to_thread.run_sync(house.guard.explain, body.text)
+        return {"data": [described(match) for match in met], "next": None}
 
     @routes.patch("/rules/{rule_id}", **takes(AnyFields))
     async def change(request: Request, rule_id: str) -> dict[str, Any]:
