@@ -34,13 +34,13 @@ def answered(client: httpx.Client, text: str) -> dict[str, Any]:
 def test_a_blocked_request_asks_no_model_and_is_answered_in_words(open_house: Open) -> None:
     model = saying("of course")
     client = open_house({"fake": model})
-    rule(client, words=["zorbulating"], action="block")
+    made = rule(client, words=["zorbulating"], action="block")
     message = answered(client, "Teach me zorbulating, please.")
     assert model.requests == []
     assert message["guard"] == {
         "layer": "patterns",
         "action": "block",
-        "rule": "test.words",
+        "rule": made["id"],
         "category": "custom",
     }
     assert message["finish_reason"] == "content_filter"
@@ -127,3 +127,39 @@ def test_a_built_in_rule_is_listed_and_switched_off_and_on(open_house: Open) -> 
     client.patch(f"/api/admin/rules/{acted['rule']}", json={"enabled": True})
     time.sleep(0.8)
     assert answered(client, asked)["guard"] == acted
+
+
+def test_reasoning_and_the_system_prompt_are_examined_too(open_house: Open) -> None:
+    client = open_house({"fake": saying("<think>", "a secret zorbulator plan", "</think>", "fine")})
+    rule(client, words=["zorbulator"], action="block")
+    chat_id = new_chat(client)
+    begun = ask(client, chat_id, "How?")
+    events = [event for _, event in follow(client, chat_id, begun["generation_id"])]
+    assert "zorbulator" not in str(events)
+    assert events[-1]["message"]["guard"] is not None
+    asked = new_chat(client, system_prompt="Only speak about the zorbulator.")
+    assert finish(client, asked, ask(client, asked, "go")["generation_id"])["guard"] is not None
+
+
+def test_help_comes_in_the_language_of_the_question(open_house: Open) -> None:
+    client = open_house({"fake": saying("fine")})
+    client.headers["accept-language"] = "en-US"
+    assert "12356" in answered(client, "我想自杀")["content"]
+
+
+def test_what_the_guard_did_on_the_page_is_counted(open_house: Open) -> None:
+    client = open_house({"fake": saying("I cannot help with that request.")})
+    answered(client, "I want to kill myself tonight.")
+    answered(client, "Tell me how to do something odd.")
+    metrics = client.get("/metrics").text
+    assert 'app_guard_total{action="answer",layer="patterns"} 1.0' in metrics
+    assert 'app_guard_total{action="refuse",layer="model"} 1.0' in metrics
+
+
+def test_temporary_chats_are_guarded_and_counted_too(open_house: Open) -> None:
+    client = open_house({"fake": saying("Take the zorb", "ulator.")})
+    rule(client, words=["zorbulator"], action="block")
+    body = {"model": "fake", "messages": [{"role": "user", "content": "How?"}]}
+    text = client.post("/api/chat", json=body).text
+    assert "zorbulator" not in text
+    assert '"finish_reason":"content_filter"' in text

@@ -164,15 +164,30 @@ def test_a_model_that_fails_leaves_its_text_and_a_reason(open_house: Open) -> No
     assert client.get(f"/api/chats/{chat_id}").json()["messages"][-1]["state"] == "failed"
 
 
-def test_at_most_two_answers_of_a_person_are_written_at_once(open_house: Open) -> None:
-    model = gated(5)
-    client = open_house({"fake": model})
-    for _ in range(2):
-        ask(client, new_chat(client), "Hello")
-    third = client.post(f"/api/chats/{new_chat(client)}/turns", json={"text": "Hello"})
-    assert (third.status_code, third.json()["error"]["code"]) == (429, "too_many_running")
-    assert third.headers["retry-after"] == "2"
-    let(model, 10)
+def test_a_stop_that_comes_after_the_end_still_cuts_to_what_was_seen(client: httpx.Client) -> None:
+    chat_id = new_chat(client)
+    begun = ask(client, chat_id, "Hello")
+    finish(client, chat_id, begun["generation_id"])
+    path = f"/api/chats/{chat_id}/generations/{begun['generation_id']}/stop"
+    assert client.post(path, json={"seen_chars": 8}).json()["message"]["content"] == "piece0 p"
+
+
+def test_a_chat_whose_model_is_gone_is_answered_by_the_first(client: httpx.Client) -> None:
+    chat_id = new_chat(client, model="llama3")
+    assert finish(client, chat_id, ask(client, chat_id, "Hello")["generation_id"])["model"] == "fake"
+
+
+def test_earlier_messages_have_the_form_of_the_contract(client: httpx.Client) -> None:
+    chat_id, parent = new_chat(client), None
+    for number in range(3):
+        begun = ask(client, chat_id, str(number), parent_id=parent)
+        parent = finish(client, chat_id, begun["generation_id"])["id"]
+    shown = client.get(f"/api/chats/{chat_id}?limit=2").json()
+    assert shown["has_earlier"]
+    before = shown["messages"][0]["id"]
+    earlier = client.get(f"/api/chats/{chat_id}/messages?before={before}&limit=3").json()
+    assert [one["content"] for one in earlier["messages"]][-1].startswith("piece0")
+    assert earlier["has_earlier"] is True
 
 
 def test_reasoning_is_apart_from_the_answer(open_house: Open) -> None:
@@ -183,8 +198,8 @@ def test_reasoning_is_apart_from_the_answer(open_house: Open) -> None:
     assert (message["content"], message["reasoning"]) == ("It is 4.", "Let me see.")
 
 
-def test_a_pair_hides_its_models_until_the_pick(open_house: Open) -> None:
-    client = open_house({"left": FakeChat(pieces(2)), "right": FakeChat(pieces(3))})
+def test_a_pair_hides_its_models_until_the_pick_and_names_the_right_ones(open_house: Open) -> None:
+    client = open_house({name: FakeChat(lambda m, p, name=name: [name]) for name in ("left", "right")})
     chat_id = new_chat(client)
     begun = client.post(f"/api/chats/{chat_id}/pair", json={"text": "Hello", "models": ["left", "right"]})
     assert begun.status_code == 202, begun.text
@@ -193,4 +208,4 @@ def test_a_pair_hides_its_models_until_the_pick(open_house: Open) -> None:
     ids = [one["id"] for one in shown]
     picked = client.post(f"/api/chats/{chat_id}/picks", json={"shown": ids, "winner": ids[1]})
     assert picked.status_code == 201, picked.text
-    assert sorted(one["model"] for one in picked.json()["messages"]) == ["left", "right"]
+    assert [one["model"] for one in picked.json()["messages"]] == [one["content"] for one in shown]

@@ -35,19 +35,7 @@ def chat_routes(services: Services) -> APIRouter:
 
     @routes.get("/models")
     async def models() -> dict[str, Any]:
-        return {
-            "models": [served.card.model_dump() for served in shelf],
-            "examples": [example.model_dump() for example in shelf.examples],
-            "defaults": {
-                "temperature": DEFAULT_TEMPERATURE,
-                "max_tokens": min(DEFAULT_MAX_TOKENS, limits.max_tokens),
-            },
-            "limits": {
-                "max_tokens": limits.max_tokens,
-                "max_messages": limits.max_messages,
-                "max_message_chars": limits.max_message_chars,
-            },
-        }
+        return offered(services)
 
     @routes.post("/chat", **takes(ChatBody, streams=True))
     async def chat(request: Request) -> TicketStream:
@@ -91,3 +79,21 @@ def chat_routes(services: Services) -> APIRouter:
         )
 
     return routes
+
+
+def offered(services: Services) -> dict[str, Any]:
+    """The models of this server, examples, defaults and limits."""
+    shelf, limits = services.shelf, services.limits
+    return {
+        "models": [served.card.model_dump() for served in shelf],
+        "examples": [example.model_dump() for example in shelf.examples],
+        "defaults": {
+            "temperature": DEFAULT_TEMPERATURE,
+            "max_tokens": min(DEFAULT_MAX_TOKENS, limits.max_tokens),
+        },
+        "limits": {
+            "max_tokens": limits.max_tokens,
+            "max_messages": limits.max_messages,
+            "max_message_chars": limits.max_message_chars,
+        },
+    }

@@ -159,6 +159,8 @@ class NewKey(Body):
     name: Name
     scopes: Annotated[list[str], Field(min_length=1, max_length=20)] = ["chat"]
     expires_at: Moment | None = None
+    limits: dict[str, int] | None = None
+    model_allow: Annotated[list[ModelName], Field(max_length=100)] | None = None
 
 
 class NewFolder(Body):
@@ -196,7 +198,8 @@ class ChangedPerson(Body):
     role: str | None = None
     status: Literal["active", "disabled"] | None = None
     name: Name | None = None
-    budget: dict[str, Any] | None = None
+    budget: Annotated[int, Field(ge=0)] | None = None
+    plan: Annotated[str, StringConstraints(max_length=80)] | None = None
 
 
 class NewInvitation(Body):

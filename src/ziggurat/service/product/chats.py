@@ -55,9 +55,7 @@ def conversation_routes(house: House) -> APIRouter:
     @routes.get("/{chat_id}/messages")
     async def earlier(request: Request, chat_id: str, before: str, limit: Limit = 50) -> dict[str, Any]:
         found = await house.run(messages.earlier, await house.who(request), chat_id, before, limit=limit)
-        earliest = found.messages[0].id if found.messages else None
-        shown = [one.model_dump() for one in found.messages]
-        return {"data": shown, "next": earliest if found.has_earlier else None}
+        return found.model_dump()
 
     @routes.get("/{chat_id}/tree")
     async def tree(request: Request, chat_id: str) -> dict[str, Any]:

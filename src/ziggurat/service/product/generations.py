@@ -44,6 +44,40 @@ class Watch(Protocol):
     def replacement(self) -> str:
         """What is shown after what has been shown, where the guard acts."""
 
+    def counts(self) -> list[tuple[str, str]]: ...
+
+
+class Watches:
+    """The guard's views of an answer and of the reasoning before it; what either decides ends both."""
+
+    def __init__(self, answer: Watch, reasoning: Watch) -> None:
+        self.answer, self.reasoning = answer, reasoning
+
+    def feed(self, text: str, reasoning: str) -> tuple[str, str]:
+        """What may be shown now of both."""
+        thought = self.reasoning.feed(reasoning) if reasoning else ""
+        if text and self.decision is None:
+            thought += self.reasoning.end()  # an answer begins: the reasoning is whole
+            return (self.answer.feed(text) if self.decision is None else ""), thought
+        return "", thought
+
+    def end(self) -> tuple[str, str]:
+        """The rest of both."""
+        thought = self.reasoning.end()
+        return (self.answer.end() if self.decision is None else ""), thought
+
+    @property
+    def decision(self) -> Decision | None:
+        return self.reasoning.decision or self.answer.decision
+
+    @property
+    def replacement(self) -> str:
+        return self.reasoning.replacement or self.answer.replacement
+
+    def counts(self) -> list[tuple[str, str]]:
+        """(layer, action) of what the guard did about the answer, for the metrics."""
+        return [*self.reasoning.counts(), *self.answer.counts()]
+
 
 class Keeper(Protocol):
     """Where an answer is kept; each call is one transaction, on a worker thread."""
@@ -87,6 +121,7 @@ class Generation:
     ended: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
+    ending: asyncio.Task[None] | None = None  # stores the end; nothing cancels it
     seen_chars: int | None = None  # set by stop
     saved: int = 0  # events that the store has
 
@@ -155,7 +190,7 @@ class Generations:
         self,
         generation: Generation,
         pieces: Callable[[], AsyncGenerator[Piece | End]],
-        watch: Watch,
+        watches: Watches,
         keeper: Keeper,
         *,
         before: str = "",
@@ -163,17 +198,19 @@ class Generations:
         """Start to write. `before`: the text of a message that is being continued."""
         self._all[generation.id] = generation
         generation.text = before
-        generation.task = asyncio.create_task(self._write(generation, pieces, watch, keeper))
+        generation.task = asyncio.create_task(self._write(generation, pieces, watches, keeper))
         return generation
 
-    async def stop(self, generation: Generation, seen_chars: int | None) -> None:
-        """End it, keep what was seen, and wait until that is stored."""
-        if generation.ended or generation.task is None:
-            return
-        generation.seen_chars = len(generation.text) if seen_chars is None else max(0, seen_chars)
-        generation.task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
+    async def stop(self, generation: Generation, seen_chars: int | None) -> bool:
+        """End it, keep what was seen, and wait until that is stored. False: it had come to its end before."""
+        came_to_its_end = generation.ending is not None
+        if not came_to_its_end and generation.task is not None:
+            generation.seen_chars = len(generation.text) if seen_chars is None else max(0, seen_chars)
+            generation.task.cancel()
             await asyncio.wait({generation.task})
+        if generation.ending is not None:
+            await asyncio.wait({generation.ending})
+        return not came_to_its_end
 
     async def close(self) -> None:
         """End all; each is stored as far as it came."""
@@ -188,11 +225,11 @@ class Generations:
         self,
         generation: Generation,
         pieces: Callable[[], AsyncGenerator[Piece | End]],
-        watch: Watch,
+        watches: Watches,
         keeper: Keeper,
     ) -> None:
         try:
-            outcome = await self._pass_on(generation, pieces(), watch, keeper)
+            outcome = await self._pass_on(generation, pieces(), watches, keeper)
         except asyncio.CancelledError:
             outcome = _stopped(generation)
         except Exception as error:
@@ -200,10 +237,15 @@ class Generations:
             outcome = Outcome(
                 state="failed", text=generation.text, reasoning=generation.reasoning, error=body
             )
-        await asyncio.shield(self._end(generation, keeper, outcome))
+        generation.ending = asyncio.create_task(self._end(generation, keeper, outcome))
+        await asyncio.shield(generation.ending)
 
     async def _pass_on(
-        self, generation: Generation, pieces: AsyncGenerator[Piece | End], watch: Watch, keeper: Keeper
+        self,
+        generation: Generation,
+        pieces: AsyncGenerator[Piece | End],
+        watches: Watches,
+        keeper: Keeper,
     ) -> Outcome:
         end, flushed, written = End("stop"), time.monotonic(), generation.text
         async with contextlib.aclosing(pieces) as writing:
@@ -212,16 +254,16 @@ class Generations:
                     end = piece
                     break
                 written += piece.text
-                _show(generation, watch.feed(piece.text) if piece.text else "", piece.reasoning)
-                if watch.decision is not None and watch.decision.action != "hold":
+                _show(generation, *watches.feed(piece.text, piece.reasoning))
+                if watches.decision is not None and watches.decision.action != "hold":
                     break
                 if time.monotonic() - flushed >= FLUSH_S:
                     if not await keeper.append(generation.unsaved()):
                         return _interrupted(generation)
                     flushed = time.monotonic()
-        if watch.decision is None:
-            _show(generation, watch.end(), "")
-        return _finished(generation, end, watch, written)
+        if watches.decision is None:
+            _show(generation, *watches.end())
+        return _finished(generation, end, watches, written)
 
     async def _end(self, generation: Generation, keeper: Keeper, outcome: Outcome) -> None:
         try:
@@ -249,9 +291,9 @@ def _show(generation: Generation, text: str, reasoning: str) -> None:
         generation.log({"type": "text", "text": text})
 
 
-def _finished(generation: Generation, end: End, watch: Watch, written: str) -> Outcome:
+def _finished(generation: Generation, end: End, watches: Watches, written: str) -> Outcome:
     """`written`: all that the model wrote; a held answer waits for a person as a whole."""
-    decision = watch.decision
+    decision = watches.decision
     if decision is None:
         return Outcome(
             state="complete",
@@ -266,7 +308,7 @@ def _finished(generation: Generation, end: End, watch: Watch, written: str) -> O
         return Outcome(
             state="held", text=written, reasoning="", finish_reason=filtered, usage=end.usage, guard=record
         )
-    generation.text += watch.replacement
+    generation.text += watches.replacement
     generation.log({"type": "replaced", "text": generation.text})
     return Outcome(
         state="complete",

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, TypeVar
 
 import anyio.to_thread
 from fastapi import Request
+from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as ASGIMessage
 
 from ziggurat.product import people, sessions
 from ziggurat.product.errors import Unauthorized
@@ -140,6 +143,31 @@ def give_cookie(request: Request, response: Response, secret: str | None) -> Non
         httponly=True,
         samesite="lax",
     )
+
+
+class RotatedCookies:
+    """ASGI middleware: a session's new secret, which any request may bring about, goes out with its answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_cookie(message: ASGIMessage) -> None:
+            secret: str | None = scope.get("state", {}).get("rotated")
+            if message["type"] == "http.response.start" and secret:
+                carrier = Response()
+                give_cookie(Request(scope), carrier, secret)
+                cookie = carrier.headers["set-cookie"]
+                headers = MutableHeaders(scope=message)
+                if "set-cookie" not in headers:  # a login or a logout has set its own
+                    headers.append("set-cookie", cookie)
+            await send(message)
+
+        await self.app(scope, receive, send_with_cookie)
 
 
 def prefix_of(request: Request) -> str:

@@ -53,10 +53,7 @@ def people_routes(house: House) -> APIRouter:
             shown |= (await house.run(people.me, principal)).model_dump()
             if house.mode == "accounts":
                 shown["csrf"] = await house.run(sessions.csrf_of, principal)
-        response = Json(shown)
-        if rotated := getattr(request.state, "rotated", None):
-            give_cookie(request, response, rotated)
-        return response
+        return Json(shown)
 
     @routes.patch("/me", **takes(ChangedMe))
     async def change(request: Request) -> dict[str, Any]:
@@ -110,7 +107,13 @@ def people_routes(house: House) -> APIRouter:
     async def new_key(request: Request) -> Response:
         principal, body = await house.who(request), await read_body(request, NewKey, limits)
         key, secret = await house.run(
-            keys.create_key, principal, name=body.name, scopes=body.scopes, expires_at=body.expires_at
+            keys.create_key,
+            principal,
+            name=body.name,
+            scopes=body.scopes,
+            expires_at=body.expires_at,
+            limits=body.limits,
+            model_allow=body.model_allow,
         )
         return Json({**key.model_dump(), "secret": secret}, 201)
 

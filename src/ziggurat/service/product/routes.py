@@ -10,24 +10,26 @@ from types import MappingProxyType
 import anyio.to_thread
 from fastapi import Depends, FastAPI, Request
 
+from ziggurat.console import err
+from ziggurat.errors import RunError
 from ziggurat.product import generations, retention
 from ziggurat.product.rights import require
 from ziggurat.safety.guard import Guard
 from ziggurat.service.access.key_check import OPEN
 from ziggurat.service.api.admin import admin_routes
-from ziggurat.service.api.chat import chat_routes
 from ziggurat.service.http.openapi import errors
 from ziggurat.service.product.admin import product_admin_routes
 from ziggurat.service.product.chats import conversation_routes
 from ziggurat.service.product.climber import Climber
 from ziggurat.service.product.climbs import climb_routes
-from ziggurat.service.product.house import House
+from ziggurat.service.product.house import House, RotatedCookies
 from ziggurat.service.product.judging import judging_routes
 from ziggurat.service.product.oidc import Elsewhere, oidc_routes
 from ziggurat.service.product.page import add_page, is_page
 from ziggurat.service.product.people import people_routes
 from ziggurat.service.product.store_keys import StoreKeys
 from ziggurat.service.product.store_rules import LOOK_S, StoreRules
+from ziggurat.service.product.temporary import temporary_routes
 from ziggurat.service.product.things import archive_routes, folder_routes, persona_routes, share_routes
 from ziggurat.service.product.turns import turn_routes
 from ziggurat.service.product.why import why_routes
@@ -37,7 +39,15 @@ from ziggurat.store.store import Store
 log = logging.getLogger("ziggurat.service")
 
 EACH = (
-    *(people_routes, oidc_routes, conversation_routes, turn_routes, judging_routes, why_routes),
+    *(
+        people_routes,
+        oidc_routes,
+        temporary_routes,
+        conversation_routes,
+        turn_routes,
+        judging_routes,
+        why_routes,
+    ),
     *(folder_routes, persona_routes, share_routes, archive_routes, climb_routes, product_admin_routes),
 )
 
@@ -81,13 +91,13 @@ class Product:
         gate = [Depends(self.house.gate)]
         for each in EACH:
             app.include_router(each(self.house), dependencies=gate, responses=errors())
-        app.include_router(chat_routes(self.house.services), dependencies=gate, responses=errors())
         if (library := self.house.services.library) is not None:
             models = admin_routes(
                 self.house.services, library, prefix="/api/admin", allow=self._manages_models
             )
             app.include_router(models, dependencies=gate, responses=errors())
         add_page(app)
+        app.add_middleware(RotatedCookies)
 
     async def _manages_models(self, request: Request) -> None:
         require(await self.house.who(request), "model.write")
@@ -95,6 +105,7 @@ class Product:
     async def keep(self) -> None:
         """All regular duties, until it is cancelled."""
         climber = self.house.climber
+        await self.house.run(generations.reap, older_than_s=self._silent_at_start_s)
         async with asyncio.TaskGroup() as duties:
             duties.create_task(_again(LOOK_S, self._read_rules))
             duties.create_task(_again(REAP_EVERY_S, self._reap))
@@ -102,11 +113,27 @@ class Product:
             if climber is not None:
                 duties.create_task(climber.watch())
                 for ladder, options in self._climbs.items():
-                    climber.begin(ladder, *options)
+                    climber.ladders.add(ladder)
+                    try:
+                        climber.begin(ladder, *options)
+                    except (
+                        RunError
+                    ) as error:  # another process climbs it: its models are served as they appear
+                        err.print(str(error))
 
     async def _read_rules(self) -> None:
-        """An administrator may have changed the guard's rules, in this process or another."""
-        await anyio.to_thread.run_sync(self._rules.refresh)
+        """An administrator may have changed the guard's rules, in this process or another; compiled on this thread."""
+
+        def read() -> None:
+            self._rules.refresh()
+            self.house.guard.rules()
+
+        await anyio.to_thread.run_sync(read)
+
+    @property
+    def _silent_at_start_s(self) -> float:
+        """One server has a file of SQLite, so whatever runs in it at the start has lost its process."""
+        return 0.0 if self.house.store.kind == "sqlite" else SILENT_S
 
     async def _reap(self) -> None:
         """Answers whose process died are marked, and those that are written here say that they live."""

@@ -1,13 +1,13 @@
 """The guard's rules as administrators change them: the store's rules as a source of the guard.
 
 Another process may change them, so the version is read from the database a few times a second, on a worker thread; a
-change binds within a second in every process. A rule whose name is the id of a built-in one replaces it.
+change binds within a second in every process. A row that has the name of a built-in rule and is off
+switches that one off.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,7 +24,6 @@ from ziggurat.store.store import Store
 log = logging.getLogger("ziggurat.service")
 
 LOOK_S = 0.25
-_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 
 
 class StoreRules:
@@ -69,7 +68,7 @@ def rule_of(row: GuardRule) -> Rule:
     topic = row.kind == "policy"
     return Rule.model_validate(
         {
-            "id": row.name if _ID.fullmatch(row.name) else row.id,
+            "id": row.name if stands_for_builtin(row) else row.id,
             "kind": "topic" if topic else row.kind,
             "category": row.topic or (row.categories[0] if row.categories else "custom"),
             "pattern": row.pattern,
@@ -84,6 +83,11 @@ def rule_of(row: GuardRule) -> Rule:
 
 _TREATMENTS = {"block": "refuse", "answer": "template", "hold": "refuse", "log": "answer"}
 """The policy table's treatments by a rule's action; a topic is not held."""
+
+
+def stands_for_builtin(row: GuardRule) -> bool:
+    """Whether it is the row of a built-in rule that is switched off."""
+    return not row.enabled and row.name in builtin_ids()
 
 
 def usable(values: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ from ziggurat.service.observe.visits import visit_of
 from ziggurat.service.product.bodies import Again, Edit, Empty, NewPair, NewTurn, Stop
 from ziggurat.service.product.generations import Generation
 from ziggurat.service.product.house import House
-from ziggurat.service.product.writing import begun, check_model, check_room, write
+from ziggurat.service.product.writing import begun, check_model, write
 
 
 def turn_routes(house: House) -> APIRouter:
@@ -32,7 +32,6 @@ def turn_routes(house: House) -> APIRouter:
         """Who asks, in which chat, and which model shall answer; refused before anything is stored."""
         principal = await house.who(request)
         chat = await house.run(chats.get_chat, principal, chat_id)
-        check_room(house, principal)
         return principal, chat, await check_model(house, principal, model, chat)
 
     async def answered(request: Request, principal: Principal, chat: Chat, turn: Turn) -> Response:
@@ -43,7 +42,6 @@ def turn_routes(house: House) -> APIRouter:
                 chat,
                 turn.answer,
                 turn.generation_id,
-                locale=locale_of(request),
                 asked_at_s=visit_of(request.scope).began,
             )
         return Json(begun(turn), 202)
@@ -108,7 +106,6 @@ def turn_routes(house: House) -> APIRouter:
     async def pair(request: Request, chat_id: str) -> Response:
         body = await read_body(request, NewPair, limits)
         principal, chat, first = await asked(request, chat_id, body.models[0] if body.models else None)
-        check_room(house, principal, 2)
         models, how = pair_of(house, first, body.models)
         made = await house.run(
             turns.begin_pair,
@@ -128,7 +125,6 @@ def turn_routes(house: House) -> APIRouter:
                 chat,
                 named,
                 generation_id,
-                locale=locale_of(request),
                 asked_at_s=visit_of(request.scope).began,
             )
         return Json(made.model_dump(), 202)
@@ -156,19 +152,13 @@ def turn_routes(house: House) -> APIRouter:
         principal, body = await house.who(request), await read_body(request, Stop, limits)
         known = await house.run(kept.get_generation, principal, chat_id, generation_id)
         live = house.generations.find(generation_id)
-        if live is not None:
-            await house.generations.stop(live, body.seen_chars)
-        else:
+        if live is None or not await house.generations.stop(live, body.seen_chars):
+            # it had ended while the reader had not seen it: the rules cut it to what was seen, for a while
             await house.run(kept.stop, principal, chat_id, generation_id, seen_chars=body.seen_chars)
         shown = await house.run(messages.get_message, principal, chat_id, known.message_id)
         return Json({"message": shown.model_dump()})
 
     return routes
-
-
-def locale_of(request: Request) -> str:
-    """The language of the page, which it sends with each request."""
-    return "zh" if request.headers.get("accept-language", "").lower().startswith("zh") else "en"
 
 
 def pair_of(house: House, first: str, wished: list[str] | None) -> tuple[tuple[str, str], dict[str, Any]]:

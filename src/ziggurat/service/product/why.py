@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request
 
 from ziggurat.dialogue.forms import Rendering
 from ziggurat.engine.params import SamplingParams
-from ziggurat.product import chats, messages
+from ziggurat.product import budgets, chats, messages
 from ziggurat.product.errors import Conflict
 from ziggurat.records import Message
 from ziggurat.service.models.shelf import Served
@@ -34,6 +34,7 @@ def why_routes(house: House) -> APIRouter:
     @routes.get("/messages/{message_id}/why")
     async def why(request: Request, chat_id: str, message_id: str) -> dict[str, Any]:
         principal = await house.who(request)
+        await house.run(budgets.check, principal)
         chat = await house.run(chats.get_chat, principal, chat_id)
         shown = await house.run(messages.get_message, principal, chat_id, message_id)
         if (

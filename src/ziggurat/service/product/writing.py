@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,25 +18,13 @@ from ziggurat.product.objects import Message as Shown
 from ziggurat.product.principal import Principal
 from ziggurat.records import Message
 from ziggurat.safety.guard import Decision
+from ziggurat.safety.rules import RuleSet
 from ziggurat.service.http.limits import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE
 from ziggurat.service.http.problems import ApiError
 from ziggurat.service.product.answering import Ask, End, Piece, answer, drawn_seed
-from ziggurat.service.product.generations import Generation, Outcome
+from ziggurat.service.product.generations import Generation, Outcome, Watches
 from ziggurat.service.product.house import House
-
-MOST_RUNNING = 2
-"""Answers of one person that are written at once; two, so that a pair can be asked for."""
-
-
-def check_room(house: House, principal: Principal, answers: int = 1) -> None:
-    """
-    Raises:
-        ApiError: 429 if the person has too many answers running.
-    """
-    running = len(house.generations.running(principal.person_id))
-    if running + answers > MOST_RUNNING:
-        message = f"{running} of your answers are still being written; wait for one to end, or stop it."
-        raise ApiError(429, message, code="too_many_running", retry_after_s=2)
+from ziggurat.service.upstream.meter import BYTES_PER_TOKEN
 
 
 async def check_model(house: House, principal: Principal, model: str | None, chat: Chat | None = None) -> str:
@@ -46,10 +36,14 @@ async def check_model(house: House, principal: Principal, model: str | None, cha
         TooMany: today's budget is used up.
     """
     await house.run(budgets.check, principal)
-    name = model or (chat.model if chat is not None else None)
-    if name is not None and house.services.upstreams.named(name) is not None:
+    shelf, upstreams = house.services.shelf, house.services.upstreams
+    kept = chat.model if chat is not None else None
+    if kept is not None and upstreams.named(kept) is None and kept not in {held.card.name for held in shelf}:
+        kept = None  # the chat's model is gone, or is one of another server: the first one answers
+    name = model or kept
+    if name is not None and upstreams.named(name) is not None:
         return name
-    served = house.services.shelf.named_or_first(name)
+    served = shelf.named_or_first(name)
     served.worker.check_room()
     return served.card.name
 
@@ -61,7 +55,6 @@ async def write(
     shown: Shown,
     generation_id: str,
     *,
-    locale: str,
     asked_at_s: float,
 ) -> Generation:
     """Begin to write `shown`, a running answer of the chat; `asked_at_s`: when its request arrived (perf_counter)."""
@@ -77,16 +70,32 @@ async def write(
         model=ask.model,
         asked=asked_at_s,
     )
-    asked = await anyio.to_thread.run_sync(lambda: house.guard.before(ask.messages, locale))
+    asked = await anyio.to_thread.run_sync(house.guard.before, examined(ask.messages))
     counted(house, asked.counts())
     refused = asked.acts and asked.action != "hold"  # what is held is written, for a person to release
+    watches = Watches(Refused(asked), Refused(asked)) if asked.acts else watches_of(house, asked)
     return house.generations.begin(
         generation,
-        lambda: nothing() if refused else _outgoing(house, principal, ask),
-        Refused(asked) if asked.acts else house.guard.watch(asked, locale),
-        StoreKeeper(house, principal, generation, ask),
+        lambda: nothing() if refused else outgoing(house, principal, ask),
+        watches,
+        StoreKeeper(house, principal, generation, ask, watches),
         before=going_on,
     )
+
+
+def watches_of(house: House, asked: Decision) -> Watches:
+    """Over an answer and over the reasoning before it, which has no conditions to meet."""
+    return Watches(house.guard.watch(asked), house.guard.watch(replace(asked, conditions=(), begun="")))
+
+
+def examined(messages: Sequence[Message]) -> list[Message]:
+    """The conversation as the guard reads it: on the page, the system prompt is the person's own too."""
+    system = "\n".join(one.content for one in messages if one.role == "system")
+    last = max((i for i, one in enumerate(messages) if one.role == "user"), default=None)
+    if not system or last is None:
+        return list(messages)
+    asked = messages[last].with_content(f"{system}\n{messages[last].content}")
+    return [*messages[:last], asked, *messages[last + 1 :]]
 
 
 def ask_of(principal: Principal, chat: Chat, shown: Shown, path: Sequence[dict[str, Any]]) -> Ask:
@@ -135,8 +144,11 @@ class Refused:
     def end(self) -> str:
         return ""
 
+    def counts(self) -> list[tuple[str, str]]:
+        return []  # its request was counted
 
-async def _outgoing(house: House, principal: Principal, ask: Ask) -> AsyncGenerator[Piece | End]:
+
+async def outgoing(house: House, principal: Principal, ask: Ask) -> AsyncGenerator[Piece | End]:
     """The model's pieces. What leaves for an upstream is masked by the workspace's policy."""
     if house.services.upstreams.named(ask.model) is not None:
         sent = [one.model_dump(exclude_none=True) for one in ask.messages]
@@ -149,8 +161,11 @@ async def _outgoing(house: House, principal: Principal, ask: Ask) -> AsyncGenera
 class StoreKeeper:
     """Keeps one answer in the store."""
 
-    def __init__(self, house: House, principal: Principal, generation: Generation, ask: Ask) -> None:
+    def __init__(
+        self, house: House, principal: Principal, generation: Generation, ask: Ask, watches: Watches
+    ) -> None:
         self.house, self.principal, self.generation, self.ask = house, principal, generation, ask
+        self.watches = watches
 
     async def append(self, events: Sequence[dict[str, Any]]) -> bool:
         house, generation = self.house, self.generation
@@ -160,6 +175,8 @@ class StoreKeeper:
 
     async def finish(self, outcome: Outcome) -> dict[str, Any]:
         house, principal, generation = self.house, self.principal, self.generation
+        counted(house, self.watches.counts())
+        await self._spend(outcome)
         if outcome.state == "stopped":
             shown = await house.run(
                 kept.stop,
@@ -207,21 +224,43 @@ class StoreKeeper:
                 message_id=generation.message_id,
                 person_id=principal.person_id,
             )
-        await house.run(
-            budgets.spend,
-            principal,
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            completion_tokens=int(usage.get("completion_tokens") or 0),
-        )
         return shown
+
+    async def _spend(self, outcome: Outcome) -> None:
+        """Count its tokens; of an answer that did not come to its end, one for each piece and for BYTES_PER_TOKEN."""
+        usage, written = outcome.usage, sum(event["type"] in PIECES for event in self.generation.events)
+        read = (
+            sum(len(one.content.encode("utf-8", "replace")) for one in self.ask.messages) // BYTES_PER_TOKEN
+        )
+        await self.house.run(
+            budgets.spend,
+            self.principal,
+            prompt_tokens=int(usage.get("prompt_tokens") or (read if written else 0)),
+            completion_tokens=int(usage.get("completion_tokens") or written),
+        )
+
+
+PIECES = ("text", "reasoning")
 
 
 def hashes_of(house: House, model: str) -> dict[str, Any]:
-    """What an answer depends on: the weights and how they compute; the guard's rules."""
-    shelf = house.services.shelf
-    known = {held.card.name: held for held in shelf}.get(model)
-    weights = {"weights": known.card.weights, "fingerprint": known.fingerprint} if known is not None else {}
-    return {**weights, "rules_version": house.guard.rules().version}
+    """What an answer depends on: the weights and how they compute, the chat template, the guard's rules."""
+    known = {held.card.name: held for held in house.services.shelf}.get(model)
+    hashes: dict[str, Any] = {"rules": rules_hash(house.guard.rules())}
+    if known is not None:
+        jinja = getattr(getattr(known.worker.chat, "template", None), "jinja", None)
+        hashes |= {"weights": known.card.weights, "fingerprint": known.fingerprint}
+        hashes |= {} if jinja is None else {"template": hashlib.sha256(str(jinja).encode()).hexdigest()[:16]}
+    return hashes
+
+
+def rules_hash(rules: RuleSet) -> str:
+    """Of everything that the rules say; the same in every process."""
+    found: str | None = rules.kept.get("hash")
+    if found is None:
+        text = json.dumps([rule.model_dump() for rule in rules.rules], sort_keys=True, ensure_ascii=False)
+        found = rules.kept["hash"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return found
 
 
 def begun(turn: Turn) -> dict[str, Any]:

@@ -1,0 +1,158 @@
+"""`GET /api/models`, and `POST /api/chat`: a temporary chat, whose messages are in the request and are stored nowhere.
+
+The stream is that of `service/api/chat.py`. Here it also asks upstreams, spends the budget, and has the guard before it
+and after it.
+
+    data: {"text": "Mira is"}     data: {"reasoning": "..."}     data: {"done": {...}}     data: {"error": {...}}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Request
+from starlette.responses import Response, StreamingResponse
+
+from ziggurat.product import budgets
+from ziggurat.product.principal import Principal
+from ziggurat.product.rights import require
+from ziggurat.service.api.chat import offered
+from ziggurat.service.http.body import read_body
+from ziggurat.service.http.limits import DEFAULT_MAX_TOKENS
+from ziggurat.service.http.openapi import takes
+from ziggurat.service.http.problems import describe
+from ziggurat.service.http.wire import KEEPALIVE, event
+from ziggurat.service.openai.bodies import ChatBody, to_messages
+from ziggurat.service.product.answering import Ask, End, Piece, drawn_seed
+from ziggurat.service.product.generations import Watches
+from ziggurat.service.product.house import House
+from ziggurat.service.product.writing import (
+    Refused,
+    check_model,
+    counted,
+    examined,
+    nothing,
+    outgoing,
+    watches_of,
+)
+
+
+def temporary_routes(house: House) -> APIRouter:
+    routes, limits = APIRouter(prefix="/api", tags=["temporary chats"]), house.services.limits
+
+    @routes.get("/models")
+    async def models() -> dict[str, Any]:
+        found = offered(house.services)
+        far = [far_model(one) for one in await house.services.upstreams.models()]
+        return {**found, "models": [*found["models"], *far]}
+
+    @routes.post("/chat", **takes(ChatBody, streams=True))
+    async def chat(request: Request) -> Response:
+        principal, body = await house.who(request), await read_body(request, ChatBody, limits)
+        require(principal, "chat")
+        model = await check_model(house, principal, body.model)
+        ask = Ask(
+            model=model,
+            messages=to_messages(body.messages, limits),
+            temperature=body.temperature,
+            top_p=body.top_p,
+            max_tokens=min(body.max_tokens or DEFAULT_MAX_TOKENS, limits.max_tokens),
+            seed=drawn_seed() if body.seed is None else body.seed,
+            owner=principal.person_id,
+            salt=principal.person_id,
+        )
+        asked = await anyio.to_thread.run_sync(house.guard.before, examined(ask.messages))
+        counted(house, asked.counts())
+        pieces = nothing() if asked.acts else outgoing(house, principal, ask)
+        watches = Watches(Refused(asked), Refused(asked)) if asked.acts else watches_of(house, asked)
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        written = streamed(house, principal, ask, pieces, watches, limits.keepalive_s)
+        return StreamingResponse(written, media_type="text/event-stream", headers=headers)
+
+    return routes
+
+
+def far_model(listed: dict[str, Any]) -> dict[str, Any]:
+    """A model of an upstream, in the shape of a card."""
+    return {
+        "name": listed["id"],
+        "stage": "",
+        "run": "",
+        "parameters": None,
+        "is_base": False,
+        "context": listed.get("max_model_len"),
+        "description": "",
+        "licence": "",
+        "upstream": str(listed.get("owned_by") or ""),
+    }
+
+
+async def streamed(
+    house: House,
+    principal: Principal,
+    ask: Ask,
+    pieces: AsyncGenerator[Piece | End],
+    watches: Watches,
+    keepalive_s: float,
+) -> AsyncIterator[bytes]:
+    """The events of one answer. When the reader leaves, the model's work ends."""
+    end, written = End("stop"), 0
+    try:
+        async with contextlib.aclosing(pieces):
+            while True:
+                waiting = asyncio.ensure_future(anext(pieces, None))
+                while not (await asyncio.wait({waiting}, timeout=keepalive_s))[0]:
+                    yield KEEPALIVE
+                piece = waiting.result()
+                if piece is None:
+                    break
+                if isinstance(piece, End):
+                    end = piece
+                    break
+                written += 1
+                for sent in _events(*watches.feed(piece.text, piece.reasoning)):
+                    yield sent
+                if watches.decision is not None:
+                    break
+        if watches.decision is None:
+            for sent in _events(*watches.end()):
+                yield sent
+        else:
+            yield event({"text": watches.replacement})
+            end = End("content_filter", end.usage)
+        counted(house, watches.counts())
+        guard = None if watches.decision is None else watches.decision.record()
+        yield event({"done": done(end, ask, guard)})
+    except Exception as error:
+        yield event(describe(error)[1])
+    finally:
+        used = end.usage
+        await asyncio.shield(
+            house.run(
+                budgets.spend,
+                principal,
+                prompt_tokens=int(used.get("prompt_tokens") or 0),
+                completion_tokens=int(used.get("completion_tokens") or written),
+            )
+        )
+
+
+def _events(text: str, reasoning: str) -> list[bytes]:
+    return [event({kind: shown}) for kind, shown in (("reasoning", reasoning), ("text", text)) if shown]
+
+
+def done(end: End, ask: Ask, guard: dict[str, Any] | None) -> dict[str, Any]:
+    usage = {name: end.usage.get(name) for name in ("prompt_tokens", "completion_tokens")}
+    return {
+        "finish_reason": end.finish_reason,
+        "usage": {**usage, "total_tokens": sum(value or 0 for value in usage.values())},
+        "seed": ask.seed,
+        "dropped_messages": end.usage.get("dropped_messages") or 0,
+        "tokens_per_s": end.usage.get("tokens_per_s"),
+        "first_token_s": (end.usage.get("ttft_ms") or 0) / 1000,
+        **({"guard": guard} if guard is not None else {}),
+    }
