@@ -110,3 +110,10 @@ def registration(store: Store) -> str:
     with store.read() as conn:
         row = conn.execute(select(workspaces.c.id).order_by(workspaces.c.id).limit(1)).first()
         return str(settings_of(conn, row.id if row else "")["registration"])
+
+
+def main_id(store: Store) -> str | None:
+    """The workspace of this server; None before the first person came."""
+    with store.read() as conn:
+        found = conn.execute(select(workspaces.c.id).order_by(workspaces.c.id).limit(1)).scalar()
+    return None if found is None else str(found)

@@ -101,6 +101,7 @@ class ModelCard(BaseModel):
     languages: tuple[str, ...] = ()  # that it writes well, as its card says; empty: not known
     licence: str = ""  # of its weights, as its card (cards.py) says; "" if it has none
     weights: str = ""  # hash of its files; "" for a model that was not loaded from files
+    upstream: str = ""  # the server elsewhere that has it; "" for one of this server
     numerics: str = ""  # how it computes: bfloat16, float32, batch invariant, ...
 
 

@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import anyio.to_thread
 from fastapi import Depends, FastAPI, Request
 
 from ziggurat.console import err
 from ziggurat.errors import RunError
-from ziggurat.product import generations, retention
+from ziggurat.product import generations, mask, retention, workspaces
 from ziggurat.product.rights import require
 from ziggurat.safety.guard import Guard
 from ziggurat.service.access.key_check import OPEN
@@ -52,6 +53,8 @@ EACH = (
 )
 
 
+TOLD = ("messages", "prompt", "input", "instructions", "suffix")
+"""Fields of a request that hold what people wrote."""
 REAP_EVERY_S = 30.0
 SWEEP_EVERY_S = 3600.0
 SILENT_S = 90.0
@@ -85,6 +88,20 @@ class Product:
             climber=Climber(services.shelf, library) if library is not None else None,
         )
         self.keys = StoreKeys(self.house) if accounts else None
+        services.upstreams.outgoing = self._masked
+
+    async def _masked(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A request of the API as it may leave for an upstream, by the workspace's policy.
+
+        Raises:
+            Invalid: it holds private data, and the policy refuses that.
+        """
+        workspace_id = await self.house.run(workspaces.main_id)
+        if workspace_id is None:
+            return body
+        told = {name: body[name] for name in TOLD if name in body}
+        (sent,) = await self.house.run(mask.outgoing, workspace_id, [told])
+        return {**body, **sent}
 
     def add_to(self, app: FastAPI) -> None:
         """The routes and the page. Every route below `/api` passes the gate."""

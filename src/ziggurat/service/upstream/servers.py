@@ -16,7 +16,7 @@ import json
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -233,6 +233,9 @@ def _chunk(event: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+Outgoing = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
 class Upstreams:
     """All upstreams, by the first part of a model's name."""
 
@@ -245,6 +248,8 @@ class Upstreams:
         self._by_name = {upstream.name: upstream for upstream in upstreams}
         self.metrics, self.guard = metrics, guard
         self.draining = False  # requests that have begun are answered, new ones are refused
+        self.outgoing: Outgoing | None = None
+        """What leaves for an upstream in place of a request's body; it may refuse."""
 
     async def answer(self, request: Request, raw: bytes) -> Response | None:
         """The upstream's answer to a request with this body; None if its model is served here."""
@@ -260,6 +265,8 @@ class Upstreams:
             far = FarGuard(self.guard, partial(self._guarded, visit_of(request.scope)), path, body)
             if (stand_in := await far.stand_in()) is not None:
                 return stand_in
+        if self.outgoing is not None:
+            body = await self.outgoing(body)
         meter = Meter(request, raw, body, upstream.label(str(body["model"])), self.metrics)
         answer = await while_connected(request, upstream.forward(path, body, meter))
         return answer if far is None else await far.through(answer)
