@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -129,21 +128,21 @@ def begin_pair(
     settings: Mapping[str, Any] | None = None,
     chosen_how: Mapping[str, Any] | None = None,
 ) -> Pair:
-    """Two running answers to one new message, in random order, their models hidden until the pick.
+    """Two running answers to one new message: `answers[i]` is by `models[i]`. Their models are hidden until the pick,
+    so the caller draws the order of `models` at random.
 
-    chosen_how: {method, probability} says how the caller came to these two models; it is kept with the pick.
+    chosen_how: {method, probability, order} says how the caller came to these two models and to their order; it is kept
+    with the pick.
     """
     text = clean(text, "text")
-    order = list(models)
-    random.SystemRandom().shuffle(order)
-    how = clean_json(chosen_how or {"method": "asked", "probability": 1.0}) | {"order": "random"}
+    how = clean_json(chosen_how or {"method": "asked", "probability": 1.0})
     with store.write() as conn:
         chat = own_chat(conn, principal, chat_id)
         check_pace(conn, store, principal, answers=2)
         user = _say(conn, store, principal, chat, parent_id, text)
         pair_id = new_id("pair")
         values = {"pair_id": pair_id, "hidden_model": True, "chosen_how": how}
-        begun = [_answer(conn, store, principal, chat, user, model, settings, **values) for model in order]
+        begun = [_answer(conn, store, principal, chat, user, model, settings, **values) for model in models]
         _activate(conn, store, chat_id, begun[0][0])
         views = [one_view(conn, principal.person_id, chat_id, one) for one in (user, *(a for a, _ in begun))]
         return Pair(
