@@ -273,6 +273,21 @@ def test_settings_are_checked_and_recorded(store: Store, owner: Principal) -> No
     assert (event.action, event.detail) == ("settings.change", {"settings": ["limits"]})
 
 
+def test_plans_are_merged_and_null_removes_one(store: Store, owner: Principal) -> None:
+    before = workspaces.get_settings(store, owner)["plans"]
+    team = {"tokens_per_day": 5, "requests_per_day": None}
+    changed = workspaces.change_settings(store, owner, {"plans": {"team": {"tokens_per_day": 5}}})
+    assert changed["plans"] == before | {"team": team}
+    changed = workspaces.change_settings(store, owner, {"plans": {"free": None}})
+    assert changed["plans"] == {"paid": before["paid"], "team": team}
+    with pytest.raises(Invalid) as refused:
+        workspaces.change_settings(store, owner, {"plans": {"paid": None}})
+    assert refused.value.param == "default_plan"
+    with pytest.raises(Invalid):
+        workspaces.change_settings(store, owner, {"plans": {"team": {"tokens": 5}}})
+    assert workspaces.get_settings(store, owner) == changed
+
+
 PRIVATE = [
     ("write to ana.b+c@mail.example.org please", "write to [email] please"),
     ("我的手机是13812345678。", "我的手机是[phone]。"),
