@@ -135,6 +135,21 @@ def test_a_share_is_a_snapshot_that_can_be_revoked(store: Store, owner: Principa
             shares.view_share(store, wrong)
 
 
+def test_an_unknown_link_does_not_wait_for_the_writer(
+    store: Store, owner: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = shares.create_share(store, owner, a_chat(store, owner, ("q", "a")).id)
+    writes: list[object] = []
+    write = Store.write
+    monkeypatch.setattr(Store, "write", lambda self, **how: writes.append(how) or write(self, **how))
+    with pytest.raises(NotFound):
+        shares.view_share(store, "guessed")
+    assert writes == []
+    shares.view_share(store, str(share.url).removeprefix("/shared/"))
+    assert len(writes) == 1
+    assert [one.views for one in shares.list_shares(store, owner)] == [1]
+
+
 def test_an_expired_share_leads_nowhere(store: Store, owner: Principal, clock: Clock) -> None:
     chat = a_chat(store, owner, ("q", "a"))
     with pytest.raises(Invalid):
