@@ -136,6 +136,33 @@ def test_one_network_cannot_try_many_accounts(store: Store) -> None:
     sessions.log_in(store, email="ana@example.org", password=PASSWORD, ip_prefix="198.51.100")
 
 
+@pytest.mark.parametrize("act", ["register", "setup"])
+def test_failures_to_join_cost_no_hash_once_they_are_too_many_and_lock_no_logins(
+    store: Store, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    set_up(store)
+    here = {"name": "", "password": PASSWORD, "ip_prefix": "192.0.2"}
+    calls: list[str] = []
+    counting = type("Counting", (), {"hash": lambda self, text: calls.append("x") or "phc"})()
+
+    def join_here() -> None:
+        if act == "setup":
+            registration.set_up(store, token="wrong", email="eve@example.org", **here)
+        else:
+            registration.register(store, email="eve@example.org", **here)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(passwords, "HASHER", counting)
+        for _ in range(20):
+            with pytest.raises((Forbidden, Conflict)):
+                join_here()
+        assert len(calls) == 20
+        with pytest.raises(TooMany):
+            join_here()
+        assert len(calls) == 20
+    sessions.log_in(store, email="ana@example.org", password=PASSWORD, ip_prefix="192.0.2")
+
+
 def test_logins_that_succeed_are_no_attempts(store: Store) -> None:
     set_up(store)
     for _ in range(25):
