@@ -12,7 +12,7 @@ from tests.stores import Clock
 from ziggurat.errors import DataError
 from ziggurat.product import chats, keys, passwords, people, registration, rights, sessions, workspaces
 from ziggurat.product.errors import Conflict, Forbidden, Invalid, NotFound, TooMany, Unauthorized
-from ziggurat.product.objects import Person
+from ziggurat.product.objects import Person, Role
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
 from ziggurat.store.tables import metadata
@@ -337,6 +337,30 @@ def test_a_key_has_the_rights_of_its_scopes_and_its_person(store: Store, clock: 
     assert keys.principal_of_key(store, secret) is None
     keys.revoke_key(store, owner, made.id)
     assert keys.principal_of_key(store, "zig-unknown") is None
+
+
+@pytest.mark.parametrize(
+    ("role", "left"),
+    [
+        ("admin", {"chat", "embeddings", "fine_tune", "review", "admin:read", "admin"}),
+        ("developer", {"chat", "embeddings", "fine_tune", "admin:read", "admin"}),
+        ("reviewer", {"chat", "embeddings", "review"}),
+        ("member", {"chat", "embeddings"}),
+        ("guest", set()),
+    ],
+)
+def test_the_key_of_somebody_who_lost_a_role_loses_its_power(
+    store: Store, role: Role, left: set[str]
+) -> None:
+    boss, dev = join(store, "owner"), join(store, "admin")
+    scopes = ["chat", "embeddings", "fine_tune", "review", "admin:read", "admin"]
+    _, secret = keys.create_key(store, dev, name="ci", scopes=scopes)
+    people.change_person(store, boss, dev.person_id, {"role": role})
+    found = keys.principal_of_key(store, secret)
+    assert found is not None
+    assert found[0].scopes == left
+    people.change_person(store, boss, dev.person_id, {"status": "disabled"})
+    assert keys.principal_of_key(store, secret) is None
 
 
 def test_a_revoked_key_is_refused_and_others_are_not_mine_to_revoke(store: Store) -> None:
