@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import select
 from tests.product.house import a_chat, answered, join
@@ -58,6 +60,27 @@ def test_a_judgement_keeps_what_was_judged_and_under_which_consent(store: Store,
     assert (row.seconds, row.guideline, row.shown) == (2.5, "v3", [turn.answer.id])
     assert row.consent_id is not None
     assert row.chosen_how == {"method": "only_answer", "probability": 1.0}
+
+
+@pytest.mark.parametrize("end", ["stopped", "failed"])
+def test_a_judgement_on_an_unfinished_answer_knows_what_made_it(
+    store: Store, ana: Principal, end: str
+) -> None:
+    chat = chats.create_chat(store, ana, data_use=True)
+    turn = turns.begin_turn(store, ana, chat.id, text="q", parent_id=None, model="tiny")
+    made: dict[str, Any] = {"seed": 9, "usage": {"completion_tokens": 3}, "hashes": {"weights": "ab"}}
+    generation = str(turn.generation_id)
+    if end == "stopped":
+        answer = generations.stop(store, ana, chat.id, generation, seen_chars=3, text="half", **made)
+    else:
+        generations.append(store, generation, [{"type": "text", "text": "hal"}])
+        answer = generations.fail(store, generation, {"message": "no", "code": "x"}, **made)
+    assert (answer.state, answer.content, answer.seed, answer.usage) == (end, "hal", 9, made["usage"])
+    assert generations.get_generation(store, ana, chat.id, generation).tokens == 3
+    judgements.judge(store, ana, chat.id, answer.id, value=1)
+    (row,) = judgements.list_judgements(store, ana).data
+    assert row.sampling == {answer.id: {"seed": 9}}
+    assert row.hashes == {answer.id: made["hashes"]}
 
 
 def test_readers_see_only_what_the_chats_owner_lets_out(store: Store, ana: Principal) -> None:

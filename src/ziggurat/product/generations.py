@@ -90,22 +90,28 @@ def finish(
                 "reasoning": None if held else clean_json(reasoning) if reasoning else so_far.reasoning,
                 "tool_calls": clean_json(tool_calls) if tool_calls else None,
                 "finish_reason": finish_reason,
-                "usage": dict(usage) if usage else None,
-                "seed": seed,
                 "guard": clean_json(guard) if guard else None,
-                "hashes": dict(hashes) if hashes else None,
                 "lang": lang,
-            }
+            } | _made_by(seed, usage, hashes)
             _end(conn, store, row, "held" if held else "complete", values, usage=usage or {})
         return one_view(conn, row.person_id, row.chat_id, row.message_id)
 
 
-def fail(store: Store, generation_id: str, error: Mapping[str, Any]) -> Message:
-    """End it with an error, {message, type, code}; the text so far is kept."""
+def fail(
+    store: Store,
+    generation_id: str,
+    error: Mapping[str, Any],
+    *,
+    seed: int | None = None,
+    usage: Mapping[str, Any] | None = None,
+    hashes: Mapping[str, Any] | None = None,
+) -> Message:
+    """End it with an error, {message, type, code}; the text so far is kept, with what made it, for judgements."""
     with store.write() as conn:
         row = _row(conn, generation_id)
         if row.status == "running":
-            _end(conn, store, row, "failed", _kept(conn, row) | {"finish_reason": "error"}, error=error)
+            values = _kept(conn, row) | {"finish_reason": "error"} | _made_by(seed, usage, hashes)
+            _end(conn, store, row, "failed", values, error=error, usage=usage)
         return one_view(conn, row.person_id, row.chat_id, row.message_id)
 
 
@@ -117,10 +123,15 @@ def stop(
     *,
     seen_chars: int,
     text: str | None = None,
+    seed: int | None = None,
+    usage: Mapping[str, Any] | None = None,
+    hashes: Mapping[str, Any] | None = None,
 ) -> Message:
     """Stop it, and keep exactly the first `seen_chars` characters (Unicode code points) of the message.
 
     text: the whole text of the message as the runner holds it, where it is ahead of the stored events.
+    seed, usage, hashes: as for `finish`, so that a judgement on a stopped answer has them. One that had ended before
+    keeps its own.
 
     Raises:
         Conflict: it ended more than LATE_STOP_S ago.
@@ -132,7 +143,8 @@ def stop(
         if row.status == "running":
             kept = _kept(conn, row)
             whole_text = kept["content"] if text is None else clean_json(text)
-            _end(conn, store, row, "stopped", kept | {"content": whole_text[:seen], "finish_reason": "stop"})
+            kept |= {"content": whole_text[:seen], "finish_reason": "stop"}
+            _end(conn, store, row, "stopped", kept | _made_by(seed, usage, hashes), usage=usage)
         elif row.status == "complete":
             if store.now() - row.ended_at > LATE_STOP_S * SECOND:
                 raise Conflict("this answer has ended already.", code="ended")
@@ -266,6 +278,14 @@ def _so_far(conn: Connection, row: Any) -> SoFar:
 def _kept(conn: Connection, row: Any) -> dict[str, Any]:
     so_far = _so_far(conn, row)
     return {"content": so_far.content, "reasoning": so_far.reasoning}
+
+
+def _made_by(
+    seed: int | None, usage: Mapping[str, Any] | None, hashes: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The message's columns on what made its text. What is not given stays, as in an answer that went on."""
+    made = {"usage": dict(usage or {}), "hashes": dict(hashes or {})}
+    return ({} if seed is None else {"seed": seed}) | {name: value for name, value in made.items() if value}
 
 
 def _end(
