@@ -246,6 +246,53 @@ def test_a_held_answer_waits_for_a_person(store: Store, owner: Principal, decisi
         held.decide(store, owner, kept.id, "release")
 
 
+HELD = {"prompt": "q", "text": "the answer", "rule_id": None, "stage": "after"}
+
+
+def test_a_held_message_and_its_text_are_kept_together_or_not_at_all(
+    store: Store, owner: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that dies between the two would leave a message that nobody can release."""
+    chat = chats.create_chat(store, owner)
+    turn = turns.begin_turn(store, owner, chat.id, text="q", parent_id=None, model="tiny")
+    generation = str(turn.generation_id)
+
+    def finish(**held: Any) -> Any:
+        return generations.finish(store, generation, finish_reason="stop", content="", held=HELD | held)
+
+    def die(*given: Any, **named: Any) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(generations, "_end", die)
+        finish()
+    with pytest.raises(Invalid):
+        finish(colour=1)
+    assert held.list_held(store, owner) == []
+    assert messages.get_message(store, owner, chat.id, turn.answer.id).state == "running"
+    assert finish().state == "held"
+    finish()  # a second end adds nothing
+    (kept,) = held.list_held(store, owner)
+    assert (kept.text, kept.message_id, kept.chat_id) == ("the answer", turn.answer.id, chat.id)
+    held.decide(store, owner, kept.id, "release")
+    assert messages.get_message(store, owner, chat.id, turn.answer.id).content == "the answer"
+
+
+def test_a_chat_goes_on_below_a_held_answer_when_it_is_released(store: Store, owner: Principal) -> None:
+    chat = chats.create_chat(store, owner)
+    turn = turns.begin_turn(store, owner, chat.id, text="q", parent_id=None, model="tiny")
+    generations.finish(store, str(turn.generation_id), finish_reason="length", held=HELD)
+    for act in (
+        lambda: turns.begin_turn(store, owner, chat.id, text="x", parent_id=turn.answer.id, model="tiny"),
+        lambda: turns.continue_answer(store, owner, chat.id, turn.answer.id),
+    ):
+        with pytest.raises(Conflict, match="waits for a person") as refused:
+            act()
+        assert refused.value.code == "answer_held"
+    held.decide(store, owner, held.list_held(store, owner)[0].id, "release")
+    turns.begin_turn(store, owner, chat.id, text="x", parent_id=turn.answer.id, model="tiny")
+
+
 def test_a_days_budget_ends_and_refills(store: Store, owner: Principal, clock: Clock) -> None:
     member = join(store)
     workspaces.change_settings(

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from ziggurat.product.chats import index_message, own_chat
 from ziggurat.product.common import clean, clean_json, record, row_of, whole
 from ziggurat.product.errors import Conflict, Invalid, NotFound
+from ziggurat.product.held import insert_held
 from ziggurat.product.messages import one_view
 from ziggurat.product.objects import Generation, Message
 from ziggurat.product.principal import Principal
@@ -74,10 +75,14 @@ def finish(
     guard: Mapping[str, Any] | None = None,
     hashes: Mapping[str, Any] | None = None,
     lang: str | None = None,
-    held: bool = False,
+    held: Mapping[str, Any] | bool = False,
 ) -> Message:
-    """End it. `content` is the whole text of the message, None: what it held and the events add up to. `held`: the text
-    waits for a person (`held.hold`), so the message stays empty. One that was ended before stays as it is."""
+    """End it. `content` is the whole text of the message, None: what it held and the events add up to. One that was
+    ended before stays as it is.
+
+    held: {prompt, text, rule_id, stage} of an answer that waits for a person: it is kept, and its message stays empty,
+        in one transaction. True: the caller keeps it with `held.hold`, in a transaction of its own.
+    """
     with store.write() as conn:
         row = _row(conn, generation_id)
         if row.status == "running":
@@ -93,6 +98,9 @@ def finish(
                 "guard": clean_json(guard) if guard else None,
                 "lang": lang,
             } | _made_by(seed, usage, hashes)
+            if isinstance(held, Mapping):
+                names = ("workspace_id", "chat_id", "message_id", "person_id")
+                insert_held(conn, store, held, **{name: getattr(row, name) for name in names})
             _end(conn, store, row, "held" if held else "complete", values, usage=usage or {})
         return one_view(conn, row.person_id, row.chat_id, row.message_id)
 

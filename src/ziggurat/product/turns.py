@@ -19,6 +19,8 @@ from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, generations, messages, persona_versions
 
+HELD = "the answer above waits for a person to look at it; go on when it is released, or ask for another answer."
+
 
 def begin_turn(
     store: Store,
@@ -35,7 +37,7 @@ def begin_turn(
     `repeated` set, and begins nothing.
 
     Raises:
-        Conflict: the parent is still being written.
+        Conflict: the parent is still being written, or held for a person to release (code answer_held).
         TooMany: too many messages a minute, or too many answers at once.
     """
     text, client_id = clean(text, "text"), clean_name(client_id, "client_id") if client_id else None
@@ -104,6 +106,8 @@ def continue_answer(store: Store, principal: Principal, chat_id: str, message_id
     with store.write() as conn:
         own_chat(conn, principal, chat_id)
         row = message_row(conn, chat_id, message_id)
+        if row.state == "held":
+            raise Conflict(HELD, code="answer_held")
         unfinished = row.finish_reason == "length" or row.state in ("stopped", "interrupted", "failed")
         if row.role != "assistant" or row.state == "running" or not unfinished:
             raise Conflict("this answer is complete, so there is nothing to go on with.", code="complete")
@@ -183,7 +187,9 @@ def _say(
 ) -> str:
     """Add a message of the person: a user's, or an edited one with the role of `like`."""
     parent = message_row(conn, chat.id, parent_id) if parent_id else None
-    if parent is not None and parent.state in ("pending", "running", "held"):
+    if parent is not None and parent.state == "held":
+        raise Conflict(HELD, code="answer_held")
+    if parent is not None and parent.state in ("pending", "running"):
         raise Conflict("the answer above is still being written; stop it or wait.", code="still_running")
     values = (
         {"model": like.model, "settings": like.settings, "edited": True, "role": like.role} if like else {}
