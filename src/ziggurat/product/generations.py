@@ -228,8 +228,11 @@ def cancel(store: Store, principal: Principal, generation_id: str) -> Generation
 
 
 def reap(store: Store, *, older_than_s: float = 90) -> list[str]:
-    """End running ones without a heartbeat for so long, their text kept; returns their ids. 0 at the start of the only
-    server: nothing can be running then."""
+    """End running ones without a heartbeat for so long, their text kept; returns their ids.
+
+    older_than_s: 0 ends all, whatever the clock says, for the start of the only server, when nothing can be running.
+        A server on SQLite may do so, since only one server serves a file; one on PostgreSQL may have others beside it.
+    """
     with store.read() as conn:  # most of the time there is nothing to do, and nobody waits for it
         if not conn.execute(_dead(store, older_than_s).limit(1)).first():
             return []
@@ -246,8 +249,9 @@ def reap(store: Store, *, older_than_s: float = 90) -> list[str]:
 
 
 def _dead(store: Store, older_than_s: float) -> Any:
+    running_ones = select(generations).where(generations.c.status == "running")
     since = store.now() - int(older_than_s * SECOND)
-    return select(generations).where(generations.c.status == "running", generations.c.heartbeat_at <= since)
+    return running_ones if older_than_s <= 0 else running_ones.where(generations.c.heartbeat_at <= since)
 
 
 def sweep_events(store: Store, *, older_than_s: float = 86_400) -> int:
