@@ -202,6 +202,21 @@ def test_a_rule_that_cannot_work_is_refused(store: Store, owner: Principal, chan
     assert rules.version(store) == 0
 
 
+def test_two_rules_of_a_workspace_never_have_one_name(store: Store, owner: Principal) -> None:
+    rude = rules.create_rule(store, owner, RULE)
+    other = rules.create_rule(store, owner, RULE | {"name": "other"})
+    for act in (
+        lambda: rules.create_rule(store, owner, RULE | {"name": " rude "}),
+        lambda: rules.change_rule(store, owner, other.id, {"name": "rude"}),
+    ):
+        with pytest.raises(Conflict) as refused:
+            act()
+        assert (refused.value.code, refused.value.param) == ("name_taken", "name")
+    assert rules.change_rule(store, owner, rude.id, {"name": "rude", "enabled": False}).name == "rude"
+    rules.delete_rule(store, owner, rude.id)
+    rules.change_rule(store, owner, other.id, {"name": "rude"})
+
+
 def test_the_guard_may_refuse_a_pattern_that_it_cannot_compile(store: Store, owner: Principal) -> None:
     def check(rule: Any) -> None:
         if rule["pattern"] == "(":
