@@ -12,7 +12,7 @@ from tests.stores import Clock
 from ziggurat.errors import DataError
 from ziggurat.product import chats, keys, passwords, people, registration, rights, sessions, workspaces
 from ziggurat.product.errors import Conflict, Forbidden, Invalid, NotFound, TooMany, Unauthorized
-from ziggurat.product.objects import Person
+from ziggurat.product.objects import Person, Role
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
 from ziggurat.store.tables import metadata
@@ -134,6 +134,33 @@ def test_one_network_cannot_try_many_accounts(store: Store) -> None:
     with pytest.raises(TooMany):
         sessions.log_in(store, email="ana@example.org", password=PASSWORD, ip_prefix="192.0.2")
     sessions.log_in(store, email="ana@example.org", password=PASSWORD, ip_prefix="198.51.100")
+
+
+@pytest.mark.parametrize("act", ["register", "setup"])
+def test_failures_to_join_cost_no_hash_once_they_are_too_many_and_lock_no_logins(
+    store: Store, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    set_up(store)
+    here = {"name": "", "password": PASSWORD, "ip_prefix": "192.0.2"}
+    calls: list[str] = []
+    counting = type("Counting", (), {"hash": lambda self, text: calls.append("x") or "phc"})()
+
+    def join_here() -> None:
+        if act == "setup":
+            registration.set_up(store, token="wrong", email="eve@example.org", **here)
+        else:
+            registration.register(store, email="eve@example.org", **here)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(passwords, "HASHER", counting)
+        for _ in range(20):
+            with pytest.raises((Forbidden, Conflict)):
+                join_here()
+        assert len(calls) == 20
+        with pytest.raises(TooMany):
+            join_here()
+        assert len(calls) == 20
+    sessions.log_in(store, email="ana@example.org", password=PASSWORD, ip_prefix="192.0.2")
 
 
 def test_logins_that_succeed_are_no_attempts(store: Store) -> None:
@@ -310,6 +337,30 @@ def test_a_key_has_the_rights_of_its_scopes_and_its_person(store: Store, clock: 
     assert keys.principal_of_key(store, secret) is None
     keys.revoke_key(store, owner, made.id)
     assert keys.principal_of_key(store, "zig-unknown") is None
+
+
+@pytest.mark.parametrize(
+    ("role", "left"),
+    [
+        ("admin", {"chat", "embeddings", "fine_tune", "review", "admin:read", "admin"}),
+        ("developer", {"chat", "embeddings", "fine_tune", "admin:read", "admin"}),
+        ("reviewer", {"chat", "embeddings", "review"}),
+        ("member", {"chat", "embeddings"}),
+        ("guest", set()),
+    ],
+)
+def test_the_key_of_somebody_who_lost_a_role_loses_its_power(
+    store: Store, role: Role, left: set[str]
+) -> None:
+    boss, dev = join(store, "owner"), join(store, "admin")
+    scopes = ["chat", "embeddings", "fine_tune", "review", "admin:read", "admin"]
+    _, secret = keys.create_key(store, dev, name="ci", scopes=scopes)
+    people.change_person(store, boss, dev.person_id, {"role": role})
+    found = keys.principal_of_key(store, secret)
+    assert found is not None
+    assert found[0].scopes == left
+    people.change_person(store, boss, dev.person_id, {"status": "disabled"})
+    assert keys.principal_of_key(store, secret) is None
 
 
 def test_a_revoked_key_is_refused_and_others_are_not_mine_to_revoke(store: Store) -> None:

@@ -190,6 +190,16 @@ def test_a_dead_servers_answer_is_interrupted_and_keeps_its_text(
     assert not generations.heartbeat(store, str(turn.generation_id))
 
 
+def test_the_only_server_ends_all_at_its_start_whatever_the_clock_says(
+    store: Store, ana: Principal, clock: Clock
+) -> None:
+    chat = chats.create_chat(store, ana)
+    turn = turns.begin_turn(store, ana, chat.id, text="one", parent_id=None, model="tiny")
+    clock.move(seconds=-3_600)  # the machine's clock was set back
+    assert generations.reap(store, older_than_s=0) == [turn.generation_id]
+    assert messages.get_message(store, ana, chat.id, turn.answer.id).state == "interrupted"
+
+
 def test_old_events_are_swept_and_the_message_stays(store: Store, ana: Principal, clock: Clock) -> None:
     chat = chats.create_chat(store, ana)
     turn = turns.begin_turn(store, ana, chat.id, text="one", parent_id=None, model="tiny")

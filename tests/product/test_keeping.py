@@ -135,6 +135,21 @@ def test_a_share_is_a_snapshot_that_can_be_revoked(store: Store, owner: Principa
             shares.view_share(store, wrong)
 
 
+def test_an_unknown_link_does_not_wait_for_the_writer(
+    store: Store, owner: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = shares.create_share(store, owner, a_chat(store, owner, ("q", "a")).id)
+    writes: list[object] = []
+    write = Store.write
+    monkeypatch.setattr(Store, "write", lambda self, **how: writes.append(how) or write(self, **how))
+    with pytest.raises(NotFound):
+        shares.view_share(store, "guessed")
+    assert writes == []
+    shares.view_share(store, str(share.url).removeprefix("/shared/"))
+    assert len(writes) == 1
+    assert [one.views for one in shares.list_shares(store, owner)] == [1]
+
+
 def test_an_expired_share_leads_nowhere(store: Store, owner: Principal, clock: Clock) -> None:
     chat = a_chat(store, owner, ("q", "a"))
     with pytest.raises(Invalid):
@@ -187,6 +202,21 @@ def test_a_rule_that_cannot_work_is_refused(store: Store, owner: Principal, chan
     assert rules.version(store) == 0
 
 
+def test_two_rules_of_a_workspace_never_have_one_name(store: Store, owner: Principal) -> None:
+    rude = rules.create_rule(store, owner, RULE)
+    other = rules.create_rule(store, owner, RULE | {"name": "other"})
+    for act in (
+        lambda: rules.create_rule(store, owner, RULE | {"name": " rude "}),
+        lambda: rules.change_rule(store, owner, other.id, {"name": "rude"}),
+    ):
+        with pytest.raises(Conflict) as refused:
+            act()
+        assert (refused.value.code, refused.value.param) == ("name_taken", "name")
+    assert rules.change_rule(store, owner, rude.id, {"name": "rude", "enabled": False}).name == "rude"
+    rules.delete_rule(store, owner, rude.id)
+    rules.change_rule(store, owner, other.id, {"name": "rude"})
+
+
 def test_the_guard_may_refuse_a_pattern_that_it_cannot_compile(store: Store, owner: Principal) -> None:
     def check(rule: Any) -> None:
         if rule["pattern"] == "(":
@@ -231,6 +261,53 @@ def test_a_held_answer_waits_for_a_person(store: Store, owner: Principal, decisi
         held.decide(store, owner, kept.id, "release")
 
 
+HELD = {"prompt": "q", "text": "the answer", "rule_id": None, "stage": "after"}
+
+
+def test_a_held_message_and_its_text_are_kept_together_or_not_at_all(
+    store: Store, owner: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that dies between the two would leave a message that nobody can release."""
+    chat = chats.create_chat(store, owner)
+    turn = turns.begin_turn(store, owner, chat.id, text="q", parent_id=None, model="tiny")
+    generation = str(turn.generation_id)
+
+    def finish(**held: Any) -> Any:
+        return generations.finish(store, generation, finish_reason="stop", content="", held=HELD | held)
+
+    def die(*given: Any, **named: Any) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(generations, "_end", die)
+        finish()
+    with pytest.raises(Invalid):
+        finish(colour=1)
+    assert held.list_held(store, owner) == []
+    assert messages.get_message(store, owner, chat.id, turn.answer.id).state == "running"
+    assert finish().state == "held"
+    finish()  # a second end adds nothing
+    (kept,) = held.list_held(store, owner)
+    assert (kept.text, kept.message_id, kept.chat_id) == ("the answer", turn.answer.id, chat.id)
+    held.decide(store, owner, kept.id, "release")
+    assert messages.get_message(store, owner, chat.id, turn.answer.id).content == "the answer"
+
+
+def test_a_chat_goes_on_below_a_held_answer_when_it_is_released(store: Store, owner: Principal) -> None:
+    chat = chats.create_chat(store, owner)
+    turn = turns.begin_turn(store, owner, chat.id, text="q", parent_id=None, model="tiny")
+    generations.finish(store, str(turn.generation_id), finish_reason="length", held=HELD)
+    for act in (
+        lambda: turns.begin_turn(store, owner, chat.id, text="x", parent_id=turn.answer.id, model="tiny"),
+        lambda: turns.continue_answer(store, owner, chat.id, turn.answer.id),
+    ):
+        with pytest.raises(Conflict, match="waits for a person") as refused:
+            act()
+        assert refused.value.code == "answer_held"
+    held.decide(store, owner, held.list_held(store, owner)[0].id, "release")
+    turns.begin_turn(store, owner, chat.id, text="x", parent_id=turn.answer.id, model="tiny")
+
+
 def test_a_days_budget_ends_and_refills(store: Store, owner: Principal, clock: Clock) -> None:
     member = join(store)
     workspaces.change_settings(
@@ -271,6 +348,21 @@ def test_settings_are_checked_and_recorded(store: Store, owner: Principal) -> No
     assert workspaces.get_settings(store, owner) == changed
     (event,) = audit.list_events(store, owner).data
     assert (event.action, event.detail) == ("settings.change", {"settings": ["limits"]})
+
+
+def test_plans_are_merged_and_null_removes_one(store: Store, owner: Principal) -> None:
+    before = workspaces.get_settings(store, owner)["plans"]
+    team = {"tokens_per_day": 5, "requests_per_day": None}
+    changed = workspaces.change_settings(store, owner, {"plans": {"team": {"tokens_per_day": 5}}})
+    assert changed["plans"] == before | {"team": team}
+    changed = workspaces.change_settings(store, owner, {"plans": {"free": None}})
+    assert changed["plans"] == {"paid": before["paid"], "team": team}
+    with pytest.raises(Invalid) as refused:
+        workspaces.change_settings(store, owner, {"plans": {"paid": None}})
+    assert refused.value.param == "default_plan"
+    with pytest.raises(Invalid):
+        workspaces.change_settings(store, owner, {"plans": {"team": {"tokens": 5}}})
+    assert workspaces.get_settings(store, owner) == changed
 
 
 PRIVATE = [

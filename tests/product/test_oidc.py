@@ -14,8 +14,8 @@ from tests.product.house import join
 from tests.product.test_accounts import PASSWORD, set_up
 from tests.stores import Clock
 
-from ziggurat.product import oidc, people, registration, workspaces
-from ziggurat.product.errors import Conflict, Forbidden
+from ziggurat.product import audit, keys, oidc, people, registration, sessions, workspaces
+from ziggurat.product.errors import Conflict, Forbidden, Unauthorized
 from ziggurat.product.identities import log_in_with
 from ziggurat.store.store import Store
 
@@ -148,3 +148,27 @@ def test_a_disabled_account_stays_closed_and_an_unowned_server_too(store: Store)
     with pytest.raises(Forbidden, match="disabled"):
         ana(store, email="bo@example.org", subject="9")
     assert bo.role == "member"
+
+
+def test_whoever_registered_the_address_of_another_is_locked_out_by_the_providers_login(store: Store) -> None:
+    set_up(store)
+    owner = people.local_principal(store)
+    workspaces.change_settings(store, owner, {"registration": "open"})
+    eve = registration.register(store, email="bo@example.org", name="", password=PASSWORD)
+    people.change_person(store, owner, eve.id, {"role": "developer"})
+    _, cookie, _ = sessions.log_in(store, email="bo@example.org", password=PASSWORD)
+    found = sessions.principal_of(store, cookie)
+    assert found is not None
+    _, secret = keys.create_key(store, found[0], name="ci")
+    assert ana(store, email="bo@example.org", subject="9").id == eve.id
+    with pytest.raises(Unauthorized):
+        sessions.log_in(store, email="bo@example.org", password=PASSWORD)
+    assert sessions.principal_of(store, cookie) is None
+    assert keys.principal_of_key(store, secret) is None
+    link = next(event for event in audit.list_events(store, owner).data if event.action == "identity.link")
+    assert link.detail == {"passwords": 1, "sessions": 1, "keys": 1}
+    _, cookie, _ = log_in_with(
+        store, provider=PROVIDER.issuer, subject="9", email="bo@example.org", email_verified=True
+    )
+    ana(store, email="bo@example.org", subject="9")  # a later login ends nothing
+    assert sessions.principal_of(store, cookie) is not None

@@ -45,6 +45,7 @@ from ziggurat.product import (
 from ziggurat.product.errors import Conflict, Forbidden, NotFound, TooMany
 from ziggurat.product.objects import Role
 from ziggurat.product.principal import Principal
+from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
 
 TALKERS = "owner admin developer labeller adjudicator reviewer review_lead member service"
@@ -80,7 +81,7 @@ class Things:
             self.share, self.token = share.id, str(share.url).rpartition("/")[2]
         self.key = keys.create_key(store, owner, name="k")[0].id if rights.can(owner, "key.own") else ""
         self.rule = rules.create_rule(
-            store, admin, {"kind": "words", "name": "r", "words": ["x"], "action": "log"}
+            store, admin, {"kind": "words", "name": new_id("rule"), "words": ["x"], "action": "log"}
         ).id
         kept: dict[str, Any] = {"prompt": "q", "text": "a", "rule_id": None, "stage": "after"}
         self.held = held.hold(store, workspace_id=owner.workspace_id, **kept).id
@@ -233,7 +234,7 @@ ACTS: dict[str, tuple[Act, str, bool]] = {
     "rules.list_rules": (lambda s, p, t: rules.list_rules(s, p), ADMINS, False),
     "rules.create_rule": (
         lambda s, p, t: rules.create_rule(
-            s, p, {"kind": "words", "name": "r", "words": ["x"], "action": "log"}
+            s, p, {"kind": "words", "name": new_id("rule"), "words": ["x"], "action": "log"}
         ),
         ADMINS,
         False,

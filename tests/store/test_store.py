@@ -102,8 +102,8 @@ def test_the_audit_chain_holds_when_two_processes_write(store: Store) -> None:
             from ziggurat.product import rules
 
             here = (store, other)[number % 2]
-            for _ in range(5):
-                rule = {"kind": "words", "name": "r", "words": ["x"], "action": "log"}
+            for i in range(5):
+                rule = {"kind": "words", "name": f"r {number} {i}", "words": ["x"], "action": "log"}
                 rules.create_rule(here, owner, rule)
 
         with ThreadPoolExecutor(4) as pool:

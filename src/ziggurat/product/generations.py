@@ -18,6 +18,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from ziggurat.product.chats import index_message, own_chat
 from ziggurat.product.common import clean, clean_json, record, row_of, whole
 from ziggurat.product.errors import Conflict, Invalid, NotFound
+from ziggurat.product.held import insert_held
 from ziggurat.product.messages import one_view
 from ziggurat.product.objects import Generation, Message
 from ziggurat.product.principal import Principal
@@ -74,10 +75,14 @@ def finish(
     guard: Mapping[str, Any] | None = None,
     hashes: Mapping[str, Any] | None = None,
     lang: str | None = None,
-    held: bool = False,
+    held: Mapping[str, Any] | bool = False,
 ) -> Message:
-    """End it. `content` is the whole text of the message, None: what it held and the events add up to. `held`: the text
-    waits for a person (`held.hold`), so the message stays empty. One that was ended before stays as it is."""
+    """End it. `content` is the whole text of the message, None: what it held and the events add up to. One that was
+    ended before stays as it is.
+
+    held: {prompt, text, rule_id, stage} of an answer that waits for a person: it is kept, and its message stays empty,
+        in one transaction. True: the caller keeps it with `held.hold`, in a transaction of its own.
+    """
     with store.write() as conn:
         row = _row(conn, generation_id)
         if row.status == "running":
@@ -90,22 +95,31 @@ def finish(
                 "reasoning": None if held else clean_json(reasoning) if reasoning else so_far.reasoning,
                 "tool_calls": clean_json(tool_calls) if tool_calls else None,
                 "finish_reason": finish_reason,
-                "usage": dict(usage) if usage else None,
-                "seed": seed,
                 "guard": clean_json(guard) if guard else None,
-                "hashes": dict(hashes) if hashes else None,
                 "lang": lang,
-            }
+            } | _made_by(seed, usage, hashes)
+            if isinstance(held, Mapping):
+                names = ("workspace_id", "chat_id", "message_id", "person_id")
+                insert_held(conn, store, held, **{name: getattr(row, name) for name in names})
             _end(conn, store, row, "held" if held else "complete", values, usage=usage or {})
         return one_view(conn, row.person_id, row.chat_id, row.message_id)
 
 
-def fail(store: Store, generation_id: str, error: Mapping[str, Any]) -> Message:
-    """End it with an error, {message, type, code}; the text so far is kept."""
+def fail(
+    store: Store,
+    generation_id: str,
+    error: Mapping[str, Any],
+    *,
+    seed: int | None = None,
+    usage: Mapping[str, Any] | None = None,
+    hashes: Mapping[str, Any] | None = None,
+) -> Message:
+    """End it with an error, {message, type, code}; the text so far is kept, with what made it, for judgements."""
     with store.write() as conn:
         row = _row(conn, generation_id)
         if row.status == "running":
-            _end(conn, store, row, "failed", _kept(conn, row) | {"finish_reason": "error"}, error=error)
+            values = _kept(conn, row) | {"finish_reason": "error"} | _made_by(seed, usage, hashes)
+            _end(conn, store, row, "failed", values, error=error, usage=usage)
         return one_view(conn, row.person_id, row.chat_id, row.message_id)
 
 
@@ -117,10 +131,15 @@ def stop(
     *,
     seen_chars: int,
     text: str | None = None,
+    seed: int | None = None,
+    usage: Mapping[str, Any] | None = None,
+    hashes: Mapping[str, Any] | None = None,
 ) -> Message:
     """Stop it, and keep exactly the first `seen_chars` characters (Unicode code points) of the message.
 
     text: the whole text of the message as the runner holds it, where it is ahead of the stored events.
+    seed, usage, hashes: as for `finish`, so that a judgement on a stopped answer has them. One that had ended before
+    keeps its own.
 
     Raises:
         Conflict: it ended more than LATE_STOP_S ago.
@@ -132,7 +151,8 @@ def stop(
         if row.status == "running":
             kept = _kept(conn, row)
             whole_text = kept["content"] if text is None else clean_json(text)
-            _end(conn, store, row, "stopped", kept | {"content": whole_text[:seen], "finish_reason": "stop"})
+            kept |= {"content": whole_text[:seen], "finish_reason": "stop"}
+            _end(conn, store, row, "stopped", kept | _made_by(seed, usage, hashes), usage=usage)
         elif row.status == "complete":
             if store.now() - row.ended_at > LATE_STOP_S * SECOND:
                 raise Conflict("this answer has ended already.", code="ended")
@@ -208,8 +228,11 @@ def cancel(store: Store, principal: Principal, generation_id: str) -> Generation
 
 
 def reap(store: Store, *, older_than_s: float = 90) -> list[str]:
-    """End running ones without a heartbeat for so long, their text kept; returns their ids. 0 at the start of the only
-    server: nothing can be running then."""
+    """End running ones without a heartbeat for so long, their text kept; returns their ids.
+
+    older_than_s: 0 ends all, whatever the clock says, for the start of the only server, when nothing can be running.
+        A server on SQLite may do so, since only one server serves a file; one on PostgreSQL may have others beside it.
+    """
     with store.read() as conn:  # most of the time there is nothing to do, and nobody waits for it
         if not conn.execute(_dead(store, older_than_s).limit(1)).first():
             return []
@@ -226,8 +249,9 @@ def reap(store: Store, *, older_than_s: float = 90) -> list[str]:
 
 
 def _dead(store: Store, older_than_s: float) -> Any:
+    running_ones = select(generations).where(generations.c.status == "running")
     since = store.now() - int(older_than_s * SECOND)
-    return select(generations).where(generations.c.status == "running", generations.c.heartbeat_at <= since)
+    return running_ones if older_than_s <= 0 else running_ones.where(generations.c.heartbeat_at <= since)
 
 
 def sweep_events(store: Store, *, older_than_s: float = 86_400) -> int:
@@ -266,6 +290,14 @@ def _so_far(conn: Connection, row: Any) -> SoFar:
 def _kept(conn: Connection, row: Any) -> dict[str, Any]:
     so_far = _so_far(conn, row)
     return {"content": so_far.content, "reasoning": so_far.reasoning}
+
+
+def _made_by(
+    seed: int | None, usage: Mapping[str, Any] | None, hashes: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The message's columns on what made its text. What is not given stays, as in an answer that went on."""
+    made = {"usage": dict(usage or {}), "hashes": dict(hashes or {})}
+    return ({} if seed is None else {"seed": seed}) | {name: value for name, value in made.items() if value}
 
 
 def _end(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from ziggurat.product.chats import index_message
-from ziggurat.product.common import clean_json, record, row_of
+from ziggurat.product.common import clean_json, known, record, row_of
 from ziggurat.product.errors import Conflict, Invalid
 from ziggurat.product.objects import HeldAnswer
 from ziggurat.product.principal import Principal
@@ -17,6 +18,9 @@ from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, generations, messages
 from ziggurat.store.tables.guard import held_answers as table
+
+
+FIELDS = ("prompt", "text", "rule_id", "stage")
 
 
 def hold(
@@ -31,22 +35,42 @@ def hold(
     message_id: str | None = None,
     person_id: str | None = None,
 ) -> HeldAnswer:
-    """Keep one. The guard calls it, then `generations.finish(held=True)` leaves the message empty."""
+    """Keep one that belongs to no message, such as an answer to a request of the API. An answer in a chat is kept by
+    `generations.finish(held={...})`, which ends its message in the same transaction."""
+    fields = {"prompt": prompt, "text": text, "rule_id": rule_id, "stage": stage}
+    whose = {"chat_id": chat_id, "message_id": message_id, "person_id": person_id}
+    with store.write() as conn:
+        return _view(row_of(conn, table, insert_held(conn, store, fields, workspace_id=workspace_id, **whose)))
+
+
+def insert_held(
+    conn: Connection,
+    store: Store,
+    fields: Mapping[str, Any],
+    *,
+    workspace_id: str,
+    chat_id: str | None,
+    message_id: str | None,
+    person_id: str | None,
+) -> str:
+    """A row of {prompt, text, rule_id, stage}; returns its id.
+
+    Raises:
+        Invalid: a field is missing or unknown.
+    """
+    given = known(fields, FIELDS)
+    if missing := [name for name in FIELDS if name not in given]:
+        raise Invalid(f"a held answer needs {', '.join(missing)}.", param=missing[0])
     row = {
         "id": new_id("held"),
         "workspace_id": workspace_id,
         "person_id": person_id,
         "chat_id": chat_id,
         "message_id": message_id,
-        "rule_id": rule_id,
-        "stage": stage,
-        "prompt": clean_json(prompt),
-        "text": clean_json(text),
         "created_at": store.now(),
     }
-    with store.write() as conn:
-        conn.execute(insert(table).values(row))
-        return _view(row_of(conn, table, str(row["id"])))
+    conn.execute(insert(table).values(clean_json(given) | row))
+    return str(row["id"])
 
 
 def list_held(store: Store, principal: Principal, *, open_only: bool = True) -> list[HeldAnswer]:

@@ -15,7 +15,7 @@ from ziggurat.product.common import clean_name, record, row_of, whole
 from ziggurat.product.errors import Invalid, NotFound
 from ziggurat.product.objects import ApiKey
 from ziggurat.product.principal import Principal
-from ziggurat.product.rights import can, require
+from ziggurat.product.rights import can, require, scopes_of
 from ziggurat.product.tokens import new_token, token_hash
 from ziggurat.store.clock import SECOND, from_iso, iso, iso_or_none
 from ziggurat.store.ids import new_id
@@ -123,7 +123,8 @@ def revoke_key(store: Store, principal: Principal, key_id: str) -> None:
 def principal_of_key(
     store: Store, secret: str, *, ip_prefix: str = "", request_id: str = ""
 ) -> tuple[Principal, ApiKey] | None:
-    """Who a secret is; None where it is unknown, expired or revoked, or its person may not log in."""
+    """Who a secret is; None where it is unknown, expired or revoked, or its person may not log in. The principal's scopes
+    are those of the key with which the person's present role can do something."""
     now = store.now()
     with store.read() as conn:
         row = conn.execute(
@@ -150,7 +151,7 @@ def principal_of_key(
         person_id=row.person_id,
         role=row.role,
         via="key",
-        scopes=frozenset(row.scopes),
+        scopes=scopes_of(row.role, row.scopes),
         key_id=row.id,
         ip_prefix=ip_prefix,
         request_id=request_id,

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from ziggurat.product.common import clean_name, record, row_of, whole
 from ziggurat.product.errors import Conflict, Forbidden, Invalid, NotFound
 from ziggurat.product.objects import Invitation, Person
-from ziggurat.product.passwords import hash_password
+from ziggurat.product.passwords import checked_password, hash_password
 from ziggurat.product.people import clean_locale, insert_person, normal_email, person_of, the_workspace
 from ziggurat.product.principal import Principal
 from ziggurat.product.rights import ROLES, require
@@ -73,11 +73,14 @@ def set_up(
     Raises:
         Forbidden: the token is wrong.
         Conflict: there is an owner.
+        TooMany: too many failures before.
     """
     normal_email(email)
-    name, locale, phc = clean_name(name, empty=True), clean_locale(locale), hash_password(password)
+    name, locale = clean_name(name, empty=True), clean_locale(locale)
+    checked_password(password)
     with store.write() as conn:
-        attempt = begin_attempt(conn, store, account=None, ip_prefix=ip_prefix)
+        attempt = begin_attempt(conn, store, account=None, ip_prefix=ip_prefix, act="setup")
+    phc = hash_password(password)
     with store.write() as conn:
         if has_owner(conn):
             raise Conflict("this server has an owner; log in.", code="has_owner")
@@ -147,11 +150,13 @@ def register(
     Raises:
         Forbidden: registration is closed, or the invitation is not valid.
         Conflict: there is an account with this address.
+        TooMany: too many failures before.
     """
     norm, name, locale = normal_email(email), clean_name(name, empty=True), clean_locale(locale)
-    phc = hash_password(password)
+    checked_password(password)
     with store.write() as conn:
-        attempt = begin_attempt(conn, store, account=None, ip_prefix=ip_prefix)
+        attempt = begin_attempt(conn, store, account=None, ip_prefix=ip_prefix, act="register")
+    phc = hash_password(password)
     with store.write() as conn:
         workspace_id = the_workspace(conn, store)
         if not has_owner(conn):

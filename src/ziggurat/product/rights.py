@@ -7,6 +7,7 @@ does not exist.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any, NamedTuple, get_args
 
@@ -72,6 +73,14 @@ _action("review.lead", "review", any="owner admin review_lead")
 
 COVERS: dict[str, frozenset[str]] = {"admin": frozenset({"admin:read"})}
 """Scopes that hold others. `me` needs none."""
+LIKE_CHAT = ("embeddings", "files")
+"""Scopes of the API that no action here names: whoever may chat may use them."""
+
+
+def scopes_of(role: str, scopes: Iterable[str]) -> frozenset[str]:
+    """Those of the scopes with which this role can do anything: a key of somebody whose role has changed loses the rest."""
+    useful = {scope for scope, levels in ACTIONS.values() if levels.get(role)}
+    return frozenset(s for s in scopes if ("chat" if s in LIKE_CHAT else s) in useful)
 
 
 def level(principal: Principal, action: str) -> Level:

@@ -68,6 +68,7 @@ def create_rule(
 
     Raises:
         Invalid: a field that is not allowed; `param` names it.
+        Conflict: a rule of the workspace has this name (code name_taken), or there are too many.
     """
     require(principal, "rule.write")
     given = {"stage": "both", "enabled": True} | dict(rule)
@@ -80,6 +81,7 @@ def create_rule(
         mine = table.c.workspace_id == principal.workspace_id
         if conn.execute(select(func.count()).select_from(table).where(mine)).scalar_one() >= MAX_RULES:
             raise Conflict(f"there are {MAX_RULES:,} rules, and no more are kept.", code="too_many_rules")
+        _free_name(conn, principal, values["name"])
         rule_id, now = new_id("rule"), store.now()
         row = {
             "id": rule_id,
@@ -102,11 +104,17 @@ def change_rule(
     *,
     check: Check | None = None,
 ) -> GuardRule:
-    """Change some of its fields."""
+    """Change some of its fields.
+
+    Raises:
+        Conflict: another rule of the workspace has this name (code name_taken).
+    """
     with store.write() as conn:
         row = require_on(principal, "rule.write", "rule", row_of(conn, table, rule_id))
         before = {name: getattr(row, name) for name in FIELDS}
         values = _checked(changes, check, before)
+        if "name" in values:
+            _free_name(conn, principal, values["name"], but=rule_id)
         conn.execute(
             update(table)
             .where(table.c.id == rule_id)
@@ -114,6 +122,17 @@ def change_rule(
         )
         _changed(conn, store, principal, "rule.change", rule_id, before, before | values)
         return _view(row_of(conn, table, rule_id))
+
+
+def _free_name(conn: Connection, principal: Principal, name: str, but: str = "") -> None:
+    """Raise Conflict where another rule of the workspace has the name: what the guard did is recorded by names."""
+    same = (table.c.workspace_id == principal.workspace_id) & (table.c.name == name) & (table.c.id != but)
+    if conn.execute(select(table.c.id).where(same)).first() is not None:
+        raise Conflict(
+            f'a rule has the name "{name}"; choose another, or change that rule.',
+            code="name_taken",
+            param="name",
+        )
 
 
 def delete_rule(store: Store, principal: Principal, rule_id: str) -> None:

@@ -1,7 +1,8 @@
 """Guesses of passwords and tokens are slowed down: per account and per network.
 
 Five failures a minute for an account, twenty for an address prefix; after more of them within an hour the wait doubles,
-up to a quarter of an hour. An attempt counts from its beginning, so that many at once are no way around.
+up to a quarter of an hour. An attempt counts from its beginning, so that many at once are no way around. A network has a
+counter for each act (login, register, setup): failed registrations lock no logins.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ def account_key(email: str) -> str:
     return token_hash(f"account {email}")
 
 
-def prefix_key(ip_prefix: str) -> str:
-    return token_hash(f"prefix {ip_prefix}")
+def prefix_key(ip_prefix: str, act: str) -> str:
+    return token_hash(f"prefix {act} {ip_prefix}")
 
 
-def begin_attempt(conn: Connection, store: Store, *, account: str | None, ip_prefix: str) -> list[str]:
+def begin_attempt(
+    conn: Connection, store: Store, *, account: str | None, ip_prefix: str, act: str = "login"
+) -> list[str]:
     """Count an attempt, or raise TooMany. What it returns goes to `succeeded`."""
     now = store.now()
     who = ([(account_key(account), PER_ACCOUNT)] if account else []) + (
-        [(prefix_key(ip_prefix), PER_PREFIX)] if ip_prefix else []
+        [(prefix_key(ip_prefix, act), PER_PREFIX)] if ip_prefix else []
     )
     for key, limit in who:
         _check(conn, now, key, limit)

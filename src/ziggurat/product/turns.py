@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +19,8 @@ from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, generations, messages, persona_versions
 
+HELD = "the answer above waits for a person to look at it; go on when it is released, or ask for another answer."
+
 
 def begin_turn(
     store: Store,
@@ -36,7 +37,7 @@ def begin_turn(
     `repeated` set, and begins nothing.
 
     Raises:
-        Conflict: the parent is still being written.
+        Conflict: the parent is still being written, or held for a person to release (code answer_held).
         TooMany: too many messages a minute, or too many answers at once.
     """
     text, client_id = clean(text, "text"), clean_name(client_id, "client_id") if client_id else None
@@ -105,6 +106,8 @@ def continue_answer(store: Store, principal: Principal, chat_id: str, message_id
     with store.write() as conn:
         own_chat(conn, principal, chat_id)
         row = message_row(conn, chat_id, message_id)
+        if row.state == "held":
+            raise Conflict(HELD, code="answer_held")
         unfinished = row.finish_reason == "length" or row.state in ("stopped", "interrupted", "failed")
         if row.role != "assistant" or row.state == "running" or not unfinished:
             raise Conflict("this answer is complete, so there is nothing to go on with.", code="complete")
@@ -129,21 +132,21 @@ def begin_pair(
     settings: Mapping[str, Any] | None = None,
     chosen_how: Mapping[str, Any] | None = None,
 ) -> Pair:
-    """Two running answers to one new message, in random order, their models hidden until the pick.
+    """Two running answers to one new message: `answers[i]` is by `models[i]`. Their models are hidden until the pick,
+    so the caller draws the order of `models` at random.
 
-    chosen_how: {method, probability} says how the caller came to these two models; it is kept with the pick.
+    chosen_how: {method, probability, order} says how the caller came to these two models and to their order; it is kept
+    with the pick.
     """
     text = clean(text, "text")
-    order = list(models)
-    random.SystemRandom().shuffle(order)
-    how = clean_json(chosen_how or {"method": "asked", "probability": 1.0}) | {"order": "random"}
+    how = clean_json(chosen_how or {"method": "asked", "probability": 1.0})
     with store.write() as conn:
         chat = own_chat(conn, principal, chat_id)
         check_pace(conn, store, principal, answers=2)
         user = _say(conn, store, principal, chat, parent_id, text)
         pair_id = new_id("pair")
         values = {"pair_id": pair_id, "hidden_model": True, "chosen_how": how}
-        begun = [_answer(conn, store, principal, chat, user, model, settings, **values) for model in order]
+        begun = [_answer(conn, store, principal, chat, user, model, settings, **values) for model in models]
         _activate(conn, store, chat_id, begun[0][0])
         views = [one_view(conn, principal.person_id, chat_id, one) for one in (user, *(a for a, _ in begun))]
         return Pair(
@@ -184,7 +187,9 @@ def _say(
 ) -> str:
     """Add a message of the person: a user's, or an edited one with the role of `like`."""
     parent = message_row(conn, chat.id, parent_id) if parent_id else None
-    if parent is not None and parent.state in ("pending", "running", "held"):
+    if parent is not None and parent.state == "held":
+        raise Conflict(HELD, code="answer_held")
+    if parent is not None and parent.state in ("pending", "running"):
         raise Conflict("the answer above is still being written; stop it or wait.", code="still_running")
     values = (
         {"model": like.model, "settings": like.settings, "edited": True, "role": like.role} if like else {}

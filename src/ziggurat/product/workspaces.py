@@ -70,7 +70,8 @@ def get_settings(store: Store, principal: Principal) -> dict[str, Any]:
 
 
 def change_settings(store: Store, principal: Principal, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Change some; a nested object may name some of its fields only.
+    """Change some. `limits` and `masking` may name some of their fields only; `plans` some of the plans, each of them
+    whole, and null removes one. Whoever had a removed plan is on the default one.
 
     Raises:
         Invalid: an unknown setting, or a value that is not allowed.
@@ -80,8 +81,10 @@ def change_settings(store: Store, principal: Principal, changes: Mapping[str, An
         before = settings_of(conn, principal.workspace_id)
         merged = dict(before)
         for name, value in changes.items():
-            nested = name in ("limits", "masking") and isinstance(value, Mapping)
+            nested = name in ("limits", "masking", "plans") and isinstance(value, Mapping)
             merged[name] = {**before[name], **value} if nested else value
+            if nested and name == "plans":
+                merged[name] = {plan: held for plan, held in merged[name].items() if held is not None}
         after = _validated(merged)
         if after["default_plan"] not in after["plans"]:
             raise Invalid("default_plan must name one of the plans.", param="default_plan")

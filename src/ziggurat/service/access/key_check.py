@@ -108,5 +108,5 @@ def out_of_scope(quota: Quota, path: str) -> ApiError | None:
     needed = next((scope for prefix, scope in SCOPES if path.startswith(prefix)), "chat")
     if needed in quota.scopes:
         return None
-    message = f"This key has the scopes {', '.join(sorted(quota.scopes))}; {path} needs {needed}."
+    message = f"This key has the scopes {', '.join(sorted(quota.scopes)) or '(none)'}; {path} needs {needed}."
     return ApiError(403, message, code="scope")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ziggurat.product import budgets, keys
 from ziggurat.product.objects import ApiKey
 from ziggurat.product.principal import Principal
+from ziggurat.product.rights import can
 from ziggurat.service.access.keys import Key, Quota, hash_of
 from ziggurat.service.product.house import House
 
@@ -57,16 +58,16 @@ class StoreKeys:
         return known.quota
 
     def _of(self, sha256: str, principal: Principal, key: ApiKey, known: Known | None) -> Known:
-        """The key as it is now; what it has used of its minute stays."""
+        """The key as it is now, with what the role of its person allows; what it has used of its minute stays."""
         limits = {name: value for name, value in key.limits.items() if name in LIMITS}
-        now = Key(name=key.name, sha256=sha256, admin="admin" in key.scopes, **limits)
+        now = Key(name=key.name, sha256=sha256, admin=can(principal, "model.write"), **limits)
         quota = known.quota if known is not None and known.quota.key == now else Quota.of(now)
 
         async def spend(prompt: int, written: int) -> None:
             await self._house.run(budgets.spend, principal, prompt_tokens=prompt, completion_tokens=written)
 
         allowed = None if key.model_allow is None else frozenset(key.model_allow)
-        quota.scopes, quota.models, quota.spend = frozenset(key.scopes), allowed, spend
+        quota.scopes, quota.models, quota.spend = principal.scopes, allowed, spend
         return Known(quota, principal, 0.0)
 
 
