@@ -9,7 +9,7 @@ import { follow } from "./events";
 import { library } from "./library.svelte";
 import { route } from "./route.svelte";
 import { asImport, asSent, passing, streamOnce } from "./temporary";
-import type { Chat, GenerationEvent, Judgement, Message, Opened, Settings } from "./types";
+import type { Chat, Earlier, GenerationEvent, Judgement, Message, Opened, Settings } from "./types";
 
 /** An answer that is being written. */
 export class Live {
@@ -180,10 +180,11 @@ export class Conversation {
   async earlier(): Promise<void> {
     const first = this.messages[0];
     if (!first || !this.hasEarlier || !this.id) return;
-    const page = await get<{ messages: Message[]; has_earlier: boolean }>(`/api/chats/${this.id}/messages` + query({ before: first.id, limit: EARLIER }));
-    const more = page.messages;
+    const id = this.id;
+    const page = await get<Earlier>(`/api/chats/${id}/messages` + query({ before: first.id, limit: EARLIER }));
+    if (this.id !== id || this.messages[0]?.id !== first.id) return; // Another chat or branch is shown by now.
     this.hasEarlier = page.has_earlier;
-    this.messages = [...more, ...this.messages];
+    this.messages = [...page.messages, ...this.messages];
   }
 
   write(text: string): void {

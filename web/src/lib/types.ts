@@ -161,10 +161,14 @@ export interface Page<T> {
   next: string | null;
 }
 
-export interface Opened {
-  chat: Chat;
+/** A piece of a chat's path, oldest first. */
+export interface Earlier {
   messages: Message[];
   has_earlier: boolean;
+}
+
+export interface Opened extends Earlier {
+  chat: Chat;
   generation_id: string | null;
 }
 
