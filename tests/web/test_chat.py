@@ -268,6 +268,21 @@ def test_a_failed_answer_offers_another_try(visit: Visit, house: House) -> None:
         assert "You said" in text_of(page.locator("[data-role=assistant]"))
 
 
+@pytest.mark.parametrize(("kept", "sent"), [("zh", "zh-CN"), ("en", "en")])
+def test_every_request_carries_the_language_of_the_page(
+    visit: Visit, house: House, kept: str, sent: str
+) -> None:
+    with visit(house, language="en" if kept == "zh" else "zh") as page:
+        page.evaluate("language => localStorage.setItem('ziggurat.language', language)", kept)
+        page.goto("about:blank")
+        house.languages.clear()
+        page.goto(page.address)
+        ask(page, "one")
+        settled(page)
+        assert len(house.languages) >= 5
+        assert set(house.languages) == {sent}
+
+
 def test_a_held_answer_says_so_until_it_comes(visit: Visit, house: House) -> None:
     with visit(house) as page:
         ask(page, "held please")

@@ -74,6 +74,8 @@ class House:
         self.rewrites: list[dict[str, Any]] = []
         self.reports: list[dict[str, Any]] = []
         self.requests: list[str] = []
+        self.languages: list[str] = []  # the accept-language of each request of the API
+        self.asked: list[dict[str, Any]] = []  # the bodies of turns, regenerations, edits and pairs
         self.temporary: list[dict[str, Any]] = []
         self.refuse_turns = 0
         self.cuts = 0
