@@ -268,6 +268,22 @@ def test_a_failed_answer_offers_another_try(visit: Visit, house: House) -> None:
         assert "You said" in text_of(page.locator("[data-role=assistant]"))
 
 
+def test_a_chat_whose_model_is_gone_is_answered_by_the_one_that_is_shown(visit: Visit, house: House) -> None:
+    chat = house.new_chat(title="Old", model="town/gone-1")
+    with visit(house, f"/c/{chat['id']}") as page:
+        assert "smollm2" in page.locator("#model-button").inner_text()
+        ask(page, "one")
+        assert "smollm2" in settled(page).locator(".who").inner_text()
+        page.get_by_role("button", name="Answer again", exact=True).click()
+        page.get_by_text("2/2").wait_for()
+        settled(page)
+        assert [body["model"] for body in house.asked] == ["smollm2", "smollm2"]
+        page.get_by_role("button", name="Two answers").click()
+        ask(page, "which one")
+        settled(page, 3)
+        assert house.chats[chat["id"]]["model"] == "smollm2"
+
+
 @pytest.mark.parametrize(("kept", "sent"), [("zh", "zh-CN"), ("en", "en")])
 def test_every_request_carries_the_language_of_the_page(
     visit: Visit, house: House, kept: str, sent: str

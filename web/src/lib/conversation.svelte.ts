@@ -97,6 +97,11 @@ export class Conversation {
     return app.model(this.chat?.model ?? this.wish.model);
   }
 
+  /** The model that the picker shows, for a request: the chat may still name one that is gone. */
+  private get asked(): { model?: string } {
+    return this.model ? { model: this.model.name } : {};
+  }
+
   get temperature(): number {
     return this.chat?.settings?.temperature ?? app.looks.settings.temperature ?? app.offer?.defaults.temperature ?? 1;
   }
@@ -206,7 +211,7 @@ export class Conversation {
       const chat = this.chat ?? (await this.create());
       if (twice) await this.askTwice(chat, text, models);
       else {
-        const begun = await post<Begun>(`/api/chats/${chat.id}/turns`, { text, parent_id: this.leaf, client_id: clientId });
+        const begun = await post<Begun>(`/api/chats/${chat.id}/turns`, { text, parent_id: this.leaf, client_id: clientId, ...this.asked });
         this.messages = [...this.messages, ...(begun.user ? [begun.user] : []), begun.answer];
         this.join(begun.answer, begun.generation_id);
       }
@@ -232,6 +237,8 @@ export class Conversation {
   }
 
   private async askTwice(chat: Chat, text: string, models?: [string, string]): Promise<void> {
+    // Without two names the server takes the chat's model and draws the other: the chat must name the one that is shown.
+    if (!models && this.model && chat.model !== this.model.name) await this.keepModel(this.model.name);
     const begun = await post<{ user: Message; answers: [Message, Message]; generation_ids: [string, string] }>(
       `/api/chats/${chat.id}/pair`,
       { text, parent_id: this.leaf, ...(models ? { models } : {}) },
@@ -239,6 +246,11 @@ export class Conversation {
     this.messages = [...this.messages, begun.user, ...begun.answers];
     this.pair = { answers: [begun.answers[0].id, begun.answers[1].id], chosen: null };
     begun.answers.forEach((answer, i) => this.join(answer, begun.generation_ids[i]!));
+  }
+
+  private async keepModel(model: string): Promise<void> {
+    this.chat = await patch<Chat>(`/api/chats/${this.id}`, { model });
+    library.put(this.chat);
   }
 
   private join(message: Message, generation: string): void {
@@ -390,7 +402,7 @@ export class Conversation {
       return question && this.askOnce(question.content, change);
     }
     const settings = change.settings ?? (this.temperature === 0 ? { temperature: AGAIN_TEMPERATURE } : undefined);
-    const body = { ...change, ...(settings ? { settings } : {}) };
+    const body = { ...this.asked, ...change, ...(settings ? { settings } : {}) };
     await this.branch(message, () => post<Begun>(`/api/chats/${this.id}/messages/${message.id}/regenerate`, body));
   }
 
@@ -399,7 +411,7 @@ export class Conversation {
       this.messages = this.messages.slice(0, this.messages.findIndex((one) => one.id === message.id));
       return this.askOnce(text);
     }
-    await this.branch(message, () => post<Begun>(`/api/chats/${this.id}/messages/${message.id}/edit`, { text, run }));
+    await this.branch(message, () => post<Begun>(`/api/chats/${this.id}/messages/${message.id}/edit`, { text, run, ...(run ? this.asked : {}) }));
   }
 
   async editAnswer(message: Message, text: string): Promise<void> {
