@@ -83,6 +83,29 @@ def test_a_broken_connection_is_taken_up_again_without_a_gap(visit: Visit, house
         assert len(streams) >= 2
 
 
+def test_a_stream_without_its_end_loses_nothing(visit: Visit, house: House) -> None:
+    house.silent = True
+    with visit(house) as page:
+        ask(page, "one")
+        assert text_of(settled(page)) == "You said “one”. This is an answer."
+        page.locator("[data-role=assistant][data-state=complete]").wait_for()
+
+
+def test_what_was_stored_is_shown_if_the_events_are_gone(visit: Visit, house: House) -> None:
+    with visit(house, strict=False) as page:
+        ask(page, "a slow long one")
+        page.wait_for_function("() => document.querySelector('[data-answer]')?.innerText.length > 60")
+        house.generations.clear()  # as a restarted server has lost them
+        house.cut_streams()
+        page.get_by_text("The connection is gone.").wait_for()
+        stored = next(m for m in house.messages.values() if m["role"] == "assistant")
+        stored["state"] = "interrupted"
+        page.get_by_text("The answer was interrupted.").wait_for()
+        shown = text_of(page.locator("[data-role=assistant]"))
+        assert len(shown) > 60
+        assert stored["content"].startswith(shown)
+
+
 def test_answering_again_makes_a_sibling_and_the_pager_moves(visit: Visit, house: House) -> None:
     with visit(house) as page:
         ask(page, "one")

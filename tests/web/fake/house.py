@@ -79,6 +79,7 @@ class House:
         self.temporary: list[dict[str, Any]] = []
         self.refuse_turns = 0
         self.cuts = 0
+        self.silent = False  # every event stream ends without its last event
         self.role = "owner"
         self.answers: dict[str, str] = {}  # a word of the question -> the answer
         self.letters = False  # write letter by letter
@@ -243,6 +244,8 @@ class House:
             while at < len(generation.events):
                 if self.cuts != cuts:
                     raise ConnectionResetError
+                if self.silent and generation.events[at]["type"] in ("done", "error"):
+                    return
                 at += 1
                 yield frame(at, generation.events[at - 1])
             if generation.over:

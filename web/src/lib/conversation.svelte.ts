@@ -18,7 +18,6 @@ export class Live {
   held = $state(false);
   broken = $state(false);
   stopped = $state(false);
-  problem = $state<string | null>(null);
   readonly end = new AbortController();
   private pending = "";
   private frame = 0;
@@ -67,6 +66,9 @@ interface Begun {
 }
 
 const EARLIER = 20;
+/** How often a message is looked for whose events cannot be had, and how long between two looks. */
+const LOOKS = 30;
+const LOOK_MS = 2000;
 /** At temperature 0 the same question has one answer: whoever asks for another one is given some variety. */
 const AGAIN_TEMPERATURE = 0.8;
 
@@ -269,12 +271,58 @@ export class Conversation {
           if (after === null) one.replace("");
         },
         broken: (now) => (one.broken = now),
+        ended: () => this.settleStored(one),
         take: (event) => this.take(one, event, announcer),
       });
     } catch (problem) {
-      one.flush();
-      one.problem = problem instanceof Problem ? problem.words : t("error.page");
-      this.settle({ ...this.find(one.message)!, content: one.text, state: "interrupted" });
+      await this.recover(one, problem);
+    }
+  }
+
+  /** The events cannot be had: the message is taken from the server, which may still be writing it elsewhere. */
+  private async recover(one: Live, problem: unknown): Promise<void> {
+    for (let tries = 0; tries < LOOKS && !one.end.signal.aborted; tries++) {
+      try {
+        if (await this.settleStored(one)) return;
+        one.broken = true;
+      } catch (worse) {
+        if (worse instanceof Problem && !worse.unreachable && worse.status < 500) {
+          problem = worse;
+          break;
+        }
+      }
+      await new Promise((done) => setTimeout(done, LOOK_MS));
+    }
+    if (one.end.signal.aborted) return;
+    one.flush();
+    const known = this.find(one.message)!;
+    this.settle({ ...known, content: one.text.length > known.content.length ? one.text : known.content, state: "interrupted" });
+    if (problem instanceof Problem) this.trouble = problem;
+    else console.error(problem);
+  }
+
+  /** Shows the message as the server has it; false while it is still being written there. */
+  private async settleStored(one: Live): Promise<boolean> {
+    const opened = await this.opened(one.message);
+    if (one.end.signal.aborted) return true;
+    const stored = opened.messages.find((message) => message.id === one.message);
+    if (!stored) throw new Problem(404, "not_found", "");
+    if (["running", "pending"].includes(stored.state)) return false;
+    if (!one.stopped) this.settle(stored);
+    this.rename(opened.chat);
+    return true;
+  }
+
+  /** The chat with this message on its path: another branch is opened for a moment, and the shown one again. */
+  private async opened(message: string): Promise<Opened> {
+    const path = `/api/chats/${this.id}`;
+    const opened = await get<Opened>(path);
+    if (opened.messages.some((one) => one.id === message)) return opened;
+    await patch(path, { active_leaf_id: message });
+    try {
+      return { ...(await get<Opened>(path)), chat: opened.chat };
+    } finally {
+      await patch(path, { active_leaf_id: opened.chat.active_leaf_id });
     }
   }
 
