@@ -72,6 +72,10 @@ const LOOK_MS = 2000;
 /** At temperature 0 the same question has one answer: whoever asks for another one is given some variety. */
 const AGAIN_TEMPERATURE = 0.8;
 
+function unfinished(message: Message): boolean {
+  return message.state === "running" || message.state === "pending";
+}
+
 export class Conversation {
   chat = $state.raw<Chat | null>(null);
   messages = $state.raw<Message[]>([]);
@@ -157,9 +161,9 @@ export class Conversation {
       this.chat = opened.chat;
       this.messages = opened.messages;
       this.hasEarlier = opened.has_earlier;
-      const running = opened.messages.findLast((one) => one.role === "assistant" && ["running", "pending"].includes(one.state));
+      if (await this.restorePair(opened)) return;
+      const running = opened.messages.findLast((one) => one.role === "assistant" && unfinished(one));
       if (opened.generation_id && running) this.join(running, opened.generation_id);
-      else await this.restorePair();
     } catch (problem) {
       if (problem instanceof Problem) this.trouble = problem;
       else throw problem;
@@ -168,20 +172,24 @@ export class Conversation {
     }
   }
 
-  /** Two answers that wait for a pick are shown side by side again after a reload. */
-  private async restorePair(): Promise<void> {
-    const last = this.messages.at(-1);
-    if (!last?.pair_id || last.model || last.siblings.length < 2) return;
+  /** Two answers that wait for a pick, finished or still being written, are shown side by side again after a reload. */
+  private async restorePair(opened: Opened): Promise<boolean> {
+    const last = opened.messages.at(-1);
+    if (!last?.pair_id || last.model || last.siblings.length < 2) return false;
     const at = last.siblings.indexOf(last.id);
     const other = last.siblings[at - 1] ?? last.siblings[at + 1];
-    if (!other) return;
-    await patch(`/api/chats/${this.id}`, { active_leaf_id: other });
-    const shown = (await get<Opened>(`/api/chats/${this.id}`)).messages.find((one) => one.id === other);
-    await patch(`/api/chats/${this.id}`, { active_leaf_id: last.id });
-    if (!shown || shown.pair_id !== last.pair_id || shown.model) return;
+    if (!other) return false;
+    const beside = await this.opened(other);
+    if (this.id !== opened.chat.id) return true; // Another chat is shown by now.
+    const shown = beside.messages.find((one) => one.id === other);
+    if (!shown || shown.pair_id !== last.pair_id || shown.model) return false;
     const both = shown.id < last.id ? [shown, last] : [last, shown];
     this.messages = [...this.messages.slice(0, -1), ...both];
     this.pair = { answers: [both[0]!.id, both[1]!.id], chosen: null };
+    // Each opening names the generation of the branch that it shows, if that is running.
+    if (opened.generation_id && unfinished(last)) this.join(last, opened.generation_id);
+    if (beside.generation_id && unfinished(shown)) this.join(shown, beside.generation_id);
+    return true;
   }
 
   async earlier(): Promise<void> {
@@ -307,7 +315,7 @@ export class Conversation {
     if (one.end.signal.aborted) return true;
     const stored = opened.messages.find((message) => message.id === one.message);
     if (!stored) throw new Problem(404, "not_found", "");
-    if (["running", "pending"].includes(stored.state)) return false;
+    if (unfinished(stored)) return false;
     if (!one.stopped) this.settle(stored);
     this.rename(opened.chat);
     return true;
@@ -348,7 +356,7 @@ export class Conversation {
     return false;
   }
 
-  private rename(chat: { title?: string; active_leaf_id?: string }): void {
+  private rename(chat: { title?: string; active_leaf_id?: string | null }): void {
     if (!this.chat) return;
     this.chat = { ...this.chat, ...chat, updated_at: new Date().toISOString() };
     library.put(this.chat);
