@@ -390,3 +390,9 @@ def test_a_long_chat_is_loaded_in_pages(visit: Visit, house: House) -> None:
         assert (
             0 < page.get_by_text("message 70", exact=True).bounding_box()["y"] < 400
         )  # the view did not jump
+
+
+def test_an_address_with_a_malformed_sign_is_an_unknown_chat(visit: Visit, house: House) -> None:
+    with visit(house, "/c/100%") as page:
+        page.get_by_role("alert").wait_for()
+        assert page.locator("#question").is_visible()
