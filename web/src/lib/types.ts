@@ -1,5 +1,8 @@
 // The objects of the API, as docs/product.md describes them.
 
+/** The server takes no shorter password. */
+export const PASSWORD_CHARS = 12;
+
 export type Role = "owner" | "admin" | "developer" | "labeller" | "adjudicator" | "reviewer" | "review_lead" | "member" | "guest" | "service";
 
 export interface Person {
