@@ -322,11 +322,24 @@ def test_every_request_carries_the_language_of_the_page(
         assert set(house.languages) == {sent}
 
 
-def test_a_held_answer_says_so_until_it_comes(visit: Visit, house: House) -> None:
+@pytest.mark.parametrize(
+    ("decision", "said"), [("release", "released it"), ("refuse", "decided not to show it")]
+)
+def test_a_held_answer_says_so_until_a_person_has_decided(
+    visit: Visit, house: House, decision: str, said: str
+) -> None:
     with visit(house) as page:
         ask(page, "held please")
+        page.get_by_text("Somebody here reads this answer first.").wait_for()
+        page.locator("[data-role=assistant][data-state=held]").wait_for()
+        page.get_by_text("Somebody here reads this answer first.").wait_for()  # also when the stream is over
+        page.reload()
         page.get_by_text("A person looks at this answer").wait_for()
-        assert "You said" in text_of(settled(page))
+        house.decide(next(iter(house.admin.held)), decision)
+        page.reload()
+        page.get_by_text(said).wait_for()
+        shown = text_of(page.locator("[data-role=assistant]"))
+        assert shown.strip() == ("You said “held please”. This is an answer." if decision == "release" else "")
 
 
 def test_thinking_is_shown_folded(visit: Visit, house: House) -> None:

@@ -81,6 +81,8 @@ export class Conversation {
   messages = $state.raw<Message[]>([]);
   hasEarlier = $state(false);
   live = $state<Record<string, Live>>({});
+  /** What the guard says of a held answer, by message; it comes with the event only. */
+  notices = $state.raw<Record<string, string>>({});
   pair = $state.raw<Pair | null>(null);
   trouble = $state.raw<Problem | null>(null);
   sending = $state<string | null>(null);
@@ -126,6 +128,7 @@ export class Conversation {
     this.messages = [];
     this.hasEarlier = false;
     this.pair = null;
+    this.notices = {};
     this.trouble = null;
     this.wish = {};
     this.temporary = false;
@@ -340,7 +343,12 @@ export class Conversation {
       one.add(event.text);
       announcer.add(event.text);
     } else if (event.type === "reasoning") one.reasoning += event.text;
-    else if (event.type === "held") one.held = true;
+    else if (event.type === "held") {
+      // Nothing of a held answer is shown or kept for its reader until a person has decided.
+      one.replace("");
+      one.held = true;
+      if (event.text) this.notices = { ...this.notices, [one.message]: event.text };
+    }
     else if (event.type === "replaced") one.replace(event.text);
     else {
       one.flush();

@@ -202,7 +202,7 @@ export interface Why {
 export type GenerationEvent =
   | { type: "text"; text: string }
   | { type: "reasoning"; text: string }
-  | { type: "held" }
+  | { type: "held"; text?: string }
   | { type: "replaced"; text: string }
   | { type: "done"; message: Message; chat?: { title?: string; active_leaf_id?: string } }
   | { type: "error"; error: ErrorBody; message?: Message };
