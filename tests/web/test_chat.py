@@ -83,6 +83,29 @@ def test_a_broken_connection_is_taken_up_again_without_a_gap(visit: Visit, house
         assert len(streams) >= 2
 
 
+def test_a_stream_without_its_end_loses_nothing(visit: Visit, house: House) -> None:
+    house.silent = True
+    with visit(house) as page:
+        ask(page, "one")
+        assert text_of(settled(page)) == "You said “one”. This is an answer."
+        page.locator("[data-role=assistant][data-state=complete]").wait_for()
+
+
+def test_what_was_stored_is_shown_if_the_events_are_gone(visit: Visit, house: House) -> None:
+    with visit(house, strict=False) as page:
+        ask(page, "a slow long one")
+        page.wait_for_function("() => document.querySelector('[data-answer]')?.innerText.length > 60")
+        house.generations.clear()  # as a restarted server has lost them
+        house.cut_streams()
+        page.get_by_text("The connection is gone.").wait_for()
+        stored = next(m for m in house.messages.values() if m["role"] == "assistant")
+        stored["state"] = "interrupted"
+        page.get_by_text("The answer was interrupted.").wait_for()
+        shown = text_of(page.locator("[data-role=assistant]"))
+        assert len(shown) > 60
+        assert stored["content"].startswith(shown)
+
+
 def test_answering_again_makes_a_sibling_and_the_pager_moves(visit: Visit, house: House) -> None:
     with visit(house) as page:
         ask(page, "one")
@@ -268,11 +291,55 @@ def test_a_failed_answer_offers_another_try(visit: Visit, house: House) -> None:
         assert "You said" in text_of(page.locator("[data-role=assistant]"))
 
 
-def test_a_held_answer_says_so_until_it_comes(visit: Visit, house: House) -> None:
+def test_a_chat_whose_model_is_gone_is_answered_by_the_one_that_is_shown(visit: Visit, house: House) -> None:
+    chat = house.new_chat(title="Old", model="town/gone-1")
+    with visit(house, f"/c/{chat['id']}") as page:
+        assert "smollm2" in page.locator("#model-button").inner_text()
+        ask(page, "one")
+        assert "smollm2" in settled(page).locator(".who").inner_text()
+        page.get_by_role("button", name="Answer again", exact=True).click()
+        page.get_by_text("2/2").wait_for()
+        settled(page)
+        assert [body["model"] for body in house.asked] == ["smollm2", "smollm2"]
+        page.get_by_role("button", name="Two answers").click()
+        ask(page, "which one")
+        settled(page, 3)
+        assert house.chats[chat["id"]]["model"] == "smollm2"
+
+
+@pytest.mark.parametrize(("kept", "sent"), [("zh", "zh-CN"), ("en", "en")])
+def test_every_request_carries_the_language_of_the_page(
+    visit: Visit, house: House, kept: str, sent: str
+) -> None:
+    with visit(house, language="en" if kept == "zh" else "zh") as page:
+        page.evaluate("language => localStorage.setItem('ziggurat.language', language)", kept)
+        page.goto("about:blank")
+        house.languages.clear()
+        page.goto(page.address)
+        ask(page, "one")
+        settled(page)
+        assert len(house.languages) >= 5
+        assert set(house.languages) == {sent}
+
+
+@pytest.mark.parametrize(
+    ("decision", "said"), [("release", "released it"), ("refuse", "decided not to show it")]
+)
+def test_a_held_answer_says_so_until_a_person_has_decided(
+    visit: Visit, house: House, decision: str, said: str
+) -> None:
     with visit(house) as page:
         ask(page, "held please")
+        page.get_by_text("Somebody here reads this answer first.").wait_for()
+        page.locator("[data-role=assistant][data-state=held]").wait_for()
+        page.get_by_text("Somebody here reads this answer first.").wait_for()  # also when the stream is over
+        page.reload()
         page.get_by_text("A person looks at this answer").wait_for()
-        assert "You said" in text_of(settled(page))
+        house.decide(next(iter(house.admin.held)), decision)
+        page.reload()
+        page.get_by_text(said).wait_for()
+        shown = text_of(page.locator("[data-role=assistant]"))
+        assert shown.strip() == ("You said “held please”. This is an answer." if decision == "release" else "")
 
 
 def test_thinking_is_shown_folded(visit: Visit, house: House) -> None:
@@ -336,3 +403,9 @@ def test_a_long_chat_is_loaded_in_pages(visit: Visit, house: House) -> None:
         assert (
             0 < page.get_by_text("message 70", exact=True).bounding_box()["y"] < 400
         )  # the view did not jump
+
+
+def test_an_address_with_a_malformed_sign_is_an_unknown_chat(visit: Visit, house: House) -> None:
+    with visit(house, "/c/100%") as page:
+        page.get_by_role("alert").wait_for()
+        assert page.locator("#question").is_visible()

@@ -69,6 +69,21 @@ def test_the_better_of_two_without_names(visit: Visit, house: House) -> None:
         assert page.locator("[data-role=assistant]").count() == 1
 
 
+def test_both_answers_go_on_after_a_reload(visit: Visit, house: House) -> None:
+    with visit(house) as page:
+        page.get_by_role("button", name="Two answers").click()
+        ask(page, "which one, slow")
+        page.locator("[data-state=running]").nth(1).wait_for()
+        page.reload()
+        pair = page.get_by_role("region", name="Two answers")
+        pair.locator("[data-state=running]").nth(1).wait_for()
+        settled(page, 2)
+        whole = "You said “which one, slow”. This is an answer."
+        assert pair.locator("[data-answer]").all_inner_texts() == [whole, whole]
+        pair.get_by_role("button", name="The first is better").click()
+        pair.get_by_text("The first was smollm2").wait_for()
+
+
 def test_a_pick_by_the_keyboard_and_not_while_one_writes(visit: Visit, house: House) -> None:
     with visit(house) as page:
         page.get_by_role("button", name="Two answers").click()

@@ -74,9 +74,12 @@ class House:
         self.rewrites: list[dict[str, Any]] = []
         self.reports: list[dict[str, Any]] = []
         self.requests: list[str] = []
+        self.languages: list[str] = []  # the accept-language of each request of the API
+        self.asked: list[dict[str, Any]] = []  # the bodies of turns, regenerations, edits and pairs
         self.temporary: list[dict[str, Any]] = []
         self.refuse_turns = 0
         self.cuts = 0
+        self.silent = False  # every event stream ends without its last event
         self.role = "owner"
         self.answers: dict[str, str] = {}  # a word of the question -> the answer
         self.letters = False  # write letter by letter
@@ -172,8 +175,8 @@ class House:
             message["reasoning"] = (message["reasoning"] or "") + piece
             await asyncio.sleep(delay)
         if "held" in question:
-            generation.push({"type": "held"})
-            await asyncio.sleep(0.5)
+            self._hold(generation, question)
+            return
         for i, piece in enumerate(pieces):
             if generation.over:
                 return
@@ -211,6 +214,30 @@ class House:
             "chat": {"title": chat["title"], "active_leaf_id": chat["active_leaf_id"]},
         })  # fmt: skip
 
+    def _hold(self, generation: Generation, question: str) -> None:
+        """Keep the answer for a person; its message stays empty until then."""
+        message, held = generation.message, self.ids.new("held")
+        message |= {
+            "state": "held", "finish_reason": "content_filter",
+            "guard": {"layer": "rule", "action": "hold", "rule": "rule_1"},
+        }  # fmt: skip
+        self.admin.held[held] = {
+            "id": held, "prompt": question, "text": generation.answer, "rule_id": "rule_1",
+            "message_id": message["id"], "created_at": stamp(),
+        }  # fmt: skip
+        generation.push({"type": "held", "text": "Somebody here reads this answer first."})
+        generation.push({"type": "done", "message": self.shown(message)})
+
+    def decide(self, held_id: str, decision: str) -> dict[str, Any]:
+        held = self.admin.held.pop(held_id)
+        message, released = self.messages.get(held.get("message_id", "")), decision == "release"
+        if message is not None:
+            message |= {
+                "content": held["text"] if released else "", "state": "complete",
+                "finish_reason": "stop" if released else "content_filter",
+            }  # fmt: skip
+        return held | {"decision": decision}
+
     def stop(self, generation: Generation, seen: int) -> dict[str, Any]:
         if not generation.over:
             generation.message |= {
@@ -241,6 +268,8 @@ class House:
             while at < len(generation.events):
                 if self.cuts != cuts:
                     raise ConnectionResetError
+                if self.silent and generation.events[at]["type"] in ("done", "error"):
+                    return
                 at += 1
                 yield frame(at, generation.events[at - 1])
             if generation.over:

@@ -104,7 +104,7 @@ def admin_routes(app: FastAPI, house: Any) -> None:
 
     @app.post("/api/admin/held/{hid}")
     async def decide(hid: str, request: Request) -> dict[str, Any]:
-        return house.admin.held.pop(hid) | await request.json()
+        return house.decide(hid, (await request.json())["decision"])
 
     @app.get("/api/admin/audit")
     async def audit() -> dict[str, Any]:

@@ -11,9 +11,16 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from tests.web.fake.answers import answer_to, cut
 from tests.web.fake.basics import Refused, missing
+from tests.web.fake.house import MODELS
 
 
 def turn_routes(app: FastAPI, house: Any) -> None:
+    def offered(chat: dict[str, Any], body: dict[str, Any]) -> None:
+        """Refuse a model that is not served, be it asked for or the chat's own."""
+        house.asked.append(body)
+        if (body.get("model") or chat["model"]) not in [one["name"] for one in MODELS]:
+            raise Refused(404, "model_not_found", "There is no such model.")
+
     def answer_under(chat_id: str, parent: str, model: str | None) -> dict[str, Any]:
         return house.new_message(
             chat_id, "assistant", "", parent, model=model or house.chat(chat_id)["model"]
@@ -27,7 +34,7 @@ def turn_routes(app: FastAPI, house: Any) -> None:
     @app.post("/api/chats/{chat_id}/turns")
     async def turn(chat_id: str, request: Request) -> JSONResponse:
         body = await request.json()
-        house.chat(chat_id)
+        offered(house.chat(chat_id), body)
         if house.refuse_turns > 0:
             house.refuse_turns -= 1
             raise Refused(503, "busy", "Too many answers are being written just now.")
@@ -37,17 +44,20 @@ def turn_routes(app: FastAPI, house: Any) -> None:
     @app.post("/api/chats/{chat_id}/messages/{mid}/regenerate")
     async def regenerate(chat_id: str, mid: str, request: Request) -> JSONResponse:
         body = await request.json()
+        offered(house.chat(chat_id), body)
         question = house.message(chat_id, house.message(chat_id, mid)["parent_id"])
         return begun(chat_id, question, body.get("model"))
 
     @app.post("/api/chats/{chat_id}/messages/{mid}/edit")
     async def edit(chat_id: str, mid: str, request: Request) -> JSONResponse:
         body, old = await request.json(), house.message(chat_id, mid)
+        if body["run"]:
+            offered(house.chat(chat_id), body)
         new = house.new_message(
             chat_id, old["role"], body["text"], old["parent_id"], edited=True, model=old["model"]
         )
         if old["role"] == "user" and body["run"]:
-            return begun(chat_id, new, None, user=house.shown(new))
+            return begun(chat_id, new, body.get("model"), user=house.shown(new))
         return JSONResponse({"message": house.shown(new)})
 
     @app.post("/api/chats/{chat_id}/messages/{mid}/continue")
@@ -61,11 +71,12 @@ def turn_routes(app: FastAPI, house: Any) -> None:
 
     @app.post("/api/chats/{chat_id}/pair")
     async def pair(chat_id: str, request: Request) -> JSONResponse:
-        body = await request.json()
+        body, chat = await request.json(), house.chat(chat_id)
+        offered(chat, {})
         user = house.new_message(chat_id, "user", body["text"], body.get("parent_id"))
         answers = [
             answer_under(chat_id, user["id"], name)
-            for name in body.get("models") or ["smollm2", "town/ppo-2"]
+            for name in body.get("models") or [chat["model"], "town/ppo-2"]
         ]
         for answer in answers:
             answer["pair_id"] = f"pair_{answers[0]['id']}"

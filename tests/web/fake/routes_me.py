@@ -128,10 +128,11 @@ def chat_routes(app: FastAPI, house: Any) -> None:
     async def open_chat(chat_id: str) -> dict[str, Any]:
         chat = house.chat(chat_id)
         path = house.path(chat["active_leaf_id"])
-        running = [g.id for g in house.generations.values() if g.chat == chat_id and not g.over]
+        running = [g for g in house.generations.values() if g.chat == chat_id and not g.over]
+        running.sort(key=lambda g: g.message["id"] == chat["active_leaf_id"])
         return {
             "chat": chat, "messages": [house.shown(m) for m in path[-50:]], "has_earlier": len(path) > 50,
-            "generation_id": running[-1] if running else None,
+            "generation_id": running[-1].id if running else None,
         }  # fmt: skip
 
     @app.get("/api/chats/{chat_id}/messages")

@@ -47,6 +47,8 @@ def create_fake(house: House | Door) -> FastAPI:
     @app.middleware("http")
     async def checked(request: Request, call: Any) -> Response:
         house.requests.append(f"{request.method} {request.url.path}")
+        if request.url.path.startswith("/api/"):
+            house.languages.append(request.headers.get("accept-language", ""))
         changing = request.method in ("POST", "PUT", "PATCH", "DELETE") and request.url.path.startswith(
             "/api/"
         )

@@ -1,6 +1,6 @@
-// One way to the server: JSON in and out, the CSRF token or the key with it, and every failure as a Problem.
+// One way to the server: JSON in and out, the page's language and the CSRF token or the key with it, and every failure as a Problem.
 
-import { has, t } from "../words/words.svelte";
+import { has, t, words } from "../words/words.svelte";
 import type { ErrorBody } from "./types";
 
 export class Problem extends Error {
@@ -57,7 +57,7 @@ export function useKey(given: string): void {
 }
 
 function headers(extra: Record<string, string> = {}): Record<string, string> {
-  const sent = { ...extra };
+  const sent: Record<string, string> = { "accept-language": words.locale, ...extra };
   if (csrf) sent["x-csrf-token"] = csrf;
   const mine = key();
   if (mine) sent["authorization"] = `Bearer ${mine}`;

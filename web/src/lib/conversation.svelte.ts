@@ -9,7 +9,7 @@ import { follow } from "./events";
 import { library } from "./library.svelte";
 import { route } from "./route.svelte";
 import { asImport, asSent, passing, streamOnce } from "./temporary";
-import type { Chat, GenerationEvent, Judgement, Message, Opened, Settings } from "./types";
+import type { Chat, Earlier, GenerationEvent, Judgement, Message, Opened, Settings } from "./types";
 
 /** An answer that is being written. */
 export class Live {
@@ -18,7 +18,6 @@ export class Live {
   held = $state(false);
   broken = $state(false);
   stopped = $state(false);
-  problem = $state<string | null>(null);
   readonly end = new AbortController();
   private pending = "";
   private frame = 0;
@@ -67,14 +66,23 @@ interface Begun {
 }
 
 const EARLIER = 20;
+/** How often a message is looked for whose events cannot be had, and how long between two looks. */
+const LOOKS = 30;
+const LOOK_MS = 2000;
 /** At temperature 0 the same question has one answer: whoever asks for another one is given some variety. */
 const AGAIN_TEMPERATURE = 0.8;
+
+function unfinished(message: Message): boolean {
+  return message.state === "running" || message.state === "pending";
+}
 
 export class Conversation {
   chat = $state.raw<Chat | null>(null);
   messages = $state.raw<Message[]>([]);
   hasEarlier = $state(false);
   live = $state<Record<string, Live>>({});
+  /** What the guard says of a held answer, by message; it comes with the event only. */
+  notices = $state.raw<Record<string, string>>({});
   pair = $state.raw<Pair | null>(null);
   trouble = $state.raw<Problem | null>(null);
   sending = $state<string | null>(null);
@@ -97,6 +105,11 @@ export class Conversation {
     return app.model(this.chat?.model ?? this.wish.model);
   }
 
+  /** The model that the picker shows, for a request: the chat may still name one that is gone. */
+  private get asked(): { model?: string } {
+    return this.model ? { model: this.model.name } : {};
+  }
+
   get temperature(): number {
     return this.chat?.settings?.temperature ?? app.looks.settings.temperature ?? app.offer?.defaults.temperature ?? 1;
   }
@@ -115,6 +128,7 @@ export class Conversation {
     this.messages = [];
     this.hasEarlier = false;
     this.pair = null;
+    this.notices = {};
     this.trouble = null;
     this.wish = {};
     this.temporary = false;
@@ -150,9 +164,9 @@ export class Conversation {
       this.chat = opened.chat;
       this.messages = opened.messages;
       this.hasEarlier = opened.has_earlier;
-      const running = opened.messages.findLast((one) => one.role === "assistant" && ["running", "pending"].includes(one.state));
+      if (await this.restorePair(opened)) return;
+      const running = opened.messages.findLast((one) => one.role === "assistant" && unfinished(one));
       if (opened.generation_id && running) this.join(running, opened.generation_id);
-      else await this.restorePair();
     } catch (problem) {
       if (problem instanceof Problem) this.trouble = problem;
       else throw problem;
@@ -161,29 +175,34 @@ export class Conversation {
     }
   }
 
-  /** Two answers that wait for a pick are shown side by side again after a reload. */
-  private async restorePair(): Promise<void> {
-    const last = this.messages.at(-1);
-    if (!last?.pair_id || last.model || last.siblings.length < 2) return;
+  /** Two answers that wait for a pick, finished or still being written, are shown side by side again after a reload. */
+  private async restorePair(opened: Opened): Promise<boolean> {
+    const last = opened.messages.at(-1);
+    if (!last?.pair_id || last.model || last.siblings.length < 2) return false;
     const at = last.siblings.indexOf(last.id);
     const other = last.siblings[at - 1] ?? last.siblings[at + 1];
-    if (!other) return;
-    await patch(`/api/chats/${this.id}`, { active_leaf_id: other });
-    const shown = (await get<Opened>(`/api/chats/${this.id}`)).messages.find((one) => one.id === other);
-    await patch(`/api/chats/${this.id}`, { active_leaf_id: last.id });
-    if (!shown || shown.pair_id !== last.pair_id || shown.model) return;
+    if (!other) return false;
+    const beside = await this.opened(other);
+    if (this.id !== opened.chat.id) return true; // Another chat is shown by now.
+    const shown = beside.messages.find((one) => one.id === other);
+    if (!shown || shown.pair_id !== last.pair_id || shown.model) return false;
     const both = shown.id < last.id ? [shown, last] : [last, shown];
     this.messages = [...this.messages.slice(0, -1), ...both];
     this.pair = { answers: [both[0]!.id, both[1]!.id], chosen: null };
+    // Each opening names the generation of the branch that it shows, if that is running.
+    if (opened.generation_id && unfinished(last)) this.join(last, opened.generation_id);
+    if (beside.generation_id && unfinished(shown)) this.join(shown, beside.generation_id);
+    return true;
   }
 
   async earlier(): Promise<void> {
     const first = this.messages[0];
     if (!first || !this.hasEarlier || !this.id) return;
-    const page = await get<{ messages: Message[]; has_earlier: boolean }>(`/api/chats/${this.id}/messages` + query({ before: first.id, limit: EARLIER }));
-    const more = page.messages;
+    const id = this.id;
+    const page = await get<Earlier>(`/api/chats/${id}/messages` + query({ before: first.id, limit: EARLIER }));
+    if (this.id !== id || this.messages[0]?.id !== first.id) return; // Another chat or branch is shown by now.
     this.hasEarlier = page.has_earlier;
-    this.messages = [...more, ...this.messages];
+    this.messages = [...page.messages, ...this.messages];
   }
 
   write(text: string): void {
@@ -205,7 +224,7 @@ export class Conversation {
       const chat = this.chat ?? (await this.create());
       if (twice) await this.askTwice(chat, text, models);
       else {
-        const begun = await post<Begun>(`/api/chats/${chat.id}/turns`, { text, parent_id: this.leaf, client_id: clientId });
+        const begun = await post<Begun>(`/api/chats/${chat.id}/turns`, { text, parent_id: this.leaf, client_id: clientId, ...this.asked });
         this.messages = [...this.messages, ...(begun.user ? [begun.user] : []), begun.answer];
         this.join(begun.answer, begun.generation_id);
       }
@@ -231,6 +250,8 @@ export class Conversation {
   }
 
   private async askTwice(chat: Chat, text: string, models?: [string, string]): Promise<void> {
+    // Without two names the server takes the chat's model and draws the other: the chat must name the one that is shown.
+    if (!models && this.model && chat.model !== this.model.name) await this.keepModel(this.model.name);
     const begun = await post<{ user: Message; answers: [Message, Message]; generation_ids: [string, string] }>(
       `/api/chats/${chat.id}/pair`,
       { text, parent_id: this.leaf, ...(models ? { models } : {}) },
@@ -238,6 +259,11 @@ export class Conversation {
     this.messages = [...this.messages, begun.user, ...begun.answers];
     this.pair = { answers: [begun.answers[0].id, begun.answers[1].id], chosen: null };
     begun.answers.forEach((answer, i) => this.join(answer, begun.generation_ids[i]!));
+  }
+
+  private async keepModel(model: string): Promise<void> {
+    this.chat = await patch<Chat>(`/api/chats/${this.id}`, { model });
+    library.put(this.chat);
   }
 
   private join(message: Message, generation: string): void {
@@ -256,12 +282,58 @@ export class Conversation {
           if (after === null) one.replace("");
         },
         broken: (now) => (one.broken = now),
+        ended: () => this.settleStored(one),
         take: (event) => this.take(one, event, announcer),
       });
     } catch (problem) {
-      one.flush();
-      one.problem = problem instanceof Problem ? problem.words : t("error.page");
-      this.settle({ ...this.find(one.message)!, content: one.text, state: "interrupted" });
+      await this.recover(one, problem);
+    }
+  }
+
+  /** The events cannot be had: the message is taken from the server, which may still be writing it elsewhere. */
+  private async recover(one: Live, problem: unknown): Promise<void> {
+    for (let tries = 0; tries < LOOKS && !one.end.signal.aborted; tries++) {
+      try {
+        if (await this.settleStored(one)) return;
+        one.broken = true;
+      } catch (worse) {
+        if (worse instanceof Problem && !worse.unreachable && worse.status < 500) {
+          problem = worse;
+          break;
+        }
+      }
+      await new Promise((done) => setTimeout(done, LOOK_MS));
+    }
+    if (one.end.signal.aborted) return;
+    one.flush();
+    const known = this.find(one.message)!;
+    this.settle({ ...known, content: one.text.length > known.content.length ? one.text : known.content, state: "interrupted" });
+    if (problem instanceof Problem) this.trouble = problem;
+    else console.error(problem);
+  }
+
+  /** Shows the message as the server has it; false while it is still being written there. */
+  private async settleStored(one: Live): Promise<boolean> {
+    const opened = await this.opened(one.message);
+    if (one.end.signal.aborted) return true;
+    const stored = opened.messages.find((message) => message.id === one.message);
+    if (!stored) throw new Problem(404, "not_found", "");
+    if (unfinished(stored)) return false;
+    if (!one.stopped) this.settle(stored);
+    this.rename(opened.chat);
+    return true;
+  }
+
+  /** The chat with this message on its path: another branch is opened for a moment, and the shown one again. */
+  private async opened(message: string): Promise<Opened> {
+    const path = `/api/chats/${this.id}`;
+    const opened = await get<Opened>(path);
+    if (opened.messages.some((one) => one.id === message)) return opened;
+    await patch(path, { active_leaf_id: message });
+    try {
+      return { ...(await get<Opened>(path)), chat: opened.chat };
+    } finally {
+      await patch(path, { active_leaf_id: opened.chat.active_leaf_id });
     }
   }
 
@@ -271,7 +343,12 @@ export class Conversation {
       one.add(event.text);
       announcer.add(event.text);
     } else if (event.type === "reasoning") one.reasoning += event.text;
-    else if (event.type === "held") one.held = true;
+    else if (event.type === "held") {
+      // Nothing of a held answer is shown or kept for its reader until a person has decided.
+      one.replace("");
+      one.held = true;
+      if (event.text) this.notices = { ...this.notices, [one.message]: event.text };
+    }
     else if (event.type === "replaced") one.replace(event.text);
     else {
       one.flush();
@@ -287,7 +364,7 @@ export class Conversation {
     return false;
   }
 
-  private rename(chat: { title?: string; active_leaf_id?: string }): void {
+  private rename(chat: { title?: string; active_leaf_id?: string | null }): void {
     if (!this.chat) return;
     this.chat = { ...this.chat, ...chat, updated_at: new Date().toISOString() };
     library.put(this.chat);
@@ -389,7 +466,7 @@ export class Conversation {
       return question && this.askOnce(question.content, change);
     }
     const settings = change.settings ?? (this.temperature === 0 ? { temperature: AGAIN_TEMPERATURE } : undefined);
-    const body = { ...change, ...(settings ? { settings } : {}) };
+    const body = { ...this.asked, ...change, ...(settings ? { settings } : {}) };
     await this.branch(message, () => post<Begun>(`/api/chats/${this.id}/messages/${message.id}/regenerate`, body));
   }
 
@@ -398,7 +475,7 @@ export class Conversation {
       this.messages = this.messages.slice(0, this.messages.findIndex((one) => one.id === message.id));
       return this.askOnce(text);
     }
-    await this.branch(message, () => post<Begun>(`/api/chats/${this.id}/messages/${message.id}/edit`, { text, run }));
+    await this.branch(message, () => post<Begun>(`/api/chats/${this.id}/messages/${message.id}/edit`, { text, run, ...(run ? this.asked : {}) }));
   }
 
   async editAnswer(message: Message, text: string): Promise<void> {

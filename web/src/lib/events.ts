@@ -57,6 +57,8 @@ export interface Follow<T> {
   take(event: T): boolean;
   /** A new connection begins: from the start if `after` is null. */
   begin(after: string | null): void;
+  /** The response ended without a last event: true if what is followed has ended, so that nothing more will come. */
+  ended(): Promise<boolean>;
   /** The connection broke and is tried again; false once it is back. */
   broken(now: boolean): void;
 }
@@ -80,6 +82,7 @@ export async function follow<T>(path: string, how: Follow<T>): Promise<void> {
         if (id !== null) last = id;
         if (how.take(JSON.parse(data) as T)) return;
       }
+      if (how.signal.aborted || (await how.ended())) return;
     } catch (problem) {
       if (how.signal.aborted) return;
       if (problem instanceof Problem && !problem.unreachable && problem.status < 500) throw problem;

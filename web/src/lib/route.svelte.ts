@@ -1,5 +1,13 @@
 // Where the page is: the address's path, and nothing else. Every address is served the same page.
 
+function decoded(piece: string): string {
+  try {
+    return decodeURIComponent(piece);
+  } catch {
+    return piece;
+  }
+}
+
 class Route {
   path = $state(location.pathname);
   search = $state(location.search);
@@ -19,9 +27,9 @@ class Route {
     this.read();
   }
 
-  /** The pieces of the path: /c/chat_1 is ["c", "chat_1"]. */
+  /** The pieces of the path: /c/chat_1 is ["c", "chat_1"]. A piece with a malformed % stays as it is. */
   get parts(): string[] {
-    return this.path.split("/").filter(Boolean).map(decodeURIComponent);
+    return this.path.split("/").filter(Boolean).map(decoded);
   }
 }
 

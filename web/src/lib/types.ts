@@ -1,5 +1,8 @@
 // The objects of the API, as docs/product.md describes them.
 
+/** The server takes no shorter password. */
+export const PASSWORD_CHARS = 12;
+
 export type Role = "owner" | "admin" | "developer" | "labeller" | "adjudicator" | "reviewer" | "review_lead" | "member" | "guest" | "service";
 
 export interface Person {
@@ -161,10 +164,14 @@ export interface Page<T> {
   next: string | null;
 }
 
-export interface Opened {
-  chat: Chat;
+/** A piece of a chat's path, oldest first. */
+export interface Earlier {
   messages: Message[];
   has_earlier: boolean;
+}
+
+export interface Opened extends Earlier {
+  chat: Chat;
   generation_id: string | null;
 }
 
@@ -195,7 +202,7 @@ export interface Why {
 export type GenerationEvent =
   | { type: "text"; text: string }
   | { type: "reasoning"; text: string }
-  | { type: "held" }
+  | { type: "held"; text?: string }
   | { type: "replaced"; text: string }
   | { type: "done"; message: Message; chat?: { title?: string; active_leaf_id?: string } }
   | { type: "error"; error: ErrorBody; message?: Message };

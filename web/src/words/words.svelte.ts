@@ -11,7 +11,8 @@ const LOADERS: Record<Language, () => Promise<{ default: Catalogue }>> = {
 const KEPT = "ziggurat.language";
 
 class Words {
-  language = $state<Language>("en");
+  /** Known from the first request on; its catalogue is loaded after that. */
+  language = $state<Language>(firstLanguage());
   catalogue = $state.raw<Catalogue>({});
 
   get locale(): string {
