@@ -89,6 +89,7 @@ def test_stop_keeps_exactly_what_was_seen(open_house: Open) -> None:
     path = f"/api/chats/{chat_id}/generations/{begun['generation_id']}/stop"
     stopped = client.post(path, json={"seen_chars": 9}).json()["message"]
     assert (stopped["content"], stopped["state"]) == ("piece0 pi", "stopped")
+    assert stopped["seed"] is not None
     let(model, 47)
     time.sleep(0.2)
     kept = client.get(f"/api/chats/{chat_id}").json()["messages"][-1]

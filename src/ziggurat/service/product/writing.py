@@ -11,7 +11,7 @@ from typing import Any
 import anyio.to_thread
 from pydantic import ValidationError
 
-from ziggurat.product import budgets, chats, held, mask, messages
+from ziggurat.product import budgets, chats, mask, messages
 from ziggurat.product import generations as kept
 from ziggurat.product.objects import Chat, Turn
 from ziggurat.product.objects import Message as Shown
@@ -177,6 +177,11 @@ class StoreKeeper:
         house, principal, generation = self.house, self.principal, self.generation
         counted(house, self.watches.counts())
         await self._spend(outcome)
+        made: dict[str, Any] = {
+            "seed": self.ask.seed,
+            "usage": {**outcome.usage, "first_text_ms": generation.first_text_ms},
+            "hashes": hashes_of(house, self.ask.model),
+        }
         if outcome.state == "stopped":
             shown = await house.run(
                 kept.stop,
@@ -185,46 +190,35 @@ class StoreKeeper:
                 generation.id,
                 seen_chars=len(outcome.text),
                 text=outcome.text,
+                **made,
             )
         elif outcome.state in ("failed", "interrupted"):
             await house.run(kept.append, generation.id, generation.unsaved())
             error = outcome.error or {"message": "The answer was interrupted.", "code": "interrupted"}
-            shown = await house.run(kept.fail, generation.id, error)
+            shown = await house.run(kept.fail, generation.id, error, **made)
         else:
-            shown = await self._complete(outcome)
+            shown = await house.run(
+                kept.finish,
+                generation.id,
+                finish_reason=outcome.finish_reason or "stop",
+                content=outcome.text,
+                reasoning=outcome.reasoning or None,
+                guard=outcome.guard,
+                held=self._held(outcome),
+                **made,
+            )
         chat = await house.run(chats.get_chat, principal, generation.chat_id)
         return {
             "message": shown.model_dump(),
             "chat": {"title": chat.title, "active_leaf_id": chat.active_leaf_id},
         }
 
-    async def _complete(self, outcome: Outcome) -> Shown:
-        house, principal, generation, usage = self.house, self.principal, self.generation, outcome.usage
-        shown = await house.run(
-            kept.finish,
-            generation.id,
-            finish_reason=outcome.finish_reason or "stop",
-            content="" if outcome.state == "held" else outcome.text,
-            reasoning=outcome.reasoning or None,
-            usage={**usage, "first_text_ms": generation.first_text_ms},
-            seed=self.ask.seed,
-            guard=outcome.guard,
-            hashes=hashes_of(house, self.ask.model),
-            held=outcome.state == "held",
-        )
-        if outcome.state == "held":
-            await house.run(
-                held.hold,
-                workspace_id=principal.workspace_id,
-                prompt=self.ask.messages[-1].content,
-                text=outcome.text,
-                rule_id=(outcome.guard or {}).get("rule"),
-                stage="after",
-                chat_id=generation.chat_id,
-                message_id=generation.message_id,
-                person_id=principal.person_id,
-            )
-        return shown
+    def _held(self, outcome: Outcome) -> dict[str, Any] | bool:
+        """What a person decides on."""
+        if outcome.state != "held":
+            return False
+        prompt, rule_id = self.ask.messages[-1].content, (outcome.guard or {}).get("rule")
+        return {"prompt": prompt, "text": outcome.text, "rule_id": rule_id, "stage": "after"}
 
     async def _spend(self, outcome: Outcome) -> None:
         """Count its tokens; of an answer that did not come to its end, one for each piece and for BYTES_PER_TOKEN."""
