@@ -21,9 +21,7 @@ def test_a_key_file_becomes_keys_of_the_owner(tmp_path: Path, capsys: pytest.Cap
     store = Store.open(address)
     try:
         token = str(setup_token(store))
-        owner = set_up(
-            store, token=token, email="a@example.org", name="A", password="correct horse battery"
-        )
+        owner = set_up(store, token=token, email="a@example.org", name="A", password="correct horse battery")
         assert ziggurat(["key", "import", str(file), "--store", address]) == 0
         printed = capsys.readouterr()
         assert "ana" in printed.out

@@ -40,7 +40,9 @@ def hold(
     fields = {"prompt": prompt, "text": text, "rule_id": rule_id, "stage": stage}
     whose = {"chat_id": chat_id, "message_id": message_id, "person_id": person_id}
     with store.write() as conn:
-        return _view(row_of(conn, table, insert_held(conn, store, fields, workspace_id=workspace_id, **whose)))
+        return _view(
+            row_of(conn, table, insert_held(conn, store, fields, workspace_id=workspace_id, **whose))
+        )
 
 
 def insert_held(

@@ -19,7 +19,9 @@ from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, generations, messages, persona_versions
 
-HELD = "the answer above waits for a person to look at it; go on when it is released, or ask for another answer."
+HELD = (
+    "the answer above waits for a person to look at it; go on when it is released, or ask for another answer."
+)
 
 
 def begin_turn(
