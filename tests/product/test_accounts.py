@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -271,6 +272,20 @@ def test_registration_is_open_by_invitation_or_closed(store: Store) -> None:
     _, secret = registration.invite(store, owner)
     with pytest.raises(Forbidden):
         register("di@example.org", secret)
+
+
+def test_a_newcomer_is_registered_with_a_plan_and_a_budget(store: Store) -> None:
+    set_up(store)
+    workspaces.change_settings(store, logged_in(store)[0], {"registration": "open"})
+
+    def register(**allowance: Any) -> Person:
+        return registration.register(store, email="bo@example.org", name="", password=PASSWORD, **allowance)
+
+    for wrong in ({"plan": "gold"}, {"budget": -1}):
+        with pytest.raises(Invalid):
+            register(**wrong)
+    made = register(plan="free", budget=100)
+    assert (made.plan, made.budget) == ("free", 100)
 
 
 def test_an_expired_invitation_is_refused(store: Store, clock: Clock) -> None:

@@ -329,6 +329,29 @@ def test_a_days_budget_ends_and_refills(store: Store, owner: Principal, clock: C
     budgets.check(store, people.local_principal(store), 10**9)
 
 
+def test_a_person_has_a_plan_and_a_budget_which_the_list_shows(store: Store, owner: Principal) -> None:
+    member = join(store)
+    plans = {"team": {"tokens_per_day": 70, "requests_per_day": 2}}
+    workspaces.change_settings(store, owner, {"plans": plans})
+
+    def allowed() -> tuple[Any, ...]:
+        used = budgets.usage(store, member)
+        return used["plan"], used["tokens_per_day"], used["requests_per_day"]
+
+    changed = people.change_person(store, owner, member.person_id, {"plan": "team"})
+    assert (changed.plan, changed.budget, allowed()) == ("team", None, ("team", 70, 2))
+    changed = people.change_person(store, owner, member.person_id, {"budget": 5})
+    assert (changed.plan, changed.budget, allowed()) == ("team", 5, ("team", 5, 2))
+    assert changed in people.list_people(store, owner).data
+    wrongs: tuple[dict[str, Any], ...] = ({"plan": "gold"}, {"plan": []}, {"budget": -1}, {"budget": {}})
+    for wrong in wrongs:
+        with pytest.raises(Invalid) as refused:
+            people.change_person(store, owner, member.person_id, wrong)
+        assert refused.value.param in wrong
+    people.change_person(store, owner, member.person_id, {"plan": None, "budget": None})
+    assert allowed() == ("paid", None, None)
+
+
 def test_a_key_has_a_budget_of_its_own(store: Store, owner: Principal) -> None:
     _, secret = keys.create_key(store, owner, name="ci", limits={"tokens_per_day": 10})
     found = keys.principal_of_key(store, secret)

@@ -1,4 +1,4 @@
-"""`ziggurat key`: API keys of a server."""
+"""`ziggurat key`: API keys of a server, in a file or in the store."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
+from ziggurat.cli.store import Address
 from ziggurat.console import err, out
 
-app = typer.Typer(help="Make API keys for `ziggurat serve --keys FILE`.", no_args_is_help=True)
+HELP = "Make API keys for `ziggurat serve --keys FILE`, and take such a file over into the store."
+app = typer.Typer(help=HELP, no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """Make API keys for `ziggurat serve --keys FILE`."""
+    """Make API keys for `ziggurat serve --keys FILE`, and take such a file over into the store."""
 
 
 @app.command()
@@ -39,3 +41,32 @@ def new(
     limits = {"requests_per_minute": requests, "tokens_per_minute": tokens, "concurrent": concurrent}
     out.out(new_key(file, name, admin=admin, **limits))
     err.print(f"The key is printed only now; {file} keeps its hash. Delete its line to revoke it.")
+
+
+@app.command("import")
+def take_over(
+    file: Annotated[Path, typer.Argument(help="A file of key hashes, made by `ziggurat key new`.")],
+    store: Address = None,
+) -> None:
+    """Take the keys of a file over into the store, for `ziggurat serve --accounts`: their holders go on with the secrets
+    that they have. The keys are the owner's, who can list and revoke them on the page. Keys that the store has already
+    are left as they are.
+
+    \b
+    ziggurat key import keys.jsonl
+    ziggurat key import /etc/ziggurat/keys.jsonl --store postgresql://ziggurat@db/ziggurat
+    """
+    from ziggurat.product.keys import import_key_file
+    from ziggurat.product.people import local_principal
+    from ziggurat.store.location import shown
+    from ziggurat.store.store import Store
+
+    opened = Store.open(store)
+    try:
+        new = import_key_file(opened, local_principal(opened), file)
+        where = shown(opened.url)
+    finally:
+        opened.close()
+    for key in new:
+        out.out(f"{key.id}  {key.name}")
+    err.print(f"{len(new):,} new keys are in {where}.")

@@ -167,10 +167,11 @@ def import_key_file(store: Store, principal: Principal, path: Path) -> list[ApiK
         DataError: the file cannot be read, or a line is not a key.
     """
     require(principal, "key.write")
-    rows = [_line(path, number, line) for number, line in _lines(path) if line.strip()]
+    read = [_line(path, number, line) for number, line in _lines(path) if line.strip()]
+    rows = {row["hash"]: row for row in read}  # a key that stands there twice is one
     with store.write() as conn:
         known = set(conn.execute(select(api_keys.c.hash)).scalars())
-        new = [_insert(conn, store, principal, row) for row in rows if row["hash"] not in known]
+        new = [_insert(conn, store, principal, row) for row in rows.values() if row["hash"] not in known]
         if new:
             record(conn, store, principal, "key.import", detail={"keys": new})
         return [_view(row_of(conn, api_keys, key_id)) for key_id in new]

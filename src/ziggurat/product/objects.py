@@ -63,6 +63,10 @@ class Person(Thing):
     role: Role
     locale: str
     status: Literal["active", "disabled", "deleted"]
+    plan: str | None
+    """A plan of the workspace's settings; None: the default plan."""
+    budget: int | None
+    """Tokens a day; None: what the plan allows."""
     created_at: str
 
 

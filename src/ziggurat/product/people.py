@@ -98,11 +98,14 @@ def insert_person(
     name: str,
     email: str | None,
     locale: str,
+    plan: str | None = None,
+    budget: int | None = None,
 ) -> str:
-    """A person and the membership.
+    """A person and the membership. `plan`, `budget`: as for `change_person`.
 
     Raises:
         Conflict: somebody has this address.
+        Invalid: there is no such plan, or the budget is no number of tokens.
     """
     norm = None if email is None else normal_email(email)
     if norm is not None and conn.execute(select(people.c.id).where(people.c.email_norm == norm)).first():
@@ -120,6 +123,7 @@ def insert_person(
     }
     conn.execute(insert(people).values(person))
     member = {"person_id": person_id, "workspace_id": workspace_id, "role": role, "created_at": store.now()}
+    member |= _allowance(conn, workspace_id, {"plan": plan, "budget": budget})
     conn.execute(insert(memberships).values(member))
     return person_id
 
@@ -201,7 +205,8 @@ def list_people(
 
 
 def change_person(store: Store, principal: Principal, person_id: str, changes: Mapping[str, Any]) -> Person:
-    """Any of role, status, name, plan and budget (tokens a day, None: the plan's) (admin). A change of role or status
+    """Any of role, status, name, plan (a name; None: the workspace's default plan) and budget (tokens a day; None: the
+    plan's) (admin). A change of role or status
     ends the person's sessions. Only an owner makes or changes an owner, and the last one stays.
 
     Raises:
@@ -248,15 +253,21 @@ def _person_values(
         if values["role"] not in ROLES:
             raise Invalid(f"role is {values['role']!r}; it must be one of {', '.join(ROLES)}.", param="role")
         member["role"] = values["role"]
+    return personal, member | _allowance(conn, principal.workspace_id, values)
+
+
+def _allowance(conn: Connection, workspace_id: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Plan and budget, those that are named, as the membership keeps them."""
+    kept: dict[str, Any] = {}
     if "plan" in values:
-        plans = settings_of(conn, principal.workspace_id)["plans"]
-        if values["plan"] is not None and values["plan"] not in plans:
-            raise Invalid(f"plan is {values['plan']!r}; it must be one of {', '.join(plans)}.", param="plan")
-        member["plan"] = values["plan"]
+        plan, plans = values["plan"], settings_of(conn, workspace_id)["plans"]
+        if plan is not None and plan not in list(plans):
+            raise Invalid(f"plan is {plan!r}; it must be one of {', '.join(plans)}.", param="plan")
+        kept["plan"] = plan
     if "budget" in values:
         budget = values["budget"]
-        member["tokens_per_day"] = None if budget is None else whole(budget, "budget", 0, 10**15)
-    return personal, member
+        kept["tokens_per_day"] = None if budget is None else whole(budget, "budget", 0, 10**15)
+    return kept
 
 
 def person_of(conn: Connection, workspace_id: str, person_id: str) -> Person:
@@ -266,7 +277,7 @@ def person_of(conn: Connection, workspace_id: str, person_id: str) -> Person:
 
 def _people_of(workspace_id: str) -> Any:
     return (
-        select(people, memberships.c.role)
+        select(people, memberships.c.role, memberships.c.plan, memberships.c.tokens_per_day)
         .join(memberships, memberships.c.person_id == people.c.id)
         .where(memberships.c.workspace_id == workspace_id, people.c.status != "deleted")
     )
@@ -294,5 +305,7 @@ def _view(row: Any) -> Person:
         role=row.role,
         locale=row.locale,
         status=row.status,
+        plan=row.plan,
+        budget=row.tokens_per_day,
         created_at=iso(row.created_at),
     )

@@ -144,8 +144,13 @@ def register(
     invitation: str | None = None,
     locale: str = "en",
     ip_prefix: str = "",
+    plan: str | None = None,
+    budget: int | None = None,
 ) -> Person:
     """Make an account: by an invitation, or where registration is open.
+
+    plan, budget: what the newcomer may use, as for `people.change_person`. The server decides them; a newcomer's request
+        must not.
 
     Raises:
         Forbidden: registration is closed, or the invitation is not valid.
@@ -162,7 +167,10 @@ def register(
         if not has_owner(conn):
             raise Conflict("this server is not set up yet; use the set-up token.", code="needs_setup")
         role = _admitted(conn, store, workspace_id, norm, invitation)
-        person_id = insert_person(conn, store, workspace_id, role=role, name=name, email=email, locale=locale)
+        allowance: dict[str, Any] = {"plan": plan, "budget": budget}
+        person_id = insert_person(
+            conn, store, workspace_id, role=role, name=name, email=email, locale=locale, **allowance
+        )
         _set_password(conn, store, person_id, phc)
         succeeded(conn, attempt)
         record(
