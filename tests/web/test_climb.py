@@ -49,7 +49,6 @@ def test_the_page_follows_the_climb(visit: Visit, house: House) -> None:
 
 
 def test_a_stage_is_talked_to(visit: Visit, house: House) -> None:
-    house.climbs[0]["stages"][0]["chat_model"] = "town/pretrain-1"
     with visit(house, "/climb") as page:
         page.get_by_role("button", name="Talk to it").click()
         page.get_by_role("heading", name="Begin, and it goes on.").wait_for()
@@ -74,6 +73,28 @@ def test_an_interrupted_climb_is_offered_to_go_on(visit: Visit, house: House) ->
     with visit(house, "/climb", language="zh") as page:
         page.get_by_role("button", name="继续", exact=True).click()
         page.get_by_role("heading", name="它正在学习").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [("failed", "A stage ended with an error."), ("stopped", "It was stopped before its end")],
+)
+def test_a_climb_that_has_ended_early_is_not_a_members_to_go_on(
+    visit: Visit, house: House, state: str, said: str
+) -> None:
+    house.climbs[0]["state"] = house.climbs[0]["stages"][1]["state"] = state
+    house.role = "member"
+    with visit(house, "/climb") as page:
+        page.get_by_text(said).wait_for()
+        page.get_by_text("Whoever runs this server can let it go on.").wait_for()
+        assert page.get_by_role("button", name="Go on").count() == 0
+
+
+def test_only_a_model_that_is_offered_is_talked_to(visit: Visit, house: House) -> None:
+    house.climbs[0]["stages"][0]["chat_model"] = "town/not-loaded-1"
+    with visit(house, "/climb") as page:
+        page.get_by_text("step 140 of 400").wait_for()
+        assert page.get_by_role("button", name="Talk to it").count() == 0
 
 
 def test_without_a_climb_the_page_says_how_to_begin_one(visit: Visit) -> None:

@@ -124,6 +124,36 @@ def test_people_are_invited_given_roles_and_shut_out(visit: Visit) -> None:
         assert "/register?invitation=invite-once" in page.locator(".made code").inner_text()
 
 
+def test_a_person_is_given_a_plan_and_a_budget(visit: Visit) -> None:
+    house = administered()
+    with visit(house, "/manage/people") as page:
+        page.get_by_role("combobox", name="Plan of Ben").select_option("free")
+        page.wait_for_timeout(150)
+        budget = page.get_by_role("spinbutton", name="Tokens a day for Ben")
+        for text in ("5000", ""):
+            budget.fill(text)
+            budget.press("Tab")
+            page.wait_for_timeout(150)
+        page.get_by_role("combobox", name="Plan of Ben").select_option("The default")
+        page.wait_for_timeout(150)
+        assert house.admin.changes == [{"plan": "free"}, {"budget": 5000}, {"budget": None}, {"plan": None}]
+
+
+def test_only_the_plan_that_is_changed_is_sent(visit: Visit) -> None:
+    house = administered()
+    with visit(house, "/manage/limits") as page:
+        page.get_by_label("Tokens a day").first.fill("1000")
+        page.get_by_label("Tokens a day").first.press("Tab")
+        page.get_by_text("Saved.").wait_for()
+        page.get_by_role("button", name="Delete the plan free").click()
+        page.get_by_role("button", name="Delete the plan free").wait_for(state="detached")
+        assert page.get_by_role("button", name="Delete the plan").count() == 0  # the default one stays
+        assert house.admin.changes == [
+            {"plans": {"free": {"tokens_per_day": 1000, "requests_per_day": None}}},
+            {"plans": {"free": None}},
+        ]
+
+
 def test_a_rule_is_made_tried_switched_off_and_removed(visit: Visit) -> None:
     house = administered()
     with visit(house, "/manage/rules") as page:

@@ -136,9 +136,10 @@ def test_the_meter_shows_how_it_was_made(visit: Visit, house: House) -> None:
 
 def test_data_use_is_off_until_it_is_switched_on(visit: Visit, house: House) -> None:
     with visit(house) as page:
-        page.get_by_role("button", name="Private").click()
+        page.get_by_role("button", name="Not for training").click()
         dialog = page.get_by_role("dialog")
         assert "nothing of this chat is used to train" in dialog.inner_text()
+        assert "Administrators still read an answer that somebody reports" in dialog.inner_text()
         assert not dialog.get_by_role("switch").is_checked()
         dialog.get_by_role("switch").check()
         assert "may be used to train the next release" in dialog.inner_text()
@@ -147,7 +148,7 @@ def test_data_use_is_off_until_it_is_switched_on(visit: Visit, house: House) -> 
         settled(page)
         assert next(iter(house.chats.values()))["data_use"] is True
         page.get_by_role("button", name="New chat").first.click()
-        assert page.get_by_role("button", name="Private").is_visible()
+        assert page.get_by_role("button", name="Not for training").is_visible()
 
 
 def test_a_persona_is_made_and_used(visit: Visit, house: House) -> None:

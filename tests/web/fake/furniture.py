@@ -75,7 +75,7 @@ def climbing(house: House) -> None:
         run = None if state == "waiting" else f"town/{name}"
         return {
             "name": name, "state": state, "step": step, "steps": steps, "elapsed_s": step * 0.1, "left_s": left_s,
-            "run": run, "chat_model": run if state == "done" else None,
+            "run": run, "chat_model": f"{run}-1" if state == "done" else None,
         }  # fmt: skip
 
     stages = [

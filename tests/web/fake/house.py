@@ -285,20 +285,32 @@ class Admin:
 
     def __init__(self) -> None:
         self.people = {
-            "person_1": PERSON | {"budget": None},
+            "person_1": PERSON | {"budget": None, "plan": None},
             "person_2": PERSON
-            | {"id": "person_2", "email": "ben@example.org", "name": "Ben", "role": "member", "budget": None},
+            | {
+                "id": "person_2",
+                "email": "ben@example.org",
+                "name": "Ben",
+                "role": "member",
+                "budget": None,
+                "plan": None,
+            },
         }
         self.invitations: dict[str, dict[str, Any]] = {}
         self.settings: dict[str, Any] = {
             "registration": "open",
             "retention_days": None,
             "limits": {"max_tokens": 512},
-            "budgets": {},
+            "plans": {
+                "free": {"tokens_per_day": 200_000, "requests_per_day": None},
+                "paid": {"tokens_per_day": None, "requests_per_day": None},
+            },
+            "default_plan": "paid",
         }
         self.rules: dict[str, dict[str, Any]] = {}
         self.held: dict[str, dict[str, Any]] = {}
         self.broken: str | None = None
+        self.changes: list[dict[str, Any]] = []  # the bodies of changed settings and people
         self.audit = [
             {
                 "id": 1,

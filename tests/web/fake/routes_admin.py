@@ -17,7 +17,8 @@ def admin_routes(app: FastAPI, house: Any) -> None:
 
     @app.patch("/api/admin/people/{pid}")
     async def change_person(pid: str, request: Request) -> dict[str, Any]:
-        house.admin.people[pid] |= await request.json()
+        house.admin.changes.append(await request.json())
+        house.admin.people[pid] |= house.admin.changes[-1]
         return house.admin.people[pid]
 
     @app.get("/api/admin/invitations")
@@ -67,7 +68,10 @@ def admin_routes(app: FastAPI, house: Any) -> None:
 
     @app.put("/api/admin/settings")
     async def change_settings(request: Request) -> dict[str, Any]:
-        house.admin.settings |= await request.json()
+        body = await request.json()
+        house.admin.changes.append(body)
+        plans = house.admin.settings["plans"] | body.get("plans", {})
+        house.admin.settings |= body | {"plans": {name: plan for name, plan in plans.items() if plan}}
         return house.admin.settings
 
     @app.get("/api/admin/rules")

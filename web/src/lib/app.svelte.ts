@@ -27,6 +27,8 @@ const FIRST: Looks = {
   model: null, settings: {}, disclosed: false, shortcuts: {},
 };
 
+const MODELS_AGAIN_MS = 10_000;
+
 interface Toast {
   text: string;
   action?: { label: string; act: () => void };
@@ -51,6 +53,7 @@ class App {
   drawer = $state(false);
   keyAsked = $state(false);
   private toastTimer = 0;
+  private modelsAt = 0;
 
   get person() {
     return this.me?.person ?? null;
@@ -62,6 +65,11 @@ class App {
 
   get admin(): boolean {
     return ["owner", "admin"].includes(this.person?.role ?? "");
+  }
+
+  /** May let a climb go on. */
+  get climber(): boolean {
+    return ["owner", "admin", "developer"].includes(this.person?.role ?? "");
   }
 
   get models(): Model[] {
@@ -96,7 +104,14 @@ class App {
     if (looks && typeof looks === "object") Object.assign(this.looks, looks);
   }
 
+  /** A stage may be talked to a moment before its model is offered: the list is then read again, now and then. */
+  private modelsAreDue(): boolean {
+    const missing = this.climbs.some((climb) => climb.stages.some((stage) => stage.chat_model && !this.models.some((one) => one.name === stage.chat_model)));
+    return missing && Date.now() - this.modelsAt > MODELS_AGAIN_MS;
+  }
+
   async loadModels(): Promise<void> {
+    this.modelsAt = Date.now();
     this.offer = await get<Offer>("/api/models");
   }
 
@@ -106,7 +121,7 @@ class App {
       const before = talking(this.climbs);
       this.climbs = climbs ?? [];
       this.yielding = Boolean(yielding);
-      if (this.offer && talking(this.climbs) !== before) await this.loadModels();
+      if (this.offer && (talking(this.climbs) !== before || this.modelsAreDue())) await this.loadModels();
     } catch {
       // The card stays as it is; chatting does not depend on it.
     }
