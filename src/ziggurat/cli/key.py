@@ -48,9 +48,10 @@ def take_over(
     file: Annotated[Path, typer.Argument(help="A file of key hashes, made by `ziggurat key new`.")],
     store: Address = None,
 ) -> None:
-    """Take the keys of a file over into the store, for `ziggurat serve --accounts`: their holders go on with the secrets
-    that they have. The keys are the owner's, who can list and revoke them on the page. Keys that the store has already
-    are left as they are.
+    """Take the keys of a file over into the store, for `ziggurat serve --accounts`.
+
+    Their holders go on with the secrets that they have. The keys are the owner's, who can list and revoke them on the
+    page. Keys that the store has already are left as they are.
 
     \b
     ziggurat key import keys.jsonl

@@ -19,7 +19,6 @@ from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, generations, messages
 from ziggurat.store.tables.guard import held_answers as table
 
-
 FIELDS = ("prompt", "text", "rule_id", "stage")
 
 

@@ -2,9 +2,8 @@
 
 An account is linked by its address only if the provider says that the address is verified; otherwise whoever registers
 an address there would own the account here. The account may have been made by somebody who never proved the address, so
-linking it deletes its password, ends its sessions and revokes its keys: from then on only the provider's login opens it.
-A newcomer comes in where registration is open, or by a domain that the
-workspace allows.
+linking it deletes its password, ends its sessions and revokes its keys: from then on only the provider's login opens
+it. A newcomer comes in where registration is open, or by a domain that the workspace allows.
 """
 
 from __future__ import annotations

@@ -123,8 +123,8 @@ def revoke_key(store: Store, principal: Principal, key_id: str) -> None:
 def principal_of_key(
     store: Store, secret: str, *, ip_prefix: str = "", request_id: str = ""
 ) -> tuple[Principal, ApiKey] | None:
-    """Who a secret is; None where it is unknown, expired or revoked, or its person may not log in. The principal's scopes
-    are those of the key with which the person's present role can do something."""
+    """Who a secret is; None where it is unknown, expired or revoked, or its person may not log in. The principal has
+    those of the key's scopes with which the person's present role can do something."""
     now = store.now()
     with store.read() as conn:
         row = conn.execute(

@@ -149,8 +149,8 @@ def register(
 ) -> Person:
     """Make an account: by an invitation, or where registration is open.
 
-    plan, budget: what the newcomer may use, as for `people.change_person`. The server decides them; a newcomer's request
-        must not.
+    plan, budget: what the newcomer may use, as for `people.change_person`. The server decides them; a newcomer's
+        request must not.
 
     Raises:
         Forbidden: registration is closed, or the invitation is not valid.

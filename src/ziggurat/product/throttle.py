@@ -1,8 +1,8 @@
 """Guesses of passwords and tokens are slowed down: per account and per network.
 
 Five failures a minute for an account, twenty for an address prefix; after more of them within an hour the wait doubles,
-up to a quarter of an hour. An attempt counts from its beginning, so that many at once are no way around. A network has a
-counter for each act (login, register, setup): failed registrations lock no logins.
+up to a quarter of an hour. An attempt counts from its beginning, so that many at once are no way around. A network has
+a counter for each act (login, register, setup): failed registrations lock no logins.
 """
 
 from __future__ import annotations
