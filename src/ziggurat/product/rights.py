@@ -78,7 +78,7 @@ LIKE_CHAT = ("embeddings", "files")
 
 
 def scopes_of(role: str, scopes: Iterable[str]) -> frozenset[str]:
-    """Those of the scopes with which this role can do anything; the key of somebody whose role changed loses the rest."""
+    """Those of the scopes with which this role can do anything; a key whose owner has a lesser role loses the rest."""
     useful = {scope for scope, levels in ACTIONS.values() if levels.get(role)}
     return frozenset(s for s in scopes if ("chat" if s in LIKE_CHAT else s) in useful)
 
