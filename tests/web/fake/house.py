@@ -175,6 +175,7 @@ class House:
             message["reasoning"] = (message["reasoning"] or "") + piece
             await asyncio.sleep(delay)
         if "held" in question:
+            await asyncio.sleep(0.5)
             self._hold(generation, question)
             return
         for i, piece in enumerate(pieces):
