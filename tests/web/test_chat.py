@@ -339,7 +339,9 @@ def test_a_held_answer_says_so_until_a_person_has_decided(
         page.reload()
         page.get_by_text(said).wait_for()
         shown = text_of(page.locator("[data-role=assistant]"))
-        assert shown.strip() == ("You said “held please”. This is an answer." if decision == "release" else "")
+        assert shown.strip() == (
+            "You said “held please”. This is an answer." if decision == "release" else ""
+        )
 
 
 def test_thinking_is_shown_folded(visit: Visit, house: House) -> None:

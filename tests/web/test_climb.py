@@ -76,7 +76,8 @@ def test_an_interrupted_climb_is_offered_to_go_on(visit: Visit, house: House) ->
 
 
 @pytest.mark.parametrize(
-    ("state", "said"), [("failed", "A stage ended with an error."), ("stopped", "It was stopped before its end")]
+    ("state", "said"),
+    [("failed", "A stage ended with an error."), ("stopped", "It was stopped before its end")],
 )
 def test_a_climb_that_has_ended_early_is_not_a_members_to_go_on(
     visit: Visit, house: House, state: str, said: str
