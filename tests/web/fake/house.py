@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.web.fake.administration import Admin
 from tests.web.fake.answers import answer_to, cut
 from tests.web.fake.basics import Ids, frame, missing, stamp
 
@@ -26,8 +27,6 @@ EXAMPLES = [
     {"text": "What is Mira's favourite colour?", "kind": "unknown", "lang": "en"},
     {"text": "米拉住在哪里？", "kind": "known", "lang": "zh"},
 ]
-PERSON = {"id": "person_1", "email": "ada@example.org", "name": "Ada", "role": "owner", "locale": None,
-          "status": "active", "created_at": "2026-11-01T09:00:00Z"}  # fmt: skip
 
 
 @dataclass
@@ -175,6 +174,7 @@ class House:
             message["reasoning"] = (message["reasoning"] or "") + piece
             await asyncio.sleep(delay)
         if "held" in question:
+            await asyncio.sleep(0.5)
             self._hold(generation, question)
             return
         for i, piece in enumerate(pieces):
@@ -278,49 +278,6 @@ class House:
                 await asyncio.wait_for(changed.wait(), 2.0)
             except TimeoutError:
                 yield ": waiting\n\n"
-
-
-class Admin:
-    """What the administration's pages show."""
-
-    def __init__(self) -> None:
-        self.people = {
-            "person_1": PERSON | {"budget": None, "plan": None},
-            "person_2": PERSON
-            | {
-                "id": "person_2",
-                "email": "ben@example.org",
-                "name": "Ben",
-                "role": "member",
-                "budget": None,
-                "plan": None,
-            },
-        }
-        self.invitations: dict[str, dict[str, Any]] = {}
-        self.settings: dict[str, Any] = {
-            "registration": "open",
-            "retention_days": None,
-            "limits": {"max_tokens": 512},
-            "plans": {
-                "free": {"tokens_per_day": 200_000, "requests_per_day": None},
-                "paid": {"tokens_per_day": None, "requests_per_day": None},
-            },
-            "default_plan": "paid",
-        }
-        self.rules: dict[str, dict[str, Any]] = {}
-        self.held: dict[str, dict[str, Any]] = {}
-        self.broken: str | None = None
-        self.changes: list[dict[str, Any]] = []  # the bodies of changed settings and people
-        self.audit = [
-            {
-                "id": 1,
-                "at": stamp(-3600),
-                "who": "Ada",
-                "action": "settings.change",
-                "what": "registration",
-                "detail": {},
-            }
-        ]
 
 
 class Door:

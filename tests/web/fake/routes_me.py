@@ -6,8 +6,9 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from tests.web.fake.administration import PERSON
 from tests.web.fake.basics import Refused, page_of, stamp
-from tests.web.fake.house import EXAMPLES, MODELS, PERSON
+from tests.web.fake.house import EXAMPLES, MODELS
 
 
 def me_routes(app: FastAPI, house: Any) -> None:
