@@ -167,11 +167,14 @@ def pair_of(house: House, first: str, wished: list[str] | None) -> tuple[tuple[s
         for name in wished:
             if house.services.upstreams.named(name) is None:
                 house.services.shelf[name]
-        models, how = [wished[0], wished[1]], {"method": "named", "probability": 1.0}
+        models, how = [wished[0], wished[1]], {"method": "named", "probability": 1.0, "order": "random"}
     else:
         others = [held.card.name for held in house.services.shelf if not held.card.is_base]
         second = random.choice(others or [first])
-        models, how = [first, second], {"method": "uniform", "probability": 1 / max(1, len(others))}
+        models, how = (
+            [first, second],
+            {"method": "uniform", "probability": 1 / max(1, len(others)), "order": "random"},
+        )
     random.shuffle(models)
     return (models[0], models[1]), how
 
