@@ -70,6 +70,15 @@ def test_adapters_of_one_base_hold_its_weights_once(home: Path) -> None:
     assert sum(storages.values()) == whole + small
 
 
+def test_a_run_that_is_an_adapter_is_served_by_its_own_name_too(home: Path) -> None:
+    card, model = Library().load("mine/sft-1")
+    assert (card.name, card.stage) == ("mine/sft-1", "sft")
+    assert isinstance(model, Chat)
+    over = Chat.load("base/sft-1@mine/sft-1")
+    said = [chat.complete([Message(role="user", content="Good morning!")]) for chat in (model, over)]
+    assert said[0] == said[1]
+
+
 def test_each_name_is_answered_by_its_own_adapter_and_one_more_is_loaded_while_serving(
     home: Path, serving: Any
 ) -> None:

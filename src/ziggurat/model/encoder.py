@@ -155,8 +155,8 @@ BERT = Family(("bert",), "bert.", _no_decoder, lambda _: None, lambda _: {})
 
 
 def is_encoder(folder: Path) -> bool:
-    """Whether a folder holds an encoder, by its config.json."""
-    return str(_raw(folder).get("model_type")) in BERT.model_types
+    """Whether a folder holds an encoder, by its config.json. An adapter's folder has none: it is no encoder."""
+    return (folder / "config.json").is_file() and str(_raw(folder).get("model_type")) in BERT.model_types
 
 
 def load_encoder(folder: Path, *, dtype: torch.dtype = torch.float32) -> Encoder:
