@@ -54,10 +54,10 @@ def ladder_folder(ladder: str) -> Path:
     return runs_home() / ladder
 
 
-def make_room(folder: Path, *, overwrite: bool) -> None:
-    """Make sure that a climb's folder is empty. With `overwrite` an earlier climb is removed, and nothing else."""
+def check_room(folder: Path, *, overwrite: bool) -> bool:
+    """Whether a climb's folder is empty already. Raises RunError unless an earlier climb in it may be replaced."""
     if not folder.exists() or not any(folder.iterdir()):
-        return
+        return True
     if not overwrite:
         raise RunError(
             f"{folder} holds an earlier climb; serve it with `ziggurat serve {folder.name}`, continue it with "
@@ -67,7 +67,13 @@ def make_room(folder: Path, *, overwrite: bool) -> None:
         raise RunError(
             f"{folder} has no plan.json, so it is not a climb and is not overwritten; give another --name."
         )
-    shutil.rmtree(folder)
+    return False
+
+
+def make_room(folder: Path, *, overwrite: bool) -> None:
+    """Make sure that a climb's folder is empty. With `overwrite` an earlier climb is removed, and nothing else."""
+    if not check_room(folder, overwrite=overwrite):
+        shutil.rmtree(folder)
 
 
 def next_run_path(ladder: str, stage: str) -> Path:

@@ -67,3 +67,28 @@ def test_the_real_model_comes_first_where_it_is(served: list[dict[str, Any]], tm
 
 def test_the_status_of_a_climb_that_cannot_be_planned_is_the_commands(served: list[dict[str, Any]]) -> None:
     assert run(["ladder", "--name", "refused"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--name", ".."], "cannot name a ladder"),
+        (["--budget", "soon"], "budget"),
+        (["--resume"], "no climb to resume"),
+    ],
+)
+def test_bad_input_is_refused_before_the_page_opens(
+    served: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], given: list[str], says: str
+) -> None:
+    assert run(["ladder", *given]) == 2
+    assert says in capsys.readouterr().err
+    assert served == []
+
+
+def test_an_earlier_climb_is_never_overwritten_silently(served: list[dict[str, Any]], tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "town"
+    folder.mkdir(parents=True)
+    (folder / "plan.json").write_text("{}")
+    assert run(["ladder"]) == 2
+    assert run(["ladder", "--overwrite"]) == 0
+    assert (folder / "plan.json").is_file()  # the climb removes it, not the page

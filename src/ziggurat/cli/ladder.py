@@ -135,13 +135,18 @@ def _beside_the_page(
     chosen: Options, budget: str, *, seed: int, name: str | None, port: int | None, **flags: bool
 ) -> None:
     """Open the page at once, with the climb beside it. Ends with the climb's status where it cannot be planned."""
-    from ziggurat.ladder.world import default_name
+    from ziggurat.api.available import available_worlds
+    from ziggurat.ladder.complete import check
     from ziggurat.service.server import serve as serve_page
 
+    ladder = check(
+        chosen, available_worlds(), budget, name=name,
+        controls=flags["controls"], resume=flags["resume"], overwrite=flags["overwrite"],
+    )  # fmt: skip
     options = ["--world", chosen.name, "--budget", budget, "--town", str(chosen.town), "--seed", str(seed)]
     for option, value in (("--data", chosen.data), ("--base", chosen.base), ("--name", name)):
         options += [option, value] if value is not None else []
     options += [f"--{flag.replace('_', '-')}" for flag, given in flags.items() if given]
-    status = serve_page(real_models(), climbs={name or default_name(chosen): options}, port=port)
+    status = serve_page(real_models(), climbs={ladder: options}, port=port)
     if status:
         raise typer.Exit(status)

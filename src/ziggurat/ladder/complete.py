@@ -12,7 +12,7 @@ from ziggurat.ladder.plan import parse_budget
 from ziggurat.ladder.report import Exam, write_report
 from ziggurat.ladder.stages import climb_stages
 from ziggurat.ladder.world import Options, World, WorldFactory, default_name, open_world
-from ziggurat.places import ladder_folder
+from ziggurat.places import check_room, ladder_folder
 
 
 def plan(
@@ -49,6 +49,34 @@ def plan(
         overwrite=overwrite,
         keep=keep,
     )
+
+
+def check(
+    chosen: Options,
+    worlds: Mapping[str, WorldFactory],
+    budget: str,
+    *,
+    name: str | None,
+    controls: bool,
+    resume: bool,
+    overwrite: bool,
+) -> str:
+    """The name of the climb's folder, after all that can be refused before anything is measured; nothing is written.
+
+    Raises as `plan` does.
+    """
+    parse_budget(budget)
+    world = _opened(chosen, worlds, name, resume)
+    if controls:
+        world.need_controls()
+    folder = ladder_folder(world.name if name is None else name)
+    check_folder(folder)
+    if resume:
+        read_plan(folder)
+    else:
+        check_room(folder, overwrite=overwrite)
+    world.check()
+    return folder.name
 
 
 def _opened(chosen: Options, worlds: Mapping[str, WorldFactory], name: str | None, resume: bool) -> World:
