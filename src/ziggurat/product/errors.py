@@ -2,7 +2,7 @@
 
 ProductError
 ├── Invalid        400   a value that is not allowed; `param` names it
-├── Unauthorized   401   nobody is logged in, or the credentials are wrong
+├── Unauthorized   401   no login, or wrong credentials
 ├── Forbidden      403   the role or the key's scope does not allow this action
 ├── NotFound       404   an unknown object, or one of another person: the same answer
 ├── Conflict       409   the object's state does not allow it now
@@ -30,7 +30,7 @@ class Invalid(ProductError):
 
 
 class Unauthorized(ProductError):
-    """Nobody is logged in, or the credentials are wrong."""
+    """No login, or wrong credentials."""
 
     http_status = 401
     default_code = "unauthorized"

@@ -233,7 +233,7 @@ def reap(store: Store, *, older_than_s: float = 90) -> list[str]:
     older_than_s: 0 ends all, whatever the clock says, for the start of the only server, when nothing can be running.
         A server on SQLite may do so, since only one server serves a file; one on PostgreSQL may have others beside it.
     """
-    with store.read() as conn:  # most of the time there is nothing to do, and nobody waits for it
+    with store.read() as conn:  # mostly there is nothing to do, and no writer waits for it
         if not conn.execute(_dead(store, older_than_s).limit(1)).first():
             return []
     with store.write() as conn:
