@@ -78,6 +78,7 @@ $(PAGE): $(WEB) | $(VENV)/.installed
 	@$(BIN)/python web/build.py
 	@touch $@
 
+# Without --no-compile, pip compiles 21,000 modules one after another, most of which are never imported: minutes.
 define install
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
   || { echo "Ziggurat needs Python 3.11 or newer, this is $$($(PYTHON) -V 2>&1); try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }; \
@@ -89,7 +90,7 @@ then echo "  about 0.4 GB in all; torch also from $$ZIGGURAT_TORCH_INDEX"; \
 else echo "  about 0.4 GB where torch is CPU-only, up to 3.5 GB on Linux where it brings CUDA;"; \
   echo "  for a CPU-only torch: set ZIGGURAT_TORCH_INDEX to PyTorch's index of CPU-only builds."; fi; \
 [ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || exit 2; \
-$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt \
   $${ZIGGURAT_TORCH_INDEX:+--extra-index-url "$$ZIGGURAT_TORCH_INDEX"} -e '$(1)' \
   || { echo "Set-up failed; nothing else was changed. Mend what pip says above and run make again." >&2; exit 2; }
 endef

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import tomllib
@@ -48,10 +49,20 @@ def documented() -> dict[str, tuple[str, str]]:
     return rows
 
 
+def of_the_page() -> set[str]:
+    """The packages that build `web/`, and those that are bundled into it."""
+    package = json.loads((ROOT / "web" / "package.json").read_text(encoding="utf-8"))
+    return set(package["devDependencies"])
+
+
 def test_every_dependency_has_a_row_with_its_reason_and_licence(project: dict[str, list[str]]) -> None:
-    rows = documented()
+    rows, page = documented(), of_the_page()
     assert names(project) - rows.keys() == set(), "a dependency without a row"
-    assert rows.keys() - names(project) == set(), "a row for what is no dependency"
+    assert rows.keys() - names(project) - {canonical(name) for name in page} == set(), (
+        "a row for what is no dependency"
+    )
+    said = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").lower()
+    assert [name for name in page if not name.startswith("@types/") and name not in said] == []
     assert [name for name, (reason, licence) in rows.items() if not reason or not licence] == []
 
 

@@ -70,15 +70,17 @@ def test_the_better_of_two_without_names(visit: Visit, house: House) -> None:
 
 
 def test_both_answers_go_on_after_a_reload(visit: Visit, house: House) -> None:
+    house.gate_open = False
     with visit(house) as page:
         page.get_by_role("button", name="Two answers").click()
-        ask(page, "which one, slow")
+        ask(page, "which one, gated")
         page.locator("[data-state=running]").nth(1).wait_for()
         page.reload()
         pair = page.get_by_role("region", name="Two answers")
         pair.locator("[data-state=running]").nth(1).wait_for()
+        house.gate_open = True
         settled(page, 2)
-        whole = "You said “which one, slow”. This is an answer."
+        whole = "You said “which one, gated”. This is an answer."
         assert pair.locator("[data-answer]").all_inner_texts() == [whole, whole]
         pair.get_by_role("button", name="The first is better").click()
         pair.get_by_text("The first was smollm2").wait_for()

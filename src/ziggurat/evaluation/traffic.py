@@ -4,12 +4,14 @@
     open loop       requests come when they come (a Poisson process): finds what a visitor waits
 
 An open loop counts from when a request was due, not from when the generator got round to sending it, so that a slow
-server cannot slow down its own examination. One event of a stream is one token.
+server cannot slow down its own examination. A token arrives with the event that brings it: the guard before a stream
+may hold some back and send several at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +35,7 @@ class Wish:
 
 @dataclass
 class Answer:
-    """When a request was due, and when each piece of its answer came; seconds on one monotonic clock."""
+    """When a request was due, and when each token of its answer came; seconds on one monotonic clock."""
 
     due_s: float
     pieces_s: list[float] = field(default_factory=list)
@@ -73,14 +75,14 @@ async def ask(
     due_s: float | None = None,
     on_piece: Callable[[Answer], None] = lambda _: None,
 ) -> Answer:
-    """Stream one completion of exactly `wish.tokens` tokens; `on_piece` is called for every piece."""
+    """Stream one completion of exactly `wish.tokens` tokens; `on_piece` is called for every token."""
     body: dict[str, Any] = {
         "model": model,
         "prompt": list(wish.prompt),
         "max_tokens": wish.tokens,
         "min_tokens": wish.tokens,
         "temperature": 0,
-        "logprobs": 0,  # so that every token sends a piece, also one that is half a character
+        "logprobs": 0,  # so that an event names its tokens, also one that is half a character
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -99,8 +101,10 @@ async def ask(
                 elif event.startswith(b'data: {"error"'):
                     raise ZigguratError(f"the server broke off: {event.decode(errors='replace')[:500]}")
                 elif event.startswith(b"data: {"):
-                    answer.pieces_s.append(now)
-                    on_piece(answer)
+                    scores = json.loads(event[6:])["choices"][0]["logprobs"] or {"tokens": []}
+                    for _ in scores["tokens"]:
+                        answer.pieces_s.append(now)
+                        on_piece(answer)
     if answer.tokens != wish.tokens:
         raise ZigguratError(f"{wish.tokens} tokens were asked for and {answer.tokens} came.")
     return answer

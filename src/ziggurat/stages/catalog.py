@@ -399,7 +399,7 @@ OTHER_COMMANDS = frozenset(
             "poet",
             "runs",
         ),
-        *("sample", "serve", "tokenizer", "town"),
+        *("sample", "serve", "store", "tokenizer", "town"),
     )
 )
 """The commands of `ziggurat` that are no stages: a stage of another package cannot have one of these names."""

@@ -78,6 +78,9 @@ class House:
         self.temporary: list[dict[str, Any]] = []
         self.refuse_turns = 0
         self.cuts = 0
+        self.gate_open = (
+            True  # a question with `gated` is answered to its second piece, and on when this is true
+        )
         self.silent = False  # every event stream ends without its last event
         self.role = "owner"
         self.answers: dict[str, str] = {}  # a word of the question -> the answer
@@ -178,6 +181,8 @@ class House:
             self._hold(generation, question)
             return
         for i, piece in enumerate(pieces):
+            while "gated" in question and i == 2 and not self.gate_open:
+                await asyncio.sleep(0.02)
             if generation.over:
                 return
             if "fail" in question and i == 2:

@@ -1,8 +1,8 @@
 """A small server that follows docs/product.md with everything in memory: for the page's tests, and to develop it.
 
 `python -m tests.web.fake.server --port 8765` serves the built page with a few chats. Answers are streamed word by word;
-what a question contains chooses the answer: `slow`, `long`, `code`, `math`, `table`, `fail`, `held`, `cut`, `think`,
-`remote image`, `xss:<payload>`; anything else is echoed in a sentence.
+what a question contains chooses the answer: `slow`, `gated`, `long`, `code`, `math`, `table`, `fail`, `held`, `cut`,
+`think`, `remote image`, `xss:<payload>`; anything else is echoed in a sentence.
 """
 
 from __future__ import annotations

@@ -27,8 +27,9 @@ class Library {
     return this.loaded && this.next === null;
   }
 
-  async more(): Promise<void> {
-    if (this.loading || this.whole) return;
+  /** The next page of the list; whether it came. */
+  async more(): Promise<boolean> {
+    if (this.loading || this.whole) return false;
     this.loading = true;
     try {
       const page = await get<Page<Chat>>("/api/chats" + query({ limit: MANY, cursor: this.next }));
@@ -36,8 +37,10 @@ class Library {
       this.chats.push(...page.data.filter((chat) => !known.has(chat.id)));
       this.next = page.next;
       this.loaded = true;
+      return true;
     } catch (problem) {
       if (!this.loaded) app.fail(problem);
+      return false;
     } finally {
       this.loading = false;
     }
