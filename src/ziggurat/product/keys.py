@@ -16,8 +16,8 @@ from ziggurat.product.errors import Invalid, NotFound
 from ziggurat.product.objects import ApiKey
 from ziggurat.product.principal import Principal
 from ziggurat.product.rights import can, require, scopes_of
-from ziggurat.product.tokens import new_token, token_hash
-from ziggurat.store.clock import SECOND, from_iso, iso, iso_or_none
+from ziggurat.product.tokens import expiry_of, new_token, row_of_token, token_hash
+from ziggurat.store.clock import SECOND, iso, iso_or_none
 from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
 from ziggurat.store.tables.people import api_keys, memberships, people
@@ -52,7 +52,7 @@ def create_key(
         "scopes": _scopes(scopes),
         "model_allow": None if model_allow is None else [clean_name(m, "model_allow") for m in model_allow],
         "limits": _limits(limits or {}),
-        "expires_at": None if expires_at is None else _future(store, expires_at),
+        "expires_at": expiry_of(store, expires_at),
     }
     with store.write() as conn:
         key_id = _insert(conn, store, principal, row)
@@ -83,16 +83,6 @@ def _limits(limits: Mapping[str, int]) -> dict[str, int]:
             raise Invalid(f'there is no limit "{name}".', param="limits")
         whole(value, f"limits.{name}", 1, 10**12)
     return LIMITS | dict(limits)
-
-
-def _future(store: Store, text: str) -> int:
-    try:
-        at = from_iso(text)
-    except (ValueError, TypeError, OverflowError):
-        raise Invalid("expires_at must be a time such as 2027-01-31T00:00:00Z.", param="expires_at") from None
-    if at <= store.now():
-        raise Invalid("expires_at is in the past.", param="expires_at")
-    return at
 
 
 def list_keys(store: Store, principal: Principal, *, everyone: bool = False) -> list[ApiKey]:
@@ -128,22 +118,19 @@ def principal_of_key(
     The principal's scopes are those of the key with which the person's present role can do something.
     """
     now = store.now()
+    of_people = (
+        select(api_keys, memberships.c.role)
+        .join(people, people.c.id == api_keys.c.person_id)
+        .join(
+            memberships,
+            (memberships.c.person_id == api_keys.c.person_id)
+            & (memberships.c.workspace_id == api_keys.c.workspace_id),
+        )
+        .where(people.c.status == "active")
+    )
     with store.read() as conn:
-        row = conn.execute(
-            select(api_keys, memberships.c.role)
-            .join(people, people.c.id == api_keys.c.person_id)
-            .join(
-                memberships,
-                (memberships.c.person_id == api_keys.c.person_id)
-                & (memberships.c.workspace_id == api_keys.c.workspace_id),
-            )
-            .where(
-                api_keys.c.hash == token_hash(secret),
-                api_keys.c.revoked_at.is_(None),
-                people.c.status == "active",
-            )
-        ).first()
-    if row is None or (row.expires_at is not None and row.expires_at <= now):
+        row = row_of_token(conn, store, of_people, api_keys.c.hash, secret)
+    if row is None:
         return None
     if row.last_used_at is None or now - row.last_used_at > USED_US:
         with store.write(durable=False) as conn:

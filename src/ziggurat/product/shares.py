@@ -14,9 +14,9 @@ from ziggurat.product.objects import Chat, Share, SharedChat
 from ziggurat.product.paths import path_to
 from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require, require_on
-from ziggurat.product.tokens import new_token, token_hash
+from ziggurat.product.tokens import expiry_of, new_token, row_of_token, token_hash
 from ziggurat.product.views import chat_view
-from ziggurat.store.clock import from_iso, iso, iso_or_none
+from ziggurat.store.clock import iso, iso_or_none
 from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, shares
@@ -25,7 +25,7 @@ from ziggurat.store.tables.chats import chats, shares
 def create_share(store: Store, principal: Principal, chat_id: str, *, expires_at: str | None = None) -> Share:
     """A snapshot of the active path. `url` is /shared/{token}; only this call knows the token."""
     require(principal, "share")
-    expires = None if expires_at is None else _time(store, expires_at)
+    expires = expiry_of(store, expires_at)
     token = new_token()
     with store.write() as conn:
         chat = own_chat(conn, principal, chat_id)
@@ -48,16 +48,6 @@ def create_share(store: Store, principal: Principal, chat_id: str, *, expires_at
         conn.execute(insert(shares).values(row))
         record(conn, store, principal, "share.create", kind="share", object_id=share_id)
         return _view(row_of(conn, shares, share_id), url=f"/shared/{token}")
-
-
-def _time(store: Store, text: str) -> int:
-    try:
-        at = from_iso(text)
-    except (ValueError, TypeError, OverflowError):
-        raise Invalid("expires_at must be a time such as 2027-01-31T00:00:00Z.", param="expires_at") from None
-    if at <= store.now():
-        raise Invalid("expires_at is in the past.", param="expires_at")
-    return at
 
 
 def _snapshot(row: Any) -> dict[str, Any]:
@@ -125,16 +115,9 @@ def continue_share(store: Store, principal: Principal, token: str) -> Chat:
 
 
 def _open_share(conn: Connection, store: Store, token: str) -> Any:
-    row = conn.execute(
-        select(shares)
-        .join(chats, chats.c.id == shares.c.chat_id)
-        .where(
-            shares.c.token_hash == token_hash(token),
-            shares.c.revoked_at.is_(None),
-            chats.c.deleted_at.is_(None),
-        )
-    ).first()
-    if row is None or row.snapshot is None or (row.expires_at is not None and row.expires_at <= store.now()):
+    of_chats = select(shares).join(chats, chats.c.id == shares.c.chat_id).where(chats.c.deleted_at.is_(None))
+    row = row_of_token(conn, store, of_chats, shares.c.token_hash, token)
+    if row is None or row.snapshot is None:
         raise NotFound("this link leads nowhere (any more).")
     return row
 
