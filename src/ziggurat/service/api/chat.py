@@ -1,14 +1,7 @@
-"""The chat page's own API: the list of models, and one streamed answer.
+"""The chat page's own API: the list of models, and one streamed answer (its events: `answer_events.py`).
 
-`POST /api/chat` answers with Server-Sent Events, one JSON object each:
-
-    data: {"text": "Mira is"}                    text to append
-    : waiting                                    (a comment, while the model answers other requests)
-    data: {"done": {"finish_reason": "stop", "usage": {...}, "seed": 7, "tokens_per_s": 180.2, ...}}
-    data: {"error": {"message": "...", ...}}     instead of done, if the model fails during its answer
-
-A stream that ends with neither was cut on its way; the page reports it. If a conversation is longer than the model's
-context, its oldest messages are dropped, and `dropped_messages` is their number; OpenAI's endpoints refuse it instead.
+If a conversation is longer than the model's context, its oldest messages are dropped, and `dropped_messages` is their
+number; OpenAI's endpoints refuse it instead.
 """
 
 from __future__ import annotations
@@ -19,6 +12,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Request
 
 from ziggurat.service.access.caller import caller
+from ziggurat.service.api import answer_events
 from ziggurat.service.guarded import examined, let_in
 from ziggurat.service.http.body import read_body
 from ziggurat.service.http.limits import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE
@@ -58,21 +52,20 @@ def chat_routes(services: Services) -> APIRouter:
         (ticket,) = let_in(request, services, served, [prepared], [asked], whole=False)
 
         def done(tally: Tally) -> list[bytes]:
-            summary: dict[str, Any] = {
-                "finish_reason": tally.choices[0].finish,
-                "usage": tally.usage(),
-                "seed": params.seed,
-                "dropped_messages": prepared.dropped,
-                **timings(ticket, tally),
-            }
-            if (guard := tally.choices[0].guard) is not None:
-                summary["guard"] = guard
-            return [event({"done": summary})]
+            last = answer_events.done(
+                finish_reason=tally.choices[0].finish,
+                usage=tally.usage(),
+                seed=params.seed,
+                dropped_messages=prepared.dropped,
+                speed=timings(ticket, tally),
+                guard=tally.choices[0].guard,
+            )
+            return [last]
 
         return await stream(
             request,
             ticket,
-            pieces=lambda delta, _: [event({"text": delta.text})] if delta.text else [],
+            pieces=lambda delta, _: answer_events.written(delta.text),
             tail=done,
             failed=lambda error: [event(error)],
             keepalive_s=limits.keepalive_s,

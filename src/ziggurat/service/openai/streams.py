@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
-from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ziggurat.service.guarded import Piece
 from ziggurat.service.http.client import client_left, disconnected
+from ziggurat.service.http.event_stream import EventStream
 from ziggurat.service.http.problems import describe
 from ziggurat.service.http.wire import DONE, KEEPALIVE, event
 from ziggurat.service.models.tickets import Answering
@@ -146,12 +146,11 @@ async def _race(ticket: Answering, gone: asyncio.Task[None], timeout_s: float) -
             arrival.cancel()
 
 
-class TicketStream(StreamingResponse):
+class TicketStream(EventStream):
     """An event stream whose ticket is cancelled when it ends: finished, failed, or its client disconnected."""
 
     def __init__(self, content: AsyncIterator[bytes], ticket: Answering) -> None:
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        super().__init__(content, media_type="text/event-stream", headers=headers)
+        super().__init__(content)
         self.ticket = ticket
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

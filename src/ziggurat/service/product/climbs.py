@@ -14,12 +14,13 @@ from typing import Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Request
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, Response
 
 from ziggurat.ladder import watching
 from ziggurat.places import runs_home
 from ziggurat.product.errors import Conflict, NotFound
 from ziggurat.product.rights import require
+from ziggurat.service.http.event_stream import EventStream
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.wire import KEEPALIVE, Json, event
 from ziggurat.service.product.bodies import Empty
@@ -48,9 +49,7 @@ def climb_routes(house: House) -> APIRouter:
     @routes.get("/events")
     async def events(request: Request) -> Response:
         await house.who(request)
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        keepalive_s = house.services.limits.keepalive_s
-        return StreamingResponse(changes(keepalive_s), media_type="text/event-stream", headers=headers)
+        return EventStream(changes(house.services.limits.keepalive_s))
 
     @routes.post("/{ladder}/resume", **takes(Empty))
     async def resume(request: Request, ladder: str) -> Response:

@@ -1,9 +1,7 @@
 """`GET /api/models`, and `POST /api/chat`: a temporary chat, whose messages are in the request and are stored nowhere.
 
-The stream is that of `service/api/chat.py`. Here it also asks upstreams, spends the budget, and has the guard before it
-and after it.
-
-    data: {"text": "Mira is"}     data: {"reasoning": "..."}     data: {"done": {...}}     data: {"error": {...}}
+The events are those of `service/api/answer_events.py`. Here the route also asks upstreams, spends the budget, and has
+the guard before the answer and over it.
 """
 
 from __future__ import annotations
@@ -15,13 +13,15 @@ from typing import Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from ziggurat.product import budgets
 from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require
+from ziggurat.service.api import answer_events
 from ziggurat.service.api.chat import offered
 from ziggurat.service.http.body import read_body
+from ziggurat.service.http.event_stream import EventStream, with_silences
 from ziggurat.service.http.limits import DEFAULT_MAX_TOKENS
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.problems import describe
@@ -69,9 +69,7 @@ def temporary_routes(house: House) -> APIRouter:
         counted(house, asked.counts())
         pieces = nothing() if asked.acts else outgoing(house, principal, ask)
         watches = Watches(Refused(asked), Refused(asked)) if asked.acts else watches_of(house, asked)
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        written = streamed(house, principal, ask, pieces, watches, limits.keepalive_s)
-        return StreamingResponse(written, media_type="text/event-stream", headers=headers)
+        return EventStream(streamed(house, principal, ask, pieces, watches, limits.keepalive_s))
 
     return routes
 
@@ -102,31 +100,27 @@ async def streamed(
     """The events of one answer. When the reader leaves, the model's work ends."""
     end, written = End("stop"), 0
     try:
-        async with contextlib.aclosing(pieces):
-            while True:
-                waiting = asyncio.ensure_future(anext(pieces, None))
-                while not (await asyncio.wait({waiting}, timeout=keepalive_s))[0]:
-                    yield KEEPALIVE
-                piece = waiting.result()
+        async with contextlib.aclosing(with_silences(pieces, keepalive_s)) as arriving:
+            async for piece in arriving:
                 if piece is None:
-                    break
+                    yield KEEPALIVE
+                    continue
                 if isinstance(piece, End):
                     end = piece
                     break
                 written += 1
-                for sent in _events(*watches.feed(piece.text, piece.reasoning)):
+                for sent in answer_events.written(*watches.feed(piece.text, piece.reasoning)):
                     yield sent
                 if watches.decision is not None:
                     break
         if watches.decision is None:
-            for sent in _events(*watches.end()):
+            for sent in answer_events.written(*watches.end()):
                 yield sent
         else:
             yield event({"text": watches.replacement})
             end = End("content_filter", end.usage)
         counted(house, watches.counts())
-        guard = None if watches.decision is None else watches.decision.record()
-        yield event({"done": done(end, ask, guard)})
+        yield done(end, ask, None if watches.decision is None else watches.decision.record())
     except Exception as error:
         yield event(describe(error)[1])
     finally:
@@ -141,18 +135,16 @@ async def streamed(
         )
 
 
-def _events(text: str, reasoning: str) -> list[bytes]:
-    return [event({kind: shown}) for kind, shown in (("reasoning", reasoning), ("text", text)) if shown]
-
-
-def done(end: End, ask: Ask, guard: dict[str, Any] | None) -> dict[str, Any]:
+def done(end: End, ask: Ask, guard: dict[str, str | None] | None) -> bytes:
     usage = {name: end.usage.get(name) for name in ("prompt_tokens", "completion_tokens")}
-    return {
-        "finish_reason": end.finish_reason,
-        "usage": {**usage, "total_tokens": sum(value or 0 for value in usage.values())},
-        "seed": ask.seed,
-        "dropped_messages": end.usage.get("dropped_messages") or 0,
-        "tokens_per_s": end.usage.get("tokens_per_s"),
-        "first_token_s": (end.usage.get("ttft_ms") or 0) / 1000,
-        **({"guard": guard} if guard is not None else {}),
-    }
+    return answer_events.done(
+        finish_reason=end.finish_reason,
+        usage={**usage, "total_tokens": sum(value or 0 for value in usage.values())},
+        seed=ask.seed,
+        dropped_messages=end.usage.get("dropped_messages") or 0,
+        speed={
+            "tokens_per_s": end.usage.get("tokens_per_s"),
+            "first_token_s": (end.usage.get("ttft_ms") or 0) / 1000,
+        },
+        guard=guard,
+    )
