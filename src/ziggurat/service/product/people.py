@@ -1,4 +1,4 @@
-"""`/api/me` and how one gets in: set-up, registration, login, sessions, keys, consents, the way out."""
+"""`/api/me`: what a person sees and changes of oneself: profile, data, consents, sessions, API keys, the way out."""
 
 from __future__ import annotations
 
@@ -11,29 +11,16 @@ from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, Response
 
 from ziggurat.product import consents, deletion, export, keys, people, registration, sessions, workspaces
-from ziggurat.product.objects import Person
 from ziggurat.service.http.body import read_body
 from ziggurat.service.http.openapi import takes
-from ziggurat.service.http.problems import ApiError
 from ziggurat.service.http.wire import Json
-from ziggurat.service.product.bodies import (
-    ChangedMe,
-    Empty,
-    Given,
-    Goodbye,
-    Login,
-    NewKey,
-    NewPassword,
-    Register,
-    SetUp,
-)
-from ziggurat.service.product.house import House, give_cookie, prefix_of
+from ziggurat.service.product.bodies import ChangedMe, Given, Goodbye, NewKey, NewPassword
+from ziggurat.service.product.house import House, give_cookie
 from ziggurat.version import __version__
 
 
 def people_routes(house: House) -> APIRouter:
     routes, limits = APIRouter(prefix="/api", tags=["people"]), house.services.limits
-    _door(house, routes)
 
     @routes.get("/me")
     async def me(request: Request) -> Response:
@@ -82,28 +69,42 @@ def people_routes(house: House) -> APIRouter:
         principal, body = await house.who(request), await read_body(request, Given, limits)
         return await house.run(consents.set_consent, principal, purpose, body.given)
 
-    @routes.post("/me/password", **takes(NewPassword))
+    return routes
+
+
+def session_routes(house: House) -> APIRouter:
+    """My password and where I am logged in."""
+    routes, limits = APIRouter(prefix="/api/me", tags=["people"]), house.services.limits
+
+    @routes.post("/password", **takes(NewPassword))
     async def password(request: Request) -> Response:
         principal, body = await house.who(request), await read_body(request, NewPassword, limits)
         await house.run(sessions.change_password, principal, old=body.old, new=body.new)
         return Json({"changed": True})
 
-    @routes.get("/me/sessions")
+    @routes.get("/sessions")
     async def my_sessions(request: Request) -> dict[str, Any]:
         found = await house.run(sessions.list_sessions, await house.who(request))
         return {"data": [one.model_dump() for one in found], "next": None}
 
-    @routes.delete("/me/sessions/{session_id}")
+    @routes.delete("/sessions/{session_id}")
     async def end_session(request: Request, session_id: str) -> Response:
         await house.run(sessions.end_session, await house.who(request), session_id)
         return Json({"ended": True})
 
-    @routes.get("/me/keys")
+    return routes
+
+
+def key_routes(house: House) -> APIRouter:
+    """My keys of the API."""
+    routes, limits = APIRouter(prefix="/api/me/keys", tags=["people"]), house.services.limits
+
+    @routes.get("")
     async def my_keys(request: Request) -> dict[str, Any]:
         found = await house.run(keys.list_keys, await house.who(request))
         return {"data": [one.model_dump() for one in found], "next": None}
 
-    @routes.post("/me/keys", **takes(NewKey))
+    @routes.post("", **takes(NewKey))
     async def new_key(request: Request) -> Response:
         principal, body = await house.who(request), await read_body(request, NewKey, limits)
         key, secret = await house.run(
@@ -117,78 +118,12 @@ def people_routes(house: House) -> APIRouter:
         )
         return Json({**key.model_dump(), "secret": secret}, 201)
 
-    @routes.delete("/me/keys/{key_id}")
+    @routes.delete("/{key_id}")
     async def revoke(request: Request, key_id: str) -> Response:
         await house.run(keys.revoke_key, await house.who(request), key_id)
         return Json({"revoked": True})
 
     return routes
-
-
-def _door(house: House, routes: APIRouter) -> None:
-    """The routes that need no login."""
-    limits = house.services.limits
-
-    def accounts() -> None:
-        if house.mode != "accounts":
-            message = "This server has no accounts; start it with --accounts to let people register."
-            raise ApiError(404, message, code="no_accounts")
-
-    async def let_in(request: Request, email: str, password: str, status: int = 200) -> Response:
-        person, secret, csrf = await house.run(
-            sessions.log_in,
-            email=email,
-            password=password,
-            ip_prefix=prefix_of(request),
-            user_agent=request.headers.get("user-agent", "")[:300],
-        )
-        response = Json({"person": person.model_dump(), "csrf": csrf}, status)
-        give_cookie(request, response, secret)
-        return response
-
-    @routes.post("/setup", **takes(SetUp))
-    async def set_up(request: Request) -> Response:
-        accounts()
-        body = await read_body(request, SetUp, limits)
-        _: Person = await house.run(
-            registration.set_up,
-            token=body.token,
-            email=body.email,
-            name=body.name,
-            password=body.password,
-            ip_prefix=prefix_of(request),
-        )
-        return await let_in(request, body.email, body.password, 201)
-
-    @routes.post("/register", **takes(Register))
-    async def register(request: Request) -> Response:
-        accounts()
-        body = await read_body(request, Register, limits)
-        await house.run(
-            registration.register,
-            email=body.email,
-            name=body.name,
-            password=body.password,
-            invitation=body.invitation,
-            ip_prefix=prefix_of(request),
-        )
-        return await let_in(request, body.email, body.password, 201)
-
-    @routes.post("/login", **takes(Login))
-    async def log_in(request: Request) -> Response:
-        accounts()
-        body = await read_body(request, Login, limits)
-        return await let_in(request, body.email, body.password)
-
-    @routes.post("/logout", **takes(Empty))
-    async def log_out(request: Request) -> Response:
-        accounts()
-        principal = await house.maybe(request)
-        if principal is not None:
-            await house.run(sessions.log_out, principal)
-        response = Json({"logged_out": True})
-        give_cookie(request, response, None)
-        return response
 
 
 def zip_answer(file: Any, name: str) -> Response:

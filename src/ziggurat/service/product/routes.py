@@ -23,11 +23,14 @@ from ziggurat.service.product.admin import product_admin_routes
 from ziggurat.service.product.chats import conversation_routes
 from ziggurat.service.product.climber import Climber
 from ziggurat.service.product.climbs import climb_routes
+from ziggurat.service.product.door import door_routes
+from ziggurat.service.product.following import following_routes
 from ziggurat.service.product.house import House, RotatedCookies
 from ziggurat.service.product.judging import judging_routes
 from ziggurat.service.product.oidc import Elsewhere, oidc_routes
 from ziggurat.service.product.page import add_page, is_page
-from ziggurat.service.product.people import people_routes
+from ziggurat.service.product.pairs import pair_routes
+from ziggurat.service.product.people import key_routes, people_routes, session_routes
 from ziggurat.service.product.store_keys import StoreKeys
 from ziggurat.service.product.store_rules import LOOK_S, StoreRules
 from ziggurat.service.product.temporary import temporary_routes
@@ -40,19 +43,10 @@ from ziggurat.store.store import Store
 log = logging.getLogger("ziggurat.service")
 
 EACH = (
-    *(
-        people_routes,
-        oidc_routes,
-        temporary_routes,
-        conversation_routes,
-        turn_routes,
-        judging_routes,
-        why_routes,
-    ),
+    *(door_routes, people_routes, session_routes, key_routes, oidc_routes, temporary_routes),
+    *(conversation_routes, turn_routes, pair_routes, following_routes, judging_routes, why_routes),
     *(folder_routes, persona_routes, share_routes, archive_routes, climb_routes, product_admin_routes),
 )
-
-
 TOLD = ("messages", "prompt", "input", "instructions", "suffix")
 """Fields of a request that hold what people wrote."""
 REAP_EVERY_S = 30.0
