@@ -6,7 +6,6 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from ziggurat.cli import terminal
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.hub.save import save_model
 from ziggurat.model.transformer import Transformer
+from ziggurat.service.options import ServeOptions
 from ziggurat.tokenizer.bpe import Tokenizer
 
 
@@ -162,10 +162,52 @@ def test_what_a_model_writes_cannot_drive_the_terminal() -> None:
     assert terminal.printable("a\x1b[2Jb\x9b\u202ec\n\t") == "a\ufffd[2Jb\ufffd\ufffdc\n\t"
 
 
-def test_serve_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, Any] = {}
-    monkeypatch.setattr(
-        "ziggurat.service.server.serve", lambda runs, **options: seen.update(runs=runs, **options)
-    )
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[ServeOptions]:
+    seen: list[ServeOptions] = []
+    monkeypatch.setattr("ziggurat.service.server.serve", seen.append)
+    return seen
+
+
+def test_serve_passes_its_options_on(served: list[ServeOptions]) -> None:
     assert cli.run(["serve", "town", "--port", "0"]) == 0
-    assert (seen["runs"], seen["host"], seen["port"], seen["expose"]) == (["town"], "127.0.0.1", 0, False)
+    (given,) = served
+    assert (given.runs, given.host, given.port, given.expose) == (["town"], "127.0.0.1", 0, False)
+
+
+def test_every_option_of_serve_reaches_the_server(served: list[ServeOptions]) -> None:
+    texts = {
+        "host": "::1",
+        "keys": "k",
+        "draft": "d",
+        "weights": "int8",
+        "guard": "off",
+        "oidc": "https://issuer",
+        "oidc-client": "me",
+        "store": "s",
+        "request-log": "l",
+        "moderation-patterns": "p",
+        "moderation-classifier": "c",
+        "upstream": "far=http://far",
+        "allowed-host": "tower.lan",
+        "port": "8",
+    }
+    flags = ["--batch-invariant", "--expose", "--accounts", "--open"]
+    words = [word for name, text in texts.items() for word in (f"--{name}", text)]
+    assert cli.run(["serve", "a", "b=c", *flags, *words]) == 0
+    paths = ("keys", "request_log", "moderation_patterns", "moderation_classifier")
+    alike = ("host", "draft", "weights", "guard", "oidc", "oidc_client", "store")
+    assert served == [
+        ServeOptions(
+            runs=["a", "b=c"],
+            upstreams=["far=http://far"],
+            allowed_hosts=["tower.lan"],
+            port=8,
+            batch_invariant=True,
+            expose=True,
+            accounts=True,
+            open_browser=True,
+            **{name: Path(texts[name.replace("_", "-")]) for name in paths},
+            **{name: texts[name.replace("_", "-")] for name in alike},
+        )
+    ]

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ziggurat.cli.main import run
 from ziggurat.service import server
+from ziggurat.service.options import ServeOptions
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
-    calls: list[dict[str, Any]] = []
+def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[ServeOptions]:
+    calls: list[ServeOptions] = []
 
-    def serve(names: list[str], **options: Any) -> int:
-        calls.append({"names": names, **options})
-        return 3 if "refused" in options["climbs"] else 0
+    def serve(options: ServeOptions) -> int:
+        calls.append(options)
+        return 3 if "refused" in options.climbs else 0
 
     monkeypatch.setenv("ZIGGURAT_HOME", str(tmp_path))
     monkeypatch.setattr(server, "serve", serve)
     return calls
 
 
-def test_the_climb_gets_the_options(served: list[dict[str, Any]]) -> None:
+def test_the_climb_gets_the_options(served: list[ServeOptions]) -> None:
     assert (
         run(
             [
@@ -45,10 +45,10 @@ def test_the_climb_gets_the_options(served: list[dict[str, Any]]) -> None:
         == 0
     )
     (call,) = served
-    assert call["names"] == []  # no real model in this home
-    assert call["port"] == 0
-    (options,) = call["climbs"].values()
-    assert list(call["climbs"]) == ["seven"]
+    assert not call.runs  # no real model in this home
+    assert call.port == 0
+    (options,) = call.climbs.values()
+    assert list(call.climbs) == ["seven"]
     text = " ".join(options)
     assert "--world town --budget 3m --town 7 --seed 2" in text
     assert "--name seven" in text
@@ -56,16 +56,16 @@ def test_the_climb_gets_the_options(served: list[dict[str, Any]]) -> None:
     assert "--fixed-plan" not in text
 
 
-def test_the_real_model_comes_first_where_it_is(served: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_the_real_model_comes_first_where_it_is(served: list[ServeOptions], tmp_path: Path) -> None:
     folder = tmp_path / "models" / "smollm2"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     assert run(["ladder"]) == 0
-    assert served[0]["names"] == ["smollm2"]
-    assert list(served[0]["climbs"]) == ["town"]
+    assert served[0].runs == ["smollm2"]
+    assert list(served[0].climbs) == ["town"]
 
 
-def test_the_status_of_a_climb_that_cannot_be_planned_is_the_commands(served: list[dict[str, Any]]) -> None:
+def test_the_status_of_a_climb_that_cannot_be_planned_is_the_commands(served: list[ServeOptions]) -> None:
     assert run(["ladder", "--name", "refused"]) == 3
 
 
@@ -78,14 +78,14 @@ def test_the_status_of_a_climb_that_cannot_be_planned_is_the_commands(served: li
     ],
 )
 def test_bad_input_is_refused_before_the_page_opens(
-    served: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], given: list[str], says: str
+    served: list[ServeOptions], capsys: pytest.CaptureFixture[str], given: list[str], says: str
 ) -> None:
     assert run(["ladder", *given]) == 2
     assert says in capsys.readouterr().err
     assert served == []
 
 
-def test_an_earlier_climb_is_never_overwritten_silently(served: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_an_earlier_climb_is_never_overwritten_silently(served: list[ServeOptions], tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "town"
     folder.mkdir(parents=True)
     (folder / "plan.json").write_text("{}")

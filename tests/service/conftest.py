@@ -16,7 +16,8 @@ from tests.service.tiny import MODEL, tiny_chat
 
 from ziggurat.dialogue.chat import Chat
 from ziggurat.service.http.idle import IdleClosingProtocol
-from ziggurat.service.server import address_of, create_app, listen
+from ziggurat.service.http.listening import address_of, listen
+from ziggurat.service.server import create_app
 
 CHROMIUM_ARGS = [
     "--headless",

@@ -24,7 +24,8 @@ from ziggurat.service.server import create_app
 SCRIPT = """
 import sys
 from tests.service.fakes import FakeChat, saying
-from ziggurat.service.server import create_app, listen, run_app
+from ziggurat.service.http.listening import listen, run_app
+from ziggurat.service.server import create_app
 from ziggurat.service.upstream.servers import Upstream
 
 pieces, drain_s, far = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3]

@@ -15,6 +15,7 @@ from tests.service.fakes import FakeChat, echo, saying, wait_until
 from ziggurat.cli.main import run
 from ziggurat.errors import DataError, UsageError
 from ziggurat.service.access.keys import Bucket, Key, Keyring, duration, hash_of, new_key, read_keys
+from ziggurat.service.options import ServeOptions
 from ziggurat.service.server import create_app, serve
 
 
@@ -153,7 +154,7 @@ def test_the_command_prints_a_key_that_works(
 
 def test_listening_elsewhere_needs_keys() -> None:
     with pytest.raises(UsageError, match="--keys FILE"):
-        serve(["town/ppo"], host="0.0.0.0")
+        serve(ServeOptions(runs=["town/ppo"], host="0.0.0.0"))
 
 
 def test_buckets_refill_evenly() -> None:

@@ -21,6 +21,7 @@ from ziggurat.service.access.keys import Keyring, new_key
 from ziggurat.service.observe import request_log
 from ziggurat.service.observe.request_log import RequestLog
 from ziggurat.service.observe.visits import Visit
+from ziggurat.service.options import ServeOptions
 from ziggurat.service.server import create_app, serve
 from ziggurat.service.upstream.servers import Upstream
 
@@ -203,4 +204,4 @@ def test_it_may_go_to_stderr_and_there_is_none_unless_asked_for(
 
 def test_a_file_that_cannot_be_opened_is_said_before_a_model_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the request log cannot be opened"):
-        serve(["no/run-1"], port=0, request_log=tmp_path / "no" / "log")
+        serve(ServeOptions(runs=["no/run-1"], port=0, request_log=tmp_path / "no" / "log"))

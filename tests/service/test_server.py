@@ -16,10 +16,12 @@ from tests.service.fakes import FakeChat, FakeRequest, echo
 
 from ziggurat.engine.params import SamplingParams
 from ziggurat.errors import UsageError
-from ziggurat.service import server
 from ziggurat.service.access.guard import host_name, is_loopback
+from ziggurat.service.http import listening
+from ziggurat.service.http.listening import listen
 from ziggurat.service.models.worker import ModelWorker
-from ziggurat.service.server import create_app, listen, serve
+from ziggurat.service.options import ServeOptions
+from ziggurat.service.server import create_app, serve
 
 
 def app(**settings: object) -> object:
@@ -91,7 +93,7 @@ def test_loopback_is_told_from_the_rest(host: str, loopback: bool) -> None:
 
 def test_listening_beyond_loopback_needs_to_be_said() -> None:
     with pytest.raises(UsageError, match="--expose"):
-        serve(["town/ppo"], host="0.0.0.0")
+        serve(ServeOptions(runs=["town/ppo"], host="0.0.0.0"))
 
 
 def test_a_taken_port_is_an_error_when_asked_for_and_passed_over_when_not(
@@ -102,15 +104,16 @@ def test_a_taken_port_is_an_error_when_asked_for_and_passed_over_when_not(
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match="--port"):
             listen("127.0.0.1", port)
-        monkeypatch.setattr(server, "DEFAULT_PORT", port)
+        monkeypatch.setattr(listening, "DEFAULT_PORT", port)
         with listen("127.0.0.1", None) as other:
-            assert port < other.getsockname()[1] < port + server.PORTS_TO_TRY
+            assert port < other.getsockname()[1] < port + listening.PORTS_TO_TRY
 
 
 def test_a_server_says_where_it_is_and_ends_quietly_on_ctrl_c() -> None:
     code = """
         from tests.service.fakes import FakeChat, FakeRequest, echo
-        from ziggurat.service.server import create_app, listen, run_app
+        from ziggurat.service.http.listening import listen, run_app
+        from ziggurat.service.server import create_app
         run_app(create_app({"m": FakeChat(echo)}), listen("127.0.0.1", 0), lambda where: print(where, flush=True))
     """
     process = subprocess.Popen(
@@ -142,7 +145,7 @@ def test_a_bound_socket_is_given_back_when_a_run_is_not_found() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with pytest.raises(Exception, match="no/run"):
-        serve(["no/run-1"], port=port)
+        serve(ServeOptions(runs=["no/run-1"], port=port))
     listen("127.0.0.1", port).close()
 
 

@@ -14,7 +14,7 @@ from tests.needs import needs
 from tests.web.fake.house import Door, House
 from tests.web.fake.server import BUILT, create_fake
 
-from ziggurat.service.server import address_of, listen
+from ziggurat.service.http.listening import address_of, listen
 
 CHROMIUM_ARGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
                  "--disable-component-update", "--disable-sync"]  # fmt: skip

@@ -137,6 +137,7 @@ def _beside_the_page(
     """Open the page at once, with the climb beside it. Ends with the climb's status where it cannot be planned."""
     from ziggurat.api.available import available_worlds
     from ziggurat.ladder.complete import check
+    from ziggurat.service.options import ServeOptions
     from ziggurat.service.server import serve as serve_page
 
     ladder = check(
@@ -147,6 +148,6 @@ def _beside_the_page(
     for option, value in (("--data", chosen.data), ("--base", chosen.base), ("--name", name)):
         options += [option, value] if value is not None else []
     options += [f"--{flag.replace('_', '-')}" for flag, given in flags.items() if given]
-    status = serve_page(real_models(), climbs={ladder: options}, port=port)
+    status = serve_page(ServeOptions(runs=real_models(), climbs={ladder: options}, port=port))
     if status:
         raise typer.Exit(status)

@@ -1,7 +1,7 @@
 """Options that several commands share, each spelled and explained once.
 
 A stage (`ziggurat sft`) and a climb (`ziggurat ladder`) both resume, overwrite and print a plan; what that means
-differs, so they have an option each. Options of one command alone stand in its signature.
+differs, so they have an option each. Options of one command alone stand in its file.
 """
 
 from __future__ import annotations

@@ -13,11 +13,13 @@ from tests.service.fakes import FakeChat
 from tests.service.product.conftest import pieces
 from tests.service.test_swap import save_run
 
-from ziggurat.errors import RunError
+from ziggurat.errors import RunError, UsageError
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.models.library import Library
 from ziggurat.service.models.shelf import Shelf
+from ziggurat.service.options import ServeOptions
 from ziggurat.service.product.climber import Climber, confine, threads_of, to_talk_to
+from ziggurat.service.server import serve
 
 SPIN = """
 import threading
@@ -67,6 +69,15 @@ def test_a_climb_without_a_plan_is_refused(home: Path) -> None:
     climber = Climber(Shelf({}, {}, (), Limits()), Library())
     with pytest.raises(RunError, match="no climb called nothing"):
         climber.begin("nothing")
+
+
+def test_a_climb_that_cannot_be_planned_ends_the_server_with_its_status(
+    home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The process goes on: it once sent SIGTERM to itself, and a shell saw 143 instead of the climb's status."""
+    climbs = {"x": ["--world", str(home / "nowhere"), "--name", "x"]}
+    assert serve(ServeOptions(port=0, climbs=climbs)) == UsageError.exit_code
+    assert "neither a folder nor a known world" in capfd.readouterr().err
 
 
 async def _watched(climber: Climber, shelf: Shelf, name: str) -> None:

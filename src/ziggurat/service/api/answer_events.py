@@ -26,7 +26,7 @@ def done(
     *,
     finish_reason: str,
     usage: Mapping[str, int | None],
-    seed: int,
+    seed: int | None,
     dropped_messages: int,
     speed: Mapping[str, float | None],
     guard: Mapping[str, str | None] | None,

@@ -85,7 +85,7 @@ class Climber:
 
     @property
     def refused(self) -> int | None:
-        """The exit status of a climb that could not be planned; None if there is none."""
+        """The exit status of a climb that could not be planned, for which the server ends; None if there is none."""
         for ladder, process in self._processes.items():
             status = process.poll()
             if status not in (None, 0) and not (ladder_folder(ladder) / "plan.json").is_file():
@@ -113,9 +113,6 @@ class Climber:
         yielding = asyncio.create_task(self._yield_to_chats())
         try:
             while True:
-                if self.refused is not None:  # it has said why; the server ends as the command would have
-                    os.kill(os.getpid(), signal.SIGTERM)
-                    return
                 try:
                     await self._load_new()
                 except Exception:
