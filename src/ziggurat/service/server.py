@@ -3,7 +3,7 @@
     create_app(models)     the ASGI application, for tests and for other servers
     serve(options)         load runs, listen, print the address; returns on Ctrl-C
 
-It listens on loopback. Other addresses need a file of keys, or `expose=True`.
+It listens on loopback. Other addresses need a file of keys, accounts, or `expose`.
 """
 
 from __future__ import annotations
@@ -153,12 +153,7 @@ def serve(options: ServeOptions) -> int:
     moderator = moderator_of(options.moderation_patterns, options.moderation_classifier)
     guard = guard_of(options.guard, moderator)
     accounts = options.accounts or keyring is not None
-    exposed = not is_loopback(options.host)
-    if exposed and not accounts and not options.expose:
-        raise UsageError(
-            f"--host is {options.host}, which other machines can reach: add --accounts, or --keys FILE (`ziggurat key "
-            "new` makes one), or --expose to allow everybody to use the API without a key."
-        )
+    open_to_all = _open_to_all(options, accounts)
     _spare_memory()
     store = Store.open(options.store)
     listener, requests = listen(options.host, options.port), None
@@ -173,7 +168,7 @@ def serve(options: ServeOptions) -> int:
         if requests is not None:
             requests.close()
         raise
-    if exposed and not accounts:
+    if open_to_all:
         err.print(
             f"Listening on {options.host} without keys: everybody who can reach this port can use the models."
         )
@@ -182,7 +177,7 @@ def serve(options: ServeOptions) -> int:
         cards={card.name: card for card, _ in loaded},
         examples=examples,
         allowed_hosts=(options.host, socket.gethostname(), *options.allowed_hosts),
-        exposed=exposed,
+        exposed=not is_loopback(options.host),
         keyring=keyring,
         upstreams=far,
         shelves=shelves,
@@ -197,6 +192,22 @@ def serve(options: ServeOptions) -> int:
     if accounts and (token := registration.setup_token(store)) is not None:
         err.print(f"Nobody owns this server yet. Open its page and set it up with this token, once: {token}")
     return _run(app, listener, options)
+
+
+def _open_to_all(options: ServeOptions, accounts: bool) -> bool:
+    """Whether other machines may use the API without keys.
+
+    Raises:
+        UsageError: they could, and nothing says that they may.
+    """
+    if is_loopback(options.host) or accounts:
+        return False
+    if not options.expose:
+        raise UsageError(
+            f"--host is {options.host}, which other machines can reach: add --accounts, or --keys FILE (`ziggurat key "
+            "new` makes one), or --expose to allow everybody to use the API without a key."
+        )
+    return True
 
 
 def _spare_memory() -> None:
