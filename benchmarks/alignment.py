@@ -5,8 +5,8 @@
 
 All learn from the same 150 rankings by a noisy labeller, or from a reward model trained on them; `grpo, rules` is given
 the labellers' taste as a function. Judged on 200 questions that nothing learned from: points (a right answer 1, an
-honest pass 0, a wrong answer -1) with an interval over the questions, KL from the start, and seconds. Prints a table,
-then one line of JSON.
+honest pass 0, a wrong answer -1) with an interval over the questions, KL from the start, and processor seconds (one
+thread). Prints a table, then one line of JSON.
 """
 
 from __future__ import annotations
@@ -118,9 +118,9 @@ def measure(folder: Path, wanted: list[str], seeds: int) -> dict[str, list[dict[
             reward_config(start, ("benchmark", settings)), start, comparisons, folder / f"reward-{seed}"
         )
         for name in wanted:
-            begun = time.perf_counter()
+            begun = time.process_time()
             run = learn(name, seed, start, scorer, comparisons, folder / f"{name}-{seed}")
-            seconds = time.perf_counter() - begun
+            seconds = time.process_time() - begun
             numbers = (Run.open(run).report or {})["numbers"]
             kl = numbers["drift_nats"] if "drift_nats" in numbers else numbers["kl_chosen"]
             figures = {**judged(Chat.load(run, as_trained=True)), "kl": kl, "seconds": seconds}
