@@ -215,11 +215,11 @@ def test_no_secret_stands_in_the_store(store: Store) -> None:
 def test_csrf_is_asked_of_cookies_only(store: Store) -> None:
     set_up(store)
     principal, _ = logged_in(store)
-    sessions.check_csrf(store, principal, sessions.csrf_of(store, principal))
+    sessions.check_csrf(principal, principal.csrf)
     for wrong in (None, "", "x", "é"):
         with pytest.raises(Forbidden):
-            sessions.check_csrf(store, principal, wrong)
-    sessions.check_csrf(store, people.local_principal(store), None)
+            sessions.check_csrf(principal, wrong)
+    sessions.check_csrf(people.local_principal(store), None)
 
 
 def test_logging_out_and_ending_a_session_kill_it_on_the_server(store: Store) -> None:

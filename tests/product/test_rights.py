@@ -250,8 +250,6 @@ IMPORT = b'{"kind": "ziggurat.chat", "title": "x", "messages": [{"id": "1", "rol
 ELSEWHERE = {
     "keys.revoke_key": "tests of accounts: any key for an administrator, only one's own for a developer",
     "keys.import_key_file": "tests of accounts",
-    "sessions.csrf_of": "asks nothing",
-    "sessions.check_csrf": "tests of accounts",
     "sessions.require_recent_login": "tests of accounts",
     "sessions.log_out": "one's own session",
     "sessions.change_password": "tests of accounts: the old password",

@@ -281,10 +281,18 @@ def fork_chat(store: Store, principal: Principal, chat_id: str, message_id: str)
 
 
 def index_message(
-    conn: Connection, workspace_id: str, person_id: str, chat_id: str, message_id: str, content: str
+    conn: Connection,
+    workspace_id: str,
+    person_id: str,
+    chat_id: str,
+    message_id: str,
+    content: str,
+    *,
+    fresh: bool = False,
 ) -> None:
-    """Index a message, in place of what was indexed of it before."""
-    index.remove(conn, message_ids=[message_id])
+    """Index a message, in place of what was indexed of it before; of a `fresh` one nothing was."""
+    if not fresh:
+        index.remove(conn, message_ids=[message_id])
     if content:
         index.add(
             conn,

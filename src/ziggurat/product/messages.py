@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -28,6 +29,15 @@ def get_message(store: Store, principal: Principal, chat_id: str, message_id: st
 
 def one_view(conn: Connection, person_id: str, chat_id: str, message_id: str) -> Message:
     return message_views(conn, person_id, [message_row(conn, chat_id, message_id)])[0]
+
+
+def views_of(conn: Connection, person_id: str, chat_id: str, message_ids: Sequence[str]) -> list[Message]:
+    """Messages of one chat, in the order of `message_ids`, in as many statements as one needs."""
+    found = conn.execute(
+        select(messages).where(messages.c.chat_id == chat_id, messages.c.id.in_(message_ids))
+    )
+    rows = {row.id: row for row in found}
+    return message_views(conn, person_id, [rows[one] for one in message_ids])
 
 
 def earlier(store: Store, principal: Principal, chat_id: str, before: str, *, limit: int = 50) -> Earlier:

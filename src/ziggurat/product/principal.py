@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ziggurat.product.objects import Role
@@ -23,3 +23,5 @@ class Principal:
     key_id: str | None = None
     ip_prefix: str = ""
     request_id: str = ""
+    csrf: str = field(default="", repr=False)
+    """The token that changes by this session must carry; empty where they need none."""

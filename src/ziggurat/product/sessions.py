@@ -124,6 +124,7 @@ def principal_of(
         session_id=row.id,
         ip_prefix=ip_prefix,
         request_id=request_id,
+        csrf=row.csrf,
     )
     return principal, fresh
 
@@ -157,23 +158,12 @@ def _rotate(store: Store, row: Any, given: str) -> str | None:
         return fresh if changed.rowcount else None
 
 
-def csrf_of(store: Store, principal: Principal) -> str:
-    """The CSRF token of this session; empty where there is none (local mode, keys)."""
-    if principal.session_id is None:
-        return ""
-    with store.read() as conn:
-        found = conn.execute(select(sessions.c.csrf).where(sessions.c.id == principal.session_id)).scalar()
-        return str(found or "")
-
-
-def check_csrf(store: Store, principal: Principal, token: str | None) -> None:
+def check_csrf(principal: Principal, token: str | None) -> None:
     """Raise Forbidden (code csrf) unless it is this session's; only a cookie needs one."""
     if principal.via != "session":
         return
-    expected = csrf_of(store, principal)
-    if not expected or not secrets.compare_digest(
-        expected.encode(), (token or "").encode("utf-8", "replace")
-    ):
+    given = (token or "").encode("utf-8", "replace")
+    if not principal.csrf or not secrets.compare_digest(principal.csrf.encode(), given):
         raise Forbidden("the header x-csrf-token is missing or old; load the page again.", code="csrf")
 
 

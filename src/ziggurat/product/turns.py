@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -11,7 +11,7 @@ from ziggurat.product.chats import index_message, message_row, own_chat, set_tit
 from ziggurat.product.common import checked_settings, clean, clean_json, clean_name
 from ziggurat.product.errors import Conflict, Invalid
 from ziggurat.product.limits import check_pace
-from ziggurat.product.messages import one_view
+from ziggurat.product.messages import one_view, views_of
 from ziggurat.product.objects import Message, Pair, Turn
 from ziggurat.product.principal import Principal
 from ziggurat.product.titles import short_title
@@ -22,6 +22,13 @@ from ziggurat.store.tables.chats import chats, generations, messages, persona_ve
 HELD = (
     "the answer above waits for a person to look at it; go on when it is released, or ask for another answer."
 )
+
+
+class At(NamedTuple):
+    """Where a message stands in its chat."""
+
+    id: str
+    position: int
 
 
 def begin_turn(
@@ -49,7 +56,7 @@ def begin_turn(
             return begun
         check_pace(conn, store, principal, answers=1)
         user = _say(conn, store, principal, chat, parent_id, text, client_id=client_id)
-        return _turn(conn, store, principal, chat, user, user, model, settings)
+        return _turn(conn, store, principal, chat, user, model, settings, said=True)
 
 
 def regenerate(
@@ -66,10 +73,11 @@ def regenerate(
         chat = own_chat(conn, principal, chat_id)
         row = message_row(conn, chat_id, message_id)
         check_pace(conn, store, principal, answers=1)
-        parent = message_id if row.role == "user" else row.parent_id
-        if parent is None:
-            raise Invalid("this answer answers nothing, so it cannot be repeated.", param="message_id")
-        return _turn(conn, store, principal, chat, parent, None, model, settings)
+        if row.role != "user":
+            if row.parent_id is None:
+                raise Invalid("this answer answers nothing, so it cannot be repeated.", param="message_id")
+            row = message_row(conn, chat_id, row.parent_id)
+        return _turn(conn, store, principal, chat, At(row.id, row.position), model, settings)
 
 
 def edit_message(
@@ -98,9 +106,9 @@ def edit_message(
         edited = _say(conn, store, principal, chat, row.parent_id, text, like=row)
         if run:
             assert model is not None
-            return _turn(conn, store, principal, chat, edited, edited, model, settings)
-        _activate(conn, store, chat_id, edited)
-        return one_view(conn, principal.person_id, chat_id, edited)
+            return _turn(conn, store, principal, chat, edited, model, settings, said=True)
+        _activate(conn, store, chat_id, edited.id)
+        return one_view(conn, principal.person_id, chat_id, edited.id)
 
 
 def continue_answer(store: Store, principal: Principal, chat_id: str, message_id: str) -> Turn:
@@ -117,7 +125,7 @@ def continue_answer(store: Store, principal: Principal, chat_id: str, message_id
         conn.execute(
             update(messages).where(messages.c.id == message_id).values(state="running", finish_reason=None)
         )
-        generation_id = _generation(conn, store, principal, row)
+        generation_id = _generation(conn, store, principal, row._mapping)
         _activate(conn, store, chat_id, message_id)
         answer = one_view(conn, principal.person_id, chat_id, message_id)
         return Turn(user=None, answer=answer, generation_id=generation_id)
@@ -150,7 +158,7 @@ def begin_pair(
         values = {"pair_id": pair_id, "hidden_model": True, "chosen_how": how}
         begun = [_answer(conn, store, principal, chat, user, model, settings, **values) for model in models]
         _activate(conn, store, chat_id, begun[0][0])
-        views = [one_view(conn, principal.person_id, chat_id, one) for one in (user, *(a for a, _ in begun))]
+        views = views_of(conn, principal.person_id, chat_id, [user.id, *(answer for answer, _ in begun)])
         return Pair(
             user=views[0],
             answers=views[1:],
@@ -172,7 +180,7 @@ def _begun_before(conn: Connection, principal: Principal, chat_id: str, client_i
         .order_by(messages.c.id, generations.c.id)
         .limit(1)
     ).one()
-    user_view, answer_view = (one_view(conn, principal.person_id, chat_id, one) for one in (user, answer))
+    user_view, answer_view = views_of(conn, principal.person_id, chat_id, [user, answer])
     return Turn(user=user_view, answer=answer_view, generation_id=generation, repeated=True)
 
 
@@ -186,7 +194,7 @@ def _say(
     *,
     client_id: str | None = None,
     like: Any = None,
-) -> str:
+) -> At:
     """Add a message of the person: a user's, or an edited one with the role of `like`."""
     parent = message_row(conn, chat.id, parent_id) if parent_id else None
     if parent is not None and parent.state == "held":
@@ -196,18 +204,18 @@ def _say(
     values = (
         {"model": like.model, "settings": like.settings, "edited": True, "role": like.role} if like else {}
     )
-    message_id = _insert(
+    said = _insert(
         conn,
         store,
         principal,
         chat,
-        parent,
+        None if parent is None else At(parent.id, parent.position),
         **{"role": "user", "content": text, "client_id": client_id} | values,
     )
-    index_message(conn, principal.workspace_id, principal.person_id, chat.id, message_id, text)
+    index_message(conn, principal.workspace_id, principal.person_id, chat.id, said["id"], text, fresh=True)
     if parent is None and not chat.title and (title := short_title(text)):
         set_title(conn, principal, chat.id, title, by_person=False)
-    return message_id
+    return At(said["id"], said["position"])
 
 
 def _turn(
@@ -215,18 +223,17 @@ def _turn(
     store: Store,
     principal: Principal,
     chat: Any,
-    parent_id: str,
-    user_id: str | None,
+    parent: At,
     model: str,
     settings: Mapping[str, Any] | None,
+    *,
+    said: bool = False,
 ) -> Turn:
-    answer_id, generation_id = _answer(conn, store, principal, chat, parent_id, model, settings)
+    """A running answer below `parent`, which is shown too where it was `said` just now."""
+    answer_id, generation_id = _answer(conn, store, principal, chat, parent, model, settings)
     _activate(conn, store, chat.id, answer_id)
-    return Turn(
-        user=None if user_id is None else one_view(conn, principal.person_id, chat.id, user_id),
-        answer=one_view(conn, principal.person_id, chat.id, answer_id),
-        generation_id=generation_id,
-    )
+    shown = views_of(conn, principal.person_id, chat.id, [parent.id, answer_id] if said else [answer_id])
+    return Turn(user=shown[0] if said else None, answer=shown[-1], generation_id=generation_id)
 
 
 def _answer(
@@ -234,15 +241,14 @@ def _answer(
     store: Store,
     principal: Principal,
     chat: Any,
-    parent_id: str,
+    parent: At,
     model: str,
     settings: Mapping[str, Any] | None,
     **values: Any,
 ) -> tuple[str, str]:
     """An empty running answer and its generation."""
-    parent = message_row(conn, chat.id, parent_id)
     merged = _persona_settings(conn, chat) | chat.settings | checked_settings(settings)
-    answer_id = _insert(
+    answer = _insert(
         conn,
         store,
         principal,
@@ -255,7 +261,7 @@ def _answer(
         settings=merged,
         **values,
     )
-    return answer_id, _generation(conn, store, principal, message_row(conn, chat.id, answer_id))
+    return answer["id"], _generation(conn, store, principal, answer)
 
 
 def _persona_settings(conn: Connection, chat: Any) -> dict[str, Any]:
@@ -271,8 +277,9 @@ def _persona_settings(conn: Connection, chat: Any) -> dict[str, Any]:
 
 
 def _insert(
-    conn: Connection, store: Store, principal: Principal, chat: Any, parent: Any, **values: Any
-) -> str:
+    conn: Connection, store: Store, principal: Principal, chat: Any, parent: At | None, **values: Any
+) -> dict[str, Any]:
+    """A message below `parent`; its row."""
     row = {
         "id": new_id("msg"),
         "workspace_id": principal.workspace_id,
@@ -286,21 +293,21 @@ def _insert(
         "created_at": store.now(),
     } | values
     conn.execute(insert(messages).values(row))
-    return str(row["id"])
+    return row
 
 
-def _generation(conn: Connection, store: Store, principal: Principal, message: Any) -> str:
+def _generation(conn: Connection, store: Store, principal: Principal, message: Mapping[str, Any]) -> str:
     now = store.now()
     row = {
         "id": new_id("gen"),
         "workspace_id": principal.workspace_id,
         "person_id": principal.person_id,
-        "chat_id": message.chat_id,
-        "message_id": message.id,
-        "model": message.model,
+        "chat_id": message["chat_id"],
+        "message_id": message["id"],
+        "model": message["model"],
         "status": "running",
         "seq": 0,
-        "base_chars": len(message.content),
+        "base_chars": len(message["content"]),
         "heartbeat_at": now,
         "started_at": now,
     }

@@ -98,7 +98,7 @@ class House:
         principal, rotated = found
         request.state.rotated = rotated
         if request.method not in SAFE:
-            await self.run(sessions.check_csrf, principal, request.headers.get("x-csrf-token"))
+            sessions.check_csrf(principal, request.headers.get("x-csrf-token"))
         return principal
 
     async def maybe(self, request: Request) -> Principal | None:
