@@ -18,6 +18,7 @@ from transformers import (
     Phi3Config,
     Qwen2Config,
     Qwen3Config,
+    Qwen3MoeConfig,
     SmolLM3Config,
 )
 
@@ -50,6 +51,14 @@ GEMMA3: dict[str, Any] = {
     "sliding_window": 8,
     "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
     "pad_token_id": 0,
+}
+QWEN3_MOE: dict[str, Any] = {
+    **SIZES,
+    "head_dim": 16,
+    "num_hidden_layers": 3,
+    "num_experts": 6,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 24,
 }
 NEOX_SIZES: dict[str, Any] = {name: value for name, value in SIZES.items() if name != "num_key_value_heads"}
 GPT2_SIZES: dict[str, Any] = {
@@ -90,6 +99,12 @@ CONFIGS: dict[str, transformers.PretrainedConfig] = {
     "qwen3": Qwen3Config(**SIZES, head_dim=16),
     "qwen3-tied": Qwen3Config(**SIZES, head_dim=16, tie_word_embeddings=True, rope_theta=100.0),
     "qwen3-biases": Qwen3Config(**SIZES, head_dim=16, attention_bias=True),
+    "qwen3-moe": Qwen3MoeConfig(**QWEN3_MOE, norm_topk_prob=True),  # as its publisher has it
+    "qwen3-moe-plain": Qwen3MoeConfig(**QWEN3_MOE, tie_word_embeddings=True, attention_bias=True),
+    "qwen3-moe-mixed": Qwen3MoeConfig(
+        **{**QWEN3_MOE, "num_hidden_layers": 4}, decoder_sparse_step=2, mlp_only_layers=[3], norm_topk_prob=True
+    ),
+    "qwen3-moe-window": Qwen3MoeConfig(**QWEN3_MOE, use_sliding_window=True, sliding_window=8),
 }
 
 
@@ -98,7 +113,9 @@ def reinitialise(model: nn.Module, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
-        if parameter.ndim == 2:
+        if parameter.ndim == 3:  # experts, fused
+            parameter.copy_(noise * 1.5 * parameter.shape[-1] ** -0.5)
+        elif parameter.ndim == 2:
             looked_up = "embed" in name or "wte" in name or "wpe" in name
             looked_up &= "embed_out" not in name
             parameter.copy_(noise * (1.0 if looked_up else 1.5 * parameter.shape[-1] ** -0.5))

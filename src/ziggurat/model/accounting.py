@@ -1,5 +1,7 @@
 """What a model weighs and costs, from its config alone: every speed figure and budget elsewhere calls these.
 
+Of a layer with experts all are weighed, and those that a token passes are counted in FLOPs.
+
 Left out: biases, norms and rotation in the FLOPs (under 1 % of any model here); that windowed layers look back at fewer
 keys.
 """
@@ -10,7 +12,7 @@ import math
 
 import torch
 
-from ziggurat.model.config import ModelConfig
+from ziggurat.model.config import ExpertsConfig, ModelConfig
 
 
 def parameters(config: ModelConfig) -> dict[str, int]:
@@ -29,21 +31,46 @@ def parameters(config: ModelConfig) -> dict[str, int]:
         "embedding": c.vocab_size * c.d_model,
         "position": c.context * c.d_model if c.positions == "learned" else 0,
         "attention": c.layers * c.d_model * (qkv_rows + q_width),
-        "mlp": c.layers * c.d_model * (up_rows + c.d_ff),
+        "mlp": _mlp_parameters(c, c.experts.count if c.experts else 0),
+        "router": c.sparse_layers * c.d_model * c.experts.count if c.experts else 0,
         "norm": norms + (0 if c.norm_placement == "post" else per_norm),
         "bias": c.layers * biases,
         "unembedding": 0 if c.tied else c.vocab_size * c.d_model,
     }
 
 
+def _mlp_parameters(config: ModelConfig, experts: int) -> int:
+    """Of the matrices of all MLPs, with so many experts in each layer that has some."""
+    per_unit = config.d_model * (3 if config.gated else 2)
+    dense = (config.layers - config.sparse_layers) * config.d_ff
+    sparse = 0 if config.experts is None else config.sparse_layers * experts * config.experts.d_ff
+    return per_unit * (dense + sparse)
+
+
 def total_parameters(config: ModelConfig) -> int:
     return sum(parameters(config).values())
 
 
+def active_parameters(config: ModelConfig) -> int:
+    """Parameters that take part in one token: all but the experts that it does not pass."""
+    return total_parameters(config) - _passed_over(config)
+
+
+def _passed_over(config: ModelConfig) -> int:
+    """Parameters of the experts that a token does not pass."""
+    e: ExpertsConfig | None = config.experts
+    return 0 if e is None else _mlp_parameters(config, e.count) - _mlp_parameters(config, e.active)
+
+
 def matrix_parameters(config: ModelConfig) -> int:
-    """Parameters that every token is multiplied by: blocks and unembedding, not the embedding's look-up."""
+    """Of all matrices of the blocks and the unembedding; not the embedding's look-up."""
     groups = parameters(config)
-    return groups["attention"] + groups["mlp"] + config.vocab_size * config.d_model
+    return groups["attention"] + groups["mlp"] + groups["router"] + config.vocab_size * config.d_model
+
+
+def active_matrix_parameters(config: ModelConfig) -> int:
+    """Those of them that one token is multiplied by."""
+    return matrix_parameters(config) - _passed_over(config)
 
 
 def forward_flops_per_token(config: ModelConfig, T: int) -> float:
@@ -60,13 +87,13 @@ def forward_flops(config: ModelConfig, tokens: int, start: int = 0, key_weight: 
     `key_weight`: how much a FLOP of attention counts, where time is estimated.
     """
     mean_keys = start + (tokens + 1) / 2
-    return tokens * (2 * matrix_parameters(config) + key_weight * _flops_per_key(config) * mean_keys)
+    return tokens * (2 * active_matrix_parameters(config) + key_weight * _flops_per_key(config) * mean_keys)
 
 
 def tokens_within(flops: float, config: ModelConfig, start: int, key_weight: float = 1.0) -> int:
     """How many tokens `forward_flops` has room for, after `start` others: the root of a quadratic in their number."""
     per_key = key_weight * _flops_per_key(config)
-    linear = 2 * matrix_parameters(config) + per_key * (start + 0.5)
+    linear = 2 * active_matrix_parameters(config) + per_key * (start + 0.5)
     return int((math.sqrt(linear * linear + 2 * per_key * flops) - linear) / per_key)
 
 

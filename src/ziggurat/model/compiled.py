@@ -1,7 +1,8 @@
 """Blocks, and the next-token loss, compiled by torch.compile for learning on a GPU.
 
 Put on from outside, as `recompute` is. One graph serves all blocks of a model, since they are one class with other
-weights. Without gradients, and with a cache, a block computes as before: the engine's shapes change at every step.
+weights. Without gradients, and with a cache, a block computes as before: the engine's shapes change at every step. So
+does a block with experts, whose shapes follow the routing.
 On a CPU `model.cpu` is faster.
 """
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ziggurat.errors import ConfigError
+from ziggurat.model.experts import Mixture
 from ziggurat.model.layers import token_nll
 from ziggurat.model.transformer import Block, Cache, Transformer
 
@@ -41,7 +43,7 @@ def compile_blocks(model: nn.Module) -> None:
     for module in model.modules():
         if getattr(module, "compiled", False):
             continue
-        if isinstance(module, Block):
+        if isinstance(module, Block) and not isinstance(module.mlp, Mixture):
             module.__class__ = _compiled(type(module))
         elif isinstance(module, Transformer):
             module.__class__ = _with_compiled_loss(type(module))

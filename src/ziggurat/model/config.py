@@ -1,9 +1,9 @@
 """The shape of a model: one frozen config that spans GPT-2/GPT-3, LLaMA/Mistral/Qwen, SmolLM3, Gemma 3 and GPT-NeoX.
 
-Choices are orthogonal (norm, activation, positions, biases, windows, ...), never a flag per family. The defaults are
-exactly Qwen3's, so that a model trained here is read by transformers, vLLM and llama.cpp. Left out: mixtures of
-experts, soft caps of logits, and rotary scaling that depends on the length of the text; such a folder is refused with a
-sentence.
+Choices are orthogonal (norm, activation, positions, biases, windows, experts, ...), never a flag per family. The
+defaults are exactly Qwen3's, so that a model trained here is read by transformers, vLLM and llama.cpp. Left out: experts
+that every token passes beside the chosen ones, soft caps of logits, and rotary scaling that depends on the length of
+the text; such a folder is refused with a sentence.
 """
 
 from __future__ import annotations
@@ -48,6 +48,23 @@ class RotaryScaling(Config):
         if self.kind != "linear" and not self.original_context:
             raise ValueError(f"original_context must be given for rotary scaling of the kind {self.kind}")
         return self
+
+
+class ExpertsConfig(Config):
+    """Layers whose MLP is one of several for each token (`model.experts`)."""
+
+    count: int = Field(ge=1)
+    """Number E of experts in a layer, each a whole MLP."""
+    active: int = Field(ge=1)
+    """Number of experts that each token passes: those of the highest probability."""
+    d_ff: int = Field(ge=1)
+    """Width inside one expert."""
+    normalized: bool = True
+    """The weights of a token's experts add to 1; else they are the probabilities, which are of all experts."""
+    balance: float = Field(default=0.001, ge=0)
+    """What the load-balancing loss is multiplied by in training; 0: it is measured only."""
+    dense_layers: tuple[int, ...] = ()
+    """Numbers of the layers with one MLP of the model's own d_ff, as in a model without experts."""
 
 
 class ModelConfig(Config):
@@ -110,6 +127,8 @@ class ModelConfig(Config):
     """Biases of the MLP's projections."""
     tied: bool = True
     """The unembedding is the embedding matrix."""
+    experts: ExpertsConfig | None = None
+    """None: every layer has one MLP."""
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
@@ -129,9 +148,21 @@ class ModelConfig(Config):
                 problems.append(f"{name}: there is no layer {beyond[0]}")
         if self.windowed and self.window is None:
             problems.append("windowed names layers, but window is not set")
+        if self.experts is not None:
+            problems += self._problems_of_experts(self.experts)
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _problems_of_experts(self, experts: ExpertsConfig) -> list[str]:
+        problems = []
+        if experts.active > experts.count:
+            problems.append(f"experts.active: {experts.active} is more than experts.count: {experts.count}")
+        if beyond := [layer for layer in experts.dense_layers if not 0 <= layer < self.layers]:
+            problems.append(f"experts.dense_layers: there is no layer {beyond[0]}")
+        if self.mlp_bias:
+            problems.append("mlp_bias: experts have no biases")
+        return problems
 
     @property
     def gated(self) -> bool:
@@ -147,6 +178,15 @@ class ModelConfig(Config):
     def query_scale(self) -> float:
         """What queries are multiplied by, so that the usual 1 / sqrt(d_head) gives `attention_scale`."""
         return 1.0 if self.attention_scale is None else self.attention_scale * self.d_head**0.5
+
+    def experts_of(self, layer: int) -> ExpertsConfig | None:
+        """The experts of this layer; None where it has one MLP."""
+        return None if self.experts is None or layer in self.experts.dense_layers else self.experts
+
+    @property
+    def sparse_layers(self) -> int:
+        """Number of layers with experts."""
+        return sum(self.experts_of(layer) is not None for layer in range(self.layers))
 
     def window_of(self, layer: int) -> int | None:
         """The window of this layer; None where it attends to all keys."""

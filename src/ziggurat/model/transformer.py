@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ziggurat.model.config import Activation, ModelConfig
+from ziggurat.model.experts import Mixture
 from ziggurat.model.layers import (
     ACTIVATIONS,
     Embedding,
@@ -84,12 +86,12 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, d_ff: int) -> None:
         super().__init__()
-        rows = 2 * config.d_ff if config.gated else config.d_ff
+        rows = 2 * d_ff if config.gated else d_ff
         self.up = Linear(config.d_model, rows, bias=config.mlp_bias)  # rows: gate (if there is one), then up
         self.activation: Activation = config.activation
-        self.down = Linear(config.d_ff, config.d_model, bias=config.mlp_bias)
+        self.down = Linear(d_ff, config.d_model, bias=config.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden: Tensor = self.down(self.activate(self.up(x)))
@@ -107,7 +109,14 @@ class Block(nn.Module):
         self.norm1, self.norm2 = make_norm(config, config.d_model), make_norm(config, config.d_model)
         if config.norm_placement == "both":  # of what attention and MLP write
             self.norm1_out, self.norm2_out = (make_norm(config, config.d_model) for _ in range(2))
-        self.attention, self.mlp = Attention(config, layer), MLP(config)
+        self.attention = Attention(config, layer)
+        experts = config.experts_of(layer)
+        self.mlp: nn.Module
+        if experts is None:
+            self.mlp = MLP(config, config.d_ff)
+        else:
+            each = (MLP(config, experts.d_ff) for _ in range(experts.count))
+            self.mlp = Mixture(config.d_model, experts, each)
 
     def forward(self, x: Tensor, rotary: Tensor | None, bias: Tensor | None, cache: Cache | None) -> Tensor:
         placement = self.config.norm_placement
@@ -125,7 +134,25 @@ class Block(nn.Module):
         return x
 
 
-WRITERS = ("attention.out.weight", "mlp.down.weight")
+@lru_cache(maxsize=16)
+def matrix_parts(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
+    """What `Transformer.muon_matrices` returns for a model of this config."""
+    c = config
+    parts: dict[str, tuple[int, ...]] = {}
+    for layer in range(c.layers):
+        block, experts = f"blocks.{layer}", c.experts_of(layer)
+        parts[f"{block}.attention.qkv.weight"] = (c.heads * c.d_head, *(c.kv_heads * c.d_head,) * 2)
+        parts[f"{block}.attention.out.weight"] = (c.d_model,)
+        mlps, d_ff = [f"{block}.mlp"], c.d_ff
+        if experts is not None:
+            mlps, d_ff = [f"{block}.mlp.experts.{number}" for number in range(experts.count)], experts.d_ff
+        for mlp in mlps:
+            parts[f"{mlp}.up.weight"] = (d_ff, d_ff) if c.gated else (d_ff,)
+            parts[f"{mlp}.down.weight"] = (c.d_model,)
+    return MappingProxyType(parts)
+
+
+WRITERS = ("attention.out.weight", ".down.weight")
 """What writes into the residual stream."""
 
 
@@ -275,16 +302,9 @@ class Transformer(nn.Module):
         """The matrices of the blocks, by parameter name, each with the row counts of its parts.
 
         `{"blocks.0.attention.qkv.weight": (256, 128, 128)}` says that q, k and v are 256, 128 and 128 rows of it; an
-        optimizer that orthogonalises may take each part apart (`weight.split(parts)`) or the whole.
+        optimizer that orthogonalises may take each part apart (`weight.split(parts)`) or the whole. A router is none.
         """
-        c = self.config
-        parts = {
-            "attention.qkv.weight": (c.heads * c.d_head, c.kv_heads * c.d_head, c.kv_heads * c.d_head),
-            "attention.out.weight": (c.d_model,),
-            "mlp.up.weight": (c.d_ff, c.d_ff) if c.gated else (c.d_ff,),
-            "mlp.down.weight": (c.d_model,),
-        }
-        return {f"blocks.{layer}.{name}": rows for layer in range(c.layers) for name, rows in parts.items()}
+        return dict(matrix_parts(self.config))
 
     @torch.no_grad()
     def init_weights(
@@ -299,12 +319,12 @@ class Transformer(nn.Module):
         | parameter                               | value                                    |
         |-----------------------------------------|------------------------------------------|
         | embedding, position, untied unembedding | normal, std 0.02                         |
-        | attention.qkv, mlp.up                   | normal, std 1 / sqrt(columns)            |
+        | attention.qkv, mlp.up, mlp.router       | normal, std 1 / sqrt(columns)            |
         | attention.out, mlp.down                 | normal, std 1 / sqrt(2 layers * columns) |
         | gains of norms                          | 1                                        |
         | biases                                  | 0                                        |
 
-        With a small tied embedding the first loss is ln V: the hidden state has unit mean square, so logits have
+        An expert's `up` and `down` are drawn as those of an MLP. With a small tied embedding the first loss is ln V: the hidden state has unit mean square, so logits have
         std 0.02 sqrt(C). The writers into the residual stream are damped by its 2 * layers additions (GPT-2, 2.3).
         """
         generator = torch.Generator().manual_seed(seed)

@@ -35,7 +35,7 @@ def facts(folder: Path) -> dict[str, Any]:
     known["model_type"] = raw.get("model_type")
     if card.kind == "embedding model":
         return known
-    from ziggurat.model.accounting import cache_bytes_per_token, total_parameters
+    from ziggurat.model.accounting import active_parameters, cache_bytes_per_token, total_parameters
     from ziggurat.model.hub import load_config, stored_dtype
     from ziggurat.training.precision import choose_dtype
 
@@ -44,6 +44,7 @@ def facts(folder: Path) -> dict[str, Any]:
     return {
         **known,
         "parameters": total_parameters(config),
+        **({"active_parameters": active_parameters(config)} if config.experts else {}),
         "context": config.context,
         "stored_as": str(stored_dtype(folder)).removeprefix("torch."),
         "serving_dtype": str(serving).removeprefix("torch."),

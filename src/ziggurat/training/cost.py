@@ -6,7 +6,8 @@ pass. The last part grows with the tokens that are computed at a time, so a batc
 
     elements kept per token and block = 5 C + 3 F + 2 (Q + K) + (Q + K) (1 + qk_norm) + H T
 
-C: width, F: width of the MLP (2 F without a gate), Q and K: widths of all queries and of all keys, H: query heads, T:
+C: width, F: width of the MLP (2 F without a gate; of a layer with experts 3 F + 2 C for each of those that a token
+passes, and 2 E), Q and K: widths of all queries and of all keys, H: query heads, T:
 tokens of a row, as long as attention keeps its weights (`kernels.LONGEST_KEPT_SCORES`). With `recompute` a block keeps
 the C that it reads, and one block at a time the rest. A frozen base is there once, in the dtype that is computed in.
 Counted with `saved_tensors_hooks` for blocks as `model.cpu` computes them; a test compares. Left out: fragmentation,
@@ -61,7 +62,12 @@ def kept_elements(config: ModelConfig) -> float:
     """Elements that one block keeps for the backward pass, per token."""
     c = config
     q, k = c.heads * c.d_head, c.kv_heads * c.d_head
-    return 5 * c.d_model + (3 if c.gated else 2) * c.d_ff + 2 * (q + k) + (q + k) * (1 + c.qk_norm)
+    mlp: float = (3 if c.gated else 2) * c.d_ff
+    if c.experts is not None:
+        each = (3 if c.gated else 2) * c.experts.d_ff + 2 * c.d_model
+        sparse = c.sparse_layers / c.layers
+        mlp = (1 - sparse) * mlp + sparse * (c.experts.active * each + 2 * c.experts.count)
+    return 5 * c.d_model + mlp + 2 * (q + k) + (q + k) * (1 + c.qk_norm)
 
 
 def kept_per_token(config: ModelConfig, blocks: int, T: int, *, recompute: bool) -> float:
@@ -105,9 +111,14 @@ def adapter_parameters(config: ModelConfig, optimizer: OptimizerConfig) -> float
     if optimizer.trainable == "prefix":
         return optimizer.prefix.tokens * 2 * c.layers * c.kv_heads * c.d_head
     q, k = c.heads * c.d_head, c.kv_heads * c.d_head
-    into = (3 + 1 + (2 if c.gated else 1)) * c.d_model - c.d_model + q + c.d_ff
-    out = q + 2 * k + c.d_model + (2 if c.gated else 1) * c.d_ff + c.d_model
-    return lora.rank * (into + out) * trained_blocks(config, "lora", lora)
+    up = 2 if c.gated else 1
+    attention = 3 * c.d_model + q + q + 2 * k + c.d_model  # in and out of q, k, v and out
+    mlp: float = up * c.d_model + c.d_ff + up * c.d_ff + c.d_model
+    if c.experts is not None:
+        each = up * c.d_model + c.experts.d_ff + up * c.experts.d_ff + c.d_model
+        sparse = c.sparse_layers / c.layers
+        mlp = (1 - sparse) * mlp + sparse * c.experts.count * each
+    return lora.rank * (attention + mlp) * trained_blocks(config, "lora", lora)
 
 
 @dataclass(frozen=True)
@@ -172,7 +183,7 @@ def trained_memory(
     groups, blocks = parameters(config), trained_blocks(config, optimizer.trainable, optimizer.lora)
     share = blocks / config.layers
     matrices = share * (groups["attention"] + groups["mlp"])
-    trained = matrices + share * (groups["norm"] + groups["bias"])
+    trained = matrices + share * (groups["norm"] + groups["bias"] + groups["router"])
     if optimizer.trainable == "all":
         trained = total_parameters(config)
     elif optimizer.trainable == "head" and logits:
@@ -208,7 +219,8 @@ def block_parameters(config: ModelConfig) -> int:
     groups = parameters(config)
     per_norm = config.d_model * (2 if config.norm == "layernorm" else 1)
     last_norm = 0 if config.norm_placement == "post" else per_norm
-    return groups["attention"] + groups["mlp"] + groups["norm"] + groups["bias"] - last_norm
+    of_blocks = ("attention", "mlp", "router", "norm", "bias")
+    return sum(groups[name] for name in of_blocks) - last_norm
 
 
 def _weights(config: ModelConfig, optimizer: OptimizerConfig, itemsize: int) -> float:

@@ -27,6 +27,7 @@ from ziggurat.errors import TrainingError
 from ziggurat.memory import keep_freed_memory
 from ziggurat.model.compiled import compile_blocks, compiles
 from ziggurat.model.cpu import accelerate
+from ziggurat.model.experts import mixtures_of
 from ziggurat.model.recompute import recompute_blocks
 from ziggurat.model.transformer import set_compute_dtype
 from ziggurat.runs import Run
@@ -288,7 +289,8 @@ class _Loop:
         for name, optimizer in self.learner.optimizers().items():
             err.print(f"  {name}: {optimizer.describe()}; {clip}")
         err.print(f"  learning rates: {schedule}")
-        err.print(
-            f"  on {self.device} because {self.device_reason}; blocks {'' if self.fused else 'not '}compiled"
-        )
+        kind = "blocks compiled" if self.fused else "blocks not compiled"
+        if self.fused and any(mixtures_of(module) for module in self.learner.modules().values()):
+            kind += ", but for those with experts, whose shapes follow the routing"
+        err.print(f"  on {self.device} because {self.device_reason}; {kind}")
         err.print(f"  compute in {dtype} because {self.dtype_reason}; {precision_of(self.learner.modules())}")

@@ -4,6 +4,10 @@ Gradients of the sums are added over the micro-batches and divided by the step's
 step is computed cannot change its result, and a step that counts nothing (comparisons all tied) moves nothing instead
 of dividing 0 by 0. A non-finite loss or gradient is refused before the weights move.
 
+Where a model has experts, the load-balancing loss of each piece (`model.experts`) is learned from too, times
+`experts.balance` and the piece's count, so that a step adds its mean. The loss that is reported is without it; it has a
+metric of its own, `load_balance`. It counts every token of a piece, padding included.
+
 Several processes (`training.parallel`) each compute pieces of the step, equally many: one that has fewer computes its
 last one again, without weight. Sums and counts are those of all processes.
 """
@@ -19,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ziggurat.errors import TrainingError
+from ziggurat.model.experts import mixtures_of, watched
 from ziggurat.training import parallel
 from ziggurat.training.device import device_of, moved
 from ziggurat.training.optimizers import Optimizers, gradient_norm, scale_gradients
@@ -83,20 +88,25 @@ def _summed(model: nn.Module, pieces: list[Any], loss: LossFn) -> tuple[float, f
     count = 0.0
     sums: dict[str, Tensor | float] = {}
     counts: dict[str, float] = {}
-    device = device_of(model)
+    device, mixtures = device_of(model), mixtures_of(model)
     for number in range(int(parallel.most(len(pieces)))):
         spare = number >= len(pieces)
         piece = moved(pieces[-1 if spare else number], device)
-        piece_sum, piece_count, *further = loss(model, piece)
-        if spare:
-            piece_sum = piece_sum * 0.0
-        if piece_sum.requires_grad:
-            piece_sum.backward()  # type: ignore[no-untyped-call]
+        with watched(mixtures) as routing:
+            piece_sum, piece_count, *further = loss(model, piece)
+            measured, learned, balance = dict(further[0] if further else {}), piece_sum, routing.balance()
+            if balance is not None:
+                learned = piece_sum + mixtures[0].config.balance * balance * piece_count
+                measured["load_balance"] = balance * piece_count
+            if spare:
+                learned = learned * 0.0
+            if learned.requires_grad:
+                learned.backward()  # type: ignore[no-untyped-call]
         if spare:
             continue
         total = total + piece_sum.detach().float()
         count += float(piece_count)
-        for name, value in (further[0] if further else {}).items():
+        for name, value in measured.items():
             part, of = value if isinstance(value, tuple) else (value, piece_count)
             sums[name] = sums.get(name, 0.0) + (part.detach() if isinstance(part, Tensor) else part)
             counts[name] = counts.get(name, 0.0) + float(of)

@@ -29,7 +29,7 @@ def covered(config: ModelConfig) -> bool:
     """Whether blocks of this shape are what the one call computes."""
     chosen = (config.norm, config.norm_placement, config.activation, config.parallel)
     scaled_alone = config.attention_scale is not None and not config.qk_norm  # not in the gains
-    return chosen == ("rmsnorm", "pre", "swiglu", False) and not scaled_alone
+    return chosen == ("rmsnorm", "pre", "swiglu", False) and not scaled_alone and config.experts is None
 
 
 class Table:

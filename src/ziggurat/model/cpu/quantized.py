@@ -1,6 +1,7 @@
 """A model served with weights of 8 or 4 bits: a quarter to a half of the bytes that bf16 reads for a token.
 
-Every matrix lies in groups of 32 columns with a scale each (`groups.py`), a tied embedding in 8 bits too. On a CPU its
+Every matrix lies in groups of 32 columns with a scale each (`groups.py`), a tied embedding in 8 bits too, and a router
+of experts as it is. On a CPU its
 products round activations to 8 bits, per group as well (`compiled_groups.py`); elsewhere the weights are widened.
 
 For models to be served: nothing learns afterwards. Left out: keys and values of few bits. Measured: docs/engine.md.
@@ -8,7 +9,9 @@ For models to be served: nothing learns afterwards. Left out: keys and values of
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,6 +20,7 @@ from ziggurat.errors import UsageError
 from ziggurat.memory import give_back_freed_memory
 from ziggurat.model.cpu import kernels
 from ziggurat.model.cpu.groups import COMPILED, GroupedLinear, put_grouped
+from ziggurat.model.experts import mixtures_of
 from ziggurat.model.hub.adapters import is_adapter
 from ziggurat.model.hub.blocks import load_grouped
 from ziggurat.model.hub.load import load_model, stored_dtype
@@ -77,7 +81,8 @@ def quantize(model: Transformer, dtype: torch.dtype | None = None, bits: int = 8
 def numerics(model: Transformer) -> str:
     """In words, what a model's products are computed in."""
     dtype = str(model.compute_dtype).removeprefix("torch.")
-    matrix: nn.Module = model.blocks[0].mlp.down  # type: ignore[assignment, union-attr]
+    block: Any = model.blocks[0]
+    matrix: nn.Module = getattr(block.mlp, "down", block.attention.out)  # a layer with experts has no `down`
     if not isinstance(matrix, GroupedLinear):
         return dtype
     rounds = matrix.strips.is_cpu and model.compute_dtype in COMPILED and kernels.group_loops() is not None
@@ -85,14 +90,20 @@ def numerics(model: Transformer) -> str:
 
 
 def bytes_a_token(model: Transformer) -> int:
-    """Of the matrices that are read for every token."""
-    total = 0
-    for module in model.modules():
-        if isinstance(module, GroupedLinear):
-            total += module.code_bytes
-        elif isinstance(module, Linear):
-            total += module.weight.numel() * model.compute_dtype.itemsize
-    return total
+    """Of the matrices that are read for every token; of a layer's experts those that one token passes."""
+
+    def read(modules: Iterable[nn.Module]) -> int:
+        total = 0
+        for module in modules:
+            if isinstance(module, GroupedLinear):
+                total += module.code_bytes
+            elif isinstance(module, Linear):
+                total += module.weight.numel() * model.compute_dtype.itemsize
+        return total
+
+    alike = [(one.config, read(one.experts.modules())) for one in mixtures_of(model)]
+    passed_over = sum(whole - whole * e.active // e.count for e, whole in alike)
+    return read(model.modules()) - passed_over
 
 
 def weight_bytes(model: nn.Module) -> int:

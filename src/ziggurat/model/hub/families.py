@@ -16,9 +16,10 @@ from ziggurat.model.hub.native import NATIVE
 from ziggurat.model.hub.neox import NEOX
 from ziggurat.model.hub.phi3 import PHI3
 from ziggurat.model.hub.qwen3 import QWEN3
+from ziggurat.model.hub.qwen3_moe import QWEN3_MOE
 
 GROUP = "ziggurat.families"
-BUILT_IN = (QWEN3, LLAMA, GEMMA3, GPT2, NEOX, PHI3)
+BUILT_IN = (QWEN3, QWEN3_MOE, LLAMA, GEMMA3, GPT2, NEOX, PHI3)
 
 
 @cache

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ziggurat.model.config import ModelConfig
-from ziggurat.model.transformer import Transformer
+from ziggurat.model.transformer import Transformer, matrix_parts
 
 
 class Unreadable(ValueError):
@@ -52,7 +52,7 @@ def rows_of(model: Transformer, ours: str) -> list[int]:
     """Rows of each part stacked in our parameter: several for q, k, v and gate, up (their biases too)."""
     stem = ours.rpartition(".")[0]
     whole = model.get_parameter(ours).shape[0]
-    return list(model.muon_matrices().get(f"{stem}.weight", (whole,)))
+    return list(matrix_parts(model.config).get(f"{stem}.weight", (whole,)))
 
 
 def expect(raw: Mapping[str, Any], key: str, allowed: tuple[Any, ...], default: Any) -> Any:

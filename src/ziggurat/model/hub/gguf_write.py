@@ -66,6 +66,8 @@ def _opened(folder: Path) -> tuple[ModelConfig, str, dict[str, Any]]:
     family, raw = family_of(model.config)
     archs = {**{theirs: ours for ours, theirs in MODEL_TYPES.items()}, "mistral": "llama"}
     kind = raw["model_type"]
+    if model.config.experts is not None:
+        raise ModelFolderError(f"{folder}: a mixture of experts is not written as GGUF; export to hf.")
     if kind not in archs:
         raise ModelFolderError(
             f"{folder}: llama.cpp has no architecture for a model of the type {kind!r}; export to hf."

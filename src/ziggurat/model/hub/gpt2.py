@@ -54,7 +54,7 @@ def writes(config: ModelConfig) -> dict[str, Any] | None:
         and not (config.qk_norm or config.windowed or config.parallel)
         and config.qkv_bias
         and config.out_bias
-        and config.mlp_bias
+        and config.mlp_bias  # so it has no experts
         and config.kv_heads == config.heads
         and config.heads * config.d_head == config.d_model
     )

@@ -190,6 +190,8 @@ def shared_json(config: ModelConfig) -> dict[str, Any] | None:
     scaled = config.attention_scale is not None or config.embedding_scale != 1.0 or config.rotary_share != 1.0
     if choices != ("rmsnorm", "pre", "rotary", False) or not config.gated or scaled or config.window_theta:
         return None
+    if config.experts is not None:
+        return None
     return {
         "num_hidden_layers": config.layers,
         "hidden_size": config.d_model,

@@ -67,7 +67,7 @@ def writes(config: ModelConfig) -> dict[str, Any] | None:
         and config.heads * config.d_head == config.d_model
         and config.embedding_scale == 1.0
         and config.attention_scale is None
-        and not (config.qk_norm or config.windowed or config.unrotated)
+        and not (config.qk_norm or config.windowed or config.unrotated or config.experts)
     )
     if not fits:
         return None
