@@ -104,6 +104,10 @@ WRONG_CONFIGS: list[tuple[str, dict[str, Any]]] = [
     ("gemma3", {"attention_scale": None}),
     ("gemma3", {"embedding_scale": 1.0}),
     ("gemma3", {"activation": "geglu"}),
+    ("qwen3-moe", {"experts": {"normalized": False}}),
+    ("qwen3-moe", {"experts": {"active": 3}}),
+    ("qwen3-moe-plain", {"experts": {"normalized": True}}),
+    ("qwen3-moe-window", {"windowed": (1, 2)}),
     ("neox", {"parallel": False}),
     ("neox", {"rotary_share": 1.0}),
 ]
@@ -113,6 +117,8 @@ WRONG_CONFIGS: list[tuple[str, dict[str, Any]]] = [
 def test_a_wrong_config_is_noticed(name: str, change: dict[str, Any], tmp_path: Path) -> None:
     _, ids, expected = theirs(name, tmp_path)
     right = load_model(tmp_path)
+    nested = {} if right.config.experts is None else {"experts": right.config.experts}
+    change = {key: nested[key].model_copy(update=value) if key in nested else value for key, value in change.items()}
     wrong = Transformer(right.config.model_copy(update=change))
     weights = right.state_dict()
     if right.config.gated and not wrong.config.gated:  # drop the gate

@@ -19,6 +19,9 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from ziggurat.errors import ConfigError
 from ziggurat.model import compiled
+from ziggurat.model.config import ExpertsConfig
+from ziggurat.model.hub import load_config, save_model
+from ziggurat.model.transformer import Transformer
 from ziggurat.processes import processes, writes
 from ziggurat.stages.dpo import dpo, dpo_config
 from ziggurat.stages.kto import kto, kto_config
@@ -85,6 +88,17 @@ def _sft(out: Path, sft_: Path, scorer: Path, train: dict[str, Any], **how: Any)
     return sft(config, sft_, alphabet.demonstrations(40), out, text=alphabet.documents(), **how)
 
 
+def _experts(out: Path, sft_: Path, scorer: Path, train: dict[str, Any], **how: Any) -> Path:
+    """Of four experts some have no token in a process's part. The pieces are those of one process: their balance is."""
+    base, words = out.parent / "base-of-experts", alphabet.tokenizer()
+    if writes():
+        shape = load_config(sft_).model_copy(update={"experts": ExpertsConfig(count=4, active=1, d_ff=16, balance=1.0)})
+        save_model(Transformer(shape, seed=1), base, words)
+    wait_for_all()
+    settings = {"train": train | {"micro_batches": 2 // processes()}, "batch_tokens": 128}
+    return sft(sft_config(base, ("--set", settings)), base, alphabet.demonstrations(40), out, **how)
+
+
 def _reward(out: Path, sft_: Path, scorer: Path, train: dict[str, Any], **how: Any) -> Path:
     settings = {"train": train, "batch_comparisons": 5, "held_out_share": 0.2, "scale_samples": 8}
     config = reward_config(sft_, ("--set", settings))
@@ -108,6 +122,7 @@ RUNS: dict[str, tuple[Any, dict[str, Any]]] = {
     "pretrain-muon": (_pretrain, MUON),
     "compiled": (_compiled, ADAMW),
     "sft": (_sft, ADAMW),
+    "experts": (_experts, ADAMW | {"recompute": True}),
     "reward": (_reward, ADAMW),
     "dpo": (_dpo, ADAMW),
     "dpo-last": (_dpo, ADAMW | {"trainable": "last:1", "recompute": True}),

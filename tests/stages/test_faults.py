@@ -15,7 +15,7 @@ from tests.training.tiny import RandomRows, new_run, next_token_loss, tiny_model
 
 from ziggurat.cli.main import run as ziggurat
 from ziggurat.errors import ConfigError, DataError
-from ziggurat.model.config import ModelConfig
+from ziggurat.model.config import ExpertsConfig, ModelConfig
 from ziggurat.model.heads import RewardModel
 from ziggurat.model.hub import load_model, load_scalar
 from ziggurat.model.transformer import Transformer, set_compute_dtype
@@ -322,6 +322,17 @@ SHAPES = {
     ),
     "qwen3": ModelConfig(
         layers=2, d_model=64, heads=4, kv_heads=4, d_head=16, d_ff=192, vocab_size=64, context=128
+    ),
+    "experts": ModelConfig(
+        layers=2,
+        d_model=64,
+        heads=4,
+        kv_heads=4,
+        d_head=16,
+        d_ff=192,
+        vocab_size=64,
+        context=128,
+        experts=ExpertsConfig(count=6, active=2, d_ff=96, dense_layers=(0,)),
     ),
 }
 

@@ -8,6 +8,7 @@ from tests.training.tiny import TINY, tiny_model
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from ziggurat.model import compiled
+from ziggurat.model.config import ExpertsConfig
 from ziggurat.model.cpu import accelerate
 from ziggurat.model.transformer import Transformer
 from ziggurat.training.device import place
@@ -36,6 +37,18 @@ def test_loss_and_gradients_are_those_of_plain_blocks(counter: CompileCounterWit
     with torch.no_grad():
         assert torch.equal(plain(IDS), fused(IDS))
     assert counter.frame_count == 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_blocks_with_experts_stay_plain(counter: CompileCounterWithBackend) -> None:
+    """Their shapes follow the routing, so each step would be another graph."""
+    experts = ExpertsConfig(count=3, active=1, d_ff=8, dense_layers=(0,))
+    model = Transformer(TINY.model_copy(update={"experts": experts}))
+    compiled.compile_blocks(model)
+    for row in IDS:
+        model.hidden(row[None]).sum().backward()
+    assert counter.frame_count == 1  # the dense block
+    assert not hasattr(model.blocks[1], "compiled")
 
 
 @pytest.mark.cuda

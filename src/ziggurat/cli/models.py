@@ -213,6 +213,12 @@ def _speed(folder: Path, weights: str) -> dict[str, float]:
     return found
 
 
+def _parameters(known: dict[str, Any]) -> str:
+    whole, active = known["parameters"], known.get("active_parameters")
+    passed = "" if active in (None, whole) else f", {human_count(active)} of them for each token"
+    return f"{human_count(whole)} parameters{passed}"
+
+
 def _lines(known: dict[str, Any]) -> list[tuple[str, str]]:
     card, speed = known["card"], known.get("speed")
     template = ""
@@ -237,7 +243,8 @@ def _lines(known: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     return [
         ("title", card["title"]),
-        ("what", f"{card['kind']} ({known['model_type']}), {human_count(known['parameters'])} parameters"),
+        ("what", f"{card['kind']} ({known['model_type']}), {_parameters(known)}"),
+        ("a token costs", f"{human_count(known['flops_per_token'])}FLOP and attention" if memory else ""),
         ("context", f"{known['context']:,} tokens" if "context" in known else ""),
         ("from", f"{card['source']} {card['revision']}".strip()),
         ("began from", card["parent"]),

@@ -92,6 +92,10 @@ class Engine:
         self.prefiller = Prefiller(
             model, self.arena, self.rows, self.lot, chunk_flops=chunk_flops, fixed_tokens=fixed
         )
+        if self.config.experts is not None and batch_invariant:
+            raise UsageError(
+                "the shapes in a mixture of experts follow the routing of all that runs: serve it without fixed shapes."
+            )
         if small is not None and batch_invariant:
             raise UsageError(
                 "a small model guesses in shapes of its own: choose it or fixed shapes, not both."

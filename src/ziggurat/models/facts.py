@@ -35,21 +35,22 @@ def facts(folder: Path) -> dict[str, Any]:
     known["model_type"] = raw.get("model_type")
     if card.kind == "embedding model":
         return known
-    from ziggurat.model.accounting import active_parameters, cache_bytes_per_token, total_parameters
+    from ziggurat.model import accounting
     from ziggurat.model.hub import load_config, stored_dtype
     from ziggurat.training.precision import choose_dtype
 
     config, serving = load_config(folder), choose_dtype()[0]
-    weights = total_parameters(config) * serving.itemsize
+    weights = accounting.total_parameters(config) * serving.itemsize
     return {
         **known,
-        "parameters": total_parameters(config),
-        **({"active_parameters": active_parameters(config)} if config.experts else {}),
+        "parameters": accounting.total_parameters(config),
+        "active_parameters": accounting.active_parameters(config),
+        "flops_per_token": 2 * accounting.active_matrix_parameters(config),
         "context": config.context,
         "stored_as": str(stored_dtype(folder)).removeprefix("torch."),
         "serving_dtype": str(serving).removeprefix("torch."),
         "serving_weight_bytes": weights,
-        "cache_bytes_per_token": cache_bytes_per_token(config, serving),
+        "cache_bytes_per_token": accounting.cache_bytes_per_token(config, serving),
         **_words(folder),
     }
 

@@ -1,12 +1,13 @@
 """One optimizer step on a batch in pieces: gradients of sums, divided once, clipped, refused or applied.
 
 Gradients of the sums are added over the micro-batches and divided by the step's total count, so in how many pieces a
-step is computed cannot change its result, and a step that counts nothing (comparisons all tied) moves nothing instead
-of dividing 0 by 0. A non-finite loss or gradient is refused before the weights move.
+step is computed cannot change its result (but for the balance of experts, below), and a step that counts nothing
+(comparisons all tied) moves nothing instead of dividing 0 by 0. A non-finite loss or gradient is refused before the
+weights move.
 
-Where a model has experts, the load-balancing loss of each piece (`model.experts`) is learned from too, times
-`experts.balance` and the piece's count, so that a step adds its mean. The loss that is reported is without it; it has a
-metric of its own, `load_balance`. It counts every token of a piece, padding included.
+Where a model has experts, the load-balancing loss (`model.experts`) is learned from too, times `experts.balance`. It is
+that of each piece, all tokens and padding, and a step has the mean of its pieces, weighted by their counts. The loss
+that is reported is without it; it has a metric of its own, `load_balance`.
 
 Several processes (`training.parallel`) each compute pieces of the step, equally many: one that has fewer computes its
 last one again, without weight. Sums and counts are those of all processes.

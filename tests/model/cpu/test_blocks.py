@@ -28,7 +28,7 @@ COVERED = (
     "llama", "llama-biases", "llama2", "llama3", "llama-yarn", "mistral", "qwen2", "qwen3", "qwen3-tied",
     "qwen3-biases", "smollm3",
 )  # fmt: skip
-OTHERS = ("gpt2", "neox", "gemma3", "llama-gelu")
+OTHERS = ("gpt2", "neox", "gemma3", "llama-gelu", "qwen3-moe")
 GREEDY = SamplingParams(temperature=0.0, max_tokens=16)
 
 

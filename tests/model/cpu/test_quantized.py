@@ -103,7 +103,8 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["gpt2", "gpt2-untied", "llama-biases", "smollm3", "gemma3", "neox", "qwen3-tied"]
+    "name",
+    ["gpt2", "gpt2-untied", "llama-biases", "smollm3", "gemma3", "neox", "qwen3-tied", "qwen3-moe-plain"],
 )
 def test_every_family_is_served_in_8_bits(name: str, tmp_path: Path) -> None:
     """Transposed matrices, regrouped rows, biases, tied and scaled embeddings: a slip would give other logits."""

@@ -54,6 +54,10 @@ class GGUFFile:
                 "llama-gguf-split --merge first."
             )
         self.arch = str(self.metadata.get("general.architecture"))
+        if self.value("expert_count"):
+            raise ModelFolderError(
+                f"{path} is a mixture of experts, which is not read from GGUF; import its Hugging Face folder."
+            )
         if self.arch not in MODEL_TYPES:
             raise ModelFolderError(
                 f"{path}: the architecture {self.arch!r} is not one of {', '.join(MODEL_TYPES)}."
@@ -69,8 +73,6 @@ class GGUFFile:
     @cached_property
     def raw(self) -> dict[str, Any]:
         """The config.json of the folder that this file could have been made from."""
-        if self.value("expert_count"):
-            raise ModelFolderError(f"{self.path} is a mixture of experts, which cannot be computed.")
         raw = config_json(self)
         try:
             config = by_model_type()[raw["model_type"]].reads(raw)
