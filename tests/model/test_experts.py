@@ -192,7 +192,9 @@ def test_a_config_that_does_not_fit_is_refused(change: dict[str, Any], at: str, 
 
 def test_all_that_does_not_fit_is_named() -> None:
     experts = {"count": 2, "active": 3, "d_ff": 4, "dense_layers": (3,)}
-    with pytest.raises(ValueError, match=r"active: 3 is more.*there is no layer 3; mlp_bias: experts have no"):
+    with pytest.raises(
+        ValueError, match=r"active: 3 is more.*there is no layer 3; mlp_bias: experts have no"
+    ):
         ModelConfig(**{**SHAPE.model_dump(), "experts": experts, "mlp_bias": True})
 
 
@@ -255,7 +257,9 @@ def test_experts_are_served_in_few_bits_and_routers_are_not(
     exact, model = load_model(tmp_path), quantized.load_to_serve(tmp_path, torch.float32, weights)
     for mine, own in zip(mixtures_of(model), mixtures_of(exact), strict=True):
         assert torch.equal(mine.router.weight, own.router.weight)
-        assert all(isinstance(e.up, GroupedLinear) and isinstance(e.down, GroupedLinear) for e in mine.experts)
+        assert all(
+            isinstance(e.up, GroupedLinear) and isinstance(e.down, GroupedLinear) for e in mine.experts
+        )
     assert f"{weights} weights" in quantized.numerics(model)
     with torch.inference_mode():
         assert (model(ids) - expected).abs().mean() <= near * expected.std()
@@ -388,7 +392,9 @@ def test_the_balance_evens_the_load() -> None:
     model.norm.weight.requires_grad_(False)
     optimizer = build_optimizer(model, TrainConfig(optimizer="adamw", lr_adam=0.01))
     found = [
-        optimizer_step(model, optimizer, [batch_of(ids)], batch_loss, grad_clip=0.0, step=s).extra["load_balance"]
+        optimizer_step(model, optimizer, [batch_of(ids)], batch_loss, grad_clip=0.0, step=s).extra[
+            "load_balance"
+        ]
         for s in range(40)
     ]
     assert found[-1] < found[0] - 0.02
@@ -424,7 +430,9 @@ def test_routers_go_to_adamw_and_every_expert_to_muon() -> None:
     assert muon == set(model.muon_matrices())
     assert len(muon) == 2 * 3 + 2 + 2 * 5 * 2  # attention, the dense MLP, two layers of experts
     assert not any("router" in name for name in muon)
-    ids = torch.randint(0, 53, (2, 3), generator=torch.Generator().manual_seed(0))  # some experts have no token
+    ids = torch.randint(
+        0, 53, (2, 3), generator=torch.Generator().manual_seed(0)
+    )  # some experts have no token
     for step in range(2):
         optimizer_step(model, optimizer, [batch_of(ids)], batch_loss, grad_clip=1.0, step=step)
     assert all(bool(p.isfinite().all()) for p in model.parameters())

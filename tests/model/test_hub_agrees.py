@@ -118,7 +118,9 @@ def test_a_wrong_config_is_noticed(name: str, change: dict[str, Any], tmp_path: 
     _, ids, expected = theirs(name, tmp_path)
     right = load_model(tmp_path)
     nested = {} if right.config.experts is None else {"experts": right.config.experts}
-    change = {key: nested[key].model_copy(update=value) if key in nested else value for key, value in change.items()}
+    change = {
+        key: nested[key].model_copy(update=value) if key in nested else value for key, value in change.items()
+    }
     wrong = Transformer(right.config.model_copy(update=change))
     weights = right.state_dict()
     if right.config.gated and not wrong.config.gated:  # drop the gate

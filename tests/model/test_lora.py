@@ -60,9 +60,14 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize(
     ("family", "kind"),
-    [*((family, kind) for family in ("llama", "qwen3-tied", "qwen2") for kind in KINDS), ("qwen3-moe", "lora")],
+    [
+        *((family, kind) for family in ("llama", "qwen3-tied", "qwen2") for kind in KINDS),
+        ("qwen3-moe", "lora"),
+    ],
 )
-@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys:RuntimeWarning")  # of peft's own rewriting
+@pytest.mark.filterwarnings(
+    "ignore:The following (rank|alpha)_pattern keys:RuntimeWarning"
+)  # of peft's own rewriting
 def test_peft_loads_ours_and_gives_the_same_logits(family: str, kind: str, tmp_path: Path) -> None:
     model, ids, _ = theirs(family, tmp_path / "base")
     base, view = adapted(tmp_path / "base", **KINDS[kind])

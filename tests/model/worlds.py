@@ -102,7 +102,10 @@ CONFIGS: dict[str, transformers.PretrainedConfig] = {
     "qwen3-moe": Qwen3MoeConfig(**QWEN3_MOE, norm_topk_prob=True),  # as its publisher has it
     "qwen3-moe-plain": Qwen3MoeConfig(**QWEN3_MOE, tie_word_embeddings=True, attention_bias=True),
     "qwen3-moe-mixed": Qwen3MoeConfig(
-        **{**QWEN3_MOE, "num_hidden_layers": 4}, decoder_sparse_step=2, mlp_only_layers=[3], norm_topk_prob=True
+        **{**QWEN3_MOE, "num_hidden_layers": 4},
+        decoder_sparse_step=2,
+        mlp_only_layers=[3],
+        norm_topk_prob=True,
     ),
     "qwen3-moe-window": Qwen3MoeConfig(**QWEN3_MOE, use_sliding_window=True, sliding_window=8),
 }

@@ -92,7 +92,9 @@ def _experts(out: Path, sft_: Path, scorer: Path, train: dict[str, Any], **how: 
     """Of four experts some have no token in a process's part. The pieces are those of one process: their balance is."""
     base, words = out.parent / "base-of-experts", alphabet.tokenizer()
     if writes():
-        shape = load_config(sft_).model_copy(update={"experts": ExpertsConfig(count=4, active=1, d_ff=16, balance=1.0)})
+        shape = load_config(sft_).model_copy(
+            update={"experts": ExpertsConfig(count=4, active=1, d_ff=16, balance=1.0)}
+        )
         save_model(Transformer(shape, seed=1), base, words)
     wait_for_all()
     settings = {"train": train | {"micro_batches": 2 // processes()}, "batch_tokens": 128}

@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PROCESSES = 2
 LOSS_TOLERANCE, WEIGHT_TOLERANCE = 2e-5, 1e-4
 FIELDS = {"loss", "grad_norm", "tokens", "val_loss", "reward", "kl", "value_loss", "policy_loss", "ptx_loss"}
+FIELDS |= {"load_balance"}
 MUON_LOSS_TOLERANCE, MUON_WEIGHT_TOLERANCE = 5e-3, 1e-2
 
 

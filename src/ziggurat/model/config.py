@@ -1,9 +1,9 @@
 """The shape of a model: one frozen config that spans GPT-2/GPT-3, LLaMA/Mistral/Qwen, SmolLM3, Gemma 3 and GPT-NeoX.
 
 Choices are orthogonal (norm, activation, positions, biases, windows, experts, ...), never a flag per family. The
-defaults are exactly Qwen3's, so that a model trained here is read by transformers, vLLM and llama.cpp. Left out: experts
-that every token passes beside the chosen ones, soft caps of logits, and rotary scaling that depends on the length of
-the text; such a folder is refused with a sentence.
+defaults are exactly Qwen3's, so that a model trained here is read by transformers, vLLM and llama.cpp. Left out:
+experts that every token passes beside the chosen ones, soft caps of logits, and rotary scaling that depends on the
+length of the text; such a folder is refused with a sentence.
 """
 
 from __future__ import annotations

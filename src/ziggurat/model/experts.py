@@ -71,13 +71,13 @@ class Mixture(nn.Module):
         taken = rows.index_select(0, order // self.config.active)  # (N k, C)
         written = self._through(taken, load.tolist())  # here the CPU waits for the device
         back = written.index_select(0, order.argsort()).view(*weights.shape, -1)  # (N, k, C)
-        y = (back * weights.to(back.dtype)[..., None]).sum(1)
+        y: Tensor = (back * weights.to(back.dtype)[..., None]).sum(1)
         return y.view(x.shape)
 
-    def _through(self, taken: Tensor, load: Sequence[int]) -> Tensor:
+    def _through(self, taken: Tensor, load: list[int]) -> Tensor:
         """Rows sorted by expert (N k, C), each through its own; `load`: how many rows each expert has."""
         every = torch.is_grad_enabled()
-        parts = zip(self.experts, taken.split(load), strict=True)
+        parts = zip(self.experts, taken.split_with_sizes(load), strict=True)
         return torch.cat([expert(part) for expert, part in parts if every or len(part)])
 
 
