@@ -325,7 +325,8 @@ class Transformer(nn.Module):
         | biases                                  | 0                                        |
 
         With a small tied embedding the first loss is ln V: the hidden state has unit mean square, so logits have
-        std 0.02 sqrt(C). An expert is drawn as an MLP of its width. The writers into the residual stream are damped by its 2 * layers additions (GPT-2, 2.3).
+        std 0.02 sqrt(C). The writers into the residual stream are damped by its 2 * layers additions (GPT-2, 2.3). An
+        expert is drawn as an MLP of its width.
         """
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
