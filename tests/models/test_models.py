@@ -13,6 +13,8 @@ from tests.needs import needs
 from ziggurat.cards import read_card
 from ziggurat.cli.main import run
 from ziggurat.errors import RunError
+from ziggurat.model.accounting import active_matrix_parameters
+from ziggurat.model.config import ExpertsConfig
 from ziggurat.model.hub import load_model, save_model
 from ziggurat.model.presets import OURS
 from ziggurat.model.transformer import Transformer
@@ -52,6 +54,38 @@ def test_an_imported_folder_is_a_model_by_name(
     assert run(["generate", "mine", "hello", "--max-tokens", "3"]) == 0
     assert run(["models", "rm", "mine", "--yes"]) == 0
     assert not home.exists()
+
+
+def test_a_mixture_of_experts_by_the_commands(
+    ziggurat_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Imported, shown with what of it a token passes, planned, trained by LoRA (balance and all), asked."""
+    experts = ExpertsConfig(count=4, active=1, d_ff=48)
+    shape = OURS["tiny"].model_copy(update={"vocab_size": 300, "experts": experts})
+    save_model(Transformer(shape), tmp_path / "moe", Tokenizer.train(["a b c 1984"] * 9, 300))
+    assert run(["models", "import", str(tmp_path / "moe"), "--name", "moe"]) == 0
+    capsys.readouterr()
+    assert run(["models", "show", "moe", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["model_type"] == "qwen3_moe"
+    assert shown["parameters"] - shown["active_parameters"] == 2 * 3 * (
+        3 * 64 * 48
+    )  # three experts in two layers
+    assert shown["flops_per_token"] == 2 * active_matrix_parameters(shape)
+    assert run(["models", "show", "moe"]) == 0
+    assert "of them for each token" in capsys.readouterr().out
+    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b c"}]}
+    data = tmp_path / "data.jsonl"
+    data.write_text((json.dumps(row) + "\n") * 12)
+    train = ["sft", "--base", "moe", "--data", str(data), "--set", "trainable=lora", "--set", "train.steps=2"]
+    assert run(["plan", *train]) == 0
+    assert run([*train, "--out", str(tmp_path / "run")]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert all(1 <= row["load_balance"] <= 4 for row in rows)
+    assert run(["generate", str(tmp_path / "run"), "a", "--max-tokens", "3"]) == 0
+    assert run(["models", "export", "moe", "--to", "gguf", "--out", str(tmp_path / "moe.gguf")]) == 2
+    assert "a mixture of experts is not written as GGUF" in capsys.readouterr().err
+    assert not (tmp_path / "moe.gguf").exists()
 
 
 def test_a_stage_takes_such_a_name_and_its_card_names_the_parent(
