@@ -47,6 +47,15 @@ def conversation_routes(house: House) -> APIRouter:
         made = await house.run(chats.create_chat, principal, **body.fields())
         return Json(made.model_dump(), 201)
 
+    @routes.delete("/trash")  # before /{chat_id}, which would match it
+    async def empty_trash(request: Request) -> Response:
+        principal = await house.who(request)
+        for generation in house.generations.running(principal.person_id):
+            chat = await house.run(chats.get_chat, principal, generation.chat_id)
+            if chat.deleted_at is not None:
+                await house.generations.stop(generation, None)
+        return Json({"deleted": await house.run(deletion.empty_trash, principal)})
+
     @routes.get("/{chat_id}")
     async def opened(request: Request, chat_id: str, limit: Limit = 50) -> dict[str, Any]:
         found = await house.run(chats.open_chat, await house.who(request), chat_id, limit=limit)
