@@ -78,8 +78,9 @@ def checked(conn: Connection, since: tuple[int, str]) -> tuple[tuple[int, str], 
     if seq and conn.execute(select(events.c.hash).where(events.c.seq == seq)).scalar() != expected:
         return START, seq
     newer = select(events).where(events.c.seq > seq).order_by(events.c.seq)
-    for row in conn.execute(newer, execution_options={"yield_per": READ_AT_ONCE}).mappings():
-        if row["seq"] != seq + 1 or row["prev_hash"] != expected or entry_hash(dict(row)) != row["hash"]:
-            return (seq, expected), int(row["seq"])
-        seq, expected = row["seq"], row["hash"]
+    with conn.execute(newer, execution_options={"yield_per": READ_AT_ONCE}) as rows:
+        for row in rows.mappings():
+            if row["seq"] != seq + 1 or row["prev_hash"] != expected or entry_hash(dict(row)) != row["hash"]:
+                return (seq, expected), int(row["seq"])
+            seq, expected = row["seq"], row["hash"]
     return (seq, expected), None

@@ -16,7 +16,6 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.service.fakes import FakeChat, wait_until
 from tests.service.product.events import ask, finish, new_chat
 
 from ziggurat.product import registration
@@ -226,21 +225,6 @@ def test_emptying_the_trash_deletes_what_is_mine_and_lies_in_it(town: Town) -> N
     entries = town.owner.send("get", "/api/admin/audit").json()["data"]
     (entry,) = [one for one in entries if one["action"] == "trash.empty"]
     assert (entry["actor_id"], len(entry["detail"]["chats"])) == (town.ana.person_id, 2)
-
-
-def test_a_trashed_chat_that_is_answering_is_ended_before_it_is_deleted(
-    open_house: Callable[..., httpx.Client],
-) -> None:
-    model = FakeChat(lambda messages, params: ["piece "] * 400, delay_s=0.02)
-    client = open_house({"fake": model})
-    chat_id = new_chat(client)
-    client.delete(f"/api/chats/{chat_id}")
-    ask(client, chat_id, "Hello")  # somebody writes on in a chat that lies in the trash
-    wait_until(lambda: model.told > 0)
-    assert client.delete("/api/chats/trash").json() == {"deleted": 1}
-    wait_until(lambda: model.closed == 1)
-    assert model.ended == 0
-    assert client.get(f"/api/chats/{chat_id}").status_code == 404
 
 
 def test_a_member_does_nothing_of_administrators(town: Town) -> None:

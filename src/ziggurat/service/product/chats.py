@@ -49,12 +49,7 @@ def conversation_routes(house: House) -> APIRouter:
 
     @routes.delete("/trash")  # before /{chat_id}, which would match it
     async def empty_trash(request: Request) -> Response:
-        principal = await house.who(request)
-        for generation in house.generations.running(principal.person_id):
-            chat = await house.run(chats.get_chat, principal, generation.chat_id)
-            if chat.deleted_at is not None:
-                await house.generations.stop(generation, None)
-        return Json({"deleted": await house.run(deletion.empty_trash, principal)})
+        return Json({"deleted": await house.run(deletion.empty_trash, await house.who(request))})
 
     @routes.get("/{chat_id}")
     async def opened(request: Request, chat_id: str, limit: Limit = 50) -> dict[str, Any]:
