@@ -39,7 +39,7 @@ def hold(
     """Keep one that belongs to no message, such as an answer to a request of the API. An answer in a chat is kept by
     `generations.finish(held={...})`, which ends its message in the same transaction.
 
-    workspace_id: None is the one of this server. origin: {path, model, key, key_id, request_id} of a request of the API.
+    workspace_id: None is the one of this server. origin: {path, model, key, key_id, request_id} of an API request.
     """
     fields = {"prompt": prompt, "text": text, "rule_id": rule_id, "stage": stage}
     whose = {"chat_id": chat_id, "message_id": message_id, "person_id": person_id}

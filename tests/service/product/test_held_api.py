@@ -98,7 +98,9 @@ def test_a_request_that_is_held_asks_no_model_and_waits_too(open_house: Open) ->
 
 
 def test_a_held_tool_call_is_in_the_list(open_house: Open) -> None:
-    client = open_house({"fake": Calling("Let me look.", '{"name": "search", "arguments": {"q": "zorbulator"}}')})
+    client = open_house(
+        {"fake": Calling("Let me look.", '{"name": "search", "arguments": {"q": "zorbulator"}}')}
+    )
     rule(client, words=["zorbulator"], action="hold")
     assert "zorbulator" not in asked(client, "/v1/chat/completions")
     (one,) = waiting(client, 1)

@@ -25,7 +25,7 @@ SETTINGS = {"temperature": 0.7, "max_tokens": 12, "seed": 11}
 def explained(client: httpx.Client) -> tuple[dict[str, Any], str]:
     """(why, the answer that it is about)."""
     chat_id = new_chat(client)
-    begun = ask(client, chat_id, "Good morning, Ana's \"baker\"!", settings=SETTINGS)
+    begun = ask(client, chat_id, 'Good morning, Ana\'s "baker"!', settings=SETTINGS)
     message = finish(client, chat_id, begun["generation_id"])
     answer = client.get(f"/api/chats/{chat_id}/messages/{message['id']}/why")
     assert answer.status_code == 200, answer.text

@@ -1,8 +1,8 @@
 """Answers of the API that a rule holds: they go to the list on which a person decides, and their callers do not wait.
 
-A caller of the API gets the guard's text at once and nothing more later. What is kept is what a person needs to judge the
-rule: what was asked, what the model had written when the rule acted, and which key asked for it. Without a store nothing
-is kept.
+A caller of the API gets the guard's text at once and nothing more later. What is kept is what a person needs to judge
+the rule: what was asked, what the model had written when the rule acted, and which key asked for it. Without a store
+nothing is kept.
 """
 
 from __future__ import annotations

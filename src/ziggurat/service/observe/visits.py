@@ -35,7 +35,7 @@ class Guarded:
 
 @dataclass
 class AnswerVisit(Guarded):
-    """One answer of a chat at the page. The request that asked for it ends at once, so the answer has a line of its own."""
+    """One answer of a chat at the page. The request that asked for it ends at once; this has a line of its own."""
 
     answer: str  # the generation's id
     request_id: str | None  # of the request that asked for it

@@ -167,7 +167,7 @@ async def _far(upstream: Upstream, ask: Ask) -> AsyncGenerator[Piece | End]:
 
 
 def add_part(calls: dict[int, dict[str, Any]], part: dict[str, Any]) -> None:
-    """Join a piece of a tool call to its call, by index: the first piece names it, the others go on with its arguments."""
+    """Join a piece of a tool call to its call, by index: the first piece names it, others add to its arguments."""
     given = part.get("function") or {}
     new = {"id": part.get("id"), "type": "function", "function": {"name": "", "arguments": ""}}
     call = calls.setdefault(int(part.get("index") or 0), new)

@@ -48,8 +48,8 @@ class Watch(Protocol):
 
 
 class Watches:
-    """The guard's views of an answer, of the reasoning before it and of the tool calls after it; what one of them decides
-    ends all."""
+    """The guard's views of an answer, of the reasoning before it and of the tool calls after it; what one of them
+    decides ends all."""
 
     def __init__(self, answer: Watch, reasoning: Watch, calls: Watch) -> None:
         self.answer, self.reasoning, self.calls = answer, reasoning, calls
