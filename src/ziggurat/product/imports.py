@@ -103,8 +103,8 @@ def _documents(file: BinaryIO, skipped: list[dict[str, str]]) -> Iterator[_Docum
     for info in wanted:
         unpack = partial(archive.open, info)
         try:
-            with unpack() as content:
-                whole = holds_chats(entries(_Bounded(content, left)))  # type: ignore[arg-type]
+            with unpack() as member:
+                whole = holds_chats(entries(_Bounded(member, left)))  # type: ignore[arg-type]
         except Invalid as error:
             if error.code == "too_large":
                 raise
