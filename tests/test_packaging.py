@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -9,8 +10,10 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
 import yaml
 from tests.needs import needs
 
@@ -67,6 +70,26 @@ def test_the_compose_file_keeps_its_promises() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ours["ports"])
     assert "postgres" in ours["depends_on"]
     assert ":?" in services["postgres"]["environment"]["POSTGRES_PASSWORD"], "no default password"
+
+
+@pytest.mark.parametrize(("peer", "scheme"), [("172.18.0.1", "https"), ("203.0.113.9", "http")])
+def test_behind_a_proxy_the_container_knows_that_the_browser_speaks_https(peer: str, scheme: str) -> None:
+    """Docker's gateway, from which a proxy of the same machine is seen, is believed, and no address of the internet."""
+    given = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["ziggurat"]["environment"]
+    default = re.fullmatch(r"\$\{FORWARDED_ALLOW_IPS:-(.*)\}", given["FORWARDED_ALLOW_IPS"])
+    assert default is not None, "the setting can be changed without changing the file"
+    seen: list[tuple[str, str]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((scope["scheme"], scope["client"][0]))
+
+    config = uvicorn.Config(app, forwarded_allow_ips=default[1])
+    config.load()
+    headers = [(b"x-forwarded-proto", b"https"), (b"x-forwarded-for", b"198.51.100.7, 203.0.113.80")]
+    scope = {"type": "http", "scheme": "http", "client": (peer, 1234), "headers": headers}
+    asyncio.run(config.loaded_app(scope, None, None))  # type: ignore[arg-type]
+    # of the addresses, the last one is what the proxy saw; a browser can write the others itself
+    assert seen == [(scheme, "203.0.113.80" if scheme == "https" else peer)]
 
 
 def test_the_image_runs_as_nobody_special_and_says_whether_it_is_healthy() -> None:

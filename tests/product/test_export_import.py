@@ -16,6 +16,7 @@ from ziggurat.product import (
     export,
     folders,
     generations,
+    json_entries,
     judgements,
     keys,
     messages,
@@ -77,7 +78,7 @@ def test_json_comes_back_without_loss(store: Store, ana: Principal) -> None:
     name, media_type, data = export.export_chat(store, ana, chat_id)
     assert (name.startswith("Tides-潮汐-"), media_type) == (True, "application/json")
     bo = join(store)
-    assert import_file(store, bo, data).model_dump(exclude={"ids"}) == {
+    assert import_file(store, bo, io.BytesIO(data)).model_dump(exclude={"ids"}) == {
         "chats": 1,
         "messages": 3,
         "skipped": [],
@@ -124,7 +125,7 @@ def test_all_chats_and_all_my_data_are_zips_without_a_secret(store: Store, ana: 
     whole = io.BytesIO()
     export.export_all(store, ana, whole)
     bo = join(store)
-    assert import_file(store, bo, whole.getvalue()).model_dump(exclude={"ids"}) == {
+    assert import_file(store, bo, whole).model_dump(exclude={"ids"}) == {
         "chats": 1,
         "messages": 3,
         "skipped": [],
@@ -176,7 +177,7 @@ def test_chatgpts_export_becomes_a_tree(store: Store, ana: Principal) -> None:
         archive.writestr("conversations.json", json.dumps([CHATGPT]))
         archive.writestr("user.json", json.dumps({"id": "user-1", "email": "a@example.org"}))
         archive.writestr("chat.html", "<html></html>")
-    found = import_file(store, ana, file.getvalue())
+    found = import_file(store, ana, file)
     assert (found.chats, found.messages) == (1, 4)
     assert {entry["why"] for entry in found.skipped} == {
         "1 × assistant code",
@@ -208,7 +209,7 @@ def test_open_webuis_export_becomes_a_tree(store: Store, ana: Principal) -> None
         "history": {"currentId": "2", "messages": {m["id"]: m for m in said}},
     }
     exported = [{"id": "x", "title": "Greeting", "chat": chat, "pinned": True, "updated_at": 1_700_000_900}]
-    found = import_file(store, ana, json.dumps(exported).encode())
+    found = import_file(store, ana, io.BytesIO(json.dumps(exported).encode()))
     assert found.model_dump(exclude={"ids"}) == {"chats": 1, "messages": 3, "skipped": []}
     (made,) = chats.list_chats(store, ana).data
     assert (made.title, made.model, made.system_prompt, made.pinned) == (
@@ -238,7 +239,7 @@ def test_open_webuis_export_becomes_a_tree(store: Store, ana: Principal) -> None
 )
 def test_a_file_that_is_none_is_refused_in_a_sentence(store: Store, ana: Principal, data: bytes) -> None:
     with pytest.raises(Invalid):
-        import_file(store, ana, data)
+        import_file(store, ana, io.BytesIO(data))
     assert chats.list_chats(store, ana).data == []
 
 
@@ -253,9 +254,114 @@ def test_damaged_chats_among_good_ones_are_named(store: Store, ana: Principal) -
         {"kind": "ziggurat.chat", "messages": [{"role": "user"}]},
         "text",
     ]
-    found = import_file(store, ana, json.dumps(chosen).encode())
+    found = import_file(store, ana, io.BytesIO(json.dumps(chosen).encode()))
     assert found.chats == 1
     assert len([entry for entry in found.skipped if "×" not in entry["why"]]) == 6
+
+
+@pytest.mark.parametrize("piece", [1, 7, 64, 4096])
+def test_a_file_is_read_in_pieces_of_any_size(monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    """The same as the decoder makes of the whole text: numbers, escapes, pairs of surrogates and words cut anywhere."""
+    monkeypatch.setattr(json_entries, "PIECE", piece)
+    documents: list[Any] = [
+        [
+            12345,
+            -0.5e-3,
+            True,
+            None,
+            'a \\ " \n 元宵 🏮',
+            {"k": ["\u0000", {"x": []}]},
+            [],
+            {},
+            "",
+            "é" * 300,
+        ],
+        {"title": "🏮" * 50, "n": [1, 2, 3]},
+        [],
+        "alone",
+        1e300,
+    ]
+    for document in documents:
+        for text in (json.dumps(document), json.dumps(document, indent=9, ensure_ascii=False)):
+            for data in (text.encode(), b"\xef\xbb\xbf  \n" + text.encode() + b"\n \n"):
+                read = list(json_entries.entries(io.BytesIO(data)))
+                if isinstance(document, list):
+                    assert read == list(enumerate(document))
+                else:
+                    assert read == [(None, document)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[1 2]",
+        b"[1,]",
+        b"[1",
+        b"[",
+        b'["a',
+        b"{} {}",
+        b"[] x",
+        b"[nul]",
+        b'[{"a": }]',
+        b"\xff",
+        b'["\xe5\x85"]',
+        b"",
+    ],
+)
+@pytest.mark.parametrize("piece", [1, 4096])
+def test_what_is_not_json_is_refused_as_the_decoder_refuses_it(
+    monkeypatch: pytest.MonkeyPatch, data: bytes, piece: int
+) -> None:
+    monkeypatch.setattr(json_entries, "PIECE", piece)
+    with pytest.raises(ValueError):
+        json.loads(data.decode("utf-8"))
+    with pytest.raises(Invalid):
+        list(json_entries.entries(io.BytesIO(data)))
+
+
+def test_a_broken_end_imports_nothing(store: Store, ana: Principal) -> None:
+    whole = json.dumps([CHATGPT] * 40).encode()
+    with pytest.raises(Invalid) as refused:
+        import_file(store, ana, io.BytesIO(whole[:-30]))
+    assert refused.value.code == "not_chats"
+    assert chats.list_chats(store, ana).data == []
+    archived = io.BytesIO()
+    with zipfile.ZipFile(archived, "w") as archive:
+        archive.writestr("good.json", json.dumps([CHATGPT]))
+        archive.writestr("broken.json", whole[:-30])
+    found = import_file(store, ana, archived)
+    assert found.chats == 1
+    assert [one["what"] for one in found.skipped if "not JSON" in one["why"]] == ["broken.json"]
+
+
+def test_one_conversation_may_not_fill_the_memory(
+    store: Store, ana: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_entries, "PIECE", 1_000)
+    monkeypatch.setattr(json_entries, "MAX_ENTRY_CHARS", 5_000)
+    with pytest.raises(Invalid) as refused:
+        import_file(store, ana, io.BytesIO(json.dumps([CHATGPT, {"x": "y" * 20_000}]).encode()))
+    assert refused.value.code == "too_large"
+    assert chats.list_chats(store, ana).data == []
+
+
+def test_chats_are_written_in_order_in_several_transactions(
+    store: Store, ana: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ziggurat.product.imports.BATCH", 11)
+    written, write = [0], store.write
+
+    def counted(**options: Any) -> Any:
+        written[0] += 1
+        return write(**options)
+
+    monkeypatch.setattr(store, "write", counted)
+    found = import_file(
+        store, ana, io.BytesIO(json.dumps([CHATGPT | {"title": f"t{i}"} for i in range(7)]).encode())
+    )
+    assert (found.chats, found.messages) == (7, 28)
+    assert written == [3]
+    assert [chats.get_chat(store, ana, one).title for one in found.ids] == [f"t{i}" for i in range(7)]
 
 
 def test_a_zip_that_unpacks_to_too_much_is_refused(
@@ -266,13 +372,13 @@ def test_a_zip_that_unpacks_to_too_much_is_refused(
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("conversations.json", b" " * 20_000)
     with pytest.raises(Invalid) as refused:
-        import_file(store, ana, file.getvalue())
+        import_file(store, ana, file)
     assert refused.value.code == "too_large"
 
 
 def test_a_chain_of_many_messages_is_no_deep_recursion(store: Store, ana: Principal) -> None:
     mapping = {str(i): node(str(i), str(i - 1) if i else None, "user", f"m{i}") for i in range(3_000)}
-    found = import_file(store, ana, json.dumps({"title": "long", "mapping": mapping}).encode())
+    found = import_file(store, ana, io.BytesIO(json.dumps({"title": "long", "mapping": mapping}).encode()))
     assert found.messages == 3_000
     (chat,) = chats.list_chats(store, ana).data
     assert chats.open_chat(store, ana, chat.id).messages[-1].content == "m2999"
@@ -287,7 +393,7 @@ def test_an_exported_chat_with_other_peoples_ids_takes_nothing_over(store: Store
         "active_leaf": theirs.active_leaf_id,
         "messages": [{"id": "1", "parent": theirs.active_leaf_id, "role": "user", "content": "mine"}],
     }
-    import_file(store, ana, json.dumps(data).encode())
+    import_file(store, ana, io.BytesIO(json.dumps(data).encode()))
     (made,) = chats.list_chats(store, ana).data
     assert [m.content for m in chats.open_chat(store, ana, made.id).messages] == ["mine"]
     answered(store, ana, made.id, "more", "x")

@@ -30,6 +30,7 @@ from ziggurat.product import (
 from ziggurat.product.errors import Conflict, Forbidden, Invalid, NotFound, TooMany
 from ziggurat.product.mask import masked, outgoing
 from ziggurat.product.principal import Principal
+from ziggurat.store import audit as chain
 from ziggurat.store.store import Store
 
 
@@ -429,6 +430,8 @@ def test_the_audit_is_append_only_and_its_chain_shows_a_change(store: Store, own
     for i in range(3):
         workspaces.change_settings(store, owner, {"retention_days": i + 1})
     assert audit.verify(store) is None
+    verified = audit.Verified()
+    assert verified.broken(store) is None
     for statement in ("UPDATE audit_event SET action = 'x'", "DELETE FROM audit_event"):
         with pytest.raises(DBAPIError), store.write() as conn:
             conn.execute(text(statement))
@@ -439,3 +442,40 @@ def test_the_audit_is_append_only_and_its_chain_shows_a_change(store: Store, own
             conn.execute(text("ALTER TABLE audit_event DISABLE TRIGGER USER"))
         conn.execute(text("UPDATE audit_event SET action = 'x' WHERE seq = 2"))
     assert "entry 2" in str(audit.verify(store))
+    assert verified.broken(store) is None, "what was verified is not read again"
+    assert "entry 2" in str(verified.broken(store, whole=True))
+    assert "entry 2" in str(verified.broken(store)), "a chain that is broken stays so"
+
+
+def test_of_a_verified_chain_only_what_is_new_is_read(
+    store: Store, owner: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    hashed = chain.entry_hash
+    for i in range(50):
+        workspaces.change_settings(store, owner, {"retention_days": i + 1})
+    monkeypatch.setattr(chain, "entry_hash", lambda row: read.append(row["seq"]) or hashed(row))
+    verified = audit.Verified()
+    assert verified.broken(store) is None
+    assert len(read) == read[-1] >= 50
+    read.clear()
+    assert verified.broken(store) is None
+    assert read == []
+    workspaces.change_settings(store, owner, {"retention_days": 99})
+    read.clear()  # writing an entry hashes it too
+    assert verified.broken(store) is None
+    assert len(read) == 1
+
+
+def test_a_chain_that_was_cut_short_or_written_anew_is_noticed(store: Store, owner: Principal) -> None:
+    for i in range(3):
+        workspaces.change_settings(store, owner, {"retention_days": i + 1})
+    verified = audit.Verified()
+    assert verified.broken(store) is None
+    with store.write() as conn:
+        if store.kind == "sqlite":
+            conn.execute(text("DROP TRIGGER audit_event_no_delete"))
+        else:
+            conn.execute(text("ALTER TABLE audit_event DISABLE TRIGGER USER"))
+        conn.execute(text("DELETE FROM audit_event WHERE seq = (SELECT max(seq) FROM audit_event)"))
+    assert "was changed from outside" in str(verified.broken(store))

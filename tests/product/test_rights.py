@@ -225,7 +225,7 @@ ACTS: dict[str, tuple[Act, str, bool]] = {
     "export.export_chat": (lambda s, p, t: export.export_chat(s, p, t.chat), TALKERS, True),
     "export.export_all": (lambda s, p, t: export.export_all(s, p, io.BytesIO()), TALKERS, False),
     "export.export_me": (lambda s, p, t: export.export_me(s, p, io.BytesIO()), ALL, False),
-    "imports.import_file": (lambda s, p, t: imports.import_file(s, p, IMPORT), TALKERS, False),
+    "imports.import_file": (lambda s, p, t: imports.import_file(s, p, io.BytesIO(IMPORT)), TALKERS, False),
     "deletion.delete_chat": (lambda s, p, t: deletion.delete_chat(s, p, t.chat), TALKERS, True),
     "deletion.delete_message": (lambda s, p, t: deletion.delete_message(s, p, t.chat, t.user), TALKERS, True),
     "deletion.empty_trash": (lambda s, p, t: deletion.empty_trash(s, p), TALKERS, False),

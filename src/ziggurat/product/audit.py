@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from sqlalchemy import select
 
 from ziggurat.product.common import cursor_of, page_size, read_cursor
@@ -36,6 +38,27 @@ def list_events(
 
 def verify(store: Store) -> str | None:
     """None, or a sentence that says at which entry the chain breaks. Reads all entries."""
-    with store.read() as conn:
-        seq = chain.broken_at(conn)
-    return None if seq is None else f"the audit chain breaks at entry {seq}: it was changed from outside."
+    return Verified().broken(store)
+
+
+class Verified:
+    """How far the chain was verified, so that a page of the list reads only what came since.
+
+    An entry that is changed after it was verified shows when the whole chain is read again: `whole`, or the next start.
+    """
+
+    def __init__(self) -> None:
+        self._last = chain.START
+        self._lock = threading.Lock()
+        self.whole_at: str | None = None
+        """When all entries were read the last time."""
+
+    def broken(self, store: Store, *, whole: bool = False) -> str | None:
+        """None, or a sentence that says at which entry the chain breaks."""
+        with self._lock:
+            since = chain.START if whole else self._last
+            if since == chain.START:
+                self.whole_at = iso(store.now())
+            with store.read() as conn:
+                self._last, seq = chain.checked(conn, since)
+        return None if seq is None else f"the audit chain breaks at entry {seq}: it was changed from outside."

@@ -7,7 +7,7 @@ empty nodes join the visible ones. Open WebUI: a list of {title, chat: {history:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,14 +38,25 @@ class ImportedChat:
     updated_at: int | None = None
 
 
-def chats_of(name: str, document: Any, skipped: Skipped) -> Iterator[ImportedChat]:
-    """The chats of one document; what is of no known form is named in `skipped` if it lies among chats."""
-    many = document if isinstance(document, list) else [document]
-    for at, item in enumerate(many):
+def holds_chats(entries: Iterable[tuple[int | None, Any]]) -> bool:
+    """Whether a document holds a chat of a known form; it is read to its end.
+
+    Raises:
+        Invalid: those of `json_entries.entries`.
+    """
+    return sum(_reader(item) is not None for _, item in entries) > 0
+
+
+def chats_of(
+    name: str, entries: Iterable[tuple[int | None, Any]], skipped: Skipped, *, among_chats: bool
+) -> Iterator[ImportedChat]:
+    """The chats of one document, as `json_entries.entries` reads it; of a list, what is of no known form is named in
+    `skipped` if it lies among chats."""
+    for at, item in entries:
         read = _reader(item)
-        where = f"{name}, entry {at + 1}" if isinstance(document, list) else name
+        where = name if at is None else f"{name}, entry {at + 1}"
         if read is None:
-            if isinstance(document, list) and any(_reader(other) for other in many[:100]):
+            if at is not None and among_chats:
                 skipped.append({"what": where, "why": "it is not a chat of a known form."})
             continue
         try:

@@ -11,6 +11,7 @@ from ziggurat.product.chats import index_message
 from ziggurat.product.common import clean_json, known, record, row_of
 from ziggurat.product.errors import Conflict, Invalid
 from ziggurat.product.objects import HeldAnswer
+from ziggurat.product.people import the_workspace
 from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require, require_on
 from ziggurat.store.clock import iso, iso_or_none
@@ -25,7 +26,7 @@ FIELDS = ("prompt", "text", "rule_id", "stage")
 def hold(
     store: Store,
     *,
-    workspace_id: str,
+    workspace_id: str | None = None,
     prompt: str,
     text: str,
     rule_id: str | None,
@@ -33,15 +34,19 @@ def hold(
     chat_id: str | None = None,
     message_id: str | None = None,
     person_id: str | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> HeldAnswer:
     """Keep one that belongs to no message, such as an answer to a request of the API. An answer in a chat is kept by
-    `generations.finish(held={...})`, which ends its message in the same transaction."""
+    `generations.finish(held={...})`, which ends its message in the same transaction.
+
+    workspace_id: None is the one of this server. origin: {path, model, key, key_id, request_id} of an API request.
+    """
     fields = {"prompt": prompt, "text": text, "rule_id": rule_id, "stage": stage}
     whose = {"chat_id": chat_id, "message_id": message_id, "person_id": person_id}
     with store.write() as conn:
-        return _view(
-            row_of(conn, table, insert_held(conn, store, fields, workspace_id=workspace_id, **whose))
-        )
+        home = workspace_id or the_workspace(conn, store)
+        held_id = insert_held(conn, store, fields, workspace_id=home, origin=origin, **whose)
+        return _view(row_of(conn, table, held_id))
 
 
 def insert_held(
@@ -53,6 +58,7 @@ def insert_held(
     chat_id: str | None,
     message_id: str | None,
     person_id: str | None,
+    origin: Mapping[str, Any] | None = None,
 ) -> str:
     """A row of {prompt, text, rule_id, stage}; returns its id.
 
@@ -68,6 +74,7 @@ def insert_held(
         "person_id": person_id,
         "chat_id": chat_id,
         "message_id": message_id,
+        "origin": clean_json(origin) if origin else None,
         "created_at": store.now(),
     }
     conn.execute(insert(table).values(clean_json(given) | row))
@@ -88,7 +95,8 @@ def decide(
     store: Store, principal: Principal, held_id: str, decision: Literal["release", "refuse"]
 ) -> HeldAnswer:
     """Release puts the text into the message; refuse ends the message with finish_reason content_filter. The held text
-    stays in the record until its chat is deleted.
+    stays in the record until its chat is deleted. An answer of the API has no message: its caller has got the guard's
+    text long ago, so the decision is only recorded.
 
     Raises:
         Conflict: somebody decided before.

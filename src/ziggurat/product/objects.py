@@ -316,6 +316,8 @@ class HeldAnswer(Thing):
     stage: str
     prompt: str
     text: str
+    origin: dict[str, Any] | None
+    """Of an answer of the API: {path, model, key, key_id, request_id}; None for one in a chat."""
     decision: Literal["release", "refuse"] | None
     decided_by: str | None
     decided_at: str | None

@@ -17,6 +17,7 @@ from ziggurat.store.clock import DAY, iso
 from ziggurat.store.scrub import scrub
 from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, shares
+from ziggurat.store.tables.guard import held_answers
 from ziggurat.store.tables.people import attempts, invitations, sessions, usage
 from ziggurat.store.tables.workspace import workspaces
 
@@ -32,16 +33,19 @@ class Report:
     sessions: int = 0
     invitations: int = 0
     events: int = 0
+    held: int = 0
 
 
 def run(store: Store, *, dry_run: bool = False) -> Report:
-    """Delete chats that nobody touched for `retention_days`, what lay in the trash for `trash_days`, expired shares,
-    sessions and invitations, and events of generations of yesterday. `dry_run` only says what."""
+    """Delete chats that nobody touched for `retention_days`, held answers of the API of that age, what lay in the trash
+    for `trash_days`, expired shares, sessions and invitations, and events of generations of yesterday. `dry_run` only
+    says what."""
     report = Report()
     with store.read() if dry_run else store.write() as conn:
         for workspace_id in conn.execute(select(workspaces.c.id)).scalars().all():
             gone = _old_chats(conn, store, workspace_id)
             report.chats += gone
+            report.held += _old_held(conn, store, workspace_id, dry_run=dry_run)
             if gone and not dry_run:
                 remove_chats(conn, store, workspace_id, gone)
                 detail = {"chats": len(gone)}
@@ -49,7 +53,7 @@ def run(store: Store, *, dry_run: bool = False) -> Report:
         _expired(conn, store, report, dry_run=dry_run)
     if not dry_run:
         report.events = generations.sweep_events(store)
-        if report.chats or report.shares or report.events:
+        if report.chats or report.shares or report.events or report.held:
             scrub(store)
     return report
 
@@ -60,6 +64,20 @@ def _old_chats(conn: Connection, store: Store, workspace_id: str) -> list[str]:
     if settings["retention_days"] is not None:
         old |= chats.c.updated_at < now - settings["retention_days"] * DAY
     return list(conn.execute(select(chats.c.id).where(chats.c.workspace_id == workspace_id, old)).scalars())
+
+
+def _old_held(conn: Connection, store: Store, workspace_id: str, *, dry_run: bool) -> int:
+    """Held answers of no chat: nothing else deletes those that belong to no person."""
+    days = settings_of(conn, workspace_id)["retention_days"]
+    if days is None:
+        return 0
+    since = store.now() - days * DAY
+    old = (held_answers.c.workspace_id == workspace_id) & held_answers.c.chat_id.is_(None)
+    old &= held_answers.c.created_at < since
+    found = len(conn.execute(select(held_answers.c.id).where(old)).all())
+    if found and not dry_run:
+        conn.execute(delete(held_answers).where(old))
+    return found
 
 
 def _expired(conn: Connection, store: Store, report: Report, *, dry_run: bool) -> None:

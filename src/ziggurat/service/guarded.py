@@ -61,8 +61,8 @@ class Piece:
     """Whether `text` takes the place of all that the choice has so far."""
 
 
-Note = Callable[[Sequence[tuple[str, str]], Decision | None], None]
-"""Takes (layer, action) of what matched, and the decision that acted."""
+Note = Callable[[Sequence[tuple[str, str]], Decision | None, str], None]
+"""Takes (layer, action) of what matched, the decision that acted, and what the model had written by then."""
 
 
 async def examined(services: Services, messages: Sequence[Said]) -> Decision | None:
@@ -92,7 +92,7 @@ def let_in(
     guard = services.guard
     if guard is None:
         return list[Answering](admit(request, served, prepared))
-    note = _note(request, services)
+    note = _note(request, services, served.card.name)
     through = [
         one for one, decision in zip(prepared, asked, strict=True) if decision is None or not decision.acts
     ]
@@ -101,20 +101,22 @@ def let_in(
     for one, decision in zip(prepared, asked, strict=True):
         if decision is not None and decision.acts:
             visit_of(request.scope).count(prompt=len(one.ids), written=0)
-            note(decision.counts(), decision)
+            note(decision.counts(), decision, "")
             tickets.append(StandIn(one, decision))
         elif decision is not None:
-            note(decision.counts(), None)
+            note(decision.counts(), None, "")
             tickets.append(GuardedTicket(next(admitted), guard, decision, note, whole=whole))
         else:
             tickets.append(next(admitted))
     return tickets
 
 
-def _note(request: Request, services: Services) -> Note:
+def _note(request: Request, services: Services, model: str) -> Note:
     visit, metrics = visit_of(request.scope), services.metrics
+    hold = services.upstreams.holding.of(request, model)
 
-    def note(counts: Sequence[tuple[str, str]], decision: Decision | None) -> None:
+    def note(counts: Sequence[tuple[str, str]], decision: Decision | None, written: str) -> None:
+        hold(decision, written)
         metrics.guard_acted(counts)
         visit.guarded(counts, None if decision is None else decision.record())
 
@@ -164,6 +166,7 @@ class _Choice:
     )  # content that is not yet shown, and where it is
     tokens: list[Any] = field(default_factory=list)  # whose text is not yet shown
     calls: str = ""  # the text of its tool calls
+    texts: list[str] = field(default_factory=list)  # all that was written, its calls too
     written: int = 0  # tokens
     front: int = 0  # where the shown text ends
     begun: bool = False
@@ -244,6 +247,7 @@ class GuardedTicket:
             return []
         choice.tokens += delta.tokens
         choice.written += len(delta.tokens)
+        choice.texts.append(delta.text)
         if delta.call is not None:
             shown = choice.watch.flush()
             choice.calls += delta.text
@@ -254,11 +258,9 @@ class GuardedTicket:
         if delta.finish is not None:
             shown += choice.watch.end()
             self._judge_calls(choice)
+        if delta.finish is not None or choice.watch.decision is not None:
             choice.done = True
-            self._note(choice.watch.counts(), choice.watch.decision)
-        elif choice.watch.decision is not None:
-            choice.done = True
-            self._note(choice.watch.counts(), choice.watch.decision)
+            self._note(choice.watch.counts(), choice.watch.decision, "".join(choice.texts))
         pieces = self._shown(choice, delta, shown)
         if choice.watch.decision is not None:
             return [*pieces, self._cut(choice, delta)]
@@ -303,7 +305,10 @@ class GuardedTicket:
     def _judge_calls(self, choice: _Choice) -> None:
         """Tool calls are passed on at the end of an answer; until then nothing of them is shown."""
         if choice.calls and choice.watch.decision is None:
-            watch = self.guard.watch(Decision(locale=self.asked.locale, history=self.asked.history))
+            asked = self.asked
+            watch = self.guard.watch(
+                Decision(locale=asked.locale, history=asked.history, question=asked.question)
+            )
             watch.feed(choice.calls)
             watch.end()
             choice.watch.decision = watch.decision

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, insert, select
 from ziggurat.store.tables.workspace import audit_events as events
 
 FIRST = "0" * 64
+READ_AT_ONCE = 1_000
 HASHED = (
     "seq",
     "workspace_id",
@@ -59,11 +60,27 @@ def head(conn: Connection) -> tuple[int, str]:
     return (last.seq, last.hash) if last else (0, FIRST)
 
 
+START = (0, FIRST)
+"""Number and hash of what comes before the first entry."""
+
+
 def broken_at(conn: Connection) -> int | None:
     """The first entry that does not fit the one before or its own hash; None where the chain holds."""
-    expected, seq = FIRST, 1
-    for row in conn.execute(select(events).order_by(events.c.seq)).mappings():
-        if row["seq"] != seq or row["prev_hash"] != expected or entry_hash(dict(row)) != row["hash"]:
-            return int(row["seq"])
-        expected, seq = row["hash"], seq + 1
-    return None
+    return checked(conn, START)[1]
+
+
+def checked(conn: Connection, since: tuple[int, str]) -> tuple[tuple[int, str], int | None]:
+    """Reads the entries after `since`, an entry that was checked before; whether it is still there is read too.
+
+    Returns number and hash of the last entry that holds, and the number of the first one that does not.
+    """
+    seq, expected = since
+    if seq and conn.execute(select(events.c.hash).where(events.c.seq == seq)).scalar() != expected:
+        return START, seq
+    newer = select(events).where(events.c.seq > seq).order_by(events.c.seq)
+    with conn.execute(newer, execution_options={"yield_per": READ_AT_ONCE}) as rows:
+        for row in rows.mappings():
+            if row["seq"] != seq + 1 or row["prev_hash"] != expected or entry_hash(dict(row)) != row["hash"]:
+                return (seq, expected), int(row["seq"])
+            seq, expected = row["seq"], row["hash"]
+    return (seq, expected), None

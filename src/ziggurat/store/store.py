@@ -148,12 +148,13 @@ def _engine(url: URL, size: int, *, reads: bool) -> Engine:
                 poolclass=QueuePool,
                 pool_size=size,
                 max_overflow=0,
+                hide_parameters=True,  # what people wrote stands in no message of an error, and so in no log
                 connect_args={"check_same_thread": False, "timeout": WAIT_S, "isolation_level": None},
             )
             event.listen(engine, "connect", _on_connect_reader if reads else _on_connect_writer)
             event.listen(engine, "begin", _begin if reads else _begin_immediate)
             return engine
-        return create_engine(url, pool_size=size, max_overflow=0, pool_pre_ping=True)
+        return create_engine(url, pool_size=size, max_overflow=0, pool_pre_ping=True, hide_parameters=True)
     except (NoSuchModuleError, ModuleNotFoundError):
         raise ConfigError(
             "PostgreSQL needs the package psycopg; install Ziggurat with its extra: pip install 'ziggurat[postgres]'."

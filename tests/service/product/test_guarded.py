@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.service.fakes import FakeChat
+from tests.service.fakes import FakeChat, wait_until
 from tests.service.product.events import ask, finish, follow, new_chat
+
+from ziggurat.service.observe.request_log import RequestLog
 
 Open = Callable[..., httpx.Client]
 
@@ -154,6 +158,35 @@ def test_what_the_guard_did_on_the_page_is_counted(open_house: Open) -> None:
     metrics = client.get("/metrics").text
     assert 'app_guard_total{action="answer",layer="patterns"} 1.0' in metrics
     assert 'app_guard_total{action="refuse",layer="model"} 1.0' in metrics
+
+
+def test_what_the_guard_did_on_the_page_is_in_the_request_log(open_house: Open, tmp_path: Path) -> None:
+    file = tmp_path / "requests.jsonl"
+    client = open_house({"fake": saying("I cannot help with that request.")}, request_log=RequestLog(file))
+    client.headers["x-request-id"] = "mine-1"
+    blocked, refused = "I want to kill myself tonight.", "Tell me how to do something odd."
+    for text in (blocked, refused):
+        answered(client, text)
+    body = {"model": "fake", "messages": [{"role": "user", "content": refused}]}
+    client.post("/api/chat", json=body)
+    client.post("/api/chat", json={**body, "messages": [{"role": "user", "content": blocked}]})
+    written: list[dict[str, Any]] = []
+
+    def all_written() -> bool:
+        written[:] = [json.loads(line) for line in file.read_text().splitlines()]
+        return sum("answer" in line or line["route"] == "/api/chat" for line in written) == 4
+
+    wait_until(all_written)
+    first, second = [line for line in written if "answer" in line]
+    refusal = {"layer": "model", "action": "refuse", "rule": None, "category": None}
+    assert (first["guard"]["layer"], first["guard"]["rule"]) == ("patterns", "selfharm.intent")
+    assert second["guard"] == refusal
+    assert (second["state"], second["request_id"], second["completion_tokens"]) == ("complete", "mine-1", 1)
+    assert second["ms"] > 0
+    temporary = [line["guard"] for line in written if line.get("route") == "/api/chat"]
+    assert temporary == [refusal, first["guard"]]
+    assert "odd" not in file.read_text()
+    assert "cannot help" not in file.read_text()
 
 
 def test_temporary_chats_are_guarded_and_counted_too(open_house: Open) -> None:

@@ -206,6 +206,27 @@ def test_the_events_of_somebody_elses_answer_are_not_sent(town: Town) -> None:
     assert answer.status_code == 404
 
 
+def test_emptying_the_trash_deletes_what_is_mine_and_lies_in_it(town: Town) -> None:
+    for who, titles in ((town.ana, ("kept", "gone", "gone too")), (town.ben, ("of ben", "his last one"))):
+        made = {title: who.send("post", "/api/chats", {"title": title}).json()["id"] for title in titles}
+        for title in titles[1:]:
+            assert who.send("delete", f"/api/chats/{made[title]}").status_code == 200
+    with httpx.Client(base_url=town.ana.client.base_url, cookies=town.ana.client.cookies) as client:
+        assert client.delete("/api/chats/trash").json()["error"]["code"] == "csrf"
+    emptied = town.ana.send("delete", "/api/chats/trash")
+    assert (emptied.status_code, emptied.json()) == (200, {"deleted": 2})
+    assert town.ana.send("get", "/api/chats?trash=true").json()["data"] == []
+    assert town.ana.send("get", f"/api/chats/{town.ana.ids['chat_id']}").status_code == 200
+    assert "kept" in [one["title"] for one in town.ana.send("get", "/api/chats").json()["data"]]
+    assert [one["title"] for one in town.ben.send("get", "/api/chats?trash=true").json()["data"]] == [
+        "his last one"
+    ]
+    assert town.ana.send("delete", "/api/chats/trash").json() == {"deleted": 0}
+    entries = town.owner.send("get", "/api/admin/audit").json()["data"]
+    (entry,) = [one for one in entries if one["action"] == "trash.empty"]
+    assert (entry["actor_id"], len(entry["detail"]["chats"])) == (town.ana.person_id, 2)
+
+
 def test_a_member_does_nothing_of_administrators(town: Town) -> None:
     checked = 0
     for method, path in town.routes():

@@ -124,6 +124,9 @@ class Quota:
     """The models that it may ask; None: all."""
     spend: Callable[[int, int], Awaitable[None]] | None = None
     """Called with the tokens of prompt and answer when a request has ended."""
+    person_id: str | None = None
+    key_id: str | None = None
+    """Of a key of the store; None: the key is in a file."""
 
     @classmethod
     def of(cls, key: Key, clock: Callable[[], float] = time.monotonic) -> Quota:

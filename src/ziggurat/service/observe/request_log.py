@@ -1,4 +1,4 @@
-"""One line of JSON for each HTTP request: `ziggurat serve --request-log FILE`.
+"""One line of JSON for each HTTP request and each answer at the page: `ziggurat serve --request-log FILE`.
 
     {"format_version": 1, "time": "2026-11-23T08:58:35.120Z", "request_id": "req_5f0c…", "key": "ana", "method": "POST",
      "route": "/v1/chat/completions", "status": 200, "ms": 812.4, "prompt_tokens": 31, "completion_tokens": 12,
@@ -8,6 +8,12 @@ A line holds no prompt, answer, path, address or key; only the key's name. `requ
 which a client may choose. `refused` is the limit behind a 429, or why a key was refused. `left` is true if the client
 disconnected from a stream. Tokens are those read and written for the request; null if none were counted (a background
 response counts none). `guard` has the layer, action, rule and category of the guard where a rule matched.
+
+A chat's answer at the page is written after the request that asked for it has ended, so it has a line of its own, with
+that request's `request_id` and how it ended; the ids name an answer in the store and nothing that was said:
+
+    {"format_version": 1, "time": "2026-11-23T08:58:37.310Z", "request_id": "req_77ab…", "answer": "gen_0199…",
+     "state": "complete", "ms": 2190.4, "prompt_tokens": 31, "completion_tokens": 12, "guard": null}
 
 A separate thread formats and writes the lines. If the disk is slower than the requests, lines are dropped and requests
 do not wait; a later line has the number: {"format_version": 1, "time": ..., "dropped": 17}. The file is only appended
@@ -28,7 +34,7 @@ from typing import Any
 
 from ziggurat.errors import DataError
 from ziggurat.files import FORMAT_VERSION, to_json
-from ziggurat.service.observe.visits import Visit
+from ziggurat.service.observe.visits import AnswerVisit, Visit
 
 log = logging.getLogger("ziggurat.service")
 
@@ -50,13 +56,13 @@ class RequestLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = _opened(path)
-        self._visits: queue.Queue[tuple[float, Visit] | None] = queue.Queue(MAX_WAITING_LINES)
+        self._visits: queue.Queue[tuple[float, Visit | AnswerVisit] | None] = queue.Queue(MAX_WAITING_LINES)
         self._dropped = 0  # only the event loop adds to it
         self._failing = self._closed = self._torn = False
         self._thread = threading.Thread(target=self._work, name="request log", daemon=True)
         self._thread.start()
 
-    def write(self, visit: Visit) -> None:
+    def write(self, visit: Visit | AnswerVisit) -> None:
         """Queue one line; never waits."""
         if self._closed:
             return
@@ -125,7 +131,19 @@ def _opened(path: Path) -> int:
         ) from None
 
 
-def _line(ended_at: float, visit: Visit) -> dict[str, Any]:
+def _line(ended_at: float, visit: Visit | AnswerVisit) -> dict[str, Any]:
+    if isinstance(visit, AnswerVisit):
+        return {
+            FORMAT_VERSION: REQUEST_LOG_FORMAT,
+            "time": _utc(ended_at),
+            "request_id": visit.request_id,
+            "answer": visit.answer,
+            "state": visit.state,
+            "ms": round(visit.elapsed_s * 1e3, 1),
+            "prompt_tokens": visit.prompt_tokens,
+            "completion_tokens": visit.completion_tokens,
+            "guard": visit.guard,
+        }
     return {
         FORMAT_VERSION: REQUEST_LOG_FORMAT,
         "time": _utc(ended_at),

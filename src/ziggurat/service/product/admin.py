@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -26,7 +27,7 @@ def product_admin_routes(house: House) -> APIRouter:
     routes = APIRouter(prefix="/api/admin", tags=["administration"])
     _people(house, routes)
     _rules(house, routes)
-    limits = house.services.limits
+    limits, verified = house.services.limits, audit.Verified()
 
     @routes.get("/settings")
     async def settings(request: Request) -> dict[str, Any]:
@@ -60,9 +61,12 @@ def product_admin_routes(house: House) -> APIRouter:
         return page.model_dump()
 
     @routes.get("/audit")
-    async def entries(request: Request, cursor: Cursor = None, limit: Limit = 100) -> dict[str, Any]:
+    async def entries(
+        request: Request, cursor: Cursor = None, limit: Limit = 100, verify: bool = False
+    ) -> dict[str, Any]:
         page = await house.run(audit.list_events, await house.who(request), cursor=cursor, limit=limit)
-        return {**page.model_dump(), "broken": await house.run(audit.verify)}
+        broken = await anyio.to_thread.run_sync(partial(verified.broken, house.store, whole=verify))
+        return {**page.model_dump(), "broken": broken, "verified_at": verified.whole_at}
 
     return routes
 

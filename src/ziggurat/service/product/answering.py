@@ -3,7 +3,8 @@
     async for piece in answer(services, ask):     Pieces, at the end one End
 
 Cancelling the task that iterates cancels the model's work. Reasoning between `<think>` and `</think>` at the beginning
-of an answer is separated from its text here, for models that write it so; upstreams send it in a field of its own.
+of an answer is separated from its text here, for models that write it so; upstreams send it in a field of its own. Tool
+calls come with the end. What was written as a call and cannot be read as one is text.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from ziggurat.records import Message
 from ziggurat.service.http.limits import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE
 from ziggurat.service.models.shelf import Served
 from ziggurat.service.openai.streams import Tally, timings
+from ziggurat.service.openai.tools import read_calls
 from ziggurat.service.services import Services
 from ziggurat.service.upstream.servers import Upstream
 
 BEGIN, END = "<think>", "</think>"
+CALLED = "tool_calls"
+"""Why an answer ended that ends with tool calls; OpenAI's word."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class End:
     finish_reason: str
     usage: dict[str, Any] = field(default_factory=dict)
     """prompt_tokens, completion_tokens, tokens_per_s, ttft_ms, context, dropped_messages; None or absent: unknown."""
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    """In OpenAI's form; they are known when they are complete."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +104,15 @@ async def _near(served: Served, ask: Ask) -> AsyncGenerator[Piece | End]:
                 yield Piece(delta.text)
     finally:
         ticket.cancel()
+    choice = tally.choices[0]
+    read = read_calls(choice.calls, choice.finish)
+    if unread := "".join(choice.calls[number] for number in read.unread):
+        yield Piece(unread)
+    calls = [call.as_json() for call in read.calls]
     times = timings(ticket, tally)
     first_s = times["waited_s"] + times["first_token_s"]
     yield End(
-        tally.choices[0].finish,
+        CALLED if calls and choice.finish == "stop" else choice.finish,
         {
             "prompt_tokens": tally.prompt_tokens,
             "completion_tokens": tally.completion_tokens,
@@ -110,6 +121,7 @@ async def _near(served: Served, ask: Ask) -> AsyncGenerator[Piece | End]:
             "context": served.card.context,
             "dropped_messages": prepared.dropped,
         },
+        calls,
     )
 
 
@@ -129,12 +141,15 @@ async def _far(upstream: Upstream, ask: Ask) -> AsyncGenerator[Piece | End]:
         "stream_options": {"include_usage": True},
     }
     began, first_s, finish, usage = time.perf_counter(), 0.0, "stop", dict[str, Any]()
+    calls: dict[int, dict[str, Any]] = {}
     async for chunk in upstream.chunks("/chat/completions", body):
         usage = chunk.get("usage") or usage
         for choice in chunk.get("choices") or []:
             delta, finish = choice.get("delta") or {}, choice.get("finish_reason") or finish
             text = delta.get("content") or ""
             thought = next((delta[name] for name in REASONING if delta.get(name)), "")
+            for part in delta.get("tool_calls") or ():
+                add_part(calls, part)
             if text or thought:
                 first_s = first_s or time.perf_counter() - began
                 yield Piece(text, thought)
@@ -147,7 +162,17 @@ async def _far(upstream: Upstream, ask: Ask) -> AsyncGenerator[Piece | End]:
             "tokens_per_s": round(written / elapsed_s, 1) if written else None,
             "ttft_ms": round(first_s * 1000),
         },
+        [calls[number] for number in sorted(calls)],
     )
+
+
+def add_part(calls: dict[int, dict[str, Any]], part: dict[str, Any]) -> None:
+    """Join a piece of a tool call to its call, by index: the first piece names it, others add to its arguments."""
+    given = part.get("function") or {}
+    new = {"id": part.get("id"), "type": "function", "function": {"name": "", "arguments": ""}}
+    call = calls.setdefault(int(part.get("index") or 0), new)
+    for name in ("name", "arguments"):
+        call["function"][name] += given.get(name) or ""
 
 
 REASONING = ("reasoning_content", "reasoning", "reasoning_text")

@@ -47,6 +47,10 @@ def conversation_routes(house: House) -> APIRouter:
         made = await house.run(chats.create_chat, principal, **body.fields())
         return Json(made.model_dump(), 201)
 
+    @routes.delete("/trash")  # before /{chat_id}, which would match it
+    async def empty_trash(request: Request) -> Response:
+        return Json({"deleted": await house.run(deletion.empty_trash, await house.who(request))})
+
     @routes.get("/{chat_id}")
     async def opened(request: Request, chat_id: str, limit: Limit = 50) -> dict[str, Any]:
         found = await house.run(chats.open_chat, await house.who(request), chat_id, limit=limit)

@@ -48,10 +48,11 @@ class Watch(Protocol):
 
 
 class Watches:
-    """The guard's views of an answer and of the reasoning before it; what either decides ends both."""
+    """The guard's views of an answer, of the reasoning before it and of the tool calls after it; what one of them
+    decides ends all."""
 
-    def __init__(self, answer: Watch, reasoning: Watch) -> None:
-        self.answer, self.reasoning = answer, reasoning
+    def __init__(self, answer: Watch, reasoning: Watch, calls: Watch) -> None:
+        self.answer, self.reasoning, self.calls = answer, reasoning, calls
 
     def feed(self, text: str, reasoning: str) -> tuple[str, str]:
         """What may be shown now of both."""
@@ -66,17 +67,33 @@ class Watches:
         thought = self.reasoning.end()
         return (self.answer.end() if self.decision is None else ""), thought
 
+    def judge_calls(self, calls: Sequence[dict[str, Any]]) -> None:
+        """Tool calls are shown when they are complete; until then nothing of them is."""
+        if calls and self.decision is None:
+            self.calls.feed(as_text(calls))
+            self.calls.end()
+
     @property
     def decision(self) -> Decision | None:
-        return self.reasoning.decision or self.answer.decision
+        return self.reasoning.decision or self.answer.decision or self.calls.decision
 
     @property
     def replacement(self) -> str:
-        return self.reasoning.replacement or self.answer.replacement
+        return self.reasoning.replacement or self.answer.replacement or self.calls.replacement
 
     def counts(self) -> list[tuple[str, str]]:
         """(layer, action) of what the guard did about the answer, for the metrics."""
-        return [*self.reasoning.counts(), *self.answer.counts()]
+        called = [one for one in self.calls.counts() if one != REFUSED]  # JSON is no refusal
+        return [*self.reasoning.counts(), *self.answer.counts(), *called]
+
+
+REFUSED = ("model", "refuse")
+"""Layer 2: the model's own refusal."""
+
+
+def as_text(calls: Sequence[dict[str, Any]]) -> str:
+    """Tool calls as the guard and a person read them."""
+    return "\n".join(f"{call['function']['name']}: {call['function']['arguments']}" for call in calls)
 
 
 class Keeper(Protocol):
@@ -98,6 +115,7 @@ class Outcome:
     reasoning: str
     finish_reason: str | None = None
     usage: dict[str, Any] = field(default_factory=dict)
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
     error: dict[str, Any] | None = None
     guard: dict[str, Any] | None = None
 
@@ -263,6 +281,7 @@ class Generations:
                     flushed = time.monotonic()
         if watches.decision is None:
             _show(generation, *watches.end())
+        watches.judge_calls(end.tool_calls)
         return _finished(generation, end, watches, written)
 
     async def _end(self, generation: Generation, keeper: Keeper, outcome: Outcome) -> None:
@@ -301,12 +320,14 @@ def _finished(generation: Generation, end: End, watches: Watches, written: str) 
             reasoning=generation.reasoning,
             finish_reason=end.finish_reason,
             usage=end.usage,
+            tool_calls=end.tool_calls,
         )
     record, filtered = decision.record(), "content_filter"
     if decision.action == "hold":
         generation.log({"type": "held", "text": decision.text or ""})
+        whole = "\n\n".join(part for part in (written, as_text(end.tool_calls)) if part)
         return Outcome(
-            state="held", text=written, reasoning="", finish_reason=filtered, usage=end.usage, guard=record
+            state="held", text=whole, reasoning="", finish_reason=filtered, usage=end.usage, guard=record
         )
     generation.text += watches.replacement
     generation.log({"type": "replaced", "text": generation.text})

@@ -13,9 +13,10 @@ from fastapi import Depends, FastAPI, Request
 
 from ziggurat.console import err
 from ziggurat.errors import RunError
-from ziggurat.product import generations, mask, retention, workspaces
+from ziggurat.product import generations, held, mask, people, retention, workspaces
 from ziggurat.product.rights import require
 from ziggurat.safety.guard import Guard
+from ziggurat.service.access.holding import ToHold
 from ziggurat.service.access.key_check import OPEN
 from ziggurat.service.api.admin import admin_routes
 from ziggurat.service.http.openapi import errors
@@ -83,6 +84,7 @@ class Product:
         )
         self.keys = StoreKeys(self.house) if accounts else None
         services.upstreams.outgoing = self._masked
+        services.upstreams.holding.keep = self._hold
 
     async def _masked(self, body: dict[str, Any]) -> dict[str, Any]:
         """A request of the API as it may leave for an upstream, by the workspace's policy.
@@ -96,6 +98,21 @@ class Product:
         told = {name: body[name] for name in TOLD if name in body}
         (sent,) = await self.house.run(mask.outgoing, workspace_id, [told])
         return {**body, **sent}
+
+    async def _hold(self, one: ToHold) -> None:
+        """An answer of the API that waits for a person; what was asked on this machine without a key is the owner's."""
+        person_id = one.person_id
+        if self.house.mode == "local" and one.of_this_machine:
+            person_id = (await self.house.run(people.local_principal)).person_id
+        await self.house.run(
+            held.hold,
+            prompt=one.prompt,
+            text=one.text,
+            rule_id=one.rule_id,
+            stage=one.stage,
+            person_id=person_id,
+            origin=one.origin,
+        )
 
     def add_to(self, app: FastAPI) -> None:
         """The routes and the page. Every route below `/api` passes the gate."""
@@ -157,6 +174,7 @@ class Product:
         await self.house.run(retention.run)
 
     async def close(self) -> None:
+        await self.house.services.upstreams.holding.close()
         await self.house.close()
 
 

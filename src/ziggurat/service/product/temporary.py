@@ -26,12 +26,12 @@ from ziggurat.service.http.limits import DEFAULT_MAX_TOKENS
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.problems import describe
 from ziggurat.service.http.wire import KEEPALIVE, event
+from ziggurat.service.observe.visits import Visit, visit_of
 from ziggurat.service.openai.bodies import ChatBody, to_messages
 from ziggurat.service.product.answering import Ask, End, Piece, drawn_seed
 from ziggurat.service.product.generations import Watches
 from ziggurat.service.product.house import House
 from ziggurat.service.product.writing import (
-    Refused,
     check_model,
     counted,
     examined,
@@ -66,10 +66,11 @@ def temporary_routes(house: House) -> APIRouter:
             salt=principal.person_id,
         )
         asked = await anyio.to_thread.run_sync(house.guard.before, examined(ask.messages))
-        counted(house, asked.counts())
+        visit = visit_of(request.scope)
+        counted(house, visit, asked.counts(), asked)
         pieces = nothing() if asked.acts else outgoing(house, principal, ask)
-        watches = Watches(Refused(asked), Refused(asked)) if asked.acts else watches_of(house, asked)
-        return EventStream(streamed(house, principal, ask, pieces, watches, limits.keepalive_s))
+        watches = watches_of(house, asked)
+        return EventStream(streamed(house, principal, ask, pieces, watches, limits.keepalive_s, visit))
 
     return routes
 
@@ -96,6 +97,7 @@ async def streamed(
     pieces: AsyncGenerator[Piece | End],
     watches: Watches,
     keepalive_s: float,
+    visit: Visit,
 ) -> AsyncIterator[bytes]:
     """The events of one answer. When the reader leaves, the model's work ends."""
     end, written = End("stop"), 0
@@ -119,7 +121,7 @@ async def streamed(
         else:
             yield event({"text": watches.replacement})
             end = End("content_filter", end.usage)
-        counted(house, watches.counts())
+        counted(house, visit, watches.counts(), watches.decision)
         yield done(end, ask, None if watches.decision is None else watches.decision.record())
     except Exception as error:
         yield event(describe(error)[1])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
+import anyio.to_thread
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
@@ -26,6 +27,7 @@ from ziggurat.service.product.house import House
 from ziggurat.service.product.people import zip_answer
 
 MAX_IMPORT_BYTES = 200 * 2**20
+WRITE_BYTES = 2**20
 IMPORT_TIMEOUT_S = 120.0
 IMPORTED = ("application/json", "application/zip", "application/octet-stream")
 
@@ -146,7 +148,11 @@ def archive_routes(house: House) -> APIRouter:
     @routes.post("/import")
     async def take_in(request: Request) -> Response:
         principal = await house.who(request)
-        found = await house.run(imports.import_file, principal, await uploaded(request))
+        file = await uploaded(request)
+        try:
+            found = await house.run(imports.import_file, principal, file)
+        finally:
+            await anyio.to_thread.run_sync(file.close)
         return Json(found.model_dump())
 
     return routes
@@ -159,8 +165,8 @@ def attachment(name: str) -> str:
     return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
 
 
-async def uploaded(request: Request) -> bytes:
-    """The bytes of an uploaded file.
+async def uploaded(request: Request) -> BinaryIO:
+    """An uploaded file, on the disk and without a name: it is gone when it is closed.
 
     Raises:
         ApiError: 415 for another type, 413 for too many bytes, 408 when they do not arrive.
@@ -170,14 +176,28 @@ async def uploaded(request: Request) -> bytes:
         raise ApiError(
             415, f"Content-Type is {declared or 'missing'}; send application/json or application/zip."
         )
-    data = bytearray()
+    file: BinaryIO = await anyio.to_thread.run_sync(tempfile.TemporaryFile)
     try:
         async with asyncio.timeout(IMPORT_TIMEOUT_S):
-            async for piece in request.stream():
-                data += piece
-                if len(data) > MAX_IMPORT_BYTES:
-                    message = f"The file is larger than {MAX_IMPORT_BYTES // 2**20} MB; import it in parts."
-                    raise ApiError(413, message, code="request_too_large")
-    except TimeoutError:
-        raise ApiError(408, f"The file did not arrive within {IMPORT_TIMEOUT_S:g} s.") from None
-    return bytes(data)
+            await _received(request, file)
+    except BaseException as error:
+        await anyio.to_thread.run_sync(file.close)
+        if isinstance(error, TimeoutError):
+            raise ApiError(408, f"The file did not arrive within {IMPORT_TIMEOUT_S:g} s.") from None
+        raise
+    return file
+
+
+async def _received(request: Request, file: BinaryIO) -> None:
+    """Write the body to the file, in blocks on a worker thread."""
+    block, size = bytearray(), 0
+    async for piece in request.stream():
+        block += piece
+        size += len(piece)
+        if size > MAX_IMPORT_BYTES:
+            message = f"The file is larger than {MAX_IMPORT_BYTES // 2**20} MB; import it in parts."
+            raise ApiError(413, message, code="request_too_large")
+        if len(block) >= WRITE_BYTES:
+            await anyio.to_thread.run_sync(file.write, bytes(block))
+            block.clear()
+    await anyio.to_thread.run_sync(file.write, bytes(block))

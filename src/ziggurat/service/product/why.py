@@ -50,7 +50,9 @@ def why_routes(house: House) -> APIRouter:
         explained: dict[str, Any] = {"prompt": None, "tokens": []}
         if house.services.upstreams.named(ask.model) is None:
             explained = await read_again(house.services.shelf[ask.model], ask, shown.content)
-        return {**explained, "seed": shown.seed, "curl": curl(str(request.base_url), ask)}
+        needs_key = house.mode == "accounts" or house.services.keyring is not None
+        command = curl(str(request.base_url), ask, needs_key=needs_key)
+        return {**explained, "seed": shown.seed, "curl": command, "needs_key": needs_key}
 
     return routes
 
@@ -88,8 +90,9 @@ async def read_again(served: Served, ask: Ask, answer: str) -> dict[str, Any]:
     }
 
 
-def curl(base_url: str, ask: Ask) -> str:
-    """A command that asks for the same answer over the API."""
+def curl(base_url: str, ask: Ask, *, needs_key: bool) -> str:
+    """A command that asks for the same answer over the API. The key stays in the shell's $ZIGGURAT_KEY: a command is
+    copied into notes and bug reports."""
     body = {
         "model": ask.model,
         "messages": [one.model_dump(exclude_none=True) for one in ask.messages],
@@ -100,4 +103,5 @@ def curl(base_url: str, ask: Ask) -> str:
         **({"stop": list(ask.stop)} if ask.stop else {}),
     }
     data = shlex.quote(json.dumps(body, ensure_ascii=False))
-    return f"curl {base_url}v1/chat/completions -H 'content-type: application/json' -d {data}"
+    key = ' -H "Authorization: Bearer $ZIGGURAT_KEY"' if needs_key else ""
+    return f"curl {base_url}v1/chat/completions{key} -H 'content-type: application/json' -d {data}"

@@ -21,6 +21,7 @@ from ziggurat.safety.guard import Decision
 from ziggurat.safety.rules import RuleSet
 from ziggurat.service.http.limits import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE
 from ziggurat.service.http.problems import ApiError
+from ziggurat.service.observe.visits import AnswerVisit, Visit
 from ziggurat.service.product.answering import Ask, End, Piece, answer, drawn_seed
 from ziggurat.service.product.generations import Generation, Outcome, Watches
 from ziggurat.service.product.house import House
@@ -71,21 +72,25 @@ async def write(
         asked=asked_at_s,
     )
     asked = await anyio.to_thread.run_sync(house.guard.before, examined(ask.messages))
-    counted(house, asked.counts())
+    noted = AnswerVisit(generation_id, principal.request_id, began=asked_at_s)
+    counted(house, noted, asked.counts(), asked)
     refused = asked.acts and asked.action != "hold"  # what is held is written, for a person to release
-    watches = Watches(Refused(asked), Refused(asked)) if asked.acts else watches_of(house, asked)
+    watches = watches_of(house, asked)
     return house.generations.begin(
         generation,
         lambda: nothing() if refused else outgoing(house, principal, ask),
         watches,
-        StoreKeeper(house, principal, generation, ask, watches),
+        StoreKeeper(house, principal, generation, ask, watches, noted),
         before=going_on,
     )
 
 
 def watches_of(house: House, asked: Decision) -> Watches:
-    """Over an answer and over the reasoning before it, which has no conditions to meet."""
-    return Watches(house.guard.watch(asked), house.guard.watch(replace(asked, conditions=(), begun="")))
+    """Over an answer, and over its reasoning and its tool calls, which have no conditions to meet."""
+    if asked.acts:
+        return Watches(Refused(asked), Refused(asked), Refused(asked))
+    beside = replace(asked, conditions=(), begun="")
+    return Watches(house.guard.watch(asked), house.guard.watch(beside), house.guard.watch(beside))
 
 
 def examined(messages: Sequence[Message]) -> list[Message]:
@@ -120,10 +125,12 @@ def ask_of(principal: Principal, chat: Chat, shown: Shown, path: Sequence[dict[s
     )
 
 
-def counted(house: House, what: Sequence[tuple[str, str]]) -> None:
-    """What the guard did, for the metrics."""
-    for layer, action in what:
-        house.services.metrics.guarded.labels(layer, action).inc()
+def counted(
+    house: House, visit: Visit | AnswerVisit, what: Sequence[tuple[str, str]], decision: Decision | None
+) -> None:
+    """What the guard did, for the metrics and for the request log."""
+    house.services.metrics.guard_acted(what)
+    visit.guarded(what, None if decision is None else decision.record())
 
 
 async def nothing() -> AsyncGenerator[Piece | End]:
@@ -162,10 +169,16 @@ class StoreKeeper:
     """Keeps one answer in the store."""
 
     def __init__(
-        self, house: House, principal: Principal, generation: Generation, ask: Ask, watches: Watches
+        self,
+        house: House,
+        principal: Principal,
+        generation: Generation,
+        ask: Ask,
+        watches: Watches,
+        noted: AnswerVisit,
     ) -> None:
         self.house, self.principal, self.generation, self.ask = house, principal, generation, ask
-        self.watches = watches
+        self.watches, self.noted = watches, noted
 
     async def append(self, events: Sequence[dict[str, Any]]) -> bool:
         house, generation = self.house, self.generation
@@ -175,8 +188,9 @@ class StoreKeeper:
 
     async def finish(self, outcome: Outcome) -> dict[str, Any]:
         house, principal, generation = self.house, self.principal, self.generation
-        counted(house, self.watches.counts())
+        counted(house, self.noted, self.watches.counts(), self.watches.decision)
         await self._spend(outcome)
+        self._log(outcome)
         made: dict[str, Any] = {
             "seed": self.ask.seed,
             "usage": {**outcome.usage, "first_text_ms": generation.first_text_ms},
@@ -203,6 +217,7 @@ class StoreKeeper:
                 finish_reason=outcome.finish_reason or "stop",
                 content=outcome.text,
                 reasoning=outcome.reasoning or None,
+                tool_calls=outcome.tool_calls or None,
                 guard=outcome.guard,
                 held=self._held(outcome),
                 **made,
@@ -219,6 +234,13 @@ class StoreKeeper:
             return False
         prompt, rule_id = self.ask.messages[-1].content, (outcome.guard or {}).get("rule")
         return {"prompt": prompt, "text": outcome.text, "rule_id": rule_id, "stage": "after"}
+
+    def _log(self, outcome: Outcome) -> None:
+        """Its line of the request log: the request that began it has ended long ago."""
+        noted, log = self.noted, self.house.services.request_log
+        noted.ended(outcome.state, outcome.usage.get("prompt_tokens"), outcome.usage.get("completion_tokens"))
+        if log is not None:
+            log.write(noted)
 
     async def _spend(self, outcome: Outcome) -> None:
         """Count its tokens; of an answer that did not come to its end, one for each piece and for BYTES_PER_TOKEN."""

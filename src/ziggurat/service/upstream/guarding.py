@@ -23,7 +23,8 @@ from ziggurat.service.http.wire import DONE, Json, event
 FILTERED = "content_filter"
 CHAT, TEXT, RESPONSES = "/chat/completions", "/completions", "/responses"
 
-Note = Callable[[Sequence[tuple[str, str]], Decision | None], None]
+Note = Callable[[Sequence[tuple[str, str]], Decision | None, str], None]
+"""As in service/guarded.py."""
 
 
 class Line(NamedTuple):
@@ -51,7 +52,7 @@ class FarGuard:
     async def stand_in(self) -> Response | None:
         """The guard's answer where the request does not get through; None where it does."""
         self.asked = await anyio.to_thread.run_sync(self.guard.before, list(lines_of(self.path, self.body)))
-        self.note(self.asked.counts(), self.asked if self.asked.acts else None)
+        self.note(self.asked.counts(), self.asked if self.asked.acts else None, "")
         if not self.asked.acts:
             return None
         far = _Far(self)
@@ -104,6 +105,7 @@ def _text(content: object) -> str:
 class _Choice:
     watch: AnswerWatch
     shown: str = ""
+    written: str = ""  # by the other server
     done: bool = False
     last: dict[str, Any] = field(default_factory=dict)
 
@@ -123,7 +125,7 @@ class _Far:
 
     def _judged(self, choice: _Choice) -> None:
         choice.done = True
-        self.far.note(choice.watch.counts(), choice.watch.decision)
+        self.far.note(choice.watch.counts(), choice.watch.decision, choice.written)
 
     # --- in place of an answer ---------------------------------------------------------------------------------------
 
@@ -173,19 +175,21 @@ class _Far:
     def whole(self, answer: dict[str, Any]) -> dict[str, Any]:
         if self.path == RESPONSES:
             watch = self.far.guard.watch(self.asked)
-            for item in answer.get("output") or ():
-                if item.get("type") == "message":
-                    watch.feed(_text(item.get("content")))
+            said = [item for item in answer.get("output") or () if item.get("type") == "message"]
+            texts = [_text(item.get("content")) for item in said]
+            for text in texts:
+                watch.feed(text)
             watch.end()
-            self.far.note(watch.counts(), watch.decision)
+            self.far.note(watch.counts(), watch.decision, "\n".join(texts))
             decided = watch.decision
             return answer if decided is None else _incomplete(answer, decided.text or "", decided)
         for choice in answer.get("choices") or ():
             holder, name = (choice.get("message") or {}, "content") if self.path == CHAT else (choice, "text")
             watch = self.far.guard.watch(self.asked)
-            watch.feed(_text(holder.get(name)))
+            text = _text(holder.get(name))
+            watch.feed(text)
             watch.end()
-            self.far.note(watch.counts(), watch.decision)
+            self.far.note(watch.counts(), watch.decision, text)
             if (decided := watch.decision) is not None:
                 holder[name] = decided.text
                 holder.pop("tool_calls", None)
@@ -230,7 +234,10 @@ class _Far:
             return False
         holder, name = (piece.get("delta") or {}, "content") if self.path == CHAT else (piece, "text")
         given = holder.get(name) or ""
-        shown = choice.watch.feed(given) if isinstance(given, str) else ""
+        shown = ""
+        if isinstance(given, str):
+            choice.written += given
+            shown = choice.watch.feed(given)
         ends = piece.get("finish_reason") is not None
         if ends:
             shown += choice.watch.end()
@@ -254,7 +261,9 @@ class _Far:
         if kind == "response.created":
             self.response = parsed.get("response") or {}
         if kind == "response.output_text.delta":
-            shown = choice.watch.feed(str(parsed.get("delta", "")))
+            given = str(parsed.get("delta", ""))
+            choice.written += given
+            shown = choice.watch.feed(given)
         elif kind == "response.output_text.done":
             shown = choice.watch.flush()
         else:

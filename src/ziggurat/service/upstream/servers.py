@@ -29,6 +29,7 @@ from ziggurat.errors import BusyError, UsageError
 from ziggurat.safety.guard import Decision, Guard
 from ziggurat.service.access.admission import must_be_allowed
 from ziggurat.service.access.caller import caller
+from ziggurat.service.access.holding import Hold, Holding
 from ziggurat.service.http.client import while_connected
 from ziggurat.service.http.problems import ApiError, error_body, response_for
 from ziggurat.service.http.wire import DONE, Json, event
@@ -250,6 +251,8 @@ class Upstreams:
         self.draining = False  # requests that have begun are answered, new ones are refused
         self.outgoing: Outgoing | None = None
         """What leaves for an upstream in place of a request's body; it may refuse."""
+        self.holding = Holding()
+        """Where answers go that the guard holds for a person, those of this server's models too."""
 
     async def answer(self, request: Request, raw: bytes) -> Response | None:
         """The upstream's answer to a request with this body; None if its model is served here."""
@@ -262,7 +265,8 @@ class Upstreams:
         must_be_allowed(caller(request), str(body["model"]))
         path, far = request.url.path.removeprefix("/v1"), None
         if self.guard is not None and FarGuard.applies(path, body):
-            far = FarGuard(self.guard, partial(self._guarded, visit_of(request.scope)), path, body)
+            hold = self.holding.of(request, str(body["model"]))
+            far = FarGuard(self.guard, partial(self._guarded, visit_of(request.scope), hold), path, body)
             if (stand_in := await far.stand_in()) is not None:
                 return stand_in
         if self.outgoing is not None:
@@ -271,7 +275,15 @@ class Upstreams:
         answer = await while_connected(request, upstream.forward(path, body, meter))
         return answer if far is None else await far.through(answer)
 
-    def _guarded(self, visit: Visit, counts: Sequence[tuple[str, str]], decision: Decision | None) -> None:
+    def _guarded(
+        self,
+        visit: Visit,
+        hold: Hold,
+        counts: Sequence[tuple[str, str]],
+        decision: Decision | None,
+        written: str,
+    ) -> None:
+        hold(decision, written)
         visit.guarded(counts, None if decision is None else decision.record())
         if self.metrics is not None:
             self.metrics.guard_acted(counts)

@@ -39,6 +39,7 @@ held_answers = Table(
     Column("stage", String(8), nullable=False),
     text("prompt"),
     text("text"),
+    json("origin", nullable=True),  # of the API: {path, model, key, key_id, request_id}
     Column("decision", String(16)),
     Column("decided_by", ID, ForeignKey("person.id", ondelete="SET NULL")),
     at("decided_at", nullable=True),
