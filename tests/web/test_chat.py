@@ -73,7 +73,7 @@ def test_an_answer_goes_on_after_a_reload(visit: Visit, house: House, device: st
 
 def test_a_broken_connection_is_taken_up_again_without_a_gap(visit: Visit, house: House) -> None:
     with visit(house, strict=False) as page:
-        house.delay_s = 0.006
+        house.delay_s = 0.003
         ask(page, "a long one")
         page.wait_for_function("() => document.querySelector('[data-answer]')?.innerText.length > 60")
         house.cut_streams()
@@ -196,7 +196,7 @@ def test_an_answer_can_be_corrected(visit: Visit, house: House) -> None:
 
 def test_the_view_stays_where_one_reads(visit: Visit, house: House) -> None:
     with visit(house) as page:
-        house.delay_s = 0.005
+        house.delay_s = 0.001
         ask(page, "long")
         settled(page)
         ask(page, "long again, slow")
