@@ -134,7 +134,7 @@ def test_a_person_is_given_a_plan_and_a_budget(visit: Visit) -> None:
             budget.fill(text)
             budget.press("Tab")
             page.wait_for_timeout(150)
-        page.get_by_role("combobox", name="Plan of Ben").select_option("The default (paid)")
+        page.get_by_role("combobox", name="Plan of Ben").select_option("Default (paid)")
         page.wait_for_timeout(150)
         assert house.admin.changes == [{"plan": "free"}, {"budget": 5000}, {"budget": None}, {"plan": None}]
 

@@ -1,4 +1,4 @@
-// Characters that nobody sees, shown as small marks: they can hide instructions, or turn the order of a line around.
+// Invisible characters, shown as small marks: they can hide instructions, or turn the order of a line around.
 //
 //   "pay 10\u202e000"  ->  pay 10[202E]000        the mark holds the character, so that a copy is the text as it was
 //
