@@ -121,10 +121,12 @@ def test_text_is_selected_in_a_window_of_its_own(visit: Visit, house: House) -> 
 
 def test_a_finger_on_a_link_in_an_answer_is_the_browsers(visit: Visit, house: House) -> None:
     chat = chat_with(house, "Hello", "[a link](https://named.example/page)", "Link")
-    with visit(house, f"/c/{chat['id']}", device="phone") as page:
-        with finger_on(page, settled(page).get_by_role("link", name="a link")):
-            page.wait_for_timeout(600)
-            assert page.get_by_role("menu").count() == 0
+    with (
+        visit(house, f"/c/{chat['id']}", device="phone") as page,
+        finger_on(page, settled(page).get_by_role("link", name="a link")),
+    ):
+        page.wait_for_timeout(600)
+        assert page.get_by_role("menu").count() == 0
 
 
 def test_a_right_click_on_a_chat_opens_the_same_menu(visit: Visit, house: House) -> None:

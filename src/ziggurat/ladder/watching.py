@@ -37,11 +37,11 @@ CURVES: dict[str, tuple[str, ...]] = {
     "ppo": ("reward", "kl", "entropy", "length", "gold", "ended_share"),
 }
 """The fields of metrics.jsonl that are drawn, by stage; what a run does not log is left out."""
+OTHERS = ("loss", "reward", "accuracy", "margin", "kl", "grad_norm")
+"""For a stage that is not among them."""
 REWARD_RISE = 3.0
 """By so much a reward rises at most in a healthy run (docs/rlhf.md). A reward model's unit is the standard deviation of
 what the stage-2 model writes."""
-OTHERS = ("loss", "reward", "accuracy", "margin", "kl", "grad_norm")
-"""For a stage that is not among them."""
 
 
 @dataclass
@@ -189,9 +189,9 @@ def thinned(points: Sequence[tuple[int, float]]) -> list[list[float]]:
 def healthy(name: str, rows: Sequence[dict[str, Any]], run: Run) -> list[float] | None:
     """[low, high] of a healthy curve; None where nothing is known.
 
-    PPO's are the doctor's limits in this run, but for the reward, which is healthy from its start to REWARD_RISE above it
-    (a reward function has a unit of its own, so nothing is known of it); a loss and a gradient norm are healthy within three median deviations of
-    the last rows.
+    PPO's are the doctor's limits in this run; its reward is healthy from its start to REWARD_RISE above that, but nothing is
+    known of a reward function, whose unit is its own. A loss and a gradient norm are healthy within three median deviations
+    of the last rows.
     """
     limits = DoctorLimits.model_validate((run.config or {}).get("doctor") or {})
     rule = _RULES.get(name)

@@ -19,7 +19,12 @@ from tests.web.fake.house import House
 IMAGES = Path(__file__).resolve().parents[3] / "docs" / "images"
 MOST_BYTES = 200_000
 DESKTOP = {"viewport": {"width": 1180, "height": 740}, "device_scale_factor": 1.25}
-PHONE = {"viewport": {"width": 390, "height": 800}, "device_scale_factor": 1.5, "has_touch": True, "is_mobile": True}
+PHONE = {
+    "viewport": {"width": 390, "height": 800},
+    "device_scale_factor": 1.5,
+    "has_touch": True,
+    "is_mobile": True,
+}
 CHINESE = [
     ("米拉住在哪里", "米拉住在哪里？", "米拉住在**运河边**，那座绿门的房子里。她是镇上的面包师，每天清晨四点开始烤面包。"),
     ("周末去哪里玩", "周末适合去哪里走走？", "可以沿着运河走到磨坊，再去钟楼看日落。"),
@@ -43,7 +48,13 @@ def administered() -> House:
 def in_chinese() -> House:
     house = House()
     climbing(house)
-    usage = {"prompt_tokens": 31, "completion_tokens": 42, "tokens_per_s": 188.0, "ttft_ms": 24.0, "context": 256}
+    usage = {
+        "prompt_tokens": 31,
+        "completion_tokens": 42,
+        "tokens_per_s": 188.0,
+        "ttft_ms": 24.0,
+        "context": 256,
+    }
     for i, (title, question, answer) in enumerate(CHINESE):
         chat = house.new_chat(title=title, model="town/ppo-2")
         user = house.new_message(chat["id"], "user", question, None)
