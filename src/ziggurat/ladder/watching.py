@@ -189,9 +189,9 @@ def thinned(points: Sequence[tuple[int, float]]) -> list[list[float]]:
 def healthy(name: str, rows: Sequence[dict[str, Any]], run: Run) -> list[float] | None:
     """[low, high] of a healthy curve; None where nothing is known.
 
-    PPO's are the doctor's limits in this run; its reward is healthy from its start to REWARD_RISE above that, but nothing is
-    known of a reward function, whose unit is its own. A loss and a gradient norm are healthy within three median deviations
-    of the last rows.
+    PPO's are the doctor's limits in this run; its reward is healthy from its start to REWARD_RISE above that, but
+    nothing is known of a reward function, whose unit is its own. A loss and a gradient norm are healthy within
+    three median deviations of the last rows.
     """
     limits = DoctorLimits.model_validate((run.config or {}).get("doctor") or {})
     rule = _RULES.get(name)
@@ -222,7 +222,7 @@ def _length(rows: Sequence[dict[str, Any]], limits: DoctorLimits) -> list[float]
 
 def _reward(rows: Sequence[dict[str, Any]], _: DoctorLimits) -> list[float] | None:
     """From where it began up to REWARD_RISE more; None for a reward function, whose unit is its own."""
-    if "reward_function" in rows[-1] and "reward_model" not in rows[-1]:
+    if "reward_function" in rows[-1]:
         return None
     start = _start(rows, "reward")
     return None if start is None else [start, start + REWARD_RISE]
