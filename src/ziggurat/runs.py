@@ -24,7 +24,7 @@ from typing import IO, Any
 from ziggurat import checkpoint_folders
 from ziggurat.cards import card_of_run, write_card
 from ziggurat.console import err
-from ziggurat.errors import RunError
+from ziggurat.errors import RunError, ZigguratError
 from ziggurat.files import (
     atomic_write_text,
     check_folder,
@@ -45,6 +45,8 @@ REPORT_FORMAT = 1
 """Version of report.json."""
 
 DIFFERENCES_SHOWN = 3
+FAILURE_CHARS = 500
+"""Of the sentence with which a run ended, as the manifest keeps it."""
 OF_THE_MACHINE = ("device", "compile")
 """Settings of which a resumed run may have others: they name what computes, not what is computed."""
 
@@ -154,6 +156,8 @@ class Run:
         if was.get("stage") != self.stage:
             raise RunError(f"{self.path} is a {was.get('stage')} run, not {self.stage}; name another folder.")
         self._wall_before_s = float(was.get("wall_s") or 0.0)
+        if was.pop("failed", None) is not None:
+            self._write_manifest(was)
         cut_torn_line(self.path / "metrics.jsonl")
 
     def close(self) -> None:
@@ -171,7 +175,12 @@ class Run:
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if (
+            isinstance(error, Exception) and self._lock
+        ):  # Ctrl-C and `kill` are no failures: such a run was stopped
+            with contextlib.suppress(OSError, ZigguratError):  # what failed is what the caller hears of
+                self.update_manifest(failed={"at_utc": utc_now(), "text": sentence_of(error)})
         self.close()
 
     # --- what it holds -----------------------------------------------------------------------------------------
@@ -191,6 +200,12 @@ class Run:
     @property
     def finished(self) -> bool:
         return bool(self.manifest.get("finished_utc"))
+
+    @property
+    def failure(self) -> str | None:
+        """The sentence with which the run ended; None for one that goes on, was stopped or is finished."""
+        failed = self.manifest.get("failed")
+        return str(failed.get("text", "")) if isinstance(failed, dict) and not self.finished else None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -317,6 +332,14 @@ class Run:
         replace_folder(self.model_path, write)
         self.together()
         return self.model_path
+
+
+def sentence_of(error: Exception) -> str:
+    """What a person is told of a failure: the sentence of an error that can be corrected, and of a bug its name too."""
+    text = " ".join(str(error).split())[:FAILURE_CHARS]
+    return (
+        text if isinstance(error, ZigguratError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
+    )
 
 
 def remove_run(path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ziggurat.cli.main import run as ziggurat
+from ziggurat.errors import RunError
 from ziggurat.lineage import base_manifest
 from ziggurat.runs import Run
 
@@ -48,6 +49,22 @@ def test_a_run_that_goes_on_is_running_and_one_left_behind_is_interrupted(
         assert json.loads(capsys.readouterr().out)[0]["state"] == "running"
     ziggurat(["runs", "list", "--json"])
     assert json.loads(capsys.readouterr().out)[0]["state"] == "interrupted"
+
+
+def test_a_run_that_ended_with_an_error_is_failed_and_says_why(
+    ziggurat_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        pytest.raises(RunError),
+        Run.create(ziggurat_home / "runs/a/ppo-1", stage="ppo", config_yaml="", manifest={}),
+    ):
+        raise RunError("the reward model is gone; name another one with --reward.")
+    ziggurat(["runs", "list", "--json"])
+    assert json.loads(capsys.readouterr().out)[0]["state"] == "failed"
+    for shown in (["runs", "show", "a/ppo-1"], ["runs", "watch", "a", "--once"]):
+        assert ziggurat(shown) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        assert "the reward model is gone; name another one with --reward." in printed
 
 
 def test_show_prints_settings_lineage_and_metrics(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

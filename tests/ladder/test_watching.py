@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ziggurat.errors import TrainingError
 from ziggurat.files import drop_lock, is_locked, take_lock
 from ziggurat.ladder import watching
 from ziggurat.runs import Run
@@ -56,7 +57,47 @@ def test_the_bands_of_ppo_are_the_doctors_limits_in_this_run(home: Path) -> None
         bands = watching.view(run.path)["bands"]
     assert bands["kl"] == [0.0, 12.0]
     assert bands["entropy"] == [pytest.approx(0.3), pytest.approx(3.0)]
-    assert "reward" not in bands
+    assert bands["reward"] == [pytest.approx(0.1), pytest.approx(0.1 + watching.REWARD_RISE)]
+
+
+def test_the_reward_of_a_function_has_no_known_healthy_values(home: Path) -> None:
+    with begun(home, "own/ppo-1", "ppo") as run:
+        for step in range(4):
+            run.log_metrics({"step": step, "reward": 40.0, "reward_function": 40.0, "kl": 1.0})
+        view = watching.view(run.path)
+    assert view["series"]["reward"][-1] == [3, 40.0]
+    assert "reward" not in view["bands"]
+
+
+def test_a_run_that_ended_with_an_error_is_failed_with_its_sentence_until_it_is_resumed(home: Path) -> None:
+    sentence = "step 12: the loss is not finite; lower train.lr."
+    with pytest.raises(TrainingError), begun(home, "own/sft-1", "sft") as run:
+        run.log_metrics({"step": 11, "loss": 2.0})
+        raise TrainingError(sentence)
+    (climb,) = watching.climbs()
+    (stage,) = climb.stages
+    assert (climb.state, stage.state, stage.error) == ("failed", "failed", sentence)
+    with Run.create(
+        run.path, stage="sft", config_yaml=(run.path / "config.yaml").read_text(), manifest={}, resume=True
+    ):
+        (climb,) = watching.climbs()
+        assert (climb.state, climb.stages[0].error) == ("running", None)
+    (climb,) = watching.climbs()
+    assert (climb.state, climb.stages[0].error) == ("stopped", None)
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_a_run_that_was_stopped_has_not_failed(home: Path, end: type[BaseException]) -> None:
+    with pytest.raises(end), begun(home, "own/sft-1", "sft"):
+        raise end
+    (climb,) = watching.climbs()
+    assert (climb.state, climb.stages[0].state) == ("stopped", "stopped")
+
+
+def test_a_bug_is_named_beside_what_it_says(home: Path) -> None:
+    with pytest.raises(ZeroDivisionError), begun(home, "own/sft-1", "sft"):
+        raise ZeroDivisionError("division by zero")
+    assert watching.climbs()[0].stages[0].error == "ZeroDivisionError: division by zero"
 
 
 def test_a_planned_climb_shows_the_stages_that_wait(home: Path) -> None:

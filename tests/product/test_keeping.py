@@ -325,7 +325,12 @@ def test_a_days_budget_ends_and_refills(store: Store, owner: Principal, clock: C
     assert (used["tokens"], used["requests"], used["tokens_per_day"]) == (100, 1, 100)
     people.change_person(store, owner, member.person_id, {"budget": 150})
     budgets.check(store, member, 50)
+    assert budgets.used_today(store, owner, [owner.person_id, member.person_id]) == {
+        owner.person_id: 0,
+        member.person_id: 100,
+    }
     clock.move(days=1)
+    assert budgets.used_today(store, owner, [member.person_id]) == {member.person_id: 0}
     budgets.check(store, member, 150)
     budgets.check(store, people.local_principal(store), 10**9)
 

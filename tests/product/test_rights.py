@@ -230,6 +230,7 @@ ACTS: dict[str, tuple[Act, str, bool]] = {
     "deletion.delete_message": (lambda s, p, t: deletion.delete_message(s, p, t.chat, t.user), TALKERS, True),
     "deletion.empty_trash": (lambda s, p, t: deletion.empty_trash(s, p), TALKERS, False),
     "audit.list_events": (lambda s, p, t: audit.list_events(s, p), ADMINS, False),
+    "budgets.used_today": (lambda s, p, t: budgets.used_today(s, p, [t.person]), ADMINS, False),
     "budgets.usage": (lambda s, p, t: budgets.usage(s, p), ALL, False),
     "rules.list_rules": (lambda s, p, t: rules.list_rules(s, p), ADMINS, False),
     "rules.create_rule": (

@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from tests.needs import needs
-from tests.web.fake.house import Door, House
-from tests.web.fake.server import BUILT, create_fake
+from tests.web.chromium import Chromium, Server
+from tests.web.fake.house import House
+from tests.web.fake.server import BUILT
 
-from ziggurat.service.http.listening import address_of, listen
-
-CHROMIUM_ARGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-                 "--disable-component-update", "--disable-sync"]  # fmt: skip
+HERE = Path(__file__).resolve().parent
 LOCALES = {"en": "en-US", "zh": "zh-CN"}
 WIDTHS = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}
+CHROMIUM = Chromium()
 
 Visit = Callable[..., AbstractContextManager[Any]]
 
 
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Any]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, None, None]:
+    """The browser ends with the last test of this folder, before a test that starts an event loop of its own."""
+    yield
+    if nextitem is None or not nextitem.path.is_relative_to(HERE):
+        CHROMIUM.stop()
+
+
+@pytest.fixture
+def browser(chromium: str) -> Chromium:
     if not (BUILT / "index.html").is_file():
         pytest.skip("the page is not built; `make page` builds it")
     playwright = needs("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
-        yield started
-        started.close()
+    CHROMIUM.start(playwright.sync_playwright, chromium)
+    return CHROMIUM
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.stop()
 
 
 @pytest.fixture
@@ -40,30 +50,12 @@ def house() -> House:
     return House()
 
 
-@pytest.fixture(scope="module")
-def door() -> Iterator[tuple[str, Door]]:
-    """One running server for a module; each test opens a house of its own behind it."""
-    door, listener = Door(House()), listen("127.0.0.1", 0)
-    server = uvicorn.Server(
-        uvicorn.Config(create_fake(door), log_level="critical", timeout_graceful_shutdown=1)
-    )
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started:
-        assert time.monotonic() < deadline, "the fake server is not ready"
-        time.sleep(0.01)
-    yield address_of(listener), door
-    server.should_exit = True
-    thread.join(10)
-    listener.close()
-
-
 @pytest.fixture
-def visit(browser: Any, door: tuple[str, Door]) -> Visit:
+def visit(browser: Chromium, server: Server) -> Visit:
     """`with visit(house, "/c/...", language="zh", device="phone") as page:`
 
-    A script error, a refusal by the Content-Security-Policy, or a request to another origin fails the test.
+    A script error, a refusal by the Content-Security-Policy, or a request to another origin fails the test. Motion is
+    reduced, so that no test waits for it; `motion=True` leaves it, and `fresh=True` loads the page as for the first time.
     """
 
     @contextmanager
@@ -74,44 +66,40 @@ def visit(browser: Any, door: tuple[str, Door]) -> Visit:
         language: str = "en",
         device: str = "desktop",
         strict: bool = True,
+        motion: bool = False,
+        fresh: bool = False,
         **context: Any,
     ) -> Iterator[Any]:
         troubles: list[str] = []
-        address, entrance = door
-        entrance.open(house)
+        address = server.address
+        server.door.open(house)
         touch = {"has_touch": True, "is_mobile": True} if device == "phone" else {}
-        tab = browser.new_context(
-            **(
-                {
-                    "viewport": WIDTHS[device],
-                    "locale": LOCALES[language],
-                    "permissions": ["clipboard-read", "clipboard-write"],
-                }
-                | touch
-                | context
+        settings = {
+            "viewport": WIDTHS[device],
+            "locale": LOCALES[language],
+            "permissions": ["clipboard-read", "clipboard-write"],
+            "reduced_motion": "no-preference" if motion else "reduce",
+        }
+        with browser.tab(address, fresh=fresh, **(settings | touch | context)) as page:
+            page.set_default_timeout(10_000)
+            page.address = address
+            page.on("pageerror", lambda error: troubles.append(f"script: {error}"))
+            page.on(
+                "console",
+                lambda m: troubles.append(f"policy: {m.text}") if "Content Security" in m.text else None,
             )
-        )
-        page = tab.new_page()
-        page.set_default_timeout(10_000)
-        page.address = address
-        page.on("pageerror", lambda error: troubles.append(f"script: {error}"))
-        page.on(
-            "console",
-            lambda m: troubles.append(f"policy: {m.text}") if "Content Security" in m.text else None,
-        )
-        page.on("dialog", lambda d: (troubles.append(f"dialog: {d.message}"), d.dismiss()))
-        page.on(
-            "request",
-            lambda r: (
-                None
-                if r.url.startswith((address, "data:", "blob:"))
-                else troubles.append(f"request: {r.url}")
-            ),
-        )
-        page.goto(address + path)
-        page.locator("#question, main, form").first.wait_for()
-        yield page
-        tab.close()
+            page.on("dialog", lambda d: (troubles.append(f"dialog: {d.message}"), d.dismiss()))
+            page.on(
+                "request",
+                lambda r: (
+                    None
+                    if r.url.startswith((address, "data:", "blob:"))
+                    else troubles.append(f"request: {r.url}")
+                ),
+            )
+            page.goto(address + path)
+            page.locator("#question, main, form").first.wait_for()
+            yield page
         if strict:
             assert troubles == []
 

@@ -53,7 +53,7 @@ def long_chat(house: House, many: int) -> dict[str, Any]:
 
 
 def test_the_first_chat_needs_little_javascript(visit: Visit, house: House) -> None:
-    with visit(house) as page:
+    with visit(house, motion=True, fresh=True) as page:
         loaded: set[str] = set()
         page.on("request", lambda r: loaded.add(r.url))
         page.reload()
@@ -70,7 +70,7 @@ def test_the_first_chat_needs_little_javascript(visit: Visit, house: House) -> N
 @pytest.mark.alone
 def test_a_chat_of_500_messages_opens_at_once(visit: Visit, house: House) -> None:
     chat = long_chat(house, 500)
-    with visit(house) as page:
+    with visit(house, motion=True, fresh=True) as page:
         page.add_init_script(f"({WATCH})()")
         page.goto(f"{page.address}/c/{chat['id']}", wait_until="commit")
         page.wait_for_function(
@@ -90,7 +90,7 @@ def test_a_chat_of_500_messages_opens_at_once(visit: Visit, house: House) -> Non
 @pytest.mark.alone
 def test_all_500_messages_are_scrolled_through_without_a_halt(visit: Visit, house: House) -> None:
     chat = long_chat(house, 500)
-    with visit(house, f"/c/{chat['id']}") as page:
+    with visit(house, f"/c/{chat['id']}", motion=True, fresh=True) as page:
         page.get_by_text("Message 499:").wait_for()
         page.evaluate(WATCH)
         for _ in range(300):
@@ -110,7 +110,7 @@ def test_a_long_answer_is_written_fast_and_the_page_stays_free(visit: Visit, hou
         [f"Paragraph {i} with *some* `marks` and words." for i in range(550)]
     )
     house.delay_s = 1 / 200
-    with visit(house) as page:
+    with visit(house, motion=True, fresh=True) as page:
         slower = crowding(page)
         page.evaluate(WATCH)
         ask(page, "everything please")

@@ -73,7 +73,7 @@ def test_an_answer_goes_on_after_a_reload(visit: Visit, house: House, device: st
 
 def test_a_broken_connection_is_taken_up_again_without_a_gap(visit: Visit, house: House) -> None:
     with visit(house, strict=False) as page:
-        house.delay_s = 0.006
+        house.delay_s = 0.003
         ask(page, "a long one")
         page.wait_for_function("() => document.querySelector('[data-answer]')?.innerText.length > 60")
         house.cut_streams()
@@ -196,7 +196,7 @@ def test_an_answer_can_be_corrected(visit: Visit, house: House) -> None:
 
 def test_the_view_stays_where_one_reads(visit: Visit, house: House) -> None:
     with visit(house) as page:
-        house.delay_s = 0.005
+        house.delay_s = 0.001
         ask(page, "long")
         settled(page)
         ask(page, "long again, slow")
@@ -282,6 +282,31 @@ def test_a_refused_turn_says_why_and_keeps_the_text(visit: Visit, house: House) 
         assert page.locator("#question").input_value() == "你好"
         page.get_by_role("button", name="重试").click()
         assert "你好" in text_of(settled(page))
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("zh", "内容太大，无法一次发送。服务器的原话：The body has 9 bytes too many."),
+        ("en", "The body has 9 bytes too many."),
+    ],
+)
+def test_a_refusal_without_a_code_is_told_in_the_language_of_the_page(
+    visit: Visit, house: House, language: str, said: str
+) -> None:
+    error = {
+        "message": "The body has 9 bytes too many.",
+        "type": "request_too_large",
+        "param": None,
+        "code": None,
+    }
+    with visit(house, language=language) as page:
+        page.route("**/api/chats", lambda route: route.fulfill(status=413, json={"error": error}))
+        ask(page, "one")
+        alert = page.get_by_role("alert")
+        alert.wait_for()
+        assert alert.locator("p").inner_text() == said
+        assert page.locator("#question").input_value() == "one"
 
 
 def test_a_failed_answer_offers_another_try(visit: Visit, house: House) -> None:

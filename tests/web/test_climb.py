@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.web.conftest import Visit, ask, settled
-from tests.web.fake.furniture import climbing
+from tests.web.fake.furniture import climbing, run_of
 from tests.web.fake.house import House
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -88,6 +88,38 @@ def test_a_climb_that_has_ended_early_is_not_a_members_to_go_on(
         page.get_by_text(said).wait_for()
         page.get_by_text("Whoever runs this server can let it go on.").wait_for()
         assert page.get_by_role("button", name="Go on").count() == 0
+
+
+def test_a_failed_stage_is_named_with_its_sentence_and_what_to_do(visit: Visit, house: House) -> None:
+    sentence = "step 140: the loss is not finite; lower train.lr."
+    house.climbs[0]["state"] = "failed"
+    house.climbs[0]["stages"][1] |= {"state": "failed", "error": sentence}
+    with visit(house, "/climb") as page:
+        said = page.get_by_role("alert")
+        said.get_by_text("Imitation (SFT) ended with an error:").wait_for()
+        assert sentence in said.inner_text()
+        assert "begins again at the last checkpoint" in said.inner_text()
+        assert "failed" in page.locator(".step.failed").inner_text()
+        assert page.locator(".step").count() == 4
+        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("heading", name="It is learning now").wait_for()
+
+
+def test_a_reward_has_its_band_or_a_note_that_there_is_none(visit: Visit, house: House) -> None:
+    house.climbs[0]["stages"][3] |= {"state": "running", "run": "town/ppo"}
+    house.climbs[0]["stages"][1]["state"] = "done"
+    ppo = run_of(house.climbs[0]["stages"][3]) | {
+        "series": {"reward": [[0, 0.1], [10, 0.6], [20, 1.4]], "kl": [[0, 0.0], [10, 2.0], [20, 4.0]]},
+        "bands": {"reward": [0.1, 3.1], "kl": [0.0, 12.0]},
+    }
+    house.runs["town/ppo"] = ppo
+    with visit(house, "/climb/town/ppo") as page:
+        page.get_by_role("img", name="Reward: from").locator(".band").wait_for()
+        assert page.locator("figure .band").count() == 2
+        assert page.get_by_text("No healthy values of this reward are known").count() == 0
+        del ppo["bands"]["reward"]  # as of a reward function
+        page.get_by_text("No healthy values of this reward are known").wait_for()
+        assert page.locator("figure .band").count() == 1
 
 
 def test_only_a_model_that_is_offered_is_talked_to(visit: Visit, house: House) -> None:

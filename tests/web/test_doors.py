@@ -134,9 +134,52 @@ def test_a_person_is_given_a_plan_and_a_budget(visit: Visit) -> None:
             budget.fill(text)
             budget.press("Tab")
             page.wait_for_timeout(150)
-        page.get_by_role("combobox", name="Plan of Ben").select_option("The default")
+        page.get_by_role("combobox", name="Plan of Ben").select_option("Default (paid)")
         page.wait_for_timeout(150)
         assert house.admin.changes == [{"plan": "free"}, {"budget": 5000}, {"budget": None}, {"plan": None}]
+
+
+@pytest.mark.parametrize("device", ["desktop", "phone"])
+def test_people_are_listed_with_plan_and_use_and_sorted_by_name(visit: Visit, device: str) -> None:
+    house = administered()
+    people = house.admin.people
+    people["person_2"] |= {"plan": "free", "used_today": 50_000}
+    people["person_3"] = people["person_2"] | {
+        "id": "person_3",
+        "name": "Émile",
+        "budget": 1000,
+        "used_today": 1500,
+    }
+    people["person_4"] = people["person_2"] | {
+        "id": "person_4",
+        "name": "zoe",
+        "plan": "paid",
+        "used_today": 70,
+    }
+    with visit(house, "/manage/people", device=device) as page:
+        rows = page.locator("tbody tr")
+        rows.nth(3).wait_for()
+        used = [row.locator(".used > span").first.inner_text() for row in rows.all()]
+        assert used == [
+            "412K",
+            "50K of 200K",
+            "1.5K of 1K",
+            "70",
+        ]  # the default plan, paid, has no limit of tokens
+        assert page.get_by_role("combobox", name="Plan of Ben").input_value() == "free"
+        assert rows.nth(2).locator(".used.over").count() == 1
+        assert page.get_by_role("img", name="Ben has used 50,000 of 200,000 tokens of today").is_visible()
+        names = rows.locator(".who b")
+        sort = page.get_by_role("button", name="Name")
+        sort.click()
+        assert names.all_inner_texts() == ["Ada", "Ben", "Émile", "zoe"]
+        sort.click()
+        assert names.all_inner_texts() == ["zoe", "Émile", "Ben", "Ada"]
+        assert page.locator("th").first.get_attribute("aria-sort") == "descending"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.locator(".scroller").evaluate(
+            "e => e.scrollWidth <= e.clientWidth"
+        )  # nothing lies beside the screen
 
 
 def test_only_the_plan_that_is_changed_is_sent(visit: Visit) -> None:

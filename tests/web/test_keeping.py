@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.web.conftest import Visit, ask, choose, settled, text_of
+from tests.web.fake.basics import stamp
 from tests.web.fake.house import House
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -101,6 +102,30 @@ def test_a_deleted_chat_comes_back_by_undo_and_goes_for_good_from_the_trash(
         dialog.get_by_role("button", name="Really delete?").click()
         dialog.get_by_text("Nothing is here.").wait_for()
         assert house.chats == {}
+
+
+def test_the_trash_is_emptied_after_a_question(visit: Visit, house: House) -> None:
+    kept = chat_with(house, "Hello", "Hi", "Kept")
+    for i in range(3):
+        chat_with(house, "Hello", "Hi", f"Doomed {i}")["deleted_at"] = stamp()
+    with visit(house) as page:
+        page.get_by_role("button", name="This machine").click()
+        page.get_by_role("menuitem", name="Archive and trash").click()
+        dialog = page.get_by_role("dialog")
+        assert (
+            dialog.get_by_role("button", name="Empty the trash").count() == 0
+        )  # not among the archived ones
+        dialog.get_by_role("button", name="Trash", exact=True).click()
+        dialog.get_by_role("button", name="Empty the trash").click()
+        dialog.get_by_text("This cannot be undone.").wait_for()
+        assert len(house.chats) == 4
+        dialog.get_by_role("button", name="Cancel").click()
+        dialog.get_by_role("button", name="Empty the trash").click()
+        dialog.get_by_role("button", name="Delete them all").click()
+        page.get_by_text("The trash is empty.").wait_for()
+        dialog.get_by_text("Nothing is here.").wait_for()
+        assert list(house.chats) == [kept["id"]]
+        assert "DELETE /api/chats/trash" in house.requests
 
 
 def test_folders_hold_chats_and_folders(visit: Visit, house: House) -> None:

@@ -59,15 +59,16 @@ def test_no_payload_runs_or_calls_home_in_a_stored_chat(visit: Visit, house: Hou
         for chat in list(house.chats.values())[:3]:
             page.goto(f"{page.address}/c/{chat['id']}")
             settled(page, 25)
-            for _ in range(8):  # the earlier pages, and what is only drawn in view
-                page.evaluate("document.querySelector('.scroll').scrollTop = 0")
-                page.wait_for_timeout(120)
-            page.evaluate(
-                "document.querySelectorAll('article').forEach(a => a.style.contentVisibility = 'visible')"
+            page.wait_for_function(  # the earlier pages, and what is only drawn in view
+                """n => {
+                    document.querySelector('.scroll').scrollTop = 0;
+                    document.querySelectorAll('article').forEach(a => a.style.contentVisibility = 'visible');
+                    return document.querySelectorAll('[data-message]').length === n;
+                }""",
+                arg=sum(m["chat_id"] == chat["id"] for m in house.messages.values()),
+                polling=50,
             )
-            page.wait_for_timeout(400)
-            shown = page.locator("[data-role=assistant]").count()
-            assert shown >= 25
+            page.wait_for_timeout(300)  # what runs once it is drawn would run by now
             check(page)
 
 

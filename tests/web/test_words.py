@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from functools import cache
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-WEB = Path(__file__).resolve().parents[2] / "web" / "src"
+ROOT = Path(__file__).resolve().parents[2]
+WEB = ROOT / "web" / "src"
 CALL = re.compile(r"\b(?:t|has)\(")
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"|`((?:[^`\\]|\\.)*)`')
 
@@ -82,6 +84,71 @@ def test_no_key_is_unused() -> None:
         if f'"{key}"' not in everything and not any(p.match(key) for p in patterns)
     ]
     assert unused == []
+
+
+def raised_codes() -> dict[str, str]:
+    """Every `code` that the rules and the page's routes give an error, and the file that gives it.
+
+    Read from the syntax: `code="..."` in a call, a class's `default_code`, and `"code": "..."` in an error of an event.
+    """
+    found: dict[str, str] = {}
+    for room in ("product", "service"):
+        for path in sorted((ROOT / "src" / "ziggurat" / room).rglob("*.py")):
+            if path.is_relative_to(ROOT / "src" / "ziggurat" / "service" / "openai"):
+                continue  # the page does not call these
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                for value in values_of_code(node):
+                    if isinstance(value, ast.IfExp):  # "a" if ... else b: the constants that it may be
+                        given: list[ast.expr] = [value.body, value.orelse]
+                    else:
+                        given = [value]
+                    found |= {
+                        one.value: path.name
+                        for one in given
+                        if isinstance(one, ast.Constant) and isinstance(one.value, str)
+                    }
+    return found
+
+
+def values_of_code(node: ast.AST) -> list[ast.expr]:
+    if isinstance(node, ast.keyword) and node.arg == "code":
+        return [node.value]
+    if isinstance(node, ast.Assign) and any(
+        isinstance(to, ast.Name) and to.id in ("code", "default_code") for to in node.targets
+    ):
+        return [node.value]
+    if isinstance(node, ast.Dict):
+        keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
+        if "message" in keys and "code" in keys:
+            return [node.values[keys.index("code")]]
+    return []
+
+
+OF_THE_PAGE = {"cut", "page", "said", "status", "unreachable"}
+"""Sentences for what the page finds itself."""
+
+
+def test_every_code_that_the_server_raises_has_its_sentence() -> None:
+    raised = raised_codes()
+    assert {
+        "invalid",
+        "not_found",
+        "budget",
+        "csrf",
+        "interrupted",
+        "context_length_exceeded",
+    } <= raised.keys()
+    known = {key.removeprefix("error.") for key in catalogue("zh") if re.fullmatch(r"error\.\w+", key)}
+    assert {code: file for code, file in raised.items() if code not in known} == {}
+    assert known - raised.keys() == OF_THE_PAGE
+
+
+def test_every_status_of_an_error_without_a_code_has_its_sentence() -> None:
+    """The statuses of `_TYPES`, and those that the routes of the page refuse with."""
+    from ziggurat.service.http import problems
+
+    told = {int(key.rpartition(".")[2]) for key in catalogue("zh") if key.startswith("error.http.")}
+    assert {*problems._TYPES, 400, 409, 415, 500} <= told
 
 
 def arguments(text: str) -> set[str]:

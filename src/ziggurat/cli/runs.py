@@ -87,6 +87,8 @@ def show(
     out.print(table(facts["name"], ["", ""], rows))
     out.print("\nSettings:")
     out.print((opened.path / "config.yaml").read_text(encoding="utf-8").rstrip())
+    if facts["state"] == "failed":
+        out.print(f"\nFailed: {opened.failure}", markup=False)
     if facts["last_metrics"]:
         last = list(facts["last_metrics"].items())[:METRICS_SHOWN]
         out.print("\nLast metrics: " + ", ".join(f"{key} {value}" for key, value in last))
@@ -180,6 +182,8 @@ def summary(run: Run) -> dict[str, Any]:
     manifest = run.manifest
     metrics = run.read_metrics()
     state = "finished" if manifest.get("finished_utc") else "running" if run.locked else "interrupted"
+    if state == "interrupted" and run.failure is not None:
+        state = "failed"
     return {
         "name": f"{run.path.parent.name}/{run.path.name}",
         "stage": run.stage,

@@ -71,6 +71,9 @@ def _picture(climb: watching.ClimbView) -> RenderableType:
             human_time(stage.left_s) if stage.left_s is not None else "",
         )
     parts: list[RenderableType] = [Text(f"{climb.name}: {climb.state}{left}", style="bold"), stages]
+    parts += [
+        Text(f"{stage.name} failed: {stage.error}", style="red") for stage in climb.stages if stage.error
+    ]
     current = next((s for s in climb.stages if s.state == "running"), None) or next(
         (s for s in reversed(climb.stages) if s.run is not None), None
     )

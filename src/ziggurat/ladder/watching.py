@@ -39,6 +39,9 @@ CURVES: dict[str, tuple[str, ...]] = {
 """The fields of metrics.jsonl that are drawn, by stage; what a run does not log is left out."""
 OTHERS = ("loss", "reward", "accuracy", "margin", "kl", "grad_norm")
 """For a stage that is not among them."""
+REWARD_RISE = 3.0
+"""By so much a reward rises at most in a healthy run (docs/rlhf.md). A reward model's unit is the standard deviation of
+what the stage-2 model writes."""
 
 
 @dataclass
@@ -53,6 +56,8 @@ class StageView:
     left_s: float | None = None
     run: str | None = None
     chat_model: str | None = None
+    error: str | None = None
+    """The sentence with which it failed."""
 
 
 @dataclass
@@ -94,7 +99,7 @@ def climb(folder: Path) -> ClimbView | None:
     elif report.is_file() or (not plan and all(stage.state == "done" for stage in stages)):
         state = "done"
     else:
-        state = "stopped"
+        state = "failed" if any(stage.state == "failed" for stage in stages) else "stopped"
     return ClimbView(
         name=folder.name,
         world=str((plan.get("world") or {}).get("name", "")),
@@ -112,8 +117,10 @@ def stage_view(run: Run, planned: dict[str, int] | None = None) -> StageView:
     name = f"{run.path.parent.name}/{run.path.name}"
     if manifest.get("finished_utc"):
         state: State = "done"
+    elif run.locked:
+        state = "running"
     else:
-        state = "running" if run.locked else "stopped"
+        state = "stopped" if run.failure is None else "failed"
     step = int(rows[-1]["step"]) if rows else 0
     talks = run.stage != "reward" and (holds_model(run.model_path) or bool(run.checkpoints()))
     return StageView(
@@ -125,6 +132,7 @@ def stage_view(run: Run, planned: dict[str, int] | None = None) -> StageView:
         left_s=left_s(rows, steps, run.path) if state == "running" else None,
         run=name,
         chat_model=name if talks else None,
+        error=run.failure if state == "failed" else None,
     )
 
 
@@ -181,8 +189,9 @@ def thinned(points: Sequence[tuple[int, float]]) -> list[list[float]]:
 def healthy(name: str, rows: Sequence[dict[str, Any]], run: Run) -> list[float] | None:
     """[low, high] of a healthy curve; None where nothing is known.
 
-    PPO's are the doctor's limits in this run; a loss and a gradient norm are healthy within three median deviations of
-    the last rows.
+    PPO's are the doctor's limits in this run; its reward is healthy from its start to REWARD_RISE above that, but
+    nothing is known of a reward function, whose unit is its own. A loss and a gradient norm are healthy within
+    three median deviations of the last rows.
     """
     limits = DoctorLimits.model_validate((run.config or {}).get("doctor") or {})
     rule = _RULES.get(name)
@@ -211,7 +220,16 @@ def _length(rows: Sequence[dict[str, Any]], limits: DoctorLimits) -> list[float]
     return None if start is None else [0.0, limits.length_factor * start]
 
 
+def _reward(rows: Sequence[dict[str, Any]], _: DoctorLimits) -> list[float] | None:
+    """From where it began up to REWARD_RISE more; None for a reward function, whose unit is its own."""
+    if "reward_function" in rows[-1]:
+        return None
+    start = _start(rows, "reward")
+    return None if start is None else [start, start + REWARD_RISE]
+
+
 _RULES: dict[str, Callable[[Sequence[dict[str, Any]], DoctorLimits], list[float] | None]] = {
+    "reward": _reward,
     "kl": _kl,
     "entropy": _entropy,
     "length": _length,

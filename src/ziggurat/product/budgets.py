@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, select, update
@@ -93,6 +94,21 @@ def usage(store: Store, principal: Principal) -> dict[str, Any]:
             "requests_per_day": limit.requests,
             "resets_at": iso(store.now() // DAY * DAY + DAY),
         }
+
+
+def used_today(store: Store, principal: Principal, person_ids: Sequence[str]) -> dict[str, int]:
+    """Today's tokens of each of these people of the workspace (admin), those through their keys among them."""
+    require(principal, "person.read")
+    wanted = (
+        counters.c.day == _day(store),
+        counters.c.workspace_id == principal.workspace_id,
+        counters.c.principal.in_(person_ids),
+    )
+    with store.read() as conn:
+        rows = conn.execute(select(counters).where(*wanted)).all()
+    return dict.fromkeys(person_ids, 0) | {
+        row.principal: row.prompt_tokens + row.completion_tokens for row in rows
+    }
 
 
 def _plan(conn: Connection, principal: Principal) -> tuple[str, Limit]:

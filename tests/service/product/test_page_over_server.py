@@ -8,13 +8,26 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.needs import needs
 from tests.service.fakes import FakeChat
-from tests.web.conftest import LOCALES, WIDTHS, browser, settled, text_of
+from tests.web.chromium import Chromium
+from tests.web.conftest import LOCALES, WIDTHS, settled, text_of
+from tests.web.fake.server import BUILT
 
 Open = Callable[..., httpx.Client]
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CANARY = "xylophone-canary-77"
-assert browser  # the fixture
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Chromium]:
+    if not (BUILT / "index.html").is_file():
+        pytest.skip("the page is not built; `make page` builds it")
+    playwright = needs("playwright.sync_api", reason="playwright is not installed")
+    running = Chromium()
+    running.start(playwright.sync_playwright, chromium)
+    yield running
+    running.stop()
 
 
 def pieces(messages: Any, params: Any) -> list[str]:

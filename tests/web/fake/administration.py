@@ -15,7 +15,7 @@ class Admin:
 
     def __init__(self) -> None:
         self.people = {
-            "person_1": PERSON | {"budget": None, "plan": None},
+            "person_1": PERSON | {"budget": None, "plan": None, "used_today": 412_000},
             "person_2": PERSON
             | {
                 "id": "person_2",
@@ -24,6 +24,7 @@ class Admin:
                 "role": "member",
                 "budget": None,
                 "plan": None,
+                "used_today": 0,
             },
         }
         self.invitations: dict[str, dict[str, Any]] = {}

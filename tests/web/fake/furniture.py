@@ -49,6 +49,14 @@ USAGE = {
     "ttft_ms": 130.0,
     "context": 2048,
 }
+STAFF = [
+    ("Chen Wei", "admin", None, None, 96_400),
+    ("Dana", "developer", "paid", 2_000_000, 1_310_000),
+    ("Emre", "labeller", "free", None, 12_050),
+    ("Fatima", "reviewer", "free", 50_000, 50_400),
+    ("Greta", "member", "free", None, 173_000),
+    ("Ivo", "guest", "free", 10_000, 0),
+]
 SAMPLES = [
     "the the lamp of of",
     "Mira lives by the",
@@ -122,3 +130,16 @@ def run_of(stage: dict[str, Any]) -> dict[str, Any]:
         ],
         "settings": {"batch size": 32, "learning rate": 0.001, "steps": 600},
     }
+
+
+def staff(house: House) -> None:
+    """People of several roles, with plans and what they have used today."""
+    people = house.admin.people
+    people["person_2"] |= {"plan": "free", "used_today": 48_200}
+    for number, (name, role, plan, budget, used) in enumerate(STAFF, 3):
+        identity = f"person_{number}"
+        people[identity] = people["person_2"] | {
+            "id": identity, "name": name, "email": f"{name.split()[0].lower()}@example.org", "role": role, "plan": plan,
+            "budget": budget, "used_today": used, "status": "disabled" if name == "Ivo" else "active",
+            "created_at": f"2026-11-{number + 2:02d}T10:00:00Z",
+        }  # fmt: skip

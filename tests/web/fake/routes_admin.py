@@ -19,7 +19,7 @@ def admin_routes(app: FastAPI, house: Any) -> None:
     async def change_person(pid: str, request: Request) -> dict[str, Any]:
         house.admin.changes.append(await request.json())
         house.admin.people[pid] |= house.admin.changes[-1]
-        return house.admin.people[pid]
+        return {name: value for name, value in house.admin.people[pid].items() if name != "used_today"}
 
     @app.get("/api/admin/invitations")
     async def invitations() -> dict[str, Any]:

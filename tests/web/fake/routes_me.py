@@ -159,6 +159,13 @@ def chat_routes(app: FastAPI, house: Any) -> None:
         chat |= {name: value for name, value in body.items() if name in chat}
         return chat
 
+    @app.delete("/api/chats/trash")
+    async def empty_trash() -> dict[str, int]:
+        gone = {chat_id for chat_id, chat in house.chats.items() if chat["deleted_at"]}
+        house.chats = {i: chat for i, chat in house.chats.items() if i not in gone}
+        house.messages = {i: m for i, m in house.messages.items() if m["chat_id"] not in gone}
+        return {"deleted": len(gone)}
+
     @app.delete("/api/chats/{chat_id}")
     async def delete(chat_id: str, forever: bool = False) -> Response:
         chat = house.chat(chat_id)

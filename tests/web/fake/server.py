@@ -95,7 +95,7 @@ def page_routes(app: FastAPI, house: Any) -> None:
         path = (BUILT / "assets" / name).resolve()
         if not path.is_file() or not path.is_relative_to(BUILT):
             return Response(status_code=404)
-        return FileResponse(path)
+        return FileResponse(path, headers={"cache-control": "public, max-age=31536000, immutable"})
 
     @app.get("/{rest:path}")
     async def page(rest: str) -> Response:

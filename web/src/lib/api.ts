@@ -18,11 +18,14 @@ export class Problem extends Error {
     return this.status === 0;
   }
 
-  /** The sentence for the page: translated where the code is known, as the server wrote it otherwise. */
+  /** The sentence for the page, in its language: by the code, else by the status with the server's own sentence after it. */
   get words(): string {
+    const { code, status, message } = this;
     if (this.unreachable) return t("error.unreachable");
-    if (this.code && has(`error.${this.code}`)) return t("error." + this.code);
-    return this.message || t("error.status", { status: String(this.status) });
+    if (code && has(`error.${code}`)) return t("error." + code, { message });
+    if (message && words.language === "en") return message;
+    const sentence = has(`error.http.${status}`) ? t(`error.http.${status}`) : t("error.status", { status: String(status) });
+    return message ? t("error.said", { sentence, message }) : sentence;
   }
 }
 

@@ -1,5 +1,6 @@
 // The keyboard: every shortcut of the page, listed once. Each may be given another key in the settings.
 
+import { stop } from "./answering";
 import { app } from "./app.svelte";
 import { conversation } from "./conversation.svelte";
 import { library } from "./library.svelte";
@@ -58,7 +59,7 @@ export function listen(): void {
     if (event.isComposing || event.keyCode === 229) return;
     if (event.key === "Escape" && !event.shiftKey && !document.querySelector("dialog[open], [popover]:popover-open")) {
       if (app.drawer) app.drawer = false;
-      else if (Object.keys(conversation.live).length) void conversation.stop();
+      else if (Object.keys(conversation.live).length) void stop();
       return;
     }
     if (!event.ctrlKey && !event.metaKey && !(event.shiftKey && event.key === "Escape")) return;

@@ -223,6 +223,8 @@ export interface Stage {
   left_s: number | null;
   run: string | null;
   chat_model: string | null;
+  /** The sentence with which it failed. */
+  error?: string | null;
 }
 
 export interface Climb {

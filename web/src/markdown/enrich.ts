@@ -5,6 +5,7 @@ import DOMPurify from "dompurify";
 import { save } from "../lib/api";
 import { t } from "../words/words.svelte";
 import { drawTex } from "./tex";
+import { markUnseen } from "./unseen";
 
 const purify = DOMPurify(window);
 const ENDINGS: Record<string, string> = {
@@ -18,6 +19,7 @@ export function enrich(root: HTMLElement, whole: boolean): void {
   for (const block of root.querySelectorAll<HTMLElement>("pre.code:not([data-dressed])")) dress(block);
   if (whole) for (const block of root.querySelectorAll<HTMLElement>("pre.code:not([data-painted])")) paintLater(block);
   for (const image of root.querySelectorAll<HTMLElement>(".remote-image:not([data-asked])")) askForImage(image);
+  markUnseen(root);
   if (whole) for (const tex of root.querySelectorAll<HTMLElement>(".tex:not([data-drawn])")) void drawTex(tex);
 }
 
@@ -81,7 +83,9 @@ function paintLater(block: HTMLElement): void {
 async function paint(code: HTMLElement, lang: string): Promise<void> {
   const { highlight } = await import("./highlight");
   const html = highlight(code.textContent ?? "", lang);
-  if (html !== null) code.innerHTML = purify.sanitize(html, { ALLOWED_TAGS: ["span"], ALLOWED_ATTR: ["class"] });
+  if (html === null) return;
+  code.innerHTML = purify.sanitize(html, { ALLOWED_TAGS: ["span"], ALLOWED_ATTR: ["class"] });
+  markUnseen(code);
 }
 
 function whenIdle(act: () => void): void {

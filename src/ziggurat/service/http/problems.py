@@ -19,7 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from ziggurat.errors import ContextError, ZigguratError
+from ziggurat.errors import BusyError, ContextError, ZigguratError
 from ziggurat.service.http.wire import Json
 
 log = logging.getLogger("ziggurat.service")
@@ -72,14 +72,17 @@ def describe(error: BaseException) -> tuple[int, dict[str, Any]]:
         return error.status, error_body(error.status, error.message, param=error.param, code=error.code)
     if isinstance(error, ZigguratError):
         status = error.http_status
-        code = "context_length_exceeded" if isinstance(error, ContextError) else getattr(error, "code", None)
+        code = getattr(error, "code", None)
+        if isinstance(error, ContextError):
+            code = "context_length_exceeded"
+        elif isinstance(error, BusyError):
+            code = "busy"
         return status, error_body(status, str(error), param=getattr(error, "param", None), code=code)
     if isinstance(error, ValidationError):
         return 400, _validation_body(error.errors(include_url=False))
     log.error("a request failed", exc_info=error)
-    return 500, error_body(
-        500, "The server failed on this request; the log on the serving machine has the reason."
-    )
+    message = "The server failed on this request; the log on the serving machine has the reason."
+    return 500, error_body(500, message, code="internal_error")
 
 
 def _validation_body(problems: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from ziggurat.product import audit, held, judgements, keys, people, registration, rules, workspaces
+from ziggurat.product import audit, budgets, held, judgements, keys, people, registration, rules, workspaces
 from ziggurat.product import generations as kept
 from ziggurat.safety.rules import Match
 from ziggurat.service.http.body import read_body
@@ -83,8 +83,13 @@ def _people(house: House, routes: APIRouter) -> None:
 
     @routes.get("/people")
     async def listed(request: Request, cursor: Cursor = None, limit: Limit = 50) -> dict[str, Any]:
-        page = await house.run(people.list_people, await house.who(request), cursor=cursor, limit=limit)
-        return page.model_dump()
+        principal = await house.who(request)
+        page = await house.run(people.list_people, principal, cursor=cursor, limit=limit)
+        used = await house.run(budgets.used_today, principal, [one.id for one in page.data])
+        return {
+            "data": [one.model_dump() | {"used_today": used[one.id]} for one in page.data],
+            "next": page.next,
+        }
 
     @routes.patch("/people/{person_id}", **takes(ChangedPerson))
     async def change(request: Request, person_id: str) -> dict[str, Any]:
