@@ -3,6 +3,7 @@
     ziggurat models get smollm2 && ziggurat models get minilm
     python benchmarks/real/house_style.py --seed 0                       every stage, some 30 minutes on two cores
     python benchmarks/real/house_style.py --seed 0 reward ppo judge      some of them, from the runs that are there
+    python benchmarks/real/house_style.py --seed 0 --small               two fifths of the prompts, 16 steps of PPO
 
 A firm wants its assistant to answer in a house style (`house_rules.py`). Demonstrators keep to it half of the time, so
 SFT learns it by half; labellers rank pairs of SFT's samples by it, every tenth pair wrongly; PPO learns from the reward
@@ -22,6 +23,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +46,20 @@ from ziggurat.settings import flatten, parse_sets
 LEAST_ACCURACY, LEAST_WINS = 0.85, 0.65
 IN_STYLE, NOISE = 0.5, 0.1
 """Share of the demonstrations in the style; share of the pairs that labellers swap."""
-DEMONSTRATED, COMPARED, HELD_OUT_COMPARED = 280, 240, 100
-"""Prompts of each use. Those compared were not demonstrated, and PPO learns from all that were not demonstrated."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Prompts of each use. Those compared were not demonstrated, and PPO learns from all that were not demonstrated."""
+
+    demonstrated: int = 280
+    compared: int = 240
+    held_out_compared: int = 100
+    judged: int | None = None  # of the held-out prompts; None: all
+    ppo_steps: int = 40
+
+
+SMALL = Size(demonstrated=120, compared=100, held_out_compared=50, judged=200, ppo_steps=16)
 SAMPLES = 4
 """Answers of SFT to each prompt that is ranked: two disjoint pairs, as far as they differ by the rule."""
 OWN_TOKENS, ANSWER_TOKENS = 112, 80
@@ -59,7 +73,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "max_new_tokens": ANSWER_TOKENS,
         "rollouts_per_step": 24,
         "minibatches": 2,
-        "train.steps": 40,
     },
 }
 STAGES = ("demonstrate", "sft", "compare", "reward", "ppo", "ppo-ptx", "judge")
@@ -70,12 +83,17 @@ class House:
 
     def __init__(self, options: Any) -> None:
         self.options, self.seed = options, options.seed
+        self.size = SMALL if options.small else Size()
         self.folder = ladder_folder(options.ladder or f"house-{options.seed}")
         self.trained, self.held_out = prompts(held_out=False), prompts(held_out=True)
+        self.judged = self.held_out
+        if self.size.judged is not None:
+            self.judged = random.Random("judged").sample(self.held_out, self.size.judged)
         self.further = {stage: parse_sets(options.set).get(stage, {}) for stage in SETTINGS}
 
     def settings(self, stage: str) -> dict[str, Any]:
-        return {**SETTINGS[stage], "train.seed": self.seed, **flatten(self.further[stage])}
+        steps = {"train.steps": self.size.ppo_steps} if stage == "ppo" else {}
+        return {**SETTINGS[stage], **steps, "train.seed": self.seed, **flatten(self.further[stage])}
 
     def path(self, name: str) -> Path:
         return self.folder / f"{name}.jsonl"
@@ -85,7 +103,7 @@ class House:
 
     def demonstrate(self) -> None:
         """What the model says by itself, trimmed and opened by rule."""
-        chosen = self.trained[:DEMONSTRATED]
+        chosen = self.trained[: self.size.demonstrated]
         own = measures.answer(
             measures.load(self.options.model), [a.prompt for a in chosen], max_tokens=OWN_TOKENS
         )
@@ -109,8 +127,8 @@ class House:
 
     def compare(self) -> None:
         """Pairs of SFT's samples: to learn from, ranked with noise, and held out, ranked without."""
-        to_rank = self.trained[DEMONSTRATED : DEMONSTRATED + COMPARED]
-        held_out = random.Random("held-out comparisons").sample(self.held_out, HELD_OUT_COMPARED)
+        to_rank = self.trained[self.size.demonstrated :][: self.size.compared]
+        held_out = random.Random("held-out comparisons").sample(self.held_out, self.size.held_out_compared)
         for name, chosen, noise in (("comparisons", to_rank, NOISE), ("held-out-comparisons", held_out, 0.0)):
             sampled = ziggurat.sample(
                 self.run("sft"),
@@ -139,7 +157,7 @@ class House:
         )
 
     def ppo(self, name: str = "ppo", text: Path | None = None) -> None:
-        asked = [a.prompt for a in self.trained[DEMONSTRATED:]]
+        asked = [a.prompt for a in self.trained[self.size.demonstrated :]]
         ziggurat.ppo(
             measures.write_prompts(self.path("ppo-prompts"), asked),
             policy=self.run("sft"),
@@ -161,7 +179,7 @@ class House:
         }
         embedder = Embedder.load("minilm")
         found = {
-            name: judged(model, self.held_out, embedder, self.options.text) for name, model in models.items()
+            name: judged(model, self.judged, embedder, self.options.text) for name, model in models.items()
         }
         wins = {name: won(found[name]["points"], found["sft"]["points"]) for name in names[1:]}
         card = (Run.open(self.run("reward")).report or {})["card"]["pairs"]
@@ -270,6 +288,7 @@ def main() -> None:
     parser = measures.arguments(str(__doc__))
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"default: all of {', '.join(STAGES)}")
     parser.add_argument("--ladder", help="where its runs go; default: house-SEED")
+    parser.add_argument("--small", action="store_true", help="for a machine that does not multiply bf16")
     parser.add_argument(
         "--ptx-text", type=Path, default=measures.corpus("c4_demo.jsonl"), help="documents of ptx"
     )
