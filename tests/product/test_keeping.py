@@ -472,15 +472,35 @@ def test_of_a_verified_chain_only_what_is_new_is_read(
     assert len(read) == 1
 
 
-def test_a_chain_that_was_cut_short_or_written_anew_is_noticed(store: Store, owner: Principal) -> None:
-    for i in range(3):
-        workspaces.change_settings(store, owner, {"retention_days": i + 1})
-    verified = audit.Verified()
-    assert verified.broken(store) is None
+def cut_short(store: Store) -> int:
+    """Delete the last entry, as somebody could who may change the schema; returns its number."""
     with store.write() as conn:
         if store.kind == "sqlite":
             conn.execute(text("DROP TRIGGER audit_event_no_delete"))
         else:
             conn.execute(text("ALTER TABLE audit_event DISABLE TRIGGER USER"))
-        conn.execute(text("DELETE FROM audit_event WHERE seq = (SELECT max(seq) FROM audit_event)"))
-    assert "was changed from outside" in str(verified.broken(store))
+        last, _ = chain.head(conn)
+        conn.execute(text(f"DELETE FROM audit_event WHERE seq = {last}"))
+    return last
+
+
+def test_a_chain_that_was_cut_short_or_written_anew_is_noticed(store: Store, owner: Principal) -> None:
+    for i in range(3):
+        workspaces.change_settings(store, owner, {"retention_days": i + 1})
+    verified = audit.Verified()
+    assert verified.broken(store) is None
+    last = cut_short(store)
+    for whole in (False, False, True, False):
+        said = str(verified.broken(store, whole=whole))
+        assert f"entry {last}: it was changed from outside" in said, "what is left holds in itself, and is broken"
+    workspaces.change_settings(store, owner, {"retention_days": 9})
+    assert f"entry {last}" in str(verified.broken(store, whole=True)), "another entry has taken its number"
+
+
+def test_a_chain_that_was_cut_short_is_noticed_by_reading_it_whole(store: Store, owner: Principal) -> None:
+    workspaces.change_settings(store, owner, {"retention_days": 1})
+    verified = audit.Verified()
+    assert verified.broken(store) is None
+    last = cut_short(store)
+    assert f"entry {last}" in str(verified.broken(store, whole=True))
+    assert audit.verify(store) is None, "only who has seen the last entry can know"
