@@ -252,7 +252,7 @@ def test_a_held_answer_waits_for_a_person(store: Store, owner: Principal, decisi
     assert search.search(store, member, "answer") == []
     with pytest.raises(Forbidden):
         held.list_held(store, member)
-    assert [h.id for h in held.list_held(store, owner)] == [kept.id]
+    assert [h.id for h in held.list_held(store, owner).data] == [kept.id]
     held.decide(store, owner, kept.id, decision)
     seen = messages.get_message(store, member, chat.id, turn.answer.id)
     expected = ("the answer", "stop") if decision == "release" else ("", "content_filter")
@@ -284,11 +284,11 @@ def test_a_held_message_and_its_text_are_kept_together_or_not_at_all(
         finish()
     with pytest.raises(Invalid):
         finish(colour=1)
-    assert held.list_held(store, owner) == []
+    assert held.list_held(store, owner).data == []
     assert messages.get_message(store, owner, chat.id, turn.answer.id).state == "running"
     assert finish().state == "held"
     finish()  # a second end adds nothing
-    (kept,) = held.list_held(store, owner)
+    (kept,) = held.list_held(store, owner).data
     assert (kept.text, kept.message_id, kept.chat_id) == ("the answer", turn.answer.id, chat.id)
     held.decide(store, owner, kept.id, "release")
     assert messages.get_message(store, owner, chat.id, turn.answer.id).content == "the answer"
@@ -305,7 +305,7 @@ def test_a_chat_goes_on_below_a_held_answer_when_it_is_released(store: Store, ow
         with pytest.raises(Conflict, match="waits for a person") as refused:
             act()
         assert refused.value.code == "answer_held"
-    held.decide(store, owner, held.list_held(store, owner)[0].id, "release")
+    held.decide(store, owner, held.list_held(store, owner).data[0].id, "release")
     turns.begin_turn(store, owner, chat.id, text="x", parent_id=turn.answer.id, model="tiny")
 
 
