@@ -88,10 +88,14 @@ class TrainingError(ZigguratError):
 
 
 class BusyError(ZigguratError):
-    """Everything is in use; try again later."""
+    """Everything is in use; try again later. `code` tells programs more: busy (a queue is full), failed, shutting_down."""
 
     exit_code = 1
     http_status = 503
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        self.code = code
+        super().__init__(message)
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -238,7 +238,7 @@ def test_a_parked_prefix_changes_no_text(tmp_path: Path) -> None:
 
 
 def test_fixed_shapes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="follow the routing"):
+    with pytest.raises(UsageError, match="cannot be served with --batch-invariant"):
         Engine(Transformer(SHAPE), batch_invariant=True)
 
 

@@ -341,7 +341,7 @@ def test_one_conversation_may_not_fill_the_memory(
     monkeypatch.setattr(json_entries, "MAX_ENTRY_CHARS", 5_000)
     with pytest.raises(Invalid) as refused:
         import_file(store, ana, io.BytesIO(json.dumps([CHATGPT, {"x": "y" * 20_000}]).encode()))
-    assert refused.value.code == "too_large"
+    assert refused.value.code == "entry_too_large"
     assert chats.list_chats(store, ana).data == []
 
 

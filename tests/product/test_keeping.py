@@ -252,7 +252,7 @@ def test_a_held_answer_waits_for_a_person(store: Store, owner: Principal, decisi
     assert search.search(store, member, "answer") == []
     with pytest.raises(Forbidden):
         held.list_held(store, member)
-    assert [h.id for h in held.list_held(store, owner)] == [kept.id]
+    assert [h.id for h in held.list_held(store, owner).data] == [kept.id]
     held.decide(store, owner, kept.id, decision)
     seen = messages.get_message(store, member, chat.id, turn.answer.id)
     expected = ("the answer", "stop") if decision == "release" else ("", "content_filter")
@@ -284,11 +284,11 @@ def test_a_held_message_and_its_text_are_kept_together_or_not_at_all(
         finish()
     with pytest.raises(Invalid):
         finish(colour=1)
-    assert held.list_held(store, owner) == []
+    assert held.list_held(store, owner).data == []
     assert messages.get_message(store, owner, chat.id, turn.answer.id).state == "running"
     assert finish().state == "held"
     finish()  # a second end adds nothing
-    (kept,) = held.list_held(store, owner)
+    (kept,) = held.list_held(store, owner).data
     assert (kept.text, kept.message_id, kept.chat_id) == ("the answer", turn.answer.id, chat.id)
     held.decide(store, owner, kept.id, "release")
     assert messages.get_message(store, owner, chat.id, turn.answer.id).content == "the answer"
@@ -305,7 +305,7 @@ def test_a_chat_goes_on_below_a_held_answer_when_it_is_released(store: Store, ow
         with pytest.raises(Conflict, match="waits for a person") as refused:
             act()
         assert refused.value.code == "answer_held"
-    held.decide(store, owner, held.list_held(store, owner)[0].id, "release")
+    held.decide(store, owner, held.list_held(store, owner).data[0].id, "release")
     turns.begin_turn(store, owner, chat.id, text="x", parent_id=turn.answer.id, model="tiny")
 
 
@@ -472,15 +472,35 @@ def test_of_a_verified_chain_only_what_is_new_is_read(
     assert len(read) == 1
 
 
-def test_a_chain_that_was_cut_short_or_written_anew_is_noticed(store: Store, owner: Principal) -> None:
-    for i in range(3):
-        workspaces.change_settings(store, owner, {"retention_days": i + 1})
-    verified = audit.Verified()
-    assert verified.broken(store) is None
+def cut_short(store: Store) -> int:
+    """Delete the last entry, as somebody could who may change the schema; returns its number."""
     with store.write() as conn:
         if store.kind == "sqlite":
             conn.execute(text("DROP TRIGGER audit_event_no_delete"))
         else:
             conn.execute(text("ALTER TABLE audit_event DISABLE TRIGGER USER"))
-        conn.execute(text("DELETE FROM audit_event WHERE seq = (SELECT max(seq) FROM audit_event)"))
-    assert "was changed from outside" in str(verified.broken(store))
+        last, _ = chain.head(conn)
+        conn.execute(text(f"DELETE FROM audit_event WHERE seq = {last}"))
+    return last
+
+
+def test_a_chain_that_was_cut_short_or_written_anew_is_noticed(store: Store, owner: Principal) -> None:
+    for i in range(3):
+        workspaces.change_settings(store, owner, {"retention_days": i + 1})
+    verified = audit.Verified()
+    assert verified.broken(store) is None
+    last = cut_short(store)
+    for whole in (False, False, True, False):
+        said = str(verified.broken(store, whole=whole))
+        assert f"entry {last}: it was changed from outside" in said, "what is left holds in itself, and is broken"
+    workspaces.change_settings(store, owner, {"retention_days": 9})
+    assert f"entry {last}" in str(verified.broken(store, whole=True)), "another entry has taken its number"
+
+
+def test_a_chain_that_was_cut_short_is_noticed_by_reading_it_whole(store: Store, owner: Principal) -> None:
+    workspaces.change_settings(store, owner, {"retention_days": 1})
+    verified = audit.Verified()
+    assert verified.broken(store) is None
+    last = cut_short(store)
+    assert f"entry {last}" in str(verified.broken(store, whole=True))
+    assert audit.verify(store) is None, "only who has seen the last entry can know"

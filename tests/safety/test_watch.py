@@ -210,3 +210,27 @@ def test_a_piece_costs_microseconds(guard: Guard) -> None:
     fed(guard.watch(), text, 4)
     each_us = (time.perf_counter() - begin) / (len(text) / 4) * 1e6
     assert each_us < 1_000, f"{each_us:.0f} microseconds"
+
+
+@pytest.mark.parametrize("where", [0, 700, 3_000])
+def test_a_text_that_arrives_at_once_is_judged_from_its_beginning(where: int) -> None:
+    """Of one long piece, only the last WINDOW characters were compared with the rules."""
+    text = "harmless " * 400
+    text = text[:where] + " zorbulator " + text[where:]
+    watch = after("zorbulator").watch()
+    shown = watch.feed(text) + watch.end()
+    assert watch.decision is not None
+    assert "zorbulator" not in shown
+    assert text.startswith(shown)
+
+
+def test_calls_below_an_answer_end_it_as_a_text_would() -> None:
+    guard = after("zorbulator")
+    watch = guard.watch()
+    assert watch.feed("Let me look.") + watch.end() == "Let me look."
+    watch.judge_calls("search: " + "a harmless word " * 100)
+    assert watch.decision is None
+    watch.judge_calls("search: zorbulator " + "a harmless word " * 100)
+    assert watch.decision is not None
+    assert watch.replacement == f"\n\n{watch.decision.text}"
+    assert len(watch.counts()) == 1

@@ -206,6 +206,7 @@ def test_a_crash_of_the_engine_is_told_to_all_and_turns_health_to_503(
         assert httpx.get(f"{address}/ready").status_code == 503
         later = httpx.post(f"{address}/v1/chat/completions", json=asking())
         assert (later.status_code, "failed" in later.json()["error"]["message"]) == (503, True)
+        assert later.json()["error"]["code"] == "failed"
 
 
 def test_a_reader_who_stops_reading_does_not_stop_the_others(serving: Serving) -> None:

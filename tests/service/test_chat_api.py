@@ -219,6 +219,7 @@ def test_the_line_is_bounded_and_a_full_one_answers_503(address: str, chat: Fake
     wait_until(lambda: httpx.get(waiting).json()["models"]["town/ppo-1"]["waiting"] == 2)
     refused = httpx.post(f"{address}/api/chat", json=body())
     assert refused.status_code == 503
+    assert refused.json()["error"]["code"] == "busy"
     assert refused.json()["error"]["type"] == "service_unavailable_error"
     assert int(refused.headers["retry-after"]) >= 1
     for _ in threads:

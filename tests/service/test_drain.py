@@ -99,6 +99,7 @@ def test_what_was_begun_is_finished_and_new_connections_hear_that_it_ends(
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) >= 1
         assert "shutting down" in refused.json()["error"]["message"]
+        assert refused.json()["error"]["code"] == "shutting_down"
     assert told.result(20).json()["choices"][0]["message"]["content"] == "a " * 40
     assert process.ends_within(3), "nothing is under way any more"
 

@@ -94,7 +94,8 @@ class Engine:
         )
         if self.config.experts is not None and batch_invariant:
             raise UsageError(
-                "the shapes in a mixture of experts follow the routing of all that runs: serve it without fixed shapes."
+                "a mixture of experts cannot be served with --batch-invariant, because its shapes depend on the other requests; "
+                "leave the option out."
             )
         if small is not None and batch_invariant:
             raise UsageError(

@@ -45,20 +45,32 @@ class Verified:
     """How far the chain was verified, so that a page of the list reads only what came since.
 
     An entry that is changed after it was verified shows when the whole chain is read again: `whole`, or the next start.
+    What was found broken stays so until the process ends: a chain whose last entries were deleted holds in itself, and
+    only this process knows that there were more.
     """
 
     def __init__(self) -> None:
         self._last = chain.START
+        self._broken_at: int | None = None
         self._lock = threading.Lock()
         self.whole_at: str | None = None
-        """When all entries were read the last time."""
+        """When all entries were read the last time; set from the first call on."""
 
     def broken(self, store: Store, *, whole: bool = False) -> str | None:
         """None, or a sentence that says at which entry the chain breaks."""
         with self._lock:
-            since = chain.START if whole else self._last
-            if since == chain.START:
-                self.whole_at = iso(store.now())
-            with store.read() as conn:
-                self._last, seq = chain.checked(conn, since)
+            if whole or self._broken_at is None:
+                self._read(store, whole or self._last == chain.START)
+            seq = self._broken_at
         return None if seq is None else f"the audit chain breaks at entry {seq}: it was changed from outside."
+
+    def _read(self, store: Store, whole: bool) -> None:
+        if whole:
+            self.whole_at = iso(store.now())
+        with store.read() as conn:
+            known = chain.is_there(conn, self._last)
+            last, seq = chain.checked(conn, chain.START if whole else self._last)
+        found = [self._broken_at, seq, None if known else self._last[0]]
+        self._broken_at = min((at for at in found if at is not None), default=None)
+        if self._broken_at is None:
+            self._last = last

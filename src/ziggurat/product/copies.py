@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, update
 
+from ziggurat.product.calls import readable
 from ziggurat.product.principal import Principal
 from ziggurat.store import search as index
 from ziggurat.store.ids import new_id
@@ -37,7 +38,9 @@ UNFINISHED = ("pending", "running", "held")
 def nodes_of(rows: Iterable[Any]) -> list[dict[str, Any]]:
     """Rows of a chat as nodes of `add_tree`."""
     return [
-        {name: getattr(row, name) for name in KEPT} | {"key": row.id, "parent": row.parent_id} for row in rows
+        {name: getattr(row, name) for name in KEPT}
+        | {"key": row.id, "parent": row.parent_id, "tool_calls": readable(row.tool_calls) or None}
+        for row in rows
     ]
 
 

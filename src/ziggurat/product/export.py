@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from sqlalchemy import Connection, Table, select
 
+from ziggurat.product.calls import with_calls
 from ziggurat.product.chats import own_chat
 from ziggurat.product.copies import nodes_of
 from ziggurat.product.errors import Invalid
@@ -130,28 +131,15 @@ def _markdown(conn: Connection, chat: Any) -> str:
     if system := _system_prompt(conn, chat):
         parts.append("**System**\n\n" + system)
     parts += [
-        f"**{_speaker(row)}** · {iso(row.created_at)[:16]}Z\n\n{_content(row, fenced=True)}"
+        f"**{_speaker(row)}** · {iso(row.created_at)[:16]}Z\n\n{with_calls(row.content, row.tool_calls, fenced=True)}"
         for row in _active(conn, chat)
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _content(row: Any, *, fenced: bool = False) -> str:
-    """What a message says, and the tools that it calls."""
-    parts = [row.content] if row.content else []
-    for call in row.tool_calls or ():
-        given = call.get("function") or call
-        text = str(given.get("arguments") or "")
-        # a fence is longer than any run of backquotes inside it
-        fence = "`" * (1 + max([2, *(len(run) for run in re.findall("`+", text))]))
-        shown = f"{fence}json\n{text}\n{fence}" if fenced else text
-        parts.append(f"Tool call {given.get('name', '?')}:\n{shown}")
-    return "\n\n".join(parts)
-
-
 def _text(conn: Connection, chat: Any) -> str:
     parts = [chat.title or "Chat", NOTICE]
-    parts += [f"{_speaker(row)}:\n{_content(row)}" for row in _active(conn, chat)]
+    parts += [f"{_speaker(row)}:\n{with_calls(row.content, row.tool_calls)}" for row in _active(conn, chat)]
     return "\n\n".join(parts) + "\n"
 
 

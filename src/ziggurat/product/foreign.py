@@ -13,12 +13,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ziggurat.product.calls import readable
 from ziggurat.product.export import CHAT_FORMAT, CHAT_KIND
 from ziggurat.product.objects import Settings
 from ziggurat.store.clock import SECOND, from_iso
 
 ROLES = ("user", "assistant")
 YEAR_3000_S = 32_503_680_000
+MAX_DEPTH = 100
+"""Objects and lists in one another, in a chat of our own form. The page's writer of JSON ends at 255."""
 Skipped = list[dict[str, str]]
 
 
@@ -101,6 +104,8 @@ def ordered(nodes: Mapping[Any, dict[str, Any]]) -> list[dict[str, Any]]:
 def _own(item: Mapping[str, Any], _skipped: Skipped) -> ImportedChat:
     if item.get("format_version", 1) > CHAT_FORMAT:
         raise ValueError("a newer Ziggurat wrote it; upgrade this one")
+    if _is_deep(item):
+        raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
     nodes = {}
     for message in item["messages"]:
         if message["role"] not in (*ROLES, "system", "tool") or not isinstance(message["content"], str):
@@ -112,7 +117,7 @@ def _own(item: Mapping[str, Any], _skipped: Skipped) -> ImportedChat:
             "parent": message.get("parent"),
             "edited": message.get("edited") is True,
         }
-        if isinstance(calls := message.get("tool_calls"), list):
+        if calls := readable(message.get("tool_calls")):
             node["tool_calls"] = calls
         if isinstance(seed := message.get("seed"), int) and abs(seed) < 2**63:
             node["seed"] = int(seed)
@@ -133,6 +138,11 @@ def _own(item: Mapping[str, Any], _skipped: Skipped) -> ImportedChat:
         created_at=_time(item.get("created_at")),
         updated_at=_time(item.get("updated_at")),
     )
+
+
+def _is_deep(value: Any, levels: int = MAX_DEPTH) -> bool:
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else None
+    return inside is not None and (levels == 0 or any(_is_deep(one, levels - 1) for one in inside))
 
 
 _TEXTS = ("role", "content", "reasoning", "model", "state", "finish_reason", "lang")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select, tuple_, update
 
 from ziggurat.product.chats import index_message
-from ziggurat.product.common import clean_json, known, record, row_of
+from ziggurat.product.common import clean_json, cursor_of, known, page_size, read_cursor, record, row_of
 from ziggurat.product.errors import Conflict, Invalid
-from ziggurat.product.objects import HeldAnswer
+from ziggurat.product.objects import HeldAnswer, Page
 from ziggurat.product.people import the_workspace
 from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require, require_on
@@ -81,14 +81,30 @@ def insert_held(
     return str(row["id"])
 
 
-def list_held(store: Store, principal: Principal, *, open_only: bool = True) -> list[HeldAnswer]:
-    """What waits for a decision, the oldest first; at most 200."""
+def list_held(
+    store: Store,
+    principal: Principal,
+    *,
+    open_only: bool = True,
+    cursor: str | None = None,
+    limit: int = 100,
+) -> Page[HeldAnswer]:
+    """What waits for a decision: first what somebody in a chat waits for, then answers of the API; the oldest first."""
     require(principal, "held.read")
+    limit = page_size(limit)
+    of_the_api = table.c.message_id.is_(None)
     wanted = select(table).where(table.c.workspace_id == principal.workspace_id)
     if open_only:
         wanted = wanted.where(table.c.decision.is_(None))
+    if cursor:
+        wanted = wanted.where(tuple_(of_the_api, table.c.id) > tuple_(*read_cursor(cursor, (bool, str))))
     with store.read() as conn:
-        return [_view(row) for row in conn.execute(wanted.order_by(table.c.id).limit(200))]
+        rows = conn.execute(wanted.order_by(of_the_api, table.c.id).limit(limit + 1)).all()
+    last = rows[limit - 1] if len(rows) > limit else None
+    return Page(
+        data=[_view(row) for row in rows[:limit]],
+        next=None if last is None else cursor_of(last.message_id is None, last.id),
+    )
 
 
 def decide(
@@ -96,7 +112,7 @@ def decide(
 ) -> HeldAnswer:
     """Release puts the text into the message; refuse ends the message with finish_reason content_filter. The held text
     stays in the record until its chat is deleted. An answer of the API has no message: its caller has got the guard's
-    text long ago, so the decision is only recorded.
+    text long ago, so the decision is only recorded, and `retention` deletes the row.
 
     Raises:
         Conflict: somebody decided before.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -18,7 +19,7 @@ PIECE = 256 * 1024
 """Bytes that are read at least."""
 MAX_ENTRY_CHARS = 64 * 1024**2
 """Characters of one entry."""
-SPACES = " \t\n\r"
+SPACES = re.compile(r"[ \t\n\r]*")
 LITERAL = 16
 """Characters of the longest word that may be cut off: -Infinity, an escaped pair of surrogates, an exponent."""
 
@@ -27,7 +28,7 @@ def entries(file: BinaryIO) -> Iterator[tuple[int | None, Any]]:
     """(number from 0, entry) of a list; (None, document) of any other document.
 
     Raises (while iterating):
-        Invalid: it is not JSON, or an entry is too long. Entries before that place were given.
+        Invalid: it is not JSON, or an entry is too long (code entry_too_large). Entries before that place were given.
     """
     reader = _Reader(file)
     if reader.next_character() != "[":
@@ -65,10 +66,10 @@ class _Reader:
     def next_character(self) -> str:
         """The one at `at`, after spaces; "" at the end of the file."""
         while True:
-            while self.at < len(self._text):
-                if self._text[self.at] not in SPACES:
-                    return self._text[self.at]
-                self.at += 1
+            spaces = SPACES.match(self._text, self.at)
+            self.at = self.at if spaces is None else spaces.end()
+            if self.at < len(self._text):
+                return self._text[self.at]
             if self._ended:
                 return ""
             self._read_more()
@@ -83,14 +84,16 @@ class _Reader:
                     raise _not_json(error.msg) from None
             except RecursionError as error:
                 raise _not_json(str(error)) from None
+            except ValueError:  # int() refuses more than 4,300 digits
+                raise _not_json("a number in it has too many digits") from None
             else:
                 if end <= len(self._text) - LITERAL or self._ended:  # else a number may go on
                     self.at = end
                     return value
             if len(self._text) - self.at > MAX_ENTRY_CHARS:
                 raise Invalid(
-                    f"one conversation has more than {MAX_ENTRY_CHARS:,} characters; split the file.",
-                    code="too_large",
+                    f"one entry has more than {MAX_ENTRY_CHARS:,} characters; leave it out of the file.",
+                    code="entry_too_large",
                 )
             self._read_more()
 

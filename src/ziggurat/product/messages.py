@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from ziggurat.product.calls import readable
 from ziggurat.product.chats import message_row, own_chat
 from ziggurat.product.common import page_size
 from ziggurat.product.objects import Earlier, Message, Tree, TreeNode
@@ -98,8 +99,8 @@ def spoken(conn: Connection, chat: Any, rows: list[Any]) -> list[dict[str, Any]]
         ).scalar()
     said: list[dict[str, Any]] = [{"role": "system", "content": system}] if system and system.strip() else []
     for row in rows:
-        if row.role == "assistant" and not row.content and not row.tool_calls:
+        calls = readable(row.tool_calls)
+        if row.role == "assistant" and not row.content and not calls:
             continue  # an answer that failed before its first word
-        calls = {"tool_calls": row.tool_calls} if row.tool_calls else {}
-        said.append({"role": row.role, "content": row.content, **calls})
+        said.append({"role": row.role, "content": row.content, **({"tool_calls": calls} if calls else {})})
     return said

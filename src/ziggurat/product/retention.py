@@ -22,6 +22,8 @@ from ziggurat.store.tables.people import attempts, invitations, sessions, usage
 from ziggurat.store.tables.workspace import workspaces
 
 USAGE_DAYS = 400
+HELD_DAYS = 30
+"""How long a held answer of the API waits for a decision."""
 
 
 @dataclass
@@ -37,9 +39,9 @@ class Report:
 
 
 def run(store: Store, *, dry_run: bool = False) -> Report:
-    """Delete chats that nobody touched for `retention_days`, held answers of the API of that age, what lay in the trash
-    for `trash_days`, expired shares, sessions and invitations, and events of generations of yesterday. `dry_run` only
-    says what."""
+    """Delete chats that nobody touched for `retention_days`, what lay in the trash for `trash_days`, held answers of the
+    API that are decided or old, expired shares, sessions and invitations, and events of generations of yesterday.
+    `dry_run` only says what."""
     report = Report()
     with store.read() if dry_run else store.write() as conn:
         for workspace_id in conn.execute(select(workspaces.c.id)).scalars().all():
@@ -67,13 +69,12 @@ def _old_chats(conn: Connection, store: Store, workspace_id: str) -> list[str]:
 
 
 def _old_held(conn: Connection, store: Store, workspace_id: str, *, dry_run: bool) -> int:
-    """Held answers of no chat: nothing else deletes those that belong to no person."""
-    days = settings_of(conn, workspace_id)["retention_days"]
-    if days is None:
-        return 0
-    since = store.now() - days * DAY
-    old = (held_answers.c.workspace_id == workspace_id) & held_answers.c.chat_id.is_(None)
-    old &= held_answers.c.created_at < since
+    """Held answers of the API, which nobody waits for: those that are decided, and those that nobody decided on within
+    `retention_days`, or HELD_DAYS where that is not set."""
+    days = settings_of(conn, workspace_id)["retention_days"] or HELD_DAYS
+    old = (held_answers.c.workspace_id == workspace_id) & held_answers.c.message_id.is_(None)
+    late = held_answers.c.created_at < store.now() - days * DAY
+    old &= held_answers.c.decision.is_not(None) | late
     found = len(conn.execute(select(held_answers.c.id).where(old)).all())
     if found and not dry_run:
         conn.execute(delete(held_answers).where(old))

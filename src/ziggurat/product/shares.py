@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from ziggurat.product.calls import readable
 from ziggurat.product.chats import insert_chat, own_chat
 from ziggurat.product.common import record, row_of
 from ziggurat.product.copies import add_tree
@@ -31,7 +32,7 @@ def create_share(store: Store, principal: Principal, chat_id: str, *, expires_at
         chat = own_chat(conn, principal, chat_id)
         rows = path_to(conn, chat_id, chat.active_leaf_id) if chat.active_leaf_id else []
         if not rows:
-            raise Invalid("this chat has no message yet, so there is nothing to share.", code="empty")
+            raise Invalid("this chat has no message | {"tool_calls": readable(message.get("tool_calls")) or None}yet, so there is nothing to share.", code="empty")
         share_id = new_id("share")
         row = {
             "id": share_id,
@@ -56,7 +57,7 @@ def _snapshot(row: Any) -> dict[str, Any]:
         "role": row.role,
         "content": row.content,
         "reasoning": row.reasoning,
-        "tool_calls": row.tool_calls,
+        "tool_calls": readable(row.tool_calls) or None,
         "model": None if row.hidden_model else row.model,
         "ai_generated": row.role == "assistant",
         "created_at": iso(row.created_at),
@@ -98,7 +99,7 @@ def view_share(store: Store, token: str) -> SharedChat:
         row = _open_share(conn, store, token)
     with store.write(durable=False) as conn:
         conn.execute(update(shares).where(shares.c.id == row.id).values(views=shares.c.views + 1))
-    return SharedChat(title=row.title, messages=row.snapshot["messages"], created_at=iso(row.created_at))
+    return SharedChat(title=row.title, messages=_messages(row), created_at=iso(row.created_at))
 
 
 def continue_share(store: Store, principal: Principal, token: str) -> Chat:
@@ -108,10 +109,18 @@ def continue_share(store: Store, principal: Principal, token: str) -> Chat:
         row = _open_share(conn, store, token)
         chat_id = insert_chat(conn, store, principal, title=row.title)
         names = ("role", "content", "reasoning", "tool_calls", "model")
-        said = [{name: message[name] for name in names} for message in row.snapshot["messages"]]
+        said = [{name: message[name] for name in names} for message in _messages(row)]
         nodes = [message | {"key": at, "parent": at - 1 if at else None} for at, message in enumerate(said)]
         add_tree(conn, store, principal, chat_id, nodes, leaf=len(nodes) - 1)
         return chat_view(row_of(conn, chats, chat_id))
+
+
+def _messages(row: Any) -> list[dict[str, Any]]:
+    """Those of a snapshot; what an older version kept among the calls and is none is left out."""
+    return [
+        message | {"tool_calls": readable(message["tool_calls"]) or None}
+        for message in row.snapshot["messages"]
+    ]
 
 
 def _open_share(conn: Connection, store: Store, token: str) -> Any:

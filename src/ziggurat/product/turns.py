@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, select, update
 
+from ziggurat.product.calls import readable
 from ziggurat.product.chats import index_message, message_row, own_chat, set_title
 from ziggurat.product.common import checked_settings, clean, clean_json, clean_name
 from ziggurat.product.errors import Conflict, Invalid
@@ -121,6 +122,11 @@ def continue_answer(store: Store, principal: Principal, chat_id: str, message_id
         unfinished = row.finish_reason == "length" or row.state in ("stopped", "interrupted", "failed")
         if row.role != "assistant" or row.state == "running" or not unfinished:
             raise Conflict("this answer is complete, so there is nothing to go on with.", code="complete")
+        if readable(row.tool_calls):
+            raise Conflict(
+                "this answer calls tools, so it cannot be continued; ask for another answer, or write the next message.",
+                code="calls_tools",
+            )
         check_pace(conn, store, principal, answers=1)
         conn.execute(
             update(messages).where(messages.c.id == message_id).values(state="running", finish_reason=None)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, or_, select
 
+from ziggurat.product.calls import readable
 from ziggurat.product.objects import Chat, Generation, Message
 from ziggurat.store.clock import iso, iso_or_none
 from ziggurat.store.tables.chats import generation_events, generations, messages
@@ -102,7 +103,7 @@ def _message_view(
         role=row.role,
         content=so_far.content if so_far else row.content,
         reasoning=so_far.reasoning if so_far else row.reasoning,
-        tool_calls=row.tool_calls,
+        tool_calls=readable(row.tool_calls) or None,
         model=None if row.hidden_model else row.model,
         state=row.state,
         finish_reason=row.finish_reason,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import re2
@@ -23,6 +24,8 @@ MAX_WAIT = 240
 """Characters that wait at most."""
 WINDOW = 480
 """Characters that are compared with the rules at every piece, those that wait included."""
+PIECE = WINDOW - MAX_WAIT
+"""Characters that are judged at once: with those that wait they fill the window."""
 EVERY, BACK = 400, 1_000
 FINE_WITHIN = 240
 """Characters of an answer in which the `fine` of a rule must occur; they wait until it does."""
@@ -130,8 +133,11 @@ class AnswerWatch:
         return f"\n\n{text}" if text and self.shown > len(self.asked.begun[-WINDOW:]) else text
 
     def feed(self, text: str) -> str:
-        """A piece of the answer arrives; what may be shown now."""
-        if self.decision is not None or not text:
+        """A piece of the answer arrives; what may be shown now. A long one is judged part by part."""
+        return "".join(self._feed(text[at : at + PIECE]) for at in range(0, len(text), PIECE))
+
+    def _feed(self, text: str) -> str:
+        if self.decision is not None:
             return ""
         self._append(text)
         now = time.monotonic()
@@ -150,6 +156,19 @@ class AnswerWatch:
         if self.decision is None:
             self.refused = self.guard.refusals.flags(self._opening)
         return shown
+
+    def judge_calls(self, text: str) -> None:
+        """Tool calls below the answer, as text, after `end`; what a rule decides about them ends the answer.
+
+        They have no conditions to meet, and the classifier of refusals does not read them.
+        """
+        if not text or self.decision is not None:
+            return
+        calls = AnswerWatch(self.guard, replace(self.asked, conditions=(), begun=""))
+        calls.feed(text)
+        calls.flush()
+        self.decision = calls.decision
+        self.logged += calls.logged
 
     def counts(self) -> list[tuple[str, str]]:
         """(layer, action) of everything that matched in the answer, for the metrics; after `end`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -74,8 +74,11 @@ def _lifespan(
         finally:
             for task in tasks:
                 task.cancel()
-            if product is not None:
-                await product.close()
-            await services.close()
+            async with AsyncExitStack() as ending:  # each of them, the last one first
+                if product is not None:
+                    ending.push_async_callback(product.close_store)
+                ending.push_async_callback(services.close)
+                if product is not None:
+                    ending.push_async_callback(product.close)
 
     return lifespan

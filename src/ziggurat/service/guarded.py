@@ -257,7 +257,7 @@ class GuardedTicket:
             shown = choice.watch.feed(delta.text)
         if delta.finish is not None:
             shown += choice.watch.end()
-            self._judge_calls(choice)
+            choice.watch.judge_calls(choice.calls)  # they are passed on at the end, and nothing of them before
         if delta.finish is not None or choice.watch.decision is not None:
             choice.done = True
             self._note(choice.watch.counts(), choice.watch.decision, "".join(choice.texts))
@@ -301,17 +301,6 @@ class GuardedTicket:
         count = next((i for i, token in enumerate(choice.tokens) if token.start >= begin), len(choice.tokens))
         free, choice.tokens = choice.tokens[:count], choice.tokens[count:]
         return tuple(free)
-
-    def _judge_calls(self, choice: _Choice) -> None:
-        """Tool calls are passed on at the end of an answer; until then nothing of them is shown."""
-        if choice.calls and choice.watch.decision is None:
-            asked = self.asked
-            watch = self.guard.watch(
-                Decision(locale=asked.locale, history=asked.history, question=asked.question)
-            )
-            watch.feed(choice.calls)
-            watch.end()
-            choice.watch.decision = watch.decision
 
     def _cut(self, choice: _Choice, delta: Any) -> Piece:
         decision = choice.watch.decision

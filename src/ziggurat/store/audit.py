@@ -70,13 +70,11 @@ def broken_at(conn: Connection) -> int | None:
 
 
 def checked(conn: Connection, since: tuple[int, str]) -> tuple[tuple[int, str], int | None]:
-    """Reads the entries after `since`, an entry that was checked before; whether it is still there is read too.
+    """Reads the entries after `since`, an entry that was checked before and is still there.
 
     Returns number and hash of the last entry that holds, and the number of the first one that does not.
     """
     seq, expected = since
-    if seq and conn.execute(select(events.c.hash).where(events.c.seq == seq)).scalar() != expected:
-        return START, seq
     newer = select(events).where(events.c.seq > seq).order_by(events.c.seq)
     with conn.execute(newer, execution_options={"yield_per": READ_AT_ONCE}) as rows:
         for row in rows.mappings():
@@ -84,3 +82,9 @@ def checked(conn: Connection, since: tuple[int, str]) -> tuple[tuple[int, str], 
                 return (seq, expected), int(row["seq"])
             seq, expected = row["seq"], row["hash"]
     return (seq, expected), None
+
+
+def is_there(conn: Connection, entry: tuple[int, str]) -> bool:
+    """Whether the chain still has an entry of this number and hash; START is always there."""
+    seq, expected = entry
+    return entry == START or conn.execute(select(events.c.hash).where(events.c.seq == seq)).scalar() == expected

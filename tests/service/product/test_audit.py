@@ -85,3 +85,20 @@ def test_a_change_from_outside_shows_when_the_whole_chain_is_read(open_house: Op
     other.close()
     assert "entry 2" in listed(client, verify="true")["broken"]
     assert "entry 2" in listed(client)["broken"]
+
+
+def test_a_chain_that_was_cut_short_stays_broken(open_house: Open, tmp_path: Path) -> None:
+    client = open_house()
+    for days in (5, 6, 7):
+        client.put("/api/admin/settings", json={"trash_days": days})
+    assert listed(client)["broken"] is None
+    other = sqlite3.connect(tmp_path / "ziggurat.db")
+    other.execute("DROP TRIGGER audit_event_no_delete")
+    (last,) = other.execute("SELECT max(seq) FROM audit_event").fetchone()
+    other.execute("DELETE FROM audit_event WHERE seq = ?", (last,))
+    other.commit()
+    other.close()
+    for query in ({}, {}, {"verify": "true"}, {}):
+        found = listed(client, **query)
+        assert f"entry {last}" in str(found["broken"])
+        assert found["verified_at"].endswith("Z")

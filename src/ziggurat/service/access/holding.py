@@ -99,4 +99,5 @@ class Holding:
 
     async def close(self) -> None:
         """Wait until all are stored."""
-        await asyncio.gather(*self._tasks)
+        while self._tasks:
+            await asyncio.gather(*self._tasks)

@@ -19,7 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from ziggurat.errors import BusyError, ContextError, ZigguratError
+from ziggurat.errors import ContextError, ZigguratError
 from ziggurat.service.http.wire import Json
 
 log = logging.getLogger("ziggurat.service")
@@ -75,8 +75,6 @@ def describe(error: BaseException) -> tuple[int, dict[str, Any]]:
         code = getattr(error, "code", None)
         if isinstance(error, ContextError):
             code = "context_length_exceeded"
-        elif isinstance(error, BusyError):
-            code = "busy"
         return status, error_body(status, str(error), param=getattr(error, "param", None), code=code)
     if isinstance(error, ValidationError):
         return 400, _validation_body(error.errors(include_url=False))

@@ -241,7 +241,8 @@ class Shelf:
             UsageError: the name is taken.
         """
         if self.draining:
-            raise BusyError(f"The server is shutting down; {card.name} cannot be added.")
+            message = f"The server is shutting down; {card.name} cannot be added."
+            raise BusyError(message, code="shutting_down")
         if card.name in self._held:
             raise UsageError(f"{card.name} is served already; reload it, or give the new one another name.")
         self._held[card.name] = self._hold(card, model)
@@ -256,7 +257,8 @@ class Shelf:
             UsageError: the new model is of another kind.
         """
         if self.draining:
-            raise BusyError(f"The server is shutting down; {card.name} cannot be replaced.")
+            message = f"The server is shutting down; {card.name} cannot be replaced."
+            raise BusyError(message, code="shutting_down")
         old, kind = self.find(card.name), kind_of(model)
         if kind != old.kind:
             raise UsageError(

@@ -83,14 +83,17 @@ class ModelWorker(Generic[M]):
         self._check_open(begun=False)
         if (waiting := self.waiting) and waiting + prompts > self.max_waiting:
             raise BusyError(
-                f"{self.name} is busy: {waiting} of at most {self.max_waiting} requests wait; try again in a moment."
+                f"{self.name} is busy: {waiting} of at most {self.max_waiting} requests wait; try again in a moment.",
+                code="busy",
             )
 
     def _check_open(self, *, begun: bool) -> None:
         if self.failure is not None:
-            raise BusyError(f"{self.name} has failed and takes no request; restart the server.")
+            message = f"{self.name} has failed and takes no request; restart the server."
+            raise BusyError(message, code="failed")
         if self._closed or (self.draining and not begun):
-            raise BusyError(f"The server is shutting down; {self.name} takes no new request.")
+            message = f"The server is shutting down; {self.name} takes no new request."
+            raise BusyError(message, code="shutting_down")
 
     def submit(self, request: Request, owner: str = "", *, checked: bool = False) -> Ticket:
         """Put a request into the queue. `owner`: owners take turns. `checked`: the caller has called `check_room`."""
@@ -179,7 +182,7 @@ class ModelWorker(Generic[M]):
             self._line.clear()
             self._changed.notify_all()
         message = "The server is shutting down; this request did not begin."
-        self._deliver([(ticket, BusyError(message)) for ticket in dropped])
+        self._deliver([(ticket, BusyError(message, code="shutting_down")) for ticket in dropped])
         thread = self._thread  # the thread may set it to None meanwhile
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s)
@@ -214,7 +217,7 @@ class ModelWorker(Generic[M]):
                 self._begin(desk, ticket)
             if self._running and not self._step(desk):
                 return
-        closing = BusyError("The server is shutting down; this answer is incomplete.")
+        closing = BusyError("The server is shutting down; this answer is incomplete.", code="shutting_down")
         self._refuse_jobs(closing)
         self._fail_all(closing)
 

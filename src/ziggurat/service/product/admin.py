@@ -160,9 +160,9 @@ def _rules(house: House, routes: APIRouter) -> None:
         return Json({"deleted": True})
 
     @routes.get("/held")
-    async def waiting(request: Request) -> dict[str, Any]:
-        found = await house.run(held.list_held, await house.who(request))
-        return {"data": [one.model_dump() for one in found], "next": None}
+    async def waiting(request: Request, cursor: Cursor = None, limit: Limit = 100) -> dict[str, Any]:
+        principal = await house.who(request)
+        return (await house.run(held.list_held, principal, cursor=cursor, limit=limit)).model_dump()
 
     @routes.post("/held/{held_id}", **takes(Decision))
     async def decide(request: Request, held_id: str) -> dict[str, Any]:

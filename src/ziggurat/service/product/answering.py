@@ -10,6 +10,7 @@ calls come with the end. What was written as a call and cannot be read as one is
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -143,12 +144,12 @@ async def _far(upstream: Upstream, ask: Ask) -> AsyncGenerator[Piece | End]:
     began, first_s, finish, usage = time.perf_counter(), 0.0, "stop", dict[str, Any]()
     calls: dict[int, dict[str, Any]] = {}
     async for chunk in upstream.chunks("/chat/completions", body):
-        usage = chunk.get("usage") or usage
-        for choice in chunk.get("choices") or []:
-            delta, finish = choice.get("delta") or {}, choice.get("finish_reason") or finish
-            text = delta.get("content") or ""
-            thought = next((delta[name] for name in REASONING if delta.get(name)), "")
-            for part in delta.get("tool_calls") or ():
+        usage = dict_of(chunk.get("usage")) or usage
+        for choice in dicts_of(chunk.get("choices")):
+            delta, finish = dict_of(choice.get("delta")), choice.get("finish_reason") or finish
+            text = text_of(delta.get("content"))
+            thought = next((found for name in REASONING if (found := text_of(delta.get(name)))), "")
+            for part in dicts_of(delta.get("tool_calls")):
                 add_part(calls, part)
             if text or thought:
                 first_s = first_s or time.perf_counter() - began
@@ -162,17 +163,48 @@ async def _far(upstream: Upstream, ask: Ask) -> AsyncGenerator[Piece | End]:
             "tokens_per_s": round(written / elapsed_s, 1) if written else None,
             "ttft_ms": round(first_s * 1000),
         },
-        [calls[number] for number in sorted(calls)],
+        [call for _, call in sorted(calls.items()) if call["function"]["name"]],
     )
 
 
+# What another server sends is JSON of any shape: whatever is not what it should be is left out.
+
+
+def text_of(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def dict_of(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def dicts_of(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
 def add_part(calls: dict[int, dict[str, Any]], part: dict[str, Any]) -> None:
-    """Join a piece of a tool call to its call, by index: the first piece names it, others add to its arguments."""
-    given = part.get("function") or {}
+    """Join a piece of a tool call to its call: the first piece names it, others add to its arguments.
+
+    Pieces belong together by their index. A server that sends none sends whole calls, or pieces one call after another.
+    """
+    given = dict_of(part.get("function"))
+    name, arguments = text_of(given.get("name")), given.get("arguments")
+    index = part.get("index")
+    if not isinstance(index, int):
+        index = place_of(calls, part.get("id"), begins=bool(name))
     new = {"id": part.get("id"), "type": "function", "function": {"name": "", "arguments": ""}}
-    call = calls.setdefault(int(part.get("index") or 0), new)
-    for name in ("name", "arguments"):
-        call["function"][name] += given.get(name) or ""
+    function = calls.setdefault(index, new)["function"]
+    function["name"] += name
+    if arguments is not None:
+        function["arguments"] += arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
+def place_of(calls: dict[int, dict[str, Any]], call_id: Any, *, begins: bool) -> int:
+    """Where a piece without an index belongs: to the call of its id; without one to the last, unless it begins another."""
+    last = max(calls, default=-1)
+    if call_id:
+        return next((at for at, call in calls.items() if call["id"] == call_id), last + 1)
+    return last + 1 if begins or not calls else last
 
 
 REASONING = ("reasoning_content", "reasoning", "reasoning_text")

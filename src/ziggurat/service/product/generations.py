@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from ziggurat.product.calls import as_text, with_calls
 from ziggurat.safety.guard import Decision
 from ziggurat.service.http.problems import describe
 from ziggurat.service.product.answering import End, Piece
@@ -37,6 +38,9 @@ class Watch(Protocol):
     def end(self) -> str:
         """The rest."""
 
+    def judge_calls(self, text: str) -> None:
+        """Tool calls after the answer, as text; whatever is decided about them ends the answer."""
+
     decision: Decision | None
     """What ended or replaced the answer; None if nothing did."""
 
@@ -48,11 +52,10 @@ class Watch(Protocol):
 
 
 class Watches:
-    """The guard's views of an answer, of the reasoning before it and of the tool calls after it; what one of them
-    decides ends all."""
+    """The guard's views of an answer with its tool calls and of the reasoning before it; what one decides ends both."""
 
-    def __init__(self, answer: Watch, reasoning: Watch, calls: Watch) -> None:
-        self.answer, self.reasoning, self.calls = answer, reasoning, calls
+    def __init__(self, answer: Watch, reasoning: Watch) -> None:
+        self.answer, self.reasoning = answer, reasoning
 
     def feed(self, text: str, reasoning: str) -> tuple[str, str]:
         """What may be shown now of both."""
@@ -70,30 +73,19 @@ class Watches:
     def judge_calls(self, calls: Sequence[dict[str, Any]]) -> None:
         """Tool calls are shown when they are complete; until then nothing of them is."""
         if calls and self.decision is None:
-            self.calls.feed(as_text(calls))
-            self.calls.end()
+            self.answer.judge_calls(as_text(calls))
 
     @property
     def decision(self) -> Decision | None:
-        return self.reasoning.decision or self.answer.decision or self.calls.decision
+        return self.reasoning.decision or self.answer.decision
 
     @property
     def replacement(self) -> str:
-        return self.reasoning.replacement or self.answer.replacement or self.calls.replacement
+        return self.reasoning.replacement or self.answer.replacement
 
     def counts(self) -> list[tuple[str, str]]:
         """(layer, action) of what the guard did about the answer, for the metrics."""
-        called = [one for one in self.calls.counts() if one != REFUSED]  # JSON is no refusal
-        return [*self.reasoning.counts(), *self.answer.counts(), *called]
-
-
-REFUSED = ("model", "refuse")
-"""Layer 2: the model's own refusal."""
-
-
-def as_text(calls: Sequence[dict[str, Any]]) -> str:
-    """Tool calls as the guard and a person read them."""
-    return "\n".join(f"{call['function']['name']}: {call['function']['arguments']}" for call in calls)
+        return [*self.reasoning.counts(), *self.answer.counts()]
 
 
 class Keeper(Protocol):
@@ -325,7 +317,7 @@ def _finished(generation: Generation, end: End, watches: Watches, written: str) 
     record, filtered = decision.record(), "content_filter"
     if decision.action == "hold":
         generation.log({"type": "held", "text": decision.text or ""})
-        whole = "\n\n".join(part for part in (written, as_text(end.tool_calls)) if part)
+        whole = with_calls(written, end.tool_calls)
         return Outcome(
             state="held", text=whole, reasoning="", finish_reason=filtered, usage=end.usage, guard=record
         )

@@ -114,13 +114,12 @@ class House:
             await self.who(request)
 
     async def close(self) -> None:
-        """End the answers and the climbs; both are kept as far as they came."""
+        """End the answers and the climbs; both are kept as far as they came. The store stays open."""
         await self.generations.close()
         if self.elsewhere is not None:
             await self.elsewhere.close()
         if self.climber is not None:
             await anyio.to_thread.run_sync(self.climber.close)
-        self.store.close()
 
 
 def is_secure(request: Request) -> bool:

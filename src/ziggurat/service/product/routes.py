@@ -174,8 +174,13 @@ class Product:
         await self.house.run(retention.run)
 
     async def close(self) -> None:
-        await self.house.services.upstreams.holding.close()
+        """End what is written and climbed, while models can still be asked."""
         await self.house.close()
+
+    async def close_store(self) -> None:
+        """After the services: answers that end with them may be held, and are stored first."""
+        await self.house.services.upstreams.holding.close()
+        self.house.store.close()
 
 
 async def _again(every_s: float, duty: Callable[[], Awaitable[None]]) -> None:

@@ -118,7 +118,7 @@ async def streamed(
         if watches.decision is None:
             for sent in answer_events.written(*watches.end()):
                 yield sent
-        else:
+        if watches.decision is not None:
             yield event({"text": watches.replacement})
             end = End("content_filter", end.usage)
         counted(house, visit, watches.counts(), watches.decision)

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 import anyio.to_thread
-from pydantic import ValidationError
 
 from ziggurat.product import budgets, chats, mask, messages
 from ziggurat.product import generations as kept
+from ziggurat.product.calls import as_texts
 from ziggurat.product.objects import Chat, Turn
 from ziggurat.product.objects import Message as Shown
 from ziggurat.product.principal import Principal
@@ -20,7 +20,6 @@ from ziggurat.records import Message
 from ziggurat.safety.guard import Decision
 from ziggurat.safety.rules import RuleSet
 from ziggurat.service.http.limits import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE
-from ziggurat.service.http.problems import ApiError
 from ziggurat.service.observe.visits import AnswerVisit, Visit
 from ziggurat.service.product.answering import Ask, End, Piece, answer, drawn_seed
 from ziggurat.service.product.generations import Generation, Outcome, Watches
@@ -86,11 +85,11 @@ async def write(
 
 
 def watches_of(house: House, asked: Decision) -> Watches:
-    """Over an answer, and over its reasoning and its tool calls, which have no conditions to meet."""
+    """Over an answer, and over its reasoning, which has no conditions to meet."""
     if asked.acts:
-        return Watches(Refused(asked), Refused(asked), Refused(asked))
+        return Watches(Refused(asked), Refused(asked))
     beside = replace(asked, conditions=(), begun="")
-    return Watches(house.guard.watch(asked), house.guard.watch(beside), house.guard.watch(beside))
+    return Watches(house.guard.watch(asked), house.guard.watch(beside))
 
 
 def examined(messages: Sequence[Message]) -> list[Message]:
@@ -105,15 +104,9 @@ def examined(messages: Sequence[Message]) -> list[Message]:
 
 def ask_of(principal: Principal, chat: Chat, shown: Shown, path: Sequence[dict[str, Any]]) -> Ask:
     settings = {**chat.settings, **shown.settings}
-    try:
-        turns = [Message.model_validate({k: v for k, v in one.items() if v is not None}) for one in path]
-    except ValidationError:
-        raise ApiError(
-            409, "This conversation has messages that no model can read; start a new one."
-        ) from None
     return Ask(
         model=str(shown.model),
-        messages=turns,
+        messages=[Message.model_validate(one) for one in as_texts(path)],
         temperature=settings.get("temperature", DEFAULT_TEMPERATURE),
         top_p=settings.get("top_p", 1.0),
         max_tokens=settings.get("max_tokens", DEFAULT_MAX_TOKENS),
@@ -150,6 +143,9 @@ class Refused:
 
     def end(self) -> str:
         return ""
+
+    def judge_calls(self, text: str) -> None:
+        """They are not shown either."""
 
     def counts(self) -> list[tuple[str, str]]:
         return []  # its request was counted

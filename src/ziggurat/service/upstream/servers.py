@@ -261,7 +261,8 @@ class Upstreams:
             return None
         upstream, body = found
         if self.draining:
-            raise BusyError(f"The server is shutting down; {upstream.name} takes no new request.")
+            message = f"The server is shutting down; {upstream.name} takes no new request."
+            raise BusyError(message, code="shutting_down")
         must_be_allowed(caller(request), str(body["model"]))
         path, far = request.url.path.removeprefix("/v1"), None
         if self.guard is not None and FarGuard.applies(path, body):
