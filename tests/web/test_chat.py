@@ -309,6 +309,26 @@ def test_a_refusal_without_a_code_is_told_in_the_language_of_the_page(
         assert page.locator("#question").input_value() == "one"
 
 
+@pytest.mark.parametrize(
+    ("status", "language", "said"),
+    [
+        (409, "en", "This cannot be done right now."),
+        (409, "zh", "现在无法这样做。"),
+        (429, "en", "You have sent too many requests in a short time. Wait a moment."),
+        (429, "zh", "短时间内请求太多，请稍等片刻。"),
+    ],
+)
+def test_a_refusal_without_a_sentence_is_told_by_its_status(
+    visit: Visit, house: House, status: int, language: str, said: str
+) -> None:
+    with visit(house, language=language) as page:
+        page.route("**/api/chats", lambda route: route.fulfill(status=status, body="not JSON"))
+        ask(page, "one")
+        alert = page.get_by_role("alert")
+        alert.wait_for()
+        assert alert.locator("p").inner_text() == said
+
+
 def test_a_failed_answer_offers_another_try(visit: Visit, house: House) -> None:
     with visit(house) as page:
         ask(page, "please fail")

@@ -148,3 +148,69 @@ def test_a_right_click_on_a_chat_opens_the_same_menu(visit: Visit, house: House)
         link.click(button="right")
         menu.get_by_role("menuitem", name="Rename").click()
         page.get_by_role("textbox", name="Title").wait_for()
+
+
+def in_focus(page: Any) -> str:
+    return str(page.evaluate("document.activeElement.textContent")).strip()
+
+
+def closed_by_escape(page: Any, menu: Any) -> None:
+    """After the menu has the focus: Escape is for it alone."""
+    menu.wait_for()
+    page.wait_for_function("() => document.activeElement.role === 'menuitem'")
+    page.keyboard.press("Escape")
+    menu.wait_for(state="detached")
+
+
+@pytest.mark.parametrize("opened_by", ["a right click", "the keyboard"])
+def test_after_the_menu_of_a_chat_the_keyboard_opens_the_chat(
+    visit: Visit, house: House, opened_by: str
+) -> None:
+    """Enter was swallowed as if it were the click of a lifted finger, and the keyboard opened the menu only once."""
+    chat = chat_with(house, "Hello", "Hi", "Old name")
+    with visit(house) as page:
+        link, menu = page.get_by_role("link", name="Old name"), page.get_by_role("menu")
+        for _ in range(2):
+            if opened_by == "a right click":
+                link.click(button="right")
+            else:
+                link.focus()
+                page.keyboard.press("ContextMenu")
+            closed_by_escape(page, menu)
+            assert in_focus(page) == "Old name"
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**/c/{chat['id']}")
+
+
+def test_a_right_click_on_another_chat_opens_the_menu_of_that_one(visit: Visit, house: House) -> None:
+    """The first menu closes late; it must not close the second."""
+    chat_with(house, "Hello", "Hi", "Below")
+    chat_with(house, "Hello", "Hi", "Above")
+    with visit(house) as page:
+        page.get_by_role("link", name="Below").click(button="right")
+        page.get_by_role("menu", name="Options for “Below”").wait_for()
+        page.get_by_role("link", name="Above").click(button="right")
+        menu = page.get_by_role("menu", name="Options for “Above”")
+        menu.get_by_role("menuitem", name="Rename").wait_for()
+        page.wait_for_timeout(200)
+        assert menu.is_visible()
+        assert page.get_by_role("menu").count() == 1
+
+
+def test_a_right_click_is_no_long_press_in_a_browser_that_does_not_name_what_pressed(
+    visit: Visit, house: House
+) -> None:
+    """Older Firefox and Safari: their `contextmenu` event has no `pointerType`. Ours opened, and the selection was gone."""
+    chat = chat_with(house, "Where does Mira live?", "By the canal.", "Mira")
+    with visit(house, f"/c/{chat['id']}") as page:
+        text = settled(page).locator("[data-answer]")
+        page.evaluate(
+            "addEventListener('contextmenu', event =>"
+            " { Object.defineProperty(event, 'pointerType', { value: undefined }) }, true)"
+        )
+        text.evaluate("e => getSelection().selectAllChildren(e)")
+        text.click(button="right", position={"x": 12, "y": 12})
+        assert page.get_by_role("menu").count() == 0
+        assert page.evaluate(SELECTED).strip() == "By the canal."
+        page.get_by_role("link", name="Mira").click(button="right")  # where a right click is for us, it still is
+        page.get_by_role("menuitem", name="Rename").wait_for()

@@ -41,7 +41,10 @@ class Admin:
         self.rules: dict[str, dict[str, Any]] = {}
         self.held: dict[str, dict[str, Any]] = {}
         self.broken: str | None = None
-        self.changes: list[dict[str, Any]] = []  # the bodies of changed settings and people
+        self.broken_lately: str | None = None
+        self.verified: list[bool] = []  # of each page of the audit: whether the whole chain was asked for
+        self.verified_at: str | None = None
+        self.changes: list[dict[str, Any]] = []  # the bodies of changed settings, people, and held answers
         self.audit = [
             {
                 "id": 1,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 CODE = (
     'Here it is:\n\n```python\ndef hello(name: str) -> str:\n    """Greets."""\n'
     '    return f"Hello, {name}!"\n```\n\nThat is all.'
@@ -15,6 +17,19 @@ TABLE = (
     "A note.[^1]\n\n[^1]: Of the market."
 )
 THOUGHT = "The person greets me, so I greet back."
+CALLS: list[Any] = [
+    {
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "calculator", "arguments": '{"sum": "7+5", "feast": "元宵"}'},
+    },
+    "this is no call",
+    {"id": "call_1", "type": "function", "function": {"name": "calendar", "arguments": '{"day": '}},
+    None,
+    {"id": "call_2", "name": "ledger", "arguments": '{"entry":12345678901234567890}', "result": {"found": True}},
+]
+"""What an upstream may send: arguments as a text of JSON, one that breaks off, a number that JavaScript rounds, an id that comes
+twice, and what is no call."""
 
 
 def cut(text: str) -> list[str]:
@@ -46,8 +61,20 @@ def answer_to(question: str) -> tuple[str, str]:
         )
     if "think" in question:
         return "Hello to you too.", THOUGHT
+    if "tool" in question:
+        return "" if "alone" in question else "Let me see.", ""
     if "long" in question:
         return " ".join(f"Sentence {i} of a long answer." for i in range(1, 101)), ""
     if any("\u4e00" <= c <= "\u9fff" for c in question):
         return f"你问的是“{question}”。这是一个回答。", ""
     return f"You said “{question}”. This is an answer.", ""
+
+
+def calls_of(question: str) -> list[Any] | None:
+    return CALLS if "tool" in question else None
+
+
+def finish_of(question: str, written: str) -> str:
+    if calls_of(question):
+        return "tool_calls"
+    return "length" if "cut" in question and "continued" not in written else "stop"

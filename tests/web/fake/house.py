@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.web.fake.administration import Admin
-from tests.web.fake.answers import answer_to, cut
+from tests.web.fake.answers import answer_to, calls_of, cut, finish_of
 from tests.web.fake.basics import Ids, frame, missing, stamp
 
 MODELS: list[dict[str, Any]] = [
@@ -201,7 +201,7 @@ class House:
         took = max(time.monotonic() - began, 1e-6)
         message |= {
             "state": "complete",
-            "finish_reason": "length" if "cut" in question and "continued" not in message["content"] else "stop",
+            "finish_reason": finish_of(question, message["content"]), "tool_calls": calls_of(question),
             "seed": 7,
             "usage": {
                 "prompt_tokens": 21, "completion_tokens": len(pieces), "tokens_per_s": round(len(pieces) / took, 1),

@@ -6,14 +6,14 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
-from tests.web.fake.basics import stamp
+from tests.web.fake.basics import page_of, stamp
 from tests.web.fake.house import MODELS
 
 
 def admin_routes(app: FastAPI, house: Any) -> None:
     @app.get("/api/admin/people")
-    async def people() -> dict[str, Any]:
-        return {"data": list(house.admin.people.values()), "next": None}
+    async def people(cursor: str | None = None, limit: int = 50) -> dict[str, Any]:
+        return page_of(list(house.admin.people.values()), cursor, limit)
 
     @app.patch("/api/admin/people/{pid}")
     async def change_person(pid: str, request: Request) -> dict[str, Any]:
@@ -103,13 +103,22 @@ def admin_routes(app: FastAPI, house: Any) -> None:
         return {"data": [{"rule": rule} for rule in met], "next": None}
 
     @app.get("/api/admin/held")
-    async def held() -> dict[str, Any]:
-        return {"data": list(house.admin.held.values()), "next": None}
+    async def held(cursor: str | None = None, limit: int = 50) -> dict[str, Any]:
+        return page_of(list(house.admin.held.values()), cursor, limit)
 
     @app.post("/api/admin/held/{hid}")
     async def decide(hid: str, request: Request) -> dict[str, Any]:
-        return house.decide(hid, (await request.json())["decision"])
+        house.admin.changes.append(await request.json())
+        return house.decide(hid, house.admin.changes[-1]["decision"])
 
     @app.get("/api/admin/audit")
-    async def audit() -> dict[str, Any]:
-        return {"data": house.admin.audit, "next": None, "broken": house.admin.broken}
+    async def audit(cursor: str | None = None, limit: int = 100, verify: bool = False) -> dict[str, Any]:
+        """A change of an old entry is found where the whole chain is read; one of a new entry, by any page."""
+        house.admin.verified.append(verify)
+        if verify:
+            house.admin.verified_at = stamp()
+        broken = (house.admin.broken if verify else None) or house.admin.broken_lately
+        return page_of(house.admin.audit, cursor, limit) | {
+            "broken": broken,
+            "verified_at": house.admin.verified_at,
+        }

@@ -2,7 +2,7 @@
 
 `python -m tests.web.fake.server --port 8765` serves the built page with a few chats. Answers are streamed word by word;
 what a question contains chooses the answer: `slow`, `gated`, `long`, `code`, `math`, `table`, `fail`, `held`, `cut`,
-`think`, `remote image`, `xss:<payload>`; anything else is echoed in a sentence.
+`think`, `tool`, `remote image`, `xss:<payload>`; anything else is echoed in a sentence.
 """
 
 from __future__ import annotations

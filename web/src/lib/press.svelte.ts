@@ -11,11 +11,24 @@ export interface PressedMenu {
   y: number;
   label: string;
   items: Item[];
+  /** Called when it closes. */
+  closed: () => void;
 }
 
 class Press {
   /** The menu that is open; `parts/PressMenu.svelte` shows it. */
   menu = $state.raw<PressedMenu | null>(null);
+
+  open(menu: PressedMenu): void {
+    if (this.menu) this.close(this.menu);
+    this.menu = menu;
+  }
+
+  /** An older one closes alone: another may be open by then. */
+  close(menu: PressedMenu): void {
+    menu.closed();
+    if (this.menu === menu) this.menu = null;
+  }
 }
 
 export const press = new Press();
@@ -34,7 +47,10 @@ export function longPress(element: HTMLElement, how: Pressing | null) {
   let now = how;
   let timer = 0;
   let start: PointerEvent | null = null;
+  /** The menu is open: the click that the lifted finger makes is no click on the element. */
   let opened = false;
+  /** What pressed last. A `contextmenu` event of older browsers does not say what caused it. */
+  let pressedBy = "";
 
   const mark = () => element.classList.toggle("has-press", now !== null);
   const kept = (event: Event) => Boolean(now?.except && (event.target as Element).closest(now.except));
@@ -47,12 +63,13 @@ export function longPress(element: HTMLElement, how: Pressing | null) {
   function open(x: number, y: number) {
     cancel();
     if (!now || opened) return;
-    opened = true;
     getSelection()?.removeAllRanges();
-    press.menu = { x, y, label: now.label, items: now.items() };
+    press.open({ x, y, label: now.label, items: now.items(), closed: () => (opened = false) });
+    opened = true;
   }
 
   function down(event: PointerEvent) {
+    pressedBy = event.pointerType;
     cancel();
     opened = false;
     if (!now || event.pointerType === "mouse" || !event.isPrimary || kept(event)) return;
@@ -66,16 +83,15 @@ export function longPress(element: HTMLElement, how: Pressing | null) {
 
   function asked(event: MouseEvent) {
     if (!now || kept(event)) return;
-    const byMouse = (event as PointerEvent).pointerType === "mouse";
+    const byMouse = ((event as PointerEvent).pointerType || pressedBy) === "mouse";
     if (byMouse && !now.mouse) return;
     event.preventDefault();
-    if (byMouse) opened = false;
     open(event.clientX, event.clientY);
   }
 
-  /** The finger that opened the menu is lifted: that is no click on what lies under it. */
+  /** The finger that opened the menu is lifted: that is no click on what lies under it. Enter on a link is (its `detail` is 0). */
   function clicked(event: MouseEvent) {
-    if (!opened) return;
+    if (!opened || event.detail === 0) return;
     opened = false;
     event.preventDefault();
     event.stopPropagation();
