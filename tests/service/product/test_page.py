@@ -39,6 +39,12 @@ def test_every_address_of_the_page_is_the_page(address: str, path: str) -> None:
     assert is_page(path)
 
 
+@pytest.mark.parametrize("path", ["/settings", "/personas", "/archive", "/favicon.ico", "/sw.js", "/climber"])
+def test_every_other_address_is_404(address: str, path: str) -> None:
+    assert httpx.get(address + path).status_code == 404
+    assert not is_page(path)
+
+
 def test_no_inline_script_is_allowed() -> None:
     scripts = POLICY.split("script-src ")[1].split(";")[0]
     assert scripts == "'self'"

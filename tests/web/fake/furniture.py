@@ -121,7 +121,7 @@ def run_of(stage: dict[str, Any]) -> dict[str, Any]:
         },
         "bands": {"loss": [0.8, 1.6]},
         "samples": [
-            {"step": s, "prompt": "Where does Mira live?", "text": text}
+            {"step": s, "text": text}
             for s, text in zip((0, steps // 2, steps), SAMPLES, strict=True)
         ],
         "doctor": [

@@ -14,13 +14,13 @@ from tests.web.fake.basics import Ids, frame, missing, stamp
 
 MODELS: list[dict[str, Any]] = [
     {"name": "smollm2", "stage": None, "parameters": 134_515_008, "context": 2048, "is_base": False,
-     "description": "SmolLM2-135M-Instruct", "licence": "Apache-2.0", "run": None, "upstream": None, "quality": None},
+     "description": "SmolLM2-135M-Instruct", "licence": "Apache-2.0", "run": None, "upstream": None},
     {"name": "town/ppo-2", "stage": "ppo", "parameters": 3_600_000, "context": 256, "is_base": False,
-     "description": "", "licence": None, "run": "town/ppo-2", "upstream": None, "quality": None},
+     "description": "", "licence": None, "run": "town/ppo-2", "upstream": None},
     {"name": "town/sft-1", "stage": "sft", "parameters": 3_600_000, "context": 256, "is_base": False,
-     "description": "", "licence": None, "run": "town/sft-1", "upstream": None, "quality": None},
+     "description": "", "licence": None, "run": "town/sft-1", "upstream": None},
     {"name": "town/pretrain-1", "stage": "pretrain", "parameters": 3_600_000, "context": 256, "is_base": True,
-     "description": "", "licence": None, "run": "town/pretrain-1", "upstream": None, "quality": None},
+     "description": "", "licence": None, "run": "town/pretrain-1", "upstream": None},
 ]  # fmt: skip
 EXAMPLES = [
     {"text": "Where does Mira live?", "kind": "known", "lang": "en"},

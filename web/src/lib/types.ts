@@ -143,7 +143,6 @@ export interface Model {
   languages?: string[];
   run: string | null;
   upstream: string | null;
-  quality: unknown;
 }
 
 export interface Example {
@@ -241,7 +240,7 @@ export interface RunDetail {
   state: string;
   series: Record<string, [number, number][]>;
   bands: Record<string, [number, number]>;
-  samples: { step: number; prompt?: string; text: string }[];
-  doctor: { step: number; severity?: string; text: string }[];
+  samples: { step: number; text: string }[];
+  doctor: { step: number; text: string }[];
   settings: Record<string, unknown> | null;
 }

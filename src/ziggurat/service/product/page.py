@@ -6,7 +6,6 @@ the same file: the page reads the address itself.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,21 +20,7 @@ POLICY = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 """KaTeX writes inline styles. There is no inline script."""
-FIRST = frozenset(
-    {
-        "c",
-        "temporary",
-        "shared",
-        "climb",
-        "login",
-        "register",
-        "setup",
-        "settings",
-        "personas",
-        "archive",
-        "manage",
-    }
-)
+FIRST = frozenset({"c", "temporary", "shared", "climb", "login", "register", "setup", "manage"})
 """First parts of the page's own addresses; the page reads the rest itself."""
 FOREVER = "public, max-age=31536000, immutable"
 """For assets, whose names change with their content."""
@@ -53,11 +38,7 @@ def built_page() -> Path:
 def is_page(path: str) -> bool:
     """Whether a path belongs to the page and its assets. They hold nothing private."""
     first = path.strip("/").partition("/")[0]
-    return path == "/" or first in FIRST or path.startswith("/assets/") or path in LOOSE
-
-
-LOOSE = ("/favicon.svg", "/favicon.ico", "/manifest.webmanifest", "/sw.js")
-"""Files of the page whose names are fixed."""
+    return path == "/" or first in FIRST or path.startswith("/assets/")
 
 
 def add_page(app: FastAPI, folder: Path | None = None) -> None:
@@ -81,20 +62,9 @@ def add_page(app: FastAPI, folder: Path | None = None) -> None:
         for path in (f"/{first}", f"/{first}/{{rest:path}}"):
             app.add_api_route(path, page, methods=["GET"], include_in_schema=False)
 
-    def sent(file: Path, caching: str) -> Response:
-        if not file.is_relative_to(root) or not file.is_file():
-            raise ApiError(404, "There is no such file.", code="not_found")
-        return FileResponse(file, headers={"cache-control": caching, "content-security-policy": POLICY})
-
     @app.get("/assets/{name:path}", include_in_schema=False)
     async def asset(name: str) -> Response:
-        return sent((root / "assets" / name).resolve(), FOREVER)
-
-    def loose(file: Path) -> Callable[[], Awaitable[Response]]:
-        async def send() -> Response:
-            return sent(file, "no-cache")
-
-        return send
-
-    for name in LOOSE:
-        app.add_api_route(name, loose(root / name[1:]), methods=["GET"], include_in_schema=False)
+        file = (root / "assets" / name).resolve()
+        if not file.is_relative_to(root) or not file.is_file():
+            raise ApiError(404, "There is no such file.", code="not_found")
+        return FileResponse(file, headers={"cache-control": FOREVER, "content-security-policy": POLICY})

@@ -195,7 +195,7 @@ async def _received(request: Request, file: BinaryIO) -> None:
         block += piece
         size += len(piece)
         if size > MAX_IMPORT_BYTES:
-            message = f"The file is larger than {MAX_IMPORT_BYTES // 2**20} MB; import it in parts."
+            message = f"The file is larger than {MAX_IMPORT_BYTES // 2**20} MiB; import it in parts."
             raise ApiError(413, message, code="request_too_large")
         if len(block) >= WRITE_BYTES:
             await anyio.to_thread.run_sync(file.write, bytes(block))
