@@ -67,7 +67,12 @@ def postgres_server() -> Iterator[str]:
         subprocess.run([*other, *map(str, command)], check=True, capture_output=True, cwd="/")
 
     run(bin_folder / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
-    quick = ("fsync", "synchronous_commit", "full_page_writes", "autovacuum")  # nothing here outlives the tests
+    quick = (
+        "fsync",
+        "synchronous_commit",
+        "full_page_writes",
+        "autovacuum",
+    )  # nothing here outlives the tests
     options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c shared_buffers=64MB"
     options += "".join(f" -c {name}=off" for name in quick) + " -c wal_level=minimal -c max_wal_senders=0"
     run(bin_folder / "pg_ctl", "-D", data, "-l", log, "-w", "-o", options, "start")
