@@ -35,6 +35,7 @@ from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.problems import ApiError
 from ziggurat.service.models import library
 from ziggurat.service.models.shelf import ModelCard, Shelf
+from ziggurat.service.options import ServeOptions
 from ziggurat.service.server import create_app
 from ziggurat.tokenizer.bpe import Tokenizer
 
@@ -312,11 +313,11 @@ def test_batch_invariance_reaches_the_engine_and_the_fingerprint(
     ziggurat_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_run(ziggurat_home, "town/ppo-1", 1)
-    asked: list[dict[str, Any]] = []
-    monkeypatch.setattr("ziggurat.service.server.serve", lambda runs, **options: asked.append(options))
+    asked: list[ServeOptions] = []
+    monkeypatch.setattr("ziggurat.service.server.serve", asked.append)
     assert run_command(["serve", "town/ppo", "--batch-invariant"]) == 0
     assert run_command(["serve", "town/ppo"]) == 0
-    assert [options["batch_invariant"] for options in asked] == [True, False]
+    assert [options.batch_invariant for options in asked] == [True, False]
 
     def fingerprint(**options: Any) -> str:
         card, chat = library.Library(**options).load("town/ppo")

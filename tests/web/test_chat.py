@@ -138,7 +138,7 @@ def test_an_edited_question_is_a_branch_and_the_old_one_stays(visit: Visit, hous
         page.get_by_role("button", name="Edit the question").first.click()
         page.get_by_role("textbox", name="Edit the question").fill("changed")
         page.keyboard.press("Enter")
-        page.get_by_text("You said “changed”").wait_for()
+        page.locator("[data-answer]", has_text="You said “changed”").wait_for()
         assert page.locator("[data-role=user]").count() == 1
         settled(page)
         page.get_by_role("button", name="Previous version").first.click()
@@ -148,7 +148,7 @@ def test_an_edited_question_is_a_branch_and_the_old_one_stays(visit: Visit, hous
         dialog = page.get_by_role("dialog")
         dialog.locator("li").nth(5).wait_for()
         dialog.get_by_role("button", name="You changed").click()
-        page.get_by_text("You said “changed”").wait_for()
+        page.locator("[data-answer]", has_text="You said “changed”").wait_for()
 
 
 def test_arrow_up_in_an_empty_field_edits_the_last_question(visit: Visit, house: House) -> None:
