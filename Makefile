@@ -78,7 +78,8 @@ $(PAGE): $(WEB) | $(VENV)/.installed
 	@$(BIN)/python web/build.py
 	@touch $@
 
-# Without --no-compile, pip compiles 21,000 modules one after another, most of which are never imported: minutes.
+# pip would compile the 21,000 modules one after another; compileall takes all cores. Left to the first import, they are
+# compiled again and again where PYTHONDONTWRITEBYTECODE is set. Some packages ship a file that is no Python 3.
 define install
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
   || { echo "Ziggurat needs Python 3.11 or newer, this is $$($(PYTHON) -V 2>&1); try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }; \
@@ -92,5 +93,6 @@ else echo "  about 0.4 GB where torch is CPU-only, up to 3.5 GB on Linux where i
 [ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || exit 2; \
 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt \
   $${ZIGGURAT_TORCH_INDEX:+--extra-index-url "$$ZIGGURAT_TORCH_INDEX"} -e '$(1)' \
-  || { echo "Set-up failed; nothing else was changed. Mend what pip says above and run make again." >&2; exit 2; }
+  || { echo "Set-up failed; nothing else was changed. Mend what pip says above and run make again." >&2; exit 2; }; \
+$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 endef
