@@ -121,8 +121,7 @@ def run_of(stage: dict[str, Any]) -> dict[str, Any]:
         },
         "bands": {"loss": [0.8, 1.6]},
         "samples": [
-            {"step": s, "text": text}
-            for s, text in zip((0, steps // 2, steps), SAMPLES, strict=True)
+            {"step": s, "text": text} for s, text in zip((0, steps // 2, steps), SAMPLES, strict=True)
         ],
         "doctor": [
             {"step": 40, "text": "The loss falls as it should."},
