@@ -88,7 +88,7 @@ class TrainingError(ZigguratError):
 
 
 class BusyError(ZigguratError):
-    """Everything is in use; try again later. `code` tells programs more: busy (a queue is full), failed, shutting_down."""
+    """Everything is in use; try again later. `code` says more: busy (a queue is full), failed, shutting_down."""
 
     exit_code = 1
     http_status = 503

@@ -41,7 +41,13 @@ def document(tool_calls: Any, **more: Any) -> bytes:
             **more,
         },
     ]
-    chat = {"kind": "ziggurat.chat", "format_version": 1, "title": "Sums", "messages": said, "active_leaf": "2"}
+    chat = {
+        "kind": "ziggurat.chat",
+        "format_version": 1,
+        "title": "Sums",
+        "messages": said,
+        "active_leaf": "2",
+    }
     return json.dumps(chat).encode()
 
 
@@ -152,9 +158,7 @@ def test_an_answer_with_calls_is_not_continued(store: Store, ana: Principal) -> 
     cut = {"finish_reason": "length"}
     chat_id = imported(store, ana, [ADDING], **cut)
     with pytest.raises(Conflict, match="calls tools") as refused:
-        turns.continue_answer(
-            store, ana, chat_id, str(chats.get_chat(store, ana, chat_id).active_leaf_id)
-        )
+        turns.continue_answer(store, ana, chat_id, str(chats.get_chat(store, ana, chat_id).active_leaf_id))
     assert refused.value.code == "calls_tools"
     chat_id = imported(store, ana, NONE, **cut)
     leaf = str(chats.get_chat(store, ana, chat_id).active_leaf_id)

@@ -35,7 +35,7 @@ def zipped(**files: str) -> io.BytesIO:
     return made
 
 
-@pytest.mark.parametrize("text", ["9" * 5_000, f'[{"9" * 5_000}]', f'{{"n": [1, -{"9" * 300_000}]}}'])
+@pytest.mark.parametrize("text", ["9" * 5_000, f"[{'9' * 5_000}]", f'{{"n": [1, -{"9" * 300_000}]}}'])
 def test_a_number_of_too_many_digits_is_no_json(store: Store, ana: Principal, text: str) -> None:
     with pytest.raises(Invalid, match="too many digits") as refused:
         import_file(store, ana, io.BytesIO(text.encode()))

@@ -492,7 +492,9 @@ def test_a_chain_that_was_cut_short_or_written_anew_is_noticed(store: Store, own
     last = cut_short(store)
     for whole in (False, False, True, False):
         said = str(verified.broken(store, whole=whole))
-        assert f"entry {last}: it was changed from outside" in said, "what is left holds in itself, and is broken"
+        assert f"entry {last}: it was changed from outside" in said, (
+            "what is left holds in itself, and is broken"
+        )
     workspaces.change_settings(store, owner, {"retention_days": 9})
     assert f"entry {last}" in str(verified.broken(store, whole=True)), "another entry has taken its number"
 

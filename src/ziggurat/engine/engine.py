@@ -94,8 +94,8 @@ class Engine:
         )
         if self.config.experts is not None and batch_invariant:
             raise UsageError(
-                "a mixture of experts cannot be served with --batch-invariant, because its shapes depend on the other requests; "
-                "leave the option out."
+                "a mixture of experts cannot be served with --batch-invariant, because its shapes depend on the other "
+                "requests; leave the option out."
             )
         if small is not None and batch_invariant:
             raise UsageError(

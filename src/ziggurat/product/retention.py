@@ -39,8 +39,8 @@ class Report:
 
 
 def run(store: Store, *, dry_run: bool = False) -> Report:
-    """Delete chats that nobody touched for `retention_days`, what lay in the trash for `trash_days`, held answers of the
-    API that are decided or old, expired shares, sessions and invitations, and events of generations of yesterday.
+    """Delete chats that nobody touched for `retention_days`, what lay in the trash for `trash_days`, held answers of
+    the API that are decided or old, expired shares, sessions and invitations, and events of generations of yesterday.
     `dry_run` only says what."""
     report = Report()
     with store.read() if dry_run else store.write() as conn:

@@ -32,7 +32,7 @@ def create_share(store: Store, principal: Principal, chat_id: str, *, expires_at
         chat = own_chat(conn, principal, chat_id)
         rows = path_to(conn, chat_id, chat.active_leaf_id) if chat.active_leaf_id else []
         if not rows:
-            raise Invalid("this chat has no message | {"tool_calls": readable(message.get("tool_calls")) or None}yet, so there is nothing to share.", code="empty")
+            raise Invalid("this chat has no message yet, so there is nothing to share.", code="empty")
         share_id = new_id("share")
         row = {
             "id": share_id,
@@ -118,7 +118,7 @@ def continue_share(store: Store, principal: Principal, token: str) -> Chat:
 def _messages(row: Any) -> list[dict[str, Any]]:
     """Those of a snapshot; what an older version kept among the calls and is none is left out."""
     return [
-        message | {"tool_calls": readable(message["tool_calls"]) or None}
+        message | {"tool_calls": readable(message.get("tool_calls")) or None}
         for message in row.snapshot["messages"]
     ]
 

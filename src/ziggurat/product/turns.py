@@ -124,7 +124,7 @@ def continue_answer(store: Store, principal: Principal, chat_id: str, message_id
             raise Conflict("this answer is complete, so there is nothing to go on with.", code="complete")
         if readable(row.tool_calls):
             raise Conflict(
-                "this answer calls tools, so it cannot be continued; ask for another answer, or write the next message.",
+                "this answer calls tools, so it cannot be continued; ask for another one, or write the next message.",
                 code="calls_tools",
             )
         check_pace(conn, store, principal, answers=1)

@@ -257,7 +257,9 @@ class GuardedTicket:
             shown = choice.watch.feed(delta.text)
         if delta.finish is not None:
             shown += choice.watch.end()
-            choice.watch.judge_calls(choice.calls)  # they are passed on at the end, and nothing of them before
+            choice.watch.judge_calls(
+                choice.calls
+            )  # they are passed on at the end, and nothing of them before
         if delta.finish is not None or choice.watch.decision is not None:
             choice.done = True
             self._note(choice.watch.counts(), choice.watch.decision, "".join(choice.texts))

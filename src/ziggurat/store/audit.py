@@ -87,4 +87,6 @@ def checked(conn: Connection, since: tuple[int, str]) -> tuple[tuple[int, str], 
 def is_there(conn: Connection, entry: tuple[int, str]) -> bool:
     """Whether the chain still has an entry of this number and hash; START is always there."""
     seq, expected = entry
-    return entry == START or conn.execute(select(events.c.hash).where(events.c.seq == seq)).scalar() == expected
+    return (
+        entry == START or conn.execute(select(events.c.hash).where(events.c.seq == seq)).scalar() == expected
+    )

@@ -202,7 +202,9 @@ def test_a_temporary_answer_that_is_found_out_at_its_end_is_replaced_too(open_ho
     """A word at the very end matches when nothing more can come; then nothing was shown in its place."""
     client = open_house({"fake": saying("Take the ", "zorbulator")})
     rule(client, words=["zorbulator"], action="block", templates={"en": ["That is not for me."]})
-    text = client.post("/api/chat", json={"model": "fake", "messages": [{"role": "user", "content": "How?"}]}).text
+    text = client.post(
+        "/api/chat", json={"model": "fake", "messages": [{"role": "user", "content": "How?"}]}
+    ).text
     assert "zorbulator" not in text
     assert "That is not for me." in text
     assert '"finish_reason":"content_filter"' in text

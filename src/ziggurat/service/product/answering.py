@@ -196,11 +196,13 @@ def add_part(calls: dict[int, dict[str, Any]], part: dict[str, Any]) -> None:
     function = calls.setdefault(index, new)["function"]
     function["name"] += name
     if arguments is not None:
-        function["arguments"] += arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        function["arguments"] += (
+            arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        )
 
 
 def place_of(calls: dict[int, dict[str, Any]], call_id: Any, *, begins: bool) -> int:
-    """Where a piece without an index belongs: to the call of its id; without one to the last, unless it begins another."""
+    """Where a piece without an index belongs: to the call of its id, else to the last, unless it begins another."""
     last = max(calls, default=-1)
     if call_id:
         return next((at for at, call in calls.items() if call["id"] == call_id), last + 1)
