@@ -28,9 +28,7 @@ def test_tool_calls_are_shown_folded_and_after_a_reload_too(visit: Visit, house:
             folds.first.locator("summary").click()
             assert calls.first.inner_text() == '{\n  "sum": "7+5",\n  "feast": "元宵"\n}'
             assert calls.nth(1).text_content() == '{"day": '
-            assert (
-                calls.nth(2).text_content() == '{"entry":12345678901234567890}\n→ {\n  "found": true\n}'
-            )
+            assert calls.nth(2).text_content() == '{"entry":12345678901234567890}\n→ {\n  "found": true\n}'
             assert text_of(answer) == "Let me see."
 
 

@@ -26,7 +26,12 @@ CALLS: list[Any] = [
     "this is no call",
     {"id": "call_1", "type": "function", "function": {"name": "calendar", "arguments": '{"day": '}},
     None,
-    {"id": "call_2", "name": "ledger", "arguments": '{"entry":12345678901234567890}', "result": {"found": True}},
+    {
+        "id": "call_2",
+        "name": "ledger",
+        "arguments": '{"entry":12345678901234567890}',
+        "result": {"found": True},
+    },
 ]
 """What an upstream may send: arguments as a text of JSON, one that breaks off, a number that JavaScript rounds, an id that comes
 twice, and what is no call."""
