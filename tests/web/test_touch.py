@@ -212,7 +212,6 @@ def test_a_right_click_is_no_long_press_in_a_browser_that_does_not_name_what_pre
         text.click(button="right", position={"x": 12, "y": 12})
         assert page.get_by_role("menu").count() == 0
         assert page.evaluate(SELECTED).strip() == "By the canal."
-        page.get_by_role("link", name="Mira").click(
-            button="right"
-        )  # where a right click is for us, it still is
+        # Where a right click is for us, it still is.
+        page.get_by_role("link", name="Mira").click(button="right")
         page.get_by_role("menuitem", name="Rename").wait_for()
