@@ -277,7 +277,7 @@ def calling(
                 choice = {"index": 0, "delta": delta, "finish_reason": None}
                 yield f"data: {json.dumps({'choices': [choice]})}\n\n"
             ended = {"index": 0, "delta": {}, "finish_reason": "tool_calls" if parts else "stop"}
-            yield f"data: {json.dumps({'choices': [None, ended]})}\n\n"
+            yield f"data: {json.dumps({'choices': [ended] if parts else [None, ended]})}\n\n"
             yield "data: [DONE]\n\n"
 
         return StreamingResponse(chunks(), media_type="text/event-stream")
