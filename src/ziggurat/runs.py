@@ -179,7 +179,7 @@ class Run:
         if (
             isinstance(error, Exception) and self._lock
         ):  # Ctrl-C and `kill` are no failures: such a run was stopped
-            with contextlib.suppress(OSError, ZigguratError):  # what failed is what the caller hears of
+            with contextlib.suppress(OSError, ZigguratError):  # the caller gets the first error
                 self.update_manifest(failed={"at_utc": utc_now(), "text": sentence_of(error)})
         self.close()
 
@@ -335,7 +335,7 @@ class Run:
 
 
 def sentence_of(error: Exception) -> str:
-    """What a person is told of a failure: the sentence of an error that can be corrected, and of a bug its name too."""
+    """The message about a failure: the text of an error that can be corrected; of a bug, its class name too."""
     text = " ".join(str(error).split())[:FAILURE_CHARS]
     return (
         text if isinstance(error, ZigguratError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

@@ -39,7 +39,7 @@ class Report:
 
 
 def run(store: Store, *, dry_run: bool = False) -> Report:
-    """Delete chats that nobody touched for `retention_days`, what lay in the trash for `trash_days`, held answers of
+    """Delete chats unchanged for `retention_days`, what was in the trash for `trash_days`, held answers of
     the API that are decided or old, expired shares, sessions and invitations, and events of generations of yesterday.
     `dry_run` only says what."""
     report = Report()
@@ -69,7 +69,7 @@ def _old_chats(conn: Connection, store: Store, workspace_id: str) -> list[str]:
 
 
 def _old_held(conn: Connection, store: Store, workspace_id: str, *, dry_run: bool) -> int:
-    """Held answers of the API, which nobody waits for: those that are decided, and those that nobody decided on within
+    """Held answers of the API, whose callers do not wait: those that are decided, and those left undecided for
     `retention_days`, or HELD_DAYS where that is not set."""
     days = settings_of(conn, workspace_id)["retention_days"] or HELD_DAYS
     old = (held_answers.c.workspace_id == workspace_id) & held_answers.c.message_id.is_(None)

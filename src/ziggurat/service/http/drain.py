@@ -50,7 +50,7 @@ class DrainingServer(uvicorn.Server):
         drain_s: float = DRAIN_S,
         over: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`over`: whether the server shall end without a signal."""
+        """`over`: returns true when the server must end without a signal."""
         config.timeout_graceful_shutdown = CLOSING_S
         super().__init__(config)
         self._services, self._ready, self._drain_s, self._over = services, ready, drain_s, over

@@ -61,7 +61,7 @@ def run_app(
     drain_s: float = DRAIN_S,
     over: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Serve an application of `create_app` on a bound socket until Ctrl-C, SIGTERM, or `over` says that it shall end.
+    """Serve an application of `create_app` on a bound socket until Ctrl-C, SIGTERM, or until `over` returns true.
 
     `ready` gets the address; `drain_s`: see drain.py.
     """

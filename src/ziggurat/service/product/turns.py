@@ -83,7 +83,7 @@ def turn_routes(house: House) -> APIRouter:
 async def asked(
     house: House, request: Request, chat_id: str, model: str | None
 ) -> tuple[Principal, Chat, str]:
-    """Who asks, in which chat, and which model shall answer; refused before anything is stored."""
+    """Who asks, in which chat, and which model answers; refused before anything is stored."""
     principal = await house.who(request)
     chat = await house.run(chats.get_chat, principal, chat_id)
     return principal, chat, await check_model(house, principal, model, chat)
