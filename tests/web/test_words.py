@@ -18,7 +18,12 @@ LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"|`((?:[^`\\]|\\.)*)`')
 
 @cache
 def catalogue(language: str) -> dict[str, str]:
-    words: dict[str, str] = json.loads((WEB / "words" / f"{language}.json").read_text(encoding="utf-8"))
+    """The words of the chat, and those of each page that brings its own."""
+    words: dict[str, str] = {}
+    for path in [WEB / "words" / f"{language}.json", *sorted((WEB / "words" / language).glob("*.json"))]:
+        some = json.loads(path.read_text(encoding="utf-8"))
+        assert not words.keys() & some.keys(), path
+        words |= some
     return words
 
 
@@ -92,7 +97,7 @@ def raised_codes() -> dict[str, str]:
     Read from the syntax: `code="..."` in a call, a class's `default_code`, and `"code": "..."` in an error of an event.
     """
     found: dict[str, str] = {}
-    for room in ("product", "service"):
+    for room in ("product", "workbench", "flywheel", "service"):
         for path in sorted((ROOT / "src" / "ziggurat" / room).rglob("*.py")):
             if path.is_relative_to(ROOT / "src" / "ziggurat" / "service" / "openai"):
                 continue  # the page does not call these

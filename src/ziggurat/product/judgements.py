@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from ziggurat.product.chats import message_row, own_chat
 from ziggurat.product.common import clean, clean_name, cursor_of, page_size, read_cursor
@@ -27,6 +27,9 @@ from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, messages
 from ziggurat.store.tables.judgements import judged_messages, judgements
+
+SubjectKind = Literal["item", "review", "battle", "inference"]
+Basis = Literal["consent", "work"]
 
 MAX_REASONS = 20
 MAX_COMMENT = 8_000
@@ -219,17 +222,7 @@ def _write(
     """One row; an earlier current one of this person and kind about the same message is superseded."""
     judgement_id, first = new_id("judgement"), judged[0]
     if kind != "report":
-        conn.execute(
-            update(judgements)
-            .where(
-                judgements.c.message_id == first.id,
-                judgements.c.person_id == principal.person_id,
-                judgements.c.kind == kind,
-                judgements.c.superseded_by.is_(None),
-                judgements.c.withdrawn_at.is_(None),
-            )
-            .values(superseded_by=judgement_id)
-        )
+        _supersede(conn, judgements.c.message_id == first.id, principal.person_id, kind, judgement_id)
     given = open_consents(conn, principal.person_id)
     improve = given.get("improve_model")
     before = path_to(conn, chat.id, first.parent_id) if first.parent_id else []
@@ -259,6 +252,74 @@ def _write(
     links = [{"judgement_id": judgement_id, "message_id": message.id} for message in judged]
     conn.execute(insert(judged_messages), links)
     return judgement_id
+
+
+def write_about(
+    conn: Connection,
+    store: Store,
+    principal: Principal,
+    kind: str,
+    subject: tuple[SubjectKind, str],
+    value: Mapping[str, Any],
+    *,
+    prompt: Sequence[Mapping[str, Any]],
+    completions: Sequence[Mapping[str, Any]],
+    shown: Sequence[str] = (),
+    how: Mapping[str, Any] | None = None,
+    guideline: str | None = None,
+    seconds: float | None = None,
+    basis: Basis = "work",
+    data_use: bool = True,
+) -> str:
+    """A judgement of something else than messages of a chat, inside the caller's transaction; returns its id.
+
+    An earlier current one of this person and kind about the same subject is superseded. `completions`: what was judged,
+    each `{"id", "content", "model"?, "sampling"?, "hashes"?}`; `shown`: their ids in the order of the screen.
+    """
+    judgement_id = new_id("judgement")
+    _supersede(conn, judgements.c.subject_id == subject[1], principal.person_id, kind, judgement_id)
+    given = open_consents(conn, principal.person_id)
+    improve = given.get("improve_model")
+    ids = [str(one["id"]) for one in completions]
+    row = {
+        "id": judgement_id,
+        "workspace_id": principal.workspace_id,
+        "person_id": principal.person_id,
+        "kind": kind,
+        "subject_kind": subject[0],
+        "subject_id": subject[1],
+        "basis": basis,
+        "message_ids": [],
+        "value": dict(value),
+        "prompt": [dict(message) for message in prompt],
+        "completions": [dict(one) for one in completions],
+        "shown": list(shown or ids),
+        "chosen_how": dict(how or ALONE),
+        "sampling": {str(one["id"]): dict(one.get("sampling") or {}) for one in completions},
+        "hashes": {str(one["id"]): dict(one.get("hashes") or {}) for one in completions},
+        "guideline": guideline,
+        "consent_id": improve.id if improve else None,
+        "consents": sorted(given),
+        "data_use": data_use,
+        "seconds": _seconds(seconds),
+        "created_at": store.now(),
+    }
+    conn.execute(insert(judgements).values(row))
+    return judgement_id
+
+
+def _supersede(conn: Connection, about: ColumnElement[bool], person_id: str, kind: str, by: str) -> None:
+    conn.execute(
+        update(judgements)
+        .where(
+            about,
+            judgements.c.person_id == person_id,
+            judgements.c.kind == kind,
+            judgements.c.superseded_by.is_(None),
+            judgements.c.withdrawn_at.is_(None),
+        )
+        .values(superseded_by=by)
+    )
 
 
 def _snapshot(message: Any) -> dict[str, Any]:

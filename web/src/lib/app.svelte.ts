@@ -35,6 +35,14 @@ interface Toast {
 }
 
 /** Which stages can be talked to: when that changes, the list of models has changed too. */
+const LEADS = ["owner", "admin"];
+const PLACES: Record<string, string[]> = {
+  label: [...LEADS, "labeller", "adjudicator", "reviewer", "review_lead"],
+  review: [...LEADS, "reviewer", "review_lead"],
+  flywheel: [...LEADS, "developer"],
+  arena: [...LEADS, "developer", "labeller", "adjudicator", "reviewer", "review_lead", "member"],
+};
+
 function talking(climbs: Climb[]): string {
   return climbs.flatMap((climb) => climb.stages.map((stage) => stage.chat_model ?? "")).join(" ");
 }
@@ -65,6 +73,12 @@ class App {
 
   get admin(): boolean {
     return ["owner", "admin"].includes(this.person?.role ?? "");
+  }
+
+  /** The rooms beside the chat that this person's role opens. */
+  get places(): string[] {
+    const role = this.person?.role ?? "";
+    return Object.entries(PLACES).filter(([, roles]) => roles.includes(role)).map(([place]) => place);
   }
 
   /** May let a climb go on. */

@@ -10,21 +10,36 @@ const LOADERS: Record<Language, () => Promise<{ default: Catalogue }>> = {
 };
 const KEPT = "ziggurat.language";
 
+/** Words of a whole page, loaded with it: words/en/label.json and so on. */
+export type Area = "label" | "review" | "flywheel" | "arena";
+const AREAS = import.meta.glob<{ default: Catalogue }>("./{en,zh}/*.json");
+
 class Words {
   /** Known from the first request on; its catalogue is loaded after that. */
   language = $state<Language>(firstLanguage());
   catalogue = $state.raw<Catalogue>({});
+  private areas = new Set<Area>();
 
   get locale(): string {
     return this.language === "zh" ? "zh-CN" : "en";
   }
 
   async use(language: Language): Promise<void> {
-    const loaded = (await LOADERS[language]()).default;
+    const parts = await Promise.all([LOADERS[language](), ...[...this.areas].map((area) => AREAS[`./${language}/${area}.json`]!())]);
     this.language = language;
-    this.catalogue = loaded;
+    this.catalogue = Object.assign({}, ...parts.map((part) => part.default)) as Catalogue;
     document.documentElement.lang = this.locale;
     remember(language);
+  }
+
+  /** A page together with its words. */
+  async with<Page>(area: Area, page: Promise<Page>): Promise<Page> {
+    if (!this.areas.has(area)) {
+      const more = (await AREAS[`./${this.language}/${area}.json`]!()).default;
+      this.areas.add(area);
+      this.catalogue = { ...this.catalogue, ...more };
+    }
+    return page;
   }
 }
 

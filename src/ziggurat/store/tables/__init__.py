@@ -3,7 +3,18 @@
 Times are whole microseconds since 1970 in UTC (`clock.py`). Every table that belongs to somebody has `workspace_id`.
 """
 
-from ziggurat.store.tables import chats, guard, judgements, people, search, workspace  # noqa: F401
+from ziggurat.store.tables import (  # noqa: F401
+    chats,
+    flywheel,
+    guard,
+    judgements,
+    labelling,
+    people,
+    programs,
+    reviews,
+    search,
+    workspace,
+)
 from ziggurat.store.tables.base import metadata
 
 __all__ = ["metadata"]

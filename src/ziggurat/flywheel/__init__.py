@@ -1,0 +1,1 @@
+"""The flywheel: judgements -> dataset version -> stages -> gate -> release, and back."""

@@ -1,0 +1,3 @@
+"""The flywheel: dataset versions, turns, gates, releases."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Feedback of programs, files, fine-tuning jobs, battles."""
+
+from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The workbench: labelling (`labelling/`) and expert review (`review/`): rules over the store; no HTTP, no torch."""

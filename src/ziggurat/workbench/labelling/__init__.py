@@ -1,0 +1,1 @@
+"""Labelling: projects, items, leases, answers, agreement, adjudication."""

@@ -1,0 +1,1 @@
+"""Expert review: no answer reaches a customer without a decision."""
