@@ -15,7 +15,7 @@ from ziggurat.errors import RunError
 if TYPE_CHECKING:
     from ziggurat.store.store import Store
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest step; a test compares it with the folder."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -5,12 +5,13 @@ Times are whole microseconds since 1970 in UTC (`clock.py`). Every table that be
 
 from ziggurat.store.tables import (  # noqa: F401
     chats,
-    flywheel,
+    datasets,
     guard,
     judgements,
     labelling,
     people,
     programs,
+    releases,
     reviews,
     search,
     workspace,

@@ -1,4 +1,4 @@
-"""The flywheel: dataset versions, turns, gates, releases."""
+"""Dataset versions and what each holds and left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feedback of programs, files, fine-tuning jobs, battles."""
+"""Turns, gates, releases, what serves to whom, and jobs that survive a kill."""
 
 from __future__ import annotations
 
