@@ -159,13 +159,13 @@ def test_long_completions_are_asked_of_fewer_prompts(
         measure_drift(
             model,
             model,
-            ready.prompt_ids,
+            ready.prompt_ids * 100,
             max_new_tokens=longest,
             stop_ids=ready.template.stop_ids,
             pad_id=ready.tokenizer.pad_id,
             seed=1,
         )
-    assert asked == [min(64, len(ready.prompt_ids)), 8]
+    assert asked == [64, 8]
 
 
 def test_what_cannot_be_learned_from_is_refused(letters_sft: Path, letters_reward: Path) -> None:
