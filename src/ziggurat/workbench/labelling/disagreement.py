@@ -1,0 +1,39 @@
+"""How far the answers to one item are apart, and when that is a conflict that an adjudicator decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from ziggurat.store.tables.judgements import judgements
+from ziggurat.store.tables.labelling import answers
+from ziggurat.workbench.labelling.values import score
+
+CONFLICT = 0.4
+"""An item is conflicted where its answers are further apart: of four completions in a strict order, three pairs of
+six; of a pair or of one label, any difference between two people."""
+
+
+def disagreement(task: str, values: Sequence[Mapping[str, Any]]) -> float | None:
+    """1 - the mean agreement of two answers, 0 (all alike) to 1; None for written texts and fewer than two answers."""
+    found = [one for a, b in combinations(values, 2) if (one := _alike(task, a, b)) is not None]
+    return round(1 - sum(found) / len(found), 4) if found else None
+
+
+def _alike(task: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> float | None:
+    """Both ways, since a label that only one of the two set counts for that one."""
+    both = [one for one in (score(task, a, b), score(task, b, a)) if one is not None]
+    return sum(both) / len(both) if both else None
+
+
+def of_item(conn: Connection, task: str, item_id: str) -> float | None:
+    """Of the answers that count now."""
+    wanted = (
+        select(judgements.c.value)
+        .join(answers, answers.c.judgement_id == judgements.c.id)
+        .where(answers.c.item_id == item_id, answers.c.status == "submitted")
+    )
+    return disagreement(task, list(conn.execute(wanted).scalars()))
