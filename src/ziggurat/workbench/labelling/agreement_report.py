@@ -55,12 +55,12 @@ def agreement(store: Store, principal: Principal, project_id: str) -> dict[str, 
         "answers": len(work.found),
         "people": len(work.people()),
         "overlapping": measures.overlap(work),
-        "overall": report.measures(work),
+        "overall": report.overall(work),
         "labels": report.labels(),
         "pairs": report.pairs(),
         "guidelines": report.by("guideline"),
         "langs": report.by("lang"),
-        "gold": report.against({who: gold for who in found.people()}, found),
+        "gold": report.against(dict.fromkeys(found.people(), gold), found),
         "consensus": [] if project.task in WRITTEN else report.against(report.consensus(), work),
         "judges": _judges(report, work),
     }
@@ -99,7 +99,7 @@ class Report:
     def __init__(self, work: Answers, scales: Mapping[str, str], names: Mapping[str, str]) -> None:
         self.work, self.scales, self.names = work, scales, names
 
-    def measures(self, found: Answers) -> list[measures.Measure]:
+    def overall(self, found: Answers) -> list[measures.Measure]:
         """The overall measures of a task; a labels project has them by label."""
         of = measures.BY_TASK.get(self.work.task)
         return of(found) if of else []
@@ -121,10 +121,8 @@ class Report:
         by_label = []
         for key, scale in self.scales.items():
             pairs = [tuple(one.values()) for one in labels(found, key) if len(one) == 2]
-            by_label.append(
-                {"key": key, "scale": scale, "measures": measures.of_two(pairs, scale)}  # type: ignore[arg-type]
-            )
-        made = {"items": measures.overlap(found), "measures": self.measures(found)}
+            by_label.append({"key": key, "scale": scale, "measures": measures.of_two(pairs, scale)})
+        made = {"items": measures.overlap(found), "measures": self.overall(found)}
         return made | ({"labels": by_label} if self.scales else {})
 
     def pairs(self) -> list[dict[str, Any]]:
@@ -146,7 +144,7 @@ class Report:
         for group in groups:
             found = self.work.only(**{name: group})
             part = Report(found, self.scales, self.names)
-            made.append({name: group, "items": measures.overlap(found), "measures": self.measures(found)})
+            made.append({name: group, "items": measures.overlap(found), "measures": self.overall(found)})
             if self.scales:
                 made[-1]["labels"] = part.labels()
         return made

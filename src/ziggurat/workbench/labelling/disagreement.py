@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from ziggurat.store.tables.judgements import judgements
-from ziggurat.store.tables.labelling import answers
+from ziggurat.store.tables.labelling import answers, projects
 from ziggurat.workbench.labelling.values import score
 
 CONFLICT = 0.4
@@ -29,11 +29,13 @@ def _alike(task: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> float | Non
     return sum(both) / len(both) if both else None
 
 
-def of_item(conn: Connection, task: str, item_id: str) -> float | None:
-    """Of the answers that count now."""
+def of_item(conn: Connection, item: Any) -> float | None:
+    """Of the answers that count now; `item`: its row."""
     wanted = (
-        select(judgements.c.value)
+        select(judgements.c.value, projects.c.task)
         .join(answers, answers.c.judgement_id == judgements.c.id)
-        .where(answers.c.item_id == item_id, answers.c.status == "submitted")
+        .join(projects, projects.c.id == answers.c.project_id)
+        .where(answers.c.item_id == item.id, answers.c.status == "submitted")
     )
-    return disagreement(task, list(conn.execute(wanted).scalars()))
+    rows = conn.execute(wanted).all()
+    return disagreement(rows[0].task, [row.value for row in rows]) if len(rows) > 1 else None

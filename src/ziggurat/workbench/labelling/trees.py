@@ -139,8 +139,9 @@ def _add_node(
     judgement_id: str | None,
 ) -> str:
     """A message and the item that asks for its reviews."""
+    node_id = new_id("node")
     row = {
-        "id": new_id("node"),
+        "id": node_id,
         "workspace_id": principal.workspace_id,
         "tree_id": tree_id,
         "parent_id": parent.id if parent is not None else None,
@@ -153,7 +154,7 @@ def _add_node(
     }
     conn.execute(insert(tree_nodes).values(row))
     tree = row_of(conn, trees, tree_id)
-    path = _path(conn, row["id"])
+    path = _path(conn, node_id)
     reviews = tree.settings["prompt_reviews" if parent is None else "reply_reviews"]
     entry: dict[str, Any] = {
         "min_answers": reviews,
@@ -161,11 +162,11 @@ def _add_node(
         "authors": [person_id] if person_id else [],
     }
     if role == "assistant":
-        entry |= {"messages": _said(path[:-1]), "completions": [{"id": row["id"], "content": content}]}
+        entry |= {"messages": _said(path[:-1]), "completions": [{"id": node_id, "content": content}]}
     else:
         entry |= {"messages": _said(path)}
-    _add_item(conn, store, principal, tree, "review", row["id"], entry)
-    return str(row["id"])
+    _add_item(conn, store, principal, tree, "review", node_id, entry)
+    return node_id
 
 
 def _add_item(
