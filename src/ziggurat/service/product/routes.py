@@ -28,6 +28,8 @@ from ziggurat.service.product.door import door_routes
 from ziggurat.service.product.following import following_routes
 from ziggurat.service.product.house import House, RotatedCookies
 from ziggurat.service.product.judging import judging_routes
+from ziggurat.service.product.labelling.leading import label_lead_routes
+from ziggurat.service.product.labelling.working import labelling_routes
 from ziggurat.service.product.oidc import Elsewhere, oidc_routes
 from ziggurat.service.product.page import add_page, is_page
 from ziggurat.service.product.pairs import pair_routes
@@ -47,6 +49,7 @@ EACH = (
     *(door_routes, people_routes, session_routes, key_routes, oidc_routes, temporary_routes),
     *(conversation_routes, turn_routes, pair_routes, following_routes, judging_routes, why_routes),
     *(folder_routes, persona_routes, share_routes, archive_routes, climb_routes, product_admin_routes),
+    *(labelling_routes, label_lead_routes),
 )
 TOLD = ("messages", "prompt", "input", "instructions", "suffix")
 """Fields of a request that hold what people wrote."""

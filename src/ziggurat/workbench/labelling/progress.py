@@ -12,6 +12,7 @@ from ziggurat.product.principal import Principal
 from ziggurat.product.rights import ACTIONS
 from ziggurat.store.clock import DAY, iso, iso_or_none
 from ziggurat.store.store import Store
+from ziggurat.store.tables.judgements import judgements
 from ziggurat.store.tables.labelling import answers, assignments, flags, items, members, skips
 from ziggurat.store.tables.people import memberships, people
 from ziggurat.workbench.labelling.items import OPEN
@@ -209,6 +210,36 @@ def of_person(conn: Connection, person_id: str, project_id: str) -> dict[str, An
         "assigned": assigned,
         "last_at": None if done.last is None else iso(done.last),
     }
+
+
+def tests_to_grade(store: Store, principal: Principal, project_id: str) -> list[dict[str, Any]]:
+    """Written test answers that wait for a lead's mark, the oldest first."""
+    with store.read() as conn:
+        project_row(conn, principal, project_id)
+        rows = conn.execute(
+            select(answers.c.id, people.c.name, items.c.payload, judgements.c.value, answers.c.created_at)
+            .join(items, items.c.id == answers.c.item_id)
+            .join(people, people.c.id == answers.c.person_id)
+            .join(judgements, judgements.c.id == answers.c.judgement_id)
+            .where(
+                answers.c.project_id == project_id,
+                answers.c.status == "submitted",
+                answers.c.score.is_(None),
+                items.c.kind == "test",
+            )
+            .order_by(answers.c.id)
+            .limit(200)
+        )
+        return [
+            {
+                "answer_id": row.id,
+                "name": row.name,
+                "messages": row.payload["messages"],
+                "value": row.value,
+                "created_at": iso(row.created_at),
+            }
+            for row in rows
+        ]
 
 
 def my_answers(

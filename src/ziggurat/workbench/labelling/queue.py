@@ -17,6 +17,7 @@ from ziggurat.product.common import row_of
 from ziggurat.product.principal import Principal
 from ziggurat.store.clock import iso
 from ziggurat.store.store import Store
+from ziggurat.store.tables.chats import chats
 from ziggurat.store.tables.labelling import (
     answers,
     assignments,
@@ -121,12 +122,13 @@ def _open(conn: Connection, store: Store, project: Any, person_id: str, item: An
 
 
 def _fresh(project_id: str, person_id: str) -> Select[Any]:
-    """Items of a project that this person has not answered, skipped or written."""
+    """Items of a project that this person has not answered, skipped or written, and whose chat may be used."""
     return select(items).where(
         items.c.project_id == project_id,
         ~exists().where(answers.c.item_id == items.c.id, answers.c.person_id == person_id),
         ~exists().where(skips.c.item_id == items.c.id, skips.c.person_id == person_id),
         ~exists().where(item_authors.c.item_id == items.c.id, item_authors.c.person_id == person_id),
+        or_(items.c.chat_id.is_(None), exists().where(chats.c.id == items.c.chat_id, chats.c.data_use)),
     )
 
 
