@@ -13,11 +13,11 @@ from sqlalchemy import Connection, exists, func, insert, or_, select, update
 from ziggurat.product.common import clean, record, row_of
 from ziggurat.product.errors import Invalid, NotFound
 from ziggurat.product.principal import Principal
-from ziggurat.product.rights import can, require
+from ziggurat.product.rights import ACTIONS, can, require
 from ziggurat.store.clock import iso, iso_or_none
 from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
-from ziggurat.store.tables.labelling import answers, comments, drafts, items, mentions, projects
+from ziggurat.store.tables.labelling import answers, comments, drafts, items, members, mentions, projects
 from ziggurat.store.tables.people import memberships, people
 from ziggurat.workbench.labelling.objects import Comment
 from ziggurat.workbench.labelling.rows import seen_project
@@ -129,6 +129,26 @@ def resolve(store: Store, principal: Principal, comment_id: str, *, resolved: bo
         conn.execute(update(comments).where(comments.c.id == comment_id).values(resolved_at=at))
         record(conn, store, principal, "comment.resolve", kind="label_comment", object_id=comment_id)
         return _views(conn, comments.c.id == comment_id)[0]
+
+
+def mentionable(store: Store, principal: Principal, project_id: str) -> list[dict[str, str]]:
+    """People of a project and its leads, by name: `[{id, name}]`."""
+    leads = [role for role, level in ACTIONS["project.write"][1].items() if level]
+    with store.read() as conn:
+        project = seen_project(conn, principal, project_id)
+        works = exists().where(members.c.project_id == project_id, members.c.person_id == people.c.id)
+        rows = conn.execute(
+            select(people.c.id, people.c.name)
+            .join(memberships, memberships.c.person_id == people.c.id)
+            .where(
+                memberships.c.workspace_id == project.workspace_id,
+                people.c.status == "active",
+                people.c.name != "",
+                or_(works, memberships.c.role.in_(leads)),
+            )
+            .order_by(people.c.name, people.c.id)
+        )
+        return [{"id": row.id, "name": row.name} for row in rows]
 
 
 def counts(conn: Connection, item_ids: Sequence[str]) -> Mapping[str, int]:

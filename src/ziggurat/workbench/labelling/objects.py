@@ -218,6 +218,8 @@ class Task(Thing):
     completions: list[dict[str, str]]
     """{id, content} in the order of the screen."""
     shown: list[str]
+    order: list[str]
+    """Ids in the item's own order, which the strength of a pair is about."""
     brief: str | None
     """Of prompt writing: what the prompt is to be about."""
     draft_text: str | None

@@ -219,6 +219,7 @@ def task_view(conn: Connection, project: Any, principal: Principal, item_id: str
         messages=item.payload["messages"],
         completions=[{"id": one, "content": texts[one]} for one in draft.shown],
         shown=draft.shown,
+        order=list(texts),
         brief=item.payload.get("brief"),
         draft_text=item.payload.get("draft") if version.questions.get("from_draft") else None,
         lang=item.lang,

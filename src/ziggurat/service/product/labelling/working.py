@@ -149,6 +149,11 @@ def _comment_routes(house: House, routes: APIRouter) -> None:
         made = await house.run(comments.comment, principal, project_id, **body.model_dump())
         return Json(made.model_dump(), 201)
 
+    @routes.get("/projects/{project_id}/names")
+    async def names(request: Request, project_id: str) -> dict[str, Any]:
+        found = await house.run(comments.mentionable, await house.who(request), project_id)
+        return {"data": found, "next": None}
+
     @routes.patch("/comments/{comment_id}", **takes(Resolved))
     async def resolve(request: Request, comment_id: str) -> dict[str, Any]:
         principal, body = await house.who(request), await read_body(request, Resolved, limits)
