@@ -28,7 +28,10 @@ from ziggurat.service.product.door import door_routes
 from ziggurat.service.product.following import following_routes
 from ziggurat.service.product.house import House, RotatedCookies
 from ziggurat.service.product.judging import judging_routes
+from ziggurat.service.product.labelling.delivering import LOOK_EVERY_S, deliver
+from ziggurat.service.product.labelling.exchanging import label_exchange_routes
 from ziggurat.service.product.labelling.leading import label_lead_routes
+from ziggurat.service.product.labelling.quality import label_quality_routes
 from ziggurat.service.product.labelling.working import labelling_routes
 from ziggurat.service.product.oidc import Elsewhere, oidc_routes
 from ziggurat.service.product.page import add_page, is_page
@@ -42,6 +45,7 @@ from ziggurat.service.product.turns import turn_routes
 from ziggurat.service.product.why import why_routes
 from ziggurat.service.services import Services
 from ziggurat.store.store import Store
+from ziggurat.workbench.labelling import hooks
 
 log = logging.getLogger("ziggurat.service")
 
@@ -49,7 +53,7 @@ EACH = (
     *(door_routes, people_routes, session_routes, key_routes, oidc_routes, temporary_routes),
     *(conversation_routes, turn_routes, pair_routes, following_routes, judging_routes, why_routes),
     *(folder_routes, persona_routes, share_routes, archive_routes, climb_routes, product_admin_routes),
-    *(labelling_routes, label_lead_routes),
+    *(labelling_routes, label_lead_routes, label_quality_routes, label_exchange_routes),
 )
 TOLD = ("messages", "prompt", "input", "instructions", "suffix")
 """Fields of a request that hold what people wrote."""
@@ -141,6 +145,7 @@ class Product:
             duties.create_task(_again(LOOK_S, self._read_rules))
             duties.create_task(_again(REAP_EVERY_S, self._reap))
             duties.create_task(_again(SWEEP_EVERY_S, self._sweep))
+            duties.create_task(_again(LOOK_EVERY_S, self._deliver))
             if climber is not None:
                 duties.create_task(climber.watch())
                 for ladder, options in self._climbs.items():
@@ -175,6 +180,11 @@ class Product:
     async def _sweep(self) -> None:
         """What has to go by the workspace's retention, and what has expired."""
         await self.house.run(retention.run)
+        await self.house.run(hooks.sweep)
+
+    async def _deliver(self) -> None:
+        """Messages of webhooks that are due."""
+        await deliver(self.house)
 
     async def close(self) -> None:
         """End what is written and climbed, while models can still be asked."""

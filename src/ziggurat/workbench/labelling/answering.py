@@ -22,7 +22,7 @@ from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
 from ziggurat.store.tables.judgements import judgements
 from ziggurat.store.tables.labelling import answers, assignments, drafts, items, skips
-from ziggurat.workbench.labelling import events, leases
+from ziggurat.workbench.labelling import events, leases, trees
 from ziggurat.workbench.labelling.items import settle
 from ziggurat.workbench.labelling.members import WRITING, after_answer, joined
 from ziggurat.workbench.labelling.objects import Submitted
@@ -114,6 +114,8 @@ def submit(
         _close(conn, store, item_id, principal.person_id)
         was, status = item.status, settle(conn, store, item_id)
         state: Any = after_answer(conn, store, project, principal.person_id, item.kind)
+        if item.source.get("kind") == "tree":
+            trees.advance(conn, store, principal, item)
         ids = {
             "item_id": item_id,
             "answer_id": new,

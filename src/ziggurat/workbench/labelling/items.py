@@ -32,6 +32,7 @@ from ziggurat.store.store import Store
 from ziggurat.store.tables.labelling import answers, item_authors, items, leases
 from ziggurat.store.tables.people import memberships
 from ziggurat.workbench.labelling import events
+from ziggurat.workbench.labelling.disagreement import CONFLICT, of_item
 from ziggurat.workbench.labelling.objects import Item
 from ziggurat.workbench.labelling.rows import (
     item_view,
@@ -344,17 +345,18 @@ def change_item(store: Store, principal: Principal, item_id: str, changes: Mappi
 def settle(conn: Connection, store: Store, item_id: str) -> str:
     """Bring an item's counts and status in line with its answers and leases; returns the status.
 
-    Halted and adjudicated items keep their status; a conflicted one keeps it while it has all its answers.
+    Halted and adjudicated items keep their status. An item whose answers are too far apart is conflicted.
     """
     row = row_of(conn, items, item_id)
     count = conn.execute(select(func.count()).select_from(answers).where(submitted(item_id))).scalar_one()
-    status, now = row.status, store.now()
+    status, now, apart = row.status, store.now(), row.disagreement
     if row.kind != "work":
         status = "halted" if row.status == "halted" else "pending"
     elif status not in ("halted", "adjudicated"):
         held = leases.c.subject_kind == "item", leases.c.subject_id == item_id
         if count >= row.min_answers:
-            status = "conflicted" if status == "conflicted" else "completed"
+            apart = of_item(conn, row)
+            status = "conflicted" if apart is not None and apart > CONFLICT else "completed"
         elif count or conn.execute(select(leases.c.id).where(*held).limit(1)).first():
             status = "in_progress"
         else:
@@ -364,6 +366,7 @@ def settle(conn: Connection, store: Store, item_id: str) -> str:
         "answers": count,
         "status": status,
         "completed_at": (row.completed_at or now) if done else None,
+        "disagreement": apart if done else None,
     }
     conn.execute(update(items).where(items.c.id == item_id).values(values | {"updated_at": now}))
     return str(status)

@@ -152,7 +152,13 @@ def _begun(conn: Connection, project_id: str, person_id: str) -> Iterator[Any]:
 
 
 def _assigned(conn: Connection, project_id: str, person_id: str) -> Iterator[Any]:
-    wanted = _fresh(project_id, person_id).join(assignments, assignments.c.item_id == items.c.id)
+    """What a lead gave to this person, and what a review returned: only an answer that counts is in the way."""
+    counts = answers.c.status.in_(("submitted", "extra"))
+    wanted = select(items).where(
+        items.c.project_id == project_id,
+        ~exists().where(answers.c.item_id == items.c.id, answers.c.person_id == person_id, counts),
+    )
+    wanted = wanted.join(assignments, assignments.c.item_id == items.c.id)
     wanted = wanted.where(assignments.c.person_id == person_id, assignments.c.done_at.is_(None))
     wanted = wanted.where(items.c.status.in_(OPEN))
     yield from conn.execute(wanted.order_by(items.c.priority.desc(), assignments.c.id)).all()
