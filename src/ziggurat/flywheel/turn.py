@@ -25,7 +25,6 @@ from ziggurat.files import read_json, sampled_sha256, write_json
 from ziggurat.flywheel import jobs, materials
 from ziggurat.flywheel.children import run_child
 from ziggurat.flywheel.jobs import Stopped, Work
-from ziggurat.flywheel.materials import Source
 from ziggurat.flywheel.methods import choose, phases_of
 from ziggurat.home import located, portable
 from ziggurat.places import ADAPTER_CONFIG, find_run, model_folder, next_run_path, run_around, runs_home
