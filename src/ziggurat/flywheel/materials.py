@@ -151,6 +151,9 @@ def lay_out(store: Store, source: Source, folder: Path, *, canaries: int, seed: 
                 [one["record"] for one in mixed(kind, found, planted, seed)],
             )
     write_json(folder / "canaries.json", {"canaries": planted}, FORMAT)
+    written = [sha256_file(path) for path in sorted((folder / "data").glob("*.jsonl"))]
+    given = [sha256_file(located(path)) for paths in source.files.values() for path in paths]
+    write_json(folder / "learned.json", {"sha256": sorted({*written, *given})}, FORMAT)
     write_json(folder / "data" / "complete.json", {"counts": {k: len(v) for k, v in rows.items()}}, FORMAT)
 
 

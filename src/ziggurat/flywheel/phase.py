@@ -99,9 +99,13 @@ def command_of(phase: dict[str, Any], settings: dict[str, Any]) -> str:
 def make_whole(base: str, out: Path) -> Path:
     """An adapter's model with the adapter worked into its weights: what is judged is what will be served."""
     from ziggurat.files import replace_folder
+    from ziggurat.lineage import code_version, parent_entry
     from ziggurat.models.export import export
 
     if not (out / "model").is_dir():
+        out.mkdir(parents=True, exist_ok=True)
+        known = {"stage": "whole", "parent": parent_entry(Path(base)), "data": [], "code": code_version()}
+        write_json(out / "lineage.json", known, FORMAT)
         replace_folder(out / "model", lambda aside: export(base, "hf", aside, overwrite=True) and None)
     return out
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ziggurat.corpus.files import documents
 from ziggurat.errors import DataError
 from ziggurat.evaluation.bits import TextScore, score_texts
@@ -37,8 +39,8 @@ class TextLoss:
         found = bootstrap_statistic(rise, len(texts))
         passed = found.value <= bar
         sentence = (
-            f"Held-out text takes {bits(ours):.3f} bits per byte (serving {bits(theirs):.3f}), {100 * found.value:+.1f} %; "
-            f"at most {100 * bar:+.1f} % is allowed."
+            f"Held-out text takes {bits(ours):.3f} bits per byte (serving {bits(theirs):.3f}), "
+            f"{100 * found.value:+.1f} %; at most {100 * bar:+.1f} % is allowed."
         )
         return Finding(
             verdict="passed" if passed else "refused",
@@ -54,8 +56,6 @@ class TextLoss:
 
 
 def bits(scores: list[TextScore]) -> float:
-    import math
-
     return sum(one.nll_nats for one in scores) / math.log(2) / sum(one.bytes for one in scores)
 
 

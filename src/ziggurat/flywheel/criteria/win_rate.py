@@ -1,4 +1,4 @@
-"""Does the candidate answer better than the serving release? Judged by people first, else by a judge that agrees with them.
+"""Does the candidate answer better than the serving release? By people, else by a judge that agrees with them.
 
 By people's held-out comparisons (held out by person and by time, never trained on). A model's **implicit preference**
 between two completions is how much more probable it makes one than the other, against the serving release:
