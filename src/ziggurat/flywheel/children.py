@@ -121,4 +121,4 @@ def _sentence(log: Path) -> str:
 
 
 def _be_nice() -> None:
-    os.nice(NICE)
+    os.nice(max(0, NICE - os.nice(0)))

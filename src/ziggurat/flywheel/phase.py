@@ -21,6 +21,7 @@ FORMAT = 1
 
 def run(file: Path) -> Path:
     """Plan, if it is not planned yet, and run; returns the run's folder."""
+    from ziggurat.settings import nest
     from ziggurat.stages.launch import Order, assemble
     from ziggurat.stages.stage import declared
 
@@ -35,7 +36,7 @@ def run(file: Path) -> Path:
             stage,
             models=phase["models"],
             data=data,
-            settings=[("the turn", settings)],
+            settings=[("the turn", nest(settings))],
             resume=resume,
             skip_bad_rows=True,
         )

@@ -46,8 +46,9 @@ class Collapse:
             )
         theirs = facts(bench.their_answers)
         a, b = ([one.text for one in side] for side in (bench.our_answers, bench.their_answers))
+        n = 2 if distinct_n(b, 2) else 1  # of answers of one word each there are no pairs
         ratio = bootstrap_statistic(
-            lambda i: distinct_n([a[j] for j in i], 2) / max(SMALL, distinct_n([b[j] for j in i], 2)), len(a)
+            lambda i: distinct_n([a[j] for j in i], n) / max(SMALL, distinct_n([b[j] for j in i], n)), len(a)
         )
         reasons = reasons_of(ours, theirs, ratio.value, policy)
         good = (
