@@ -79,7 +79,12 @@ def test_a_turn_becomes_a_release_that_serves_and_goes_back(
     assert (whole.release_id, whole.previous_id, whole.canary_id) == (made.id, first.id, None)
     back = release.rollback(store, ana)
     assert (back.release_id, back.previous_id) == (first.id, made.id)
-    assert [one["action"] for one in release.history(store, ws)] == ["rollback", "promote", "canary", "promote"]
+    assert [one["action"] for one in release.history(store, ws)] == [
+        "rollback",
+        "promote",
+        "canary",
+        "promote",
+    ]
     assert sha256_file(located(made.model) / "model" / "model.safetensors") == sha256_file(
         turns.model_folder(located(str(turn.candidate))) / "model.safetensors"
     )

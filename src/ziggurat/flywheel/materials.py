@@ -27,6 +27,7 @@ from sqlalchemy import Connection, func, select
 from ziggurat.corpus.files import load_kind
 from ziggurat.errors import UsageError
 from ziggurat.files import atomic_write_text, read_json, sha256_file, to_json, write_json
+from ziggurat.flywheel.dataset import version_row
 from ziggurat.home import located, portable
 from ziggurat.product.errors import NotFound
 from ziggurat.store.store import Store
@@ -65,26 +66,20 @@ class Source:
         }
 
 
-def of_version(conn: Connection, workspace_id: str, name: str | None) -> Source:
-    """A version by its id, as NAME@N, as NAME (its newest), or None (the newest of all).
+def of_version(conn: Connection, workspace_id: str, ref: str | None) -> Source:
+    """A version by its id, as NAME/vN, as NAME (its newest), or None (the newest of all).
 
     Raises:
         NotFound: there is none.
     """
-    joined = versions.join(datasets, versions.c.dataset_id == datasets.c.id)
-    wanted = select(versions, datasets.c.name).select_from(joined)
-    wanted = wanted.where(versions.c.workspace_id == workspace_id, versions.c.frozen_at.is_not(None))
-    if name:
-        short, _, number = name.partition("@")
-        by_name = datasets.c.name == short
-        if number.isdecimal():
-            by_name &= versions.c.n == int(number)
-        wanted = wanted.where((versions.c.id == name) | by_name)
-    row = conn.execute(wanted.order_by(versions.c.id.desc())).first()
-    if row is None:
-        what = f"no dataset version {name}" if name else "no dataset version yet"
-        raise NotFound(f"there is {what}; build one with `ziggurat flywheel build`.")
-    return Source(f"{row.name}@{row.n}", row.id, row.sha256)
+    if ref is None:
+        newest = select(versions.c.id).where(versions.c.workspace_id == workspace_id)
+        ref = conn.execute(newest.order_by(versions.c.created_at.desc(), versions.c.id.desc())).scalar()
+        if ref is None:
+            raise NotFound("there is no dataset version yet; build one with `ziggurat flywheel build`.")
+    row = version_row(conn, workspace_id, ref)
+    name = conn.execute(select(datasets.c.name).where(datasets.c.id == row.dataset_id)).scalar_one()
+    return Source(f"{name}/v{row.n}", row.id, row.sha256)
 
 
 def of_files(

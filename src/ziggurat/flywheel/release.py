@@ -571,7 +571,7 @@ def history(store: Store, workspace_id: str, name: str = CHANNEL, limit: int = 5
         return []
     wanted = select(channel_events).where(channel_events.c.channel_id == now.id)
     with store.read() as conn:
-        names = dict(conn.execute(select(releases.c.id, releases.c.name)).tuples().all())
+        names = {row.id: row.name for row in conn.execute(select(releases.c.id, releases.c.name))}
         rows = conn.execute(wanted.order_by(channel_events.c.id.desc()).limit(limit)).all()
     return [
         {

@@ -1,6 +1,6 @@
 """A turn: from a dataset version to a candidate, by a recipe, as a job that survives a kill.
 
-    turn = start(store, principal, dataset="feedback@3", budget_s=900)
+    turn = start(store, principal, dataset="feedback/v3", budget_s=900)
     Worker(store).once()                       # phases one after the other, each in a process of its own
 
 A turn starts from the model of the release that serves (or from a named model), learns by the method that the data
@@ -90,7 +90,7 @@ def start(
 ) -> Turn:
     """Choose the method, plan the phases, and put the job into the queue.
 
-    dataset: a version (NAME@N, NAME, an id; None: the newest). files: instead of it, files by kind.
+    dataset: a version (NAME/vN, NAME, an id; None: the newest). files: instead of it, files by kind.
     base: the model to start from; None: that of the release which serves on `channel`. settings: by stage.
 
     Raises:

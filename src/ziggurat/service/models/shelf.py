@@ -285,7 +285,9 @@ class Shelf:
         if name in self._held:
             raise UsageError(f"{name} is the name of a model here; a channel needs a name of its own.")
         if missing := {route.serving, route.canary or route.serving} - self._held.keys():
-            raise UsageError(f"{name} cannot stand for {', '.join(sorted(missing))}, which is not served here.")
+            raise UsageError(
+                f"{name} cannot stand for {', '.join(sorted(missing))}, which is not served here."
+            )
         self._routes[name] = route
 
     def _is_free(self, name: str) -> None:
