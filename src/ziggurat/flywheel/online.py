@@ -275,7 +275,7 @@ def outcome(
         },
     }
     if most >= 1 / test.alpha:
-        said = f"{treated} of {len(bad)} people with a bad experience were of the treatment, which takes {100 * test.share:g} %"
+        said = f"{treated} of {len(bad)} people with a bad experience were of the treatment"
         return (
             "stopped",
             "control",

@@ -32,6 +32,7 @@ from ziggurat.product.common import clean_name, record
 from ziggurat.product.errors import Conflict, Invalid, NotFound
 from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require
+from ziggurat.settings import flatten
 from ziggurat.store.clock import iso, iso_or_none
 from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
@@ -119,7 +120,12 @@ def start(
     chosen, rule = choose(counts, method)
     foreign = run_around(located(model)) is None
     planned = phases_of(
-        chosen, counts, trainable=trainable, foreign=foreign, seed=seed, settings=settings or {}
+        chosen,
+        counts,
+        trainable=trainable,
+        foreign=foreign,
+        seed=seed,
+        settings={stage: flatten(one) for stage, one in (settings or {}).items()},
     )
     with store.write() as conn:
         name = _free_name(conn, principal.workspace_id, name)
@@ -216,6 +222,28 @@ def turn_of(row: Any) -> Turn:
         created_at=iso(row.created_at),
         finished_at=iso_or_none(row.finished_at),
     )
+
+
+def cancel(store: Store, principal: Principal, name_or_id: str) -> Turn:
+    """Stop a turn; its runs keep what they saved, and `resume` goes on with them."""
+    require(principal, "train")
+    turn = get(store, principal.workspace_id, name_or_id)
+    if turn.job_id is None:
+        raise Conflict(f"{turn.name} has no job.")
+    if jobs.cancel(store, principal, turn.job_id).state == "cancelled":  # it had not begun
+        _change(store, turn.id, state="cancelled")
+    return get(store, principal.workspace_id, turn.id)
+
+
+def resume(store: Store, principal: Principal, name_or_id: str) -> Turn:
+    """Go on with a turn that failed or was cancelled, from where it stopped."""
+    require(principal, "train")
+    turn = get(store, principal.workspace_id, name_or_id)
+    if turn.job_id is None:
+        raise Conflict(f"{turn.name} has no job.")
+    jobs.again(store, principal, turn.job_id)
+    _change(store, turn.id, state="queued", error=None, finished_at=None)
+    return get(store, principal.workspace_id, turn.id)
 
 
 def weights_of(model: str | Path) -> str:
