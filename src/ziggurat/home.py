@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 HOME = "$ZIGGURAT_HOME"
-FOLDERS = ("runs", "releases", "corpora", "models")
+FOLDERS = ("runs", "releases", "corpora", "models", "datasets")
 """What the home holds."""
 
 

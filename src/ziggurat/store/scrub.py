@@ -33,4 +33,5 @@ TEXTS = (
     "search_entry",
     "persona_version",
     "folder",
+    "dataset_item",
 )
