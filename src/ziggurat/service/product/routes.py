@@ -32,6 +32,8 @@ from ziggurat.service.product.oidc import Elsewhere, oidc_routes
 from ziggurat.service.product.page import add_page, is_page
 from ziggurat.service.product.pairs import pair_routes
 from ziggurat.service.product.people import key_routes, people_routes, session_routes
+from ziggurat.service.product.programs.feedback import feedback_routes, metric_page_routes
+from ziggurat.service.product.programs.recording import Recorded, Recorder
 from ziggurat.service.product.store_keys import StoreKeys
 from ziggurat.service.product.store_rules import LOOK_S, StoreRules
 from ziggurat.service.product.temporary import temporary_routes
@@ -47,6 +49,7 @@ EACH = (
     *(door_routes, people_routes, session_routes, key_routes, oidc_routes, temporary_routes),
     *(conversation_routes, turn_routes, pair_routes, following_routes, judging_routes, why_routes),
     *(folder_routes, persona_routes, share_routes, archive_routes, climb_routes, product_admin_routes),
+    metric_page_routes,
 )
 TOLD = ("messages", "prompt", "input", "instructions", "suffix")
 """Fields of a request that hold what people wrote."""
@@ -83,6 +86,7 @@ class Product:
             climber=Climber(services.shelf, library) if library is not None else None,
         )
         self.keys = StoreKeys(self.house) if accounts else None
+        self.recorder = Recorder(self.house)
         services.upstreams.outgoing = self._masked
         services.upstreams.holding.keep = self._hold
 
@@ -124,8 +128,10 @@ class Product:
                 self.house.services, library, prefix="/api/admin", allow=self._manages_models
             )
             app.include_router(models, dependencies=gate, responses=errors())
+        app.include_router(feedback_routes(self.house, self.recorder), responses=errors())
         add_page(app)
         app.add_middleware(RotatedCookies)
+        app.add_middleware(Recorded, house=self.house, recorder=self.recorder)
 
     async def _manages_models(self, request: Request) -> None:
         require(await self.house.who(request), "model.write")
@@ -180,6 +186,7 @@ class Product:
     async def close_store(self) -> None:
         """After the services: answers that end with them may be held, and are stored first."""
         await self.house.services.upstreams.holding.close()
+        await self.recorder.flush()
         self.house.store.close()
 
 
