@@ -69,10 +69,10 @@ class Fitted:
 
 def fit(battles: Sequence[Battle], *, ridge: float = RIDGE) -> Fitted:
     """The strengths that make these votes most likely."""
-    names, design, scores = _design(battles)
+    names, design, scores, counts = _design(battles)
     if not names:
         return Fitted({}, ())
-    found = _solve(design, scores, np.ones(len(scores)), ridge, len(names))
+    found = _solve(design, scores, counts, ridge, len(names))
     strengths = found[: len(names)] - found[: len(names)].mean()
     return Fitted(
         dict(zip(names, map(float, strengths), strict=True)), tuple(map(float, found[len(names) :]))
@@ -83,17 +83,16 @@ def ratings(
     battles: Sequence[Battle], *, ridge: float = RIDGE, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Rating]:
     """All players, the strongest first, with percentile intervals of 95 % over resampled battles."""
-    names, design, scores = _design(battles)
+    names, design, scores, counts = _design(battles)
     if not names:
         return []
-    n = len(names)
+    n, total = len(names), int(counts.sum())
 
     def strengths(weights: Floats, start: Floats | None = None) -> Floats:
         return _solve(design, scores, weights, ridge, n, start)
 
-    whole = strengths(np.ones(len(scores)))
-    chance = np.random.default_rng(seed)
-    drawn = chance.multinomial(len(scores), np.full(len(scores), 1 / len(scores)), size=resamples)
+    whole = strengths(counts)
+    drawn = np.random.default_rng(seed).multinomial(total, counts / total, size=resamples)
     samples = np.stack([strengths(one.astype(np.float64), whole)[:n] for one in drawn])  # (R, n)
     samples -= samples.mean(axis=1, keepdims=True)
     low, high = np.quantile(samples, [0.025, 0.975], axis=0)
@@ -163,8 +162,9 @@ def standardised(rows: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
     return [tuple(map(float, row)) for row in scaled]
 
 
-def _design(battles: Sequence[Battle]) -> tuple[list[str], Floats, Floats]:
-    """(names, design (battles, players + covariates), score of a). A player against itself says nothing about it."""
+def _design(battles: Sequence[Battle]) -> tuple[list[str], Floats, Floats, Floats]:
+    """(names, design (rows, players + covariates), score of a, battles of each row): equal battles are one row. One of
+    a player against itself says nothing."""
     real = [one for one in battles if one.a != one.b]
     names = sorted({name for one in real for name in (one.a, one.b)})
     number = {name: at for at, name in enumerate(names)}
@@ -175,7 +175,9 @@ def _design(battles: Sequence[Battle]) -> tuple[list[str], Floats, Floats]:
             raise ValueError(f"every battle needs the same covariates; one has {len(one.style)}, not {width}")
         design[row, number[one.a]], design[row, number[one.b]] = 1.0, -1.0
         design[row, len(names) :] = one.style
-    return names, design, np.array([SCORES[one.winner] for one in real])
+    scores = np.array([SCORES[one.winner] for one in real])
+    rows, counts = np.unique(np.column_stack([design, scores]), axis=0, return_counts=True)
+    return names, rows[:, :-1], rows[:, -1], counts.astype(np.float64)
 
 
 def _solve(

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select
 
-from ziggurat.product import generations, inferences
+from ziggurat.product import battles, generations, inferences
 from ziggurat.product.common import record
 from ziggurat.product.deletion import remove_chats
 from ziggurat.product.sessions import IDLE_US
@@ -39,6 +39,7 @@ class Report:
     held: int = 0
     answers: int = 0
     files: int = 0
+    battles: int = 0
 
 
 def run(store: Store, *, dry_run: bool = False) -> Report:
@@ -54,6 +55,7 @@ def run(store: Store, *, dry_run: bool = False) -> Report:
             report.held += _old_held(conn, store, workspace_id, dry_run=dry_run)
             answers = inferences.old_ones(conn, store, workspace_id)
             report.answers += len(answers)
+            report.battles += battles.remove_old(conn, store, workspace_id, dry_run=dry_run)
             if answers and not dry_run:
                 inferences.remove(conn, store, workspace_id, answers)
             if gone and not dry_run:
@@ -63,7 +65,17 @@ def run(store: Store, *, dry_run: bool = False) -> Report:
         _expired(conn, store, report, dry_run=dry_run)
     if not dry_run:
         report.events = generations.sweep_events(store)
-        if report.chats or report.shares or report.events or report.held or report.answers or report.files:
+        if any(
+            (
+                report.chats,
+                report.shares,
+                report.events,
+                report.held,
+                report.answers,
+                report.files,
+                report.battles,
+            )
+        ):
             scrub(store)
     return report
 

@@ -158,13 +158,19 @@ def get(store: Store, principal: Principal, upload_id: str) -> Upload:
         return view(_living(store, _own(conn, principal, upload_id)))
 
 
-def content(store: Store, principal: Principal, upload_id: str, *, to_train: bool = False) -> Iterator[bytes]:
-    """The bytes, part by part. `to_train`: of any file of the workspace, for whoever may train."""
+def content(store: Store, principal: Principal, upload_id: str) -> Iterator[bytes]:
+    """The bytes, part by part."""
     with store.read() as conn:
-        _living(store, (training_row if to_train else _own)(conn, principal, upload_id))
+        _living(store, _own(conn, principal, upload_id))
+    return parts_of(store, upload_id) or iter(())
+
+
+def parts_of(store: Store, upload_id: str) -> Iterator[bytes] | None:
+    """The bytes for a job that was allowed to train on them; None if the file is gone."""
+    with store.read() as conn:
         numbers = select(upload_parts.c.n).where(upload_parts.c.upload_id == upload_id)
         found = list(conn.execute(numbers.order_by(upload_parts.c.n)).scalars())
-    return (_part(store, upload_id, n) for n in found)
+    return (_part(store, upload_id, n) for n in found) if found else None
 
 
 def _part(store: Store, upload_id: str, n: int) -> bytes:
@@ -188,15 +194,6 @@ def remove(store: Store, principal: Principal, upload_id: str) -> None:
         conn.execute(delete(table).where(table.c.id == upload_id))
         record(conn, store, principal, "file.delete", kind="file", object_id=upload_id)
     scrub(store)
-
-
-def training_row(conn: Connection, principal: Principal, upload_id: str) -> Any:
-    """A file of the workspace, for whoever may train.
-
-    Raises:
-        NotFound: there is none of this id.
-    """
-    return require_on(principal, "train", "file", row_of(conn, table, upload_id))
 
 
 def _own(conn: Connection, principal: Principal, upload_id: str) -> Any:

@@ -21,6 +21,7 @@ from ziggurat.service.access.key_check import OPEN
 from ziggurat.service.api.admin import admin_routes
 from ziggurat.service.http.openapi import errors
 from ziggurat.service.product.admin import product_admin_routes
+from ziggurat.service.product.arena.routes import arena_routes
 from ziggurat.service.product.chats import conversation_routes
 from ziggurat.service.product.climber import Climber
 from ziggurat.service.product.climbs import climb_routes
@@ -33,7 +34,10 @@ from ziggurat.service.product.page import add_page, is_page
 from ziggurat.service.product.pairs import pair_routes
 from ziggurat.service.product.people import key_routes, people_routes, session_routes
 from ziggurat.service.product.programs.feedback import feedback_routes, metric_page_routes
+from ziggurat.service.product.programs.files import file_routes
 from ziggurat.service.product.programs.recording import Recorded, Recorder
+from ziggurat.service.product.programs.serving import serve_tuned
+from ziggurat.service.product.programs.tunings import tuning_routes
 from ziggurat.service.product.store_keys import StoreKeys
 from ziggurat.service.product.store_rules import LOOK_S, StoreRules
 from ziggurat.service.product.temporary import temporary_routes
@@ -49,7 +53,7 @@ EACH = (
     *(door_routes, people_routes, session_routes, key_routes, oidc_routes, temporary_routes),
     *(conversation_routes, turn_routes, pair_routes, following_routes, judging_routes, why_routes),
     *(folder_routes, persona_routes, share_routes, archive_routes, climb_routes, product_admin_routes),
-    metric_page_routes,
+    *(metric_page_routes, arena_routes),
 )
 TOLD = ("messages", "prompt", "input", "instructions", "suffix")
 """Fields of a request that hold what people wrote."""
@@ -128,7 +132,12 @@ class Product:
                 self.house.services, library, prefix="/api/admin", allow=self._manages_models
             )
             app.include_router(models, dependencies=gate, responses=errors())
-        app.include_router(feedback_routes(self.house, self.recorder), responses=errors())
+        for routes in (
+            feedback_routes(self.house, self.recorder),
+            file_routes(self.house),
+            tuning_routes(self.house),
+        ):
+            app.include_router(routes, responses=errors())
         add_page(app)
         app.add_middleware(RotatedCookies)
         app.add_middleware(Recorded, house=self.house, recorder=self.recorder)
@@ -144,6 +153,7 @@ class Product:
             duties.create_task(_again(LOOK_S, self._read_rules))
             duties.create_task(_again(REAP_EVERY_S, self._reap))
             duties.create_task(_again(SWEEP_EVERY_S, self._sweep))
+            duties.create_task(serve_tuned(self.house))
             if climber is not None:
                 duties.create_task(climber.watch())
                 for ladder, options in self._climbs.items():
