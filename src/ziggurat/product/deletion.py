@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from ziggurat.product import inferences
+from ziggurat.product.burial import BATCH, bury
 from ziggurat.product.chats import message_row, own_chat
 from ziggurat.product.common import record, row_of
 from ziggurat.product.errors import Conflict, Forbidden
@@ -32,9 +33,6 @@ from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, generations, messages, personas, shares
 from ziggurat.store.tables.judgements import judged_messages, judgements
 from ziggurat.store.tables.people import attempts, invitations, memberships, passwords, people
-from ziggurat.store.tables.workspace import tombstones
-
-BATCH = 400
 
 
 def delete_chat(store: Store, principal: Principal, chat_id: str, *, clean: bool = True) -> None:
@@ -151,6 +149,8 @@ def delete_account(store: Store, principal: Principal, *, password: str | None =
         )
         judged = conn.execute(select(judgements.c.id).where(judgements.c.person_id == principal.person_id))
         bury(conn, store, principal.workspace_id, "judgement", list(judged.scalars()))
+        answers = inferences.of_person(conn, principal.person_id)
+        inferences.remove(conn, store, principal.workspace_id, answers)
         remove_chats(conn, store, principal.workspace_id, mine)
         for persona in conn.execute(
             select(personas.c.id).where(personas.c.person_id == principal.person_id)
@@ -197,14 +197,3 @@ def _check_last_owner(conn: Connection, principal: Principal) -> None:
     roles = list(others)
     if principal.role == "owner" and roles and "owner" not in roles:
         raise Conflict("you are the last owner; make another one first.", code="last_owner")
-
-
-def bury(conn: Connection, store: Store, workspace_id: str, kind: str, ids: Sequence[str]) -> None:
-    """Tombstones."""
-    make = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
-    rows = [
-        {"object_id": one, "object_kind": kind, "workspace_id": workspace_id, "deleted_at": store.now()}
-        for one in ids
-    ]
-    for at in range(0, len(rows), BATCH):
-        conn.execute(make(tombstones).on_conflict_do_nothing(), rows[at : at + BATCH])

@@ -73,6 +73,10 @@ _action("label", "label", any=f"owner admin {_WORKERS}")
 _action("adjudicate", "label", any="owner admin adjudicator")
 _action("review", "review", any="owner admin reviewer review_lead")
 _action("review.lead", "review", any="owner admin review_lead")
+_action("feedback", "chat", own=f"{_WORKERS} member service", any="owner admin developer")
+_action("metric.write", "fine_tune", any="owner admin developer")
+_action("file", "files", own=f"{_EVERYONE} service")
+_action("battle", "chat", own=_EVERYONE)
 
 COVERS: dict[str, frozenset[str]] = {"admin": frozenset({"admin:read"})}
 """Scopes that hold others. `me` needs none."""

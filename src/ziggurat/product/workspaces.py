@@ -51,6 +51,9 @@ class WorkspaceSettings(_Part):
     masking: Masking = Masking()
     oidc_domains: list[str] = []
     guideline: str | None = Field(default=None, max_length=200)
+    api_answers: Literal["ids", "asked", "all"] = "ids"
+    """What is kept of answers of the API, for feedback about them: ids and hashes; also prompt and answer of requests
+    with `store: true`; or of all."""
 
 
 DEFAULTS = WorkspaceSettings().model_dump()

@@ -22,6 +22,7 @@ from ziggurat.service.access.key_check import OPEN
 from ziggurat.service.api.admin import admin_routes
 from ziggurat.service.http.openapi import errors
 from ziggurat.service.product.admin import product_admin_routes
+from ziggurat.service.product.arena.routes import arena_routes
 from ziggurat.service.product.chats import conversation_routes
 from ziggurat.service.product.climber import Climber
 from ziggurat.service.product.climbs import climb_routes
@@ -35,6 +36,11 @@ from ziggurat.service.product.page import add_page, is_page
 from ziggurat.service.product.pairs import pair_routes
 from ziggurat.service.product.people import key_routes, people_routes, session_routes
 from ziggurat.service.product.serving import Serving
+from ziggurat.service.product.programs.feedback import feedback_routes, metric_page_routes
+from ziggurat.service.product.programs.files import file_routes
+from ziggurat.service.product.programs.recording import Recorded, Recorder
+from ziggurat.service.product.programs.serving import serve_tuned
+from ziggurat.service.product.programs.tunings import tuning_routes
 from ziggurat.service.product.store_keys import StoreKeys
 from ziggurat.service.product.store_rules import LOOK_S, StoreRules
 from ziggurat.service.product.temporary import temporary_routes
@@ -52,6 +58,7 @@ EACH = (
     *(conversation_routes, turn_routes, pair_routes, following_routes, judging_routes, why_routes),
     *(folder_routes, persona_routes, share_routes, archive_routes, climb_routes, product_admin_routes),
     flywheel_routes,
+    *(metric_page_routes, arena_routes),
 )
 TOLD = ("messages", "prompt", "input", "instructions", "suffix")
 """Fields of a request that hold what people wrote."""
@@ -92,6 +99,7 @@ class Product:
         if library is not None:
             self.house.working = Working(store, free=lambda: not self._climbing)
         self.keys = StoreKeys(self.house) if accounts else None
+        self.recorder = Recorder(self.house)
         services.upstreams.outgoing = self._masked
         services.upstreams.holding.keep = self._hold
 
@@ -138,8 +146,15 @@ class Product:
                 self.house.services, library, prefix="/api/admin", allow=self._manages_models
             )
             app.include_router(models, dependencies=gate, responses=errors())
+        for routes in (
+            feedback_routes(self.house, self.recorder),
+            file_routes(self.house),
+            tuning_routes(self.house),
+        ):
+            app.include_router(routes, responses=errors())
         add_page(app)
         app.add_middleware(RotatedCookies)
+        app.add_middleware(Recorded, house=self.house, recorder=self.recorder)
 
     async def _manages_models(self, request: Request) -> None:
         require(await self.house.who(request), "model.write")
@@ -157,6 +172,7 @@ class Product:
                 duties.create_task(self.house.serving.watch())
             if self.house.working is not None:
                 self.house.working.begin()
+            duties.create_task(serve_tuned(self.house))
             if climber is not None:
                 duties.create_task(climber.watch())
                 for ladder, options in self._climbs.items():
@@ -203,6 +219,7 @@ class Product:
     async def close_store(self) -> None:
         """After the services: answers that end with them may be held, and are stored first."""
         await self.house.services.upstreams.holding.close()
+        await self.recorder.flush()
         self.house.store.close()
 
 
