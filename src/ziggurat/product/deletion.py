@@ -35,7 +35,6 @@ from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require
 from ziggurat.product.shares import end_shares
 from ziggurat.product.throttle import account_key, begin_attempt, succeeded
-from ziggurat.product.tombstones import BATCH, bury
 from ziggurat.product.views import chat_view
 from ziggurat.store import search as index
 from ziggurat.store.scrub import scrub

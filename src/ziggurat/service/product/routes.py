@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI, Request
 
 from ziggurat.console import err
 from ziggurat.errors import RunError
-from ziggurat.flywheel import online
+from ziggurat.flywheel import online, withdrawal
 from ziggurat.product import generations, held, mask, people, retention, workspaces
 from ziggurat.product.rights import require
 from ziggurat.safety.guard import Guard
@@ -40,12 +40,12 @@ from ziggurat.service.product.oidc import Elsewhere, oidc_routes
 from ziggurat.service.product.page import add_page, is_page
 from ziggurat.service.product.pairs import pair_routes
 from ziggurat.service.product.people import key_routes, people_routes, session_routes
-from ziggurat.service.product.serving import Serving
 from ziggurat.service.product.programs.feedback import feedback_routes, metric_page_routes
 from ziggurat.service.product.programs.files import file_routes
 from ziggurat.service.product.programs.recording import Recorded, Recorder
 from ziggurat.service.product.programs.serving import serve_tuned
 from ziggurat.service.product.programs.tunings import tuning_routes
+from ziggurat.service.product.serving import Serving
 from ziggurat.service.product.store_keys import StoreKeys
 from ziggurat.service.product.store_rules import LOOK_S, StoreRules
 from ziggurat.service.product.temporary import temporary_routes
@@ -215,6 +215,7 @@ class Product:
     async def _sweep(self) -> None:
         """What has to go by the workspace's retention, and what has expired."""
         await self.house.run(retention.run)
+        await self.house.run(withdrawal.clean_files)
         await self.house.run(hooks.sweep)
 
     async def _deliver(self) -> None:
