@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import PrivateAttr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from ziggurat.errors import DataError
 from ziggurat.messages import Message, Strict, parse_tools
@@ -104,6 +104,8 @@ class Comparison(Record):
     sampling: dict[str, Any] | None = None
     source: str | None = None
     tools: list[dict[str, Any]] | None = None
+    weight: float | None = Field(default=None, gt=0)
+    """How much it counts in a loss, beside others; None: 1."""
 
     _prompt = field_validator("prompt")(staticmethod(_must_await_answer))
     _tools = field_validator("tools", mode="before")(staticmethod(parse_tools))
@@ -132,7 +134,11 @@ class Rating(Record):
     prompt: list[Message]
     completion: str | list[Message]
     label: bool
+    labeller: str | None = None
+    source: str | None = None
     tools: list[dict[str, Any]] | None = None
+    weight: float | None = Field(default=None, gt=0)
+    """How much it counts in a loss, beside others; None: 1."""
 
     _prompt = field_validator("prompt")(staticmethod(_must_await_answer))
     _tools = field_validator("tools", mode="before")(staticmethod(parse_tools))

@@ -50,6 +50,7 @@ ENDED = ("done", "failed", "cancelled")
 HANDLERS: dict[str, str] = {
     "turn": "ziggurat.flywheel.turn:work",
     "gate": "ziggurat.flywheel.gate:work",
+    "fine_tune": "ziggurat.flywheel.tuning:work",
 }
 
 
@@ -248,9 +249,16 @@ class Worker:
     """Works on the jobs of a store, one after the other."""
 
     def __init__(
-        self, store: Store, *, kinds: tuple[str, ...] | None = None, name: str | None = None
+        self,
+        store: Store,
+        *,
+        kinds: tuple[str, ...] | None = None,
+        name: str | None = None,
+        free: Callable[[], bool] = lambda: True,
     ) -> None:
-        self.store, self.kinds = store, kinds
+        """`free`: whether the machine may take a job of a lane now; a climb beside the server takes its cores too."""
+        self.store, self.kinds, self.free = store, kinds, free
+        self._work: Work | None = None
         self.name = name or f"{socket.gethostname()[:30]}:{os.getpid()}:{threading.get_ident() % 100_000}"
         self.stop = threading.Event()
 
@@ -265,12 +273,20 @@ class Worker:
             if not found:
                 self.stop.wait(LOOK_S)
 
+    def end(self) -> None:
+        """Leave the job that runs, for the next worker, and take no other; from any thread."""
+        self.stop.set()
+        if self._work is not None:
+            self._work.stop.set()
+
     def once(self) -> bool:
         """Work on one job to its end. False where none waits."""
         job = self._take()
         if job is None:
             return False
-        work = Work(self.store, job, self.name)
+        work = self._work = Work(self.store, job, self.name)
+        if self.stop.is_set():
+            work.stop.set()
         ended = threading.Event()
         beats = threading.Thread(target=self._keep_alive, args=(work, ended), daemon=True)
         beats.start()
@@ -286,6 +302,7 @@ class Worker:
             where = f"{last.filename.rpartition('/')[2]}:{last.lineno}"
             self._end(work, "failed", error=f"{type(error).__name__}: {error} ({where}); the log has more.")
         finally:
+            self._work = None
             ended.set()
             beats.join(timeout=BEAT_S)
         return True
@@ -307,7 +324,7 @@ class Worker:
             if self.kinds is not None:
                 wanted = wanted.where(jobs.c.kind.in_(self.kinds))
             for row in conn.execute(wanted.order_by(jobs.c.id)).all():
-                if row.lane is not None and row.lane in busy:
+                if row.lane is not None and (row.lane in busy or not self.free()):
                     continue
                 if row.state == "queued" and row.lane is not None and self._dead_in(conn, row.lane):
                     continue  # that one goes first: its place in the lane is taken

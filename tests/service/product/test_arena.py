@@ -12,7 +12,10 @@ import pytest
 from tests.service.fakes import FakeChat, failing, saying
 
 House = Callable[..., httpx.Client]
-TWO = {"town/ppo-1": FakeChat(saying("In the ", "north.")), "town/sft-1": FakeChat(saying("I do not ", "know."))}
+TWO = {
+    "town/ppo-1": FakeChat(saying("In the ", "north.")),
+    "town/sft-1": FakeChat(saying("I do not ", "know.")),
+}
 
 
 def events(client: httpx.Client, text: str, **more: Any) -> list[dict[str, Any]]:

@@ -62,12 +62,13 @@ async def write(
     asked_at = shown.id if going_on else shown.parent_id
     path = [] if asked_at is None else await house.run(messages.conversation, principal, chat.id, asked_at)
     ask = ask_of(principal, chat, shown, path)
+    ask = replace(ask, model=house.services.shelf.resolve(ask.model, principal.person_id))
     generation = Generation(
         id=generation_id,
         chat_id=chat.id,
         message_id=shown.id,
         person_id=principal.person_id,
-        model=ask.model,
+        model=str(shown.model),
         asked=asked_at_s,
     )
     asked = await anyio.to_thread.run_sync(house.guard.before, examined(ask.messages))
@@ -262,6 +263,7 @@ def hashes_of(house: House, model: str) -> dict[str, Any]:
     if known is not None:
         jinja = getattr(getattr(known.worker.chat, "template", None), "jinja", None)
         hashes |= {"weights": known.card.weights, "fingerprint": known.fingerprint}
+        hashes |= {"release": known.card.release} if known.card.release else {}
         hashes |= {} if jinja is None else {"template": hashlib.sha256(str(jinja).encode()).hexdigest()[:16]}
     return hashes
 
