@@ -50,6 +50,7 @@ ENDED = ("done", "failed", "cancelled")
 HANDLERS: dict[str, str] = {
     "turn": "ziggurat.flywheel.turn:work",
     "gate": "ziggurat.flywheel.gate:work",
+    "fine_tune": "ziggurat.flywheel.tuning:work",
 }
 
 

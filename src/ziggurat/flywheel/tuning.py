@@ -58,8 +58,6 @@ NICE = 10
 EVENT_ROWS = 50
 """Rows of metrics that one job tells as events at most; the run has all of them."""
 
-jobs.HANDLERS.setdefault(KIND, "ziggurat.flywheel.tuning:work")
-
 
 class Tuning(Thing):
     """OpenAI's fine-tuning job object."""

@@ -239,7 +239,7 @@ def _judge(
 
 
 def _completion(row: Any) -> dict[str, Any]:
-    shown: dict[str, Any] = {"id": row.id, "model": row.model, "release": row.release}
+    shown: dict[str, Any] = {"id": row.id, "model": row.release or row.model}
     hashes = {**row.hashes, "prompt": row.prompt_hash, "answer": row.answer_hash}
     return shown | {
         "content": row.answer[0] if row.answer else None,

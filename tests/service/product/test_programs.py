@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,6 @@ import pytest
 from tests.service.conftest import Serving
 from tests.stages import alphabet
 
-from ziggurat.flywheel.jobs import Worker
 from ziggurat.places import models_home
 from ziggurat.service.models.library import Library
 from ziggurat.service.product.programs import multipart
@@ -212,20 +210,17 @@ def test_bad_uploads_get_one_sentence(
 
 @pytest.fixture
 def tuned_house(serving: Serving, tmp_path: Path) -> Iterator[openai.OpenAI]:
-    """A server with a tiny model that answers in random letters, and a worker beside it."""
+    """A server with a tiny model that answers in random letters."""
     alphabet.make_policy(models_home() / "letters", steps=5)
     library = Library()
     card, model = library.load("letters")
     store = Store.open(tmp_path / "ziggurat.db")
     app = create_app({card.name: model}, cards={card.name: card}, shelves=library, store=store)
-    worker = Worker(store, kinds=("fine_tune",))
-    working = threading.Thread(target=worker.forever, daemon=True)
-    working.start()
-    with serving(app) as address:
-        with openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0) as api:
-            yield api
-        worker.stop.set()
-        working.join(30)
+    with (
+        serving(app) as address,
+        openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0) as api,
+    ):
+        yield api
 
 
 def ended(api: openai.OpenAI, job_id: str, within_s: float = 400) -> Any:

@@ -1,7 +1,8 @@
 """What OpenAI's generation endpoints ask of the sampler and of the answer's form, with vLLM's extras, within bounds.
 
-Accepted and not read, because they change nothing here: `user`, `safety_identifier`, `prompt_cache_key`, `store`,
-`metadata`, `service_tier`, `reasoning_effort`, `verbosity`, `modalities`, `prediction`, and unknown fields.
+Accepted and not read, because they change nothing here: `user`, `safety_identifier`, `prompt_cache_key`,
+`service_tier`, `reasoning_effort`, `verbosity`, `modalities`, `prediction`, and unknown fields. `store` and
+`metadata.episode_id` change no answer: `product/programs/recording.py` reads them.
 """
 
 from __future__ import annotations

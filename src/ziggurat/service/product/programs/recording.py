@@ -22,6 +22,7 @@ from ziggurat.product import inferences
 from ziggurat.product.inferences import Answered
 from ziggurat.product.principal import Principal
 from ziggurat.service.http.problems import ApiError
+from ziggurat.service.models.shelf import ModelCard
 from ziggurat.service.observe.visits import visit_of
 from ziggurat.service.product.house import House
 from ziggurat.service.product.programs.callers import principal_of
@@ -60,7 +61,8 @@ class Seen:
     asked: bytearray = field(default_factory=bytearray)
     answered: bytearray = field(default_factory=bytearray)
     streamed: bool = False
-    release: str | None = None
+    card: ModelCard | None = None
+    """Of the model that answered, where it is one of this server; a channel's name stands for it."""
     cut: bool = False
 
     def take(self, part: bytes) -> None:
@@ -133,7 +135,7 @@ class Recorded:
             nonlocal kept
             if good and not kept and seen.answered:
                 kept = True
-                seen.release = scope.get("state", {}).get("release")
+                seen.card = scope.get("state", {}).get("served")
                 self.recorder.add(seen)
 
         async def sent(message: Message) -> None:
@@ -173,7 +175,8 @@ def answered_of(house: House, seen: Seen) -> Answered | None:
     known = next((one for one in inner if isinstance(one, dict) and isinstance(one.get("id"), str)), None)
     if known is None or not asked:
         return None
-    model = str(known.get("model") or asked.get("model") or "")
+    card = seen.card
+    model = str(known.get("model") or asked.get("model") or "") if card is None else card.name
     texts = texts_of(seen.kind, events)
     episode = seen.episode or _text(_dict(asked.get("metadata")).get("episode_id"))
     return Answered(
@@ -185,7 +188,7 @@ def answered_of(house: House, seen: Seen) -> Answered | None:
         answer=texts,
         request_id=seen.request_id,
         episode=episode or None,
-        release=seen.release,
+        release=None if card is None else card.release or None,
         asked_to_keep=asked.get("store") is True,
         whole=not seen.cut and bool(texts) and not asked.get("previous_response_id"),
         hashes=hashes_of(house, model),

@@ -8,8 +8,10 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
-from ziggurat.flywheel import tuning
+from ziggurat.flywheel import release, tuning
+from ziggurat.home import located
 from ziggurat.places import find_run
+from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require
 from ziggurat.service.http.body import read_body
 from ziggurat.service.http.openapi import takes
@@ -72,7 +74,7 @@ def tuning_routes(house: House) -> APIRouter:
             tuning.create,
             principal,
             model=body.model,
-            base=base_of(house, body.model),
+            base=await base_of(house, principal, body.model),
             training_file=body.training_file,
             validation_file=body.validation_file,
             method=None if body.method is None else body.method.type,
@@ -113,8 +115,8 @@ def tuning_routes(house: House) -> APIRouter:
     return routes
 
 
-def base_of(house: House, model: str) -> str:
-    """The run or the folder behind a served model.
+async def base_of(house: House, principal: Principal, model: str) -> str:
+    """The folder of a served model, or of the release that serves under this name.
 
     Raises:
         ApiError: 404 for an unknown model, 400 for one of another server, or one that is in no folder.
@@ -123,6 +125,8 @@ def base_of(house: House, model: str) -> str:
         message = f"{model} is a model of another server; only models of this one can be fine-tuned."
         raise ApiError(400, message, param="model", code="model_not_supported")
     card = house.services.shelf[model].card
+    if card.release:
+        return str(located((await house.run(release.get, principal.workspace_id, card.release)).model))
     if not card.run:
         raise ApiError(
             400, f"{model} was not loaded from a folder.", param="model", code="model_not_supported"
