@@ -24,6 +24,7 @@ from ziggurat.product.rights import require
 from ziggurat.store.clock import iso, iso_or_none
 from ziggurat.store.store import Store
 from ziggurat.store.tables import people as who
+from ziggurat.store.tables import reviews
 from ziggurat.store.tables.chats import chats, folders, messages, persona_versions, personas, shares
 from ziggurat.store.tables.guard import held_answers
 from ziggurat.store.tables.judgements import judgements
@@ -182,6 +183,11 @@ PERSONAL: dict[str, tuple[Table, tuple[str, ...]]] = {
     "memberships": (who.memberships, ()),
     "usage": (who.usage, ()),
     "held_answers": (held_answers, ("text",)),
+    "reviews": (reviews.items, ("signals", "made", "origin", "routed")),
+    "review_complaints": (reviews.complaints, ()),
+    "review_decisions": (reviews.decisions, ()),
+    "review_notes": (reviews.notes, ()),
+    "review_views": (reviews.saved_views, ()),
 }
 """What a person's archive holds of each table, and the columns left out: secrets, and texts not yet decided on."""
 
@@ -226,6 +232,8 @@ personas.json   all versions      folders.json      shares.json  links to snapsh
 consents.json   what you agreed to, and when you withdrew it
 sessions.json   logins            keys.json   API keys, without secrets   usage.json  tokens by day
 audit.json      what you did that was recorded                held_answers.json  answers that waited for a person
+reviews.json    answers of yours that experts checked           review_complaints.json  what you said about them
+review_decisions.json, review_notes.json, review_views.json     what you did as an expert
 
 Times are in UTC. {NOTICE}
 """

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, select
 
 from ziggurat.product import generations
 from ziggurat.product.common import record
-from ziggurat.product.deletion import remove_chats
+from ziggurat.product.deletion import forget_reviews, remove_chats
 from ziggurat.product.sessions import IDLE_US
 from ziggurat.product.shares import end_shares
 from ziggurat.product.workspaces import settings_of
@@ -19,6 +19,7 @@ from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, shares
 from ziggurat.store.tables.guard import held_answers
 from ziggurat.store.tables.people import attempts, invitations, sessions, usage
+from ziggurat.store.tables.reviews import items as review_items
 from ziggurat.store.tables.workspace import workspaces
 
 USAGE_DAYS = 400
@@ -36,11 +37,13 @@ class Report:
     invitations: int = 0
     events: int = 0
     held: int = 0
+    reviews: int = 0
 
 
 def run(store: Store, *, dry_run: bool = False) -> Report:
     """Delete chats unchanged for `retention_days`, what was in the trash for `trash_days`, held answers of
-    the API that are decided or old, expired shares, sessions and invitations, and events of generations of yesterday.
+    the API that are decided or old, reviews of the API that are over and old, expired shares, sessions and invitations,
+    and events of generations of yesterday.
     `dry_run` only says what."""
     report = Report()
     with store.read() if dry_run else store.write() as conn:
@@ -48,6 +51,7 @@ def run(store: Store, *, dry_run: bool = False) -> Report:
             gone = _old_chats(conn, store, workspace_id)
             report.chats += gone
             report.held += _old_held(conn, store, workspace_id, dry_run=dry_run)
+            report.reviews += _old_reviews(conn, store, workspace_id, dry_run=dry_run)
             if gone and not dry_run:
                 remove_chats(conn, store, workspace_id, gone)
                 detail = {"chats": len(gone)}
@@ -55,7 +59,7 @@ def run(store: Store, *, dry_run: bool = False) -> Report:
         _expired(conn, store, report, dry_run=dry_run)
     if not dry_run:
         report.events = generations.sweep_events(store)
-        if report.chats or report.shares or report.events or report.held:
+        if report.chats or report.shares or report.events or report.held or report.reviews:
             scrub(store)
     return report
 
@@ -79,6 +83,17 @@ def _old_held(conn: Connection, store: Store, workspace_id: str, *, dry_run: boo
     if found and not dry_run:
         conn.execute(delete(held_answers).where(old))
     return found
+
+
+def _old_reviews(conn: Connection, store: Store, workspace_id: str, *, dry_run: bool) -> int:
+    """Reviewed answers of the API that are over, unchanged for `retention_days`, or HELD_DAYS where that is not set."""
+    days = settings_of(conn, workspace_id)["retention_days"] or HELD_DAYS
+    over = review_items.c.state.in_(("delivered", "withheld", "expired", "cancelled", "superseded"))
+    old = (review_items.c.workspace_id == workspace_id) & review_items.c.message_id.is_(None) & over
+    old &= review_items.c.updated_at < store.now() - days * DAY
+    if dry_run:
+        return len(conn.execute(select(review_items.c.id).where(old)).all())
+    return forget_reviews(conn, store, workspace_id, old)
 
 
 def _expired(conn: Connection, store: Store, report: Report, *, dry_run: bool) -> None:

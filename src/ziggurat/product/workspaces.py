@@ -51,6 +51,12 @@ class WorkspaceSettings(_Part):
     masking: Masking = Masking()
     oidc_domains: list[str] = []
     guideline: str | None = Field(default=None, max_length=200)
+    review: Literal["off", "all", "policy"] = "off"
+    """Whether an expert decides before an answer leaves: never, always, or as the policy of its topic says."""
+    review_queue: int = Field(default=1_000, ge=1, le=1_000_000)
+    """So many answers may wait; further ones are withheld."""
+    review_wait_s: int = Field(default=0, ge=0, le=600)
+    """How long a request of the API waits for the decision before it is answered with 202."""
 
 
 DEFAULTS = WorkspaceSettings().model_dump()

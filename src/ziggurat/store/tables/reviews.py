@@ -10,6 +10,8 @@ What must never happen is refused by the database, not only by the rules (trigge
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     CheckConstraint,
     Column,
@@ -213,7 +215,7 @@ decisions = Table(
 )
 
 
-def _sent(name: str, *columns: Column[object]) -> Table:
+def _sent(name: str, *columns: Column[Any]) -> Table:
     """What went to the customer: a version, by a decision that approved exactly this text."""
     return Table(
         name,

@@ -134,10 +134,7 @@ def _review_item() -> None:
         sa.Column("delivered_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint(
-            sa.CheckConstraint(STATE, name="ck_review_item_state"),
-            name="ck_review_item_state",
-        ),
+        sa.CheckConstraint(STATE, name="ck_review_item_state"),
         sa.ForeignKeyConstraint(
             ["chat_id"], ["chat.id"], name="fk_review_item_chat_id_chat", ondelete="CASCADE"
         ),
