@@ -124,5 +124,9 @@ def registration(store: Store) -> str:
 def main_id(store: Store) -> str | None:
     """The workspace of this server; None before the first person came."""
     with store.read() as conn:
-        found = conn.execute(select(workspaces.c.id).order_by(workspaces.c.id).limit(1)).scalar()
+        return main_of(conn)
+
+
+def main_of(conn: Connection) -> str | None:
+    found = conn.execute(select(workspaces.c.id).order_by(workspaces.c.id).limit(1)).scalar()
     return None if found is None else str(found)

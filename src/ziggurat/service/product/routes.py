@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI, Request
 
 from ziggurat.console import err
 from ziggurat.errors import RunError
-from ziggurat.product import generations, held, mask, people, retention, workspaces
+from ziggurat.product import generations, mask, people, retention, workspaces
 from ziggurat.product.rights import require
 from ziggurat.safety.guard import Guard
 from ziggurat.service.access.holding import ToHold
@@ -32,6 +32,9 @@ from ziggurat.service.product.oidc import Elsewhere, oidc_routes
 from ziggurat.service.product.page import add_page, is_page
 from ziggurat.service.product.pairs import pair_routes
 from ziggurat.service.product.people import key_routes, people_routes, session_routes
+from ziggurat.service.product.review.calls import ReviewedCalls, call_routes
+from ziggurat.service.product.review.duties import SEND_EVERY_S, TICK_EVERY_S, ReviewDuties
+from ziggurat.service.product.review.routes import customer_routes, review_routes
 from ziggurat.service.product.store_keys import StoreKeys
 from ziggurat.service.product.store_rules import LOOK_S, StoreRules
 from ziggurat.service.product.temporary import temporary_routes
@@ -40,12 +43,14 @@ from ziggurat.service.product.turns import turn_routes
 from ziggurat.service.product.why import why_routes
 from ziggurat.service.services import Services
 from ziggurat.store.store import Store
+from ziggurat.workbench.review.held import hold_call
 
 log = logging.getLogger("ziggurat.service")
 
 EACH = (
     *(door_routes, people_routes, session_routes, key_routes, oidc_routes, temporary_routes),
     *(conversation_routes, turn_routes, pair_routes, following_routes, judging_routes, why_routes),
+    *(review_routes, customer_routes),
     *(folder_routes, persona_routes, share_routes, archive_routes, climb_routes, product_admin_routes),
 )
 TOLD = ("messages", "prompt", "input", "instructions", "suffix")
@@ -82,6 +87,7 @@ class Product:
             elsewhere=elsewhere,
             climber=Climber(services.shelf, library) if library is not None else None,
         )
+        self.review = ReviewDuties(self.house)
         self.keys = StoreKeys(self.house) if accounts else None
         services.upstreams.outgoing = self._masked
         services.upstreams.holding.keep = self._hold
@@ -105,7 +111,7 @@ class Product:
         if self.house.mode == "local" and one.of_this_machine:
             person_id = (await self.house.run(people.local_principal)).person_id
         await self.house.run(
-            held.hold,
+            hold_call,
             prompt=one.prompt,
             text=one.text,
             rule_id=one.rule_id,
@@ -119,6 +125,7 @@ class Product:
         gate = [Depends(self.house.gate)]
         for each in EACH:
             app.include_router(each(self.house), dependencies=gate, responses=errors())
+        app.include_router(call_routes(self.house), responses=errors())  # by its key, like the rest of `/v1`
         if (library := self.house.services.library) is not None:
             models = admin_routes(
                 self.house.services, library, prefix="/api/admin", allow=self._manages_models
@@ -126,6 +133,7 @@ class Product:
             app.include_router(models, dependencies=gate, responses=errors())
         add_page(app)
         app.add_middleware(RotatedCookies)
+        app.add_middleware(ReviewedCalls, house=self.house)
 
     async def _manages_models(self, request: Request) -> None:
         require(await self.house.who(request), "model.write")
@@ -138,6 +146,8 @@ class Product:
             duties.create_task(_again(LOOK_S, self._read_rules))
             duties.create_task(_again(REAP_EVERY_S, self._reap))
             duties.create_task(_again(SWEEP_EVERY_S, self._sweep))
+            duties.create_task(_again(TICK_EVERY_S, self.review.tick))
+            duties.create_task(_again(SEND_EVERY_S, self.review.send))
             if climber is not None:
                 duties.create_task(climber.watch())
                 for ladder, options in self._climbs.items():
@@ -175,6 +185,7 @@ class Product:
 
     async def close(self) -> None:
         """End what is written and climbed, while models can still be asked."""
+        await self.review.close()
         await self.house.close()
 
     async def close_store(self) -> None:

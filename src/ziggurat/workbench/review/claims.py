@@ -217,6 +217,18 @@ def reopen(store: Store, principal: Principal, item_id: str) -> None:
         _begin(conn, store, principal, row_of(conn, items, item_id), "reopen")
 
 
+def the_rejected(store: Store, principal: Principal, item_id: str) -> None:
+    """
+    Raises:
+        Conflict: this is no rejected draft of one's own claim.
+    """
+    with store.write() as conn:
+        item = the_item(conn, principal, item_id)
+        held = open_claim(conn, store, item)
+        if held is None or held.person_id != principal.person_id or item.state != "rejected":
+            raise Conflict("only a rejected draft of your own claim is written again.", code="not_claimed")
+
+
 def look(store: Store, principal: Principal, item_id: str, *, active: bool = False) -> list[str]:
     """A page with the item is in view; `active`: something was typed or pressed, which extends the own claim. Returns
     the ids of the others who are here."""

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, or_, select
 
 from ziggurat.product.common import clean, clean_json, row_of
+from ziggurat.product.errors import Conflict
 from ziggurat.product.workspaces import settings_of
 from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
@@ -23,6 +24,27 @@ from ziggurat.workbench.review.sending import add_version, close, move, note_of,
 
 MAX_QUESTION = 4_000
 """Characters of a question as the inbox lists it; the card has the whole conversation."""
+
+
+def mode_of(store: Store, workspace_id: str) -> str:
+    """off, all or policy. Whoever cannot read it must not answer."""
+    with store.read() as conn:
+        return str(settings_of(conn, workspace_id)["review"])
+
+
+def check_unreviewed(store: Store, workspace_id: str, message_id: str | None = None) -> None:
+    """
+    Raises:
+        Conflict: the workspace is reviewed, or the message was (code reviewed).
+    """
+    with store.read() as conn:
+        reviewed = settings_of(conn, workspace_id)["review"] != "off"
+        known = select(items.c.id).where(items.c.message_id == message_id)
+        if reviewed or (message_id is not None and conn.execute(known).first()):
+            raise Conflict(
+                "an expert checks the answers here, so this cannot be done; ask the question again.",
+                code="reviewed",
+            )
 
 
 class Draft:

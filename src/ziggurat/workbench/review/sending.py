@@ -143,6 +143,7 @@ def send(
         "created_at": now,
     }
     if (item.origin or {}).get("answered"):
+        _settle_held(conn, store, principal, item, "release")
         return close(conn, store, principal, item, "withheld", "seen")
     before = shown_version(conn, item.id)
     if before is None:
@@ -151,6 +152,7 @@ def send(
         conn.execute(insert(corrections).values(id=new_id("rcor"), kind=kind, note=note or "", **sent))
     if item.message_id is not None and (before is None or before.id != version.id):
         _show(conn, store, item, version.text, PERSON if by_person else UNREAD)
+    _settle_held(conn, store, principal, item, "release")
     end_claims(conn, store, item, "decided")
     event = "review.delivered" if before is None else "review.corrected"
     if before is None or before.id != version.id:
@@ -187,6 +189,7 @@ def close(
     conn: Connection, store: Store, principal: Principal | None, item: Any, state: str, action: str
 ) -> Any:
     """End an item without a delivery: its message stays empty."""
+    _settle_held(conn, store, principal, item, "refuse")
     end_claims(conn, store, item, "closed")
     if item.message_id is not None:
         ended = {"withheld": "complete", "expired": "complete"}.get(state, "stopped")
@@ -194,6 +197,20 @@ def close(
         _end(conn, item, "", ended, reason, PERSON if ended == "complete" else None)
     enqueue(conn, store, item, f"review.{state}")
     return move(conn, store, principal, item, state, action)
+
+
+def _settle_held(
+    conn: Connection, store: Store, principal: Principal | None, item: Any, decision: str
+) -> None:
+    """The list of held answers shows the same decision."""
+    if item.held_id is None:
+        return
+    by = principal.person_id if principal else None
+    conn.execute(
+        update(held_answers)
+        .where(held_answers.c.id == item.held_id, held_answers.c.decision.is_(None))
+        .values(decision=decision, decided_by=by, decided_at=store.now())
+    )
 
 
 def end_claims(conn: Connection, store: Store, item: Any, how: str) -> None:
@@ -243,10 +260,3 @@ def _end(
         .where(generations.c.message_id == item.message_id, generations.c.status == "held")
         .values(status=state)
     )
-    if item.held_id is not None:
-        decided = {"decision": "release" if text else "refuse", "decided_at": item.updated_at}
-        conn.execute(
-            update(held_answers)
-            .where(held_answers.c.id == item.held_id, held_answers.c.decision.is_(None))
-            .values(decided)
-        )
