@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
 from ziggurat.product import inferences
 from ziggurat.product.burial import BATCH, bury
@@ -42,6 +42,8 @@ from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, generations, messages, personas, shares
 from ziggurat.store.tables.judgements import judged_messages, judgements
 from ziggurat.store.tables.people import attempts, invitations, memberships, passwords, people
+from ziggurat.store.tables.reviews import items as review_items
+from ziggurat.store.tables.reviews import versions as review_versions
 
 
 def delete_chat(store: Store, principal: Principal, chat_id: str, *, clean: bool = True) -> None:
@@ -82,9 +84,24 @@ def remove_chats(conn: Connection, store: Store, workspace_id: str, chat_ids: Se
         remove_items(conn, store, workspace_id, items_of_chats(conn, part))
         judged = conn.execute(select(judgements.c.id).where(judgements.c.chat_id.in_(part))).scalars().all()
         bury(conn, store, workspace_id, "judgement", judged)
+        forget_reviews(conn, store, workspace_id, review_items.c.chat_id.in_(part))
         bury(conn, store, workspace_id, "chat", part)
         index.remove(conn, chat_ids=part)
         conn.execute(delete(chats).where(chats.c.id.in_(part)))
+
+
+def forget_reviews(conn: Connection, store: Store, workspace_id: str, which: ColumnElement[bool]) -> int:
+    """Reviewed answers, with the experts' judgements on them, which hold what the customer asked; how many."""
+    items = list(conn.execute(select(review_items.c.id).where(which)).scalars())
+    for at in range(0, len(items), BATCH):
+        part = items[at : at + BATCH]
+        texts = select(review_versions.c.id).where(review_versions.c.item_id.in_(part))
+        about = (judgements.c.subject_kind == "review") & judgements.c.subject_id.in_(texts)
+        judged = list(conn.execute(select(judgements.c.id).where(about)).scalars())
+        bury(conn, store, workspace_id, "judgement", judged)
+        conn.execute(delete(judgements).where(about))
+        conn.execute(delete(review_items).where(review_items.c.id.in_(part)))
+    return len(items)
 
 
 def delete_message(store: Store, principal: Principal, chat_id: str, message_id: str) -> Chat:
@@ -121,6 +138,7 @@ def _remove_messages(conn: Connection, store: Store, workspace_id: str, part: li
     about = select(judged_messages.c.judgement_id).where(judged_messages.c.message_id.in_(part))
     judged = list(conn.execute(about.distinct()).scalars())
     bury(conn, store, workspace_id, "judgement", judged)
+    forget_reviews(conn, store, workspace_id, review_items.c.message_id.in_(part))
     bury(conn, store, workspace_id, "message", part)
     for at in range(0, len(judged), BATCH):
         conn.execute(delete(judgements).where(judgements.c.id.in_(judged[at : at + BATCH])))
@@ -167,6 +185,7 @@ def delete_account(store: Store, principal: Principal, *, password: str | None =
         answers = inferences.of_person(conn, principal.person_id)
         inferences.remove(conn, store, principal.workspace_id, answers)
         remove_chats(conn, store, principal.workspace_id, mine)
+        forget_reviews(conn, store, principal.workspace_id, review_items.c.person_id == principal.person_id)
         for persona in conn.execute(
             select(personas.c.id).where(personas.c.person_id == principal.person_id)
         ).all():

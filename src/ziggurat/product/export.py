@@ -24,7 +24,7 @@ from ziggurat.product.rights import require
 from ziggurat.store.clock import iso, iso_or_none
 from ziggurat.store.store import Store
 from ziggurat.store.tables import people as who
-from ziggurat.store.tables import programs
+from ziggurat.store.tables import programs, reviews
 from ziggurat.store.tables.chats import chats, folders, messages, persona_versions, personas, shares
 from ziggurat.store.tables.guard import held_answers
 from ziggurat.store.tables.judgements import judgements
@@ -200,6 +200,11 @@ PERSONAL: dict[str, tuple[Table, tuple[str, ...]]] = {
     "files": (programs.uploads, ()),
     "tuning_jobs": (programs.tunings, ()),
     "battles": (programs.battles, ("model_a", "model_b")),
+    "reviews": (reviews.items, ("signals", "made", "origin", "routed")),
+    "review_complaints": (reviews.complaints, ()),
+    "review_decisions": (reviews.decisions, ()),
+    "review_notes": (reviews.notes, ()),
+    "review_views": (reviews.saved_views, ()),
 }
 """What a person's archive holds of each table, and the columns left out: secrets, and texts not yet decided on."""
 
@@ -247,6 +252,8 @@ sessions.json   logins            keys.json   API keys, without secrets   usage.
 answers.json    answers of the API    episodes.json, feedback.json    what your programs said about them
 files.json      uploads, their contents in files/    tuning_jobs.json    battles.json    blind battles
 audit.json      what you did that was recorded                held_answers.json  answers that waited for a person
+reviews.json    answers of yours that experts checked           review_complaints.json  what you said about them
+review_decisions.json, review_notes.json, review_views.json     what you did as an expert
 
 Times are in UTC. {NOTICE}
 """

@@ -10,7 +10,7 @@ process that has died: `reap` ends it, with the text that there is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -76,12 +76,14 @@ def finish(
     hashes: Mapping[str, Any] | None = None,
     lang: str | None = None,
     held: Mapping[str, Any] | bool = False,
+    also: Callable[[Connection, Any], None] | None = None,
 ) -> Message:
     """End it. `content` is the whole text of the message, None: what it held and the events add up to. One that was
     ended before stays as it is.
 
     held: {prompt, text, rule_id, stage} of an answer that waits for a person: it is kept, and its message stays empty,
         in one transaction. True: the caller keeps it with `held.hold`, in a transaction of its own.
+    also: done in this transaction after that, with the generation's row; an answer for review gets its item so.
     """
     with store.write() as conn:
         row = _row(conn, generation_id)
@@ -102,6 +104,8 @@ def finish(
                 names = ("workspace_id", "chat_id", "message_id", "person_id")
                 insert_held(conn, store, held, **{name: getattr(row, name) for name in names})
             _end(conn, store, row, "held" if held else "complete", values, usage=usage or {})
+            if also is not None:
+                also(conn, row)
         return one_view(conn, row.person_id, row.chat_id, row.message_id)
 
 

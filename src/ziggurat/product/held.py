@@ -107,6 +107,11 @@ def list_held(
     )
 
 
+def get_held(store: Store, principal: Principal, held_id: str) -> HeldAnswer:
+    with store.read() as conn:
+        return _view(require_on(principal, "held.read", "held answer", row_of(conn, table, held_id)))
+
+
 def decide(
     store: Store, principal: Principal, held_id: str, decision: Literal["release", "refuse"]
 ) -> HeldAnswer:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, select
 
 from ziggurat.product import battles, generations, inferences
 from ziggurat.product.common import record
-from ziggurat.product.deletion import remove_chats
+from ziggurat.product.deletion import forget_reviews, remove_chats
 from ziggurat.product.sessions import IDLE_US
 from ziggurat.product.shares import end_shares
 from ziggurat.product.workspaces import settings_of
@@ -20,6 +20,7 @@ from ziggurat.store.tables.chats import chats, shares
 from ziggurat.store.tables.guard import held_answers
 from ziggurat.store.tables.people import attempts, invitations, sessions, usage
 from ziggurat.store.tables.programs import uploads
+from ziggurat.store.tables.reviews import items as review_items
 from ziggurat.store.tables.workspace import workspaces
 
 USAGE_DAYS = 400
@@ -40,12 +41,13 @@ class Report:
     answers: int = 0
     files: int = 0
     battles: int = 0
+    reviews: int = 0
 
 
 def run(store: Store, *, dry_run: bool = False) -> Report:
-    """Delete chats unchanged for `retention_days`, what was in the trash for `trash_days`, old answers of the API and
-    held ones that are decided or old, expired files, shares, sessions and invitations, and events of generations of
-    yesterday.
+    """Delete chats unchanged for `retention_days`, what was in the trash for `trash_days`, old answers of the API, held
+    ones that are decided or old and reviews of the API that are over and old, expired files, shares, sessions and
+    invitations, and events of generations of yesterday.
     `dry_run` only says what."""
     report = Report()
     with store.read() if dry_run else store.write() as conn:
@@ -58,6 +60,7 @@ def run(store: Store, *, dry_run: bool = False) -> Report:
             report.battles += battles.remove_old(conn, store, workspace_id, dry_run=dry_run)
             if answers and not dry_run:
                 inferences.remove(conn, store, workspace_id, answers)
+            report.reviews += _old_reviews(conn, store, workspace_id, dry_run=dry_run)
             if gone and not dry_run:
                 remove_chats(conn, store, workspace_id, gone)
                 detail = {"chats": len(gone)}
@@ -74,6 +77,7 @@ def run(store: Store, *, dry_run: bool = False) -> Report:
                 report.answers,
                 report.files,
                 report.battles,
+                report.reviews,
             )
         ):
             scrub(store)
@@ -99,6 +103,17 @@ def _old_held(conn: Connection, store: Store, workspace_id: str, *, dry_run: boo
     if found and not dry_run:
         conn.execute(delete(held_answers).where(old))
     return found
+
+
+def _old_reviews(conn: Connection, store: Store, workspace_id: str, *, dry_run: bool) -> int:
+    """Reviewed answers of the API that are over, unchanged for `retention_days`, or HELD_DAYS where that is not set."""
+    days = settings_of(conn, workspace_id)["retention_days"] or HELD_DAYS
+    over = review_items.c.state.in_(("delivered", "withheld", "expired", "cancelled", "superseded"))
+    old = (review_items.c.workspace_id == workspace_id) & review_items.c.message_id.is_(None) & over
+    old &= review_items.c.updated_at < store.now() - days * DAY
+    if dry_run:
+        return len(conn.execute(select(review_items.c.id).where(old)).all())
+    return forget_reviews(conn, store, workspace_id, old)
 
 
 def _expired(conn: Connection, store: Store, report: Report, *, dry_run: bool) -> None:

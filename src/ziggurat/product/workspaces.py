@@ -62,6 +62,12 @@ class WorkspaceSettings(_Part):
     api_answers: Literal["ids", "asked", "all"] = "ids"
     """What is kept of answers of the API, for feedback about them: ids and hashes; also prompt and answer of requests
     with `store: true`; or of all."""
+    review: Literal["off", "all", "policy"] = "off"
+    """Whether an expert decides before an answer leaves: never, always, or as the policy of its topic says."""
+    review_queue: int = Field(default=1_000, ge=1, le=1_000_000)
+    """So many answers may wait; further ones are withheld."""
+    review_wait_s: int = Field(default=0, ge=0, le=600)
+    """How long a request of the API waits for the decision before it is answered with 202."""
 
 
 DEFAULTS = WorkspaceSettings().model_dump()
@@ -129,5 +135,9 @@ def registration(store: Store) -> str:
 def main_id(store: Store) -> str | None:
     """The workspace of this server; None before the first person came."""
     with store.read() as conn:
-        found = conn.execute(select(workspaces.c.id).order_by(workspaces.c.id).limit(1)).scalar()
+        return main_of(conn)
+
+
+def main_of(conn: Connection) -> str | None:
+    found = conn.execute(select(workspaces.c.id).order_by(workspaces.c.id).limit(1)).scalar()
     return None if found is None else str(found)

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, func, insert, inspect, select, text
 
 from ziggurat.errors import RunError, UsageError
 from ziggurat.files import read_json, replace_folder, sha256_file, to_json, write_json
-from ziggurat.store import audit
+from ziggurat.store import audit, review_guards
 from ziggurat.store.clock import iso
 from ziggurat.store.location import shown
 from ziggurat.store.tables import metadata
@@ -136,7 +136,9 @@ def restore(folder: Path, store: Store) -> dict[str, Any]:
             raise UsageError(
                 f"the store {shown(store.url)} holds data ({', '.join(held)}); name an empty one."
             )
+        review_guards.drop(conn)  # they speak of the order in which rows are written; a backup's is another
         _insert_rows(conn, rows)
+        review_guards.create(conn)
         _refill_index(conn)
         if (found := facts(conn)) != {name: manifest[name] for name in found}:
             raise RunError(f"{folder}: after restoring, the rows differ from the manifest; nothing was kept.")

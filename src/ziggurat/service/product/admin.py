@@ -18,6 +18,7 @@ from ziggurat.service.http.wire import Json
 from ziggurat.service.product.bodies import AnyFields, ChangedPerson, Decision, Empty, NewInvitation, TryText
 from ziggurat.service.product.house import House
 from ziggurat.service.product.store_rules import builtin_ids, switch_builtin, usable, with_builtin
+from ziggurat.workbench.review.held import decide_held
 
 Cursor = Annotated[str | None, Query(max_length=300)]
 Limit = Annotated[int, Query(ge=1, le=200)]
@@ -167,4 +168,4 @@ def _rules(house: House, routes: APIRouter) -> None:
     @routes.post("/held/{held_id}", **takes(Decision))
     async def decide(request: Request, held_id: str) -> dict[str, Any]:
         principal, body = await house.who(request), await read_body(request, Decision, limits)
-        return (await house.run(held.decide, principal, held_id, body.decision)).model_dump()
+        return (await house.run(decide_held, principal, held_id, body.decision)).model_dump()

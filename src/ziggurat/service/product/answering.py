@@ -121,9 +121,17 @@ async def _near(served: Served, ask: Ask) -> AsyncGenerator[Piece | End]:
             "ttft_ms": round(first_s * 1000),
             "context": served.card.context,
             "dropped_messages": prepared.dropped,
+            **mean_logprob(choice.tokens),
         },
         calls,
     )
+
+
+def mean_logprob(tokens: Sequence[Any]) -> dict[str, float]:
+    """How sure the model was of its words, for whoever reviews them."""
+    if not tokens:
+        return {}
+    return {"mean_logprob": round(sum(token.logprob for token in tokens) / len(tokens), 4)}
 
 
 async def _far(upstream: Upstream, ask: Ask) -> AsyncGenerator[Piece | End]:

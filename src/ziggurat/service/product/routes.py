@@ -14,7 +14,7 @@ from fastapi import Depends, FastAPI, Request
 from ziggurat.console import err
 from ziggurat.errors import RunError
 from ziggurat.flywheel import online, withdrawal
-from ziggurat.product import generations, held, mask, people, retention, workspaces
+from ziggurat.product import generations, mask, people, retention, workspaces
 from ziggurat.product.rights import require
 from ziggurat.safety.guard import Guard
 from ziggurat.service.access.holding import ToHold
@@ -45,6 +45,9 @@ from ziggurat.service.product.programs.files import file_routes
 from ziggurat.service.product.programs.recording import Recorded, Recorder
 from ziggurat.service.product.programs.serving import serve_tuned
 from ziggurat.service.product.programs.tunings import tuning_routes
+from ziggurat.service.product.review.calls import ReviewedCalls, call_routes
+from ziggurat.service.product.review.duties import SEND_EVERY_S, TICK_EVERY_S, ReviewDuties
+from ziggurat.service.product.review.routes import customer_routes, review_routes
 from ziggurat.service.product.serving import Serving
 from ziggurat.service.product.store_keys import StoreKeys
 from ziggurat.service.product.store_rules import LOOK_S, StoreRules
@@ -56,12 +59,14 @@ from ziggurat.service.product.working import Working
 from ziggurat.service.services import Services
 from ziggurat.store.store import Store
 from ziggurat.workbench.labelling import hooks
+from ziggurat.workbench.review.held import hold_call
 
 log = logging.getLogger("ziggurat.service")
 
 EACH = (
     *(door_routes, people_routes, session_routes, key_routes, oidc_routes, temporary_routes),
     *(conversation_routes, turn_routes, pair_routes, following_routes, judging_routes, why_routes),
+    *(review_routes, customer_routes),
     *(folder_routes, persona_routes, share_routes, archive_routes, climb_routes, product_admin_routes),
     flywheel_routes,
     *(metric_page_routes, arena_routes),
@@ -105,6 +110,7 @@ class Product:
         self.house.serving = Serving(services.shelf, store, library)
         if library is not None:
             self.house.working = Working(store, free=lambda: not self._climbing)
+        self.review = ReviewDuties(self.house)
         self.keys = StoreKeys(self.house) if accounts else None
         self.recorder = Recorder(self.house)
         services.upstreams.outgoing = self._masked
@@ -134,7 +140,7 @@ class Product:
         if self.house.mode == "local" and one.of_this_machine:
             person_id = (await self.house.run(people.local_principal)).person_id
         await self.house.run(
-            held.hold,
+            hold_call,
             prompt=one.prompt,
             text=one.text,
             rule_id=one.rule_id,
@@ -148,6 +154,7 @@ class Product:
         gate = [Depends(self.house.gate)]
         for each in EACH:
             app.include_router(each(self.house), dependencies=gate, responses=errors())
+        app.include_router(call_routes(self.house), responses=errors())  # by its key, like the rest of `/v1`
         if (library := self.house.services.library) is not None:
             models = admin_routes(
                 self.house.services, library, prefix="/api/admin", allow=self._manages_models
@@ -162,6 +169,7 @@ class Product:
         add_page(app)
         app.add_middleware(RotatedCookies)
         app.add_middleware(Recorded, house=self.house, recorder=self.recorder)
+        app.add_middleware(ReviewedCalls, house=self.house)
 
     async def _manages_models(self, request: Request) -> None:
         require(await self.house.who(request), "model.write")
@@ -181,6 +189,8 @@ class Product:
                 self.house.working.begin()
             duties.create_task(serve_tuned(self.house))
             duties.create_task(_again(LOOK_EVERY_S, self._deliver))
+            duties.create_task(_again(TICK_EVERY_S, self.review.tick))
+            duties.create_task(_again(SEND_EVERY_S, self.review.send))
             if climber is not None:
                 duties.create_task(climber.watch())
                 for ladder, options in self._climbs.items():
@@ -228,6 +238,7 @@ class Product:
 
     async def close(self) -> None:
         """End what is written and climbed, while models can still be asked."""
+        await self.review.close()
         await self.house.close()
 
     async def close_store(self) -> None:

@@ -39,6 +39,7 @@ from ziggurat.service.product.writing import (
     outgoing,
     watches_of,
 )
+from ziggurat.workbench.review.intake import check_unreviewed
 
 
 def temporary_routes(house: House) -> APIRouter:
@@ -54,6 +55,7 @@ def temporary_routes(house: House) -> APIRouter:
     async def chat(request: Request) -> Response:
         principal, body = await house.who(request), await read_body(request, ChatBody, limits)
         require(principal, "chat")
+        await house.run(check_unreviewed, principal.workspace_id)
         model = await check_model(house, principal, body.model)
         ask = Ask(
             model=model,

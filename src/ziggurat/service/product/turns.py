@@ -16,6 +16,7 @@ from ziggurat.service.observe.visits import visit_of
 from ziggurat.service.product.bodies import Again, Edit, Empty, NewTurn
 from ziggurat.service.product.house import House
 from ziggurat.service.product.writing import begun, check_model, write
+from ziggurat.workbench.review.intake import check_unreviewed
 
 
 def turn_routes(house: House) -> APIRouter:
@@ -73,6 +74,7 @@ def turn_routes(house: House) -> APIRouter:
     async def go_on(request: Request, chat_id: str, message_id: str) -> Response:
         principal = await house.who(request)
         known = await house.run(messages.get_message, principal, chat_id, message_id)
+        await house.run(check_unreviewed, principal.workspace_id, message_id)
         _, chat, _ = await asked(house, request, chat_id, known.model)
         turn = await house.run(turns.continue_answer, principal, chat_id, message_id)
         return await answered(house, request, principal, chat, turn)

@@ -17,6 +17,7 @@ from ziggurat.product.calls import as_texts
 from ziggurat.product.objects import Chat, Turn
 from ziggurat.product.objects import Message as Shown
 from ziggurat.product.principal import Principal
+from ziggurat.product.workspaces import main_id
 from ziggurat.records import Message
 from ziggurat.safety.guard import Decision
 from ziggurat.safety.rules import RuleSet
@@ -25,7 +26,9 @@ from ziggurat.service.observe.visits import AnswerVisit, Visit
 from ziggurat.service.product.answering import Ask, End, Piece, answer, drawn_seed
 from ziggurat.service.product.generations import Generation, Outcome, Watches
 from ziggurat.service.product.house import House
+from ziggurat.service.product.review.drafts import Unseen, intake, language_of, signals
 from ziggurat.service.upstream.meter import BYTES_PER_TOKEN
+from ziggurat.workbench.review.intake import mode_of
 
 
 async def check_model(house: House, principal: Principal, model: str | None, chat: Chat | None = None) -> str:
@@ -73,11 +76,14 @@ async def write(
         model=str(shown.model),
         asked=asked_at_s,
     )
+    reviewed = await house.run(mode_of, principal.workspace_id) != "off"
     asked = await anyio.to_thread.run_sync(house.guard.before, examined(ask.messages))
     noted = AnswerVisit(generation_id, principal.request_id, began=asked_at_s)
     counted(house, noted, asked.counts(), asked)
     refused = asked.acts and asked.action != "hold"  # what is held is written, for a person to release
     watches = watches_of(house, asked)
+    if reviewed:
+        watches = Unseen(watches)
     return house.generations.begin(
         generation,
         lambda: nothing() if refused else outgoing(house, principal, ask),
@@ -154,11 +160,23 @@ class Refused:
         return []  # its request was counted
 
 
+async def outgoing_for(house: House, ask: Ask) -> AsyncGenerator[Piece | End]:
+    """The model's pieces for an expert, masked as for anybody."""
+    workspace_id = await house.run(main_id)
+    async for piece in _outgoing(house, workspace_id or "", ask):
+        yield piece
+
+
 async def outgoing(house: House, principal: Principal, ask: Ask) -> AsyncGenerator[Piece | End]:
     """The model's pieces. What leaves for an upstream is masked by the workspace's policy."""
+    async for piece in _outgoing(house, principal.workspace_id, ask):
+        yield piece
+
+
+async def _outgoing(house: House, workspace_id: str, ask: Ask) -> AsyncGenerator[Piece | End]:
     if house.services.upstreams.named(ask.model) is not None:
         sent = [one.model_dump(exclude_none=True) for one in ask.messages]
-        masked = await house.run(mask.outgoing, principal.workspace_id, sent)
+        masked = await house.run(mask.outgoing, workspace_id, sent)
         ask = replace(ask, messages=[Message.model_validate(one) for one in masked])
     async for piece in answer(house.services, ask):
         yield piece
@@ -193,7 +211,10 @@ class StoreKeeper:
         self._log(outcome)
         made: dict[str, Any] = {
             "seed": self.ask.seed,
-            "usage": {**outcome.usage, "first_text_ms": generation.first_text_ms},
+            "usage": {
+                **{name: value for name, value in outcome.usage.items() if name != "mean_logprob"},
+                "first_text_ms": generation.first_text_ms,
+            },
             "hashes": hashes_of(house, self.ask.model)
             | ({"examples": self.examples} if self.examples else {}),
         }
@@ -212,6 +233,7 @@ class StoreKeeper:
             error = outcome.error or {"message": "The answer was interrupted.", "code": "interrupted"}
             shown = await house.run(kept.fail, generation.id, error, **made)
         else:
+            also = await self._also(outcome, made) if outcome.state == "held" else None
             shown = await house.run(
                 kept.finish,
                 generation.id,
@@ -221,6 +243,7 @@ class StoreKeeper:
                 tool_calls=outcome.tool_calls or None,
                 guard=outcome.guard,
                 held=self._held(outcome),
+                also=also,
                 **made,
             )
         chat = await house.run(chats.get_chat, principal, generation.chat_id)
@@ -233,8 +256,37 @@ class StoreKeeper:
         """What a person decides on."""
         if outcome.state != "held":
             return False
+        if not self._by_guard(outcome):
+            return True
         prompt, rule_id = self.ask.messages[-1].content, (outcome.guard or {}).get("rule")
         return {"prompt": prompt, "text": outcome.text, "rule_id": rule_id, "stage": "after"}
+
+    @staticmethod
+    def _by_guard(outcome: Outcome) -> bool:
+        """Whether a rule holds it; without one, the workspace is reviewed."""
+        return (outcome.guard or {}).get("layer") is not None
+
+    async def _also(self, outcome: Outcome, made: dict[str, Any]) -> Any:
+        """A held answer waits in the experts' line, from the same transaction on."""
+        found = await signals(self.house, self.ask.model, self.ask.messages, outcome.text)
+        if (logprob := outcome.usage.get("mean_logprob")) is not None:
+            found["mean_logprob"] = logprob
+        ask = self.ask
+        sampling = {
+            "temperature": ask.temperature,
+            "top_p": ask.top_p,
+            "max_tokens": ask.max_tokens,
+            "seed": ask.seed,
+        }
+        return intake(
+            self.house.store,
+            ask,
+            outcome,
+            found=found,
+            made={"sampling": sampling, "hashes": made["hashes"]},
+            guarded=self._by_guard(outcome),
+            lang=language_of(ask.messages[-1].content),
+        )
 
     def _log(self, outcome: Outcome) -> None:
         """Its line of the request log: the request that began it has ended long ago."""
