@@ -1,7 +1,8 @@
 """People who use the product over HTTP as the page does: session cookie, CSRF token, Server-Sent Events.
 
 A `Person` registers or logs in, gives consents, opens chats, asks, waits for the answer's last event, and judges:
-thumb, rewrite, blind pick of two. `Team` is the owner, whom the set-up token makes, and the people whom the owner invites.
+thumb, rewrite, blind pick of two. `Team` is the owner, whom the set-up token makes, and the people whom the owner
+invites.
 
 Left out: taste. What a person thinks of an answer stands in `tastes.py`, what a round of votes is in `voting.py`.
 """
@@ -94,7 +95,12 @@ class Person:
         return str(self.call("POST", "/api/chats", {"data_use": data_use, **named})["id"])
 
     def ask(
-        self, chat_id: str, text: str, *, parent_id: str | None = None, settings: Mapping[str, Any] | None = None
+        self,
+        chat_id: str,
+        text: str,
+        *,
+        parent_id: str | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> Answer:
         """A question, and its answer when it is whole."""
         below = {"parent_id": parent_id} if parent_id else {}
@@ -124,9 +130,7 @@ class Person:
             message = event.get("message", message)
         if message is None:
             raise Refused(500, "cut", "the events ended without the answer's message")
-        return Answer(
-            chat_id, message["id"], user_id, message["content"], message["model"], message["state"]
-        )
+        return Answer(chat_id, message["id"], user_id, message["content"], message["model"], message["state"])
 
     def _events(self, path: str) -> Iterator[dict[str, Any]]:
         with self.client.stream("GET", path, headers={"last-event-id": "0"}) as answer:
@@ -139,7 +143,9 @@ class Person:
 
     # --- judgements -----------------------------------------------------------------------------------------------
 
-    def thumb(self, answer: Answer, value: int, *, reasons: tuple[str, ...] = (), seconds: float = 3.0) -> None:
+    def thumb(
+        self, answer: Answer, value: int, *, reasons: tuple[str, ...] = (), seconds: float = 3.0
+    ) -> None:
         body = {"value": value, "reasons": list(reasons), "seconds": seconds}
         self.call("PUT", f"/api/chats/{answer.chat_id}/messages/{answer.message_id}/judgement", body)
 
@@ -222,4 +228,6 @@ def _check(answer: httpx.Response) -> None:
     except (ValueError, KeyError, TypeError):
         error = {"message": answer.text[:300], "code": None}
     request = f"{answer.request.method} {answer.request.url.path}"
-    raise Refused(answer.status_code, error.get("code"), f"{request}: {answer.status_code} {error['message']}")
+    raise Refused(
+        answer.status_code, error.get("code"), f"{request}: {answer.status_code} {error['message']}"
+    )

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 STARTS_WITHIN_S = 180.0
 TOKEN = re.compile(r"with this token, once: (\S+)")
@@ -108,19 +110,28 @@ def command_json(home: Path, *arguments: str, timeout_s: float | None = None) ->
 
 
 def begin(home: Path, *arguments: str) -> subprocess.Popen[str]:
-    """A command that is to be killed: a process group of its own."""
+    """A command that is to be killed."""
     return subprocess.Popen(
         [sys.executable, "-m", "ziggurat", *arguments],
         env=environment(home),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         text=True,
-        start_new_session=True,
     )
 
 
-def kill(process: subprocess.Popen[str]) -> None:
-    """`kill -9` of the process and of all that it started."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+def kill(process: subprocess.Popen[str]) -> int:
+    """`kill -9` of the process and of all that it started, also in sessions of their own; how many were killed."""
+    try:
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        process.wait()
+        return 0
+    killed = 0
+    for one in family:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+            killed += 1
     process.wait()
+    psutil.wait_procs(family, timeout=30)
+    return killed

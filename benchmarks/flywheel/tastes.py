@@ -2,8 +2,9 @@
 
     town    the taste that the town's labellers share (`town/labellers.py`): right +1, an honest pass 0, wrong -1,
             a refusal of what should be refused +1, of anything else -1
-    house   at most three sentences, whole to the last, and no opener of a frozen list (`benchmarks/real/house_rules.py`):
-            1, less 1 for each of the two faults; an answer that says nothing, or the same again and again: -1
+    house   at most three sentences, whole to the last, and no opener of a frozen list
+            (`benchmarks/real/house_rules.py`): 1, less 1 for each of the two faults; an answer that says nothing, or
+            the same again and again: -1
 
 A `Voter` sees the points through logistic noise, and may be hostile: always the opposite, or always the longest answer.
 """
@@ -15,6 +16,7 @@ import random
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -36,7 +38,7 @@ from ziggurat.town.people import Town, build_town
 from ziggurat.town.questions import FIRST_WORDS, Question, answer_claim, answer_sort, refuse, work_sum
 
 Manner = Literal["honest", "inverted", "longest"]
-UNKNOWN_PERCENT = 40
+UNKNOWN_PERCENT = 60
 """Of the questions of fact that people of the town ask, those whose answer no text states."""
 TIE_WIDTH = 0.25
 """Answers whose seen points differ by less are a tie, as for the town's labellers."""
@@ -88,12 +90,14 @@ class TownTaste:
     def points(self, asked: Asked, text: str) -> float:
         return town_points(asked.about, self.grader.grade(asked.about, text))
 
-    def better(self, asked: Asked, text: str, chance: random.Random) -> str | None:
+    def better(self, asked: Asked, text: str, chance: random.Random) -> str | None:  # noqa: ARG002
         question: Question = asked.about
         luck = Chance(self.town.seed, "rewrite", asked.text, chance.getrandbits(32))
         if question.kind in FIRST_WORDS:
             answer = model_answer(question)
-            return answer if question.fact is not None or right_kind_of_first_words(question, answer) else None
+            return (
+                answer if question.fact is not None or right_kind_of_first_words(question, answer) else None
+            )
         if question.kind == "claim":
             return answer_claim(question)
         if question.fact is not None:
@@ -117,7 +121,9 @@ class HouseTaste:
     name = "house"
 
     def prompts(self, stream: str, count: int) -> list[Asked]:
-        every = [Asked(one.prompt, one.kind) for one in house_prompts(held_out=False) if one.kind != "harmful"]
+        every = [
+            Asked(one.prompt, one.kind) for one in house_prompts(held_out=False) if one.kind != "harmful"
+        ]
         random.Random(f"house {stream}").shuffle(every)
         if count > len(every):
             raise ValueError(f"{count} prompts are asked for; the house has {len(every)}.")
@@ -128,10 +134,10 @@ class HouseTaste:
         every = [Asked(one.prompt, one.kind) for one in house_prompts(held_out=True)]
         return every if count >= len(every) else random.Random("held out").sample(every, count)
 
-    def points(self, asked: Asked, text: str) -> float:
+    def points(self, asked: Asked, text: str) -> float:  # noqa: ARG002 - the house asks the same of every answer
         return -1.0 if is_degenerate(text) else 1.0 - style_faults(text)
 
-    def better(self, asked: Asked, text: str, chance: random.Random) -> str | None:
+    def better(self, asked: Asked, text: str, chance: random.Random) -> str | None:  # noqa: ARG002
         short = trimmed(text, chance.randint(1, MOST_SENTENCES))
         return short if short and short.strip() != text.strip() else None
 
@@ -160,9 +166,9 @@ class Voter:
 
 
 def ranks_of(seen: Sequence[float], width: float = TIE_WIDTH) -> list[int]:
-    """Ranks, 1 is best; of neighbours in the order, those closer than `width` share one. [2.0, 0.1, 0.0] -> [1, 2, 2]."""
+    """Ranks, 1 is best; neighbours in the order that are closer than `width` share one: [2, 0.1, 0] -> [1, 2, 2]."""
     order = sorted(range(len(seen)), key=lambda i: -seen[i])
     ranks = [1] * len(seen)
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in pairwise(order):
         ranks[after] = ranks[before] + int(seen[before] - seen[after] >= width)
     return ranks

@@ -1,7 +1,7 @@
 """A round of votes: each voter asks questions, sees answers and says what is better, over HTTP.
 
-Of a voter's judgements, by default six of ten are blind picks of two answers of the serving release, two are thumbs
-(one down is followed by a rewrite, half of the time), two are rankings of four on the workbench where there is one.
+Of a voter's judgements in chats half are blind picks of two answers of the serving release, half are thumbs; a thumb
+down is followed by the voter's own answer, half of the time. Rankings stand in `ranking.py`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from people import Answer, Person
 from tastes import TIE_WIDTH, Asked, Taste, Voter
 
-KINDS = ("pick", "pick", "thumb", "pick", "pick", "ranking", "pick", "thumb", "pick", "ranking")
+KINDS = ("pick", "thumb")
 """What a voter does, in turn."""
 REWRITES = 0.5
 AT_ONCE = 6
@@ -40,6 +41,9 @@ class Vote:
             return self.said == int(self.points[1] > self.points[0])
         if self.kind == "thumb" and self.points[0] != 0:
             return (self.said > 0) == (self.points[0] > 0)
+        if self.kind == "ranking" and len(set(self.points)) > 1 and len(set(self.said)) > 1:
+            best = max(range(len(self.points)), key=lambda i: self.points[i])
+            return self.said[best] == 1
         return None
 
 
@@ -50,11 +54,15 @@ class Round:
     votes: list[Vote] = field(default_factory=list)
     seconds: float = 0.0
 
+    def and_also(self, other: Round) -> Round:
+        return Round([*self.votes, *other.votes], self.seconds + other.seconds)
+
     def counts(self) -> dict[str, int]:
         return dict(Counter(vote.kind for vote in self.votes))
 
     def agreement(self) -> float | None:
-        """Share of the votes that agree with the noise-free taste, of those where both name an order."""
+        """Share of the votes that agree with the noise-free taste (of a ranking, about the best answer), of those
+        where both name an order."""
         known = [vote.right for vote in self.votes if vote.right is not None]
         return sum(known) / len(known) if known else None
 
@@ -71,30 +79,26 @@ def vote_in_chats(
     people: Sequence[tuple[Person, Voter]],
     taste: Taste,
     prompts: Sequence[Asked],
+    shares: Sequence[int],
     *,
-    each: int,
     model: str,
-    against: str | None = None,
     settings: dict[str, Any] | None = None,
-    kinds: Sequence[str] = ("pick", "pick", "thumb", "pick"),
+    kinds: Sequence[str] = KINDS,
 ) -> Round:
-    """`each` judgements of each person, on prompts of their own. `against`: the other model of every pick."""
-    if len(prompts) < each * len(people):
-        raise ValueError(f"{len(people)} people need {each * len(people)} prompts; there are {len(prompts)}.")
+    """As many judgements of each person as `shares` says, on prompts of their own."""
+    if len(prompts) < sum(shares):
+        raise ValueError(f"these people need {sum(shares)} prompts; there are {len(prompts)}.")
     begun = time.perf_counter()
+    ends = list(accumulate(shares))
 
     def all_of(i: int) -> list[Vote]:
         person, voter = people[i]
-        mine = prompts[i * each : (i + 1) * each]
-        chances = [voter.chance(asked.text) for asked in mine]
         found: list[Vote] = []
-        for n, (asked, chance) in enumerate(zip(mine, chances, strict=True)):
-            kind = kinds[(n + i) % len(kinds)]
+        for n, asked in enumerate(prompts[ends[i] - shares[i] : ends[i]]):
+            chance = voter.chance(asked.text)
             chat_id = person.new_chat(model)
-            if kind == "pick":
-                shown = person.ask_two(
-                    chat_id, asked.text, models=(model, against or model), settings=settings
-                )
+            if kinds[(n + i) % len(kinds)] == "pick":
+                shown = person.ask_two(chat_id, asked.text, models=(model, model), settings=settings)
                 found.append(_pick(person, voter, taste, asked, shown, chance))
             else:
                 answer = person.ask(chat_id, asked.text, settings=settings)
