@@ -1,8 +1,9 @@
 """A line of releases: people vote on what serves, the loop's commands make the next release, and again.
 
-    votes over HTTP -> `ziggurat flywheel build` -> `turn` -> people compare candidate and parent -> `gate` -> `promote`
+    votes over HTTP -> `ziggurat flywheel build` -> `turn` -> `gate` -> `promote`
 
-Every line has a home of its own below $ZIGGURAT_HOME/flywheel-proof: a store, runs, releases.
+Every line has a home of its own below $ZIGGURAT_HOME/flywheel-proof: a store, runs, releases. The server runs all the
+time, as it does for people; the commands are processes beside it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loop import Loop
+from loop import CHANNEL, Loop
 from people import Person, Team
+from ranking import Workbench
 from server import Server
 from tastes import Taste, Voter
 from voting import Round, vote_in_chats
 
-CHANNEL = "assistant"
+GOLD_ITEMS = 12
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Plan:
 
     voters: int = 20
     votes: int = 200
+    rankings: float = 0.4
+    """Share of the votes that are rankings on the workbench; the others are picks and thumbs in chats."""
     max_tokens: int = 48
     temperature: float = 1.0
     trainable: str = "lora"
@@ -41,6 +45,7 @@ class Plan:
 
     @property
     def each(self) -> int:
+        """Judgements of one voter in a turn."""
         return max(1, round(self.votes / self.voters))
 
     @property
@@ -65,6 +70,11 @@ class Step:
         yield
         self.seconds[name] = time.perf_counter() - begun
 
+    @property
+    def loop_seconds(self) -> float:
+        """From votes to the next release, without the people's own time."""
+        return sum(value for name, value in self.seconds.items() if name != "votes")
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "votes": self.votes.to_dict(),
@@ -88,10 +98,11 @@ class Line:
     plan: Plan
     voters: list[tuple[Person, Voter]] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    bench: Workbench | None = None
 
     def people(self, manners: Sequence[str]) -> None:
-        """Invite as many voters as there are manners."""
-        invited = self.team.invite(len(manners))
+        """Invite as many voters as there are manners; labellers, who may also chat."""
+        invited = self.team.invite(len(manners), role="labeller")
         self.voters = [
             (person, Voter(i, self.seed, manner))  # type: ignore[arg-type]
             for i, (person, manner) in enumerate(zip(invited, manners, strict=True))
@@ -99,35 +110,54 @@ class Line:
 
     def vote(self, number: int, rates: Sequence[int] = ()) -> Round:
         """Everybody judges. `rates`: how many times `plan.each` a person judges; default once."""
-        shares = [self.plan.each * (rates[i] if rates else 1) for i in range(len(self.voters))]
-        prompts = self.taste.prompts(f"{self.seed} {number}", sum(shares))
-        return vote_in_chats(
-            self.voters, self.taste, prompts, shares, model=CHANNEL, settings=self.plan.settings
-        )
+        each = [self.plan.each * (rates[i] if rates else 1) for i in range(len(self.voters))]
+        ranked = [round(self.plan.rankings * share) for share in each]
+        prompts = self.taste.prompts(f"{self.seed} {number}", sum(each) + 3 * GOLD_ITEMS)
+        in_chats = [share - part for share, part in zip(each, ranked, strict=True)]
+        settings = self.plan.settings
+        chatted, rest = prompts[: sum(in_chats)], prompts[sum(in_chats) :]
+        votes = vote_in_chats(self.voters, self.taste, chatted, in_chats, model=CHANNEL, settings=settings)
+        if not sum(ranked):
+            return votes
+        if self.bench is None:
+            self.bench = Workbench.open(self.team, self.taste)
+            self.bench.add_gold(rest[sum(ranked) :], CHANNEL, settings, GOLD_ITEMS)
+        self.bench.sample(rest[: sum(ranked)], CHANNEL, settings)
+        return votes.and_also(self.bench.rank(self.voters, ranked))
 
     def candidate(self, number: int, rates: Sequence[int] = ()) -> Step:
         """Votes, a dataset version, a turn."""
         votes = self.vote(number, rates)
         step = Step(votes, seconds={"votes": votes.seconds})
+        self.steps.append(step)
         with step.clock("build"):
             step.dataset = self.loop.build(*self.plan.build)
-        with step.clock("turn"):
-            step.turn = self.loop.turn("--dataset", step.dataset["ref"], *self.options())
-        self.steps.append(step)
-        return step
-
-    def options(self) -> list[str]:
-        """Of a turn."""
         plan = self.plan
-        given = ["--trainable", plan.trainable, "--budget", plan.budget, "--seed", str(self.seed)]
-        return [*given, *plan.turn]
+        more = ["--trainable", plan.trainable, "--budget", plan.budget, "--seed", str(self.seed), *plan.turn]
+        with step.clock("turn"):
+            step.turn = self.loop.turn(step.dataset, *more)
+        return step
 
     def next_release(self, number: int) -> Step:
         """A candidate before the gate; promoted only if it passes."""
         step = self.candidate(number)
         with step.clock("gate"):
-            step.gate = self.loop.gate(step.turn["name"], *self.plan.gate)
+            step.gate = self.loop.gate(step.turn, *self.plan.gate)
         if step.gate["verdict"] == "passed":
             with step.clock("promote"):
-                step.release = self.loop.promote(step.gate["id"])
+                step.release = self.loop.promote(step.gate)
         return step
+
+
+@contextmanager
+def open_line(home: Path, first: str, taste: Taste, seed: int, plan: Plan) -> Iterator[Line]:
+    """A server whose first release is `first`, set up by its owner. Nobody has voted yet."""
+    with Server([first], home) as server:
+        team = Team.found(server.address, server.token)
+        try:
+            loop = Loop(home)
+            loop.first_release(first)
+            loop.wait_until_served(team.owner)
+            yield Line(home, loop, server, team, taste, seed, plan)
+        finally:
+            team.close()
