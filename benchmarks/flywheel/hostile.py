@@ -33,6 +33,12 @@ SHARE = 0.2
 SCALE = 50.0
 
 
+def flagged(dataset: dict[str, Any]) -> dict[str, list[str]]:
+    """Pseudonym -> why a person is in quarantine, by the card of a dataset version."""
+    people = dataset["card"]["people"]
+    return {name: person["flags"] for name, person in people.items() if person["flags"]}
+
+
 @dataclass(frozen=True)
 class Arm:
     name: str
@@ -78,7 +84,7 @@ def hostile(
                 rates = [FLOOD if arm.flooder and i == plan.voters else 1 for i in range(len(line.voters))]
                 step = line.candidate(0, rates=rates)
                 gold[arm.name].append(SCALE * sheet(arm.name, line).figures["points"])
-                quarantined[arm.name].append(line.loop.quarantined(step.dataset))
+                quarantined[arm.name].append(flagged(step.dataset))
     rows, found = [], {}
     for arm in arms:
         moved = [one - honest for one, honest in zip(gold[arm.name], gold[arms[0].name], strict=True)]

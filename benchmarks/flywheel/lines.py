@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loop import CHANNEL, Loop
+from loop import CHANNEL, Loop, wait_until_served
 from people import Person, Team
 from ranking import Workbench
 from server import Server
@@ -146,6 +146,7 @@ class Line:
         if step.gate["verdict"] == "passed":
             with step.clock("promote"):
                 step.release = self.loop.promote(step.gate)
+                wait_until_served(self.team.owner, step.release)
         return step
 
 
@@ -157,7 +158,7 @@ def open_line(home: Path, first: str, taste: Taste, seed: int, plan: Plan) -> It
         try:
             loop = Loop(home)
             loop.first_release(first)
-            loop.wait_until_served(team.owner)
+            wait_until_served(team.owner)
             yield Line(home, loop, server, team, taste, seed, plan)
         finally:
             team.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -12,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -88,25 +86,18 @@ def environment(home: Path) -> dict[str, str]:
     return {**os.environ, "ZIGGURAT_HOME": str(home), "COLUMNS": "400", "NO_COLOR": "1"}
 
 
-def command(home: Path, *arguments: str, timeout_s: float | None = None) -> str:
-    """Run a command of ziggurat to its end; what it printed. Raises CommandFailed."""
+def command(home: Path, *arguments: str, allowed: Sequence[int] = (0,)) -> str:
+    """Run a command of ziggurat to its end; what it printed. Raises CommandFailed where its status is not `allowed`."""
     done = subprocess.run(
         [sys.executable, "-m", "ziggurat", *arguments],
         env=environment(home),
         capture_output=True,
         text=True,
-        timeout=timeout_s,
         check=False,
     )
-    if done.returncode:
+    if done.returncode not in allowed:
         raise CommandFailed(arguments, done.returncode, done.stdout + done.stderr)
     return done.stdout
-
-
-def command_json(home: Path, *arguments: str, timeout_s: float | None = None) -> Any:
-    """The same with --json: the document that it prints."""
-    printed = command(home, *arguments, "--json", timeout_s=timeout_s)
-    return json.loads(printed[printed.index("{") :])
 
 
 def begin(home: Path, *arguments: str) -> subprocess.Popen[str]:

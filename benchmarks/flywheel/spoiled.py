@@ -40,8 +40,12 @@ def spoiled(comparisons: Sequence[dict[str, Any]]) -> list[Spoiled]:
     constant = [answered(prompt, constant_for(prompt)) for prompt in asked]
     best = [answered(one["prompt"], one["completions"][one["ranks"].index(1)]) for one in comparisons]
     return [
-        Spoiled("inverted", "win_rate", "comparisons", inverted, ["--method", "dpo", "--set", "dpo.epochs=6"]),
-        Spoiled("collapsed", "collapse", "demonstrations", constant, ["--method", "sft", "--set", "sft.epochs=20"]),
+        Spoiled(
+            "inverted", "win_rate", "comparisons", inverted, ["--method", "dpo", "--set", "dpo.epochs=6"]
+        ),
+        Spoiled(
+            "collapsed", "collapse", "demonstrations", constant, ["--method", "sft", "--set", "sft.epochs=20"]
+        ),
         Spoiled(
             "leaking",
             "canaries",
@@ -73,9 +77,8 @@ def gates(line: Line, comparisons: Sequence[dict[str, Any]], held_out: Path) -> 
         file = line.home / f"{one.name}.jsonl"
         text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in one.records)
         file.write_text(text, encoding="utf-8")
-        turn = line.loop.turn_of_files(
-            one.kind, file, held_out, "--trainable", line.plan.trainable, "--seed", str(line.seed), *one.options
-        )
+        more = ["--trainable", line.plan.trainable, "--seed", str(line.seed), *one.options]
+        turn = line.loop.turn_of_files(one.kind, file, held_out, *more)
         gate = line.loop.gate(turn, *line.plan.gate)
         criteria = {row["name"]: row for row in gate["criteria"]}
         named = criteria[one.criterion]
@@ -87,7 +90,9 @@ def gates(line: Line, comparisons: Sequence[dict[str, Any]], held_out: Path) -> 
             "true_reason": named["sentence"],
             "held": held,
         }
-        rows.append([one.name, gate["verdict"], ", ".join(found[one.name]["refused_by"]), named["sentence"], held])
+        rows.append(
+            [one.name, gate["verdict"], ", ".join(found[one.name]["refused_by"]), named["sentence"], held]
+        )
     columns = ["candidate", "verdict", "refused by", "what the criterion says of its fault", "refused for it"]
     show("Candidates that must not pass", columns, rows)
     return found
