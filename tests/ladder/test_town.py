@@ -14,10 +14,19 @@ from ziggurat.places import runs_home
 from ziggurat.town import controls, finals
 from ziggurat.town.exam import Item, write_exam, write_first_words
 from ziggurat.town.people import Town
+from ziggurat.town.world import TownWorld, load_recipe
+
+SMALLER = {"layers": 4, "d_model": 128, "heads": 4, "kv_heads": 4, "d_head": 32, "d_ff": 384, "context": 256}
 
 
-def test_the_exam_and_its_controls_are_reported(tiny_town: Climb, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four items of each section and language; every target is there, whatever it says of a model so small."""
+def shorten_exam(monkeypatch: pytest.MonkeyPatch, items: int) -> None:
+    """The final exam has so many items of each section and language."""
+
+    def some(every: list[Item]) -> list[Item]:
+        found: dict[tuple[str, str], list[Item]] = {}
+        for item in every:
+            found.setdefault((item.section, item.question.language), []).append(item)
+        return [item for group in found.values() for item in group[:items]]
 
     def few(town: Town) -> list[Item]:
         return some(write_exam(town))
@@ -25,14 +34,13 @@ def test_the_exam_and_its_controls_are_reported(tiny_town: Climb, monkeypatch: p
     def few_first_words(town: Town) -> list[Item]:
         return some(write_first_words(town))
 
-    def some(every: list[Item]) -> list[Item]:
-        found: dict[tuple[str, str], list[Item]] = {}
-        for item in every:
-            found.setdefault((item.section, item.question.language), []).append(item)
-        return [item for items in found.values() for item in items[:4]]
-
     monkeypatch.setattr(finals, "write_exam", few)
     monkeypatch.setattr(finals, "write_first_words", few_first_words)
+
+
+def test_the_exam_and_its_controls_are_reported(tiny_town: Climb, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four items of each section and language; every target is there, whatever it says of a model so small."""
+    shorten_exam(monkeypatch, 4)
     monkeypatch.setattr(finals, "BITS_DOCUMENTS", 4)
     monkeypatch.setattr(controls, "TEXT_DOCUMENTS", 40)
     exam = examine(tiny_town)
@@ -57,12 +65,17 @@ def test_the_exam_and_its_controls_are_reported(tiny_town: Climb, monkeypatch: p
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_the_ladder_climbs_all_four_stages_and_reports(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_ladder_climbs_all_four_stages_and_reports(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`ziggurat ladder --budget 2m`: every stage leaves its model, and each has learned what it is for.
 
     The bounds are far below what two minutes give, and far above an untrained model: base 8 bits per byte, a reward
-    model 0.5, a sum 0.
+    model 0.5, a sum 0. One thread needs three times as long for the recipe's model as for SMALLER, and the whole exam
+    (5,832 items, most of them asked four times) takes as long as the stages: 40 of each section and language are asked.
     """
+    monkeypatch.setattr(TownWorld, "recipe", lambda *_: {**load_recipe(), "model": SMALLER})
+    shorten_exam(monkeypatch, 40)
     assert run(["ladder", "--budget", "2m", "--no-serve"]) == 0
     folder = runs_home() / "town"
     for stage in ("pretrain-1", "sft-1", "reward-1", "ppo-1"):
