@@ -99,11 +99,11 @@ export function taskOf(one: { item_id: string; project_id?: string; task: TaskTy
   return { item_id: one.item_id, project_id: one.project_id ?? "", task: one.task, training: false, messages: one.messages, completions: one.completions, shown: ids, order: ids, brief: one.brief, draft_text: null, lang: one.lang, sensitive: [], has_suggestion: false, questions: one.questions, version: 0, value: null, answered: false, expires_at: null };
 }
 
-/** The share of a label's values, largest first: "yes 80%, no 20%". */
+/** The share of a label's values, largest first: "yes: 80%, no: 20%". */
 export function prevalence(label: LabelMeasures, question: LabelQuestion | undefined): string {
   const word = (value: string) => (value === "true" ? t("label.yes") : value === "false" ? t("label.no") : (question?.options.find((o) => o.key === value)?.key ?? value));
   return Object.entries(label.prevalence ?? {})
     .sort((a, b) => b[1] - a[1])
-    .map(([value, share]) => `${word(value)} ${Math.round(100 * share)}%`)
+    .map(([value, share]) => `${word(value)}: ${Math.round(100 * share)}%`)
     .join(", ");
 }
