@@ -33,12 +33,19 @@ MAX_AT_ONCE = 1_000
 BRIEF = "Write the user's next message. 写出用户的下一条消息。"
 
 
-def create_tree_projects(store: Store, principal: Principal, *, name: str) -> dict[str, str]:
-    """The four projects of a new tree project; returns their ids by step."""
+def create_tree_projects(
+    store: Store, principal: Principal, *, name: str, reply: str | None = None
+) -> dict[str, str]:
+    """The four projects of a new tree project; returns their ids by step. `reply`: a project of demonstrations that is
+    there already and takes the step of replies."""
     require(principal, "project.write")
     name = clean_name(name)
     made = {}
     for step, task in STEPS.items():
+        if step == "reply" and reply is not None:
+            with store.read() as conn:
+                made[step] = str(project_row(conn, principal, reply, "project.write").id)
+            continue
         questions = {"labels": list(LABELS)} if step == "review" else None
         one = create_project(
             store,

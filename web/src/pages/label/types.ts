@@ -150,6 +150,9 @@ export interface Item {
   answers: number;
   skips: number;
   sensitive: string[];
+  tags: string[];
+  disagreement: number | null;
+  uncertainty: number | null;
   source: { kind: string; model?: string };
   gold: Value | null;
 }

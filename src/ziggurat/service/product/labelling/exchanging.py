@@ -114,7 +114,8 @@ def _tree_routes(house: House, routes: APIRouter) -> None:
     @routes.post("/label/trees/projects", **takes(NewTreeProjects))
     async def projects(request: Request) -> Response:
         principal, body = await house.who(request), await read_body(request, NewTreeProjects, limits)
-        return Json({"steps": await house.run(trees.create_tree_projects, principal, name=body.name)}, 201)
+        made = await house.run(trees.create_tree_projects, principal, **body.model_dump())
+        return Json({"steps": made}, 201)
 
     @routes.post("/label/trees", **takes(Planted))
     async def plant(request: Request) -> Response:

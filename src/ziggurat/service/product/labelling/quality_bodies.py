@@ -80,6 +80,7 @@ class Exported(Body):
 
 class NewTreeProjects(Body):
     name: Name
+    reply: Id | None = None
 
 
 class Planted(Body):
