@@ -37,7 +37,9 @@ def answered(store: Store, who: Principal, name: str = "chatcmpl-1", **more: obj
 
 def rows(store: Store, kind: str) -> list[object]:
     with store.read() as conn:
-        return list(conn.execute(select(judgements).where(judgements.c.kind == kind).order_by(judgements.c.id)))
+        return list(
+            conn.execute(select(judgements).where(judgements.c.kind == kind).order_by(judgements.c.id))
+        )
 
 
 @pytest.fixture
@@ -67,7 +69,9 @@ def test_a_metric_is_declared_once_and_stays_what_it_is(store: Store, dev: Princ
         metrics.declare(store, member, name="mine", type="float", optimize="max", level="inference")
 
 
-def test_a_value_is_a_judgement_and_a_later_one_takes_its_place(store: Store, dev: Principal, clock: Clock) -> None:
+def test_a_value_is_a_judgement_and_a_later_one_takes_its_place(
+    store: Store, dev: Principal, clock: Clock
+) -> None:
     name = answered(store, dev)
     clock.move(days=30)
     first = feedback.give(store, dev, name="solved", value=True, inference_id=name)
