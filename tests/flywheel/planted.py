@@ -9,7 +9,20 @@ import numpy as np
 
 from ziggurat.flywheel.samples import Sample
 
-WORDS = ["canal", "ferry", "baker", "lantern", "market", "harbour", "ledger", "orchard", "bridge", "festival", "tailor", "violin"]
+WORDS = ("canal", "ferry", "baker", "lantern", "market", "harbour", "ledger", "orchard", "bridge", "tailor", "violin")
+    "canal",
+    "ferry",
+    "baker",
+    "lantern",
+    "market",
+    "harbour",
+    "ledger",
+    "orchard",
+    "bridge",
+    "festival",
+    "tailor",
+    "violin",
+]
 GOOD = ("sure", "because", "first")
 BAD = ("whatever", "obviously", "maybe")
 
