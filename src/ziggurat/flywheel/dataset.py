@@ -14,8 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, func, insert, select, update
 
+from ziggurat.errors import did_you_mean
 from ziggurat.files import sha256_file
 from ziggurat.flywheel import filters, reading, splitting
 from ziggurat.flywheel.card import make_card
@@ -63,7 +65,7 @@ def build(
         Conflict: there is nothing to learn from (code nothing_to_learn).
     """
     require(principal, "train")
-    settings = settings if isinstance(settings, BuildSettings) else BuildSettings(**(settings or {}))
+    settings = settings if isinstance(settings, BuildSettings) else checked(settings)
     if not NAME.fullmatch(name):
         raise Invalid(
             f"the name {name!r} must be 1 to 64 small letters, digits, dots, hyphens and underscores.",
@@ -79,6 +81,21 @@ def build(
     raise Conflict(
         "judgements are being withdrawn right now; build again in a moment.", code="changed_meanwhile"
     )
+
+
+def checked(settings: Mapping[str, Any] | None) -> BuildSettings:
+    """Settings of a build.
+
+    Raises:
+        Invalid: an unknown one, or a value that is not allowed.
+    """
+    try:
+        return BuildSettings.model_validate(dict(settings or {}))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(str(part) for part in problem["loc"])
+        hint = did_you_mean(name, BuildSettings.model_fields) if problem["type"] == "extra_forbidden" else ""
+        raise Invalid(f"the setting {name} is not allowed: {problem['msg']}.{hint}", param=name) from None
 
 
 def select_samples(

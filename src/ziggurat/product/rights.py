@@ -70,9 +70,15 @@ _action("held.decide", "review", any="owner admin reviewer review_lead")
 _action("audit.read", "admin:read", any="owner admin")
 _action("judgement.read", "label", any="owner admin developer adjudicator review_lead")
 _action("label", "label", any=f"owner admin {_WORKERS}")
+_action("project.read", "label", any="owner admin developer adjudicator review_lead")
+_action("project.write", "label", any="owner admin review_lead")
 _action("adjudicate", "label", any="owner admin adjudicator")
 _action("review", "review", any="owner admin reviewer review_lead")
 _action("review.lead", "review", any="owner admin review_lead")
+_action("feedback", "chat", own=f"{_WORKERS} member service", any="owner admin developer")
+_action("metric.write", "fine_tune", any="owner admin developer")
+_action("file", "files", own=f"{_EVERYONE} service")
+_action("battle", "chat", own=_EVERYONE)
 
 COVERS: dict[str, frozenset[str]] = {"admin": frozenset({"admin:read"})}
 """Scopes that hold others. `me` needs none."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio.to_thread
 
+from ziggurat.flywheel import examples
 from ziggurat.product import budgets, chats, mask, messages
 from ziggurat.product import generations as kept
 from ziggurat.product.calls import as_texts
@@ -61,6 +62,7 @@ async def write(
     going_on = shown.content
     asked_at = shown.id if going_on else shown.parent_id
     path = [] if asked_at is None else await house.run(messages.conversation, principal, chat.id, asked_at)
+    path, added = await house.run(examples.put_before, principal.workspace_id, path)
     ask = ask_of(principal, chat, shown, path)
     ask = replace(ask, model=house.services.shelf.resolve(ask.model, principal.person_id))
     generation = Generation(
@@ -80,7 +82,7 @@ async def write(
         generation,
         lambda: nothing() if refused else outgoing(house, principal, ask),
         watches,
-        StoreKeeper(house, principal, generation, ask, watches, noted),
+        StoreKeeper(house, principal, generation, ask, watches, noted, [one.judgement_id for one in added]),
         before=going_on,
     )
 
@@ -173,9 +175,10 @@ class StoreKeeper:
         ask: Ask,
         watches: Watches,
         noted: AnswerVisit,
+        examples: Sequence[str] = (),
     ) -> None:
         self.house, self.principal, self.generation, self.ask = house, principal, generation, ask
-        self.watches, self.noted = watches, noted
+        self.watches, self.noted, self.examples = watches, noted, list(examples)
 
     async def append(self, events: Sequence[dict[str, Any]]) -> bool:
         house, generation = self.house, self.generation
@@ -191,7 +194,8 @@ class StoreKeeper:
         made: dict[str, Any] = {
             "seed": self.ask.seed,
             "usage": {**outcome.usage, "first_text_ms": generation.first_text_ms},
-            "hashes": hashes_of(house, self.ask.model),
+            "hashes": hashes_of(house, self.ask.model)
+            | ({"examples": self.examples} if self.examples else {}),
         }
         if outcome.state == "stopped":
             shown = await house.run(
