@@ -470,19 +470,33 @@ def test(
 
 @app.command()
 def explain(
-    what: Annotated[str, typer.Argument(metavar="RELEASE", help="A release.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="RELEASE|ANSWER", help="A release, or the id of an answer (a message, or of the API)."
+        ),
+    ],
     store: Address = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Where a release comes from: parents, data, gate, signer.
+    """Where a release or an answer comes from: parents, data, what of it is withdrawn, gate, signer.
 
     \b
     ziggurat flywheel explain assistant-4
+    ziggurat flywheel explain msg_01a2...
     """
+    from ziggurat.flywheel import explain as explaining
     from ziggurat.flywheel import release
     from ziggurat.flywheel.overview import release_json
 
     with opened(store) as (opened_store, principal):
+        if what not in {one.name for one in release.listed(opened_store, principal.workspace_id)}:
+            answer = explaining.explain(opened_store, principal, what)
+            if as_json or answer["release"] is None:
+                show(answer)
+                return
+            what = str(answer["release"]["name"])
+            err.print(f"{what} wrote it.")
         chain = release.lineage(opened_store, principal.workspace_id, what)
         names = {one.id: one.name for one in chain}
         shown = [release_json(opened_store, one, names) for one in chain]
