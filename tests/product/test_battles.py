@@ -146,8 +146,12 @@ def test_the_leaderboard_rates_all_votes_but_leaks(store: Store, ana: Principal)
     assert first.wins == 7.0
     assert first.rating - second.rating == pytest.approx(97.2, abs=0.5)
     assert found.matrix[MODELS[0]][MODELS[1]] == [7.0, 11.0]
+    assert first.low is not None
+    assert first.low < first.rating
+    assert (first.rank, second.rank) == (1, 1), "eleven votes do not separate them"
     only = leaderboard.leaderboard(store, ana, lang="zh")
     assert (only.votes, only.standings[0].name) == (1, MODELS[1])
+    assert (only.standings[0].rank, only.standings[0].low) == (None, None), "one vote has no interval"
     other = leaderboard.leaderboard(store, Principal("ws_other", "p", "member"))
     assert (other.votes, other.standings) == (0, [])
 

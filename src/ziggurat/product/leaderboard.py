@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 from sqlalchemy import Connection, select
 
-from ziggurat.evaluation.bradley_terry import Battle, Winner, fit, ratings, standardised, win_matrix
+from ziggurat.evaluation.bradley_terry import Battle, Rating, Winner, fit, ratings, standardised, win_matrix
 from ziggurat.product.battles import language
 from ziggurat.product.leaks import leaks
 from ziggurat.product.objects import Thing
@@ -24,16 +25,20 @@ from ziggurat.store.tables.judgements import judgements
 STYLE = ("length", "headings", "lists", "bold")
 MOST = 20_000
 """Votes that are rated, the newest first."""
+FEWEST = 10
+"""Battles of a model from which on its interval is shown."""
 FEW, RESAMPLES_MANY = 3_000, 100
 """With style control and more votes than FEW, fewer resamples: their intervals are narrow anyway."""
 
 
 class Standing(Thing):
     name: str
-    rank: int
+    rank: int | None
+    """None, like the interval, with fewer than FEWEST battles, or where all were won or all lost: resampling then says
+    nothing about how sure the rating is."""
     rating: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     elo: float
     battles: int
     wins: float
@@ -90,16 +95,26 @@ def leaderboard(
         left_out={"leaked": leaked, "same_model": same},
         languages=dict(sorted(languages.items())),
         outcomes=dict(sorted(Counter(one.winner for one in rated).items())),
-        standings=[
-            Standing(**{name: getattr(one, name) for name in Standing.model_fields})
-            for one in ratings(played, resamples=resamples)
-        ],
+        standings=_standings(ratings(played, resamples=resamples)),
         matrix={
             row: {column: list(cell) for column, cell in cells.items()}
             for row, cells in win_matrix(played).items()
         },
         style_weights=weights,
     )
+
+
+def _standings(found: Sequence[Rating]) -> list[Standing]:
+    """As they are shown; the ranks are among those whose intervals say something."""
+    sure = [one for one in found if one.battles >= FEWEST and 0 < one.wins < one.battles]
+    shown = []
+    for one in found:
+        values = {name: getattr(one, name) for name in Standing.model_fields}
+        rank = 1 + sum(other.low > one.high for other in sure)
+        shown.append(
+            Standing(**values | ({"rank": rank} if one in sure else dict.fromkeys(("rank", "low", "high"))))
+        )
+    return shown
 
 
 def _votes(conn: Connection, workspace_id: str) -> list[_Vote]:
