@@ -127,7 +127,7 @@ def claim(store: Store, principal: Principal, item_id: str) -> None:
         if item.state not in TAKES:
             raise Conflict(f"this item is {item.state}; there is nothing to decide.", code="over")
         if (why := may_claim(conn, principal, item)) is not None:
-            raise Conflict(WHY_NOT[why], code=why)
+            raise Conflict(WHY_NOT[why], code="escalated" if why == "escalated" else "four_eyes")
         _begin(conn, store, principal, item, "claim")
 
 
@@ -183,7 +183,7 @@ def take_over(store: Store, principal: Principal, item_id: str) -> None:
         if held is None or held.person_id == principal.person_id:
             raise Conflict("nobody else works on this item; claim it.", code="not_claimed")
         if (why := may_claim(conn, principal, item)) is not None:
-            raise Conflict(WHY_NOT[why], code=why)
+            raise Conflict(WHY_NOT[why], code="escalated" if why == "escalated" else "four_eyes")
         item = row_of(conn, items, item_id)
         end_claims(conn, store, item, "taken")
         if item.state == "rejected":
@@ -212,7 +212,7 @@ def reopen(store: Store, principal: Principal, item_id: str) -> None:
         if item.state != "delivered":
             raise Conflict("only what was delivered is corrected.", code="over")
         if (why := may_claim(conn, principal, item)) is not None:
-            raise Conflict(WHY_NOT[why], code=why)
+            raise Conflict(WHY_NOT[why], code="escalated" if why == "escalated" else "four_eyes")
         conn.execute(update(items).where(items.c.id == item.id).values(reopened=True))
         _begin(conn, store, principal, row_of(conn, items, item_id), "reopen")
 
