@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,15 @@ from ziggurat.town.people import Town
 from ziggurat.town.world import TownWorld, load_recipe
 
 SMALLER = {"layers": 4, "d_model": 128, "heads": 4, "kv_heads": 4, "d_head": 32, "d_ff": 384, "context": 256}
+STEP_TOKENS, DOCUMENTS = 768, 14
+
+
+def shorter_recipe(*_: object) -> dict[str, Any]:
+    """The town's, for a model and steps that one thread gets through."""
+    recipe = load_recipe()
+    for stage in ("pretrain", "sft"):
+        recipe[stage] = {**recipe[stage], "batch_tokens": STEP_TOKENS}
+    return {**recipe, "model": SMALLER, "documents_per_step": DOCUMENTS}
 
 
 def shorten_exam(monkeypatch: pytest.MonkeyPatch, items: int) -> None:
@@ -71,11 +81,11 @@ def test_the_ladder_climbs_all_four_stages_and_reports(
     """`ziggurat ladder --budget 2m`: every stage leaves its model, and each has learned what it is for.
 
     The bounds are far below what two minutes give, and far above an untrained model: base 8 bits per byte, a reward
-    model 0.5, a sum 0. One thread needs three times as long for the recipe's model as for SMALLER, and the whole exam
-    (5,832 items, most of them asked four times) takes as long as the stages: 40 of each section and language are asked.
+    model 0.5, a sum 0. So that one thread needs minutes, the model is smaller than the recipe's, its steps are shorter,
+    and a part of the exam is asked: whole, its 5,832 items are read four times, as slowly as everything else together.
     """
-    monkeypatch.setattr(TownWorld, "recipe", lambda *_: {**load_recipe(), "model": SMALLER})
-    shorten_exam(monkeypatch, 40)
+    monkeypatch.setattr(TownWorld, "recipe", shorter_recipe)
+    shorten_exam(monkeypatch, 24)
     assert run(["ladder", "--budget", "2m", "--no-serve"]) == 0
     folder = runs_home() / "town"
     for stage in ("pretrain-1", "sft-1", "reward-1", "ppo-1"):
