@@ -125,10 +125,8 @@ def _spans(questions: Mapping[str, Any], payload: Payload, value: Value) -> dict
                 f"{where}.label is {span.get('label')!r}; it must be one of {', '.join(keys)}.", param=where
             )
         length = len(texts[span["completion"]])
-        start = _whole(span.get("start"), f"{where}.start", 0, length)
-        end = _whole(span.get("end"), f"{where}.end", start + 1, max(length, start + 1))
-        if end > length:
-            raise Invalid(f"{where} ends after the text, which has {length:,} characters.", param=where)
+        start = _whole(span.get("start"), f"{where}.start", 0, length - 1)
+        end = _whole(span.get("end"), f"{where}.end", start + 1, length)
         note = clean(span.get("comment") or "", f"{where}.comment", limit=MAX_COMMENT, empty=True)
         found.append(
             {
