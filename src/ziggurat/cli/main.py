@@ -64,6 +64,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         ),
         "key": Entry("ziggurat.cli.key:app", "Make API keys for `serve`."),
         "moderation": Entry("ziggurat.cli.moderation:app", "Train and try the layers of `/v1/moderations`."),
+        "flywheel": Entry(
+            "ziggurat.cli.flywheel:app", "Turn people's judgements into the next release, gated and undoable."
+        ),
         "eval": Entry("ziggurat.cli.evaluate:evaluate", "Measure a model on held-out data."),
     },
     "Looking and keeping": {

@@ -13,6 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
+from ziggurat.product import inferences
+from ziggurat.product.burial import BATCH, bury
 from ziggurat.product.chats import message_row, own_chat
 from ziggurat.product.common import record, row_of
 from ziggurat.product.errors import Conflict, Forbidden
@@ -33,7 +35,6 @@ from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require
 from ziggurat.product.shares import end_shares
 from ziggurat.product.throttle import account_key, begin_attempt, succeeded
-from ziggurat.product.tombstones import BATCH, bury
 from ziggurat.product.views import chat_view
 from ziggurat.store import search as index
 from ziggurat.store.scrub import scrub
@@ -163,6 +164,8 @@ def delete_account(store: Store, principal: Principal, *, password: str | None =
         remove_answers_of(conn, store, principal.person_id)
         judged = conn.execute(select(judgements.c.id).where(judgements.c.person_id == principal.person_id))
         bury(conn, store, principal.workspace_id, "judgement", list(judged.scalars()))
+        answers = inferences.of_person(conn, principal.person_id)
+        inferences.remove(conn, store, principal.workspace_id, answers)
         remove_chats(conn, store, principal.workspace_id, mine)
         for persona in conn.execute(
             select(personas.c.id).where(personas.c.person_id == principal.person_id)

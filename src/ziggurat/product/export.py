@@ -24,7 +24,9 @@ from ziggurat.product.rights import require
 from ziggurat.store.clock import iso, iso_or_none
 from ziggurat.store.store import Store
 from ziggurat.store.tables import people as who
+from ziggurat.store.tables import programs
 from ziggurat.store.tables.chats import chats, folders, messages, persona_versions, personas, shares
+from ziggurat.store.tables.datasets import dataset_items
 from ziggurat.store.tables.guard import held_answers
 from ziggurat.store.tables.judgements import judgements
 from ziggurat.store.tables.workspace import audit_events
@@ -158,6 +160,17 @@ def export_all(store: Store, principal: Principal, file: BinaryIO) -> None:
         _add_chats(conn, principal, archive)
 
 
+def _add_files(conn: Connection, principal: Principal, archive: zipfile.ZipFile) -> None:
+    mine = select(programs.uploads.c.id).where(programs.uploads.c.person_id == principal.person_id)
+    part = programs.upload_parts
+    for file_id in conn.execute(mine).scalars().all():
+        with archive.open(f"files/{file_id}", "w") as written:
+            for data in conn.execute(
+                select(part.c.data).where(part.c.upload_id == file_id).order_by(part.c.n)
+            ).scalars():
+                written.write(data)
+
+
 def _add_chats(conn: Connection, principal: Principal, archive: zipfile.ZipFile) -> None:
     ids = conn.execute(
         select(chats.c.id)
@@ -182,6 +195,12 @@ PERSONAL: dict[str, tuple[Table, tuple[str, ...]]] = {
     "memberships": (who.memberships, ()),
     "usage": (who.usage, ()),
     "held_answers": (held_answers, ("text",)),
+    "answers": (programs.inferences, ()),
+    "episodes": (programs.episodes, ()),
+    "feedback": (programs.feedback, ("once",)),
+    "files": (programs.uploads, ()),
+    "tuning_jobs": (programs.tunings, ()),
+    "battles": (programs.battles, ("model_a", "model_b")),
 }
 """What a person's archive holds of each table, and the columns left out: secrets, and texts not yet decided on."""
 
@@ -193,6 +212,7 @@ def export_me(store: Store, principal: Principal, file: BinaryIO) -> None:
         archive.writestr("README.txt", README)
         for name, rows in _personal(conn, principal):
             archive.writestr(f"{name}.json", json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+        _add_files(conn, principal, archive)
         _add_chats(conn, principal, archive)
 
 
@@ -203,6 +223,9 @@ def _personal(conn: Connection, principal: Principal) -> Iterator[tuple[str, lis
         yield name, _plain(conn, select(table).where(table.c.person_id == mine), left_out)
     own = select(persona_versions).join(personas, personas.c.id == persona_versions.c.persona_id)
     yield "personas", _plain(conn, own.where(personas.c.person_id == mine), ())
+    of_me = select(judgements.c.id).where(judgements.c.person_id == mine)
+    kept = select(*(dataset_items.c[name] for name in USED)).where(dataset_items.c.judgement_id.in_(of_me))
+    yield "dataset_items", _plain(conn, kept.order_by(dataset_items.c.judged_at), ())
     yield "audit", _plain(conn, select(audit_events).where(audit_events.c.actor_id == mine), ())
 
 
@@ -217,14 +240,19 @@ def _plain(conn: Connection, wanted: Any, left_out: tuple[str, ...]) -> list[dic
     ]
 
 
+USED = ("version_id", "kind", "split", "judgement_id", "source", "weight", "judged_at")
+"""What an archive holds of a record that was made from a judgement."""
 README = f"""All data that this server keeps about you.
 
 chats/          each chat as JSON (the whole tree; this server can import it) and as Markdown (the active branch)
 person.json     your account      memberships.json  role, plan and budget    identities.json  logins elsewhere
+dataset_items.json  which dataset versions were made from your judgements
 judgements.json thumbs, better answers, picks and reports, with what they were about
 personas.json   all versions      folders.json      shares.json  links to snapshots
 consents.json   what you agreed to, and when you withdrew it
 sessions.json   logins            keys.json   API keys, without secrets   usage.json  tokens by day
+answers.json    answers of the API    episodes.json, feedback.json    what your programs said about them
+files.json      uploads, their contents in files/    tuning_jobs.json    battles.json    blind battles
 audit.json      what you did that was recorded                held_answers.json  answers that waited for a person
 
 Times are in UTC. {NOTICE}

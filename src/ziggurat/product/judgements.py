@@ -270,14 +270,18 @@ def write_about(
     seconds: float | None = None,
     basis: Basis = "work",
     data_use: bool = True,
+    supersede: bool = True,
 ) -> str:
     """A judgement of something else than messages of a chat, inside the caller's transaction; returns its id.
 
     An earlier current one of this person and kind about the same subject is superseded. `completions`: what was judged,
     each `{"id", "content", "model"?, "sampling"?, "hashes"?}`; `shown`: their ids in the order of the screen.
+    `supersede` False: the caller decides which earlier one this takes the place of.
     """
     judgement_id = new_id("judgement")
-    _supersede(conn, judgements.c.subject_id == subject[1], principal.person_id, kind, judgement_id)
+    if supersede:
+        about = judgements.c.subject_id == subject[1]
+        _supersede(conn, about, principal.person_id, kind, judgement_id)
     given = open_consents(conn, principal.person_id)
     improve = given.get("improve_model")
     ids = [str(one["id"]) for one in completions]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, case, delete, func, select, update
 
-from ziggurat.product.tombstones import BATCH, bury
+from ziggurat.product.burial import BATCH, bury
 from ziggurat.store.store import Store
 from ziggurat.store.tables.judgements import judgements
 from ziggurat.store.tables.labelling import answers, item_authors, items, leases, projects

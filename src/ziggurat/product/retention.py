@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select
 
-from ziggurat.product import generations
+from ziggurat.product import battles, generations, inferences
 from ziggurat.product.common import record
 from ziggurat.product.deletion import remove_chats
 from ziggurat.product.sessions import IDLE_US
@@ -19,6 +19,7 @@ from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, shares
 from ziggurat.store.tables.guard import held_answers
 from ziggurat.store.tables.people import attempts, invitations, sessions, usage
+from ziggurat.store.tables.programs import uploads
 from ziggurat.store.tables.workspace import workspaces
 
 USAGE_DAYS = 400
@@ -36,11 +37,15 @@ class Report:
     invitations: int = 0
     events: int = 0
     held: int = 0
+    answers: int = 0
+    files: int = 0
+    battles: int = 0
 
 
 def run(store: Store, *, dry_run: bool = False) -> Report:
-    """Delete chats unchanged for `retention_days`, what was in the trash for `trash_days`, held answers of
-    the API that are decided or old, expired shares, sessions and invitations, and events of generations of yesterday.
+    """Delete chats unchanged for `retention_days`, what was in the trash for `trash_days`, old answers of the API and
+    held ones that are decided or old, expired files, shares, sessions and invitations, and events of generations of
+    yesterday.
     `dry_run` only says what."""
     report = Report()
     with store.read() if dry_run else store.write() as conn:
@@ -48,6 +53,11 @@ def run(store: Store, *, dry_run: bool = False) -> Report:
             gone = _old_chats(conn, store, workspace_id)
             report.chats += gone
             report.held += _old_held(conn, store, workspace_id, dry_run=dry_run)
+            answers = inferences.old_ones(conn, store, workspace_id)
+            report.answers += len(answers)
+            report.battles += battles.remove_old(conn, store, workspace_id, dry_run=dry_run)
+            if answers and not dry_run:
+                inferences.remove(conn, store, workspace_id, answers)
             if gone and not dry_run:
                 remove_chats(conn, store, workspace_id, gone)
                 detail = {"chats": len(gone)}
@@ -55,7 +65,17 @@ def run(store: Store, *, dry_run: bool = False) -> Report:
         _expired(conn, store, report, dry_run=dry_run)
     if not dry_run:
         report.events = generations.sweep_events(store)
-        if report.chats or report.shares or report.events or report.held:
+        if any(
+            (
+                report.chats,
+                report.shares,
+                report.events,
+                report.held,
+                report.answers,
+                report.files,
+                report.battles,
+            )
+        ):
             scrub(store)
     return report
 
@@ -89,6 +109,7 @@ def _expired(conn: Connection, store: Store, report: Report, *, dry_run: bool) -
     over: list[tuple[str, Any, Any]] = [
         ("sessions", sessions, (sessions.c.expires_at <= now) | (sessions.c.last_seen_at <= now - IDLE_US)),
         ("invitations", invitations, invitations.c.expires_at <= now),
+        ("files", uploads, uploads.c.expires_at <= now),
     ]
     for name, table, condition in over:
         setattr(report, name, len(conn.execute(select(table.c.id).where(condition)).all()))

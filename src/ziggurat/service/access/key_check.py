@@ -16,6 +16,7 @@ from ziggurat.errors import ZigguratError
 from ziggurat.service.access.admission import too_many
 from ziggurat.service.access.keys import Keyring, Quota
 from ziggurat.service.http.problems import ApiError, response_for
+from ziggurat.service.models.shelf import ASKER
 from ziggurat.service.observe.visits import visit_of
 
 MoreKeys = Callable[[str], Awaitable[Quota | None]]
@@ -78,6 +79,7 @@ class KeyCheck:
             return
         scope.setdefault("state", {})["quota"] = quota
         visit.key = quota.key.name
+        ASKER.set(quota.person_id or quota.key.sha256)
 
         async def send_counted(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ziggurat.errors import DataError, FormatError
 from ziggurat.files import FORMAT_VERSION, atomic_write_text, check_format, to_json
+from ziggurat.product.principal import Principal
 
 KEYS_FORMAT = 1
 """Version of a line of the keys file."""
@@ -127,6 +128,8 @@ class Quota:
     person_id: str | None = None
     key_id: str | None = None
     """Of a key of the store; None: the key is in a file."""
+    principal: Principal | None = None
+    """Who the key is, where it is of the store."""
 
     @classmethod
     def of(cls, key: Key, clock: Callable[[], float] = time.monotonic) -> Quota:

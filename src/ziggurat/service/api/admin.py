@@ -69,8 +69,8 @@ def admin_routes(
                     **held.card.model_dump(),
                     "kind": held.kind,
                     "system_fingerprint": held.fingerprint,
-                    "running": int(stats[held.card.name]["running"]),
-                    "waiting": int(stats[held.card.name]["waiting"]),
+                    "running": int(stats[held.worker.name]["running"]),
+                    "waiting": int(stats[held.worker.name]["waiting"]),
                     "failed": held.worker.failure is not None,
                 }
                 for held in shelf.all()

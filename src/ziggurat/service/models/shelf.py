@@ -3,6 +3,9 @@
 Language models (`shelf[name]`) write, reward models (`shelf.judge(name)`) give scores, embedding models turn texts into
 vectors. `swap` puts another model behind a name: requests that hold the old one are answered by it, later ones by the
 new one.
+
+A **route** is a name that stands for one of the models: a channel's name for the release that serves on it, for a share
+of the people for its canary. Changing a route takes no time and touches no answer that is being written.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -28,6 +32,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ziggurat.console import with_article
 from ziggurat.errors import BusyError, UsageError, did_you_mean
+from ziggurat.flywheel.split import takes_canary
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.problems import ApiError
 from ziggurat.service.models.memory import give_back_after
@@ -102,7 +107,28 @@ class ModelCard(BaseModel):
     licence: str = ""  # of its weights, as its card (cards.py) says; "" if it has none
     weights: str = ""  # hash of its files; "" for a model that was not loaded from files
     upstream: str = ""  # the server elsewhere that has it; "" for one of this server
+    release: str = ""  # the release (flywheel/release.py) that it is; "" for a model that is none
     numerics: str = ""  # how it computes: bfloat16, float32, batch invariant, ...
+
+
+ASKER: ContextVar[str] = ContextVar("asker", default="")
+"""Who asks, for routes with a canary; set where a request's key or person is known."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """The model that a channel's name stands for, and a canary for a share of the people."""
+
+    serving: str
+    canary: str | None = None
+    share: float = 0.0
+    split: str = ""
+    """Names the split: the same people for the same name."""
+
+    def name_for(self, asker: str) -> str:
+        if self.canary is not None and takes_canary(asker, self.split, self.share):
+            return self.canary
+        return self.serving
 
 
 class Example(BaseModel):
@@ -149,6 +175,7 @@ class Shelf:
         self._watcher: Watcher | None = None
         self._retired: weakref.WeakSet[ModelWorker[Any]] = weakref.WeakSet()
         self._held: dict[str, Held[Any]] = {}
+        self._routes: dict[str, Route] = {}
         for name, model in models.items():
             self._held[name] = self._hold(cards.get(name) or _card_of(name, model), model)
 
@@ -211,8 +238,11 @@ class Shelf:
 
     def find(self, name: str) -> Held[Any]:
         """A model of any kind. Raises ApiError 404 for an unknown name."""
+        if name in self._routes:
+            return self._routed(name, ASKER.get())
         if name not in self._held:
-            known, hint = ", ".join(self._held) or "none", did_you_mean(name, self._held)
+            names = [*self._routes, *self._held]
+            known, hint = ", ".join(names) or "none", did_you_mean(name, names)
             message = f'There is no model "{name[:200]}" here (served: {known}).{hint}'
             raise ApiError(404, message, param="model", code="model_not_found")
         return self._held[name]
@@ -225,13 +255,45 @@ class Shelf:
         return self[name] if name else cast("Served", first)
 
     def __iter__(self) -> Iterator[Served]:
-        return (held for held in self._held.values() if held.kind == "language_model")
+        return (held for held in self.all() if held.kind == "language_model")
 
     def all(self) -> list[Held[Any]]:
-        """The language models first, then the others, each in the order in which they were given."""
-        return sorted(self._held.values(), key=lambda held: list(USES).index(held.kind))
+        """Routes first, then the language models, then the others, each in the order in which they were given."""
+        routed = [self._routed(name, ASKER.get()) for name in self._routes]
+        return [*routed, *sorted(self._held.values(), key=lambda held: list(USES).index(held.kind))]
+
+    def resolve(self, name: str, asker: str) -> str:
+        """The model that a route's name means for this person; any other name means itself."""
+        return self._routes[name].name_for(asker) if name in self._routes else name
+
+    def _routed(self, name: str, asker: str) -> Held[Any]:
+        """The model behind a route, under the route's name."""
+        held = self._held[self._routes[name].name_for(asker)]
+        return replace(held, card=held.card.model_copy(update={"name": name}))
 
     # --- changing -----------------------------------------------------------------------------------------------
+
+    def route(self, name: str, route: Route | None) -> None:
+        """Let a name stand for models that are held; None takes it away. On the event loop.
+
+        Raises:
+            UsageError: a model has this name, or one of the models is not held.
+        """
+        if route is None:
+            self._routes.pop(name, None)
+            return
+        if name in self._held:
+            raise UsageError(f"{name} is the name of a model here; a channel needs a name of its own.")
+        if missing := {route.serving, route.canary or route.serving} - self._held.keys():
+            raise UsageError(
+                f"{name} cannot stand for {', '.join(sorted(missing))}, which is not served here."
+            )
+        self._routes[name] = route
+
+    def _is_free(self, name: str) -> None:
+        routed = {one for route in self._routes.values() for one in (route.serving, route.canary)}
+        if name in self._routes or name in routed:
+            raise UsageError(f"{name} belongs to a channel; promote another release instead.")
 
     def add(self, card: ModelCard, model: AnyModel) -> None:
         """One more model, under a name that is free; on the event loop.
@@ -243,7 +305,7 @@ class Shelf:
         if self.draining:
             message = f"The server is shutting down; {card.name} cannot be added."
             raise BusyError(message, code="shutting_down")
-        if card.name in self._held:
+        if card.name in self._held or card.name in self._routes:
             raise UsageError(f"{card.name} is served already; reload it, or give the new one another name.")
         self._held[card.name] = self._hold(card, model)
 
@@ -259,6 +321,7 @@ class Shelf:
         if self.draining:
             message = f"The server is shutting down; {card.name} cannot be replaced."
             raise BusyError(message, code="shutting_down")
+        self._is_free(card.name)
         old, kind = self.find(card.name), kind_of(model)
         if kind != old.kind:
             raise UsageError(
@@ -277,6 +340,7 @@ class Shelf:
         Raises:
             ApiError: 404 for an unknown name.
         """
+        self._is_free(name)
         old = self.find(name)
         del self._held[name]
         self._retired.add(old.worker)
@@ -286,12 +350,12 @@ class Shelf:
     def watched_by(self, watcher: Watcher) -> None:
         """Report everything that the models do, now and after a swap, to `watcher`."""
         self._watcher = watcher
-        for held in self.all():
+        for held in self._held.values():
             held.worker.watcher = watcher
 
     def stats(self) -> dict[str, dict[str, float]]:
         """Current figures of each name. Requests of a replaced model count for its name."""
-        figures = {held.card.name: held.worker.stats() for held in self.all()}
+        figures = {name: held.worker.stats() for name, held in self._held.items()}
         for worker in list(self._retired):
             for name, value in (("running", worker.running), ("waiting", worker.waiting)):
                 if worker.name in figures:
@@ -312,7 +376,7 @@ class Shelf:
             worker.close(timeout_s)
 
     def _workers(self) -> list[ModelWorker[Any]]:
-        return [*(held.worker for held in self.all()), *self._retired]
+        return [*(held.worker for held in self._held.values()), *self._retired]
 
 
 def _card_of(name: str, model: AnyModel) -> ModelCard:

@@ -28,6 +28,7 @@ from ziggurat.checkpoint_folders import whole_checkpoints
 from ziggurat.console import err
 from ziggurat.errors import RunError, ZigguratError
 from ziggurat.files import is_locked
+from ziggurat.flywheel.children import RUNNING
 from ziggurat.places import holds_model, ladder_folder
 from ziggurat.runs import Run
 from ziggurat.service.models.library import Library
@@ -149,9 +150,9 @@ class Climber:
             should = time.monotonic() - self._chatted < QUIET_S
             if should != self._yielding:
                 self._yielding = should
-                for process in self._processes.values():
-                    if process.poll() is None:
-                        await anyio.to_thread.run_sync(partial(confine, process.pid, should))
+                climbs = [process.pid for process in self._processes.values() if process.poll() is None]
+                for pid in (*climbs, *RUNNING):
+                    await anyio.to_thread.run_sync(partial(confine, pid, should))
 
     @property
     def yielding(self) -> bool:

@@ -22,6 +22,8 @@ from ziggurat.service.http.problems import ApiError
 from ziggurat.service.observe.visits import visit_of
 from ziggurat.service.product.climber import Climber
 from ziggurat.service.product.generations import Generations
+from ziggurat.service.product.serving import Serving
+from ziggurat.service.product.working import Working
 from ziggurat.service.services import Services
 from ziggurat.store.store import Store
 
@@ -56,6 +58,10 @@ class House:
     mode: Mode = "local"
     climber: Climber | None = None
     """Begins climbs and serves what they make."""
+    serving: Serving | None = None
+    """Releases behind their channels."""
+    working: Working | None = None
+    """Works on the flywheel's jobs."""
     elsewhere: Elsewhere | None = None
     """Another login than by password."""
     generations: Generations = field(default_factory=Generations)
@@ -118,6 +124,8 @@ class House:
         await self.generations.close()
         if self.elsewhere is not None:
             await self.elsewhere.close()
+        if self.working is not None:
+            await anyio.to_thread.run_sync(self.working.end)
         if self.climber is not None:
             await anyio.to_thread.run_sync(self.climber.close)
 

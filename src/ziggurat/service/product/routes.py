@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI, Request
 
 from ziggurat.console import err
 from ziggurat.errors import RunError
+from ziggurat.flywheel import online, withdrawal
 from ziggurat.product import generations, held, mask, people, retention, workspaces
 from ziggurat.product.rights import require
 from ziggurat.safety.guard import Guard
@@ -21,10 +22,12 @@ from ziggurat.service.access.key_check import OPEN
 from ziggurat.service.api.admin import admin_routes
 from ziggurat.service.http.openapi import errors
 from ziggurat.service.product.admin import product_admin_routes
+from ziggurat.service.product.arena.routes import arena_routes
 from ziggurat.service.product.chats import conversation_routes
 from ziggurat.service.product.climber import Climber
 from ziggurat.service.product.climbs import climb_routes
 from ziggurat.service.product.door import door_routes
+from ziggurat.service.product.flywheel import flywheel_routes
 from ziggurat.service.product.following import following_routes
 from ziggurat.service.product.house import House, RotatedCookies
 from ziggurat.service.product.judging import judging_routes
@@ -37,12 +40,19 @@ from ziggurat.service.product.oidc import Elsewhere, oidc_routes
 from ziggurat.service.product.page import add_page, is_page
 from ziggurat.service.product.pairs import pair_routes
 from ziggurat.service.product.people import key_routes, people_routes, session_routes
+from ziggurat.service.product.programs.feedback import feedback_routes, metric_page_routes
+from ziggurat.service.product.programs.files import file_routes
+from ziggurat.service.product.programs.recording import Recorded, Recorder
+from ziggurat.service.product.programs.serving import serve_tuned
+from ziggurat.service.product.programs.tunings import tuning_routes
+from ziggurat.service.product.serving import Serving
 from ziggurat.service.product.store_keys import StoreKeys
 from ziggurat.service.product.store_rules import LOOK_S, StoreRules
 from ziggurat.service.product.temporary import temporary_routes
 from ziggurat.service.product.things import archive_routes, folder_routes, persona_routes, share_routes
 from ziggurat.service.product.turns import turn_routes
 from ziggurat.service.product.why import why_routes
+from ziggurat.service.product.working import Working
 from ziggurat.service.services import Services
 from ziggurat.store.store import Store
 from ziggurat.workbench.labelling import hooks
@@ -53,12 +63,15 @@ EACH = (
     *(door_routes, people_routes, session_routes, key_routes, oidc_routes, temporary_routes),
     *(conversation_routes, turn_routes, pair_routes, following_routes, judging_routes, why_routes),
     *(folder_routes, persona_routes, share_routes, archive_routes, climb_routes, product_admin_routes),
+    flywheel_routes,
+    *(metric_page_routes, arena_routes),
     *(labelling_routes, label_lead_routes, label_quality_routes, label_exchange_routes),
 )
 TOLD = ("messages", "prompt", "input", "instructions", "suffix")
 """Fields of a request that hold what people wrote."""
 REAP_EVERY_S = 30.0
 SWEEP_EVERY_S = 3600.0
+TESTS_EVERY_S = 30.0
 SILENT_S = 90.0
 """A running answer without a sign of life for so long has lost its process."""
 
@@ -89,9 +102,18 @@ class Product:
             elsewhere=elsewhere,
             climber=Climber(services.shelf, library) if library is not None else None,
         )
+        self.house.serving = Serving(services.shelf, store, library)
+        if library is not None:
+            self.house.working = Working(store, free=lambda: not self._climbing)
         self.keys = StoreKeys(self.house) if accounts else None
+        self.recorder = Recorder(self.house)
         services.upstreams.outgoing = self._masked
         services.upstreams.holding.keep = self._hold
+
+    @property
+    def _climbing(self) -> bool:
+        """Whether a climb beside the server computes; two trainings at once would both be slower."""
+        return self.house.climber is not None and bool(self.house.climber.running)
 
     async def _masked(self, body: dict[str, Any]) -> dict[str, Any]:
         """A request of the API as it may leave for an upstream, by the workspace's policy.
@@ -131,8 +153,15 @@ class Product:
                 self.house.services, library, prefix="/api/admin", allow=self._manages_models
             )
             app.include_router(models, dependencies=gate, responses=errors())
+        for routes in (
+            feedback_routes(self.house, self.recorder),
+            file_routes(self.house),
+            tuning_routes(self.house),
+        ):
+            app.include_router(routes, responses=errors())
         add_page(app)
         app.add_middleware(RotatedCookies)
+        app.add_middleware(Recorded, house=self.house, recorder=self.recorder)
 
     async def _manages_models(self, request: Request) -> None:
         require(await self.house.who(request), "model.write")
@@ -145,6 +174,12 @@ class Product:
             duties.create_task(_again(LOOK_S, self._read_rules))
             duties.create_task(_again(REAP_EVERY_S, self._reap))
             duties.create_task(_again(SWEEP_EVERY_S, self._sweep))
+            duties.create_task(_again(TESTS_EVERY_S, self._look_at_tests))
+            if self.house.serving is not None:
+                duties.create_task(self.house.serving.watch())
+            if self.house.working is not None:
+                self.house.working.begin()
+            duties.create_task(serve_tuned(self.house))
             duties.create_task(_again(LOOK_EVERY_S, self._deliver))
             if climber is not None:
                 duties.create_task(climber.watch())
@@ -180,11 +215,16 @@ class Product:
     async def _sweep(self) -> None:
         """What has to go by the workspace's retention, and what has expired."""
         await self.house.run(retention.run)
+        await self.house.run(withdrawal.clean_files)
         await self.house.run(hooks.sweep)
 
     async def _deliver(self) -> None:
         """Messages of webhooks that are due."""
         await deliver(self.house)
+
+    async def _look_at_tests(self) -> None:
+        """Online tests that have done harm or reached their horizon end."""
+        await self.house.run(online.look)
 
     async def close(self) -> None:
         """End what is written and climbed, while models can still be asked."""
@@ -193,6 +233,7 @@ class Product:
     async def close_store(self) -> None:
         """After the services: answers that end with them may be held, and are stored first."""
         await self.house.services.upstreams.holding.close()
+        await self.recorder.flush()
         self.house.store.close()
 
 

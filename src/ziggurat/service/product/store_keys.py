@@ -68,7 +68,7 @@ class StoreKeys:
 
         allowed = None if key.model_allow is None else frozenset(key.model_allow)
         quota.scopes, quota.models, quota.spend = principal.scopes, allowed, spend
-        quota.person_id, quota.key_id = principal.person_id, principal.key_id
+        quota.person_id, quota.key_id, quota.principal = principal.person_id, principal.key_id, principal
         return Known(quota, principal, 0.0)
 
 

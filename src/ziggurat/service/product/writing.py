@@ -10,7 +10,8 @@ from typing import Any
 
 import anyio.to_thread
 
-from ziggurat.product import budgets, chats, mask, messages
+from ziggurat.flywheel import examples
+from ziggurat.product import budgets, chats, mask
 from ziggurat.product import generations as kept
 from ziggurat.product.calls import as_texts
 from ziggurat.product.objects import Chat, Turn
@@ -60,14 +61,17 @@ async def write(
     """Begin to write `shown`, a running answer of the chat; `asked_at_s`: when its request arrived (perf_counter)."""
     going_on = shown.content
     asked_at = shown.id if going_on else shown.parent_id
-    path = [] if asked_at is None else await house.run(messages.conversation, principal, chat.id, asked_at)
+    path, added = list[dict[str, Any]](), list[examples.Example]()
+    if asked_at is not None:
+        path, added = await house.run(examples.conversation, principal, chat.id, asked_at)
     ask = ask_of(principal, chat, shown, path)
+    ask = replace(ask, model=house.services.shelf.resolve(ask.model, principal.person_id))
     generation = Generation(
         id=generation_id,
         chat_id=chat.id,
         message_id=shown.id,
         person_id=principal.person_id,
-        model=ask.model,
+        model=str(shown.model),
         asked=asked_at_s,
     )
     asked = await anyio.to_thread.run_sync(house.guard.before, examined(ask.messages))
@@ -79,7 +83,7 @@ async def write(
         generation,
         lambda: nothing() if refused else outgoing(house, principal, ask),
         watches,
-        StoreKeeper(house, principal, generation, ask, watches, noted),
+        StoreKeeper(house, principal, generation, ask, watches, noted, [one.judgement_id for one in added]),
         before=going_on,
     )
 
@@ -172,9 +176,10 @@ class StoreKeeper:
         ask: Ask,
         watches: Watches,
         noted: AnswerVisit,
+        examples: Sequence[str] = (),
     ) -> None:
         self.house, self.principal, self.generation, self.ask = house, principal, generation, ask
-        self.watches, self.noted = watches, noted
+        self.watches, self.noted, self.examples = watches, noted, list(examples)
 
     async def append(self, events: Sequence[dict[str, Any]]) -> bool:
         house, generation = self.house, self.generation
@@ -190,7 +195,8 @@ class StoreKeeper:
         made: dict[str, Any] = {
             "seed": self.ask.seed,
             "usage": {**outcome.usage, "first_text_ms": generation.first_text_ms},
-            "hashes": hashes_of(house, self.ask.model),
+            "hashes": hashes_of(house, self.ask.model)
+            | ({"examples": self.examples} if self.examples else {}),
         }
         if outcome.state == "stopped":
             shown = await house.run(
@@ -262,6 +268,7 @@ def hashes_of(house: House, model: str) -> dict[str, Any]:
     if known is not None:
         jinja = getattr(getattr(known.worker.chat, "template", None), "jinja", None)
         hashes |= {"weights": known.card.weights, "fingerprint": known.fingerprint}
+        hashes |= {"release": known.card.release} if known.card.release else {}
         hashes |= {} if jinja is None else {"template": hashlib.sha256(str(jinja).encode()).hexdigest()[:16]}
     return hashes
 

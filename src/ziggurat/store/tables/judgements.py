@@ -15,6 +15,13 @@ from sqlalchemy import text as sql
 
 from ziggurat.store.tables.base import ID, at, flag, json, key, metadata, person, text, workspace
 
+ONE_OF_A_SUBJECT = (
+    "superseded_by IS NULL AND withdrawn_at IS NULL AND subject_kind IS NOT NULL "
+    "AND kind NOT IN ('metric', 'comment')"
+)
+"""One current judgement of a person, a kind and a subject. Of metrics one for each name (`programs.feedback`), of
+comments any number."""
+
 judgements = Table(
     "judgement",
     metadata,
@@ -54,8 +61,8 @@ judgements = Table(
         "person_id",
         "kind",
         unique=True,
-        sqlite_where=sql("superseded_by IS NULL AND withdrawn_at IS NULL AND subject_kind IS NOT NULL"),
-        postgresql_where=sql("superseded_by IS NULL AND withdrawn_at IS NULL AND subject_kind IS NOT NULL"),
+        sqlite_where=sql(ONE_OF_A_SUBJECT),
+        postgresql_where=sql(ONE_OF_A_SUBJECT),
     ),
     Index(
         "uq_judgement_current",

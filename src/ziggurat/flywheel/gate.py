@@ -1,0 +1,397 @@
+"""The gate: may this candidate serve? Criteria with figures, a verdict, and a person who signs.
+
+    gate = start(store, principal, turn="turn-3", policy={"judge": "own/reward-1"})
+    Worker(store).once()                      # the criteria, in a process of its own
+    sign(store, principal, gate.id, name="assistant-4")      # a release, see release.py
+
+passed: no criterion refuses, and every required one has a verdict. refused: one refuses; its sentence is the gate's.
+undecided: a required one could not be measured. Only a gate that is passed can be signed for a release.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, insert, select, update
+
+from ziggurat.errors import ZigguratError, did_you_mean
+from ziggurat.files import read_json, write_json
+from ziggurat.flywheel import jobs, materials
+from ziggurat.flywheel import turn as turns_
+from ziggurat.flywheel.children import run_child
+from ziggurat.flywheel.jobs import Work
+from ziggurat.flywheel.policy import CRITERIA, GatePolicy
+from ziggurat.home import located, portable
+from ziggurat.lineage import manifest_around, parent_entry
+from ziggurat.places import find_run, model_folder, runs_home
+from ziggurat.product.common import record
+from ziggurat.product.errors import Conflict, Invalid, NotFound
+from ziggurat.product.principal import Principal
+from ziggurat.product.rights import require
+from ziggurat.store.clock import iso, iso_or_none
+from ziggurat.store.ids import new_id
+from ziggurat.store.store import Store
+from ziggurat.store.tables.judgements import judgements
+from ziggurat.store.tables.releases import gate_criteria, gates, releases, signatures
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class CriterionRow:
+    name: str
+    figure: float | None
+    low: float | None
+    high: float | None
+    bar: float | None
+    unit: str
+    n: int | None
+    verdict: str
+    sentence: str
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Gate:
+    id: str
+    turn_id: str | None
+    job_id: str | None
+    candidate: str
+    weights: str
+    against_id: str | None
+    against: str | None
+    policy: dict[str, Any]
+    state: str
+    verdict: str | None
+    sentence: str | None
+    error: str | None
+    criteria: list[CriterionRow]
+    samples: list[dict[str, Any]]
+    signature: dict[str, Any] | None
+    created_at: str
+    finished_at: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def policy_of(given: Mapping[str, Any] | None) -> GatePolicy:
+    """Raises Invalid for an unknown field or a value that is out of range."""
+    try:
+        return GatePolicy.model_validate(dict(given or {}))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(str(part) for part in problem["loc"])
+        hint = did_you_mean(name, GatePolicy.model_fields) if problem["type"] == "extra_forbidden" else ""
+        raise Invalid(f"policy.{name}: {problem['msg']}.{hint}", param=f"policy.{name}") from None
+
+
+def start(
+    store: Store,
+    principal: Principal,
+    *,
+    turn: str | None = None,
+    candidate: str | None = None,
+    held_out: Mapping[str, Sequence[str | Path]] | None = None,
+    channel: str = "assistant",
+    policy: Mapping[str, Any] | None = None,
+) -> Gate:
+    """Put a candidate (of a turn, or a model folder) before the gate, against the release that serves on `channel`.
+
+    held_out: files by kind, for a candidate without a dataset version.
+
+    Raises:
+        NotFound: there is no such turn.
+        Conflict: the turn has no candidate yet.
+    """
+    require(principal, "train")
+    checked = policy_of(policy)
+    one = None if turn is None else turns_.get(store, principal.workspace_id, turn)
+    if one is not None and one.candidate is None:
+        raise Conflict(f"{one.name} has no candidate yet (it is {one.state}); wait for it, or resume it.")
+    if one is None and candidate is None:
+        raise Invalid("name a turn, or a model as the candidate.", param="turn")
+    folder = located(one.candidate) if one is not None and one.candidate else find_run(str(candidate))
+    weights = turns_.weights_of(folder)
+    if one is not None and one.weights != weights:
+        raise Conflict(f"the candidate of {one.name} has changed since the turn ended; start a new turn.")
+    gate_id = new_id("gate")
+    with store.write() as conn:
+        serving = turns_._serving(conn, principal.workspace_id, channel)
+        payload: dict[str, Any] = {"gate_id": gate_id}
+        if held_out:
+            payload["source"] = materials.of_files(held_out, held_out).to_json()
+        job_id = jobs.add(conn, store, principal, "gate", payload)
+        row = {
+            "id": gate_id,
+            "workspace_id": principal.workspace_id,
+            "turn_id": None if one is None else one.id,
+            "job_id": job_id,
+            "candidate": portable(folder),
+            "weights": weights,
+            "against_id": None if serving is None else serving.id,
+            "against": None if serving is None else serving.model,
+            "policy": {**checked.model_dump(mode="json"), "channel": channel},
+            "state": "queued",
+            "created_at": store.now(),
+        }
+        conn.execute(insert(gates).values(**row))
+        record(
+            conn, store, principal, "gate.start", kind="gate", object_id=gate_id, detail={"weights": weights}
+        )
+    return get(store, principal.workspace_id, gate_id)
+
+
+def get(store: Store, workspace_id: str, gate_id: str) -> Gate:
+    with store.read() as conn:
+        row = conn.execute(select(gates).where(gates.c.id == gate_id)).first()
+        if row is None or row.workspace_id != workspace_id:
+            raise NotFound("there is no such gate.")
+        return _gate(conn, row)
+
+
+def listed(store: Store, workspace_id: str, limit: int = 50, turn_id: str | None = None) -> list[Gate]:
+    """Newest first."""
+    wanted = select(gates).where(gates.c.workspace_id == workspace_id)
+    if turn_id is not None:
+        wanted = wanted.where(gates.c.turn_id == turn_id)
+    with store.read() as conn:
+        return [
+            _gate(conn, row) for row in conn.execute(wanted.order_by(gates.c.id.desc()).limit(limit)).all()
+        ]
+
+
+def of_turn(store: Store, workspace_id: str, turn: str) -> Gate:
+    """The newest gate of a turn. NotFound where there is none."""
+    one = turns_.get(store, workspace_id, turn)
+    found = listed(store, workspace_id, 1, one.id)
+    if not found:
+        raise NotFound(
+            f"{one.name} was not before a gate yet; start one with `ziggurat flywheel gate {one.name}`."
+        )
+    return found[0]
+
+
+def _gate(conn: Connection, row: Any) -> Gate:
+    found = conn.execute(
+        select(gate_criteria).where(gate_criteria.c.gate_id == row.id).order_by(gate_criteria.c.position)
+    )
+    criteria = [
+        CriterionRow(
+            c.name, c.figure, c.low, c.high, c.bar, c.unit, c.n, c.verdict, c.sentence, dict(c.detail)
+        )
+        for c in found
+    ]
+    signed = conn.execute(select(signatures).where(signatures.c.gate_id == row.id)).first()
+    signature = None
+    if signed is not None:
+        signature = {
+            "person_id": signed.person_id,
+            "signed_as": signed.signed_as,
+            "decision": signed.decision,
+            "note": signed.note,
+            "at": iso(signed.created_at),
+        }
+    return Gate(
+        id=row.id,
+        turn_id=row.turn_id,
+        job_id=row.job_id,
+        candidate=row.candidate,
+        weights=row.weights,
+        against_id=row.against_id,
+        against=row.against,
+        policy=dict(row.policy),
+        state=row.state,
+        verdict=row.verdict,
+        sentence=row.sentence,
+        error=row.error,
+        criteria=criteria,
+        samples=list(row.samples or ()),
+        signature=signature,
+        created_at=iso(row.created_at),
+        finished_at=iso_or_none(row.finished_at),
+    )
+
+
+# --- the job ----------------------------------------------------------------------------------------------------------
+
+
+def work(work: Work) -> dict[str, Any]:
+    """Judge, and write down what was found."""
+    store, workspace_id = work.store, work.job.workspace_id
+    gate = get(store, workspace_id, work.job.payload["gate_id"])
+    folder = runs_home() / turns_.LADDER / f"gate-{gate.id.rpartition('_')[2]}"
+    try:
+        _change(store, gate.id, state="running", error=None)
+        _judged(work, gate, folder)
+        verdict, sentence = _found(store, gate, folder)
+    except ZigguratError as error:
+        _change(store, gate.id, state="failed", error=str(error), finished_at=store.now())
+        raise
+    shutil.rmtree(folder / "held_out", ignore_errors=True)  # what people wrote stays in the store alone
+    if verdict == "passed" and gate.policy.get("sign") == "policy":
+        from ziggurat.flywheel import release
+
+        release.sign_by_policy(store, workspace_id, gate.id)
+    return {"verdict": verdict, "sentence": sentence}
+
+
+def _judged(work: Work, gate: Gate, folder: Path) -> None:
+    one = None if gate.turn_id is None else turns_.get(work.store, work.job.workspace_id, gate.turn_id)
+    kept = work.job.payload.get("source") or (one.recipe["source"] if one is not None else None)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "order.json").is_file():
+        if kept is not None:
+            materials.lay_out_held(work.store, materials.of_json(kept), folder / "held_out")
+        write_json(folder / "order.json", _order(work.store, gate, one), FORMAT)
+
+    def watch() -> None:
+        done = len(list((folder / "findings").glob("*.json")))
+        if done != seen["done"]:
+            seen["done"] = done
+            work.progress(criteria=done, of=len(CRITERIA))
+
+    seen = {"done": -1}
+    run_child(work, ["-m", "ziggurat.flywheel.judging", str(folder)], log=folder / "judging.log", watch=watch)
+
+
+def _order(store: Store, gate: Gate, turn: turns_.Turn | None) -> dict[str, Any]:
+    policy = {key: value for key, value in gate.policy.items() if key != "channel"}
+    order: dict[str, Any] = {
+        "candidate": str(located(gate.candidate)),
+        "against": None if gate.against is None else str(located(gate.against)),
+        "policy": policy,
+        "battles": battles(store, gate),
+        "scorers": sorted(scorers(located(gate.candidate))),
+        "metrics": metrics(store, gate),
+    }
+    if turn is not None:
+        folder = turn.folder
+        for number, _ in enumerate(turn.recipe["phases"], start=1):
+            phase = read_json(folder / f"phase-{number}.json", FORMAT)
+            if phase["stage"] == "reward":
+                order["scorers"] += _hashes(parent_entry(Path(phase["out"])))
+        order["canaries"] = read_json(folder / "canaries.json", FORMAT)["canaries"]
+        order["labels"] = read_json(folder / "learned.json", FORMAT)["sha256"]
+    return order
+
+
+def scorers(folder: Path) -> set[str]:
+    """The hashes of all reward models in the lineage of a model."""
+    known: Any = manifest_around(model_folder(folder))
+    if known is None and (folder / "lineage.json").is_file():
+        known = read_json(folder / "lineage.json", FORMAT)
+    found: set[str] = set()
+    while isinstance(known, dict):
+        if isinstance(known.get("reward_model"), dict):
+            found |= set(_hashes(known["reward_model"]))
+        known = known.get("parent")
+    return found
+
+
+def _hashes(entry: Mapping[str, Any]) -> list[str]:
+    return [str(one) for one in (entry.get("weights_sha256") or {}).values()]
+
+
+def battles(store: Store, gate: Gate) -> list[dict[str, Any]]:
+    """Votes between the candidate and the serving release, known by the hashes of their weights or their names."""
+    with store.read() as conn:
+        served = None if gate.against_id is None else _name(conn, gate.against_id)
+        rows = conn.execute(
+            select(judgements).where(
+                judgements.c.kind == "vote",
+                judgements.c.superseded_by.is_(None),
+                judgements.c.withdrawn_at.is_(None),
+            )
+        ).all()
+    ours, theirs = {gate.candidate, Path(gate.candidate).name}, {served, gate.against}
+    found = []
+    for row in rows:
+        models = [one.get("model") for one in row.completions or ()]
+        winner = (row.value or {}).get("winner")
+        if len(models) != 2 or (row.value or {}).get("leaked"):
+            continue
+        if models[0] in ours and models[1] in theirs:
+            outcome = {"a": 1.0, "b": 0.0}.get(str(winner), 0.5)
+        elif models[1] in ours and models[0] in theirs:
+            outcome = {"a": 0.0, "b": 1.0}.get(str(winner), 0.5)
+        else:
+            continue
+        found.append({"person": row.person_id, "outcome": outcome})
+    return found
+
+
+def _name(conn: Connection, release_id: str) -> str | None:
+    return conn.execute(select(releases.c.name).where(releases.c.id == release_id)).scalar()
+
+
+def metrics(store: Store, gate: Gate) -> list[dict[str, Any]]:
+    """Values of programs' metrics on answers of this candidate, where it has served as a release before."""
+    wanted = set(gate.policy.get("metrics") or {})
+    if not wanted:
+        return []
+    with store.read() as conn:
+        names = set(conn.execute(select(releases.c.name).where(releases.c.weights == gate.weights)).scalars())
+        rows = conn.execute(
+            select(judgements.c.value, judgements.c.completions).where(
+                judgements.c.kind == "metric",
+                judgements.c.superseded_by.is_(None),
+                judgements.c.withdrawn_at.is_(None),
+            )
+        ).all()
+    return [
+        {"metric": row.value.get("metric"), "value": float(row.value["value"])}
+        for row in rows
+        if row.value.get("metric") in wanted
+        and any(one.get("model") in names for one in row.completions or ())
+    ]
+
+
+def _found(store: Store, gate: Gate, folder: Path) -> tuple[str, str]:
+    findings = {name: read_json(folder / "findings" / f"{name}.json", FORMAT) for name in CRITERIA}
+    verdict, sentence = verdict_of(findings, gate.policy.get("required") or ())
+    samples = read_json(folder / "samples.json", FORMAT)["samples"]
+    with store.write() as conn:
+        conn.execute(gate_criteria.delete().where(gate_criteria.c.gate_id == gate.id))
+        rows = [
+            {"gate_id": gate.id, "name": n, "position": i, **f} for i, (n, f) in enumerate(findings.items())
+        ]
+        conn.execute(insert(gate_criteria), rows)
+        ended = {"state": "done", "verdict": verdict, "sentence": sentence, "samples": samples}
+        conn.execute(update(gates).where(gates.c.id == gate.id).values(**ended, finished_at=store.now()))
+    return verdict, sentence
+
+
+def verdict_of(findings: Mapping[str, Mapping[str, Any]], required: Iterable[str]) -> tuple[str, str]:
+    """passed, refused or undecided, and the sentence that says why."""
+    refused = [found["sentence"] for found in findings.values() if found["verdict"] == "refused"]
+    if refused:
+        return "refused", " ".join(refused)
+    open_ = [
+        found["sentence"]
+        for name, found in findings.items()
+        if found["verdict"] == "undecided" or (name in set(required) and found["verdict"] == "not_measured")
+    ]
+    if open_:
+        return "undecided", " ".join(open_)
+    measured = sum(found["verdict"] == "passed" for found in findings.values())
+    return "passed", f"All {measured} criteria that were measured are passed; a person may sign."
+
+
+def forget(conn: Connection, judgement_ids: Iterable[str]) -> None:
+    """Take samples out whose prompts come from judgements that are deleted, in the caller's transaction."""
+    gone = set(judgement_ids)
+    for row in conn.execute(select(gates.c.id, gates.c.samples).where(gates.c.samples.is_not(None))).all():
+        left = [one for one in row.samples if one.get("judgement_id") not in gone]
+        if len(left) != len(row.samples):
+            conn.execute(update(gates).where(gates.c.id == row.id).values(samples=left))
+
+
+def _change(store: Store, gate_id: str, **values: Any) -> None:
+    with store.write() as conn:
+        conn.execute(update(gates).where(gates.c.id == gate_id).values(**values))

@@ -1,0 +1,598 @@
+"""Releases: named, immutable, with lineage; and channels, which say what serves to whom.
+
+    release = sign(store, principal, gate_id, name="assistant-4")   # a person signs a gate that is passed
+    promote(store, principal, release.name)                         # it serves; share=0.1: to a tenth of the people
+    rollback(store, principal)                                      # the one before serves again
+
+A release is a row that the database refuses to change, and the folder $ZIGGURAT_HOME/releases/NAME with the weights
+(`model/`), release.json, and the settings that the next turn inherits. A server that offers a channel sees a change
+within a second (`service/product/serving.py`); promotion and rollback through its own routes are applied at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from ziggurat.errors import RunError
+from ziggurat.files import read_json, replace_folder, write_json
+from ziggurat.flywheel import gate as gates_
+from ziggurat.flywheel import turn as turns_
+from ziggurat.home import located, portable, ziggurat_home
+from ziggurat.lineage import MANIFEST_FORMAT, code_version, manifest_around
+from ziggurat.places import ADAPTER_CONFIG, find_run, model_folder, run_around
+from ziggurat.product.common import clean, clean_name, record
+from ziggurat.product.errors import Conflict, Invalid, NotFound
+from ziggurat.product.principal import Principal
+from ziggurat.product.rights import require
+from ziggurat.settings import load_yaml
+from ziggurat.store.clock import iso
+from ziggurat.store.ids import new_id
+from ziggurat.store.store import Store
+from ziggurat.store.tables.releases import (
+    channel_events,
+    channels,
+    online_tests,
+    releases,
+    signatures,
+    turns,
+)
+
+CHANNEL = "assistant"
+FORMAT = 1
+NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,79}")
+
+
+@dataclass(frozen=True)
+class Release:
+    id: str
+    name: str
+    parent_id: str | None
+    turn_id: str | None
+    gate_id: str | None
+    signature_id: str | None
+    model: str
+    weights: str
+    datasets: list[dict[str, Any]]
+    code: str
+    seed: int | None
+    scores: dict[str, Any]
+    signed_by: str | None
+    note: str
+    created_at: str
+
+
+@dataclass(frozen=True)
+class Channel:
+    id: str
+    name: str
+    release_id: str | None
+    canary_id: str | None
+    canary_share: float
+    previous_id: str | None
+    version: int
+    updated_at: str
+
+
+def releases_home() -> Path:
+    return ziggurat_home() / "releases"
+
+
+# --- signing ----------------------------------------------------------------------------------------------------------
+
+
+def sign(
+    store: Store,
+    principal: Principal,
+    gate_id: str,
+    *,
+    name: str | None = None,
+    note: str = "",
+    refuse: bool = False,
+) -> Release | None:
+    """Sign a gate: its candidate becomes a release, or with `refuse` it never does (then None).
+
+    Raises:
+        NotFound: there is no such gate.
+        Conflict: the gate is not passed, or is signed already; the name is taken.
+    """
+    require(principal, "release.sign")
+    note = clean(note, "note", limit=4_000, empty=True)
+    gate = gates_.get(store, principal.workspace_id, gate_id)
+    _must_be_open(gate, refuse)
+    if refuse:
+        with store.write() as conn:
+            _signature(conn, store, principal.workspace_id, gate.id, principal.person_id, "refuse", note)
+            record(conn, store, principal, "gate.refuse", kind="gate", object_id=gate.id)
+        return None
+    release = _make(store, principal.workspace_id, gate, name, note, principal.person_id)
+    with store.write() as conn:
+        detail = {"name": release.name, "weights": release.weights}
+        record(conn, store, principal, "release.sign", kind="release", object_id=release.id, detail=detail)
+    return release
+
+
+def sign_by_policy(store: Store, workspace_id: str, gate_id: str) -> Release:
+    """What a policy with `sign: policy` does with a gate that is passed."""
+    gate = gates_.get(store, workspace_id, gate_id)
+    _must_be_open(gate, False)
+    note = "Signed by the gate's own policy (sign: policy)."
+    release = _make(store, workspace_id, gate, None, note, None)
+    with store.write() as conn:
+        detail = {"name": release.name, "weights": release.weights, "by": "policy"}
+        record(
+            conn,
+            store,
+            None,
+            "release.sign",
+            kind="release",
+            object_id=release.id,
+            detail=detail,
+            workspace_id=workspace_id,
+        )
+    return release
+
+
+def _must_be_open(gate: gates_.Gate, refuse: bool) -> None:
+    if gate.signature is not None:
+        raise Conflict("this gate is signed already.", code="signed")
+    if gate.state != "done":
+        raise Conflict(f"this gate is {gate.state}; it can be signed when it is done.", code="gate_open")
+    if not refuse and gate.verdict != "passed":
+        raise Conflict(f"this gate is {gate.verdict}: {gate.sentence}", code="gate_not_passed")
+
+
+def _signature(
+    conn: Connection,
+    store: Store,
+    workspace_id: str,
+    gate_id: str,
+    person_id: str | None,
+    decision: str,
+    note: str,
+) -> str:
+    signature_id = new_id("sig")
+    row = {
+        "id": signature_id,
+        "workspace_id": workspace_id,
+        "gate_id": gate_id,
+        "person_id": person_id,
+        "signed_as": "person" if person_id else "policy",
+        "decision": decision,
+        "note": note,
+        "created_at": store.now(),
+    }
+    conn.execute(insert(signatures).values(**row))
+    return signature_id
+
+
+def _make(
+    store: Store, workspace_id: str, gate: gates_.Gate, name: str | None, note: str, person_id: str | None
+) -> Release:
+    with store.read() as conn:
+        channel = str(gate.policy.get("channel") or CHANNEL)
+        name = _free_name(conn, name, channel)
+        turn = (
+            None
+            if gate.turn_id is None
+            else conn.execute(select(turns).where(turns.c.id == gate.turn_id)).one()
+        )
+        parent_id = turn.parent_id if turn is not None else gate.against_id
+        parent = None if parent_id is None else _row(conn, parent_id)
+    learned = [] if turn is None else [_dataset(turn)]
+    scores = {
+        one.name: {"figure": one.figure, "low": one.low, "high": one.high, "verdict": one.verdict}
+        for one in gate.criteria
+    }
+    row = {
+        "id": new_id("release"),
+        "workspace_id": workspace_id,
+        "name": name,
+        "parent_id": parent_id,
+        "turn_id": gate.turn_id,
+        "gate_id": gate.id,
+        "datasets": [*learned, *(parent.datasets if parent is not None else ())],
+        "seed": None if turn is None else turn.recipe["seed"],
+        "scores": scores,
+        "signed_by": person_id,
+        "note": note,
+    }
+    origin = None if parent is None else located(parent.model)
+    weights = _copy(located(gate.candidate), name, row, origin)
+    if weights != gate.weights:
+        shutil.rmtree(releases_home() / name, ignore_errors=True)
+        raise Conflict("the candidate has changed since the gate judged it; start a new gate.")
+    with store.write() as conn:
+        signed = _signature(conn, store, workspace_id, gate.id, person_id, "release", note)
+        return _insert(conn, store, {**row, "signature_id": signed, "weights": weights})
+
+
+def first(
+    store: Store, principal: Principal, model: str, *, name: str | None = None, note: str = ""
+) -> Release:
+    """A release of a model that no turn made: the first one, which no gate can compare with anything.
+
+    Raises:
+        Conflict: releases exist; a model then has to pass a gate.
+    """
+    require(principal, "release.sign")
+    folder = find_run(model)
+    if (model_folder(folder) / ADAPTER_CONFIG).is_file():
+        raise Invalid(f"{model} is an adapter; export the whole model first (`ziggurat models export`).")
+    with store.read() as conn:
+        if _any(conn, principal.workspace_id):
+            raise Conflict(
+                "there are releases already; put this model before a gate (`ziggurat flywheel gate --candidate`)."
+            )
+        name = _free_name(conn, name, CHANNEL)
+    row = {
+        "id": new_id("release"),
+        "workspace_id": principal.workspace_id,
+        "name": name,
+        "datasets": [],
+        "scores": {},
+        "signed_by": principal.person_id,
+        "note": clean(note, "note", limit=4_000, empty=True) or f"The first release, made from {model}.",
+    }
+    weights = _copy(folder, name, row, folder)
+    with store.write() as conn:
+        made = _insert(conn, store, {**row, "weights": weights})
+        detail = {"name": name, "weights": weights, "first": True}
+        record(conn, store, principal, "release.sign", kind="release", object_id=made.id, detail=detail)
+    return made
+
+
+def _insert(conn: Connection, store: Store, row: Mapping[str, Any]) -> Release:
+    code = code_version()
+    values = {
+        **row,
+        "model": portable(releases_home() / row["name"]),
+        "code": f"{code['ziggurat']} {str(code.get('commit') or '')[:12]}".strip(),
+        "created_at": store.now(),
+    }
+    conn.execute(insert(releases).values(**values))
+    return release_of(_row(conn, row["id"]))
+
+
+def _dataset(turn: Any) -> dict[str, Any]:
+    source = turn.recipe.get("source") or {}
+    return {"id": turn.dataset_id, "name": turn.dataset, "sha256": source.get("sha256")}
+
+
+def _free_name(conn: Connection, given: str | None, channel: str) -> str:
+    taken = set(conn.execute(select(releases.c.name)).scalars())
+    if given is None:
+        number = 1
+        while f"{channel}-{number}" in taken:
+            number += 1
+        return f"{channel}-{number}"
+    name = clean_name(given)
+    if not NAME.fullmatch(name):
+        raise Invalid(
+            f"the name {name!r} cannot name a folder; use letters, digits, '.', '-' and '_'.", param="name"
+        )
+    if name in taken:
+        raise Conflict(
+            f"there is a release called {name} already; releases never change, so choose another name."
+        )
+    return name
+
+
+def _copy(source: Path, name: str, row: Mapping[str, Any], origin: Path | None) -> str:
+    """Copy the model into the release's folder, read-only; returns the hash of its weights.
+
+    origin: the parent release, or for the first one the run itself: its settings are what the next turn inherits, so
+    that learning rates do not shrink from turn to turn.
+    """
+    model, target = model_folder(source), releases_home() / name
+
+    def write(aside: Path) -> None:
+        shutil.copytree(model, aside / "model", ignore=shutil.ignore_patterns("optimizer*", "lock"))
+        config, known = settings_of(origin), manifest_around(source) or _lineage(source)
+        if config is not None and known is not None:
+            shutil.copyfile(config, aside / "config.yaml")
+            write_json(
+                aside / "manifest.json", {**known, "finished_utc": known.get("finished_utc")}, MANIFEST_FORMAT
+            )
+        write_json(aside / "release.json", {key: row.get(key) for key in row}, FORMAT)
+        for path in (aside / "model").iterdir():
+            if path.suffix == ".safetensors":
+                os.chmod(path, 0o444)
+
+    releases_home().mkdir(parents=True, exist_ok=True)
+    replace_folder(target, write)
+    return turns_.weights_of(target)
+
+
+def _lineage(folder: Path) -> dict[str, Any] | None:
+    for place in (folder, folder.parent):
+        if (place / "lineage.json").is_file():
+            return read_json(place / "lineage.json", FORMAT)
+    return None
+
+
+def settings_of(folder: Path | None) -> Path | None:
+    """The settings of the nearest run in a model's lineage with one optimizer; None for a model from elsewhere."""
+    run = None if folder is None else run_around(folder)
+    while run is not None:
+        config = load_yaml(run / "config.yaml")
+        train = config.get("train", config)
+        if isinstance(train, dict) and "optimizer" in train:
+            return run / "config.yaml"
+        parent = (manifest_around(run) or {}).get("parent")
+        above = located(str(parent["path"])) if isinstance(parent, dict) and parent.get("path") else None
+        run = run_around(above) if above is not None and above.exists() else None
+    return None
+
+
+# --- finding ----------------------------------------------------------------------------------------------------------
+
+
+def _row(conn: Connection, release_id: str) -> Any:
+    return conn.execute(select(releases).where(releases.c.id == release_id)).one()
+
+
+def _any(conn: Connection, workspace_id: str) -> bool:
+    return (
+        conn.execute(select(releases.c.id).where(releases.c.workspace_id == workspace_id)).first() is not None
+    )
+
+
+def get(store: Store, workspace_id: str, name_or_id: str) -> Release:
+    with store.read() as conn:
+        return release_of(_find(conn, workspace_id, name_or_id))
+
+
+def _find(conn: Connection, workspace_id: str, name_or_id: str) -> Any:
+    wanted = select(releases).where(releases.c.workspace_id == workspace_id)
+    row = conn.execute(wanted.where((releases.c.id == name_or_id) | (releases.c.name == name_or_id))).first()
+    if row is None:
+        raise NotFound(f"there is no release {name_or_id[:80]}.")
+    return row
+
+
+def listed(store: Store, workspace_id: str) -> list[Release]:
+    """Newest first."""
+    wanted = select(releases).where(releases.c.workspace_id == workspace_id).order_by(releases.c.id.desc())
+    with store.read() as conn:
+        return [release_of(row) for row in conn.execute(wanted)]
+
+
+def lineage(store: Store, workspace_id: str, name_or_id: str) -> list[Release]:
+    """The release, its parent, and so on to the first one."""
+    found = [get(store, workspace_id, name_or_id)]
+    while found[-1].parent_id is not None:
+        found.append(get(store, workspace_id, found[-1].parent_id))
+    return found
+
+
+def release_of(row: Any) -> Release:
+    return Release(
+        id=row.id,
+        name=row.name,
+        parent_id=row.parent_id,
+        turn_id=row.turn_id,
+        gate_id=row.gate_id,
+        signature_id=row.signature_id,
+        model=row.model,
+        weights=row.weights,
+        datasets=list(row.datasets),
+        code=row.code,
+        seed=row.seed,
+        scores=dict(row.scores),
+        signed_by=row.signed_by,
+        note=row.note,
+        created_at=iso(row.created_at),
+    )
+
+
+def check(release: Release) -> Path:
+    """The folder of a release whose weights are still those that were signed.
+
+    Raises RunError where they are gone or have changed.
+    """
+    folder = located(release.model)
+    if not folder.is_dir():
+        raise RunError(f"the folder of release {release.name} is gone ({folder}); restore it from a backup.")
+    if turns_.weights_of(folder) != release.weights:
+        raise RunError(
+            f"the weights of release {release.name} are not those that were signed; it does not serve."
+        )
+    return folder
+
+
+# --- channels ---------------------------------------------------------------------------------------------------------
+
+
+def all_channels(store: Store, workspace_id: str | None = None) -> list[Channel]:
+    wanted = select(channels).order_by(channels.c.name)
+    if workspace_id is not None:
+        wanted = wanted.where(channels.c.workspace_id == workspace_id)
+    with store.read() as conn:
+        return [channel_of(row) for row in conn.execute(wanted)]
+
+
+def channel(store: Store, workspace_id: str, name: str = CHANNEL) -> Channel | None:
+    return next((one for one in all_channels(store, workspace_id) if one.name == name), None)
+
+
+def channel_of(row: Any) -> Channel:
+    return Channel(
+        id=row.id,
+        name=row.name,
+        release_id=row.release_id,
+        canary_id=row.canary_id,
+        canary_share=row.canary_share,
+        previous_id=row.previous_id,
+        version=row.version,
+        updated_at=iso(row.updated_at),
+    )
+
+
+def promote(
+    store: Store,
+    principal: Principal,
+    name_or_id: str,
+    *,
+    name: str = CHANNEL,
+    share: float | None = None,
+    note: str = "",
+) -> Channel:
+    """Let a release serve on a channel; with a share between 0 and 1 as a canary beside the one that serves.
+
+    Raises:
+        NotFound: there is no such release.
+        Conflict: it serves already; a canary needs a release beside which it serves.
+        RunError: its weights are not those that were signed.
+    """
+    require(principal, "release.promote")
+    if share is not None and not 0 < share <= 1:
+        raise Invalid(f"share is {share}; it must be above 0 and at most 1.", param="share")
+    check(get(store, principal.workspace_id, name_or_id))
+    with store.write() as conn:
+        release, now = _find(conn, principal.workspace_id, name_or_id), _channel(conn, store, principal, name)
+        canary = share is not None and share < 1
+        if now.release_id == release.id and now.canary_id is None:
+            raise Conflict(f"{release.name} serves on {name} already.")
+        if canary and now.release_id in (None, release.id):
+            raise Conflict(
+                f"a canary serves beside another release, and {name} has none; promote it as a whole."
+            )
+        _end_tests(conn, store, now.id)
+        changes = (
+            {"canary_id": release.id, "canary_share": share}
+            if canary
+            else {"release_id": release.id, "canary_id": None, "canary_share": 0.0}
+        )
+        if not canary and now.release_id not in (None, release.id):
+            changes["previous_id"] = now.release_id
+        action = "canary" if canary else "promote"
+        _move(conn, store, principal, now, changes, action, release.id, note, share if canary else None)
+    found = channel(store, principal.workspace_id, name)
+    assert found is not None
+    return found
+
+
+def rollback(store: Store, principal: Principal, *, name: str = CHANNEL, note: str = "") -> Channel:
+    """Take a canary away, or let the release before serve again.
+
+    Raises:
+        NotFound: there is no such channel.
+        Conflict: there is nothing to go back to.
+    """
+    require(principal, "release.promote")
+    with store.write() as conn:
+        wanted = select(channels).where(
+            channels.c.workspace_id == principal.workspace_id, channels.c.name == name
+        )
+        now = conn.execute(wanted).first()
+        if now is None:
+            raise NotFound(f"there is no channel {name[:64]}.")
+        _end_tests(conn, store, now.id)
+        if now.canary_id is not None:
+            _move(conn, store, principal, now, NO_CANARY, "rollback", now.release_id, note, None)
+        elif now.previous_id is None:
+            raise Conflict(f"no release served on {name} before this one; promote another.")
+        else:
+            changes = {**NO_CANARY, "release_id": now.previous_id, "previous_id": now.release_id}
+            _move(conn, store, principal, now, changes, "rollback", now.previous_id, note, None)
+    found = channel(store, principal.workspace_id, name)
+    assert found is not None
+    return found
+
+
+NO_CANARY: dict[str, Any] = {"canary_id": None, "canary_share": 0.0}
+
+
+def _channel(conn: Connection, store: Store, principal: Principal, name: str) -> Any:
+    wanted = select(channels).where(
+        channels.c.workspace_id == principal.workspace_id, channels.c.name == name
+    )
+    row = conn.execute(wanted).first()
+    if row is None:
+        if not NAME.fullmatch(name):
+            raise Invalid(f"the channel {name!r} cannot be a model's name.", param="channel")
+        made = {"id": new_id("channel"), "workspace_id": principal.workspace_id, "name": name, "version": 0}
+        conn.execute(insert(channels).values(**made, **NO_CANARY, updated_at=store.now()))
+        row = conn.execute(wanted).one()
+    return row
+
+
+def _move(
+    conn: Connection,
+    store: Store,
+    principal: Principal,
+    now: Any,
+    changes: Mapping[str, Any],
+    action: str,
+    to_id: str | None,
+    note: str,
+    share: float | None,
+) -> None:
+    """Change a channel, and write down who did it."""
+    values = {**changes, "version": now.version + 1, "updated_at": store.now()}
+    conn.execute(update(channels).where(channels.c.id == now.id).values(**values))
+    event = {
+        "id": new_id("chev"),
+        "channel_id": now.id,
+        "person_id": principal.person_id,
+        "action": action,
+        "from_id": now.canary_id if action == "rollback" and now.canary_id else now.release_id,
+        "to_id": to_id,
+        "share": share,
+        "note": clean(note, "note", limit=4_000, empty=True),
+        "created_at": store.now(),
+    }
+    conn.execute(insert(channel_events).values(**event))
+    detail = {"channel": now.name, "from": event["from_id"], "to": to_id, "share": share}
+    record(conn, store, principal, f"release.{action}", kind="channel", object_id=now.id, detail=detail)
+
+
+def _end_tests(conn: Connection, store: Store, channel_id: str) -> None:
+    """A channel that is changed by hand ends its online test."""
+    conn.execute(
+        update(online_tests)
+        .where(online_tests.c.channel_id == channel_id, online_tests.c.state == "running")
+        .values(state="cancelled", sentence="The channel was changed by hand.", finished_at=store.now())
+    )
+
+
+def history(store: Store, workspace_id: str, name: str = CHANNEL, limit: int = 50) -> list[dict[str, Any]]:
+    """What happened on a channel, newest first."""
+    now = channel(store, workspace_id, name)
+    if now is None:
+        return []
+    wanted = select(channel_events).where(channel_events.c.channel_id == now.id)
+    with store.read() as conn:
+        names = {row.id: row.name for row in conn.execute(select(releases.c.id, releases.c.name))}
+        rows = conn.execute(wanted.order_by(channel_events.c.id.desc()).limit(limit)).all()
+    return [
+        {
+            "action": row.action,
+            "from": names.get(row.from_id),
+            "to": names.get(row.to_id),
+            "share": row.share,
+            "note": row.note,
+            "person_id": row.person_id,
+            "at": iso(row.created_at),
+        }
+        for row in rows
+    ]
+
+
+def as_json(one: Release | Channel) -> dict[str, Any]:
+    return asdict(one)
+
+
+def by_ids(store: Store, ids: Sequence[str | None]) -> dict[str, Release]:
+    wanted = [one for one in ids if one is not None]
+    with store.read() as conn:
+        rows = conn.execute(select(releases).where(releases.c.id.in_(wanted))).all()
+    return {row.id: release_of(row) for row in rows}

@@ -1,0 +1,498 @@
+"""Fine-tuning jobs as OpenAI's client starts them: a file that was uploaded, a real stage, a model that is served.
+
+    create          checks everything that can be checked at once, and adds a job of the kind `fine_tune`
+    work            the handler: writes the records, runs `tuning_run` in a child process, names the model
+    models          what has succeeded, for the server to serve
+
+A worker that dies leaves a run with checkpoints; the next one goes on with it to the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from sqlalchemy import Connection, insert, select, update
+
+from ziggurat.checkpoint_folders import whole_checkpoints
+from ziggurat.errors import ConfigError, RunError
+from ziggurat.files import write_json
+from ziggurat.flywheel import jobs
+from ziggurat.flywheel.tuning_settings import AUTO, settings_of
+from ziggurat.places import holds_model, runs_home
+from ziggurat.product import training_files, uploads
+from ziggurat.product.common import clean_json, clean_name, record, row_of, whole
+from ziggurat.product.errors import Conflict, Invalid
+from ziggurat.product.objects import Thing
+from ziggurat.product.principal import Principal
+from ziggurat.product.rights import require, require_on
+from ziggurat.product.training_files import Method
+from ziggurat.records import write_records
+from ziggurat.runs import Run
+from ziggurat.stages.stage import declared
+from ziggurat.store.clock import SECOND, from_iso
+from ziggurat.store.ids import uuid7_hex
+from ziggurat.store.store import Store
+from ziggurat.store.tables.programs import tunings as table
+from ziggurat.store.tables.programs import uploads as files
+from ziggurat.store.tables.workspace import workspaces
+
+KIND, LADDER = "fine_tune", "fine-tuned"
+METHODS: dict[str, str] = {"supervised": "sft", "dpo": "dpo"}
+"""OpenAI's method -> our stage."""
+OPEN = ("validating_files", "queued", "running")
+NUMBERS = ("batch_size", "learning_rate_multiplier", "n_epochs", "beta")
+MAX_EXTRA = 64
+PLAN_FORMAT = 1
+LOOK_S, END_S = 0.2, 60.0
+NICE = 10
+"""Of 19; the server's own threads have 0."""
+EVENT_ROWS = 50
+"""Rows of metrics that one job tells as events at most; the run has all of them."""
+
+jobs.HANDLERS.setdefault(KIND, "ziggurat.flywheel.tuning:work")
+
+
+class Tuning(Thing):
+    """OpenAI's fine-tuning job object."""
+
+    id: str
+    object: str = "fine_tuning.job"
+    created_at: int
+    error: dict[str, Any] | None
+    fine_tuned_model: str | None
+    finished_at: int | None
+    hyperparameters: dict[str, Any]
+    model: str
+    organization_id: str
+    result_files: list[str]
+    status: Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
+    trained_tokens: int | None
+    training_file: str
+    validation_file: str | None
+    seed: int
+    estimated_finish: int | None
+    method: dict[str, Any]
+    metadata: dict[str, str]
+    suffix: str | None
+    integrations: list[Any]
+    run: str | None
+    """The run's name; every other page and command knows it by that."""
+
+
+def create(
+    store: Store,
+    principal: Principal,
+    *,
+    model: str,
+    base: str,
+    training_file: str,
+    validation_file: str | None = None,
+    method: str | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
+    suffix: str | None = None,
+    seed: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> Tuning:
+    """A new job. `model`: the served name, `base`: the run or the folder behind it. `method` None: the file says it.
+
+    Raises:
+        Invalid: a file has bad lines or is for another method, or a setting is not allowed.
+        NotFound: there is no such file.
+    """
+    require(principal, "train")
+    if method is not None and method not in METHODS:
+        raise Invalid(f"method is {method!r}; it must be one of {', '.join(METHODS)}.", param="method.type")
+    settings = _hyperparameters(dict(hyperparameters or {}))
+    if suffix is not None:
+        suffix = clean_name(suffix, "suffix")
+        if not re.fullmatch(r"[\w.-]{1,64}", suffix):
+            raise Invalid("suffix may have up to 64 letters, digits, _, . and -.", param="suffix")
+    seed = int.from_bytes(os.urandom(4)) % 2**31 if seed is None else whole(seed, "seed", 0, 2**31 - 1)
+    tuning_id = f"ftjob-{uuid7_hex()}"
+    with store.read() as conn:
+        method = _method(conn, principal, method, training_file, validation_file)
+    _check_settings(method, base, seed, settings)
+    with store.write() as conn:
+        _method(conn, principal, method, training_file, validation_file)  # they may be gone by now
+        payload = {"tuning_id": tuning_id, "base": base}
+        row = {
+            "id": tuning_id,
+            "workspace_id": principal.workspace_id,
+            "person_id": principal.person_id,
+            "model": model,
+            "method": method,
+            "hyperparameters": settings,
+            "training_file": training_file,
+            "validation_file": validation_file,
+            "suffix": suffix,
+            "seed": seed,
+            "metadata": clean_json(dict(metadata or {})),
+            "status": "queued",
+            "job_id": jobs.add(conn, store, principal, KIND, payload),
+            "created_at": store.now(),
+        }
+        conn.execute(insert(table).values(row))
+        detail = {"model": model, "method": method}
+        record(conn, store, principal, "tuning.create", kind="tuning_job", object_id=tuning_id, detail=detail)
+        return _view(conn, row_of(conn, table, tuning_id))
+
+
+def _method(
+    conn: Connection,
+    principal: Principal,
+    wanted: str | None,
+    training_file: str,
+    validation_file: str | None,
+) -> str:
+    """The method that the files are for, and that is wanted."""
+    method = wanted or _trainable(conn, principal, training_file, "training_file")
+    for name, file_id in (("training_file", training_file), ("validation_file", validation_file)):
+        kind = None if file_id is None else _trainable(conn, principal, file_id, name)
+        if kind is not None and kind != method:
+            raise Invalid(f"{name} is a file for {kind} training, not for {method}.", param=name)
+    return method
+
+
+def _trainable(conn: Connection, principal: Principal, file_id: str, param: str) -> Method:
+    """What a file trains."""
+    row = require_on(principal, "train", "file", row_of(conn, files, file_id))
+    report = row.report or {}
+    if row.purpose != "fine-tune" or not report:
+        raise Invalid(f"{file_id} was not uploaded with the purpose fine-tune.", param=param)
+    if bad := report["errors"]:
+        raise Invalid(
+            f"{file_id} has {report['bad_lines']:,} bad lines, the first is line {bad[0]['line']}: {bad[0]['reason']}; "
+            "the file's report names them.",
+            param=param,
+            code="invalid_training_file",
+        )
+    return cast("Method", report["method"])
+
+
+def _hyperparameters(given: dict[str, Any]) -> dict[str, Any]:
+    """`auto` or a number for OpenAI's names; anything else is a setting of the stage."""
+    if len(given) > MAX_EXTRA:
+        raise Invalid(f"at most {MAX_EXTRA} hyperparameters are read.", param="hyperparameters")
+    for name in NUMBERS:
+        value = given.get(name, AUTO)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 10**6
+        if value != AUTO and not number:
+            raise Invalid(
+                f"{name} is {value!r}; it must be auto or a number above 0.", param=f"hyperparameters.{name}"
+            )
+    known = {name: given.get(name, AUTO) for name in NUMBERS if name != "beta" or name in given}
+    return known | {str(name): clean_json(value) for name, value in given.items() if name not in NUMBERS}
+
+
+def _check_settings(method: str, base: str, seed: int, settings: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        Invalid: there is no such setting, or its value is not allowed.
+    """
+    try:
+        settings_of(declared()[METHODS[method]], base, seed, settings)
+    except ConfigError as error:
+        raise Invalid(str(error), param="hyperparameters") from None
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def get(store: Store, principal: Principal, tuning_id: str) -> Tuning:
+    with store.read() as conn:
+        return _view(conn, _row(conn, principal, tuning_id))
+
+
+def listed(
+    store: Store, principal: Principal, *, after: str | None = None, limit: int = 20
+) -> tuple[list[Tuning], bool]:
+    """Newest first, and whether there are more."""
+    require(principal, "train")
+    whole(limit, "limit", 1, 100)
+    wanted = select(table).where(table.c.workspace_id == principal.workspace_id)
+    if after is not None:
+        wanted = wanted.where(table.c.id < after)
+    with store.read() as conn:
+        rows = conn.execute(wanted.order_by(table.c.id.desc()).limit(limit + 1)).all()
+        return [_view(conn, row) for row in rows[:limit]], len(rows) > limit
+
+
+def events(
+    store: Store, principal: Principal, tuning_id: str, *, after: str | None = None, limit: int = 20
+) -> tuple[list[dict[str, Any]], bool]:
+    """OpenAI's event objects, newest first."""
+    whole(limit, "limit", 1, 100)
+    with store.read() as conn:
+        job_id = _row(conn, principal, tuning_id).job_id
+    found = [
+        {
+            "id": one.id,
+            "object": "fine_tuning.job.event",
+            "created_at": _seconds(one.created_at),
+            "level": one.level,
+            "message": one.message,
+            "type": "metrics" if "step" in one.data else "message",
+            "data": one.data,
+        }
+        for one in jobs.events(store, job_id, limit=10_000)
+    ][::-1]
+    if after is not None:
+        found = [one for one in found if one["id"] < after]
+    return found[:limit], len(found) > limit
+
+
+def checkpoints(store: Store, principal: Principal, tuning_id: str) -> list[dict[str, Any]]:
+    """OpenAI's checkpoint objects: what the run has kept, newest first."""
+    with store.read() as conn:
+        row = _row(conn, principal, tuning_id)
+    if row.run is None or not (runs_home() / row.run / "manifest.json").is_file():
+        return []
+    run = Run.open(runs_home() / row.run)
+    by_step = {int(one.get("step", -1)): one for one in run.read_metrics()}
+    found = []
+    for folder in whole_checkpoints(run.checkpoints_path):
+        step = int(folder.name.partition("-")[2])
+        found.append(
+            {
+                "id": f"ftckpt-{tuning_id.partition('-')[2][-12:]}-{step}",
+                "object": "fine_tuning.job.checkpoint",
+                "created_at": int(folder.stat().st_mtime),
+                "fine_tuned_model_checkpoint": f"{row.run}/checkpoints/{folder.name}",
+                "fine_tuning_job_id": tuning_id,
+                "step_number": step,
+                "metrics": openai_metrics(by_step.get(step, {"step": step})),
+            }
+        )
+    return found[::-1]
+
+
+def openai_metrics(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of metrics under OpenAI's names."""
+    names = {
+        "step": "step",
+        "loss": "train_loss",
+        "val_loss": "full_valid_loss",
+        "val_token_accuracy": "full_valid_mean_token_accuracy",
+    }
+    return {theirs: row[ours] for ours, theirs in names.items() if row.get(ours) is not None}
+
+
+def cancel(store: Store, principal: Principal, tuning_id: str) -> Tuning:
+    """
+    Raises:
+        Conflict: the job has ended.
+    """
+    with store.write() as conn:
+        row = _row(conn, principal, tuning_id)
+        if row.status not in OPEN:
+            raise Conflict(f"this job is {row.status} already.", code="ended")
+        changes = {"status": "cancelled", "finished_at": store.now()}
+        conn.execute(update(table).where(table.c.id == tuning_id).values(changes))
+    jobs.cancel(store, principal, row.job_id)
+    return get(store, principal, tuning_id)
+
+
+def models(store: Store) -> list[tuple[str, Path]]:
+    """(served name, run) of every job that has succeeded and whose run is still there, oldest first."""
+    wanted = select(table.c.fine_tuned_model, table.c.run).where(table.c.status == "succeeded")
+    with store.read() as conn:
+        rows = conn.execute(wanted.order_by(table.c.id)).all()
+    found = [(str(row.fine_tuned_model), runs_home() / str(row.run)) for row in rows]
+    return [(name, path) for name, path in found if holds_model(path / "model")]
+
+
+def _row(conn: Connection, principal: Principal, tuning_id: str) -> Any:
+    return require_on(principal, "train", "fine-tuning job", row_of(conn, table, tuning_id))
+
+
+def _view(conn: Connection, row: Any) -> Tuning:
+    status, error = row.status, row.error
+    if row.job_id is not None and status in OPEN:
+        state = conn.execute(
+            select(jobs.jobs.c.state, jobs.jobs.c.last_error).where(jobs.jobs.c.id == row.job_id)
+        ).first()
+        if state is not None and state.state == "failed":
+            status, error = "failed", {"code": "failed", "message": state.last_error, "param": None}
+        elif state is not None and state.state == "cancelled":
+            status = "cancelled"
+    shown = dict(row.hyperparameters)
+    return Tuning(
+        id=row.id,
+        created_at=row.created_at // SECOND,
+        error=error,
+        fine_tuned_model=row.fine_tuned_model,
+        finished_at=None if row.finished_at is None else row.finished_at // SECOND,
+        hyperparameters=shown,
+        model=row.model,
+        organization_id=row.workspace_id,
+        result_files=[],
+        status=status,
+        trained_tokens=row.trained_tokens,
+        training_file=row.training_file,
+        validation_file=row.validation_file,
+        seed=row.seed,
+        estimated_finish=None,
+        method={"type": row.method, row.method: {"hyperparameters": shown}},
+        metadata=row.metadata,
+        suffix=row.suffix,
+        integrations=[],
+        run=row.run,
+    )
+
+
+def _seconds(moment: str) -> int:
+    return from_iso(moment) // SECOND
+
+
+# --- working ----------------------------------------------------------------------------------------------------------
+
+
+def work(work: jobs.Work) -> dict[str, Any]:
+    """The handler of a job: from its files to a named model."""
+    store, tuning_id = work.store, str(work.job.payload["tuning_id"])
+    with store.read() as conn:
+        row = row_of(conn, table, tuning_id)
+        organisation = str(
+            conn.execute(select(workspaces.c.name).where(workspaces.c.id == row.workspace_id)).scalar()
+        )
+    run_name = f"{LADDER}/{tuning_id.partition('-')[2][-12:]}"
+    path = runs_home() / run_name
+    data = path.parent / f".{path.name}.data"
+    _set(store, tuning_id, status="validating_files", run=run_name)
+    try:
+        plan = _write_plan(store, row, str(work.job.payload["base"]), path, data)
+        work.check()
+        _set(store, tuning_id, status="running")
+        _train(work, plan, path)
+    except jobs.Stopped:
+        raise
+    except Exception as error:
+        failed = {
+            "code": getattr(error, "code", None) or "training_failed",
+            "message": str(error),
+            "param": None,
+        }
+        _set(store, tuning_id, status="failed", error=failed, finished_at=store.now())
+        shutil.rmtree(data, ignore_errors=True)
+        raise
+    name = model_name(row, organisation)
+    tokens = int(sum(float(one.get("tokens") or 0) for one in Run.open(path).read_metrics()))
+    _set(
+        store,
+        tuning_id,
+        status="succeeded",
+        fine_tuned_model=name,
+        trained_tokens=tokens,
+        finished_at=store.now(),
+    )
+    shutil.rmtree(data, ignore_errors=True)
+    work.say(f"The fine-tuned model is {name}.", model=name)
+    return {"model": name, "run": run_name}
+
+
+def model_name(row: Any, organisation: str) -> str:
+    """`ft:<base>:<org>:<suffix>:<id>`, as OpenAI names them."""
+    org = re.sub(r"[^\w.-]+", "-", organisation.lower()).strip("-")[:40] or "own"
+    return f"ft:{row.model}:{org}:{row.suffix or ''}:{row.id.partition('-')[2][-12:]}"
+
+
+def _set(store: Store, tuning_id: str, **changes: Any) -> None:
+    """Change a job that was not cancelled meanwhile."""
+    with store.write() as conn:
+        still = (table.c.id == tuning_id) & (table.c.status != "cancelled")
+        conn.execute(update(table).where(still).values(**changes))
+
+
+def _write_plan(store: Store, row: Any, base: str, path: Path, data: Path) -> Path:
+    """The records and the plan of the child process, the same bytes each time."""
+    data.mkdir(parents=True, exist_ok=True)
+    plan: dict[str, Any] = {
+        "stage": METHODS[row.method],
+        "base": base,
+        "out": str(path),
+        "seed": row.seed,
+        "hyperparameters": row.hyperparameters,
+        "data": str(data / "training.jsonl"),
+        "held_out": None,
+    }
+    _write_records(store, row.training_file, row.method, data / "training.jsonl")
+    if row.validation_file is not None:
+        plan["held_out"] = str(data / "validation.jsonl")
+        _write_records(store, row.validation_file, row.method, data / "validation.jsonl")
+    write_json(data / "plan.json", plan, PLAN_FORMAT)
+    return data / "plan.json"
+
+
+def _write_records(store: Store, file_id: str, method: Method, to: Path) -> None:
+    try:
+        write_records(to, training_files.records(_parts(store, file_id), method))
+    except training_files.BadLine as error:
+        raise RunError(f"{file_id} has a bad line: {error}.") from None
+
+
+def _parts(store: Store, file_id: str) -> Iterator[bytes]:
+    found = uploads.parts_of(store, file_id)
+    if found is None:
+        raise RunError(f"the file {file_id} is gone; upload it again and start a new job.")
+    return found
+
+
+def _train(work: jobs.Work, plan: Path, path: Path) -> None:
+    """The child process, from its beginning or where it stopped.
+
+    Raises:
+        Stopped: the worker ends or the job was cancelled; the run has saved its state.
+        RunError: the stage failed, with its sentence.
+    """
+    if holds_model(path / "model"):
+        return
+    log = plan.parent / "log.txt"
+    with open(log, "ab") as said:
+        command = [sys.executable, "-m", "ziggurat.flywheel.tuning_run", str(plan)]
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, preexec_fn=_be_nice
+        )
+    told = 0
+    try:
+        while child.poll() is None:
+            if work.stop.is_set():
+                child.send_signal(signal.SIGINT)
+                child.wait(END_S)
+                raise jobs.Stopped
+            told = _tell(work, path, told)
+            time.sleep(LOOK_S)
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+    _tell(work, path, told)
+    if child.returncode != 0 or not holds_model(path / "model"):
+        lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+        raise RunError(lines[-1][:500] if lines else f"the training ended with status {child.returncode}.")
+
+
+def _be_nice() -> None:
+    os.nice(NICE)
+
+
+def _tell(work: jobs.Work, path: Path, told: int) -> int:
+    """New rows of metrics as progress and, at most EVENT_ROWS of them, as events."""
+    if not (path / "manifest.json").is_file():
+        return told
+    rows = Run.open(path).read_metrics()
+    if len(rows) > told:
+        last = rows[-1]
+        work.progress(step=last.get("step"), loss=last.get("loss"))
+        for one in rows[told : max(told, EVENT_ROWS)]:
+            shown = openai_metrics(one)
+            work.say(f"Step {shown.get('step')}: training loss={shown.get('train_loss')}", **shown)
+    return len(rows)

@@ -1,0 +1,1 @@
+"""The arena: blind battles between models, and what their votes say."""

@@ -1,0 +1,1 @@
+"""What programs use beside answers: feedback, files, fine-tuning jobs."""
