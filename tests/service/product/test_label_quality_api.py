@@ -9,12 +9,17 @@ import time
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from standardwebhooks.webhooks import Webhook
 from tests.service.product.test_labelling_api import SETTINGS, Account, entry, made, town
+from tests.service.product.test_matrix import PASSWORD
+
+from ziggurat.api.labelling import LabelClient
+from ziggurat.errors import RunError, UsageError
 
 __all__ = ["town"]
 OCTETS = {"content-type": "application/octet-stream"}
@@ -154,3 +159,36 @@ def test_trees_are_planted_and_set_aside_over_http(client: httpx.Client) -> None
     moved = client.patch(f"/api/label/trees/{tree}", json={"state": "backlog"})
     assert moved.json()["state"] == "backlog"
     assert client.get(f"/api/label/trees/{tree}").json()["nodes"][0]["content"] == "Why?"
+
+
+def test_a_program_labels_and_exports_through_the_client(client: httpx.Client, tmp_path: Path) -> None:
+    with LabelClient(str(client.base_url)) as house:
+        project = house.create_project("R", settings=SETTINGS)["id"]
+        report = house.add_items(project, [entry(1), entry(1), {"messages": []}])
+        assert (len(report["added"]), report["duplicates"], report["refused"][0]["at"]) == (1, 1, 2)
+        file = tmp_path / "more.jsonl"
+        file.write_text('{"prompt": "Sky?", "chosen": "Blue.", "rejected": "Green."}\n')
+        assert house.import_file(project, file)["added"] == 1
+        assert house.import_file(project, file, dry_run=False, private_data="keep")["added"] == 1
+        assert len(list(house.items(project))) == 2
+        assert [one["payload"]["messages"][0]["content"] for one in house.items(project, text="sky")] == [
+            "Sky?"
+        ]
+        task = house.next(project)["task"]
+        ranks = {one["id"]: n for n, one in enumerate(task["completions"], 1)}
+        assert house.answer(task["item_id"], {"ranks": ranks}, seconds=3)["counts"]
+        assert house.agreement(project)["answers"] == 1
+        archive = house.export("ranked", tmp_path / "out.zip", project_id=project, licence="mit")
+        assert zipfile.is_zipfile(archive)
+        with pytest.raises(UsageError, match="there is no format"):
+            house.export("nothing", tmp_path / "x.zip", project_id=project)
+    with pytest.raises(RunError, match="does not answer"), LabelClient("http://127.0.0.1:9") as nobody:
+        nobody.projects()
+
+
+def test_the_client_logs_in_where_there_are_accounts(town: tuple[Account, Account, Account]) -> None:
+    address = str(town[0].client.base_url)
+    with LabelClient(address, email="owner@house.example", password=PASSWORD) as house:
+        assert house.create_project("R")["task"] == "ranking"
+    with pytest.raises(UsageError):
+        LabelClient(address, email="owner@house.example", password="wrong")
