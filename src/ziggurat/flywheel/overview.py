@@ -65,9 +65,9 @@ def feedback(store: Store, workspace_id: str) -> dict[str, Any]:
 
 def datasets(store: Store, principal: Principal) -> dict[str, Any]:
     """The versions, and what waits for the next one; only for those who may train."""
-    if not can(principal, "train"):
-        return {"versions": [], "waiting": None, "withdrawn": []}
     withdrawn = [one.model_dump() for one in all_affected(store, principal)]
+    if not can(principal, "train"):
+        return {"versions": [], "waiting": None, "withdrawn": withdrawn}
     return dataset.status(store, principal) | {"withdrawn": withdrawn}
 
 

@@ -19,6 +19,7 @@ Sources: Dawid and Skene (1979); Chen et al., "Pairwise Ranking Aggregation in a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +106,7 @@ def fit(labels: Labels, *, prior: tuple[float, float] = PRIOR) -> Worth:
 
 def _support(labels: Labels, said: Floats, w: Floats, fold: Ints) -> Floats:
     """(L) the probability that a label is true, by other people's labels and by features."""
-    total: Floats = np.bincount(labels.question, weights=said, minlength=len(labels.features))  # (S)
+    total = _sums(labels.question, said, len(labels.features))  # (S)
     own = _own(labels, said)
     prior = (labels.features @ w.T)[labels.question, fold[labels.person]]  # (L)
     return _sigmoid(labels.says * (total[labels.question] - own + prior))
@@ -115,8 +116,7 @@ def _own(labels: Labels, said: Floats) -> Floats:
     """(L) what the same person said about the same question, in all."""
     key = labels.person * np.int64(len(labels.features) + 1) + labels.question
     _, inverse = np.unique(key, return_inverse=True)
-    found: Floats = np.bincount(inverse, weights=said)[inverse]
-    return found
+    return _sums(inverse, said, 0)[inverse]
 
 
 def _likelihood(labels: Labels, for_it: Floats) -> Floats:
@@ -138,15 +138,15 @@ class _Taste:
     def __init__(self, labels: Labels, used: NDArray[np.bool_]) -> None:
         self.used, self.question = used, labels.question[used]
         self.size, self.penalty = len(labels.features), labels.penalty
-        asked: Floats = np.bincount(self.question, weights=labels.share[used], minlength=self.size)
+        asked = _sums(self.question, labels.share[used], self.size)
         self.rows = asked > 0
         self.X, self.count = labels.features[self.rows], np.minimum(asked[self.rows], 1.0)
         curve = 0.25 * (self.X * self.count[:, None]).T @ self.X + np.diag(labels.penalty)
-        self.inverse: Floats = np.linalg.inv(curve)
+        self.inverse: Floats = np.linalg.inv(curve).astype(np.float64)
         self.w: Floats = np.zeros(labels.features.shape[1])
 
     def learn(self, said: Floats) -> Floats:
-        total: Floats = np.bincount(self.question, weights=said[self.used], minlength=self.size)
+        total = _sums(self.question, said[self.used], self.size)
         truth = _sigmoid(total[self.rows])
         for _ in range(STEPS):
             slope = self.X.T @ (self.count * (truth - _sigmoid(self.X @ self.w))) - self.penalty * self.w
@@ -166,6 +166,12 @@ def _log_odds(p: Floats) -> Floats:
 
 def _log_odds_of(p: Floats) -> Floats:
     return _log_odds(np.clip(p, 1e-9, 1 - 1e-9))
+
+
+def _sums(places: Ints, weights: Floats, size: int) -> Floats:
+    """The sum of the weights at each place."""
+    found: NDArray[Any] = np.bincount(places, weights=weights, minlength=size)
+    return found.astype(np.float64)
 
 
 def _sigmoid(x: Floats) -> Floats:

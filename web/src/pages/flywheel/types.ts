@@ -18,7 +18,7 @@ export interface OnlineTest { id: string; name: string; control: string; treatme
 export interface ByRelease { release: string; answers: number; satisfaction: Interval; not_understood: Interval; approved_unchanged: Interval }
 export interface Loop {
   feedback: { kinds: Record<string, number>; total: number };
-  datasets: { versions: Version[]; waiting: { judgements: number; usable: number; left_out: Record<string, number> } | null };
+  datasets: { versions: Version[]; waiting: { judgements: number; usable: number; left_out: Record<string, number> } | null; withdrawn?: { version_id: string; ref: string; withdrawn: number; releases: string[] }[] };
   turns: Turn[]; gates: GateShort[]; releases: Release[]; channels: Channel[]; tests: OnlineTest[];
   history: { action: string; from: string | null; to: string | null; share: number | null; note: string; at: string }[];
   measures: { days: number; satisfaction: Interval; not_understood: Interval; approved_unchanged: Interval; retention: Interval; new_people: number; by_release: ByRelease[] };
