@@ -9,7 +9,7 @@ import numpy as np
 
 from ziggurat.flywheel.samples import Sample
 
-WORDS = ("canal", "ferry", "baker", "lantern", "market", "harbour", "ledger", "orchard", "bridge", "tailor", "violin")
+WORDS = (
     "canal",
     "ferry",
     "baker",
@@ -19,10 +19,9 @@ WORDS = ("canal", "ferry", "baker", "lantern", "market", "harbour", "ledger", "o
     "ledger",
     "orchard",
     "bridge",
-    "festival",
     "tailor",
     "violin",
-]
+)
 GOOD = ("sure", "because", "first")
 BAD = ("whatever", "obviously", "maybe")
 

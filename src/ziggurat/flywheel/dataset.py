@@ -23,6 +23,7 @@ from ziggurat.flywheel import filters, reading, splitting
 from ziggurat.flywheel.card import make_card
 from ziggurat.flywheel.exams import open_exams
 from ziggurat.flywheel.gold import gold_answers
+from ziggurat.flywheel.moderation import builtin_flags
 from ziggurat.flywheel.objects import BuildSettings, DatasetVersion
 from ziggurat.flywheel.permission import Permission
 from ziggurat.flywheel.pseudonyms import Pseudonyms, pseudonyms
@@ -56,7 +57,7 @@ def build(
 ) -> DatasetVersion:
     """Freeze the next version of a data set; where nothing changed, the newest one is returned, `unchanged`.
 
-    `moderation` says of texts that end users wrote whether they are flagged.
+    `moderation` says of texts that end users wrote whether they are flagged; default: the guard's built-in rules.
 
     Raises:
         Forbidden: the principal may not train.
@@ -128,8 +129,7 @@ def _filtered(
         filters.without_people(taken, assessment.quarantined)
         taken.keep_if("unreliable", lambda one: one.probability is None or one.probability > 0.5)
         taken.samples = [_weighted(one) for one in taken.samples]
-    if moderation is not None:
-        filters.without_moderated(taken, moderation)
+    filters.without_moderated(taken, moderation or builtin_flags())
     if settings.private_data == "leave_out":
         filters.without_private_data(taken)
     filters.without_exams(taken, open_exams(settings.exams))

@@ -17,7 +17,9 @@ from sqlalchemy import Connection, select
 from ziggurat.flywheel.nearest import Meanings, by_words, encoder
 from ziggurat.flywheel.reading import samples_of
 from ziggurat.flywheel.subjects import rows_of
+from ziggurat.product import messages
 from ziggurat.product.mask import masked
+from ziggurat.product.principal import Principal
 from ziggurat.product.workspaces import settings_of
 from ziggurat.store.store import Store
 from ziggurat.store.tables.judgements import judgements
@@ -86,6 +88,15 @@ def these(store: Store, workspace_id: str, judgement_ids: Sequence[str]) -> list
         ]
         known = {one.judgement_id: one for one in approved(conn, workspace_id, rows)}
     return [known[one] for one in judgement_ids if one in known]
+
+
+def conversation(
+    store: Store, principal: Principal, chat_id: str, message_id: str
+) -> tuple[list[dict[str, Any]], list[Example]]:
+    """What a model is asked with: the path to a message, with examples before it; and the examples."""
+    return put_before(
+        store, principal.workspace_id, messages.conversation(store, principal, chat_id, message_id)
+    )
 
 
 def put_before(

@@ -56,6 +56,17 @@ def explain(store: Store, principal: Principal, answer_id: str) -> dict[str, Any
     }
 
 
+def explain_whole(store: Store, principal: Principal, answer_id: str) -> dict[str, Any]:
+    """The same with the judgements of the newest version that are nearest to the question, for those with the right."""
+    found = explain(store, principal, answer_id)
+    known = next((one for one in found["versions"] if one["known"]), None)
+    judged: list[dict[str, Any]] = []
+    if known is not None and found["may_read_judgements"]:
+        behind = judgements_behind(store, principal, known["id"], question=found["answer"]["question"])
+        judged = [one | {"asked": prompt_of(one["record"])} for one in behind["data"]]
+    return found | {"judgements": judged}
+
+
 def judgements_behind(
     store: Store, principal: Principal, ref: str, *, question: str = "", limit: int = SHOWN
 ) -> dict[str, Any]:

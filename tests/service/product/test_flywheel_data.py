@@ -1,4 +1,4 @@
-"""Data of the flywheel over HTTP: a version and what is withdrawn of it, where an answer comes from, approved answers."""
+"""Data of the flywheel over HTTP: a version, what is withdrawn of it, where an answer comes from, approved answers."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from ziggurat.flywheel import dataset, explain, jobs, online, overview, withdraw
 from ziggurat.flywheel import gate as gates
 from ziggurat.flywheel import release as releases
 from ziggurat.flywheel import turn as turns
+from ziggurat.flywheel.moderation import flags_of
 from ziggurat.product.common import page_size
 from ziggurat.product.rights import require
 from ziggurat.service.http.body import read_body
@@ -107,7 +108,9 @@ def flywheel_routes(house: House) -> APIRouter:
     async def build(request: Request) -> Response:
         principal = await house.who(request)
         body = await read_body(request, BuildBody, limits)
-        made = await house.run(dataset.build, principal, body.name, settings=body.settings)
+        made = await house.run(
+            dataset.build, principal, body.name, settings=body.settings, moderation=flags_of(house.guard)
+        )
         return Json(made.model_dump(), 201)
 
     @routes.post("/turns", **takes(TurnBody))

@@ -11,7 +11,7 @@ from typing import Any
 import anyio.to_thread
 
 from ziggurat.flywheel import examples
-from ziggurat.product import budgets, chats, mask, messages
+from ziggurat.product import budgets, chats, mask
 from ziggurat.product import generations as kept
 from ziggurat.product.calls import as_texts
 from ziggurat.product.objects import Chat, Turn
@@ -61,8 +61,9 @@ async def write(
     """Begin to write `shown`, a running answer of the chat; `asked_at_s`: when its request arrived (perf_counter)."""
     going_on = shown.content
     asked_at = shown.id if going_on else shown.parent_id
-    path = [] if asked_at is None else await house.run(messages.conversation, principal, chat.id, asked_at)
-    path, added = await house.run(examples.put_before, principal.workspace_id, path)
+    path, added = list[dict[str, Any]](), list[examples.Example]()
+    if asked_at is not None:
+        path, added = await house.run(examples.conversation, principal, chat.id, asked_at)
     ask = ask_of(principal, chat, shown, path)
     ask = replace(ask, model=house.services.shelf.resolve(ask.model, principal.person_id))
     generation = Generation(
