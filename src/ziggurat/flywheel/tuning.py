@@ -12,10 +12,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -26,6 +22,7 @@ from ziggurat.checkpoint_folders import whole_checkpoints
 from ziggurat.errors import ConfigError, RunError
 from ziggurat.files import write_json
 from ziggurat.flywheel import jobs
+from ziggurat.flywheel.children import run_child
 from ziggurat.flywheel.tuning_settings import AUTO, settings_of
 from ziggurat.places import holds_model, runs_home
 from ziggurat.product import training_files, uploads
@@ -52,9 +49,6 @@ OPEN = ("validating_files", "queued", "running")
 NUMBERS = ("batch_size", "learning_rate_multiplier", "n_epochs", "beta")
 MAX_EXTRA = 64
 PLAN_FORMAT = 1
-LOOK_S, END_S = 0.2, 60.0
-NICE = 10
-"""Of 19; the server's own threads have 0."""
 EVENT_ROWS = 50
 """Rows of metrics that one job tells as events at most; the run has all of them."""
 
@@ -451,35 +445,14 @@ def _train(work: jobs.Work, plan: Path, path: Path) -> None:
         Stopped: the worker ends or the job was cancelled; the run has saved its state.
         RunError: the stage failed, with its sentence.
     """
-    if holds_model(path / "model"):
-        return
-    log = plan.parent / "log.txt"
-    with open(log, "ab") as said:
-        command = [sys.executable, "-m", "ziggurat.flywheel.tuning_run", str(plan)]
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, preexec_fn=_be_nice
-        )
-    told = 0
-    try:
-        while child.poll() is None:
-            if work.stop.is_set():
-                child.send_signal(signal.SIGINT)
-                child.wait(END_S)
-                raise jobs.Stopped
-            told = _tell(work, path, told)
-            time.sleep(LOOK_S)
-    finally:
-        if child.poll() is None:
-            child.kill()
-            child.wait()
-    _tell(work, path, told)
-    if child.returncode != 0 or not holds_model(path / "model"):
-        lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-        raise RunError(lines[-1][:500] if lines else f"the training ended with status {child.returncode}.")
+    told = [0]
 
+    def watch() -> None:
+        told[0] = _tell(work, path, told[0])
 
-def _be_nice() -> None:
-    os.nice(NICE)
+    arguments = ["-m", "ziggurat.flywheel.tuning_run", str(plan)]
+    run_child(work, arguments, log=plan.parent / "log.txt", locked=path, watch=watch)
+    watch()
 
 
 def _tell(work: jobs.Work, path: Path, told: int) -> int:
