@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -46,6 +46,7 @@ KIND, LADDER = "fine_tune", "fine-tuned"
 METHODS: dict[str, str] = {"supervised": "sft", "dpo": "dpo"}
 """OpenAI's method -> our stage."""
 OPEN = ("validating_files", "queued", "running")
+PAUSED = "paused"
 NUMBERS = ("batch_size", "learning_rate_multiplier", "n_epochs", "beta")
 MAX_EXTRA = 64
 PLAN_FORMAT = 1
@@ -66,7 +67,7 @@ class Tuning(Thing):
     model: str
     organization_id: str
     result_files: list[str]
-    status: Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
+    status: Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
     trained_tokens: int | None
     training_file: str
     validation_file: str | None
@@ -279,18 +280,52 @@ def openai_metrics(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cancel(store: Store, principal: Principal, tuning_id: str) -> Tuning:
-    """
+    """End a job; what it has trained stays.
+
     Raises:
         Conflict: the job has ended.
     """
-    with store.write() as conn:
-        row = _row(conn, principal, tuning_id)
-        if row.status not in OPEN:
-            raise Conflict(f"this job is {row.status} already.", code="ended")
-        changes = {"status": "cancelled", "finished_at": store.now()}
-        conn.execute(update(table).where(table.c.id == tuning_id).values(changes))
+    row = _leave(store, principal, tuning_id, (*OPEN, PAUSED), status="cancelled", finished_at=store.now())
+    if row.status != PAUSED:
+        jobs.cancel(store, principal, row.job_id)
+    return get(store, principal, tuning_id)
+
+
+def pause(store: Store, principal: Principal, tuning_id: str) -> Tuning:
+    """Let a job save its state and wait for `resume`.
+
+    Raises:
+        Conflict: the job has ended or waits already.
+    """
+    row = _leave(store, principal, tuning_id, OPEN, status=PAUSED)
     jobs.cancel(store, principal, row.job_id)
     return get(store, principal, tuning_id)
+
+
+def resume(store: Store, principal: Principal, tuning_id: str) -> Tuning:
+    """Go on with a job that was paused, to the same bytes.
+
+    Raises:
+        Conflict: it was not paused, or its process is still saving.
+    """
+    with store.read() as conn:
+        row = _row(conn, principal, tuning_id)
+    if row.status != PAUSED:
+        raise Conflict(f"this job is {row.status}; only a paused one can be resumed.", code="ended")
+    jobs.again(store, principal, row.job_id)
+    with store.write() as conn:
+        conn.execute(update(table).where(table.c.id == tuning_id).values(status="queued"))
+    return get(store, principal, tuning_id)
+
+
+def _leave(store: Store, principal: Principal, tuning_id: str, of: Sequence[str], **changes: Any) -> Any:
+    """Change a job that has one of these states; returns its row as it was."""
+    with store.write() as conn:
+        row = _row(conn, principal, tuning_id)
+        if (status := _view(conn, row).status) not in of:
+            raise Conflict(f"this job is {status} already.", code="ended")
+        conn.execute(update(table).where(table.c.id == tuning_id).values(changes))
+        return row
 
 
 def models(store: Store) -> list[tuple[str, Path]]:
@@ -398,9 +433,9 @@ def model_name(row: Any, organisation: str) -> str:
 
 
 def _set(store: Store, tuning_id: str, **changes: Any) -> None:
-    """Change a job that was not cancelled meanwhile."""
+    """Change a job that was not cancelled or paused meanwhile."""
     with store.write() as conn:
-        still = (table.c.id == tuning_id) & (table.c.status != "cancelled")
+        still = (table.c.id == tuning_id) & table.c.status.not_in(("cancelled", PAUSED))
         conn.execute(update(table).where(still).values(**changes))
 
 

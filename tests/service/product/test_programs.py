@@ -335,7 +335,7 @@ def test_preferences_tune_by_dpo_after_a_kill_and_wrong_settings_are_refused_at_
     assert job.method.type == "dpo"
 
 
-def test_a_job_that_waits_is_cancelled_at_once(tuned_house: openai.OpenAI) -> None:
+def test_a_job_that_waits_is_paused_resumed_and_cancelled_at_once(tuned_house: openai.OpenAI) -> None:
     api = tuned_house
     file = api.files.create(file=lines(said("x1?", "a"), said("x2?", "b")), purpose="fine-tune")
     slow = {"n_epochs": 4000}
@@ -343,6 +343,12 @@ def test_a_job_that_waits_is_cancelled_at_once(tuned_house: openai.OpenAI) -> No
         api.fine_tuning.jobs.create(model="letters", training_file=file.id, hyperparameters=slow)  # type: ignore[arg-type]
         for _ in range(2)
     ]
+    assert api.fine_tuning.jobs.pause(jobs[1].id).status == "paused"
+    with pytest.raises(openai.ConflictError, match="paused already"):
+        api.fine_tuning.jobs.pause(jobs[1].id)
+    assert api.fine_tuning.jobs.resume(jobs[1].id).status == "queued"
+    with pytest.raises(openai.ConflictError, match="only a paused one"):
+        api.fine_tuning.jobs.resume(jobs[1].id)
     for job in jobs[::-1]:
         assert api.fine_tuning.jobs.cancel(job.id).status == "cancelled"
     assert [one.status for one in api.fine_tuning.jobs.list()] == ["cancelled", "cancelled"]

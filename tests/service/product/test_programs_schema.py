@@ -33,7 +33,7 @@ def address() -> Iterator[str]:
 
 
 @SCHEMA.parametrize()
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @pytest.mark.slow
 def test_no_answer_is_a_fault_or_undescribed(case: schemathesis.Case, address: str) -> None:
     response = case.call(base_url=address)
