@@ -12,11 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -26,6 +22,7 @@ from ziggurat.checkpoint_folders import whole_checkpoints
 from ziggurat.errors import ConfigError, RunError
 from ziggurat.files import write_json
 from ziggurat.flywheel import jobs
+from ziggurat.flywheel.children import run_child
 from ziggurat.flywheel.tuning_settings import AUTO, settings_of
 from ziggurat.places import holds_model, runs_home
 from ziggurat.product import training_files, uploads
@@ -49,12 +46,10 @@ KIND, LADDER = "fine_tune", "fine-tuned"
 METHODS: dict[str, str] = {"supervised": "sft", "dpo": "dpo"}
 """OpenAI's method -> our stage."""
 OPEN = ("validating_files", "queued", "running")
+PAUSED = "paused"
 NUMBERS = ("batch_size", "learning_rate_multiplier", "n_epochs", "beta")
 MAX_EXTRA = 64
 PLAN_FORMAT = 1
-LOOK_S, END_S = 0.2, 60.0
-NICE = 10
-"""Of 19; the server's own threads have 0."""
 EVENT_ROWS = 50
 """Rows of metrics that one job tells as events at most; the run has all of them."""
 
@@ -72,7 +67,7 @@ class Tuning(Thing):
     model: str
     organization_id: str
     result_files: list[str]
-    status: Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
+    status: Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
     trained_tokens: int | None
     training_file: str
     validation_file: str | None
@@ -285,18 +280,52 @@ def openai_metrics(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cancel(store: Store, principal: Principal, tuning_id: str) -> Tuning:
-    """
+    """End a job; what it has trained stays.
+
     Raises:
         Conflict: the job has ended.
     """
-    with store.write() as conn:
-        row = _row(conn, principal, tuning_id)
-        if row.status not in OPEN:
-            raise Conflict(f"this job is {row.status} already.", code="ended")
-        changes = {"status": "cancelled", "finished_at": store.now()}
-        conn.execute(update(table).where(table.c.id == tuning_id).values(changes))
+    row = _leave(store, principal, tuning_id, (*OPEN, PAUSED), status="cancelled", finished_at=store.now())
+    if row.status != PAUSED:
+        jobs.cancel(store, principal, row.job_id)
+    return get(store, principal, tuning_id)
+
+
+def pause(store: Store, principal: Principal, tuning_id: str) -> Tuning:
+    """Let a job save its state and wait for `resume`.
+
+    Raises:
+        Conflict: the job has ended or waits already.
+    """
+    row = _leave(store, principal, tuning_id, OPEN, status=PAUSED)
     jobs.cancel(store, principal, row.job_id)
     return get(store, principal, tuning_id)
+
+
+def resume(store: Store, principal: Principal, tuning_id: str) -> Tuning:
+    """Go on with a job that was paused, to the same bytes.
+
+    Raises:
+        Conflict: it was not paused, or its process is still saving.
+    """
+    with store.read() as conn:
+        row = _row(conn, principal, tuning_id)
+    if row.status != PAUSED:
+        raise Conflict(f"this job is {row.status}; only a paused one can be resumed.", code="ended")
+    jobs.again(store, principal, row.job_id)
+    with store.write() as conn:
+        conn.execute(update(table).where(table.c.id == tuning_id).values(status="queued"))
+    return get(store, principal, tuning_id)
+
+
+def _leave(store: Store, principal: Principal, tuning_id: str, of: Sequence[str], **changes: Any) -> Any:
+    """Change a job that has one of these states; returns its row as it was."""
+    with store.write() as conn:
+        row = _row(conn, principal, tuning_id)
+        if (status := _view(conn, row).status) not in of:
+            raise Conflict(f"this job is {status} already.", code="ended")
+        conn.execute(update(table).where(table.c.id == tuning_id).values(changes))
+        return row
 
 
 def models(store: Store) -> list[tuple[str, Path]]:
@@ -404,9 +433,9 @@ def model_name(row: Any, organisation: str) -> str:
 
 
 def _set(store: Store, tuning_id: str, **changes: Any) -> None:
-    """Change a job that was not cancelled meanwhile."""
+    """Change a job that was not cancelled or paused meanwhile."""
     with store.write() as conn:
-        still = (table.c.id == tuning_id) & (table.c.status != "cancelled")
+        still = (table.c.id == tuning_id) & table.c.status.not_in(("cancelled", PAUSED))
         conn.execute(update(table).where(still).values(**changes))
 
 
@@ -451,35 +480,14 @@ def _train(work: jobs.Work, plan: Path, path: Path) -> None:
         Stopped: the worker ends or the job was cancelled; the run has saved its state.
         RunError: the stage failed, with its sentence.
     """
-    if holds_model(path / "model"):
-        return
-    log = plan.parent / "log.txt"
-    with open(log, "ab") as said:
-        command = [sys.executable, "-m", "ziggurat.flywheel.tuning_run", str(plan)]
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, preexec_fn=_be_nice
-        )
-    told = 0
-    try:
-        while child.poll() is None:
-            if work.stop.is_set():
-                child.send_signal(signal.SIGINT)
-                child.wait(END_S)
-                raise jobs.Stopped
-            told = _tell(work, path, told)
-            time.sleep(LOOK_S)
-    finally:
-        if child.poll() is None:
-            child.kill()
-            child.wait()
-    _tell(work, path, told)
-    if child.returncode != 0 or not holds_model(path / "model"):
-        lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-        raise RunError(lines[-1][:500] if lines else f"the training ended with status {child.returncode}.")
+    told = [0]
 
+    def watch() -> None:
+        told[0] = _tell(work, path, told[0])
 
-def _be_nice() -> None:
-    os.nice(NICE)
+    arguments = ["-m", "ziggurat.flywheel.tuning_run", str(plan)]
+    run_child(work, arguments, log=plan.parent / "log.txt", locked=path, watch=watch)
+    watch()
 
 
 def _tell(work: jobs.Work, path: Path, told: int) -> int:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ziggurat.console import err
 from ziggurat.errors import ZigguratError
 from ziggurat.files import read_json
 from ziggurat.flywheel.tuning_settings import settings_of
+from ziggurat.places import holds_model
 from ziggurat.stages.launch import Order, assemble
 from ziggurat.stages.stage import declared
 
@@ -21,6 +21,8 @@ PLAN_FORMAT = 1
 def main(plan_path: Path) -> int:
     plan = read_json(plan_path, PLAN_FORMAT)
     stage, out = declared()[plan["stage"]], Path(plan["out"])
+    if holds_model(out / "model"):  # an earlier process came to the end after its worker had died
+        return 0
     data = {stage.inputs[0].argument: [Path(plan["data"])]}
     if plan["held_out"]:
         data["held_out"] = [Path(plan["held_out"])]
@@ -40,7 +42,7 @@ def main(plan_path: Path) -> int:
     try:
         assemble(order, out).run()
     except ZigguratError as error:
-        err.print(str(error))
+        print(f"Error: {error}", file=sys.stderr)
         return 1
     return 0
 

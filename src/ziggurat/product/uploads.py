@@ -188,7 +188,7 @@ def remove(store: Store, principal: Principal, upload_id: str) -> None:
     with store.write() as conn:
         _own(conn, principal, upload_id)
         used = or_(tunings.c.training_file == upload_id, tunings.c.validation_file == upload_id)
-        going_on = tunings.c.status.in_(("validating_files", "queued", "running"))
+        going_on = tunings.c.status.in_(("validating_files", "queued", "running", "paused"))
         if (job := conn.execute(select(tunings.c.id).where(used, going_on)).scalar()) is not None:
             raise Conflict(f"the job {job} trains on this file; cancel it first.", code="in_use")
         conn.execute(delete(table).where(table.c.id == upload_id))

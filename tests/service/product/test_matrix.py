@@ -269,6 +269,44 @@ def test_a_cookie_is_no_api_key_and_a_revoked_key_is_none(town: Town) -> None:
     assert httpx.post(url, json=body, headers=headers).status_code == 401
 
 
+def test_a_key_reaches_its_own_files_and_what_its_scopes_and_role_allow(town: Town) -> None:
+    made = town.owner.send("patch", f"/api/admin/people/{town.ben.person_id}", {"role": "developer"})
+    assert made.status_code == 200, made.text
+    address = town.owner.client.base_url
+    login = town.ben.client.post("/api/login", json={"email": "ben@house.example", "password": PASSWORD})
+    town.ben.csrf = login.json()["csrf"]  # a new role ends the sessions
+
+    def key_of(who: Account, *scopes: str) -> httpx.Client:
+        answer = who.send("post", "/api/me/keys", {"name": "k", "scopes": list(scopes)})
+        assert answer.status_code == 201, answer.text
+        return httpx.Client(
+            base_url=address, headers={"authorization": f"Bearer {answer.json()['secret']}"}, timeout=30
+        )
+
+    with key_of(town.owner, "files") as mine, key_of(town.ben, "files", "chat") as other:
+        form = {"data": {"purpose": "user_data"}, "files": {"file": ("a.txt", b"mine")}}
+        file_id = mine.post("/v1/files", **form).json()["id"]
+        assert mine.get(f"/v1/files/{file_id}/content").content == b"mine"
+        for method, path in (("GET", ""), ("GET", "/content"), ("DELETE", "")):
+            for one in (file_id, "file-none"):
+                answer = other.request(method, f"/v1/files/{one}{path}")
+                assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+        assert other.get("/v1/files").json()["data"] == []
+        for client, method, path in (
+            (mine, "GET", "/v1/fine_tuning/jobs"),
+            (mine, "POST", "/v1/feedback"),
+            (other, "POST", "/v1/fine_tuning/jobs"),
+        ):
+            answer = client.request(method, path, json={} if method == "POST" else None)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (403, "scope"), (path, answer.text)
+        metric = {"name": "solved", "type": "boolean"}
+        answer = other.post("/v1/feedback/metrics", json=metric)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden"), (
+            "it needs fine_tune"
+        )
+        assert mine.get(f"/v1/files/{file_id}").status_code == 200
+
+
 def test_over_https_the_cookie_is_bound_to_this_host_and_the_browser_is_told_to_stay(town: Town) -> None:
     headers = {"x-forwarded-proto": "https"}  # as a proxy on this machine says it
     with httpx.Client(base_url=town.ana.client.base_url) as client:

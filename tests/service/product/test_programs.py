@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from tests.service.conftest import Serving
 from tests.stages import alphabet
 
+from ziggurat.flywheel import children
 from ziggurat.places import models_home
 from ziggurat.service.models.library import Library
 from ziggurat.service.product.programs import multipart
@@ -285,7 +288,9 @@ def test_the_official_client_tunes_a_model_and_talks_to_it(tuned_house: openai.O
     assert api.files.delete(file.id).deleted
 
 
-def test_preferences_tune_by_dpo_and_wrong_settings_are_refused_at_once(tuned_house: openai.OpenAI) -> None:
+def test_preferences_tune_by_dpo_after_a_kill_and_wrong_settings_are_refused_at_once(
+    tuned_house: openai.OpenAI,
+) -> None:
     api = tuned_house
     rows = [
         {
@@ -316,13 +321,21 @@ def test_preferences_tune_by_dpo_and_wrong_settings_are_refused_at_once(tuned_ho
     with pytest.raises(openai.BadRequestError, match="1 bad lines, the first is line 2"):
         api.fine_tuning.jobs.create(model="letters", training_file=broken.id)
     good = {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 1, "beta": 0.2, "batch_size": 10}}}
-    job = ended(api, api.fine_tuning.jobs.create(model="letters", training_file=file.id, method=good).id)  # type: ignore[arg-type]
+    begun = api.fine_tuning.jobs.create(model="letters", training_file=file.id, method=good)  # type: ignore[arg-type]
+    deadline = time.monotonic() + 60
+    while not children.RUNNING:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(next(iter(children.RUNNING)), signal.SIGKILL)
+    job = ended(api, begun.id)
+    told = [one.message for one in api.fine_tuning.jobs.list_events(job.id, limit=50)]
+    assert any("killed by signal 9" in one for one in told), told
     assert job.status == "succeeded", job.error
     assert job.method is not None
     assert job.method.type == "dpo"
 
 
-def test_a_job_that_waits_is_cancelled_at_once(tuned_house: openai.OpenAI) -> None:
+def test_a_job_that_waits_is_paused_resumed_and_cancelled_at_once(tuned_house: openai.OpenAI) -> None:
     api = tuned_house
     file = api.files.create(file=lines(said("x1?", "a"), said("x2?", "b")), purpose="fine-tune")
     slow = {"n_epochs": 4000}
@@ -330,6 +343,12 @@ def test_a_job_that_waits_is_cancelled_at_once(tuned_house: openai.OpenAI) -> No
         api.fine_tuning.jobs.create(model="letters", training_file=file.id, hyperparameters=slow)  # type: ignore[arg-type]
         for _ in range(2)
     ]
+    assert api.fine_tuning.jobs.pause(jobs[1].id).status == "paused"
+    with pytest.raises(openai.ConflictError, match="paused already"):
+        api.fine_tuning.jobs.pause(jobs[1].id)
+    assert api.fine_tuning.jobs.resume(jobs[1].id).status == "queued"
+    with pytest.raises(openai.ConflictError, match="only a paused one"):
+        api.fine_tuning.jobs.resume(jobs[1].id)
     for job in jobs[::-1]:
         assert api.fine_tuning.jobs.cancel(job.id).status == "cancelled"
     assert [one.status for one in api.fine_tuning.jobs.list()] == ["cancelled", "cancelled"]

@@ -35,6 +35,7 @@ STATUSES = {
     404: "The model, object or route does not exist.",
     405: "The route does not take this method.",
     408: "The body did not arrive in time.",
+    409: "The object's state does not allow it now.",
     413: "The body is too large.",
     415: "The body is not application/json.",
     429: "The key has used up its requests or tokens of this minute, or has too many requests running or waiting.",
@@ -51,8 +52,9 @@ def errors() -> dict[int | str, dict[str, Any]]:
 _BODIES: dict[str, type[BaseModel]] = {}
 
 
-def takes(body: type[BaseModel], *, streams: bool = False) -> dict[str, Any]:
-    """Keyword arguments for a route that reads `body` itself; `streams`: it may answer with Server-Sent Events."""
+def takes(body: type[BaseModel], *, streams: bool = False, status: int = 200) -> dict[str, Any]:
+    """Keyword arguments for a route that reads `body` itself; `streams`: it may answer with Server-Sent Events;
+    `status`: of a good answer."""
     _BODIES[body.__name__] = body
     schema = {"$ref": f"#/components/schemas/{body.__name__}"}
     answer: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
@@ -62,7 +64,7 @@ def takes(body: type[BaseModel], *, streams: bool = False) -> dict[str, Any]:
         "response_model": None,
         "openapi_extra": {
             "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-            "responses": {"200": {"description": "The answer.", "content": answer}},
+            "responses": {str(status): {"description": "The answer.", "content": answer}},
         },
     }
 

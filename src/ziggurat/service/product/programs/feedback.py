@@ -63,7 +63,7 @@ def feedback_routes(house: House, recorder: Recorder) -> APIRouter:
         found = await house.run(metrics.listed, await principal_of(house, request))
         return {"object": "list", "data": [one.model_dump() for one in found]}
 
-    @routes.post("/metrics", **takes(NewMetric))
+    @routes.post("/metrics", **takes(NewMetric, status=201))
     async def declare(request: Request) -> Response:
         principal, body = await principal_of(house, request), await read_body(request, NewMetric, limits)
         return Json((await house.run(metrics.declare, principal, **body.model_dump())).model_dump(), 201)
@@ -85,7 +85,7 @@ def metric_page_routes(house: House) -> APIRouter:
         found = await house.run(metrics.listed, await house.who(request))
         return {"data": [one.model_dump() for one in found]}
 
-    @routes.post("", **takes(NewMetric))
+    @routes.post("", **takes(NewMetric, status=201))
     async def declare(request: Request) -> Response:
         principal, body = await house.who(request), await read_body(request, NewMetric, limits)
         return Json((await house.run(metrics.declare, principal, **body.model_dump())).model_dump(), 201)

@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/jobs`, as OpenAI has it: create, list, retrieve, cancel, events, checkpoints."""
+"""`/v1/fine_tuning/jobs`, as OpenAI has it: create, list, retrieve, cancel, pause, resume, events, checkpoints."""
 
 from __future__ import annotations
 
@@ -97,6 +97,14 @@ def tuning_routes(house: House) -> APIRouter:
     @routes.post("/{job_id}/cancel")
     async def cancel(request: Request, job_id: str) -> dict[str, Any]:
         return (await house.run(tuning.cancel, await principal_of(house, request), job_id)).model_dump()
+
+    @routes.post("/{job_id}/pause")
+    async def pause(request: Request, job_id: str) -> dict[str, Any]:
+        return (await house.run(tuning.pause, await principal_of(house, request), job_id)).model_dump()
+
+    @routes.post("/{job_id}/resume")
+    async def resume(request: Request, job_id: str) -> dict[str, Any]:
+        return (await house.run(tuning.resume, await principal_of(house, request), job_id)).model_dump()
 
     @routes.get("/{job_id}/events")
     async def events(
