@@ -91,7 +91,7 @@ class World:
 
     def step(self, act: str, who: int, what: int) -> None:
         items = self.items()
-        item = items[what % len(items)] if items else None
+        item = items[-1 - what % min(len(items), 4)] if items else None
         expert = self.experts[who % len(self.experts)]
         asker = self.customers[who % len(self.customers)]
         if act == "ask":
@@ -246,15 +246,19 @@ def play(store: Store, clock: Clock, steps: list[Any], *, four_eyes: bool, mode:
 QUIET = settings(
     deadline=None,
     database=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
 def examples(databases: Databases) -> int:
-    return 12 if databases.kind == "sqlite" else 3
+    return 20 if databases.kind == "sqlite" else 3
 
 
 def test_nothing_undecided_is_delivered_whatever_happens(databases: Databases) -> None:
+    ends: set[str] = set()
+    said: set[str] = set()
+
     @settings(QUIET, max_examples=examples(databases))
     @given(
         steps=st.lists(STEP, min_size=12, max_size=30),
@@ -266,26 +270,17 @@ def test_nothing_undecided_is_delivered_whatever_happens(databases: Databases) -
         store = Store.open(databases.fresh(), clock=clock)
         store.durable = store.quick = "OFF"
         try:
-            play(store, clock, steps, four_eyes=four_eyes, mode=mode)
+            world = play(store, clock, steps, four_eyes=four_eyes, mode=mode)
+            ends.update(item.state for item in world.items())
+            with store.read() as conn:
+                said.update(conn.execute(select(tables.decisions.c.decision)).scalars())
         finally:
             store.close()
 
     run()
-
-
-def test_a_long_life_reaches_every_end(store: Store, clock: Clock) -> None:
-    """The random steps are worth something only if they get somewhere."""
-    dice = random.Random(20261130)
-    crashes, jumps = [None, None, None, 2, 5], [0, 0, 1, 100]
-    steps = [
-        (dice.choice(ACTS), dice.randrange(6), dice.randrange(6), dice.choice(crashes), dice.choice(jumps))
-        for _ in range(90 if store.kind == "sqlite" else 50)
-    ]
-    world = play(store, clock, steps, four_eyes=False, mode="all")
-    with store.read() as conn:
-        said = set(conn.execute(select(tables.decisions.c.decision)).scalars())
-    assert {item.state for item in world.items()} >= {"delivered", "queued"}
-    assert said >= {"approve", "edit"}
+    assert ends >= {"delivered", "queued", "cancelled"}, "the steps got somewhere"
+    if databases.kind == "sqlite":
+        assert said >= {"approve", "edit", "reject", "answer"}
 
 
 @contextlib.contextmanager
