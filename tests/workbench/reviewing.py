@@ -20,7 +20,8 @@ from ziggurat.workbench.review.deciding import Choice, Made
 
 def set_mode(store: Store, who: Principal, mode: str, **more: Any) -> None:
     with store.write() as conn:
-        settings = {**DEFAULTS, "review": mode, **more}
+        quick = {"messages_per_minute": 10_000, "answers_at_once": 1_000}
+        settings = {**DEFAULTS, "review": mode, "limits": quick, **more}
         conn.execute(update(workspaces).where(workspaces.c.id == who.workspace_id).values(settings=settings))
 
 

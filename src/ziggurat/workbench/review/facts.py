@@ -47,7 +47,9 @@ TITLES = [
 ]
 """Chinese degrees and titles, the longer before those that it holds."""
 _ADDRESS = re.compile(r"https?://[^\s<>()\"'，。；]+|[\w.+-]+@[\w-]+\.[\w.-]*\w")
-_NUMBER = re.compile(r"\d[\d.,:/\-]*\d%?|\d%?")
+_NUMBER = re.compile(
+    r"\d[\d.,:/\-]*\d%?|\d%?|[零一二三四五六七八九十百千万亿两]+(?=[个天年月日元名篇次位岁小时分钟页件条种家])"
+)
 _NAMED = re.compile(r"[A-Z][\w'’&-]*(?:\s+(?:of|de|van|von|der|la|the)?\s*[A-Z][\w'’&-]*)*|[a-z]+[A-Z]\w*")
 _TITLED = re.compile("|".join(sorted(TITLES, key=len, reverse=True)))
 _BOOK = re.compile(r"[《「『“]([^》」』”]{1,80})[》」』”]")

@@ -206,11 +206,21 @@ def _settle_held(
     if item.held_id is None:
         return
     by = principal.person_id if principal else None
-    conn.execute(
+    settled = conn.execute(
         update(held_answers)
         .where(held_answers.c.id == item.held_id, held_answers.c.decision.is_(None))
         .values(decision=decision, decided_by=by, decided_at=store.now())
     )
+    if settled.rowcount:
+        record(
+            conn,
+            store,
+            principal,
+            f"held.{decision}",
+            kind="held_answer",
+            object_id=item.held_id,
+            workspace_id=item.workspace_id,
+        )
 
 
 def end_claims(conn: Connection, store: Store, item: Any, how: str) -> None:
