@@ -18,6 +18,7 @@ from typing import Any
 from loop import CHANNEL, Loop, wait_until_served
 from people import Person, Team
 from ranking import Workbench
+from reviewing import review
 from server import Server
 from tastes import Taste, Voter
 from voting import Round, vote_in_chats
@@ -32,7 +33,9 @@ class Plan:
     voters: int = 20
     votes: int = 200
     rankings: float = 0.4
-    """Share of the votes that are rankings on the workbench; the others are picks and thumbs in chats."""
+    """Share of the votes that are rankings on the workbench; the others are picks and thumbs in chats, but for"""
+    reviews: float = 0.1
+    """the share of them that an expert decides before anybody sees the answer."""
     max_tokens: int = 48
     temperature: float = 1.0
     trainable: str = "lora"
@@ -99,6 +102,7 @@ class Line:
     voters: list[tuple[Person, Voter]] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     bench: Workbench | None = None
+    expert: Person | None = None
 
     def people(self, manners: Sequence[str]) -> None:
         """Invite as many voters as there are manners; labellers, who may also chat."""
@@ -110,20 +114,39 @@ class Line:
 
     def vote(self, number: int, rates: Sequence[int] = ()) -> Round:
         """Everybody judges. `rates`: how many times `plan.each` a person judges; default once."""
-        each = [self.plan.each * (rates[i] if rates else 1) for i in range(len(self.voters))]
-        ranked = [round(self.plan.rankings * share) for share in each]
-        prompts = self.taste.prompts(f"{self.seed} {number}", sum(each) + 3 * GOLD_ITEMS)
+        plan, settings = self.plan, self.plan.settings
+        each = [plan.each * (rates[i] if rates else 1) for i in range(len(self.voters))]
+        ranked = [round(plan.rankings * share) for share in each]
+        reviewed = round(plan.reviews * sum(each))
         in_chats = [share - part for share, part in zip(each, ranked, strict=True)]
-        settings = self.plan.settings
-        chatted, rest = prompts[: sum(in_chats)], prompts[sum(in_chats) :]
+        for i in range(reviewed):  # these ask, and an expert judges
+            in_chats[i % len(in_chats)] -= 1
+        prompts = self.taste.prompts(f"{self.seed} {number}", sum(each) + 3 * GOLD_ITEMS)
+        chatted, prompts = prompts[: sum(in_chats)], prompts[sum(in_chats) :]
         votes = vote_in_chats(self.voters, self.taste, chatted, in_chats, model=CHANNEL, settings=settings)
-        if not sum(ranked):
-            return votes
-        if self.bench is None:
-            self.bench = Workbench.open(self.team, self.taste)
-            self.bench.add_gold(rest[sum(ranked) :], CHANNEL, settings, GOLD_ITEMS)
-        self.bench.sample(rest[: sum(ranked)], CHANNEL, settings)
-        return votes.and_also(self.bench.rank(self.voters, ranked))
+        if reviewed:
+            if self.expert is None:
+                (self.expert,) = self.team.invite(1, role="reviewer", name="expert")
+            asking = [person for person, _ in self.voters]
+            votes = votes.and_also(
+                review(
+                    self.team,
+                    self.expert,
+                    asking,
+                    self.taste,
+                    prompts[:reviewed],
+                    model=CHANNEL,
+                    settings=settings,
+                )
+            )
+            prompts = prompts[reviewed:]
+        if sum(ranked):
+            if self.bench is None:
+                self.bench = Workbench.open(self.team, self.taste)
+                self.bench.add_gold(prompts[sum(ranked) :], CHANNEL, settings, GOLD_ITEMS)
+            self.bench.sample(prompts[: sum(ranked)], CHANNEL, settings)
+            votes = votes.and_also(self.bench.rank(self.voters, ranked))
+        return votes
 
     def candidate(self, number: int, rates: Sequence[int] = ()) -> Step:
         """Votes, a dataset version, a turn."""

@@ -18,6 +18,9 @@ def arguments(description: str, given: Sequence[str] | None = None) -> argparse.
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--voters", type=int, default=20)
     parser.add_argument("--votes", type=int, default=200, help="of all voters together, in a turn")
+    parser.add_argument(
+        "--reviews", type=float, default=0.1, help="share of the votes that are an expert's decisions"
+    )
     parser.add_argument("--small", action="store_true", help="few prompts and votes: does it run?")
     parser.add_argument("--town", type=int, default=1, help="seed of the town")
     parser.add_argument("--first", default="1500,700", help="steps of stages 1 and 2 of the first release")

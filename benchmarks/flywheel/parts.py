@@ -31,6 +31,7 @@ def town_plan(options: argparse.Namespace) -> Plan:
         votes=options.votes,
         trainable=options.trainable or "all",
         budget=options.budget,
+        reviews=options.reviews,
         turn=[part for one in options.set for part in ("--set", one)],
     )
 
@@ -133,6 +134,7 @@ def real(options: argparse.Namespace) -> dict[str, Any]:
         trainable=options.trainable or "lora",
         budget=options.budget,
         rankings=0.0,
+        reviews=options.reviews,
         turn=[part for one in options.set for part in ("--set", one)],
     )
     found = {}
