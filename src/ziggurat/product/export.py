@@ -23,6 +23,7 @@ from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require
 from ziggurat.store.clock import iso, iso_or_none
 from ziggurat.store.store import Store
+from ziggurat.store.tables import labelling
 from ziggurat.store.tables import people as who
 from ziggurat.store.tables.chats import chats, folders, messages, persona_versions, personas, shares
 from ziggurat.store.tables.guard import held_answers
@@ -182,6 +183,12 @@ PERSONAL: dict[str, tuple[Table, tuple[str, ...]]] = {
     "memberships": (who.memberships, ()),
     "usage": (who.usage, ()),
     "held_answers": (held_answers, ("text",)),
+    "label_answers": (labelling.answers, ("score",)),  # the score would tell which items are gold
+    "label_drafts": (labelling.drafts, ()),
+    "label_skips": (labelling.skips, ()),
+    "label_comments": (labelling.comments, ()),
+    "label_memberships": (labelling.members, ("trust",)),
+    "label_habits": (labelling.habits, ()),
 }
 """What a person's archive holds of each table, and the columns left out: secrets, and texts not yet decided on."""
 
@@ -225,6 +232,7 @@ judgements.json thumbs, better answers, picks and reports, with what they were a
 personas.json   all versions      folders.json      shares.json  links to snapshots
 consents.json   what you agreed to, and when you withdrew it
 sessions.json   logins            keys.json   API keys, without secrets   usage.json  tokens by day
+label_*.json    your labelling: answers (their content stands in judgements.json), drafts, skips, comments, settings
 audit.json      what you did that was recorded                held_answers.json  answers that waited for a person
 
 Times are in UTC. {NOTICE}
