@@ -23,8 +23,8 @@ from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require
 from ziggurat.store.clock import iso, iso_or_none
 from ziggurat.store.store import Store
+from ziggurat.store.tables import labelling, programs, reviews
 from ziggurat.store.tables import people as who
-from ziggurat.store.tables import programs, reviews
 from ziggurat.store.tables.chats import chats, folders, messages, persona_versions, personas, shares
 from ziggurat.store.tables.datasets import dataset_items
 from ziggurat.store.tables.guard import held_answers
@@ -206,6 +206,12 @@ PERSONAL: dict[str, tuple[Table, tuple[str, ...]]] = {
     "review_decisions": (reviews.decisions, ()),
     "review_notes": (reviews.notes, ()),
     "review_views": (reviews.saved_views, ()),
+    "label_answers": (labelling.answers, ("score",)),  # the score would tell which items are gold
+    "label_drafts": (labelling.drafts, ()),
+    "label_skips": (labelling.skips, ()),
+    "label_comments": (labelling.comments, ()),
+    "label_memberships": (labelling.members, ("trust",)),
+    "label_habits": (labelling.habits, ()),
 }
 """What a person's archive holds of each table, and the columns left out: secrets, and texts not yet decided on."""
 
@@ -258,6 +264,7 @@ consents.json   what you agreed to, and when you withdrew it
 sessions.json   logins            keys.json   API keys, without secrets   usage.json  tokens by day
 answers.json    answers of the API    episodes.json, feedback.json    what your programs said about them
 files.json      uploads, their contents in files/    tuning_jobs.json    battles.json    blind battles
+label_*.json    your labelling: answers (their content stands in judgements.json), drafts, skips, comments, settings
 audit.json      what you did that was recorded                held_answers.json  answers that waited for a person
 reviews.json    answers of yours that experts checked           review_complaints.json  what you said about them
 review_decisions.json, review_notes.json, review_views.json     what you did as an expert

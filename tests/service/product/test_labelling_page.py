@@ -116,7 +116,7 @@ def test_everything_else_is_one_key_away(tab: Callable[..., Any]) -> None:
     page.goto(f"{page.origin}/label/work/{project}")
     page.locator("article").first.wait_for()
     page.keyboard.press("g")
-    assert "How to compare answers" in page.get_by_role("dialog").inner_text()
+    page.get_by_role("dialog").get_by_text("How to compare answers").wait_for()
     page.keyboard.press("Escape")
     page.keyboard.press("c")
     page.get_by_role("dialog").get_by_role("textbox").fill("Is this the right pair?")
