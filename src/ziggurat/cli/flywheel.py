@@ -443,8 +443,8 @@ def rollback(note: Note = "", channel: Channel = "assistant", store: Address = N
     out.out(serving.name)
 
 
-@app.command()
-def test(
+@app.command("test")
+def online_test(
     treatment: Annotated[
         str, typer.Argument(metavar="RELEASE", help="The release to try beside the serving one.")
     ],
