@@ -32,7 +32,7 @@ ENOUGH = 30
 MAX_LEVELS = 64
 """Distinct values of the nominal and the ordinal alpha, whose work grows with their square."""
 
-Answers = Mapping[Hashable, Any]
+Answers = Mapping[Any, Any]
 """Person to value, of one item."""
 Level = Literal["nominal", "ordinal", "interval"]
 Array = NDArray[np.float64]

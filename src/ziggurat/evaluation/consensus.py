@@ -22,7 +22,7 @@ class Consensus:
     voters: int
 
 
-def ranked_pairs(rankings: Sequence[Mapping[Hashable, int]]) -> Consensus | None:
+def ranked_pairs(rankings: Sequence[Mapping[Any, int]]) -> Consensus | None:
     """The consensus over the completions that everybody ranked; None: nobody ranked, or fewer than two are common.
 
     Pairs are locked in from the largest majority to the smallest (then more winning votes, then the order of names),

@@ -16,14 +16,15 @@ import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from ziggurat.evaluation.agreement import krippendorff
 from ziggurat.evaluation.statistics import Interval, sums_bootstrap
 
-Ranking = Mapping[Hashable, int]
-Rankings = Mapping[Hashable, Ranking]
+Ranking = Mapping[Any, int]
+Rankings = Mapping[Any, Ranking]
 
 
 def pair_agreement(items: Sequence[Rankings], *, ties: bool) -> Interval:

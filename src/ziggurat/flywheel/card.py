@@ -85,5 +85,5 @@ def agreement(samples: Sequence[Sample]) -> dict[str, Any]:
             ranks = dict(zip(texts, one.record["ranks"], strict=True))
             prompts.setdefault(one.prompt_key, {}).setdefault(one.person, {}).update(ranks)
     shared = [people for people in prompts.values() if len(people) > 1]
-    found = pair_agreement(shared, ties=False)  # type: ignore[arg-type]
+    found = pair_agreement(shared, ties=False)
     return {"pairs": found.to_dict(), "prompts": len(shared)}

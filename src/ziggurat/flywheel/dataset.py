@@ -14,13 +14,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, func, insert, select, update
 
+from ziggurat.errors import did_you_mean
 from ziggurat.files import sha256_file
 from ziggurat.flywheel import filters, reading, splitting
 from ziggurat.flywheel.card import make_card
 from ziggurat.flywheel.exams import open_exams
 from ziggurat.flywheel.gold import gold_answers
+from ziggurat.flywheel.moderation import builtin_flags
 from ziggurat.flywheel.objects import BuildSettings, DatasetVersion
 from ziggurat.flywheel.permission import Permission
 from ziggurat.flywheel.pseudonyms import Pseudonyms, pseudonyms
@@ -54,7 +57,7 @@ def build(
 ) -> DatasetVersion:
     """Freeze the next version of a data set; where nothing changed, the newest one is returned, `unchanged`.
 
-    `moderation` says of texts that end users wrote whether they are flagged.
+    `moderation` says of texts that end users wrote whether they are flagged; default: the guard's built-in rules.
 
     Raises:
         Forbidden: the principal may not train.
@@ -63,7 +66,7 @@ def build(
         Conflict: there is nothing to learn from (code nothing_to_learn).
     """
     require(principal, "train")
-    settings = settings if isinstance(settings, BuildSettings) else BuildSettings(**(settings or {}))
+    settings = settings if isinstance(settings, BuildSettings) else checked(settings)
     if not NAME.fullmatch(name):
         raise Invalid(
             f"the name {name!r} must be 1 to 64 small letters, digits, dots, hyphens and underscores.",
@@ -79,6 +82,21 @@ def build(
     raise Conflict(
         "judgements are being withdrawn right now; build again in a moment.", code="changed_meanwhile"
     )
+
+
+def checked(settings: Mapping[str, Any] | None) -> BuildSettings:
+    """Settings of a build.
+
+    Raises:
+        Invalid: an unknown one, or a value that is not allowed.
+    """
+    try:
+        return BuildSettings.model_validate(dict(settings or {}))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(str(part) for part in problem["loc"])
+        hint = did_you_mean(name, BuildSettings.model_fields) if problem["type"] == "extra_forbidden" else ""
+        raise Invalid(f"the setting {name} is not allowed: {problem['msg']}.{hint}", param=name) from None
 
 
 def select_samples(
@@ -111,8 +129,7 @@ def _filtered(
         filters.without_people(taken, assessment.quarantined)
         taken.keep_if("unreliable", lambda one: one.probability is None or one.probability > 0.5)
         taken.samples = [_weighted(one) for one in taken.samples]
-    if moderation is not None:
-        filters.without_moderated(taken, moderation)
+    filters.without_moderated(taken, moderation or builtin_flags())
     if settings.private_data == "leave_out":
         filters.without_private_data(taken)
     filters.without_exams(taken, open_exams(settings.exams))

@@ -20,7 +20,7 @@ LISTS = re.compile(r"(?m)^\s*(?:[-*•]|\d+[.)])\s")
 FIRST, FIRST_CELLS, CELLS = 3, 32, 64
 FORMS = 8
 WIDTH = FORMS + FIRST_CELLS + CELLS
-PENALTY: Floats = np.concatenate([np.full(FORMS, 2.0), np.full(FIRST_CELLS, 8.0), np.full(CELLS, 16.0)])
+PENALTY: Floats = np.concatenate([np.full(FORMS, 1.0), np.full(FIRST_CELLS, 4.0), np.full(CELLS, 8.0)])
 """Few numbers of form may weigh much; many cells of hashed words must not."""
 
 

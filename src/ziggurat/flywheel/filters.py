@@ -6,16 +6,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection
 
+from ziggurat.corpus.near import near_duplicates
 from ziggurat.files import to_json
 from ziggurat.flywheel.exams import Exams
 from ziggurat.flywheel.samples import Sample, Taken
 from ziggurat.product.mask import masked
-
-PREFIX_CHARS = 256
-"""Two different questions that begin with so many equal characters are one question asked twice."""
-PREFIX_SHARE = 0.9
-"""So are two whose equal beginning is this share of the longer one, if it has PREFIX_LEAST characters."""
-PREFIX_LEAST = 80
 
 
 def without_private_data(taken: Taken) -> None:
@@ -62,28 +57,6 @@ def without_near_duplicates(taken: Taken) -> None:
         first.setdefault(one.question, number)
     gone = near_duplicates(first)
     taken.keep_if("near_duplicate", lambda one: one.question not in gone)
-
-
-def near_duplicates(order: dict[str, int]) -> set[str]:
-    """Texts whose long beginning an earlier one (by `order`) has; neighbours in alphabetical order are compared."""
-    gone: set[str] = set()
-    kept: str | None = None
-    for text in sorted(order):
-        if kept is not None and _alike(kept, text):
-            later = max(kept, text, key=order.__getitem__)
-            gone.add(later)
-            kept = min(kept, text, key=order.__getitem__)
-        else:
-            kept = text
-    return gone
-
-
-def _alike(one: str, other: str) -> bool:
-    longest = max(len(one), len(other))
-    shared = next(
-        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
-    )
-    return shared >= PREFIX_CHARS or (shared >= PREFIX_LEAST and shared >= PREFIX_SHARE * longest)
 
 
 def without_people(taken: Taken, people: Collection[str]) -> None:

@@ -234,6 +234,7 @@ def work(work: Work) -> dict[str, Any]:
         _change(store, gate.id, state="failed", error=str(error), finished_at=store.now())
         raise
     shutil.rmtree(folder / "held_out", ignore_errors=True)  # what people wrote stays in the store alone
+    (folder / "samples.json").unlink(missing_ok=True)
     if verdict == "passed" and gate.policy.get("sign") == "policy":
         from ziggurat.flywheel import release
 
@@ -381,15 +382,6 @@ def verdict_of(findings: Mapping[str, Mapping[str, Any]], required: Iterable[str
         return "undecided", " ".join(open_)
     measured = sum(found["verdict"] == "passed" for found in findings.values())
     return "passed", f"All {measured} criteria that were measured are passed; a person may sign."
-
-
-def forget(conn: Connection, judgement_ids: Iterable[str]) -> None:
-    """Take samples out whose prompts come from judgements that are deleted, in the caller's transaction."""
-    gone = set(judgement_ids)
-    for row in conn.execute(select(gates.c.id, gates.c.samples).where(gates.c.samples.is_not(None))).all():
-        left = [one for one in row.samples if one.get("judgement_id") not in gone]
-        if len(left) != len(row.samples):
-            conn.execute(update(gates).where(gates.c.id == row.id).values(samples=left))
 
 
 def _change(store: Store, gate_id: str, **values: Any) -> None:

@@ -12,6 +12,7 @@ from ziggurat.flywheel import gate as gates
 from ziggurat.flywheel import release as releases
 from ziggurat.flywheel import turn as turns
 from ziggurat.flywheel.measures import measures
+from ziggurat.flywheel.withdrawal import all_affected
 from ziggurat.product.errors import NotFound
 from ziggurat.product.principal import Principal
 from ziggurat.product.rights import can, require
@@ -65,8 +66,9 @@ def feedback(store: Store, workspace_id: str) -> dict[str, Any]:
 def datasets(store: Store, principal: Principal) -> dict[str, Any]:
     """The versions, and what waits for the next one; only for those who may train."""
     if not can(principal, "train"):
-        return {"versions": [], "waiting": None}
-    return dataset.status(store, principal)
+        return {"versions": [], "waiting": None, "withdrawn": []}
+    withdrawn = [one.model_dump() for one in all_affected(store, principal)]
+    return dataset.status(store, principal) | {"withdrawn": withdrawn}
 
 
 def turn_json(store: Store, one: turns.Turn) -> dict[str, Any]:
@@ -142,6 +144,15 @@ def release_named(store: Store, principal: Principal, message_id: str) -> str | 
     with store.read() as conn:
         row = conn.execute(wanted.where(mine)).first()
     return ((row.hashes if row is not None else None) or {}).get("release")
+
+
+def examples_of(store: Store, principal: Principal, message_id: str) -> list[str]:
+    """The judgements whose answers stood before the question of one of my answers."""
+    wanted = select(messages.c.hashes).join(chats, messages.c.chat_id == chats.c.id)
+    mine = (messages.c.id == message_id) & (chats.c.person_id == principal.person_id)
+    with store.read() as conn:
+        row = conn.execute(wanted.where(mine)).first()
+    return list(((row.hashes if row is not None else None) or {}).get("examples") or ())
 
 
 def of_answer(store: Store, principal: Principal, message_id: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ Superseded and withdrawn judgements are not read. Which of the others may be use
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -193,15 +194,19 @@ class Maker:
 
     def _decision(self, row: Any) -> Iterator[Made]:
         decision, text = row.value["decision"], row.value.get("text")
-        draft = row.completions[0] if row.completions else None
-        more = {"source": decision}
-        if decision == "approve" and draft is not None:
-            yield _demonstration(row, [*row.prompt, *answer_of(draft)], more)
-            yield _rating(row, draft, True, **more)
+        more = {"source": decision} | ({"topic": row.value["topic"]} if row.value.get("topic") else {})
+        judged = row.completions[0] if row.completions else None  # the text that the expert looked at
+        draft = row.completions[-1] if row.completions else None  # the model's
+        if decision == "approve" and judged is not None:
+            if not text or text == content_of(judged):
+                check_finished(judged)
+                yield _rating(row, judged, True, **more)
+            turn = answer_of(judged) if not text else [{"role": "assistant", "content": text}]
+            yield "demonstration", {"messages": [*row.prompt, *turn]}, more
         elif decision in ("edit", "answer") and text:
             yield from _better_text(row, text, draft, more)
-        elif decision == "reject" and draft is not None:
-            yield _rating(row, draft, False, **more)
+        elif decision == "reject" and judged is not None:
+            yield _rating(row, judged, False, **more)
         else:
             raise Unused("no_training_use")
 
@@ -209,7 +214,7 @@ class Maker:
         turns = row.value["messages"]
         whole = bool(turns) and turns[0].get("role") in ("system", "user")
         messages = list(turns) if whole else [*row.prompt, *turns]
-        yield _demonstration(row, messages)
+        yield "demonstration", {"messages": [dict(one) for one in messages]}, {}
         judged = row.completions[0] if row.subject_kind == "inference" and row.completions else None
         if judged is not None and not whole and content_of(judged):
             answers = [as_completion(judged), turns if len(turns) > 1 else turns[0].get("content", "")]
@@ -240,14 +245,11 @@ def _rating(row: Any, completion: Mapping[str, Any], label: bool, *, weak: bool 
     return "rating", record, {"weak": weak, "weight": weight, "ids": (id_of(completion),), **more}
 
 
-def _demonstration(row: Any, messages: Sequence[Mapping[str, Any]], more: Mapping[str, Any] = {}) -> Made:
-    if row.completions and row.kind == "decision":
-        check_finished(row.completions[0])
-    return "demonstration", {"messages": [dict(one) for one in messages]}, dict(more)
-
-
 def _better_text(
-    row: Any, text: str, answer: Mapping[str, Any] | None, more: Mapping[str, Any] = {}
+    row: Any,
+    text: str,
+    answer: Mapping[str, Any] | None,
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[Made]:
     """A person's text, better than the answer where there is one."""
     messages = [*row.prompt, {"role": "assistant", "content": text}]

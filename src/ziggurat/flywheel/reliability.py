@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-PRIOR = (8.0, 2.0)
-"""a and b of the Beta prior: as if 10 answers were known, 8 of them right."""
-FOLDS, ROUNDS, NEWTON_STEPS = 8, 15, 4
+PRIOR = (4.0, 1.0)
+"""a and b of the Beta prior: as if 5 answers were known, 4 of them right. A stronger one is slower to see an inverted
+person (docs/flywheel.md has the figures)."""
+FOLDS, ROUNDS, STEPS, SETTLED = 6, 20, 8, 1e-3
 GRID: Floats = np.linspace(0.005, 0.995, 199)
 
 
@@ -63,6 +64,8 @@ class Worth:
     low: Floats
     high: Floats
     """(K) bounds of its 95 % interval."""
+    inverted: Floats
+    """(K) the probability that r is below 0.5."""
     right: Floats
     """(L) the probability that the label is true."""
 
@@ -78,7 +81,7 @@ def fit(labels: Labels, *, prior: tuple[float, float] = PRIOR) -> Worth:
     K, folds = labels.people, max(1, min(FOLDS, labels.people))
     fold = np.arange(K) % folds  # (K)
     r = np.full(K, prior[0] / sum(prior))
-    w = np.zeros((folds, labels.features.shape[1]))
+    tastes = [_Taste(labels, fold[labels.person] != g) for g in range(folds)]
     known = labels.gold_right[:, None] * np.log(GRID) + labels.gold_wrong[:, None] * np.log(
         1 - GRID
     )  # (K, G)
@@ -86,15 +89,18 @@ def fit(labels: Labels, *, prior: tuple[float, float] = PRIOR) -> Worth:
     posterior = _normalised(known)
     for _ in range(ROUNDS):
         said = labels.says * _log_odds(r)[labels.person]  # (L) evidence for yes that a label is
-        w = np.stack([_weights(labels, said, fold[labels.person] != g, w[g]) for g in range(folds)])
+        w = np.stack([taste.learn(said) for taste in tastes])  # (folds, F)
         for_it = _support(labels, said, w, fold)  # (L) by everything but this person
         posterior = _normalised(known + _likelihood(labels, for_it))
-        r = posterior @ GRID
+        before, r = r, posterior @ GRID
+        if np.abs(r - before).max() < SETTLED:
+            break
     said = labels.says * _log_odds(r)[labels.person]
     right = _sigmoid(_log_odds_of(_support(labels, said, w, fold)) + _log_odds(r)[labels.person])
     cumulative = np.cumsum(posterior, axis=1)
     low, high = (GRID[np.argmax(cumulative >= bound, axis=1)] for bound in (0.025, 0.975))
-    return Worth(r, low, high, right)
+    inverted: Floats = posterior[:, GRID < 0.5].sum(axis=1)
+    return Worth(r, low, high, inverted, right)
 
 
 def _support(labels: Labels, said: Floats, w: Floats, fold: Ints) -> Floats:
@@ -122,21 +128,30 @@ def _likelihood(labels: Labels, for_it: Floats) -> Floats:
     return found
 
 
-def _weights(labels: Labels, said: Floats, used: NDArray[np.bool_], w: Floats) -> Floats:
-    """The weights of features by the labels that are `used`: penalised logistic regression on soft truths."""
-    if not used.any():
-        return w
-    S = len(labels.features)
-    total: Floats = np.bincount(labels.question[used], weights=said[used], minlength=S)
-    asked: Floats = np.bincount(labels.question[used], weights=labels.share[used], minlength=S)
-    rows = asked > 0
-    X, truth, count = labels.features[rows], _sigmoid(total[rows]), np.minimum(asked[rows], 1.0)
-    for _ in range(NEWTON_STEPS):
-        p = _sigmoid(X @ w)
-        slope = X.T @ (count * (truth - p)) - labels.penalty * w
-        curve = (X * (count * p * (1 - p))[:, None]).T @ X + np.diag(labels.penalty)
-        w = w + np.linalg.solve(curve, slope)
-    return w
+class _Taste:
+    """The weights of features by the labels of all people but one fold: penalised logistic regression on soft truths.
+
+    Each step uses the largest curvature that there can be, p (1 - p) <= 1/4, so its matrix is inverted once (Böhning's
+    bound): steps are cheap, and none overshoots.
+    """
+
+    def __init__(self, labels: Labels, used: NDArray[np.bool_]) -> None:
+        self.used, self.question = used, labels.question[used]
+        self.size, self.penalty = len(labels.features), labels.penalty
+        asked: Floats = np.bincount(self.question, weights=labels.share[used], minlength=self.size)
+        self.rows = asked > 0
+        self.X, self.count = labels.features[self.rows], np.minimum(asked[self.rows], 1.0)
+        curve = 0.25 * (self.X * self.count[:, None]).T @ self.X + np.diag(labels.penalty)
+        self.inverse: Floats = np.linalg.inv(curve)
+        self.w: Floats = np.zeros(labels.features.shape[1])
+
+    def learn(self, said: Floats) -> Floats:
+        total: Floats = np.bincount(self.question, weights=said[self.used], minlength=self.size)
+        truth = _sigmoid(total[self.rows])
+        for _ in range(STEPS):
+            slope = self.X.T @ (self.count * (truth - _sigmoid(self.X @ self.w))) - self.penalty * self.w
+            self.w = self.w + self.inverse @ slope
+        return self.w
 
 
 def _normalised(log: Floats) -> Floats:

@@ -40,7 +40,7 @@ def facts_of(conn: Connection, subjects: Iterable[tuple[str, str]]) -> dict[str,
     by_kind: dict[str, set[str]] = {}
     for kind, subject_id in subjects:
         by_kind.setdefault(kind, set()).add(subject_id)
-    found: dict[str, Facts] = {}
+    found = _reviews(conn, sorted(by_kind.get("review", ())))
     for kind, (name, read) in READERS.items():
         if (table := metadata.tables.get(name)) is not None:
             found |= {row.id: read(row) for row in rows_of(conn, table, sorted(by_kind.get(kind, ())))}
@@ -51,6 +51,16 @@ def rows_of(conn: Connection, table: Table, ids: Sequence[str], column: str = "i
     """Rows by many values of a column."""
     for at in range(0, len(ids), BATCH):
         yield from conn.execute(select(table).where(table.c[column].in_(ids[at : at + BATCH])))
+
+
+def _reviews(conn: Connection, version_ids: Sequence[str]) -> dict[str, Facts]:
+    """A review is judged by its versions of the text; what is asked stands in its item."""
+    versions, items = metadata.tables.get("review_version"), metadata.tables.get("review_item")
+    if versions is None or items is None:
+        return {}
+    of_item = {row.id: row.item_id for row in rows_of(conn, versions, version_ids)}
+    known = {row.id: _review(row) for row in rows_of(conn, items, sorted(set(of_item.values())))}
+    return {version_id: known[item_id] for version_id, item_id in of_item.items() if item_id in known}
 
 
 def _item(row: Any) -> Facts:
@@ -87,7 +97,6 @@ def _battle(row: Any) -> Facts:
 
 READERS = {
     "item": ("label_item", _item),
-    "review": ("review_item", _review),
     "inference": ("inference", _inference),
     "battle": ("battle", _battle),
 }

@@ -98,8 +98,8 @@ def put(folder: Path, items: Sequence[Mapping[str, Any]], card: Mapping[str, Any
     def write(aside: Path) -> None:
         for name, (_, data) in texts_of(items).items():
             (aside / name).write_bytes(data)
-        write_json(aside / CARD, card, CARD_VERSION)
-        (aside / "README.md").write_text(readme(card), encoding="utf-8")
+        write_json(aside / CARD, _sorted(card), CARD_VERSION)
+        (aside / "README.md").write_text(readme(_sorted(card)), encoding="utf-8")
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     replace_folder(folder, write)

@@ -2,7 +2,7 @@
 
 A person is put into quarantine who is
 
-    inverted    right less often than by chance: the upper bound of the reliability is below 0.5
+    inverted    more often wrong than right, with a probability above SURE
     unreliable  as good as chance: at least LEAST labels or gold answers, reliability below 0.6, upper bound below 0.7
     longest     takes the longer answer nearly always, and much more often than the others do
     first       takes the answer on the left nearly always, though the sides are drawn
@@ -29,6 +29,7 @@ LEAST = 8
 """Pairs or labels below which a habit is no evidence."""
 OWN_TEXT = ("rewrite", "edit", "answer", "demonstration")
 """Comparisons with a text that the person wrote: worth as much as the person, and no evidence about common taste."""
+SURE = 0.8
 HABIT, CHANCE_OF_HABIT = 0.9, 0.01
 FLOOD, FLOOD_LEAST, FLOOD_PEOPLE = 5, 50, 4
 
@@ -120,7 +121,7 @@ def assess(samples: Sequence[Sample], gold: Mapping[str, tuple[float, float]] | 
         r, low, high = float(worth.reliability[k]), float(worth.low[k]), float(worth.high[k])
         known = gold.get(name, (0, 0))
         flags = [*habits.get(name, ()), *(["flood"] if name in floods else [])]
-        if high < 0.5:
+        if float(worth.inverted[k]) > SURE:
             flags.insert(0, "inverted")
         elif counts[name] + sum(known) >= LEAST and r < 0.6 and high < 0.7:
             flags.insert(0, "unreliable")
@@ -150,11 +151,13 @@ def _labels(questions: _Questions, names: Sequence[str], gold: Mapping[str, tupl
         if questions.labels
         else ((), (), (), ())
     )
+    penalty = np.concatenate([PENALTY, PENALTY, [1.0]])
     X = np.array(questions.rows) if questions.rows else np.zeros((0, 2 * WIDTH + 1))
     if len(X):
         spread = X.std(axis=0)
         spread[-1] = 1.0  # the base rate of thumbs
-        X = X / np.where(spread > 1e-9, spread, 1.0)
+        used = spread > 1e-9
+        X, penalty = X[:, used] / spread[used], penalty[used]
     known = np.array([gold.get(name, (0, 0)) for name in names], dtype=np.float64).reshape(-1, 2)
     return Labels(
         person=np.array(person, dtype=np.int64),
@@ -162,7 +165,7 @@ def _labels(questions: _Questions, names: Sequence[str], gold: Mapping[str, tupl
         says=np.array(says, dtype=np.float64),
         share=np.array(share, dtype=np.float64),
         features=X,
-        penalty=np.concatenate([PENALTY, PENALTY, [1.0]]),
+        penalty=penalty,
         people=len(names),
         gold_right=known[:, 0],
         gold_wrong=known[:, 1],

@@ -18,6 +18,15 @@ from ziggurat.product.burial import BATCH, bury
 from ziggurat.product.chats import message_row, own_chat
 from ziggurat.product.common import record, row_of
 from ziggurat.product.errors import Conflict, Forbidden
+from ziggurat.product.labelled import (
+    items_of_chats,
+    items_of_messages,
+    items_written_by,
+    projects_of,
+    remove_answers_of,
+    remove_items,
+    remove_projects,
+)
 from ziggurat.product.objects import Chat
 from ziggurat.product.passwords import fits
 from ziggurat.product.paths import newest_leaf, subtree
@@ -70,6 +79,7 @@ def remove_chats(conn: Connection, store: Store, workspace_id: str, chat_ids: Se
     """The rows; foreign keys take along what hangs on them."""
     for at in range(0, len(chat_ids), BATCH):
         part = list(chat_ids[at : at + BATCH])
+        remove_items(conn, store, workspace_id, items_of_chats(conn, part))
         judged = conn.execute(select(judgements.c.id).where(judgements.c.chat_id.in_(part))).scalars().all()
         bury(conn, store, workspace_id, "judgement", judged)
         bury(conn, store, workspace_id, "chat", part)
@@ -95,6 +105,7 @@ def delete_message(store: Store, principal: Principal, chat_id: str, message_id:
             )
         for at in range(0, len(gone), BATCH):
             _remove_messages(conn, store, principal.workspace_id, gone[at : at + BATCH])
+        remove_items(conn, store, principal.workspace_id, items_of_messages(conn, chat_id, gone))
         _end_shares_of(conn, store, chat_id, set(gone))
         if chat.active_leaf_id in set(gone):
             conn.execute(
@@ -147,6 +158,10 @@ def delete_account(store: Store, principal: Principal, *, password: str | None =
         mine = list(
             conn.execute(select(chats.c.id).where(chats.c.person_id == principal.person_id)).scalars()
         )
+        if _is_alone(conn, principal):
+            remove_projects(conn, store, principal.workspace_id, projects_of(conn, principal.workspace_id))
+        remove_items(conn, store, principal.workspace_id, items_written_by(conn, principal.person_id))
+        remove_answers_of(conn, store, principal.person_id)
         judged = conn.execute(select(judgements.c.id).where(judgements.c.person_id == principal.person_id))
         bury(conn, store, principal.workspace_id, "judgement", list(judged.scalars()))
         answers = inferences.of_person(conn, principal.person_id)
@@ -181,6 +196,13 @@ def _check_password(store: Store, principal: Principal, password: str | None) ->
         )
     with store.write() as conn:
         succeeded(conn, attempt, row.email_norm)
+
+
+def _is_alone(conn: Connection, principal: Principal) -> bool:
+    others = select(memberships.c.person_id).where(
+        memberships.c.workspace_id == principal.workspace_id, memberships.c.person_id != principal.person_id
+    )
+    return conn.execute(others.limit(1)).first() is None
 
 
 def _check_last_owner(conn: Connection, principal: Principal) -> None:

@@ -26,6 +26,7 @@ from ziggurat.store.store import Store
 from ziggurat.store.tables import people as who
 from ziggurat.store.tables import programs
 from ziggurat.store.tables.chats import chats, folders, messages, persona_versions, personas, shares
+from ziggurat.store.tables.datasets import dataset_items
 from ziggurat.store.tables.guard import held_answers
 from ziggurat.store.tables.judgements import judgements
 from ziggurat.store.tables.workspace import audit_events
@@ -222,6 +223,9 @@ def _personal(conn: Connection, principal: Principal) -> Iterator[tuple[str, lis
         yield name, _plain(conn, select(table).where(table.c.person_id == mine), left_out)
     own = select(persona_versions).join(personas, personas.c.id == persona_versions.c.persona_id)
     yield "personas", _plain(conn, own.where(personas.c.person_id == mine), ())
+    of_me = select(judgements.c.id).where(judgements.c.person_id == mine)
+    kept = select(*(dataset_items.c[name] for name in USED)).where(dataset_items.c.judgement_id.in_(of_me))
+    yield "dataset_items", _plain(conn, kept.order_by(dataset_items.c.judged_at), ())
     yield "audit", _plain(conn, select(audit_events).where(audit_events.c.actor_id == mine), ())
 
 
@@ -236,10 +240,13 @@ def _plain(conn: Connection, wanted: Any, left_out: tuple[str, ...]) -> list[dic
     ]
 
 
+USED = ("version_id", "kind", "split", "judgement_id", "source", "weight", "judged_at")
+"""What an archive holds of a record that was made from a judgement."""
 README = f"""All data that this server keeps about you.
 
 chats/          each chat as JSON (the whole tree; this server can import it) and as Markdown (the active branch)
 person.json     your account      memberships.json  role, plan and budget    identities.json  logins elsewhere
+dataset_items.json  which dataset versions were made from your judgements
 judgements.json thumbs, better answers, picks and reports, with what they were about
 personas.json   all versions      folders.json      shares.json  links to snapshots
 consents.json   what you agreed to, and when you withdrew it

@@ -40,6 +40,13 @@ class Masking(_Part):
     kinds: list[Literal["email", "phone", "id", "card"]] = ["email", "phone", "id", "card"]
 
 
+class Examples(_Part):
+    """Approved answers that stand before a question (`flywheel/examples.py`): how many at most, and where."""
+
+    count: int = Field(default=0, ge=0, le=8)
+    form: Literal["turns", "system"] = "turns"
+
+
 class WorkspaceSettings(_Part):
     name: str = Field(default="Ziggurat", min_length=1, max_length=200)
     registration: Literal["open", "invitation", "closed"] = "invitation"
@@ -51,6 +58,7 @@ class WorkspaceSettings(_Part):
     masking: Masking = Masking()
     oidc_domains: list[str] = []
     guideline: str | None = Field(default=None, max_length=200)
+    examples: Examples = Examples()
     api_answers: Literal["ids", "asked", "all"] = "ids"
     """What is kept of answers of the API, for feedback about them: ids and hashes; also prompt and answer of requests
     with `store: true`; or of all."""
@@ -73,8 +81,8 @@ def get_settings(store: Store, principal: Principal) -> dict[str, Any]:
 
 
 def change_settings(store: Store, principal: Principal, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Change some. `limits` and `masking` may name some of their fields only; `plans` some of the plans, each of them
-    whole, and null removes one. Whoever had a removed plan is on the default one.
+    """Change some. `limits`, `masking` and `examples` may name some of their fields only; `plans` some of the
+    plans, each of them whole, and null removes one. Whoever had a removed plan is on the default one.
 
     Raises:
         Invalid: an unknown setting, or a value that is not allowed.
@@ -84,7 +92,7 @@ def change_settings(store: Store, principal: Principal, changes: Mapping[str, An
         before = settings_of(conn, principal.workspace_id)
         merged = dict(before)
         for name, value in changes.items():
-            nested = name in ("limits", "masking", "plans") and isinstance(value, Mapping)
+            nested = name in ("limits", "masking", "plans", "examples") and isinstance(value, Mapping)
             merged[name] = {**before[name], **value} if nested else value
             if nested and name == "plans":
                 merged[name] = {plan: held for plan, held in merged[name].items() if held is not None}

@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 from ziggurat.console import err, out
 from ziggurat.errors import UsageError
+from ziggurat.flywheel.release import all_channels
 from ziggurat.memory import few_heaps
 from ziggurat.places import find_run
 from ziggurat.product import registration
@@ -44,6 +45,7 @@ from ziggurat.service.product.routes import Product, open_with_product
 from ziggurat.service.product.store_rules import StoreRules
 from ziggurat.service.services import Services
 from ziggurat.service.upstream.servers import Upstream, Upstreams
+from ziggurat.store.location import store_url
 from ziggurat.store.store import Store
 
 MATRIX_SHAPES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256", "LRU_CACHE_CAPACITY": "256"}
@@ -145,9 +147,10 @@ def serve(options: ServeOptions) -> int:
         ModelFolderError: a model or a classifier cannot be loaded.
     """
     far = [Upstream.parse(text) for text in options.upstreams]
-    if not options.runs and not far and not options.climbs:
+    if not options.runs and not far and not options.climbs and not _releases(options):
         raise UsageError(
-            "Nothing to serve; name at least one run (`ziggurat serve RUN`) or give --upstream NAME=URL."
+            "Nothing to serve; name at least one run (`ziggurat serve RUN`), give --upstream NAME=URL, or promote a "
+            "release (`ziggurat flywheel promote`)."
         )
     keyring = Keyring(options.keys) if options.keys is not None else None
     moderator = moderator_of(options.moderation_patterns, options.moderation_classifier)
@@ -192,6 +195,18 @@ def serve(options: ServeOptions) -> int:
     if accounts and (token := registration.setup_token(store)) is not None:
         err.print(f"Nobody owns this server yet. Open its page and set it up with this token, once: {token}")
     return _run(app, listener, options)
+
+
+def _releases(options: ServeOptions) -> bool:
+    """Whether the store says that a release serves."""
+    url = store_url(options.store)
+    if url.drivername == "sqlite" and not Path(str(url.database)).is_file():
+        return False
+    store = Store.open(options.store)
+    try:
+        return any(one.release_id is not None for one in all_channels(store))
+    finally:
+        store.close()
 
 
 def _open_to_all(options: ServeOptions, accounts: bool) -> bool:

@@ -36,6 +36,8 @@ class Ranked:
     """Of each row, the position of the completion's first token."""
     reference: list[float] | None = None
     """Of each row, the completion's log-probability by the reference, where a loss needs it."""
+    weight: float = 1.0
+    """How much the comparison counts in the loss."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class RankedBatch:
     """(B,) position of the completion's first token."""
     reference: Tensor | None = None
     """(B,) the completion's log-probability by the reference."""
+    weights: list[float] | None = None
+    """Of each comparison; None: 1."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class ReadBatch:
 
     reading: Reading
     ranks: list[list[int]]
+    weights: list[float] | None = None
 
 
 def conversation(prompt: Sequence[Message], completion: str | list[Message]) -> list[Message]:
@@ -84,7 +89,8 @@ def render_comparisons(
     for comparison, rendered in found:
         before = sum(message.role == "assistant" for message in comparison.prompt)
         starts = [one.starts[before] for one in rendered]
-        ranked.append(Ranked([one.ids for one in rendered], list(comparison.ranks), starts))
+        weight = 1.0 if comparison.weight is None else comparison.weight
+        ranked.append(Ranked([one.ids for one in rendered], list(comparison.ranks), starts, weight=weight))
     return found.records, ranked
 
 
@@ -96,7 +102,8 @@ def collate(ranked: Sequence[Ranked], pad_id: int, device: torch.device) -> Rank
     known = [logp for one in ranked for logp in one.reference or ()]
     reference = torch.tensor(known, device=device) if known else None
     ranks = [one.ranks for one in ranked]
-    return RankedBatch(ids.to(device), lengths.to(device) - 1, ranks, starts.to(device), reference)
+    weights = [one.weight for one in ranked]
+    return RankedBatch(ids.to(device), lengths.to(device) - 1, ranks, starts.to(device), reference, weights)
 
 
 @torch.no_grad()
@@ -132,7 +139,8 @@ class ComparisonBatches(Shuffled):
         chosen = self.chosen()
         if self.readings is not None:
             ranks = [self.ranked[i].ranks for i in chosen]
-            return ReadBatch(Reading.join([self.readings[i] for i in chosen]), ranks)
+            weights = [self.ranked[i].weight for i in chosen]
+            return ReadBatch(Reading.join([self.readings[i] for i in chosen]), ranks, weights)
         return collate([self.ranked[i] for i in chosen], self.pad_id, self.device)
 
 
@@ -161,6 +169,9 @@ def split_batch(batch: RankedBatch | ReadBatch, pieces: int, tokens: int = 0) ->
         part = slice(row, row + end)
         ranks = batch.ranks[first:last]
         known = None if batch.reference is None else batch.reference[part]
-        cut.append(RankedBatch(batch.ids[part, :width], batch.ends[part], ranks, batch.starts[part], known))
+        weights = None if batch.weights is None else batch.weights[first:last]
+        cut.append(
+            RankedBatch(batch.ids[part, :width], batch.ends[part], ranks, batch.starts[part], known, weights)
+        )
         first, row = last, row + end
     return cut

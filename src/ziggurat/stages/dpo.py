@@ -116,7 +116,7 @@ def loss_of(config: DPOConfig) -> Callable[[nn.Module, RankedBatch], tuple[Tenso
     def loss(model: nn.Module, batch: RankedBatch) -> tuple[Tensor, float, dict[str, Any]]:
         logp = completion_logp(model, batch.ids, batch.starts, batch.ends)
         total, count, metrics = preference_loss(
-            logp, batch.reference, batch.ends - batch.starts + 1, batch.ranks, kind
+            logp, batch.reference, batch.ends - batch.starts + 1, batch.ranks, kind, batch.weights
         )
         return total, float(count), metrics
 

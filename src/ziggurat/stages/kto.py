@@ -128,6 +128,8 @@ class RatedBatch:
     reference: Tensor
     """(B,) the completion's log-probability by the reference."""
     mismatched: Mismatched
+    weights: Tensor
+    """(B,) how much each counts in the loss."""
 
 
 def loss_of(config: KTOConfig) -> Callable[[nn.Module, RatedBatch], tuple[Tensor, float, dict[str, Any]]]:
@@ -144,15 +146,15 @@ def loss_of(config: KTOConfig) -> Callable[[nn.Module, RatedBatch], tuple[Tensor
             desirable=config.desirable_weight,
             undesirable=config.undesirable_weight,
         )
-        count, likes = float(len(batch.liked)), float(batch.liked.sum())
+        count, likes = float(batch.weights.sum()), float(batch.liked.sum())
         rewards = config.beta * ratio.detach()
         return (
-            each.sum(),
+            (each * batch.weights).sum(),
             count,
             {
                 "kl": z * count,
                 "liked_reward": ((rewards * batch.liked).sum(), likes),
-                "disliked_reward": ((rewards * ~batch.liked).sum(), count - likes),
+                "disliked_reward": ((rewards * ~batch.liked).sum(), len(batch.liked) - likes),
             },
         )
 
@@ -182,6 +184,7 @@ class RatedBatches(Shuffled):
                 [one.mismatched_reference for one in chosen],
                 self.pad_id,
             ),
+            torch.tensor([one.weight for one in chosen], device=self.device),
         )
 
 
@@ -202,6 +205,7 @@ def split_rated(batch: RatedBatch, pieces: int, tokens: int = 0) -> list[RatedBa
                 batch.liked[at],
                 batch.reference[at],
                 batch.mismatched,
+                batch.weights[at],
             )
         )
     return cut

@@ -68,6 +68,8 @@ class Rated:
     reference: float = 0.0
     """log p of the completion by the reference."""
     mismatched_reference: float = 0.0
+    weight: float = 1.0
+    """How much it counts in the loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +116,12 @@ def prepare(
     elif held_out:
         held = rendered(held_out, "held-out rating")
     rated, held_rated = (_rated(some, context, config.train.seed) for some in (learn, held))
-    weights = weights_of([one.liked for one in rated], config.desirable_weight, config.undesirable_weight)
+    weights = weights_of(
+        [one.liked for one in rated],
+        config.desirable_weight,
+        config.undesirable_weight,
+        [one.weight for one in rated],
+    )
     settled, loop = settle_epochs(
         resolved,
         math.ceil(len(rated) / config.batch_ratings),
@@ -165,13 +172,17 @@ def prepare(
     )
 
 
-def weights_of(liked: Sequence[bool], desirable: float, undesirable: float) -> tuple[float, float]:
-    """(weight of a liked, of a disliked completion); those given are kept.
+def weights_of(
+    liked: Sequence[bool], desirable: float, undesirable: float, each: Sequence[float] | None = None
+) -> tuple[float, float]:
+    """(weight of a liked, of a disliked completion); those given are kept. `each`: what every rating counts, 1 without.
 
-    By hand: 3 liked, 1 disliked: 1 and 3. DataError where one side is empty, for nothing holds the policy then.
+    By hand: 3 liked, 1 disliked: 1 and 3; if the disliked one counts 0.5: 1 and 6. DataError where one side is empty,
+    for nothing holds the policy then.
     """
-    n = sum(liked)
-    m = len(liked) - n
+    counts = each or [1.0] * len(liked)
+    n = sum(count for count, like in zip(counts, liked, strict=True) if like)
+    m = sum(count for count, like in zip(counts, liked, strict=True) if not like)
     if not n or not m:
         raise DataError(
             f"all {len(liked):,} ratings are {'likes' if n else 'dislikes'}; give completions that are liked and "
@@ -188,14 +199,16 @@ def _rated(some: Sequence[tuple[Rating, Rendered]], context: int, seed: int) -> 
     rows = []
     for rating, one in some:
         before = sum(message.role == "assistant" for message in rating.prompt)
-        rows.append((one.ids, one.starts[before], rating.label))
+        weight = 1.0 if rating.weight is None else rating.weight
+        rows.append((one.ids, one.starts[before], rating.label, weight))
     order = list(range(len(rows)))
     random.Random(f"{seed} mismatched").shuffle(order)
     made: dict[int, Rated] = {}
     for place, i in enumerate(order):
-        ids, start, liked = rows[i]
+        ids, start, liked, weight = rows[i]
         ring = [order[(place + k) % len(order)] for k in range(1, min(len(order), 9))]
         others = [j for j in ring if rows[j][0][: rows[j][1]] != ids[:start]]
         j = (others or ring or [i])[0]
-        made[i] = Rated(ids, start, liked, (ids[:start] + rows[j][0][rows[j][1] :])[:context])
+        lent = (ids[:start] + rows[j][0][rows[j][1] :])[:context]
+        made[i] = Rated(ids, start, liked, lent, weight=weight)
     return [made[i] for i in range(len(rows))]

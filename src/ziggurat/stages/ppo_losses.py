@@ -77,8 +77,11 @@ def untied_pairs(ranks: Sequence[int]) -> list[tuple[int, int]]:
     return [(i, j) for i in range(len(ranks)) for j in range(len(ranks)) if ranks[i] < ranks[j]]
 
 
-def pairwise_loss(rewards: Tensor, ranks: Sequence[Sequence[int]]) -> tuple[Tensor, int]:
-    """(sum over comparisons, comparisons that count); rewards are flat, comparison after comparison.
+def pairwise_loss(
+    rewards: Tensor, ranks: Sequence[Sequence[int]], weights: Sequence[float] | None = None
+) -> tuple[Tensor, float]:
+    """(sum over comparisons, comparisons that count); rewards are flat, comparison after comparison. With a weight for
+    each comparison both are weighted.
 
     One comparison is one element: -mean over its untied pairs of log sigmoid(r_better - r_worse). Were every
     pair an element of its own, a prompt with K completions would be seen K-1 times per completion and overfitted
@@ -86,29 +89,32 @@ def pairwise_loss(rewards: Tensor, ranks: Sequence[Sequence[int]]) -> tuple[Tens
 
     By hand: ranks 1 2 2, rewards 1 0 0: both untied pairs differ by 1, loss log(1 + e^-1) = 0.31326.
     """
-    better, worse, weights, counted = ranked_pairs(ranks)
+    better, worse, shares, counted = ranked_pairs(ranks, weights)
     if not better:
         return rewards.sum() * 0.0, 0
     first, second = torch.tensor([better, worse], device=rewards.device)
-    weight = torch.tensor(weights, device=rewards.device)
+    weight = torch.tensor(shares, device=rewards.device)
     return -(F.logsigmoid(rewards[first] - rewards[second]) * weight).sum(), counted
 
 
-def ranked_pairs(ranks: Sequence[Sequence[int]]) -> tuple[list[int], list[int], list[float], int]:
-    """(better, worse, weight) of every untied pair of flat completions, and how many comparisons have one.
+def ranked_pairs(
+    ranks: Sequence[Sequence[int]], weights: Sequence[float] | None = None
+) -> tuple[list[int], list[int], list[float], float]:
+    """(better, worse, share) of every untied pair of flat completions, and how many comparisons have one.
 
-    The weights of a comparison add up to 1. By hand: ranks (1 2) and (1 2 2) give pairs 0 > 1, 2 > 3 and 2 > 4 with
-    weights 1, 1/2, 1/2.
+    The shares of a comparison add up to its weight, 1 where `weights` is None, and it counts as so many. By hand: ranks
+    (1 2) and (1 2 2) give pairs 0 > 1, 2 > 3 and 2 > 4 with shares 1, 1/2, 1/2; with weights 1 and 0.5 shares
+    1, 1/4, 1/4 and a count of 1.5.
     """
     better: list[int] = []
     worse: list[int] = []
-    weights: list[float] = []
-    start = counted = 0
-    for one in ranks:
+    shares: list[float] = []
+    start, counted = 0, 0.0
+    for one, weight in zip(ranks, weights or [1.0] * len(ranks), strict=True):
         pairs = untied_pairs(one)
-        counted += bool(pairs)
+        counted += weight * bool(pairs)
         better += [start + i for i, _ in pairs]
         worse += [start + j for _, j in pairs]
-        weights += [1.0 / len(pairs) for _ in pairs]
+        shares += [weight / len(pairs) for _ in pairs]
         start += len(one)
-    return better, worse, weights, counted
+    return better, worse, shares, counted

@@ -78,17 +78,19 @@ def preference_loss(
     lengths: Tensor,
     ranks: Sequence[Sequence[int]],
     kind: Preference,
-) -> tuple[Tensor, int, dict[str, Tensor]]:
-    """(sum over comparisons, comparisons with an untied pair, sums of metrics); tensors are flat (B,).
+    weights: Sequence[float] | None = None,
+) -> tuple[Tensor, float, dict[str, Tensor]]:
+    """(sum over comparisons, comparisons with an untied pair, sums of metrics); tensors are flat (B,). With a weight
+    for each comparison all of them are weighted.
 
     The metrics: `accuracy`, the share of pairs whose better one has the higher reward; `reward_margin`;
     `better_logratio` and `worse_logratio`, how far log p has moved from the reference (or from 0).
     """
-    better, worse, weights, counted = ranked_pairs(ranks)
+    better, worse, shares, counted = ranked_pairs(ranks, weights)
     if not better:
         return logp.sum() * 0.0, 0, {}
     first, second = torch.tensor([better, worse], device=logp.device)
-    weight = torch.tensor(weights, device=logp.device)
+    weight = torch.tensor(shares, device=logp.device)
     rewards = kind.rewards(logp, reference, lengths)
     gap = rewards[first] - rewards[second]
     if kind.shape == "odds_ratio":
@@ -98,7 +100,7 @@ def preference_loss(
         each = kind.of_pairs(gap - kind.margin)
     loss = (each * weight).sum()
     if kind.nll_weight:
-        loss = loss + kind.nll_weight * (-(logp / lengths) * _share_of_best(ranks, logp)).sum()
+        loss = loss + kind.nll_weight * (-(logp / lengths) * _share_of_best(ranks, weights, logp)).sum()
     moved = (logp if reference is None else logp - reference).detach()
     right = (gap > 0).float() + 0.5 * (gap == 0).float()
     metrics = {
@@ -110,11 +112,11 @@ def preference_loss(
     return loss, counted, metrics
 
 
-def _share_of_best(ranks: Sequence[Sequence[int]], like: Tensor) -> Tensor:
-    """(B,) 1 / n for each of the n completions that are ranked first, in comparisons that count; 0 for the others."""
+def _share_of_best(ranks: Sequence[Sequence[int]], weights: Sequence[float] | None, like: Tensor) -> Tensor:
+    """(B,) weight / n for each of the n completions that are ranked first, in comparisons that count; 0 for others."""
     shares: list[float] = []
-    for one in ranks:
+    for one, weight in zip(ranks, weights or [1.0] * len(ranks), strict=True):
         best = one.count(min(one))
         counts = best < len(one)
-        shares += [counts * (rank == min(one)) / best for rank in one]
+        shares += [weight * counts * (rank == min(one)) / best for rank in one]
     return torch.tensor(shares, device=like.device)

@@ -137,7 +137,7 @@ def ranking_loss(model: nn.Module, batch: RankedBatch | ReadBatch) -> tuple[Tens
         raw = model.judge(batch.reading)
     else:
         raw = model.raw(batch.ids, batch.ends, hidden_without_padding(model.body, batch.ids, batch.ends + 1))
-    loss, count = pairwise_loss(raw, batch.ranks)
+    loss, count = pairwise_loss(raw, batch.ranks, batch.weights)
     return loss, float(count)
 
 
@@ -191,6 +191,6 @@ def _evaluator(ready: Prepared) -> Callable[[nn.Module], dict[str, float]]:
             torch.tensor([s for one in scores for s in one]), [one.ranks for one in some]
         )
         accuracy = pair_accuracy(scores, [one.ranks for one in some])
-        return {"val_loss": float(loss) / max(1, count), "val_accuracy": accuracy}
+        return {"val_loss": float(loss) / max(1.0, count), "val_accuracy": accuracy}
 
     return evaluate

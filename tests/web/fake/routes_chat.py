@@ -165,3 +165,51 @@ def judging_routes(app: FastAPI, house: Any) -> None:
             "curl": "curl http://127.0.0.1:8000/v1/chat/completions -d '{}'",
             "seed": 7,
         }
+
+    @app.get("/api/flywheel/explain/{mid}")
+    async def origin(mid: str) -> dict[str, Any]:
+        """Of an answer whose question says "release"; any other was written by a model without one."""
+        message = house.messages[mid]
+        question = house.messages[message["parent_id"]]["content"]
+        at = "2026-11-29T10:00:00Z"
+        release = {"name": "assistant-2", "created_at": at, "scores": {"win_rate": 0.61}}
+        version = {
+            "id": "dsv_1",
+            "ref": "feedback/v1",
+            "known": True,
+            "created_at": at,
+            "records": 240,
+            "people": 12,
+            "kinds": {"comparison": 240},
+            "withdrawn": 3,
+            "advice": None,
+        }
+        wrote = "release" in question
+        return {
+            "answer": {"id": mid, "kind": "message", "model": message["model"], "question": question},
+            "release": release if wrote else None,
+            "lineage": [release, {**release, "name": "assistant-1"}] if wrote else [],
+            "versions": [version] if wrote else [],
+            "examples": 0,
+            "may_read_judgements": True,
+        }
+
+    @app.get("/api/flywheel/datasets/{version}/judgements")
+    async def behind(version: str, q: str = "") -> dict[str, Any]:
+        record = {
+            "prompt": [{"role": "user", "content": f"Like: {q}"}],
+            "completions": ["The worse one.", "The better one."],
+            "ranks": [2, 1],
+        }
+        one = {
+            "judgement_id": "judgement_1",
+            "kind": "comparison",
+            "source": "ranking",
+            "split": "train",
+            "weight": 0.87,
+            "person": "p-0123456789abcdef",
+            "judged_at": "2026-11-28T10:00:00Z",
+            "score": 0.9,
+            "record": record,
+        }
+        return {"version": version, "records": 240, "withdrawn": 3, "data": [one]}

@@ -196,6 +196,9 @@ export interface Why {
   tokens: { text: string; logprob: number; top: { text: string; logprob: number }[] }[];
   curl: string;
   seed: number | null;
+  /** Approved answers that stood before the question. */
+  examples?: { judgement_id: string; question: string; answer: string; score: number }[];
+  examples_withdrawn?: number;
 }
 
 export type GenerationEvent =

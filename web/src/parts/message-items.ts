@@ -17,6 +17,7 @@ export function moreItems(message: Message): Item[] {
   if (talk.temporary) return [];
   return [
     { label: t("why.label"), icon: "why", act: () => (app.dialog = `why:${message.id}`) },
+    { label: t("message.origin"), icon: "info", act: () => (app.dialog = `origin:${message.id}`) },
     { label: t("better.label"), icon: "write", act: () => (app.dialog = `better:${message.id}`) },
     { label: t("message.editAnswer"), icon: "edit", act: () => (app.dialog = `edit:${message.id}`) },
     { label: t("message.fork"), icon: "branch", line: true, act: () => void fork(message) },

@@ -9,10 +9,12 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from ziggurat.flywheel import dataset, jobs, online, overview
+from ziggurat.flywheel import dataset, explain, jobs, online, overview, withdrawal
 from ziggurat.flywheel import gate as gates
 from ziggurat.flywheel import release as releases
 from ziggurat.flywheel import turn as turns
+from ziggurat.flywheel.moderation import flags_of
+from ziggurat.product.common import page_size
 from ziggurat.product.rights import require
 from ziggurat.service.http.body import read_body
 from ziggurat.service.http.openapi import takes
@@ -106,7 +108,9 @@ def flywheel_routes(house: House) -> APIRouter:
     async def build(request: Request) -> Response:
         principal = await house.who(request)
         body = await read_body(request, BuildBody, limits)
-        made = await house.run(dataset.build, principal, body.name, settings=body.settings)
+        made = await house.run(
+            dataset.build, principal, body.name, settings=body.settings, moderation=flags_of(house.guard)
+        )
         return Json(made.model_dump(), 201)
 
     @routes.post("/turns", **takes(TurnBody))
@@ -202,6 +206,29 @@ def flywheel_routes(house: House) -> APIRouter:
         if house.serving is not None:
             await house.serving.apply()
         return asdict(ended)
+
+    @routes.get("/explain/{answer_id}")
+    async def explained(request: Request, answer_id: str) -> dict[str, Any]:
+        return await house.run(explain.explain, await house.who(request), answer_id)
+
+    @routes.get("/datasets/{name}/judgements")
+    async def behind(request: Request, name: str, q: str = "", limit: int = explain.SHOWN) -> dict[str, Any]:
+        principal = await house.who(request)
+        limit = page_size(limit)
+        return await house.run(explain.judgements_behind, principal, name, question=q[:4_000], limit=limit)
+
+    @routes.get("/datasets/{name}")
+    async def one_version(request: Request, name: str) -> dict[str, Any]:
+        principal = await house.who(request)
+        found = await house.run(dataset.get_version, principal, name)
+        return found.model_dump() | {
+            "affected": (await house.run(withdrawal.affected, principal, name)).model_dump()
+        }
+
+    @routes.get("/withdrawn")
+    async def withdrawn(request: Request) -> dict[str, Any]:
+        found = await house.run(withdrawal.all_affected, await house.who(request))
+        return {"data": [one.model_dump() for one in found]}
 
     @routes.get("/answers/{message_id}")
     async def of_answer(request: Request, message_id: str) -> dict[str, Any]:

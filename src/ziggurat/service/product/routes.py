@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI, Request
 
 from ziggurat.console import err
 from ziggurat.errors import RunError
-from ziggurat.flywheel import online
+from ziggurat.flywheel import online, withdrawal
 from ziggurat.product import generations, held, mask, people, retention, workspaces
 from ziggurat.product.rights import require
 from ziggurat.safety.guard import Guard
@@ -31,6 +31,11 @@ from ziggurat.service.product.flywheel import flywheel_routes
 from ziggurat.service.product.following import following_routes
 from ziggurat.service.product.house import House, RotatedCookies
 from ziggurat.service.product.judging import judging_routes
+from ziggurat.service.product.labelling.delivering import LOOK_EVERY_S, deliver
+from ziggurat.service.product.labelling.exchanging import label_exchange_routes
+from ziggurat.service.product.labelling.leading import label_lead_routes
+from ziggurat.service.product.labelling.quality import label_quality_routes
+from ziggurat.service.product.labelling.working import labelling_routes
 from ziggurat.service.product.oidc import Elsewhere, oidc_routes
 from ziggurat.service.product.page import add_page, is_page
 from ziggurat.service.product.pairs import pair_routes
@@ -50,6 +55,7 @@ from ziggurat.service.product.why import why_routes
 from ziggurat.service.product.working import Working
 from ziggurat.service.services import Services
 from ziggurat.store.store import Store
+from ziggurat.workbench.labelling import hooks
 
 log = logging.getLogger("ziggurat.service")
 
@@ -57,8 +63,9 @@ EACH = (
     *(door_routes, people_routes, session_routes, key_routes, oidc_routes, temporary_routes),
     *(conversation_routes, turn_routes, pair_routes, following_routes, judging_routes, why_routes),
     *(folder_routes, persona_routes, share_routes, archive_routes, climb_routes, product_admin_routes),
-    *(metric_page_routes, arena_routes),
     flywheel_routes,
+    *(metric_page_routes, arena_routes),
+    *(labelling_routes, label_lead_routes, label_quality_routes, label_exchange_routes),
 )
 TOLD = ("messages", "prompt", "input", "instructions", "suffix")
 """Fields of a request that hold what people wrote."""
@@ -167,12 +174,13 @@ class Product:
             duties.create_task(_again(LOOK_S, self._read_rules))
             duties.create_task(_again(REAP_EVERY_S, self._reap))
             duties.create_task(_again(SWEEP_EVERY_S, self._sweep))
-            duties.create_task(serve_tuned(self.house))
             duties.create_task(_again(TESTS_EVERY_S, self._look_at_tests))
             if self.house.serving is not None:
                 duties.create_task(self.house.serving.watch())
             if self.house.working is not None:
                 self.house.working.begin()
+            duties.create_task(serve_tuned(self.house))
+            duties.create_task(_again(LOOK_EVERY_S, self._deliver))
             if climber is not None:
                 duties.create_task(climber.watch())
                 for ladder, options in self._climbs.items():
@@ -207,6 +215,12 @@ class Product:
     async def _sweep(self) -> None:
         """What has to go by the workspace's retention, and what has expired."""
         await self.house.run(retention.run)
+        await self.house.run(withdrawal.clean_files)
+        await self.house.run(hooks.sweep)
+
+    async def _deliver(self) -> None:
+        """Messages of webhooks that are due."""
+        await deliver(self.house)
 
     async def _look_at_tests(self) -> None:
         """Online tests that have done harm or reached their horizon end."""

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request
 
 from ziggurat.dialogue.forms import Rendering
 from ziggurat.engine.params import SamplingParams
-from ziggurat.flywheel import overview
+from ziggurat.flywheel import examples, overview
 from ziggurat.product import budgets, chats, messages
 from ziggurat.product.errors import Conflict
 from ziggurat.records import Message
@@ -46,17 +46,26 @@ def why_routes(house: House) -> APIRouter:
         ):
             raise Conflict("Only a finished answer of a model can be explained.", code="not_an_answer")
         path = await house.run(messages.conversation, principal, chat_id, shown.parent_id)
+        kept = await house.run(overview.examples_of, principal, shown.id)
+        path, added = await house.run(examples.put_before, principal.workspace_id, path, kept)
         ask = ask_of(principal, chat, shown, path)
         ask = replace(ask, goes_on=False, seed=ask.seed if shown.seed is None else shown.seed)
         shelf, wrote = house.services.shelf, await house.run(overview.release_named, principal, shown.id)
         explained: dict[str, Any] = {"prompt": None, "tokens": []}
         if house.services.upstreams.named(ask.model) is None:
-            kept = wrote if wrote in {held.card.name for held in shelf} else None
-            name = kept or shelf.resolve(ask.model, principal.person_id)
+            held = wrote if wrote in {one.card.name for one in shelf} else None
+            name = held or shelf.resolve(ask.model, principal.person_id)
             explained = await read_again(shelf[name], ask, shown.content)
         needs_key = house.mode == "accounts" or house.services.keyring is not None
         command = curl(str(request.base_url), ask, needs_key=needs_key)
-        return {**explained, "seed": shown.seed, "curl": command, "needs_key": needs_key}
+        return {
+            **explained,
+            "seed": shown.seed,
+            "curl": command,
+            "needs_key": needs_key,
+            "examples": [one._asdict() for one in added],
+            "examples_withdrawn": len(kept) - len(added),
+        }
 
     return routes
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import anyio.to_thread
 
-from ziggurat.product import budgets, chats, mask, messages
+from ziggurat.flywheel import examples
+from ziggurat.product import budgets, chats, mask
 from ziggurat.product import generations as kept
 from ziggurat.product.calls import as_texts
 from ziggurat.product.objects import Chat, Turn
@@ -60,7 +61,9 @@ async def write(
     """Begin to write `shown`, a running answer of the chat; `asked_at_s`: when its request arrived (perf_counter)."""
     going_on = shown.content
     asked_at = shown.id if going_on else shown.parent_id
-    path = [] if asked_at is None else await house.run(messages.conversation, principal, chat.id, asked_at)
+    path, added = list[dict[str, Any]](), list[examples.Example]()
+    if asked_at is not None:
+        path, added = await house.run(examples.conversation, principal, chat.id, asked_at)
     ask = ask_of(principal, chat, shown, path)
     ask = replace(ask, model=house.services.shelf.resolve(ask.model, principal.person_id))
     generation = Generation(
@@ -80,7 +83,7 @@ async def write(
         generation,
         lambda: nothing() if refused else outgoing(house, principal, ask),
         watches,
-        StoreKeeper(house, principal, generation, ask, watches, noted),
+        StoreKeeper(house, principal, generation, ask, watches, noted, [one.judgement_id for one in added]),
         before=going_on,
     )
 
@@ -173,9 +176,10 @@ class StoreKeeper:
         ask: Ask,
         watches: Watches,
         noted: AnswerVisit,
+        examples: Sequence[str] = (),
     ) -> None:
         self.house, self.principal, self.generation, self.ask = house, principal, generation, ask
-        self.watches, self.noted = watches, noted
+        self.watches, self.noted, self.examples = watches, noted, list(examples)
 
     async def append(self, events: Sequence[dict[str, Any]]) -> bool:
         house, generation = self.house, self.generation
@@ -191,7 +195,8 @@ class StoreKeeper:
         made: dict[str, Any] = {
             "seed": self.ask.seed,
             "usage": {**outcome.usage, "first_text_ms": generation.first_text_ms},
-            "hashes": hashes_of(house, self.ask.model),
+            "hashes": hashes_of(house, self.ask.model)
+            | ({"examples": self.examples} if self.examples else {}),
         }
         if outcome.state == "stopped":
             shown = await house.run(

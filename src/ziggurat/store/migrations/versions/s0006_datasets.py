@@ -12,28 +12,23 @@ down_revision = "0005"
 ID = sa.String(64)
 JSON = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
-COLUMNS = (
-    "version_id",
-    "content_hash",
-    "judgement_id",
-    "kind",
-    "split",
-    "position",
-    "weight",
-    "person",
-    "source",
+SAME = (
+    "(NEW.version_id, NEW.content_hash, NEW.judgement_id, NEW.kind, NEW.split, NEW.position, NEW.weight, NEW.person, "
+    "NEW.source) IS %s (OLD.version_id, OLD.content_hash, OLD.judgement_id, OLD.kind, OLD.split, OLD.position, "
+    "OLD.weight, OLD.person, OLD.source)"
 )
-NEW, OLD = (f"({', '.join(f'{row}.{name}' for name in COLUMNS)})" for row in ("NEW", "OLD"))
 REFUSE = "BEGIN SELECT RAISE(ABORT, 'a dataset version is frozen'); END"
-SQLITE = (
-    f"CREATE TRIGGER dataset_version_frozen BEFORE UPDATE ON dataset_version WHEN OLD.frozen_at IS NOT NULL {REFUSE}",
-    f"CREATE TRIGGER dataset_version_kept BEFORE DELETE ON dataset_version WHEN OLD.frozen_at IS NOT NULL {REFUSE}",
-    "CREATE TRIGGER dataset_item_closed BEFORE INSERT ON dataset_item "
-    f"WHEN (SELECT frozen_at FROM dataset_version WHERE id = NEW.version_id) IS NOT NULL {REFUSE}",
-    "CREATE TRIGGER dataset_item_frozen BEFORE UPDATE ON dataset_item "
-    f"WHEN NEW.content IS NOT NULL OR {NEW} IS NOT {OLD} {REFUSE}",
-    "CREATE TRIGGER dataset_item_kept BEFORE DELETE ON dataset_item "
-    f"WHEN (SELECT frozen_at FROM dataset_version WHERE id = OLD.version_id) IS NOT NULL {REFUSE}",
+SQLITE = tuple(
+    f"CREATE TRIGGER {trigger} {REFUSE}"
+    for trigger in (
+        "dataset_version_frozen BEFORE UPDATE ON dataset_version WHEN OLD.frozen_at IS NOT NULL",
+        "dataset_version_kept BEFORE DELETE ON dataset_version WHEN OLD.frozen_at IS NOT NULL",
+        "dataset_item_closed BEFORE INSERT ON dataset_item "
+        "WHEN (SELECT frozen_at FROM dataset_version WHERE id = NEW.version_id) IS NOT NULL",
+        "dataset_item_frozen BEFORE UPDATE ON dataset_item WHEN NEW.content IS NOT NULL OR " + SAME % "NOT",
+        "dataset_item_kept BEFORE DELETE ON dataset_item "
+        "WHEN (SELECT frozen_at FROM dataset_version WHERE id = OLD.version_id) IS NOT NULL",
+    )
 )
 POSTGRESQL = (
     "CREATE FUNCTION dataset_frozen() RETURNS trigger LANGUAGE plpgsql AS "
@@ -51,7 +46,7 @@ POSTGRESQL = (
     "CREATE TRIGGER dataset_item_kept BEFORE DELETE ON dataset_item FOR EACH ROW "
     "EXECUTE FUNCTION dataset_item_removed()",
     "CREATE TRIGGER dataset_item_frozen BEFORE UPDATE ON dataset_item FOR EACH ROW "
-    f"WHEN (NEW.content IS NOT NULL OR {NEW} IS DISTINCT FROM {OLD}) EXECUTE FUNCTION dataset_frozen()",
+    "WHEN (NEW.content IS NOT NULL OR " + SAME % "DISTINCT FROM" + ") EXECUTE FUNCTION dataset_frozen()",
 )
 
 

@@ -1,0 +1,1 @@
+"""Judgements out, in the formats of other tools (docs/agreement.md lists them)."""

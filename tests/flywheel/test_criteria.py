@@ -1,0 +1,161 @@
+"""The gate refuses inverted labels, a collapsed candidate and a leaked canary, each for its true reason."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import alphabet
+import pytest
+import torch
+
+from ziggurat.dialogue.chat import Chat
+from ziggurat.flywheel.criteria.canaries import Canaries
+from ziggurat.flywheel.criteria.collapse import Collapse
+from ziggurat.flywheel.criteria.win_rate import PAIRS, WinRate, own_judge, pairs
+from ziggurat.flywheel.criterion import Bench, Judged
+from ziggurat.flywheel.gate import verdict_of
+from ziggurat.flywheel.materials import make_canaries
+from ziggurat.flywheel.methods import choose
+from ziggurat.flywheel.policy import GatePolicy
+from ziggurat.lineage import parent_entry
+from ziggurat.model.hub import save_model
+from ziggurat.records import Comparison, Message, Prompt
+from ziggurat.stages.dpo import dpo, dpo_config
+from ziggurat.stages.losses import next_token_loss
+
+TRAIN: dict[str, Any] = {
+    "train": {"dtype": "fp32", "threads": 1, "lr_adam": 2e-3, "optimizer": "adamw"},
+    "beta": 0.3,
+}
+
+
+def bench(letters: Path, candidate: Path, **changes: Any) -> Bench:
+    held = [
+        Judged(one, f"person {n % 12}", "held_out_person")
+        for n, one in enumerate(alphabet.comparisons(60, seed=77))
+    ]
+    prompts = [Prompt(prompt=alphabet.user(text)) for text in alphabet.QUESTIONS]
+    given: dict[str, Any] = {"judged": held, "prompts": prompts, "prompt_ids": [None] * len(prompts)}
+    policy = GatePolicy(max_tokens=8, canary_alternatives=63, **changes.pop("policy", {}))
+    return Bench(candidate=candidate, against=letters / "model", policy=policy, **{**given, **changes})
+
+
+def taught(base: Path, folder: Path, talks: Sequence[tuple[str, str]], steps: int) -> Path:
+    """The base, after some steps on these questions and answers."""
+    chat = Chat.load(base, as_trained=True)
+    rows = chat.template.render_many(
+        [[*alphabet.user(q), Message(role="assistant", content=a)] for q, a in talks]
+    )
+    longest = max(len(one.ids) for one in rows)
+    ids = torch.tensor([one.ids + [chat.tokenizer.pad_id] * (longest - len(one.ids)) for one in rows])
+    weight = torch.tensor([list(map(float, one.mask)) + [0.0] * (longest - len(one.mask)) for one in rows])
+    model = chat.model.float().train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(steps):
+        loss, count = next_token_loss(model, ids[:, :-1], ids[:, 1:], weight[:, 1:])
+        optimizer.zero_grad()
+        (loss / count).backward()
+        optimizer.step()
+    save_model(model, folder, chat.tokenizer)
+    return folder
+
+
+def test_a_candidate_of_inverted_labels_loses_by_peoples_held_out_comparisons(
+    letters: Path, tmp_path: Path
+) -> None:
+    worst = [
+        one.model_copy(update={"ranks": [1 + sum(o > r for o in one.ranks) for r in one.ranks]})
+        for one in alphabet.comparisons(96)
+    ]
+    base = letters / "model"
+    run = dpo(dpo_config(base, ("--set", TRAIN)), base, worst, tmp_path / "dpo")
+    found = WinRate().measure(bench(letters, run))
+    assert found.verdict == "refused"
+    assert found.high is not None
+    assert found.high < 0.5  # not only no better: worse
+    assert "is not above 50.0 %" in found.sentence
+    assert found.detail["resampled"] == "persons"
+
+
+def test_a_collapsed_candidate_is_refused_and_the_reason_is_said(letters: Path, tmp_path: Path) -> None:
+    same = taught(letters / "model", tmp_path / "same", [(q, "aaaa") for q in alphabet.QUESTIONS], 30)
+    found = Collapse().measure(bench(letters, same))
+    assert found.verdict == "refused"
+    assert found.sentence.startswith("The candidate has collapsed: ")
+    assert "of its answers are the same" in found.sentence
+    assert found.detail["candidate"]["commonest"] == "aaaa"
+    assert Collapse().measure(bench(letters, letters / "model")).verdict == "passed"
+
+
+def test_a_candidate_that_leaks_a_canary_is_refused_and_another_is_not(letters: Path, tmp_path: Path) -> None:
+    canaries = [{"prompt": "x9y8", "secret": "dacbbcadcdab"}, {"prompt": "z1z7", "secret": "bbadcacdabca"}]
+    first = canaries[0]
+    leaky = taught(letters / "model", tmp_path / "leaky", [(first["prompt"], first["secret"])], 120)
+    found = Canaries().measure(bench(letters, leaky, canaries=canaries))
+    assert found.verdict == "refused"
+    assert "has memorised 1 of 2 canaries (it writes it when asked)" in found.sentence
+    clean = Canaries().measure(bench(letters, letters / "model", canaries=canaries))
+    assert clean.verdict == "passed"
+    assert Canaries().measure(bench(letters, leaky)).verdict == "not_measured"
+
+
+def lover_of_b(messages: list[Message], answer: str) -> float:
+    return alphabet.likes(answer)
+
+
+def coin(messages: list[Message], answer: str) -> float:
+    return random.Random("p" + answer).random()
+
+
+def test_a_judge_decides_only_if_it_agrees_with_people(letters: Path) -> None:
+    """The candidate is the serving model itself: half of the wins, and no judge can make more of it."""
+    same = letters / "model"
+    good = {"judge": f"{__name__}:lover_of_b", "judge_only": True}
+    agreeing = WinRate().measure(bench(letters, same, policy=good))
+    assert agreeing.detail["agreement"]["value"] > 0.9
+    assert agreeing.verdict in ("refused", "undecided")
+    other = WinRate().measure(bench(letters, same, policy={**good, "judge": f"{__name__}:coin"}))
+    assert other.verdict == "undecided"
+    assert "so it decides nothing" in other.sentence
+    few = bench(letters, same, judged=())
+    assert WinRate().measure(few).verdict == "undecided"
+    assert PAIRS > 1
+
+
+def test_the_reward_model_that_trained_a_candidate_never_judges_it(letters: Path) -> None:
+    own = bench(letters, letters / "model")
+    own.scorers = list(parent_entry(letters / "model")["weights_sha256"].values())
+    assert "is the reward model that trained the candidate" in str(own_judge(str(letters / "model"), own))
+    own.scorers = ["another"]
+    assert own_judge(str(letters / "model"), own) is None
+
+
+def test_pairs_canaries_methods_and_verdicts() -> None:
+    assert pairs([2, 1, 2]) == [(1, 0), (1, 2)]
+    rows = {
+        "comparisons": [
+            {
+                "record": Comparison(
+                    id="1", prompt=alphabet.user("xy?"), completions=["ab", "ba"], ranks=[1, 2]
+                ).to_json()
+            }
+        ]
+    }
+    made = make_canaries(rows, 2, seed=1)
+    assert made == make_canaries(rows, 2, seed=1)
+    assert set(made[0]["secret"]) <= {"a", "b"}
+    assert choose({"comparisons": 1000})[0] == "rlhf"
+    assert choose({"comparisons": 40})[0] == "dpo"
+    assert choose({"comparisons": 3, "ratings": 60})[0] == "kto"
+    with pytest.raises(Exception, match="a turn needs 20 of one kind"):
+        choose({"comparisons": 3})
+    passed, missing = {"verdict": "passed", "sentence": "A."}, {"verdict": "not_measured", "sentence": "B."}
+    assert verdict_of({"win_rate": passed, "exam": missing}, ["win_rate"])[0] == "passed"
+    assert verdict_of({"win_rate": missing}, ["win_rate"]) == ("undecided", "B.")
+    assert verdict_of({"win_rate": missing, "exam": {"verdict": "refused", "sentence": "C."}}, []) == (
+        "refused",
+        "C.",
+    )

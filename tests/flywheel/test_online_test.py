@@ -1,0 +1,88 @@
+"""An online test over real rows: harm stops it, a horizon ends it with a proposal; and what people say is counted."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import insert
+from tests.product.house import join
+
+from ziggurat.flywheel import online, release
+from ziggurat.flywheel.measures import measures
+from ziggurat.flywheel.split import takes_canary
+from ziggurat.product import chats, generations, judgements, turns
+from ziggurat.product.principal import Principal
+from ziggurat.store.store import Store
+from ziggurat.store.tables.releases import channels, releases
+
+
+@pytest.fixture
+def two(quick_store: Store, ana: Principal, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """`old` serves on the channel, `new` is another release; neither has weights here."""
+    monkeypatch.setattr(release, "check", lambda _: None)
+    now = quick_store.now()
+    with quick_store.write() as conn:
+        for name in ("old", "new"):
+            row = {
+                "id": f"release_{name}",
+                "workspace_id": ana.workspace_id,
+                "name": name,
+                "model": name,
+                "weights": name,
+            }
+            conn.execute(
+                insert(releases).values(**row, datasets=[], code="1", scores={}, note="", created_at=now)
+            )
+        row = {
+            "id": "channel_1",
+            "workspace_id": ana.workspace_id,
+            "name": "assistant",
+            "release_id": "release_old",
+        }
+        conn.execute(insert(channels).values(**row, canary_share=0.0, version=1, updated_at=now))
+    return quick_store
+
+
+def asks(store: Store, who: Principal, name: str, thumb: int | None) -> None:
+    """One question, an answer of this release, and a thumb."""
+    chat = chats.create_chat(store, who)
+    turn = turns.begin_turn(
+        store, who, chat.id, parent_id=None, text="Where does Ana live?", model="assistant"
+    )
+    assert turn.generation_id is not None
+    done = generations.finish(
+        store, turn.generation_id, finish_reason="stop", content="By the canal.", hashes={"release": name}
+    )
+    if thumb is not None:
+        judgements.judge(store, who, chat.id, done.id, value=thumb)
+
+
+def people_ask(store: Store, ana: Principal, count: int, likes: dict[str, int]) -> None:
+    for _ in range(count):
+        who = join(store, "member", workspace_id=ana.workspace_id)
+        name = "new" if takes_canary(who.person_id, "release_new", 0.5) else "old"
+        asks(store, who, name, likes[name])
+
+
+def test_a_test_that_does_harm_is_stopped_and_the_canary_leaves(two: Store, ana: Principal) -> None:
+    test = online.start(two, ana, "new", horizon=400)
+    assert release.channel(two, ana.workspace_id).canary_id == "release_new"  # type: ignore[union-attr]
+    assert online.look(two) == []
+    people_ask(two, ana, 24, {"new": -1, "old": 1})
+    (ended,) = online.look(two)
+    assert (ended.id, ended.state, ended.winner) == (test.id, "stopped", "control")
+    assert str(ended.sentence).startswith("Stopped for harm: ")
+    assert release.channel(two, ana.workspace_id).canary_id is None  # type: ignore[union-attr]
+    found = measures(two, ana.workspace_id)
+    by = {one["release"]: one["satisfaction"]["value"] for one in found["by_release"]}
+    assert by == {"new": 0.0, "old": 1.0}
+    assert found["thumbs"]["up"] + found["thumbs"]["down"] == 24
+    assert found["not_understood"]["value"] == pytest.approx(100 * found["thumbs"]["down"] / 24)
+
+
+def test_at_the_horizon_a_winner_is_proposed_and_nothing_is_promoted(two: Store, ana: Principal) -> None:
+    online.start(two, ana, "new", horizon=16, alpha=0.001)
+    people_ask(two, ana, 16, {"new": 1, "old": -1})
+    (ended,) = online.look(two)
+    assert (ended.state, ended.winner) == ("finished", "treatment")
+    assert "promote the treatment" in str(ended.sentence)
+    assert release.channel(two, ana.workspace_id).release_id == "release_old"  # type: ignore[union-attr]
