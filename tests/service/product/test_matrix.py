@@ -33,6 +33,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/api/chats/{chat_id}/messages/{message_id}/report"): {"kind": "spam", "reason": "It is."},
     ("put", "/api/chats/{chat_id}/messages/{message_id}/judgement"): {"value": 1},
     ("post", "/api/chats/{chat_id}/generations/{generation_id}/stop"): {"seen_chars": 1},
+    ("post", "/api/chats/{chat_id}/reviews/{message_id}/complaint"): {"text": "It is wrong."},
     ("patch", "/api/chats/{chat_id}"): {"title": "Mine now"},
     ("patch", "/api/folders/{folder_id}"): {"name": "Mine now"},
     ("patch", "/api/personas/{persona_id}"): {"name": "Mine now"},
