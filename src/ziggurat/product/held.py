@@ -46,7 +46,7 @@ def hold(
     with store.write() as conn:
         home = workspace_id or the_workspace(conn, store)
         held_id = insert_held(conn, store, fields, workspace_id=home, origin=origin, **whose)
-        return _view(row_of(conn, table, held_id))
+        return held_view(row_of(conn, table, held_id))
 
 
 def insert_held(
@@ -102,14 +102,9 @@ def list_held(
         rows = conn.execute(wanted.order_by(of_the_api, table.c.id).limit(limit + 1)).all()
     last = rows[limit - 1] if len(rows) > limit else None
     return Page(
-        data=[_view(row) for row in rows[:limit]],
+        data=[held_view(row) for row in rows[:limit]],
         next=None if last is None else cursor_of(last.message_id is None, last.id),
     )
-
-
-def get_held(store: Store, principal: Principal, held_id: str) -> HeldAnswer:
-    with store.read() as conn:
-        return _view(require_on(principal, "held.read", "held answer", row_of(conn, table, held_id)))
 
 
 def decide(
@@ -149,10 +144,10 @@ def decide(
             if row.person_id and row.chat_id:
                 index_message(conn, row.workspace_id, row.person_id, row.chat_id, row.message_id, text)
         record(conn, store, principal, f"held.{decision}", kind="held_answer", object_id=held_id)
-        return _view(row_of(conn, table, held_id))
+        return held_view(row_of(conn, table, held_id))
 
 
-def _view(row: Any) -> HeldAnswer:
+def held_view(row: Any) -> HeldAnswer:
     names = [name for name in HeldAnswer.model_fields if name not in ("created_at", "decided_at")]
     values = {name: getattr(row, name) for name in names}
     return HeldAnswer(created_at=iso(row.created_at), decided_at=iso_or_none(row.decided_at), **values)

@@ -193,7 +193,7 @@ def test_a_store_that_fails_costs_the_caller_nothing(
 
     client = open_house({"fake": wrong()})
     made = rule(client, words=["zorbulator"], action="hold")
-    monkeypatch.setattr(held, "hold", full)
+    monkeypatch.setattr(held, "insert_held", full)
     with caplog.at_level(logging.ERROR, logger="ziggurat.service"):
         assert '"action":"hold"' in asked(client, "/v1/chat/completions")
         wait_until(lambda: made["id"] in caplog.text)

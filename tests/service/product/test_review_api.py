@@ -17,7 +17,10 @@ import httpx
 import pytest
 from tests.service.fakes import FakeChat, saying, wait_until
 from tests.service.product.test_guarded import rule
+from tests.service.product.test_matrix import entered
 
+from ziggurat.product import registration
+from ziggurat.service.access.keys import Keyring, new_key
 from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import generation_events, messages
 
@@ -276,3 +279,48 @@ def test_a_delivery_is_told_to_the_webhook_signed(open_house: Open, monkeypatch:
         assert b64decode(headers["webhook-signature"].removeprefix("v1,")) == expected
         assert json.loads(body)["type"] == "review.delivered"
         assert json.loads(body)["data"]["response"]["choices"][0]["message"]["content"] == f"Go to {SECRET}."
+
+
+def test_only_the_key_that_asked_can_poll(open_house: Open, tmp_path: Path) -> None:
+    """A key of the store is its person's; two keys of a file are told apart by their hashes."""
+    store = Store.open(tmp_path / "ziggurat.db")
+    token = registration.setup_token(store)
+    store.close()
+    mine, other = (new_key(tmp_path / "keys.jsonl", name) for name in ("mine", "other"))
+    model = FakeChat(saying("Go to ", SECRET))
+    client = open_house({"fake": model}, accounts=True, keyring=Keyring(tmp_path / "keys.jsonl"))
+    owner = entered(str(client.base_url), "/api/setup", "owner@house.example", token=str(token))
+    assert owner.send("put", "/api/admin/settings", {"review": "all"}).status_code == 200
+    kept = owner.send("post", "/api/me/keys", {"name": "kept", "scopes": ["chat"]}).json()["secret"]
+    body = {"model": "fake", **ASKED["/v1/chat/completions"]}
+    for asking, stranger in ((mine, other), (kept, mine)):
+        headers = {"authorization": f"Bearer {asking}"}
+        told = client.post("/v1/chat/completions", json=body, headers=headers)
+        assert told.status_code == 202, told.text
+        poll = told.json()["poll"]
+        assert client.get(poll, headers=headers).json()["status"] == "waiting"
+        assert client.get(poll, headers={"authorization": f"Bearer {stranger}"}).status_code == 404
+        assert client.get(poll).status_code == 401
+    owner.client.close()
+
+
+def test_a_draft_that_cannot_be_kept_is_answered_to_nobody(
+    open_house: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ziggurat.service.product.review import calls, drafts
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("no space left on device")
+
+    client = reviewed(open_house)
+    for module in (calls, drafts):
+        monkeypatch.setattr(module, "take_in", full)
+    for path, body in ASKED.items():
+        answer = client.post(path, json={"model": "fake", **body})
+        assert answer.status_code == 500
+        assert SECRET not in answer.text
+    chat = client.post("/api/chats", json={}).json()["id"]
+    turn = client.post(f"/api/chats/{chat}/turns", json={"text": "Where to?"}).json()
+    events = client.get(f"/api/chats/{chat}/generations/{turn['generation_id']}/events").text
+    assert '"error"' in events
+    assert SECRET not in events + client.get(f"/api/chats/{chat}").text

@@ -100,6 +100,7 @@ export interface Figures {
   clears: Record<string, "yes" | "no" | "undecided">;
   rejected: Share;
   reasons: Record<string, number>;
+  contained: Share;
   escapes: Share;
   in_time: Share;
   rubber_stamps: Share;

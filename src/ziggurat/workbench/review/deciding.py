@@ -141,7 +141,8 @@ class _Deciding:
     # --- each decision ---------------------------------------------------------------------------------------------
 
     def _approve(self) -> Made:
-        if not self.judged.text.strip():
+        answered = (self.item.origin or {}).get("answered")  # nothing leaves: the rule is judged, not a text
+        if not self.judged.text.strip() and not answered:
             raise Invalid("the draft is empty; write an answer, or decline.", param="decision", code="empty")
         if self.item.four_eyes and self._is_mine(self.judged):
             raise Conflict("you wrote this text; a second person approves it.", code="four_eyes")

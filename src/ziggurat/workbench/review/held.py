@@ -92,4 +92,6 @@ def decide_held(store: Store, principal: Principal, held_id: str, decision: str)
         else Choice(decision="reject", version=version, reasons=["policy"], then="withhold")
     )
     decide(store, principal, item.id, choice)
-    return held.get_held(store, principal, held_id)
+    with store.read() as conn:
+        done = conn.execute(select(held_answers).where(held_answers.c.id == held_id)).one()
+    return held.held_view(done)

@@ -121,6 +121,7 @@ def _figures(
         "rejected": share(n - what["unchanged"] - what["edited"], n),
         "outcomes": dict(sorted(what.items())),
         "reasons": dict(reasons.most_common()),
+        "contained": share(len(found) - n, len(sent)),
         "escapes": share(sum(one.escaped for one in sent), len(sent)),
         "in_time": share(len(late), n),
         "rubber_stamps": share(sum(_too_fast(one, viewed) for one in approved), len(approved)),
