@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "real"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from options import arguments

@@ -10,6 +10,7 @@ Left out: taste. What a person thinks of an answer stands in `tastes.py`, what a
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ import httpx
 PASSWORD = "a long enough pass phrase"
 TIMEOUT_S = 300.0
 """Of one request. An answer waits for those of the other people: one model, two cores."""
+PATIENCE = 10
+"""Times that a person waits when the server says that it is too much at once (429)."""
 
 
 class Refused(Exception):
@@ -162,8 +165,12 @@ class Person:
     # --- requests -------------------------------------------------------------------------------------------------
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """One request of the page; its JSON. Raises Refused."""
-        answer = self.client.request(method, path, json=body, headers={"x-csrf-token": self.csrf})
+        """One request of the page; its JSON. Whoever is told to wait waits. Raises Refused."""
+        for _ in range(PATIENCE):
+            answer = self.client.request(method, path, json=body, headers={"x-csrf-token": self.csrf})
+            if answer.status_code != 429:
+                break
+            time.sleep(float(answer.headers.get("retry-after") or 10.0))
         _check(answer)
         return answer.json() if answer.content else None
 
