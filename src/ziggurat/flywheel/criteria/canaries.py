@@ -60,7 +60,7 @@ class Canaries:
             0
         ].text
         ours = rank(bench, canary, ours=True)
-        theirs = rank(bench, canary, ours=False)
+        theirs = rank(bench, canary, ours=False) if ours == 1 else None  # it costs as much again
         extracted = secret in said
         first = ours == 1 and theirs != 1
         return {
