@@ -6,6 +6,7 @@ known and leaves out what is not: an unknown licence is "unknown", never a guess
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ziggurat.errors import RunError
-from ziggurat.files import read_json, write_json
+from ziggurat.files import read_json, sample_into, write_json
 
 CARD = "card.json"
 CARD_FORMAT = 1
@@ -113,3 +114,16 @@ def _limits(stage: str) -> tuple[str, ...]:
         "It states wrong things with confidence; check what matters.",
         "Its figures are of its own held-out data and not of other tasks.",
     )
+
+
+def digest(folder: Path) -> str:
+    """A hash of a model's weights, configuration and tokenizer.
+
+    Large files are sampled (`files.sample_into`): it distinguishes models; it does not detect manipulation.
+    """
+    known = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in (".json", ".jinja", ".safetensors", ".blocks") or path.name == CARD:
+            continue
+        sample_into(known, path)
+    return known.hexdigest()[:16]

@@ -19,23 +19,25 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Connection, insert, select, update
 
+from ziggurat.cards import digest
 from ziggurat.errors import ZigguratError, did_you_mean
 from ziggurat.files import read_json, write_json
 from ziggurat.flywheel import jobs, materials
 from ziggurat.flywheel import turn as turns_
 from ziggurat.flywheel.children import run_child
-from ziggurat.flywheel.jobs import Work
+from ziggurat.flywheel.jobs import Stopped, Work
 from ziggurat.flywheel.policy import CRITERIA, GatePolicy
 from ziggurat.home import located, portable
 from ziggurat.lineage import manifest_around, parent_entry
 from ziggurat.places import find_run, model_folder, runs_home
 from ziggurat.product.common import record
-from ziggurat.product.errors import Conflict, Invalid, NotFound
+from ziggurat.product.errors import Conflict, Forbidden, Invalid, NotFound
 from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require
 from ziggurat.store.clock import iso, iso_or_none
 from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
+from ziggurat.store.tables.datasets import dataset_versions
 from ziggurat.store.tables.judgements import judgements
 from ziggurat.store.tables.releases import gate_criteria, gates, releases, signatures
 
@@ -107,10 +109,12 @@ def start(
 
     Raises:
         NotFound: there is no such turn.
-        Conflict: the turn has no candidate yet.
+        Conflict: the turn has no candidate yet; no release serves on the channel, though there are releases.
+        Forbidden: the policy has bars that only a signer may set.
     """
     require(principal, "train")
     checked = policy_of(policy)
+    _may_set(principal, policy)
     one = None if turn is None else turns_.get(store, principal.workspace_id, turn)
     if one is not None and one.candidate is None:
         raise Conflict(f"{one.name} has no candidate yet (it is {one.state}); wait for it, or resume it.")
@@ -123,6 +127,12 @@ def start(
     gate_id = new_id("gate")
     with store.write() as conn:
         serving = turns_._serving(conn, principal.workspace_id, channel)
+        if serving is None and _has_releases(conn, principal.workspace_id):
+            raise Conflict(
+                f"no release serves on {channel[:64]}, so there is nothing to compare the candidate with; name the "
+                "channel that serves.",
+                code="no_release_serves",
+            )
         payload: dict[str, Any] = {"gate_id": gate_id}
         if held_out:
             payload["source"] = materials.of_files(held_out, held_out).to_json()
@@ -145,6 +155,28 @@ def start(
             conn, store, principal, "gate.start", kind="gate", object_id=gate_id, detail={"weights": weights}
         )
     return get(store, principal.workspace_id, gate_id)
+
+
+def _may_set(principal: Principal, policy: Mapping[str, Any] | None) -> None:
+    """Whoever trains may name a reward model as the judge. Bars, files and who signs are for those who sign releases; a
+    function as the judge, which is code of this machine, is for commands alone.
+
+    Raises:
+        Forbidden: the person may not.
+    """
+    given = dict(policy or {})
+    judge = given.pop("judge", None)
+    if given:
+        require(principal, "release.sign")
+    if isinstance(judge, str) and ":" in judge and principal.via != "local":
+        raise Forbidden(
+            "a function can be the judge of `ziggurat flywheel gate --policy FILE` alone; name a reward model here."
+        )
+
+
+def _has_releases(conn: Connection, workspace_id: str) -> bool:
+    found = conn.execute(select(releases.c.id).where(releases.c.workspace_id == workspace_id).limit(1))
+    return found.first() is not None
 
 
 def get(store: Store, workspace_id: str, gate_id: str) -> Gate:
@@ -230,16 +262,32 @@ def work(work: Work) -> dict[str, Any]:
         _change(store, gate.id, state="running", error=None)
         _judged(work, gate, folder)
         verdict, sentence = _found(store, gate, folder)
-    except ZigguratError as error:
-        _change(store, gate.id, state="failed", error=str(error), finished_at=store.now())
+    except Stopped:
+        asked = jobs.get(store, workspace_id, work.job.id).cancel
+        _change(store, gate.id, state="cancelled" if asked else "queued")
+        if asked:
+            _clean(folder)
         raise
-    shutil.rmtree(folder / "held_out", ignore_errors=True)  # what people wrote stays in the store alone
-    (folder / "samples.json").unlink(missing_ok=True)
+    except Exception as error:
+        said = (
+            str(error) if isinstance(error, ZigguratError) else f"{type(error).__name__}; the log has more."
+        )
+        _change(store, gate.id, state="failed", error=said, finished_at=store.now())
+        _clean(folder)
+        raise
+    _clean(folder)
     if verdict == "passed" and gate.policy.get("sign") == "policy":
         from ziggurat.flywheel import release
 
         release.sign_by_policy(store, workspace_id, gate.id)
     return {"verdict": verdict, "sentence": sentence}
+
+
+def _clean(folder: Path) -> None:
+    """What people wrote stays in the store alone."""
+    shutil.rmtree(folder / "held_out", ignore_errors=True)
+    (folder / "samples.json").unlink(missing_ok=True)
+    (folder / "order.json").unlink(missing_ok=True)  # a gate that is begun again lays them out again
 
 
 def _judged(work: Work, gate: Gate, folder: Path) -> None:
@@ -278,8 +326,21 @@ def _order(store: Store, gate: Gate, turn: turns_.Turn | None) -> dict[str, Any]
             if phase["stage"] == "reward":
                 order["scorers"] += _hashes(parent_entry(Path(phase["out"])))
         order["canaries"] = read_json(folder / "canaries.json", FORMAT)["canaries"]
-        order["labels"] = read_json(folder / "learned.json", FORMAT)["sha256"]
+        order["labels"] = sorted(
+            {*read_json(folder / "learned.json", FORMAT)["sha256"], *_files_of(store, turn)}
+        )
     return order
+
+
+def _files_of(store: Store, turn: turns_.Turn) -> set[str]:
+    """The hashes of the files of the dataset versions that the turn and the releases before it learned from, held-out
+    ones too: a judge that has learned from one of them is no judge."""
+    with store.read() as conn:
+        parent = conn.execute(select(releases).where(releases.c.id == turn.parent_id)).first()
+        ids = {turn.dataset_id, *(one.get("id") for one in (parent.datasets if parent is not None else ()))}
+        wanted = select(dataset_versions.c.card).where(dataset_versions.c.id.in_([one for one in ids if one]))
+        cards = conn.execute(wanted).scalars().all()
+    return {str(one["sha256"]) for card in cards for one in (card.get("files") or {}).values()}
 
 
 def scorers(folder: Path) -> set[str]:
@@ -300,9 +361,8 @@ def _hashes(entry: Mapping[str, Any]) -> list[str]:
 
 
 def battles(store: Store, gate: Gate) -> list[dict[str, Any]]:
-    """Votes between the candidate and the serving release, known by the hashes of their weights or their names."""
+    """Votes between the candidate and the serving release, known by the hashes of their weights."""
     with store.read() as conn:
-        served = None if gate.against_id is None else _name(conn, gate.against_id)
         rows = conn.execute(
             select(judgements).where(
                 judgements.c.kind == "vote",
@@ -310,25 +370,18 @@ def battles(store: Store, gate: Gate) -> list[dict[str, Any]]:
                 judgements.c.withdrawn_at.is_(None),
             )
         ).all()
-    ours, theirs = {gate.candidate, Path(gate.candidate).name}, {served, gate.against}
+    if gate.against is None:
+        return []
+    ours, theirs = (digest(model_folder(located(one))) for one in (gate.candidate, gate.against))
     found = []
     for row in rows:
-        models = [one.get("model") for one in row.completions or ()]
+        weights = [((row.hashes or {}).get(str(one["id"])) or {}).get("weights") for one in row.completions]
         winner = (row.value or {}).get("winner")
-        if len(models) != 2 or (row.value or {}).get("leaked"):
+        if (row.value or {}).get("leaked") or sorted(map(str, weights)) != sorted((ours, theirs)):
             continue
-        if models[0] in ours and models[1] in theirs:
-            outcome = {"a": 1.0, "b": 0.0}.get(str(winner), 0.5)
-        elif models[1] in ours and models[0] in theirs:
-            outcome = {"a": 0.0, "b": 1.0}.get(str(winner), 0.5)
-        else:
-            continue
-        found.append({"person": row.person_id, "outcome": outcome})
+        first = {"a": 1.0, "b": 0.0}.get(str(winner), 0.5)
+        found.append({"person": row.person_id, "outcome": first if weights[0] == ours else 1.0 - first})
     return found
-
-
-def _name(conn: Connection, release_id: str) -> str | None:
-    return conn.execute(select(releases.c.name).where(releases.c.id == release_id)).scalar()
 
 
 def metrics(store: Store, gate: Gate) -> list[dict[str, Any]]:

@@ -25,9 +25,10 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from ziggurat.corpus.files import load_kind
-from ziggurat.errors import UsageError
+from ziggurat.errors import RunError, UsageError
 from ziggurat.files import atomic_write_text, read_json, sha256_file, to_json, write_json
 from ziggurat.flywheel.dataset import version_row
+from ziggurat.flywheel.withdrawal import withdrawn_now
 from ziggurat.home import located, portable
 from ziggurat.product.errors import NotFound
 from ziggurat.store.store import Store
@@ -127,8 +128,18 @@ def counts(store: Store, source: Source) -> dict[str, int]:
 
 
 def lay_out(store: Store, source: Source, folder: Path, *, canaries: int, seed: int) -> None:
-    """Write `data/` and `canaries.json` into a turn's folder; what is there whole already stays."""
+    """Write `data/` and `canaries.json` into a turn's folder; what is there whole already stays.
+
+    Raises:
+        RunError: the turn goes on after a pause in which somebody has withdrawn what it learns from.
+    """
     if (folder / "data" / "complete.json").is_file():
+        kept = read_json(folder / "data" / "complete.json", FORMAT).get("withdrawn", 0)
+        if source.version_id and withdrawn_of(store, source.version_id) > kept:
+            shutil.rmtree(folder / "data", ignore_errors=True)
+            raise RunError(
+                f"people have withdrawn some of what {source.name} holds since this turn began; start a new turn."
+            )
         return
     shutil.rmtree(folder / "data", ignore_errors=True)
     rows = _rows(store, source, "train") if source.version_id else _given(source.files)
@@ -149,7 +160,17 @@ def lay_out(store: Store, source: Source, folder: Path, *, canaries: int, seed: 
     written = [sha256_file(path) for path in sorted((folder / "data").glob("*.jsonl"))]
     given = [sha256_file(located(path)) for paths in source.files.values() for path in paths]
     write_json(folder / "learned.json", {"sha256": sorted({*written, *given})}, FORMAT)
-    write_json(folder / "data" / "complete.json", {"counts": {k: len(v) for k, v in rows.items()}}, FORMAT)
+    done = {"counts": {k: len(v) for k, v in rows.items()}}
+    if source.version_id:
+        done["withdrawn"] = withdrawn_of(store, source.version_id)
+    write_json(folder / "data" / "complete.json", done, FORMAT)
+
+
+def withdrawn_of(store: Store, version_id: str) -> int:
+    """How many judgements of a version may no longer be learned from."""
+    wanted = select(items.c.judgement_id).where(items.c.version_id == version_id).distinct()
+    with store.read() as conn:
+        return len(withdrawn_now(conn, sorted(conn.execute(wanted).scalars())))
 
 
 def lay_out_held(store: Store, source: Source, folder: Path) -> None:
@@ -162,15 +183,20 @@ def lay_out_held(store: Store, source: Source, folder: Path) -> None:
 
 
 def _rows(store: Store, source: Source, split: str) -> dict[str, list[dict[str, Any]]]:
+    """The records of a version, without those that may no longer be learned from."""
     wanted = select(items.c.kind, items.c.content, items.c.person, items.c.split, items.c.judgement_id).where(
         items.c.version_id == source.version_id, items.c.content.is_not(None)
     )
     chosen = items.c.split == "train" if split == "train" else items.c.split.like("held_out%")
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS.values()}
     with store.read() as conn:
-        for row in conn.execute(
+        rows = conn.execute(
             wanted.where(chosen).order_by(items.c.kind, items.c.position, items.c.content_hash)
-        ):
+        ).all()
+        gone = withdrawn_now(conn, sorted({row.judgement_id for row in rows}))
+        for row in rows:
+            if row.judgement_id in gone:
+                continue
             who = {"person": row.person, "split": row.split, "judgement_id": row.judgement_id}
             found[KINDS[row.kind]].append({"record": row.content, "who": who})
     return found

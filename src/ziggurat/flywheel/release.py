@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from ziggurat.errors import RunError
-from ziggurat.files import read_json, replace_folder, write_json
+from ziggurat.files import drop_lock, read_json, replace_folder, take_lock, write_json
 from ziggurat.flywheel import gate as gates_
 from ziggurat.flywheel import turn as turns_
 from ziggurat.home import located, portable, ziggurat_home
@@ -39,6 +40,7 @@ from ziggurat.store.store import Store
 from ziggurat.store.tables.releases import (
     channel_events,
     channels,
+    gates,
     online_tests,
     releases,
     signatures,
@@ -107,12 +109,15 @@ def sign(
     note = clean(note, "note", limit=4_000, empty=True)
     gate = gates_.get(store, principal.workspace_id, gate_id)
     _must_be_open(gate, refuse)
+    if not refuse:
+        _must_be_current(store, principal.workspace_id, gate)
     if refuse:
         with store.write() as conn:
             _signature(conn, store, principal.workspace_id, gate.id, principal.person_id, "refuse", note)
             record(conn, store, principal, "gate.refuse", kind="gate", object_id=gate.id)
         return None
-    release = _make(store, principal.workspace_id, gate, name, note, principal.person_id)
+    with _alone():
+        release = _make(store, principal.workspace_id, gate, name, note, principal.person_id)
     with store.write() as conn:
         detail = {"name": release.name, "weights": release.weights}
         record(conn, store, principal, "release.sign", kind="release", object_id=release.id, detail=detail)
@@ -123,8 +128,10 @@ def sign_by_policy(store: Store, workspace_id: str, gate_id: str) -> Release:
     """What a policy with `sign: policy` does with a gate that is passed."""
     gate = gates_.get(store, workspace_id, gate_id)
     _must_be_open(gate, False)
+    _must_be_current(store, workspace_id, gate)
     note = "Signed by the gate's own policy (sign: policy)."
-    release = _make(store, workspace_id, gate, None, note, None)
+    with _alone():
+        release = _make(store, workspace_id, gate, None, note, None)
     with store.write() as conn:
         detail = {"name": release.name, "weights": release.weights, "by": "policy"}
         record(
@@ -147,6 +154,23 @@ def _must_be_open(gate: gates_.Gate, refuse: bool) -> None:
         raise Conflict(f"this gate is {gate.state}; it can be signed when it is done.", code="gate_open")
     if not refuse and gate.verdict != "passed":
         raise Conflict(f"this gate is {gate.verdict}: {gate.sentence}", code="gate_not_passed")
+
+
+def _must_be_current(store: Store, workspace_id: str, gate: gates_.Gate) -> None:
+    """A gate says that a candidate is better than what served then; it says nothing of what serves now."""
+    with store.read() as conn:
+        wanted = select(channels.c.release_id).where(
+            channels.c.workspace_id == workspace_id,
+            channels.c.name == str(gate.policy.get("channel") or CHANNEL),
+        )
+        serving = conn.execute(wanted).scalar()
+        if serving != gate.against_id:
+            names = {row.id: row.name for row in conn.execute(select(releases.c.id, releases.c.name))}
+            raise Conflict(
+                f"this gate compared the candidate with {names.get(gate.against_id or '', 'no release')}, and "
+                f"{names.get(serving or '', 'none')} serves now; start a new gate.",
+                code="stale_gate",
+            )
 
 
 def _signature(
@@ -226,27 +250,47 @@ def first(
     folder = find_run(model)
     if (model_folder(folder) / ADAPTER_CONFIG).is_file():
         raise Invalid(f"{model} is an adapter; export the whole model first (`ziggurat models export`).")
-    with store.read() as conn:
-        if _any(conn, principal.workspace_id):
-            raise Conflict(
-                "there are releases already; put this model before a gate (`ziggurat flywheel gate --candidate`)."
-            )
-        name = _free_name(conn, name, CHANNEL)
-    row = {
-        "id": new_id("release"),
-        "workspace_id": principal.workspace_id,
-        "name": name,
-        "datasets": [],
-        "scores": {},
-        "signed_by": principal.person_id,
-        "note": clean(note, "note", limit=4_000, empty=True) or f"The first release, made from {model}.",
-    }
-    weights = _copy(folder, name, row, folder)
-    with store.write() as conn:
-        made = _insert(conn, store, {**row, "weights": weights})
-        detail = {"name": name, "weights": weights, "first": True}
-        record(conn, store, principal, "release.sign", kind="release", object_id=made.id, detail=detail)
-    return made
+    with _alone():
+        with store.read() as conn:
+            if _any(conn, principal.workspace_id):
+                raise Conflict(
+                    "there are releases already; put this model before a gate (`ziggurat flywheel gate --candidate`)."
+                )
+            name = _free_name(conn, name, CHANNEL)
+        row = {
+            "id": new_id("release"),
+            "workspace_id": principal.workspace_id,
+            "name": name,
+            "datasets": [],
+            "scores": {},
+            "signed_by": principal.person_id,
+            "note": clean(note, "note", limit=4_000, empty=True) or f"The first release, made from {model}.",
+        }
+        weights = _copy(folder, name, row, folder)
+        with store.write() as conn:
+            made = _insert(conn, store, {**row, "weights": weights})
+            detail = {"name": name, "weights": weights, "first": True}
+            record(conn, store, principal, "release.sign", kind="release", object_id=made.id, detail=detail)
+        return made
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One release is made at a time, so that no name is given twice: name, copy and row are one step to others. A
+    folder without a row is what a killed attempt left, and is replaced.
+
+    Raises:
+        Conflict: another one is being made.
+    """
+    releases_home().mkdir(parents=True, exist_ok=True)
+    try:
+        lock = take_lock(releases_home())
+    except RunError:
+        raise Conflict("another release is being made now; try again in a moment.", code="busy") from None
+    try:
+        yield
+    finally:
+        drop_lock(lock)
 
 
 def _insert(conn: Connection, store: Store, row: Mapping[str, Any]) -> Release:
@@ -278,6 +322,8 @@ def _free_name(conn: Connection, given: str | None, channel: str) -> str:
         raise Invalid(
             f"the name {name!r} cannot name a folder; use letters, digits, '.', '-' and '_'.", param="name"
         )
+    if name in set(conn.execute(select(channels.c.name)).scalars()) | {channel}:
+        raise Conflict(f"{name} is the name of a channel; choose another name for the release.")
     if name in taken:
         raise Conflict(
             f"there is a release called {name} already; releases never change, so choose another name."
@@ -465,6 +511,7 @@ def promote(
             raise Conflict(
                 f"a canary serves beside another release, and {name} has none; promote it as a whole."
             )
+        _must_fit(conn, release, now)
         _end_tests(conn, store, now.id)
         changes = (
             {"canary_id": release.id, "canary_share": share}
@@ -478,6 +525,23 @@ def promote(
     found = channel(store, principal.workspace_id, name)
     assert found is not None
     return found
+
+
+def _must_fit(conn: Connection, release: Any, now: Any) -> None:
+    """A release follows the one that its gate compared it with; one that served here before may always come back."""
+    gate = conn.execute(select(gates).where(gates.c.id == release.gate_id)).first()
+    if now.release_id is None or (gate is not None and gate.against_id == now.release_id):
+        return
+    before = select(channel_events.c.id).where(
+        channel_events.c.channel_id == now.id,
+        (channel_events.c.to_id == release.id) | (channel_events.c.from_id == release.id),
+    )
+    if conn.execute(before.limit(1)).first() is None:
+        raise Conflict(
+            f"the gate of {release.name} compared it with another release than the one that serves on {now.name} now; "
+            "start a new gate for it.",
+            code="stale_gate",
+        )
 
 
 def rollback(store: Store, principal: Principal, *, name: str = CHANNEL, note: str = "") -> Channel:
@@ -501,10 +565,22 @@ def rollback(store: Store, principal: Principal, *, name: str = CHANNEL, note: s
         elif now.previous_id is None:
             raise Conflict(f"no release served on {name} before this one; promote another.")
         else:
-            changes = {**NO_CANARY, "release_id": now.previous_id, "previous_id": now.release_id}
+            earlier = _served_before(conn, now.id, now.previous_id)
+            changes = {**NO_CANARY, "release_id": now.previous_id, "previous_id": earlier}
             _move(conn, store, principal, now, changes, "rollback", now.previous_id, note, None)
     found = channel(store, principal.workspace_id, name)
     assert found is not None
+    return found
+
+
+def _served_before(conn: Connection, channel_id: str, release_id: str) -> str | None:
+    """What served when this release was promoted: a second rollback goes further back, never forward again."""
+    wanted = select(channel_events.c.from_id).where(
+        channel_events.c.channel_id == channel_id,
+        channel_events.c.to_id == release_id,
+        channel_events.c.action == "promote",
+    )
+    found: str | None = conn.execute(wanted.order_by(channel_events.c.id.desc()).limit(1)).scalar()
     return found
 
 

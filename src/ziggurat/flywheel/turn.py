@@ -264,15 +264,26 @@ def work(work: Work) -> dict[str, Any]:
     except Stopped:
         asked = jobs.get(work.store, work.job.workspace_id, work.job.id).cancel
         _change(work.store, turn.id, state="cancelled" if asked else "queued")
+        if asked:
+            _clean(turn)
         raise
-    except ZigguratError as error:
-        _change(work.store, turn.id, state="failed", error=str(error), finished_at=work.store.now())
+    except Exception as error:
+        said = (
+            str(error) if isinstance(error, ZigguratError) else f"{type(error).__name__}; the log has more."
+        )
+        _change(work.store, turn.id, state="failed", error=said, finished_at=work.store.now())
+        _clean(turn)
         raise
     found = {"candidate": portable(candidate), "weights": weights_of(candidate)}
     _change(work.store, turn.id, state="candidate", finished_at=work.store.now(), **found)
-    if turn.dataset_id is not None:
-        shutil.rmtree(turn.folder / "data", ignore_errors=True)  # what people wrote stays in the store alone
+    _clean(turn)
     return found
+
+
+def _clean(turn: Turn) -> None:
+    """What people wrote stays in the store alone; a turn that goes on lays the same files out again."""
+    if turn.dataset_id is not None:
+        shutil.rmtree(turn.folder / "data", ignore_errors=True)
 
 
 def _phases(work: Work, turn: Turn) -> Path:

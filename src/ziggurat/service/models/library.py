@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -13,9 +12,8 @@ from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter, ValidationError
 
-from ziggurat.cards import CARD, Card, read_card
+from ziggurat.cards import Card, digest, read_card
 from ziggurat.errors import DataError, UsageError
-from ziggurat.files import sample_into
 from ziggurat.home import ziggurat_home
 from ziggurat.places import (
     find_run,
@@ -145,19 +143,6 @@ def _numerics(computed: str, options: LoadOptions) -> str:
     """What sampled text depends on beside the weights and the seed."""
     fixed = ", batch invariant" if options.get("batch_invariant") else ""
     return computed + fixed + (f", guesses by {draft}" if (draft := options.get("draft")) else "")
-
-
-def digest(folder: Path) -> str:
-    """A hash of a model's weights, configuration and tokenizer.
-
-    Large files are sampled (`files.sample_into`): it distinguishes models; it does not detect manipulation.
-    """
-    known = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix not in (".json", ".jinja", ".safetensors", ".blocks") or path.name == CARD:
-            continue
-        sample_into(known, path)
-    return known.hexdigest()[:16]
 
 
 class Library:
