@@ -20,7 +20,12 @@ POLICY = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 """KaTeX writes inline styles. There is no inline script."""
-FIRST = frozenset({"c", "temporary", "shared", "climb", "login", "register", "setup", "manage"})
+FIRST = frozenset(
+    {
+        *("c", "temporary", "shared", "climb", "login", "register", "setup", "manage"),
+        *("label", "review", "flywheel", "arena"),
+    }
+)
 """First parts of the page's own addresses; the page reads the rest itself."""
 FOREVER = "public, max-age=31536000, immutable"
 """For assets, whose names change with their content."""
