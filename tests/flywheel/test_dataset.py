@@ -253,7 +253,8 @@ def test_hostile_people_are_in_quarantine_or_weigh_nothing(quick_store: Store) -
     plain = dataset.build(quick_store, owner, "plain", settings=PLAIN.model_copy(update={"weights": False}))
     assert plain.card["records"] == 60
     assert all("weight" not in one for one in lines(plain, "comparisons.jsonl"))
-    assert plain.card["agreement"]["pairs"]["value"] == pytest.approx(0.6)  # 6 of 10 pairs of people
+    for one in (version, plain):  # whatever is left out for its worth
+        assert one.card["agreement"]["pairs"]["value"] == pytest.approx(0.6)  # 6 of 10 pairs of people
 
 
 def test_moderation_looks_at_what_end_users_write(quick_store: Store) -> None:

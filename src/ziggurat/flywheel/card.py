@@ -50,7 +50,7 @@ def make_card(
         },
         "weak": sum(one.weak for one in train),
         "weight": {"mean": round(sum(one.weight for one in train) / max(1, len(train)), 4)},
-        "agreement": agreement(samples),
+        "agreement": taken.agreement,
         "consent": {
             "basis": _counts(samples, "basis"),
             "consents": len({one.consent_id for one in samples if one.consent_id and one.basis == "consent"}),

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from ziggurat.errors import did_you_mean
 from ziggurat.files import sha256_file
 from ziggurat.flywheel import filters, reading, splitting
-from ziggurat.flywheel.card import make_card
+from ziggurat.flywheel.card import agreement, make_card
 from ziggurat.flywheel.exams import open_exams
 from ziggurat.flywheel.gold import gold_answers
 from ziggurat.flywheel.moderation import builtin_flags
@@ -120,6 +120,7 @@ def _filtered(
 ) -> tuple[Taken, Assessment]:
     taken.samples = [one.with_(person=names.of(one.person_id)) for one in taken.samples]
     taken.left_out = [one._replace(person_id=names.of(one.person_id)) for one in taken.left_out]
+    taken.agreement = agreement(taken.samples)
     assessment = assess(taken.samples, gold)
     if settings.weights:
         taken.samples = [

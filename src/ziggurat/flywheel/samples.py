@@ -128,6 +128,8 @@ class Taken:
 
     samples: list[Sample] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    agreement: dict[str, Any] = field(default_factory=dict)
+    """Of everything that was read, before anything was left out for its worth."""
 
     def drop(self, sample: Sample, reason: str) -> None:
         self.left_out.append(LeftOut(sample.judgement_id, reason, sample.kind, sample.person_id))
