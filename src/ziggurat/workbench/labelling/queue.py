@@ -86,7 +86,8 @@ def _choose(
                 return item.id, ""
         return None, "held" if holding else "graded" if member.state == "test" else "none_left"
     ways: list[tuple[str, Iterator[Any]]] = [("return", _begun(conn, project.id, person_id))]
-    ways.append(("push", _assigned(conn, project.id, person_id)))
+    if _has_assigned(conn, project.id, person_id):
+        ways.append(("push", _assigned(conn, project.id, person_id)))
     if settings.gold_pct and _is_golds_turn(conn, project, person_id, settings.gold_pct):
         ways.append(("gold", _unseen(conn, project.id, person_id, "gold")))
     if settings.pull:
@@ -144,12 +145,24 @@ def _unseen(conn: Connection, project_id: str, person_id: str, kind: str) -> Ite
 
 def _begun(conn: Connection, project_id: str, person_id: str) -> Iterator[Any]:
     """Items that the person has begun to answer and whose lease has ended meanwhile."""
-    wanted = _fresh(project_id, person_id).join(
-        drafts, (drafts.c.item_id == items.c.id) & (drafts.c.person_id == person_id)
+    mine = select(drafts.c.item_id).where(
+        drafts.c.person_id == person_id, drafts.c.project_id == project_id, drafts.c.value.is_not(None)
     )
-    wanted = wanted.where(drafts.c.value.is_not(None), items.c.kind.in_(("work", "gold")))
+    ids = conn.execute(mine.order_by(drafts.c.opened_at).limit(200)).scalars().all()
+    if not ids:
+        return
+    wanted = _fresh(project_id, person_id).where(items.c.id.in_(ids), items.c.kind.in_(("work", "gold")))
     wanted = wanted.where(items.c.status.in_(OPEN))
-    yield from conn.execute(wanted.order_by(drafts.c.opened_at)).all()
+    yield from conn.execute(wanted.order_by(items.c.id)).all()
+
+
+def _has_assigned(conn: Connection, project_id: str, person_id: str) -> bool:
+    wanted = select(assignments.c.id).where(
+        assignments.c.project_id == project_id,
+        assignments.c.person_id == person_id,
+        assignments.c.done_at.is_(None),
+    )
+    return conn.execute(wanted.limit(1)).first() is not None
 
 
 def _assigned(conn: Connection, project_id: str, person_id: str) -> Iterator[Any]:
