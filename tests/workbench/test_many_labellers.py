@@ -17,6 +17,7 @@ from ziggurat.store.store import Store
 from ziggurat.store.tables.judgements import judgements
 from ziggurat.store.tables.labelling import answers, items, leases
 from ziggurat.workbench.labelling import answering, queue
+from ziggurat.workbench.labelling.objects import Task
 
 ITEMS, PEOPLE, ROUNDS = 12, 5, 60
 LEASE_MINUTES = 10
@@ -30,7 +31,7 @@ class Labeller(threading.Thread):
         self.store, self.clock, self.project, self.who = store, clock, project, who
         self.chance = random.Random(seed)
         self.trouble: BaseException | None = None
-        self.late: list[queue.Task] = []
+        self.late: list[Task] = []
 
     def run(self) -> None:
         try:
@@ -64,11 +65,11 @@ class Labeller(threading.Thread):
         self.answer(self.late.pop())
         return True
 
-    def forget(self, task: queue.Task) -> None:
+    def forget(self, task: Task) -> None:
         """The same item may have come again after its lease had ended."""
         self.late = [one for one in self.late if one.item_id != task.item_id]
 
-    def answer(self, task: queue.Task) -> None:
+    def answer(self, task: Task) -> None:
         self.forget(task)
         order = [self.chance.randint(1, len(task.shown)) for _ in task.shown]
         answering.submit(self.store, self.who, task.item_id, ranks(task, *order), seconds=1)

@@ -26,8 +26,10 @@ def entry(n: int, k: int = 4) -> dict[str, Any]:
 
 
 def made(client: httpx.Client | Account, path: str, body: Any, status: int = 201) -> dict[str, Any]:
-    send = client.send if isinstance(client, Account) else client.request
-    answer = send("post", path, body) if isinstance(client, Account) else send("post", path, json=body)
+    if isinstance(client, Account):
+        answer = client.send("post", path, body)
+    else:
+        answer = client.post(path, json=body)
     assert answer.status_code == status, answer.text
     return dict(answer.json())
 

@@ -146,8 +146,9 @@ def insert_item(
         **_how_given(given),
         **_known_value(conn, project, payload, given, kind),
     }
-    conn.execute(insert(items).values(row))
-    _add_authors(conn, project.workspace_id, row["id"], given.get("authors") or ())
+    conn.execute(insert(items), row)
+    if given.get("authors"):
+        _add_authors(conn, project.workspace_id, row["id"], given["authors"])
     events.emit(conn, store, project, "record.created", {"item_id": row["id"], "kind": kind})
     return str(row["id"])
 
@@ -231,8 +232,9 @@ def _how_given(given: Mapping[str, Any]) -> dict[str, Any]:
 def _known_value(
     conn: Connection, project: Any, payload: Mapping[str, Any], given: Mapping[str, Any], kind: str
 ) -> dict[str, Any]:
-    questions = version_row(conn, project.id, project.version).questions
     gold, suggestion = given.get("gold"), given.get("suggestion")
+    known_too = gold is not None or suggestion is not None
+    questions = version_row(conn, project.id, project.version).questions if known_too else {}
     if kind in ("gold", "training") and gold is None:
         raise Invalid(f"an item of kind {kind} needs its known value in gold.", param="gold")
     if suggestion is not None:
@@ -258,7 +260,7 @@ def _min_answers(conn: Connection, project: Any, given: Mapping[str, Any], kind:
     if given.get("min_answers") is not None:
         return whole(given["min_answers"], "min_answers", 1, 50)
     chosen = settings_of(project)
-    if kind != "work" or chosen.overlap_answers <= chosen.min_answers:
+    if kind != "work" or not chosen.overlap_pct or chosen.overlap_answers <= chosen.min_answers:
         return chosen.min_answers
     work = (items.c.project_id == project.id) & (items.c.kind == "work")
     n = conn.execute(select(func.count()).where(work)).scalar_one()

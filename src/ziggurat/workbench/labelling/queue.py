@@ -26,6 +26,7 @@ from ziggurat.store.tables.labelling import (
     items,
     skips,
 )
+from ziggurat.store.tables.labelling import leases as leased
 from ziggurat.workbench.labelling import leases
 from ziggurat.workbench.labelling.guidelines import to_acknowledge
 from ziggurat.workbench.labelling.items import OPEN
@@ -35,7 +36,7 @@ from ziggurat.workbench.labelling.rows import open_project, settings_of, version
 
 MAX_HELD = 2
 """Items that a person holds in one project: the one on the screen and the next, which is fetched ahead."""
-LOOK_AT = 50
+LOOK_AT = 10
 """Candidates that are read at once."""
 
 
@@ -85,7 +86,8 @@ def _choose(
                 return item.id, ""
         return None, "held" if holding else "graded" if member.state == "test" else "none_left"
     ways: list[tuple[str, Iterator[Any]]] = [("return", _begun(conn, project.id, person_id))]
-    ways.append(("push", _assigned(conn, project.id, person_id)))
+    if _has_assigned(conn, project.id, person_id):
+        ways.append(("push", _assigned(conn, project.id, person_id)))
     if settings.gold_pct and _is_golds_turn(conn, project, person_id, settings.gold_pct):
         ways.append(("gold", _unseen(conn, project.id, person_id, "gold")))
     if settings.pull:
@@ -143,12 +145,24 @@ def _unseen(conn: Connection, project_id: str, person_id: str, kind: str) -> Ite
 
 def _begun(conn: Connection, project_id: str, person_id: str) -> Iterator[Any]:
     """Items that the person has begun to answer and whose lease has ended meanwhile."""
-    wanted = _fresh(project_id, person_id).join(
-        drafts, (drafts.c.item_id == items.c.id) & (drafts.c.person_id == person_id)
+    mine = select(drafts.c.item_id).where(
+        drafts.c.person_id == person_id, drafts.c.project_id == project_id, drafts.c.value.is_not(None)
     )
-    wanted = wanted.where(drafts.c.value.is_not(None), items.c.kind.in_(("work", "gold")))
+    ids = conn.execute(mine.order_by(drafts.c.opened_at).limit(200)).scalars().all()
+    if not ids:
+        return
+    wanted = _fresh(project_id, person_id).where(items.c.id.in_(ids), items.c.kind.in_(("work", "gold")))
     wanted = wanted.where(items.c.status.in_(OPEN))
-    yield from conn.execute(wanted.order_by(drafts.c.opened_at)).all()
+    yield from conn.execute(wanted.order_by(items.c.id)).all()
+
+
+def _has_assigned(conn: Connection, project_id: str, person_id: str) -> bool:
+    wanted = select(assignments.c.id).where(
+        assignments.c.project_id == project_id,
+        assignments.c.person_id == person_id,
+        assignments.c.done_at.is_(None),
+    )
+    return conn.execute(wanted.limit(1)).first() is not None
 
 
 def _assigned(conn: Connection, project_id: str, person_id: str) -> Iterator[Any]:
@@ -165,19 +179,36 @@ def _assigned(conn: Connection, project_id: str, person_id: str) -> Iterator[Any
 
 
 def _queue(conn: Connection, project: Any, person_id: str, member: Any) -> Iterator[Any]:
-    """Open items that suit the person: the highest priority first, begun ones before others, then the oldest."""
+    """Open items that suit the person: the highest priority first, begun ones before others, then the oldest.
+
+    One priority and status at a time, so that the index gives the rows in order and few are looked at.
+    """
     habits = habits_row(conn, person_id)
-    wanted = _fresh(project.id, person_id).where(items.c.kind == "work", items.c.status.in_(OPEN))
+    mine = (items.c.project_id == project.id) & (items.c.kind == "work")
+    held = select(func.count()).where(leased.c.subject_kind == "item", leased.c.subject_id == items.c.id)
+    wanted = _fresh(project.id, person_id).where(
+        mine, items.c.min_answers > items.c.answers + held.scalar_subquery()
+    )
     if habits.langs:
         wanted = wanted.where(or_(items.c.lang.is_(None), items.c.lang.in_(habits.langs)))
     wanted = wanted.where(or_(items.c.skill.is_(None), items.c.skill.in_(member.skills)))
-    wanted = wanted.order_by(items.c.priority.desc(), (items.c.answers == 0), items.c.id)
     away = set(habits.opt_out)
-    for at in range(0, 10**9, LOOK_AT):
-        rows = conn.execute(wanted.limit(LOOK_AT).offset(at)).all()
-        yield from (row for row in rows if not away & set(row.sensitive))
+    priorities = select(items.c.priority).where(mine, items.c.status.in_(OPEN)).distinct()
+    for priority in conn.execute(priorities.order_by(items.c.priority.desc())).scalars().all():
+        for status in reversed(OPEN):
+            these = wanted.where(items.c.priority == priority, items.c.status == status).order_by(items.c.id)
+            yield from (row for row in _in_parts(conn, these) if not away & set(row.sensitive))
+
+
+def _in_parts(conn: Connection, wanted: Select[Any]) -> Iterator[Any]:
+    """The rows of a query that is ordered by id, some at a time."""
+    last = ""
+    while True:
+        rows = conn.execute(wanted.where(items.c.id > last).limit(LOOK_AT)).all()
+        yield from rows
         if len(rows) < LOOK_AT:
             return
+        last = rows[-1].id
 
 
 def _is_golds_turn(conn: Connection, project: Any, person_id: str, percent: int) -> bool:

@@ -119,6 +119,7 @@ export class Work {
   }
 
   private show(task: Task | null, reason: string | null): void {
+    if (task && this.ahead?.item_id === task.item_id) this.ahead = null;
     this.task = task;
     this.reason = task ? null : reason;
     this.value = task?.value ?? null;
