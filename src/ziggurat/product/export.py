@@ -23,6 +23,7 @@ from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require
 from ziggurat.store.clock import iso, iso_or_none
 from ziggurat.store.store import Store
+from ziggurat.store.tables import labelling
 from ziggurat.store.tables import people as who
 from ziggurat.store.tables import programs
 from ziggurat.store.tables.chats import chats, folders, messages, persona_versions, personas, shares
@@ -201,6 +202,15 @@ PERSONAL: dict[str, tuple[Table, tuple[str, ...]]] = {
     "files": (programs.uploads, ()),
     "tuning_jobs": (programs.tunings, ()),
     "battles": (programs.battles, ("model_a", "model_b")),
+    "label_answers": (labelling.answers, ("score",)),  # the score would tell which items are gold
+    "label_drafts": (labelling.drafts, ()),
+    "label_skips": (labelling.skips, ()),
+    "label_comments": (labelling.comments, ()),
+    "label_memberships": (labelling.members, ("trust",)),
+    "label_habits": (labelling.habits, ()),
+    "label_reviews": (labelling.answer_reviews, ()),
+    "label_decisions": (labelling.adjudications, ()),
+    "label_tree_messages": (labelling.tree_nodes, ("labels", "rank")),
 }
 """What a person's archive holds of each table, and the columns left out: secrets, and texts not yet decided on."""
 
@@ -253,6 +263,8 @@ consents.json   what you agreed to, and when you withdrew it
 sessions.json   logins            keys.json   API keys, without secrets   usage.json  tokens by day
 answers.json    answers of the API    episodes.json, feedback.json    what your programs said about them
 files.json      uploads, their contents in files/    tuning_jobs.json    battles.json    blind battles
+label_*.json    your labelling: answers (their content stands in judgements.json), drafts, skips, comments, settings,
+                reviews, decisions, messages of trees
 audit.json      what you did that was recorded                held_answers.json  answers that waited for a person
 
 Times are in UTC. {NOTICE}

@@ -18,11 +18,14 @@ from ziggurat.store.scrub import scrub
 from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, shares
 from ziggurat.store.tables.guard import held_answers
+from ziggurat.store.tables.labelling import drafts
 from ziggurat.store.tables.people import attempts, invitations, sessions, usage
 from ziggurat.store.tables.programs import uploads
 from ziggurat.store.tables.workspace import workspaces
 
 USAGE_DAYS = 400
+DRAFT_DAYS = 90
+"""How long an opened item of the labelling workbench keeps its draft."""
 HELD_DAYS = 30
 """How long a held answer of the API waits for a decision."""
 
@@ -117,5 +120,6 @@ def _expired(conn: Connection, store: Store, report: Report, *, dry_run: bool) -
             conn.execute(delete(table).where(condition))
     if not dry_run:
         end_shares(conn, store, ids)
+        conn.execute(delete(drafts).where(drafts.c.opened_at < now - DRAFT_DAYS * DAY))
         conn.execute(delete(attempts).where(attempts.c.created_at < now - DAY))
         conn.execute(delete(usage).where(usage.c.day < iso(now - USAGE_DAYS * DAY)[:10]))
