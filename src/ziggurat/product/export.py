@@ -23,9 +23,8 @@ from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require
 from ziggurat.store.clock import iso, iso_or_none
 from ziggurat.store.store import Store
-from ziggurat.store.tables import labelling
+from ziggurat.store.tables import labelling, programs
 from ziggurat.store.tables import people as who
-from ziggurat.store.tables import programs
 from ziggurat.store.tables.chats import chats, folders, messages, persona_versions, personas, shares
 from ziggurat.store.tables.datasets import dataset_items
 from ziggurat.store.tables.guard import held_answers
