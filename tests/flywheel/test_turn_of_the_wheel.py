@@ -79,7 +79,9 @@ def test_a_turn_becomes_a_release_that_serves_and_goes_back(
     whole = release.promote(store, ana, made.name)
     assert (whole.release_id, whole.previous_id, whole.canary_id) == (made.id, first.id, None)
     back = release.rollback(store, ana)
-    assert (back.release_id, back.previous_id) == (first.id, made.id)
+    assert (back.release_id, back.previous_id) == (first.id, None)  # a second one would not go forward again
+    with pytest.raises(Conflict, match="no release served on assistant before"):
+        release.rollback(store, ana)
     assert [one["action"] for one in release.history(store, ws)] == [
         "rollback",
         "promote",

@@ -6,14 +6,16 @@ import json
 from typing import Any
 
 import pytest
-from tests.product.house import join
+from tests.product.house import a_chat, join
 from tests.workbench.labellers import a_project
 
+from ziggurat.product import chats, judgements
 from ziggurat.product.errors import Invalid
 from ziggurat.store.store import Store
 from ziggurat.workbench.labelling import items
 from ziggurat.workbench.labelling.importing import import_file
 from ziggurat.workbench.labelling.screening import Screening, screen
+from ziggurat.workbench.labelling.sources import from_chats
 
 TRL = {"prompt": "Sky?", "chosen": "Blue.", "rejected": "Green."}
 LABELS = {"labels": [{"key": "spam", "title": {"en": "Spam"}}]}
@@ -113,3 +115,17 @@ def test_instructgpts_rules_cap_people_drop_near_duplicates_and_split_by_person(
     assert len({one["meta"]["split"] for one in found.entries if one["meta"].get("user_id") == "ana"}) == 1
     many = screen([entry(f"{n} ducks?", user=str(n)) for n in range(400)], rules)
     assert 150 < many.splits["train"] < 250  # 200 +- 2.5 standard deviations; the hash is fixed
+
+
+def test_disliked_answers_of_chats_become_items_to_rewrite(store: Store) -> None:
+    lead = join(store, "owner")
+    chat = a_chat(store, lead, ("Why is the sky blue?", "Paint."), ("And grass?", "Chlorophyll."))
+    chats.change_chat(store, lead, chat.id, {"data_use": True})
+    answers = [one for one in chats.open_chat(store, lead, chat.id).messages if one.role == "assistant"]
+    judgements.judge(store, lead, chat.id, answers[0].id, value=-1)
+    judgements.judge(store, lead, chat.id, answers[1].id, value=1)
+    project = a_project(store, lead, "rewrite")
+    assert len(from_chats(store, lead, project, disliked=True)["added"]) == 1
+    (one,) = everything(store, lead, project)
+    assert [c["content"] for c in one.payload["completions"]] == ["Paint."]
+    assert len(from_chats(store, lead, project)["added"]) == 1

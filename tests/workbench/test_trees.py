@@ -15,7 +15,8 @@ from ziggurat.flywheel.exchange.export import export
 from ziggurat.product.errors import Conflict, Invalid
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
-from ziggurat.workbench.labelling import answering, queue, trees
+from ziggurat.workbench.labelling import answering, queue
+from ziggurat.workbench.labelling import tree_leading as trees
 from ziggurat.workbench.labelling.tree_states import STATES, accepted
 
 SMALL = {"depth": 1, "children": 2, "goal": 3, "prompt_reviews": 2, "reply_reviews": 2, "rankings": 2}

@@ -129,13 +129,17 @@ def sums_bootstrap(
     if x.shape[0] == 0:
         return Interval(math.nan, math.nan, math.nan, 0, 0)
     index, k = _cluster_index(clusters, x.shape[0])
-    by_cluster = np.zeros((k, x.shape[1]))
-    np.add.at(by_cluster, index, x)
+    by_cluster = x
+    if k < x.shape[0]:
+        by_cluster = np.zeros((k, x.shape[1]))
+        np.add.at(by_cluster, index, x)
     rng = np.random.default_rng(seed)
-    block = max(1, BLOCK // k)
+    kinds, counts = np.unique(
+        by_cluster, axis=0, return_counts=True
+    )  # (U, S): clusters with equal sums are one kind
+    block = max(1, BLOCK // len(kinds))
     totals = [
-        rng.multinomial(k, np.full(k, 1.0 / k), size=min(block, resamples - at)).astype(np.float64)
-        @ by_cluster
+        rng.multinomial(k, counts / k, size=min(block, resamples - at)).astype(np.float64) @ kinds
         for at in range(0, resamples, block)
     ]
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -212,6 +212,9 @@ PERSONAL: dict[str, tuple[Table, tuple[str, ...]]] = {
     "label_comments": (labelling.comments, ()),
     "label_memberships": (labelling.members, ("trust",)),
     "label_habits": (labelling.habits, ()),
+    "label_reviews": (labelling.answer_reviews, ()),
+    "label_decisions": (labelling.adjudications, ()),
+    "label_tree_messages": (labelling.tree_nodes, ("labels", "rank")),
 }
 """What a person's archive holds of each table, and the columns left out: secrets, and texts not yet decided on."""
 
@@ -265,6 +268,8 @@ sessions.json   logins            keys.json   API keys, without secrets   usage.
 answers.json    answers of the API    episodes.json, feedback.json    what your programs said about them
 files.json      uploads, their contents in files/    tuning_jobs.json    battles.json    blind battles
 label_*.json    your labelling: answers (their content stands in judgements.json), drafts, skips, comments, settings
+label_*.json    your labelling: answers (their content stands in judgements.json), drafts, skips, comments, settings,
+                reviews, decisions, messages of trees
 audit.json      what you did that was recorded                held_answers.json  answers that waited for a person
 reviews.json    answers of yours that experts checked           review_complaints.json  what you said about them
 review_decisions.json, review_notes.json, review_views.json     what you did as an expert

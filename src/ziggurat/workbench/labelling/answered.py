@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -38,13 +38,15 @@ class Answers:
 
     task: str
     found: list[Answered]
+    _by_item: dict[str, dict[str, Answered]] | None = field(default=None, repr=False)
 
     def by_item(self) -> dict[str, dict[str, Answered]]:
         """Item to person to answer."""
-        made: dict[str, dict[str, Answered]] = {}
-        for one in self.found:
-            made.setdefault(one.item_id, {})[one.person] = one
-        return made
+        if self._by_item is None:
+            self._by_item = {}
+            for one in self.found:
+                self._by_item.setdefault(one.item_id, {})[one.person] = one
+        return self._by_item
 
     def people(self) -> list[str]:
         return sorted({one.person for one in self.found})

@@ -22,14 +22,18 @@ from ziggurat.product.paths import path_to
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, messages
+from ziggurat.store.tables.judgements import judgements
 from ziggurat.store.tables.people import consents
 from ziggurat.workbench.labelling.items import insert_item
 from ziggurat.workbench.labelling.rows import project_row
 from ziggurat.workbench.labelling.values import kinds_of
 
 
-def from_chats(store: Store, principal: Principal, project_id: str, *, limit: int = 100) -> dict[str, Any]:
-    """Add the newest questions of the workspace's chats, with their answers as completions.
+def from_chats(
+    store: Store, principal: Principal, project_id: str, *, limit: int = 100, disliked: bool = False
+) -> dict[str, Any]:
+    """Add the newest questions of the workspace's chats, with their answers as completions. `disliked`: only those
+    with an answer that somebody gave a thumb down; a task about one answer gets that one.
 
     A comparison needs a question with several answers (regenerated ones); a demonstration needs the question alone.
     Returns `{added, duplicates, refused, chats}`.
@@ -44,9 +48,15 @@ def from_chats(store: Store, principal: Principal, project_id: str, *, limit: in
         project = project_row(conn, principal, project_id, "project.write")
         if project.task == "prompt":
             raise Conflict("a project of prompt writing takes no chats; write briefs.", code="wrong_task")
+        down = _thumbs_down(conn, principal) if disliked else set()
         for chat, question, answered in _questions(conn, principal):
             if len(added) >= limit:
                 break
+            if disliked:
+                worse = [one for one in answered if one.id in down]
+                if not worse:
+                    continue
+                answered = worse if kinds_of(project.task)[1] == 1 else answered
             entry = _entry(conn, project.task, chat, question, answered)
             if entry is None:
                 continue
@@ -94,6 +104,17 @@ def _questions(conn: Connection, principal: Principal) -> Iterator[tuple[Any, An
         for row in rows:
             if row.role == "user":
                 yield chat, row, below[row.id]
+
+
+def _thumbs_down(conn: Connection, principal: Principal) -> set[str]:
+    """Answers that somebody gives a thumb down now."""
+    wanted = select(judgements.c.message_id, judgements.c.value).where(
+        judgements.c.workspace_id == principal.workspace_id,
+        judgements.c.kind == "thumb",
+        judgements.c.superseded_by.is_(None),
+        judgements.c.withdrawn_at.is_(None),
+    )
+    return {row.message_id for row in conn.execute(wanted) if row.value.get("value") == -1}
 
 
 def _entry(

@@ -67,6 +67,8 @@ class Sampled(Body):
 
 class FromChats(Body):
     limit: Annotated[int, Field(ge=1, le=1_000)] = 100
+    disliked: bool = False
+    """Only questions with an answer that got a thumb down."""
 
 
 class Assigned(Body):

@@ -24,7 +24,7 @@ from ziggurat.service.product.labelling.quality_bodies import (
     TreeMoved,
 )
 from ziggurat.service.product.things import attachment
-from ziggurat.workbench.labelling import hooks, trees
+from ziggurat.workbench.labelling import hooks, tree_leading
 from ziggurat.workbench.labelling.importing import MAX_BYTES, import_file
 from ziggurat.workbench.labelling.screening import Screening
 
@@ -114,7 +114,7 @@ def _tree_routes(house: House, routes: APIRouter) -> None:
     @routes.post("/label/trees/projects", **takes(NewTreeProjects))
     async def projects(request: Request) -> Response:
         principal, body = await house.who(request), await read_body(request, NewTreeProjects, limits)
-        made = await house.run(trees.create_tree_projects, principal, **body.model_dump())
+        made = await house.run(tree_leading.create_tree_projects, principal, **body.model_dump())
         return Json({"steps": made}, 201)
 
     @routes.post("/label/trees", **takes(Planted))
@@ -122,7 +122,7 @@ def _tree_routes(house: House, routes: APIRouter) -> None:
         principal, body = await house.who(request), await read_body(request, Planted, limits)
         steps = {str(step): project_id for step, project_id in body.steps.items()}
         made = await house.run(
-            trees.plant,
+            tree_leading.plant,
             principal,
             steps,
             body.prompts,
@@ -133,17 +133,17 @@ def _tree_routes(house: House, routes: APIRouter) -> None:
 
     @routes.get("/label/projects/{project_id}/trees")
     async def listed(request: Request, project_id: str) -> dict[str, Any]:
-        found = await house.run(trees.list_trees, await house.who(request), project_id)
+        found = await house.run(tree_leading.list_trees, await house.who(request), project_id)
         return {"data": found, "next": None}
 
     @routes.get("/label/trees/{tree_id}")
     async def one(request: Request, tree_id: str) -> dict[str, Any]:
-        return await house.run(trees.get_tree, await house.who(request), tree_id)
+        return await house.run(tree_leading.get_tree, await house.who(request), tree_id)
 
     @routes.patch("/label/trees/{tree_id}", **takes(TreeMoved))
     async def move(request: Request, tree_id: str) -> dict[str, Any]:
         principal, body = await house.who(request), await read_body(request, TreeMoved, limits)
-        return await house.run(trees.set_tree_state, principal, tree_id, body.state)
+        return await house.run(tree_leading.set_tree_state, principal, tree_id, body.state)
 
 
 def _hook_routes(house: House, routes: APIRouter) -> None:

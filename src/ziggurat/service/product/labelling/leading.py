@@ -134,7 +134,7 @@ def _item_routes(house: House, routes: APIRouter) -> None:
     @routes.post("/projects/{project_id}/items/chats", **takes(FromChats))
     async def from_chats(request: Request, project_id: str) -> Response:
         principal, body = await house.who(request), await read_body(request, FromChats, limits)
-        return Json(await house.run(sources.from_chats, principal, project_id, limit=body.limit), 201)
+        return Json(await house.run(sources.from_chats, principal, project_id, **body.model_dump()), 201)
 
     @routes.post("/projects/{project_id}/items/samples", **takes(Sampled))
     async def from_model(request: Request, project_id: str) -> Response:
