@@ -164,7 +164,7 @@ def test_a_topic_earns_autonomy_and_loses_it_by_harm(store: Store, clock: Clock)
         assert conn.execute(select(policy_table.c.mode)).scalar() == "all"
     assert autonomy.evidence(store, lead, policy.id)["missing"] == ["share", "severe"]
     clock.move(days=31)
-    assert autonomy.evidence(store, lead, policy.id)["missing"] == ["items"]
+    assert autonomy.evidence(store, lead, policy.id)["missing"] == ["items", "share"]
     assert audit.verify(store) is None
 
 
