@@ -23,6 +23,8 @@ from server import Server
 from tastes import Taste, Voter
 from voting import Round, vote_in_chats
 
+from ziggurat.console import err
+
 GOLD_ITEMS = 12
 
 
@@ -183,5 +185,8 @@ def open_line(home: Path, first: str, taste: Taste, seed: int, plan: Plan) -> It
             loop.first_release(first)
             wait_until_served(team.owner)
             yield Line(home, loop, server, team, taste, seed, plan)
+        except Exception:
+            err.print("".join(server.said[-40:]))
+            raise
         finally:
             team.close()

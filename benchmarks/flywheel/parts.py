@@ -23,6 +23,8 @@ from tastes import HouseTaste, Taste, TownTaste
 TURN_S, LAST_WINS, RIGHT_LOSS, REFUSED = 900.0, 0.60, 0.02, 0.03
 REAL_WINS, TEXT_LOSS = 0.60, 0.03
 HOUSE_MAX_TOKENS = 80
+PASSES = ("dpo.epochs=4",)
+"""200 votes are some 20 steps of a pass; without --set a turn takes so many passes over them. Not tuned."""
 
 
 def town_plan(options: argparse.Namespace) -> Plan:
@@ -32,7 +34,7 @@ def town_plan(options: argparse.Namespace) -> Plan:
         trainable=options.trainable or "all",
         budget=options.budget,
         reviews=options.reviews,
-        turn=[part for one in options.set for part in ("--set", one)],
+        turn=[part for one in options.set or PASSES for part in ("--set", one)],
     )
 
 
@@ -60,7 +62,10 @@ def town(options: argparse.Namespace) -> dict[str, Any]:
             for number in range(options.turns):
                 step = line.next_release(number)
                 models.append(
-                    (step.release or f"{step.turn['name']}, refused", line.loop.model_of(step.turn))
+                    (
+                        step.release or f"{step.turn['name']}, {step.gate['verdict']}",
+                        line.loop.model_of(step.turn),
+                    )
                 )
         turns_table(seed, line)
         sheets = [held.sheet(name, model) for name, model in models]
@@ -135,7 +140,7 @@ def real(options: argparse.Namespace) -> dict[str, Any]:
         budget=options.budget,
         rankings=0.0,
         reviews=options.reviews,
-        turn=[part for one in options.set for part in ("--set", one)],
+        turn=[part for one in options.set or PASSES for part in ("--set", one)],
     )
     found = {}
     for seed in range(options.seed, options.seed + options.seeds):

@@ -58,7 +58,7 @@ class Person:
     id: str = ""
 
     def __post_init__(self) -> None:
-        self.client = httpx.Client(base_url=self.address, timeout=TIMEOUT_S)
+        self.client = browser(self.address)
 
     def close(self) -> None:
         self.client.close()
@@ -215,12 +215,18 @@ class Team:
         for person in (self.owner, *self.members):
             person.client.close()
             person.address, person.csrf = address, ""
-            person.client = httpx.Client(base_url=address, timeout=TIMEOUT_S)
+            person.client = browser(address)
             person.log_in()
 
     def close(self) -> None:
         for person in (self.owner, *self.members):
             person.close()
+
+
+def browser(address: str) -> httpx.Client:
+    """A client that lets go of an idle connection before the server closes it."""
+    limits = httpx.Limits(keepalive_expiry=1.0)
+    return httpx.Client(base_url=address, timeout=TIMEOUT_S, limits=limits)
 
 
 def _given(settings: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -55,7 +55,8 @@ def kills_part(options: argparse.Namespace) -> dict[str, Any]:
         line.people(["honest"] * plan.voters)
         line.vote(0)
         dataset = line.loop.build()
-    more = ["--method", "rlhf", "--trainable", plan.trainable, "--seed", str(options.seed), *plan.turn]
+    method = "dpo" if options.small else "rlhf"  # one phase, or two: a reward model and PPO
+    more = ["--method", method, "--trainable", plan.trainable, "--seed", str(options.seed), *plan.turn]
     return {**kills(line.loop, dataset, *more), "seed": options.seed}
 
 
