@@ -160,7 +160,7 @@ def lay_out(store: Store, source: Source, folder: Path, *, canaries: int, seed: 
     written = [sha256_file(path) for path in sorted((folder / "data").glob("*.jsonl"))]
     given = [sha256_file(located(path)) for paths in source.files.values() for path in paths]
     write_json(folder / "learned.json", {"sha256": sorted({*written, *given})}, FORMAT)
-    done = {"counts": {k: len(v) for k, v in rows.items()}}
+    done: dict[str, Any] = {"counts": {k: len(v) for k, v in rows.items()}}
     if source.version_id:
         done["withdrawn"] = withdrawn_of(store, source.version_id)
     write_json(folder / "data" / "complete.json", done, FORMAT)

@@ -40,6 +40,7 @@ from ziggurat.store.ids import uuid7_hex
 from ziggurat.store.store import Store
 from ziggurat.store.tables.programs import tunings as table
 from ziggurat.store.tables.programs import uploads as files
+from ziggurat.store.tables.releases import jobs as job_rows
 from ziggurat.store.tables.workspace import workspaces
 
 KIND, LADDER = "fine_tune", "fine-tuned"
@@ -239,7 +240,7 @@ def events(
         for one in jobs.events(store, job_id, limit=10_000)
     ][::-1]
     if after is not None:
-        found = [one for one in found if one["id"] < after]
+        found = [one for one in found if str(one["id"]) < after]
     return found[:limit], len(found) > limit
 
 
@@ -345,7 +346,7 @@ def _view(conn: Connection, row: Any) -> Tuning:
     status, error = row.status, row.error
     if row.job_id is not None and status in OPEN:
         state = conn.execute(
-            select(jobs.jobs.c.state, jobs.jobs.c.last_error).where(jobs.jobs.c.id == row.job_id)
+            select(job_rows.c.state, job_rows.c.last_error).where(job_rows.c.id == row.job_id)
         ).first()
         if state is not None and state.state == "failed":
             status, error = "failed", {"code": "failed", "message": state.last_error, "param": None}

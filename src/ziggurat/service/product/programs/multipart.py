@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import BinaryIO
 
 from fastapi import Request
@@ -51,7 +51,7 @@ async def read_form(request: Request) -> tuple[BinaryIO, str, dict[str, str]]:
     return file.file, file.filename or "file", fields
 
 
-async def _bounded(request: Request) -> AsyncIterator[bytes]:
+async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:
     most, seen = MAX_FILE + AROUND, 0
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > most:

@@ -233,7 +233,8 @@ def texts_of(kind: str, events: list[dict[str, Any]]) -> list[str]:
         for choice in one.get("choices") or ():
             if not isinstance(choice, dict):
                 continue
-            index = choice.get("index") if isinstance(choice.get("index"), int) else 0
+            given = choice.get("index")
+            index = given if isinstance(given, int) else 0
             said = _dict(choice.get("delta")) or _dict(choice.get("message")) or choice
             texts[index] = texts.get(index, "") + (_text(said.get("content")) or _text(said.get("text")))
     return [text for _, text in sorted(texts.items())]
