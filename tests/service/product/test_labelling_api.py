@@ -26,10 +26,7 @@ def entry(n: int, k: int = 4) -> dict[str, Any]:
 
 
 def made(client: httpx.Client | Account, path: str, body: Any, status: int = 201) -> dict[str, Any]:
-    if isinstance(client, Account):
-        answer = client.send("post", path, body)
-    else:
-        answer = client.post(path, json=body)
+    answer = client.send("post", path, body) if isinstance(client, Account) else client.post(path, json=body)
     assert answer.status_code == status, answer.text
     return dict(answer.json())
 
