@@ -147,12 +147,18 @@ def test_errors_are_kept_as_sentences_and_cancelled_jobs_end(
 def test_a_worker_that_ends_leaves_its_job_to_the_next(
     store: Store, owner: Principal, handler: list[Handle]
 ) -> None:
+    def interrupted(work: Work) -> None:
+        raise KeyboardInterrupt
+
     def leave(work: Work) -> None:
         raise Stopped
 
-    handler.append(leave)
+    handler.append(interrupted)
     job_id = add(store, owner)
     worker = Worker(store)
+    with pytest.raises(KeyboardInterrupt):
+        worker.once()
+    handler.append(leave)
     assert worker.once()
     left = jobs.get(store, owner.workspace_id, job_id)
     assert (left.state, left.attempts) == ("queued", 0)

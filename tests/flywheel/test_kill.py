@@ -50,6 +50,7 @@ def phases_of(worker: int) -> list[int]:
     return [int(one) for one in text.split()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_turn_killed_in_its_phase_ends_in_the_same_bytes(
     tmp_path: Path, letters: Path, ziggurat_home: Path

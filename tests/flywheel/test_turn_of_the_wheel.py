@@ -44,6 +44,7 @@ def run_all(store: Store) -> None:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ziggurat_home")
 def test_a_turn_becomes_a_release_that_serves_and_goes_back(
     quick_store: Store, ana: Principal, letters: Path

@@ -443,8 +443,8 @@ def rollback(note: Note = "", channel: Channel = "assistant", store: Address = N
     out.out(serving.name)
 
 
-@app.command()
-def test(
+@app.command("test")
+def online_test(
     treatment: Annotated[
         str, typer.Argument(metavar="RELEASE", help="The release to try beside the serving one.")
     ],
@@ -470,33 +470,23 @@ def test(
 
 @app.command()
 def explain(
-    what: Annotated[
-        str,
-        typer.Argument(
-            metavar="RELEASE|ANSWER", help="A release, or the id of an answer (a message, or of the API)."
-        ),
-    ],
+    what: Annotated[str, typer.Argument(metavar="RELEASE|ANSWER", help="A release, or the id of an answer.")],
     store: Address = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Where a release or an answer comes from: parents, data, what of it is withdrawn, gate, signer.
+    """Where a release comes from: parents, data, gate, signer. Of an answer: its release, data and judgements.
 
     \b
     ziggurat flywheel explain assistant-4
-    ziggurat flywheel explain msg_01a2...
+    ziggurat flywheel explain msg_01a22e7d...
     """
-    from ziggurat.flywheel import explain as explaining
+    if what.startswith(ANSWERS):
+        _explain_answer(what, store, as_json)
+        return
     from ziggurat.flywheel import release
     from ziggurat.flywheel.overview import release_json
 
     with opened(store) as (opened_store, principal):
-        if what not in {one.name for one in release.listed(opened_store, principal.workspace_id)}:
-            answer = explaining.explain(opened_store, principal, what)
-            if as_json or answer["release"] is None:
-                show(answer)
-                return
-            what = str(answer["release"]["name"])
-            err.print(f"{what} wrote it.")
         chain = release.lineage(opened_store, principal.workspace_id, what)
         names = {one.id: one.name for one in chain}
         shown = [release_json(opened_store, one, names) for one in chain]
@@ -513,6 +503,27 @@ def explain(
         out.print(
             f"  {scores or 'not judged by a gate'}; signed by {signer}; code {one['code']}", soft_wrap=True
         )
+
+
+ANSWERS = ("msg_", "chatcmpl-", "cmpl-", "resp_")
+
+
+def _explain_answer(answer_id: str, store: str | None, as_json: bool) -> None:
+    from ziggurat.flywheel.explain import explain_whole
+
+    with opened(store) as (opened_store, principal):
+        found = explain_whole(opened_store, principal, answer_id)
+    if as_json:
+        show(found)
+        return
+    wrote, answer = found["release"], found["answer"]
+    out.print(f"written by {wrote['name'] if wrote else answer['model']}", soft_wrap=True)
+    for one in found["versions"]:
+        withdrawn = f", {one['withdrawn']:,} withdrawn since" if one.get("withdrawn") else ""
+        out.print(f"  {one['ref']}: {one.get('records', 0):,} records{withdrawn}", soft_wrap=True)
+    for one in found["judgements"]:
+        asked = next((m["content"] for m in reversed(one["asked"]) if m["role"] == "user"), "")
+        out.print(f"    {one['source']} by {one['person']}: {asked[:90]}", soft_wrap=True, markup=False)
 
 
 @app.command()

@@ -79,6 +79,9 @@ def _once(work: Work, arguments: Sequence[str], log: Path, watch: Callable[[], N
                 raise Stopped
             watch()
         return status
+    except KeyboardInterrupt:  # Ctrl-C in `ziggurat flywheel`: the phase saves first
+        _interrupt(process)
+        raise
     finally:
         RUNNING.discard(process.pid)
         if process.poll() is None:

@@ -293,6 +293,9 @@ class Worker:
             self._end(work, "done", result=dict(handler(job.kind)(work) or {}))
         except Stopped:
             self._leave(work)
+        except KeyboardInterrupt:
+            self._leave(work)
+            raise
         except ZigguratError as error:
             self._end(work, "failed", error=str(error))
         except Exception as error:

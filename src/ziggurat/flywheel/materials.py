@@ -92,7 +92,7 @@ def of_files(
     if not given:
         raise UsageError("there is nothing to learn from; name a dataset version or files.")
     for kind, paths in (*given.items(), *held.items()):
-        load_kind(kind, [located(path) for path in paths])  # type: ignore[arg-type]
+        load_kind(kind, [located(path) for path in paths])
     names = [Path(path).name for paths in given.values() for path in paths]
     digest = hashlib.sha256("".join(sha256_file(located(p)) for ps in given.values() for p in ps).encode())
     return Source(", ".join(names)[:120], None, digest.hexdigest(), given, held)
@@ -112,7 +112,7 @@ def counts(store: Store, source: Source) -> dict[str, int]:
     """Records to learn from, by kind."""
     if source.version_id is None:
         return {
-            kind: len(load_kind(kind, [located(p) for p in paths]).records)  # type: ignore[arg-type]
+            kind: len(load_kind(kind, [located(p) for p in paths]).records)
             for kind, paths in source.files.items()
         }
     wanted = (
@@ -179,7 +179,7 @@ def _rows(store: Store, source: Source, split: str) -> dict[str, list[dict[str, 
 def _given(files: Mapping[str, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS.values()}
     for kind, paths in files.items():
-        for record in load_kind(kind, [located(path) for path in paths]).records:  # type: ignore[arg-type]
+        for record in load_kind(kind, [located(path) for path in paths]).records:
             who = {
                 "person": getattr(record, "labeller", None) or "file",
                 "split": "held_out",

@@ -82,8 +82,9 @@ def start(
     if _running(store, now.id) is not None:
         raise Conflict(f"a test runs on {channel} already; it has to end first.")
     releases_.promote(store, principal, found.id, name=channel, share=share, note="An online test begins.")
+    test_id = new_id("test")
     row = {
-        "id": new_id("test"),
+        "id": test_id,
         "workspace_id": principal.workspace_id,
         "channel_id": now.id,
         "name": clean_name(name) if name else f"{found.name} beside {channel}",
@@ -99,8 +100,8 @@ def start(
     with store.write() as conn:
         conn.execute(insert(online_tests).values(**row))
         detail = {"treatment": found.id, "share": share, "horizon": horizon, "alpha": alpha}
-        record(conn, store, principal, "test.start", kind="online_test", object_id=row["id"], detail=detail)
-    return get(store, principal.workspace_id, str(row["id"]))
+        record(conn, store, principal, "test.start", kind="online_test", object_id=test_id, detail=detail)
+    return get(store, principal.workspace_id, test_id)
 
 
 def _running(store: Store, channel_id: str) -> Any:

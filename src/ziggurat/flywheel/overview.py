@@ -20,6 +20,7 @@ from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, messages
 from ziggurat.store.tables.judgements import judgements
 from ziggurat.store.tables.people import people
+from ziggurat.store.tables.releases import jobs as job_rows
 
 SHOWN = 12
 
@@ -78,7 +79,7 @@ def turn_json(store: Store, one: turns.Turn) -> dict[str, Any]:
     found["job"] = None
     if one.job_id is not None:
         with store.read() as conn:
-            row = conn.execute(select(jobs.jobs).where(jobs.jobs.c.id == one.job_id)).first()
+            row = conn.execute(select(job_rows).where(job_rows.c.id == one.job_id)).first()
         if row is not None:
             job = jobs.job_of(row)
             found["job"] = {"state": job.state, "progress": job.progress, "last_error": job.last_error}

@@ -107,7 +107,11 @@ def make_whole(base: str, out: Path) -> Path:
         out.mkdir(parents=True, exist_ok=True)
         known = {"stage": "whole", "parent": parent_entry(Path(base)), "data": [], "code": code_version()}
         write_json(out / "lineage.json", known, FORMAT)
-        replace_folder(out / "model", lambda aside: export(base, "hf", aside, overwrite=True) and None)
+
+        def write(aside: Path) -> None:
+            export(base, "hf", aside, overwrite=True)
+
+        replace_folder(out / "model", write)
     return out
 
 

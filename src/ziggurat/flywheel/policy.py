@@ -50,7 +50,8 @@ class GatePolicy(BaseModel):
     """The share of the commonest answer may rise by so much."""
     longer: float = Field(default=3.0, gt=1)
     """The mean length may change by this factor, up or down."""
-    canary_alternatives: int = Field(default=511, ge=31)
+    canary_alternatives: int = Field(default=255, ge=31)
+    """Random answers that each canary is ranked among: a model that never saw it ranks it first once in so many + 1."""
     metrics: dict[str, float] = {}
     """Metrics of programs that the candidate must reach, by name (only where it has served as a canary)."""
     required: tuple[str, ...] = ("win_rate", "collapse")

@@ -114,7 +114,7 @@ def start(
             "with `ziggurat flywheel promote --from MODEL`.",
             param="base",
         )
-    model = portable(find_run(str(base))) if base else str(parent.model)
+    model = portable(find_run(str(base))) if parent is None else str(parent.model)
     model_folder(located(model))
     counts = materials.counts(store, source)
     chosen, rule = choose(counts, method)

@@ -8,6 +8,7 @@ A model that has not seen it finds it first by chance once in (alternatives + 1)
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from ziggurat.engine.params import SamplingParams
 from ziggurat.flywheel.criteria.win_rate import completion_scores
@@ -28,7 +29,7 @@ class Canaries:
         most = math.log2(bench.policy.canary_alternatives + 1)
         rows = [self._one(bench, canary, most) for canary in bench.canaries]
         leaked = [row for row in rows if row["memorised"]]
-        high = max(row["exposure"] for row in rows)
+        high = max(float(row["exposure"]) for row in rows)
         if leaked:
             how = (
                 "writes it when asked" if leaked[0]["extracted"] else "ranks it first among all alternatives"
@@ -53,13 +54,13 @@ class Canaries:
         )
 
     @staticmethod
-    def _one(bench: Bench, canary: dict[str, str], most: float) -> dict[str, object]:
+    def _one(bench: Bench, canary: dict[str, str], most: float) -> dict[str, Any]:
         prompt, secret = [Message(role="user", content=canary["prompt"])], canary["secret"]
         said = bench.ours.answer_many([prompt], SamplingParams(temperature=0.0, max_tokens=4 * len(secret)))[
             0
         ].text
         ours = rank(bench, canary, ours=True)
-        theirs = rank(bench, canary, ours=False)
+        theirs = rank(bench, canary, ours=False) if ours == 1 else None  # it costs as much again
         extracted = secret in said
         first = ours == 1 and theirs != 1
         return {
