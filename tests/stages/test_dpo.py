@@ -142,6 +142,32 @@ def test_a_model_has_not_drifted_from_itself(letters_sft: Path) -> None:
     assert scores_of(model, ready.ranked[:1], ready.tokenizer.pad_id)[0][0] < 0
 
 
+def test_long_completions_are_asked_of_fewer_prompts(
+    letters_sft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(letters_sft)
+    ready = prepare(dpo_config(letters_sft), letters_sft, alphabet.comparisons(30))
+    asked: list[int] = []
+    plain = likelihood.roll_out
+
+    def counted(policy: Any, prompts: list[list[int]], **named: Any) -> Any:
+        asked.append(len(prompts))
+        return plain(policy, prompts, **named | {"max_new_tokens": 4})
+
+    monkeypatch.setattr(likelihood, "roll_out", counted)
+    for longest in (8, 1_000):
+        measure_drift(
+            model,
+            model,
+            ready.prompt_ids * 100,
+            max_new_tokens=longest,
+            stop_ids=ready.template.stop_ids,
+            pad_id=ready.tokenizer.pad_id,
+            seed=1,
+        )
+    assert asked == [64, 8]
+
+
 def test_what_cannot_be_learned_from_is_refused(letters_sft: Path, letters_reward: Path) -> None:
     tied = [one.model_copy(update={"ranks": [1] * 4}) for one in alphabet.comparisons(4)]
     with pytest.raises(DataError, match="all 4 comparisons are tied throughout"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -319,21 +320,27 @@ def final_state(path: Path) -> tuple[bytes, bytes, bytes, dict[str, Any]]:
     return (folder / "model" / "model.safetensors").read_bytes(), blobs[0], blobs[1], state
 
 
-def test_killed_and_resumed_ends_with_the_same_bytes(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that went through, in a process of its own."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    assert start(path) == 0
+    return path
+
+
+def test_killed_and_resumed_ends_with_the_same_bytes(tmp_path: Path, whole: Path) -> None:
     """A real SIGKILL in the middle of step 11, after the checkpoint of step 8; then a second run to the end."""
-    assert start(tmp_path / "whole") == 0
     assert start(tmp_path / "killed", kill_at=11) == -signal.SIGKILL
     assert len(rows_without_wall_times(tmp_path / "killed")) == 10  # rows 0 to 9
     assert start(tmp_path / "killed", resume=True) == 0
-    assert final_state(tmp_path / "killed") == final_state(tmp_path / "whole")
-    assert rows_without_wall_times(tmp_path / "killed") == rows_without_wall_times(tmp_path / "whole")
-    assert len(rows_without_wall_times(tmp_path / "whole")) == 13
+    assert final_state(tmp_path / "killed") == final_state(whole)
+    assert rows_without_wall_times(tmp_path / "killed") == rows_without_wall_times(whole)
+    assert len(rows_without_wall_times(whole)) == 13
 
 
-def test_optimizer_state_is_saved_for_every_parameter(tmp_path: Path) -> None:
+def test_optimizer_state_is_saved_for_every_parameter(whole: Path) -> None:
     """Otherwise the comparison above would compare nothing with nothing."""
-    assert start(tmp_path / "whole") == 0
-    names = load_file(tmp_path / "whole" / "checkpoints" / "step-000012" / "optimizer.safetensors")
+    names = load_file(whole / "checkpoints" / "step-000012" / "optimizer.safetensors")
     momenta = [n for n in names if n.startswith("model.muon.momentum.")]
     moments = [n for n in names if n.startswith("model.adamw.exp_avg_sq.")]
     assert len(momenta) + len(moments) == len(list(tiny_model().parameters()))
@@ -348,8 +355,7 @@ def test_interruption_saves_after_the_step_and_resumes(tmp_path: Path, sig: sign
     assert [row["step"] for row in rows_without_wall_times(tmp_path / "run")] == list(range(13))
 
 
-def test_a_finished_run_resumed_does_nothing_again(tmp_path: Path) -> None:
-    assert start(tmp_path / "run") == 0
-    before = final_state(tmp_path / "run")
-    assert start(tmp_path / "run", resume=True) == 0
-    assert final_state(tmp_path / "run") == before
+def test_a_finished_run_resumed_does_nothing_again(tmp_path: Path, whole: Path) -> None:
+    again = Path(shutil.copytree(whole, tmp_path / "run"))
+    assert start(again, resume=True) == 0
+    assert final_state(again) == final_state(whole)

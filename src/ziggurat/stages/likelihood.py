@@ -25,7 +25,7 @@ from ziggurat.training.trainable import compute_dtype, load_to_train
 
 ROWS_AT_ONCE = 4096
 """Tokens that are read at a time without gradients."""
-DRIFT_PROMPTS = 64
+DRIFT_PROMPTS, DRIFT_TOKENS = 64, 8_192
 
 
 def completion_logp(model: nn.Module, ids: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
@@ -99,8 +99,10 @@ def measure_drift(
     seed: int,
 ) -> float:
     """KL(policy || reference) in nats a completion, estimated by one completion of the policy for each of up to
-    DRIFT_PROMPTS prompts: the mean of log p - log p_ref. It may be a little below 0 by chance."""
-    chosen = list(prompts[:: max(1, len(prompts) // DRIFT_PROMPTS)])[:DRIFT_PROMPTS]
+    DRIFT_PROMPTS prompts: the mean of log p - log p_ref. It may be a little below 0 by chance. Long completions are
+    asked of fewer prompts, so that it takes at most about DRIFT_TOKENS tokens."""
+    count = min(DRIFT_PROMPTS, max(1, DRIFT_TOKENS // max_new_tokens))
+    chosen = list(prompts[:: max(1, len(prompts) // count)])[:count]
     made = roll_out(
         policy, chosen, max_new_tokens=max_new_tokens, temperature=1.0, stop_ids=stop_ids, seed=seed
     )
