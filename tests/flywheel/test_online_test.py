@@ -12,7 +12,7 @@ from ziggurat.flywheel.split import takes_canary
 from ziggurat.product import chats, generations, judgements, turns
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
-from ziggurat.store.tables.releases import channels, releases
+from ziggurat.store.tables.releases import channels, gates, releases
 
 
 @pytest.fixture
@@ -21,16 +21,30 @@ def two(quick_store: Store, ana: Principal, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(release, "check", lambda _: None)
     now = quick_store.now()
     with quick_store.write() as conn:
+        compared = {
+            "id": "gate_new",
+            "workspace_id": ana.workspace_id,
+            "candidate": "new",
+            "weights": "new",
+            "against_id": "release_old",
+            "policy": {},
+            "state": "done",
+            "created_at": now,
+        }
+        conn.execute(insert(gates).values(**compared))
         for name in ("old", "new"):
             row = {
                 "id": f"release_{name}",
+                "gate_id": f"gate_{name}",
                 "workspace_id": ana.workspace_id,
                 "name": name,
                 "model": name,
                 "weights": name,
             }
             conn.execute(
-                insert(releases).values(**row, datasets=[], code="1", scores={}, note="", created_at=now)
+                insert(releases).values(
+                    **row, datasets=[], files="0" * 64, code="1", scores={}, note="", created_at=now
+                )
             )
         row = {
             "id": "channel_1",

@@ -45,6 +45,7 @@ def a_release(store: Store, principal: Principal, name: str, version: DatasetVer
         "name": name,
         "model": "m",
         "weights": "w",
+        "files": "f",
         "datasets": [{"id": version.id, "name": version.ref, "sha256": version.sha256}],
         "code": "c",
         "scores": {"win rate": {"figure": 0.6, "verdict": "passed"}},

@@ -306,7 +306,8 @@ def _judged(work: Work, gate: Gate, folder: Path) -> None:
             work.progress(criteria=done, of=len(CRITERIA))
 
     seen = {"done": -1}
-    run_child(work, ["-m", "ziggurat.flywheel.judging", str(folder)], log=folder / "judging.log", watch=watch)
+    arguments = ["-m", "ziggurat.flywheel.judging", str(folder)]
+    run_child(work, arguments, log=folder / "judging.log", locked=folder, watch=watch)
 
 
 def _order(store: Store, gate: Gate, turn: turns_.Turn | None) -> dict[str, Any]:

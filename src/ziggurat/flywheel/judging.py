@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ziggurat.errors import ZigguratError
-from ziggurat.files import read_json, write_json
+from ziggurat.files import drop_lock, read_json, take_lock, write_json
 from ziggurat.flywheel.criteria.canaries import Canaries
 from ziggurat.flywheel.criteria.collapse import Collapse
 from ziggurat.flywheel.criteria.exam import Exam
@@ -125,8 +125,13 @@ def samples(bench: Bench) -> list[dict[str, Any]]:
 
 
 def main() -> None:
+    folder = Path(sys.argv[1])
     try:
-        judge(Path(sys.argv[1]))
+        lock = take_lock(folder)
+        try:
+            judge(folder)
+        finally:
+            drop_lock(lock)
     except KeyboardInterrupt:
         sys.exit(130)
     except ZigguratError as error:

@@ -81,7 +81,7 @@ def start(
         raise Conflict(f"no release serves on {channel}; promote one first.")
     if _running(store, now.id) is not None:
         raise Conflict(f"a test runs on {channel} already; it has to end first.")
-    releases_.promote(store, principal, found.id, name=channel, share=share, note="An online test begins.")
+    releases_.check(found)
     test_id = new_id("test")
     row = {
         "id": test_id,
@@ -98,6 +98,10 @@ def start(
         "created_at": store.now(),
     }
     with store.write() as conn:
+        serving = conn.execute(select(channels.c.release_id).where(channels.c.id == now.id)).scalar()
+        if serving != now.release_id:
+            raise Conflict(f"{channel} was changed meanwhile; look at it and start the test again.")
+        releases_.promoted(conn, store, principal, found.id, channel, share, "An online test begins.")
         conn.execute(insert(online_tests).values(**row))
         detail = {"treatment": found.id, "share": share, "horizon": horizon, "alpha": alpha}
         record(conn, store, principal, "test.start", kind="online_test", object_id=test_id, detail=detail)

@@ -11,6 +11,7 @@ within a second (`service/product/serving.py`); promotion and rollback through i
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -23,7 +24,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from ziggurat.errors import RunError
-from ziggurat.files import drop_lock, read_json, replace_folder, take_lock, write_json
+from ziggurat.files import drop_lock, read_json, replace_folder, sha256_file, take_lock, to_json, write_json
 from ziggurat.flywheel import gate as gates_
 from ziggurat.flywheel import turn as turns_
 from ziggurat.home import located, portable, ziggurat_home
@@ -62,6 +63,7 @@ class Release:
     signature_id: str | None
     model: str
     weights: str
+    files: str
     datasets: list[dict[str, Any]]
     code: str
     seed: int | None
@@ -298,6 +300,7 @@ def _insert(conn: Connection, store: Store, row: Mapping[str, Any]) -> Release:
     values = {
         **row,
         "model": portable(releases_home() / row["name"]),
+        "files": files_hash(releases_home() / row["name"] / "model"),
         "code": f"{code['ziggurat']} {str(code.get('commit') or '')[:12]}".strip(),
         "created_at": store.now(),
     }
@@ -429,6 +432,7 @@ def release_of(row: Any) -> Release:
         signature_id=row.signature_id,
         model=row.model,
         weights=row.weights,
+        files=row.files,
         datasets=list(row.datasets),
         code=row.code,
         seed=row.seed,
@@ -439,17 +443,23 @@ def release_of(row: Any) -> Release:
     )
 
 
+def files_hash(folder: Path) -> str:
+    """SHA-256 over the names and whole contents of a model's files."""
+    listed = [[path.name, sha256_file(path)] for path in sorted(folder.iterdir()) if path.is_file()]
+    return hashlib.sha256(to_json(listed).encode()).hexdigest()
+
+
 def check(release: Release) -> Path:
-    """The folder of a release whose weights are still those that were signed.
+    """The folder of a release whose files (weights, configuration, tokenizer, template) are those that were signed.
 
     Raises RunError where they are gone or have changed.
     """
     folder = located(release.model)
     if not folder.is_dir():
         raise RunError(f"the folder of release {release.name} is gone ({folder}); restore it from a backup.")
-    if turns_.weights_of(folder) != release.weights:
+    if files_hash(folder / "model") != release.files:
         raise RunError(
-            f"the weights of release {release.name} are not those that were signed; it does not serve."
+            f"the files of release {release.name} are not those that were signed; it does not serve."
         )
     return folder
 
@@ -503,28 +513,39 @@ def promote(
         raise Invalid(f"share is {share}; it must be above 0 and at most 1.", param="share")
     check(get(store, principal.workspace_id, name_or_id))
     with store.write() as conn:
-        release, now = _find(conn, principal.workspace_id, name_or_id), _channel(conn, store, principal, name)
-        canary = share is not None and share < 1
-        if now.release_id == release.id and now.canary_id is None:
-            raise Conflict(f"{release.name} serves on {name} already.")
-        if canary and now.release_id in (None, release.id):
-            raise Conflict(
-                f"a canary serves beside another release, and {name} has none; promote it as a whole."
-            )
-        _must_fit(conn, release, now)
-        _end_tests(conn, store, now.id)
-        changes = (
-            {"canary_id": release.id, "canary_share": share}
-            if canary
-            else {"release_id": release.id, "canary_id": None, "canary_share": 0.0}
-        )
-        if not canary and now.release_id not in (None, release.id):
-            changes["previous_id"] = now.release_id
-        action = "canary" if canary else "promote"
-        _move(conn, store, principal, now, changes, action, release.id, note, share if canary else None)
+        promoted(conn, store, principal, name_or_id, name, share, note)
     found = channel(store, principal.workspace_id, name)
     assert found is not None
     return found
+
+
+def promoted(
+    conn: Connection,
+    store: Store,
+    principal: Principal,
+    name_or_id: str,
+    name: str,
+    share: float | None,
+    note: str,
+) -> None:
+    """What `promote` does to the rows, in the caller's transaction."""
+    release, now = _find(conn, principal.workspace_id, name_or_id), _channel(conn, store, principal, name)
+    canary = share is not None and share < 1
+    if now.release_id == release.id and now.canary_id is None:
+        raise Conflict(f"{release.name} serves on {name} already.")
+    if canary and now.release_id in (None, release.id):
+        raise Conflict(f"a canary serves beside another release, and {name} has none; promote it as a whole.")
+    _must_fit(conn, release, now)
+    _end_tests(conn, store, now.id)
+    changes = (
+        {"canary_id": release.id, "canary_share": share}
+        if canary
+        else {"release_id": release.id, "canary_id": None, "canary_share": 0.0}
+    )
+    if not canary and now.release_id not in (None, release.id):
+        changes["previous_id"] = now.release_id
+    action = "canary" if canary else "promote"
+    _move(conn, store, principal, now, changes, action, release.id, note, share if canary else None)
 
 
 def _must_fit(conn: Connection, release: Any, now: Any) -> None:

@@ -402,6 +402,8 @@ def work(work: jobs.Work) -> dict[str, Any]:
         _set(store, tuning_id, status="running")
         _train(work, plan, path)
     except jobs.Stopped:
+        if jobs.get(store, work.job.workspace_id, work.job.id).cancel:
+            shutil.rmtree(data, ignore_errors=True)  # one that goes on after all writes its files again
         raise
     except Exception as error:
         failed = {

@@ -21,7 +21,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from ziggurat.errors import UsageError
-from ziggurat.evaluation.statistics import Interval, cluster_bootstrap, wilson
+from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
 from ziggurat.flywheel.criterion import Bench, Finding, Judged, percent
 from ziggurat.lineage import manifest_around, parent_entry
 from ziggurat.places import find_run
@@ -101,13 +101,13 @@ class WinRate:
         score = scorer_of(name)
         agreement = agreement_of(score, people)
         shown = {"judge": name, "agreement": agreement.to_dict(), "agreement_bar": policy.judge_agreement}
-        if agreement.n < PAIRS or not agreement.value >= policy.judge_agreement:
+        if agreement.n < PAIRS or not agreement.value >= policy.judge_agreement or not agreement.low > 0.5:
             have = (
                 "no pairs of people" if not agreement.n else f"{agreement.percent()} of {agreement.n} pairs"
             )
             sentence = (
                 f"The judge {name} orders {have} as people do; {percent(policy.judge_agreement)} of at least {PAIRS} "
-                "are needed, so it decides nothing."
+                "are needed, surely more than half, so it decides nothing."
             )
             return Finding(verdict="undecided", bar=policy.win_rate, sentence=sentence, detail=shown)
         wins = judged_wins(bench, score)
@@ -231,14 +231,16 @@ def own_judge(name: str, bench: Bench) -> str | None:
 
 
 def agreement_of(score: Score, people: Sequence[Judged]) -> Interval:
-    """How often the judge orders people's held-out pairs as they do; a tie of the judge counts as a miss."""
-    agreed = asked = 0
-    for one in people:
+    """How often the judge orders people's held-out pairs as they do; a tie of the judge counts as a miss. The pairs of
+    one comparison depend on one another, so comparisons are resampled, not pairs."""
+    agreed: list[float] = []
+    of: list[int] = []
+    for number, one in enumerate(people):
         scores = score([conversation(one, k)[1] for k in range(len(one.comparison.completions))])
-        for better, worse in pairs(one.comparison.ranks):
-            asked += 1
-            agreed += scores[better] > scores[worse]
-    return wilson(agreed, asked)
+        found = [float(scores[better] > scores[worse]) for better, worse in pairs(one.comparison.ranks)]
+        agreed += found
+        of += [number] * len(found)
+    return cluster_bootstrap(agreed, of)
 
 
 def judged_wins(bench: Bench, score: Score) -> list[float]:

@@ -70,6 +70,13 @@ class Serving:
                 loaded = await self._load(known[release_id])
                 if not loaded and release_id != channel.previous_id:
                     return False
+        try:
+            return self._routed(channel, known)
+        except ZigguratError as error:  # a model of this name is served already
+            log.warning("channel %s is not served: %s", channel.name, error)
+            return True
+
+    def _routed(self, channel: Channel, known: dict[str, Release]) -> bool:
         if channel.release_id is None:
             self.shelf.route(channel.name, None)
             return True
@@ -87,11 +94,11 @@ class Serving:
             return False
         try:
             card, model = await anyio.to_thread.run_sync(partial(self._read, release))
+            self.shelf.add(card, model)
         except (ZigguratError, OSError) as error:
             log.warning("release %s is not served: %s", release.name, error)
             self._refused.add(release.id)
             return False
-        self.shelf.add(card, model)
         self._held[release.id] = release
         return True
 

@@ -137,6 +137,7 @@ releases = Table(
     Column("signature_id", ID),
     long("model"),  # the folder of its weights, under $ZIGGURAT_HOME/releases
     Column("weights", String(64), nullable=False),
+    Column("files", String(64), nullable=False),  # SHA-256 over all files of its model
     json("datasets"),  # the versions that it and its parents learned from, newest first: [{id, name, sha256}]
     Column("code", String(40), nullable=False),
     Column("seed", Integer),

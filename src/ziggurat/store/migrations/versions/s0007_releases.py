@@ -93,6 +93,7 @@ def _release() -> None:
         sa.Column("signature_id", ID, nullable=True),
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("weights", ID, nullable=False),
+        sa.Column("files", ID, nullable=False),
         sa.Column("datasets", JSON, nullable=False),
         sa.Column("code", sa.String(length=40), nullable=False),
         sa.Column("seed", sa.Integer(), nullable=True),
