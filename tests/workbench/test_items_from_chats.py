@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import func, select
 from tests.product.house import a_chat, answered, join
 from tests.workbench.labellers import a_project, add, an_entry, people, rank, take, why_none
 
 from ziggurat.product import chats, consents, deletion, turns
+from ziggurat.product.errors import NotFound
 from ziggurat.product.generations import finish
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
 from ziggurat.store.tables.judgements import judgements
 from ziggurat.store.tables.labelling import answers
 from ziggurat.store.tables.workspace import tombstones
-from ziggurat.workbench.labelling import items, progress, projects, sources
+from ziggurat.workbench.labelling import answering, items, members, progress, projects, sources
 
 
 def a_compared_chat(store: Store, who: Principal, question: str) -> str:
@@ -58,6 +60,28 @@ def test_a_chat_whose_switch_is_off_again_is_given_to_nobody(store: Store) -> No
     chats.change_chat(store, lead, chat, {"data_use": True})
     assert why_none(store, lead, project) == "none_left", "the lead wrote it"
     assert take(store, worker, project)
+
+
+def test_a_chat_in_the_trash_is_shown_to_nobody_who_was_given_it(store: Store) -> None:
+    lead, (worker, other) = join(store, "owner"), people(store, 2)
+    project = a_project(store, lead)
+    chat = a_compared_chat(store, lead, "hi")
+    chats.change_chat(store, lead, chat, {"data_use": True})
+    (item,) = sources.from_chats(store, lead, project)["added"]
+    task = take(store, worker, project)
+    members.assign(store, lead, project, item_ids=[item], person_ids=[other.person_id])
+    chats.trash_chat(store, lead, chat)
+    for act in (
+        lambda: answering.opened(store, worker, item),
+        lambda: answering.save_draft(store, worker, item, {}),
+        lambda: rank(store, worker, task),
+    ):
+        with pytest.raises(NotFound):
+            act()
+    assert why_none(store, worker, project) == "none_left", "the lease is given back"
+    assert why_none(store, other, project) == "none_left", "assigned, but not usable"
+    chats.restore_chat(store, lead, chat)
+    assert take(store, other, project).item_id == item
 
 
 def test_a_deleted_chat_takes_its_items_and_judgements_along(store: Store) -> None:

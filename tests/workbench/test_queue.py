@@ -246,3 +246,26 @@ def test_members_only_projects_do_not_exist_for_others(store: Store) -> None:
         queue.next_item(store, bo, project)
     assert [one["id"] for one in projects.mine(store, ana)] == [project]
     assert projects.mine(store, bo) == []
+
+
+def test_an_item_that_a_lead_assigns_after_a_skip_can_be_skipped_again(store: Store) -> None:
+    lead, (ana,) = join(store, "owner"), people(store, 1)
+    project = a_project(store, lead)
+    (only,) = add(store, lead, project, an_entry())
+    take(store, ana, project)
+    answering.skip(store, ana, only, reason="unclear")
+    members.assign(store, lead, project, item_ids=[only], person_ids=[ana.person_id])
+    assert take(store, ana, project).item_id == only
+    assert answering.skip(store, ana, only, reason="upsetting") == {"skips": 1, "halted": False}
+    assert why_none(store, ana, project) == "none_left"
+
+
+def test_an_item_is_assigned_beside_somebody_who_holds_it(store: Store) -> None:
+    lead, (ana, bo) = join(store, "owner"), people(store, 2)
+    project = a_project(store, lead)
+    (only,) = add(store, lead, project, an_entry())
+    held = take(store, ana, project)
+    members.assign(store, lead, project, item_ids=[only], person_ids=[bo.person_id])
+    assert rank(store, ana, held).counts
+    assert rank(store, bo, take(store, bo, project)).counts
+    assert items.get_item(store, lead, only).answers == 2

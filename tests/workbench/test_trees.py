@@ -172,3 +172,46 @@ def test_the_export_is_read_as_an_open_assistant_tree(store: Store, tmp_path: Pa
     (comparison,) = load_comparisons(path).records
     assert comparison.completions == ["Because of scattering.", "It is painted."]
     assert comparison.ranks == [1, 2]
+
+
+def test_the_same_reply_of_two_people_is_ranked_once(store: Store) -> None:
+    lead, (ana, bo, cy, di), steps, tree = planted(store, children=3, goal=4, reply_reviews=1, rankings=1)
+    for who in (ana, bo):
+        do(store, who, steps["review"], review())
+    for who, text in ((ana, "scattering"), (bo, "scattering "), (cy, "paint")):
+        do(store, who, steps["reply"], write(text))
+    for _ in range(3):
+        do(store, di, steps["review"], review())
+    assert state(store, lead, tree) == "ranking"
+    for who in (ana, bo, cy):
+        assert queue.next_item(store, who, steps["rank"])["task"] is None, "nobody ranks their own text"
+    shown = take(store, di, steps["rank"])
+    assert sorted(one["content"] for one in shown.completions) == ["paint", "scattering"]
+    answering.submit(store, di, shown.item_id, {"ranks": {c: n for n, c in enumerate(shown.shown, 1)}})
+    assert state(store, lead, tree) == "ready_for_export"
+
+
+def test_two_trees_of_the_same_prompt_both_grow(store: Store) -> None:
+    lead, (ana, bo, *_), steps, tree = planted(store, prompt_reviews=1)
+    (twin,) = trees.plant(
+        store, lead, steps, ["Why is the sky blue?"], lang="zh", settings=SMALL | {"prompt_reviews": 1}
+    )
+    for _ in range(2):
+        do(store, ana, steps["review"], review())
+    assert [state(store, lead, one) for one in (tree, twin)] == ["growing", "growing"]
+    got = [do(store, bo, steps["reply"], write(f"answer {n}")) for n in range(2)]
+    assert len(set(got)) == 2
+
+
+@pytest.mark.parametrize(
+    ("lang", "brief"), [("en", "Write the user's next message."), ("zh-CN", "写出用户的下一条消息。")]
+)
+def test_the_brief_is_in_the_language_of_the_tree(store: Store, lang: str, brief: str) -> None:
+    lead, (ana, bo) = join(store, "owner"), people(store, 2)
+    steps = trees.create_tree_projects(store, lead, name="talks")
+    settings = SMALL | {"depth": 2, "children": 1, "prompt_reviews": 1, "reply_reviews": 1}
+    trees.plant(store, lead, steps, ["Why is the sky blue?"], lang=lang, settings=settings)
+    do(store, ana, steps["review"], review())
+    do(store, ana, steps["reply"], write("Because of scattering."))
+    do(store, bo, steps["review"], review())
+    assert take(store, bo, steps["prompt"]).brief == brief

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from ziggurat.product import judgements as store_of_judgements
 from ziggurat.product.common import clean, clean_json, row_of, truth
@@ -31,6 +31,7 @@ from ziggurat.workbench.labelling.rows import (
     answer_view,
     newest_guideline,
     open_project,
+    require_usable,
     seen_project,
     settings_of,
     version_row,
@@ -63,6 +64,7 @@ def submit(
     """
     with store.write() as conn:
         project, item = _opened(conn, principal, item_id)
+        require_usable(conn, item)
         member = joined(conn, store, project, principal)
         if member.state == "blocked":
             raise Conflict("you may not work in this project any more; ask its lead.", code="blocked")
@@ -264,7 +266,8 @@ def save_draft(
     if value is not None and (not isinstance(value, Mapping) or len(str(value)) > MAX_DRAFT):
         raise Invalid("value must be a JSON object of at most 200,000 characters.", param="value")
     with store.write() as conn:
-        _opened(conn, principal, item_id)
+        _project, item = _opened(conn, principal, item_id)
+        require_usable(conn, item)
         draft = _draft(conn, item_id, principal.person_id)
         if draft is None:
             raise NotFound("you have not opened this item; take the next one.")
@@ -289,6 +292,7 @@ def suggestion(
     """
     with store.write() as conn:
         project, item = _opened(conn, principal, item_id)
+        require_usable(conn, item)
         draft = _draft(conn, item_id, principal.person_id)
         if (
             draft is None
@@ -333,9 +337,11 @@ def skip(
             "comment": note,
             "created_at": store.now(),
         }
+        mine = (skips.c.item_id == item_id) & (skips.c.person_id == principal.person_id)
+        again = conn.execute(delete(skips).where(mine)).rowcount  # skipped before a lead assigned it
         conn.execute(insert(skips).values(row))
         _close(conn, store, item_id, principal.person_id)
-        count = item.skips + 1
+        count = item.skips + 1 - again
         values: dict[str, Any] = {"skips": count}
         halted = count >= settings_of(project).halt_skips and item.status in ("pending", "in_progress")
         if halted:
@@ -402,6 +408,7 @@ def opened(store: Store, principal: Principal, item_id: str) -> dict[str, Any]:
     """An item that I have opened or answered, to go on with it or to change the answer."""
     with store.write() as conn:
         project, item = _opened(conn, principal, item_id)
+        require_usable(conn, item)
         before = _submitted_by(conn, item_id, principal.person_id)
         if _draft(conn, item_id, principal.person_id) is None:
             if before is None:

@@ -121,7 +121,10 @@ def insert_item(
     kind = given.get("kind") or "work"
     if kind not in ("work", "gold", "training", "test"):
         raise Invalid(f"kind is {kind!r}; it must be work, gold, training or test.", param="kind")
-    content_hash = hashlib.sha256(json.dumps([kind, payload], sort_keys=True).encode()).hexdigest()
+    same_thing = [kind, payload]
+    if source.get("kind") == "tree":  # two trees may hold the same text; each needs an item of its own
+        same_thing.append(source["node_id"])
+    content_hash = hashlib.sha256(json.dumps(same_thing, sort_keys=True).encode()).hexdigest()
     same = (items.c.project_id == project.id) & (items.c.content_hash == content_hash)
     if conn.execute(select(items.c.id).where(same).limit(1)).first():
         return None

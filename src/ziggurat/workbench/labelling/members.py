@@ -24,6 +24,7 @@ from ziggurat.store.tables.labelling import (
     items,
     members,
 )
+from ziggurat.store.tables.labelling import leases as held
 from ziggurat.store.tables.people import memberships
 from ziggurat.workbench.labelling import leases
 from ziggurat.workbench.labelling.items import settle
@@ -429,7 +430,20 @@ def _room_for_assigned(conn: Connection, store: Store, item_id: str) -> None:
         .select_from(assignments)
         .where(assignments.c.item_id == item_id, assignments.c.done_at.is_(None))
     ).scalar_one()
-    needed = row.answers + waiting
+    assigned = select(assignments.c.person_id).where(
+        assignments.c.item_id == item_id, assignments.c.done_at.is_(None)
+    )
+    others = conn.execute(
+        select(func.count())
+        .select_from(held)
+        .where(
+            held.c.subject_kind == leases.KIND,
+            held.c.subject_id == item_id,
+            held.c.expires_at > store.now(),
+            held.c.person_id.not_in(assigned),
+        )
+    ).scalar_one()
+    needed = row.answers + waiting + others
     if needed > row.min_answers:
         conn.execute(update(items).where(items.c.id == item_id).values(min_answers=needed))
         settle(conn, store, item_id)

@@ -35,9 +35,12 @@ from ziggurat.store.tables.labelling import (
 )
 from ziggurat.store.tables.people import people
 from ziggurat.workbench.labelling.items import settle
+from ziggurat.workbench.labelling.rows import usable_chat
 from ziggurat.workbench.labelling.values import checked
 
 VERDICTS = ("accept", "fix", "reject")
+REVIEWED = ("completed", "halted")
+"""States of the items whose answers are in the stream."""
 MAX_REASON = 8_000
 
 
@@ -52,7 +55,10 @@ def stream(
     limit: int = 20,
 ) -> Page[dict[str, Any]]:
     """Answers that nobody has reviewed yet, never one's own. order: `new` (the newest first) or `apart` (of the items
-    with the strongest disagreement first; without a cursor)."""
+    with the strongest disagreement first; without a cursor).
+
+    Only of items that wait for no more answers, since a reviewer may label too; and not of conflicted ones, whose
+    people are hidden until somebody decides."""
     limit = page_size(limit)
     if order not in ("new", "apart"):
         raise Invalid(f"order is {order!r}; it must be new or apart.", param="order")
@@ -61,6 +67,8 @@ def stream(
         wanted = _wanted(project_id).where(
             answers.c.status == "submitted",
             items.c.kind == "work",
+            items.c.status.in_(REVIEWED),
+            usable_chat(),
             answers.c.person_id != principal.person_id,
             ~exists().where(answer_reviews.c.answer_id == answers.c.id),
         )

@@ -30,7 +30,7 @@ from ziggurat.workbench.labelling.tree_states import ENDS, LABELS, STOPPED, Tree
 
 STEPS = {"review": "labels", "reply": "demonstration", "prompt": "prompt", "rank": "ranking"}
 MAX_AT_ONCE = 1_000
-BRIEF = "Write the user's next message. 写出用户的下一条消息。"
+BRIEFS = {"en": "Write the user's next message.", "zh": "写出用户的下一条消息。"}
 
 
 def create_tree_projects(
@@ -297,7 +297,7 @@ def _grow(conn: Connection, store: Store, principal: Principal, tree: Any, node_
         "authors": [node.person_id] if node.person_id else [],
     }
     if step == "prompt":
-        entry["brief"] = BRIEF
+        entry["brief"] = BRIEFS.get(str(tree.lang)[:2], BRIEFS["en"])
     _add_item(conn, store, principal, tree, step, node_id, entry)
 
 
@@ -332,10 +332,11 @@ def _maybe_rank(conn: Connection, store: Store, principal: Principal, tree: Any)
         if node.role == "assistant":
             by_parent.setdefault(node.parent_id, []).append(node)
     for parent_id, children in by_parent.items():
-        if len({child.content.strip() for child in children}) > 1:
+        different = list({child.content.strip(): child for child in reversed(children)}.values())[::-1]
+        if len(different) > 1:
             entry = {
                 "messages": _said(_path(conn, parent_id)),
-                "completions": [{"id": child.id, "content": child.content} for child in children],
+                "completions": [{"id": child.id, "content": child.content} for child in different],
                 "min_answers": tree.settings["rankings"],
                 "lang": tree.lang,
                 "authors": sorted({child.person_id for child in children if child.person_id}),
