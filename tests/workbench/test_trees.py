@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from tests.product.house import join
 from tests.workbench.labellers import people, take
 
@@ -15,7 +17,8 @@ from ziggurat.flywheel.exchange.export import export
 from ziggurat.product.errors import Conflict, Invalid
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
-from ziggurat.workbench.labelling import answering, queue, trees
+from ziggurat.store.tables.labelling import answers
+from ziggurat.workbench.labelling import answering, items, members, queue, reviewing, trees
 from ziggurat.workbench.labelling.tree_states import STATES, accepted
 
 SMALL = {"depth": 1, "children": 2, "goal": 3, "prompt_reviews": 2, "reply_reviews": 2, "rankings": 2}
@@ -215,3 +218,52 @@ def test_the_brief_is_in_the_language_of_the_tree(store: Store, lang: str, brief
     do(store, ana, steps["reply"], write("Because of scattering."))
     do(store, bo, steps["review"], review())
     assert take(store, bo, steps["prompt"]).brief == brief
+
+
+@pytest.mark.parametrize("way", ["change", "discard", "reject", "fix", "purge"])
+def test_a_reply_that_counts_no_more_leaves_the_tree(store: Store, way: str) -> None:
+    lead, (ana, bo, *_), steps, tree = planted(store, prompt_reviews=1, reply_reviews=1, children=1)
+    expert = join(store, "adjudicator")
+    do(store, bo, steps["review"], review())
+    task = take(store, ana, steps["reply"])
+    made = answering.submit(store, ana, task.item_id, write("old"))
+    match way:
+        case "change":
+            answering.submit(store, ana, task.item_id, write("new"))
+        case "discard":
+            answering.discard(store, ana, task.item_id)
+        case "purge":
+            members.purge(store, lead, steps["reply"], ana.person_id)
+        case "fix":
+            reviewing.review(store, expert, made.answer.id, verdict="fix", value=write("new"))
+        case "reject":
+            reviewing.review(store, expert, made.answer.id, verdict="reject", reason="spam")
+    said = [(one["content"], one["state"]) for one in trees.get_tree(store, lead, tree)["nodes"][1:]]
+    if way in ("change", "fix"):
+        assert said == [("old", "rejected"), ("new", "review")]
+        assert take(store, bo, steps["review"]).completions[0]["content"] == "new"
+    else:
+        assert said == [("old", "rejected")]
+        assert queue.next_item(store, bo, steps["review"])["task"] is None, "nobody reviews the old text"
+        assert take(store, bo, steps["reply"]).item_id == task.item_id
+
+
+def test_the_texts_of_a_ranked_tree_stay_and_a_purged_one_leaves_it(store: Store) -> None:
+    lead, steps, tree = grown(store)
+    with store.read() as conn:
+        wanted = select(answers.c.item_id, answers.c.person_id).where(answers.c.project_id == steps["reply"])
+        item, person = conn.execute(wanted.order_by(answers.c.id)).first() or ("", "")
+    ana = replace(lead, person_id=person, role="labeller")
+    for act in (
+        lambda: answering.submit(store, ana, item, write("another")),
+        lambda: answering.discard(store, ana, item),
+    ):
+        with pytest.raises(Conflict, match="does not grow"):
+            act()
+    members.purge(store, lead, steps["reply"], person)
+    found = trees.get_tree(store, lead, tree)
+    assert [(one["state"], one["rank"]) for one in found["nodes"][1:]] == [
+        ("rejected", None),
+        ("accepted", 1),
+    ]
+    assert items.get_item(store, lead, item).status == "halted", "a finished tree asks for nothing"

@@ -36,6 +36,7 @@ from ziggurat.workbench.labelling.rows import (
     settings_of,
     version_row,
 )
+from ziggurat.workbench.labelling.tree_answers import require_growing
 from ziggurat.workbench.labelling.values import checked, score, unchanged
 
 REASONS = ("unclear", "outside_knowledge", "wrong_language", "upsetting", "broken")
@@ -72,7 +73,7 @@ def submit(
         found = checked(project.task, questions.questions, item.payload, value)
         before = _submitted_by(conn, item_id, principal.person_id)
         if before is not None:
-            _may_change(item)
+            _may_change(conn, item)
         _not_again(conn, store, principal, project.task, item_id, found)
         draft = _draft(conn, item_id, principal.person_id)
         if draft is None and before is None:
@@ -108,7 +109,7 @@ def submit(
             "prefilled": bool(draft.prefilled if draft else before.prefilled),
             "suggested": bool(draft.suggested if draft else before.suggested),
             "unchanged": unchanged(project.task, found, shown),
-            "score": score(project.task, found, item.gold),
+            "score": before.score if before else score(project.task, found, item.gold),
             "returned": before.returned if before else 0,
             "created_at": store.now(),
         }
@@ -116,8 +117,7 @@ def submit(
         _close(conn, store, item_id, principal.person_id)
         was, status = item.status, settle(conn, store, item_id)
         state: Any = after_answer(conn, store, project, principal.person_id, item.kind)
-        if item.source.get("kind") == "tree":
-            trees.advance(conn, store, principal, item)
+        trees.advance(conn, store, principal, item)
         ids = {
             "item_id": item_id,
             "answer_id": new,
@@ -153,11 +153,13 @@ def _submitted_by(conn: Connection, item_id: str, person_id: str) -> Any:
     return conn.execute(select(answers).where(mine, answers.c.status == "submitted")).first()
 
 
-def _may_change(item: Any) -> None:
-    if item.kind != "work":
+def _may_change(conn: Connection, item: Any) -> None:
+    """Gold as work, since nobody is to see which is which; the first answer to it is the one that is scored."""
+    if item.kind not in ("work", "gold"):
         raise Conflict("this answer cannot be changed any more.", code="answered")
     if item.status in ("adjudicated", "halted"):
         raise Conflict(f"the item is {item.status}; its answers stay as they are.", code="answered")
+    require_growing(conn, item)
 
 
 def _slot(
@@ -297,7 +299,7 @@ def suggestion(
         if (
             draft is None
             or item.suggestion is None
-            or item.kind != "work"
+            or item.kind not in ("work", "gold")
             or settings_of(project).suggestions == "off"
         ):
             raise NotFound("there is no suggestion.")
@@ -396,12 +398,13 @@ def discard(store: Store, principal: Principal, item_id: str) -> None:
         before = _submitted_by(conn, item_id, principal.person_id)
         if before is None:
             raise NotFound("you have no answer to this item.")
-        _may_change(item)
+        _may_change(conn, item)
         conn.execute(update(answers).where(answers.c.id == before.id).values(status="discarded"))
         conn.execute(
             update(judgements).where(judgements.c.id == before.judgement_id).values(withdrawn_at=store.now())
         )
         settle(conn, store, item_id)
+        trees.advance(conn, store, principal, item)
 
 
 def opened(store: Store, principal: Principal, item_id: str) -> dict[str, Any]:
@@ -413,7 +416,7 @@ def opened(store: Store, principal: Principal, item_id: str) -> dict[str, Any]:
         if _draft(conn, item_id, principal.person_id) is None:
             if before is None:
                 raise NotFound("you have not opened this item; take the next one.")
-            _may_change(item)
+            _may_change(conn, item)
             _reopen_draft(conn, store, project, principal, before)
         return {
             "task": task_view(conn, project, principal, item_id).model_copy(

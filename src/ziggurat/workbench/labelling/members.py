@@ -26,7 +26,7 @@ from ziggurat.store.tables.labelling import (
 )
 from ziggurat.store.tables.labelling import leases as held
 from ziggurat.store.tables.people import memberships
-from ziggurat.workbench.labelling import leases
+from ziggurat.workbench.labelling import leases, trees
 from ziggurat.workbench.labelling.items import settle
 from ziggurat.workbench.labelling.objects import Habits
 from ziggurat.workbench.labelling.rows import member_row, project_row, seen_project, settings_of
@@ -246,13 +246,14 @@ def grade(store: Store, principal: Principal, answer_id: str, *, mark: int) -> s
 
 
 def gold_scores(conn: Connection, project_id: str, person_id: str) -> list[float]:
+    """Of the first answer to each gold item; taking it back does not undo it."""
     wanted = (
         select(answers.c.score)
         .join(items, items.c.id == answers.c.item_id)
         .where(
             answers.c.project_id == project_id,
             answers.c.person_id == person_id,
-            answers.c.status == "submitted",
+            answers.c.status.in_(("submitted", "discarded")),
             items.c.kind == "gold",
             answers.c.score.is_not(None),
         )
@@ -356,6 +357,7 @@ def purge(store: Store, principal: Principal, project_id: str, person_id: str) -
         reopened = {row.item_id for row in rows}
         for item_id in reopened:
             _reopen(conn, store, item_id)
+            trees.advance(conn, store, principal, row_of(conn, items, item_id))
         written = select(item_authors.c.item_id).where(item_authors.c.person_id == person_id)
         halted = conn.execute(
             update(items)

@@ -224,7 +224,9 @@ def task_view(conn: Connection, project: Any, principal: Principal, item_id: str
         draft_text=item.payload.get("draft") if version.questions.get("from_draft") else None,
         lang=item.lang,
         sensitive=item.sensitive,
-        has_suggestion=bool(item.suggestion) and settings.suggestions != "off" and item.kind == "work",
+        has_suggestion=bool(item.suggestion)
+        and settings.suggestions != "off"
+        and item.kind in ("work", "gold"),
         questions=version.questions,
         version=project.version,
         value=draft.value,

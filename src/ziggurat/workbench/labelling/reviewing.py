@@ -34,8 +34,10 @@ from ziggurat.store.tables.labelling import (
     projects,
 )
 from ziggurat.store.tables.people import people
+from ziggurat.workbench.labelling import trees
 from ziggurat.workbench.labelling.items import settle
 from ziggurat.workbench.labelling.rows import usable_chat
+from ziggurat.workbench.labelling.tree_answers import require_growing
 from ziggurat.workbench.labelling.values import checked
 
 VERDICTS = ("accept", "fix", "reject")
@@ -162,6 +164,7 @@ def review(
         item = row_of(conn, items, answer.item_id)
         judgement_id = None
         if verdict == "fix":
+            require_growing(conn, item)
             judgement_id = _fix(conn, store, principal, project, item, answer, value or {})
         row = {
             "id": new_id("areview"),
@@ -178,7 +181,9 @@ def review(
         conn.execute(insert(answer_reviews).values(row))
         if verdict == "reject":
             _reject(conn, store, principal, project, item, answer, reason, back=back)
-        status = settle(conn, store, item.id)
+        settle(conn, store, item.id)
+        trees.advance(conn, store, principal, item)
+        status = row_of(conn, items, item.id).status
         detail = {"verdict": verdict, "back": back, "item_id": item.id}
         record(
             conn, store, principal, "answer.review", kind="label_answer", object_id=answer_id, detail=detail
