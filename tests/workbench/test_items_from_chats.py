@@ -62,6 +62,32 @@ def test_a_chat_whose_switch_is_off_again_is_given_to_nobody(store: Store) -> No
     assert take(store, worker, project)
 
 
+def test_private_data_of_items_that_a_lead_adds_is_marked(store: Store) -> None:
+    lead = join(store, "owner")
+    project = a_project(store, lead)
+    said = [{"role": "user", "content": "Mail a@example.org"}]
+    marked, plain = add(store, lead, project, an_entry(0, tags=["x"]) | {"messages": said}, an_entry(1))
+    item = items.get_item(store, lead, marked)
+    assert (item.tags, item.meta) == (["x", "private_data"], {"private_data": {"email": 1}})
+    assert items.get_item(store, lead, plain).tags == []
+    assert "tags" in items.add_items(store, lead, project, [an_entry(2, tags=5)])["refused"][0]["message"]
+
+
+def test_a_person_gives_so_many_chats_to_a_project_and_no_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "PERSON_CAP", 2)
+    lead = join(store, "owner")
+    project = a_project(store, lead)
+    for n in range(3):
+        chat = a_compared_chat(store, lead, f"question {n}")
+        chats.change_chat(store, lead, chat, {"data_use": True})
+    assert len(sources.from_chats(store, lead, project, limit=1)["added"]) == 1
+    found = sources.from_chats(store, lead, project)
+    assert (len(found["added"]), found["duplicates"], found["capped"]) == (1, 1, 1)
+    assert len(items.list_items(store, lead, project).data) == 2
+
+
 def test_a_chat_in_the_trash_is_shown_to_nobody_who_was_given_it(store: Store) -> None:
     lead, (worker, other) = join(store, "owner"), people(store, 2)
     project = a_project(store, lead)
