@@ -99,3 +99,15 @@ def test_labellers_and_other_workspaces_see_no_case(store: Store) -> None:
         adjudicating.case(store, labellers[0], item)
     with pytest.raises(NotFound):
         adjudicating.case(store, lead, "item_none")
+
+
+def test_who_decides_does_not_read_the_answers_of_an_open_item(store: Store) -> None:
+    lead, expert, (ana, bo) = join(store, "owner"), join(store, "adjudicator"), people(store, 2)
+    project = a_project(store, lead, min_answers=2)
+    (item,) = add(store, lead, project, an_entry())
+    rank(store, ana, take(store, ana, project), 1, 2)
+    with pytest.raises(Conflict) as refused:
+        adjudicating.case(store, expert, item)
+    assert refused.value.code == "not_complete"
+    rank(store, bo, take(store, bo, project), 1, 2)
+    assert len(adjudicating.case(store, expert, item)["answers"]) == 2

@@ -93,3 +93,35 @@ def test_nobody_reviews_their_own_answer(store: Store) -> None:
     with pytest.raises(Conflict) as refused:
         reviewing.review(store, lead, mine, verdict="accept")
     assert refused.value.code == "own_answer"
+
+
+def test_the_stream_names_nobody_whose_item_is_conflicted_or_open(store: Store) -> None:
+    lead, expert, (ana, bo) = join(store, "owner"), join(store, "adjudicator"), people(store, 2)
+    project = a_project(store, lead, min_answers=2)
+    add(store, lead, project, an_entry())
+    rank(store, ana, take(store, ana, project), 1, 2)
+    assert reviewing.stream(store, expert, project).data == [], "the expert may still answer this item"
+    rank(store, bo, take(store, bo, project), 2, 1)
+    for order in ("new", "apart"):
+        assert reviewing.stream(store, expert, project, order=order).data == []
+    (item,) = add(store, lead, project, an_entry(1))
+    for who in (ana, bo):
+        rank(store, who, take(store, who, project), 1, 2)
+    assert {one["item_id"] for one in reviewing.stream(store, expert, project).data} == {item}
+
+
+def test_the_reason_of_a_return_reaches_its_author_alone(store: Store) -> None:
+    lead, expert, (ana, bo) = join(store, "owner"), join(store, "adjudicator"), people(store, 2)
+    project = a_project(store, lead)
+    (item,) = add(store, lead, project, an_entry())
+    answer = rank(store, ana, take(store, ana, project), 2, 1).answer.id
+    items.change_item(store, lead, item, {"min_answers": 2})
+    take(store, bo, project)
+    comments.comment(store, bo, project, text="mine", item_id=item)
+    reviewing.review(store, expert, answer, verdict="reject", reason="c1 is the better one", back=True)
+    assert [one.text for one in comments.list_comments(store, bo, project, item_id=item)] == ["mine"]
+    assert [one.text for one in comments.list_comments(store, ana, project, item_id=item)] == [
+        "c1 is the better one"
+    ]
+    assert [one.text for one in comments.list_comments(store, ana, project)] == ["c1 is the better one"]
+    assert len(comments.list_comments(store, lead, project, item_id=item)) == 2

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import func, select
 from tests.product.house import a_chat, answered, join
 from tests.workbench.labellers import a_project, add, an_entry, people, rank, take, why_none
 
 from ziggurat.product import chats, consents, deletion, turns
+from ziggurat.product.errors import NotFound
 from ziggurat.product.generations import finish
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
 from ziggurat.store.tables.judgements import judgements
 from ziggurat.store.tables.labelling import answers
 from ziggurat.store.tables.workspace import tombstones
-from ziggurat.workbench.labelling import items, progress, projects, sources
+from ziggurat.workbench.labelling import answering, items, members, progress, projects, sources
 
 
 def a_compared_chat(store: Store, who: Principal, question: str) -> str:
@@ -58,6 +60,54 @@ def test_a_chat_whose_switch_is_off_again_is_given_to_nobody(store: Store) -> No
     chats.change_chat(store, lead, chat, {"data_use": True})
     assert why_none(store, lead, project) == "none_left", "the lead wrote it"
     assert take(store, worker, project)
+
+
+def test_private_data_of_items_that_a_lead_adds_is_marked(store: Store) -> None:
+    lead = join(store, "owner")
+    project = a_project(store, lead)
+    said = [{"role": "user", "content": "Mail a@example.org"}]
+    marked, plain = add(store, lead, project, an_entry(0, tags=["x"]) | {"messages": said}, an_entry(1))
+    item = items.get_item(store, lead, marked)
+    assert (item.tags, item.meta) == (["x", "private_data"], {"private_data": {"email": 1}})
+    assert items.get_item(store, lead, plain).tags == []
+    assert "tags" in items.add_items(store, lead, project, [an_entry(2, tags=5)])["refused"][0]["message"]
+
+
+def test_a_person_gives_so_many_chats_to_a_project_and_no_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "PERSON_CAP", 2)
+    lead = join(store, "owner")
+    project = a_project(store, lead)
+    for n in range(3):
+        chat = a_compared_chat(store, lead, f"question {n}")
+        chats.change_chat(store, lead, chat, {"data_use": True})
+    assert len(sources.from_chats(store, lead, project, limit=1)["added"]) == 1
+    found = sources.from_chats(store, lead, project)
+    assert (len(found["added"]), found["duplicates"], found["capped"]) == (1, 1, 1)
+    assert len(items.list_items(store, lead, project).data) == 2
+
+
+def test_a_chat_in_the_trash_is_shown_to_nobody_who_was_given_it(store: Store) -> None:
+    lead, (worker, other) = join(store, "owner"), people(store, 2)
+    project = a_project(store, lead)
+    chat = a_compared_chat(store, lead, "hi")
+    chats.change_chat(store, lead, chat, {"data_use": True})
+    (item,) = sources.from_chats(store, lead, project)["added"]
+    task = take(store, worker, project)
+    members.assign(store, lead, project, item_ids=[item], person_ids=[other.person_id])
+    chats.trash_chat(store, lead, chat)
+    for act in (
+        lambda: answering.opened(store, worker, item),
+        lambda: answering.save_draft(store, worker, item, {}),
+        lambda: rank(store, worker, task),
+    ):
+        with pytest.raises(NotFound):
+            act()
+    assert why_none(store, worker, project) == "none_left", "the lease is given back"
+    assert why_none(store, other, project) == "none_left", "assigned, but not usable"
+    chats.restore_chat(store, lead, chat)
+    assert take(store, other, project).item_id == item
 
 
 def test_a_deleted_chat_takes_its_items_and_judgements_along(store: Store) -> None:

@@ -246,3 +246,51 @@ def test_members_only_projects_do_not_exist_for_others(store: Store) -> None:
         queue.next_item(store, bo, project)
     assert [one["id"] for one in projects.mine(store, ana)] == [project]
     assert projects.mine(store, bo) == []
+
+
+def test_an_item_that_a_lead_assigns_after_a_skip_can_be_skipped_again(store: Store) -> None:
+    lead, (ana,) = join(store, "owner"), people(store, 1)
+    project = a_project(store, lead)
+    (only,) = add(store, lead, project, an_entry())
+    take(store, ana, project)
+    answering.skip(store, ana, only, reason="unclear")
+    members.assign(store, lead, project, item_ids=[only], person_ids=[ana.person_id])
+    assert take(store, ana, project).item_id == only
+    assert answering.skip(store, ana, only, reason="upsetting") == {"skips": 1, "halted": False}
+    assert why_none(store, ana, project) == "none_left"
+
+
+def test_an_item_is_assigned_beside_somebody_who_holds_it(store: Store) -> None:
+    lead, (ana, bo) = join(store, "owner"), people(store, 2)
+    project = a_project(store, lead)
+    (only,) = add(store, lead, project, an_entry())
+    held = take(store, ana, project)
+    members.assign(store, lead, project, item_ids=[only], person_ids=[bo.person_id])
+    assert rank(store, ana, held).counts
+    assert rank(store, bo, take(store, bo, project)).counts
+    assert items.get_item(store, lead, only).answers == 2
+
+
+def test_an_answer_to_gold_is_listed_and_changed_like_any_other_without_effect(store: Store) -> None:
+    from ziggurat.workbench.labelling import progress
+
+    lead, (ana,) = join(store, "owner"), people(store, 1)
+    project = a_project(store, lead, gold_pct=50, suggestions="after_first_choice")
+    known, right = {"ranks": {"c1": 1, "c2": 2}}, {"ranks": {"c1": 1, "c2": 2}}
+    hint = {"value": {"ranks": {"c1": 2, "c2": 1}}, "agent": "rm"}
+    (gold,) = add(store, lead, project, an_entry(0, kind="gold", gold=known, suggestion=hint))
+    add(store, lead, project, *(an_entry(n) for n in range(1, 4)))
+    while (task := take(store, ana, project)).item_id != gold:
+        rank(store, ana, task)
+    assert task.has_suggestion
+    assert answering.suggestion(store, ana, gold, first_choice=right)["agent"] == "rm"
+    rank(store, ana, task, 2, 1)
+    mine = progress.my_answers(store, ana, project)
+    assert mine[0]["item_id"] == gold
+    assert all(one["changeable"] for one in mine)
+    answering.opened(store, ana, gold)
+    assert answering.submit(store, ana, gold, right).counts
+    (member,) = projects_people(store, lead, project)
+    assert member.trust == pytest.approx(0.5), "(0 + 1.5) / 3: the first answer is scored"
+    answering.discard(store, ana, gold)
+    assert members.flag(store, lead, project, ana.person_id, reason="careless") == pytest.approx(0.4)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from tests.product.house import join
 from tests.workbench.labellers import people, take
 
@@ -15,7 +17,8 @@ from ziggurat.flywheel.exchange.export import export
 from ziggurat.product.errors import Conflict, Invalid
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
-from ziggurat.workbench.labelling import answering, queue
+from ziggurat.store.tables.labelling import answers
+from ziggurat.workbench.labelling import answering, items, members, queue, reviewing
 from ziggurat.workbench.labelling import tree_leading as trees
 from ziggurat.workbench.labelling.tree_states import STATES, accepted
 
@@ -173,3 +176,95 @@ def test_the_export_is_read_as_an_open_assistant_tree(store: Store, tmp_path: Pa
     (comparison,) = load_comparisons(path).records
     assert comparison.completions == ["Because of scattering.", "It is painted."]
     assert comparison.ranks == [1, 2]
+
+
+def test_the_same_reply_of_two_people_is_ranked_once(store: Store) -> None:
+    lead, (ana, bo, cy, di), steps, tree = planted(store, children=3, goal=4, reply_reviews=1, rankings=1)
+    for who in (ana, bo):
+        do(store, who, steps["review"], review())
+    for who, text in ((ana, "scattering"), (bo, "scattering "), (cy, "paint")):
+        do(store, who, steps["reply"], write(text))
+    for _ in range(3):
+        do(store, di, steps["review"], review())
+    assert state(store, lead, tree) == "ranking"
+    for who in (ana, bo, cy):
+        assert queue.next_item(store, who, steps["rank"])["task"] is None, "nobody ranks their own text"
+    shown = take(store, di, steps["rank"])
+    assert sorted(one["content"] for one in shown.completions) == ["paint", "scattering"]
+    answering.submit(store, di, shown.item_id, {"ranks": {c: n for n, c in enumerate(shown.shown, 1)}})
+    assert state(store, lead, tree) == "ready_for_export"
+
+
+def test_two_trees_of_the_same_prompt_both_grow(store: Store) -> None:
+    lead, (ana, bo, *_), steps, tree = planted(store, prompt_reviews=1)
+    (twin,) = trees.plant(
+        store, lead, steps, ["Why is the sky blue?"], lang="zh", settings=SMALL | {"prompt_reviews": 1}
+    )
+    for _ in range(2):
+        do(store, ana, steps["review"], review())
+    assert [state(store, lead, one) for one in (tree, twin)] == ["growing", "growing"]
+    got = [do(store, bo, steps["reply"], write(f"answer {n}")) for n in range(2)]
+    assert len(set(got)) == 2
+
+
+@pytest.mark.parametrize(
+    ("lang", "brief"), [("en", "Write the user's next message."), ("zh-CN", "写出用户的下一条消息。")]
+)
+def test_the_brief_is_in_the_language_of_the_tree(store: Store, lang: str, brief: str) -> None:
+    lead, (ana, bo) = join(store, "owner"), people(store, 2)
+    steps = trees.create_tree_projects(store, lead, name="talks")
+    settings = SMALL | {"depth": 2, "children": 1, "prompt_reviews": 1, "reply_reviews": 1}
+    trees.plant(store, lead, steps, ["Why is the sky blue?"], lang=lang, settings=settings)
+    do(store, ana, steps["review"], review())
+    do(store, ana, steps["reply"], write("Because of scattering."))
+    do(store, bo, steps["review"], review())
+    assert take(store, bo, steps["prompt"]).brief == brief
+
+
+@pytest.mark.parametrize("way", ["change", "discard", "reject", "fix", "purge"])
+def test_a_reply_that_counts_no_more_leaves_the_tree(store: Store, way: str) -> None:
+    lead, (ana, bo, *_), steps, tree = planted(store, prompt_reviews=1, reply_reviews=1, children=1)
+    expert = join(store, "adjudicator")
+    do(store, bo, steps["review"], review())
+    task = take(store, ana, steps["reply"])
+    made = answering.submit(store, ana, task.item_id, write("old"))
+    match way:
+        case "change":
+            answering.submit(store, ana, task.item_id, write("new"))
+        case "discard":
+            answering.discard(store, ana, task.item_id)
+        case "purge":
+            members.purge(store, lead, steps["reply"], ana.person_id)
+        case "fix":
+            reviewing.review(store, expert, made.answer.id, verdict="fix", value=write("new"))
+        case "reject":
+            reviewing.review(store, expert, made.answer.id, verdict="reject", reason="spam")
+    said = [(one["content"], one["state"]) for one in trees.get_tree(store, lead, tree)["nodes"][1:]]
+    if way in ("change", "fix"):
+        assert said == [("old", "rejected"), ("new", "review")]
+        assert take(store, bo, steps["review"]).completions[0]["content"] == "new"
+    else:
+        assert said == [("old", "rejected")]
+        assert queue.next_item(store, bo, steps["review"])["task"] is None, "nobody reviews the old text"
+        assert take(store, bo, steps["reply"]).item_id == task.item_id
+
+
+def test_the_texts_of_a_ranked_tree_stay_and_a_purged_one_leaves_it(store: Store) -> None:
+    lead, steps, tree = grown(store)
+    with store.read() as conn:
+        wanted = select(answers.c.item_id, answers.c.person_id).where(answers.c.project_id == steps["reply"])
+        item, person = conn.execute(wanted.order_by(answers.c.id)).first() or ("", "")
+    ana = replace(lead, person_id=person, role="labeller")
+    for act in (
+        lambda: answering.submit(store, ana, item, write("another")),
+        lambda: answering.discard(store, ana, item),
+    ):
+        with pytest.raises(Conflict, match="does not grow"):
+            act()
+    members.purge(store, lead, steps["reply"], person)
+    found = trees.get_tree(store, lead, tree)
+    assert [(one["state"], one["rank"]) for one in found["nodes"][1:]] == [
+        ("rejected", None),
+        ("accepted", 1),
+    ]
+    assert items.get_item(store, lead, item).status == "halted", "a finished tree asks for nothing"

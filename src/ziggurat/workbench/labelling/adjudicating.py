@@ -34,7 +34,7 @@ from ziggurat.store.tables.people import people
 from ziggurat.workbench.labelling import events
 from ziggurat.workbench.labelling.agreement_report import consensus_of, votes_of
 from ziggurat.workbench.labelling.answered import Answered, asked
-from ziggurat.workbench.labelling.rows import newest_guideline, version_row
+from ziggurat.workbench.labelling.rows import newest_guideline, usable_chat, version_row
 from ziggurat.workbench.labelling.values import checked
 
 MAX_REASON = 8_000
@@ -51,7 +51,7 @@ def queue(
         apart = func.coalesce(items.c.disagreement, 0.0)
         wanted = select(
             items.c.id, items.c.lang, items.c.answers, items.c.payload, apart.label("apart")
-        ).where(items.c.project_id == project_id, items.c.status == "conflicted")
+        ).where(items.c.project_id == project_id, items.c.status == "conflicted", usable_chat())
         if cursor:
             at, last = read_cursor(cursor, (float, str))
             wanted = wanted.where((apart < at) | ((apart == at) & (items.c.id > last)))
@@ -80,12 +80,14 @@ def case(store: Store, principal: Principal, item_id: str) -> dict[str, Any]:
 
     Raises:
         NotFound: there is no such item, or it has no answers yet.
+        Conflict: not all its answers are there (not_complete); who decides may label too, and must not read the others.
     """
     with store.read() as conn:
         item, project = _item(conn, principal, item_id)
         rows = _answers(conn, item_id)
         if not rows:
             raise NotFound("this item has no answers yet.")
+        _require_complete(item)
         decided = current(conn, item_id)
         questions = version_row(conn, project.id, project.version).questions
         return {
@@ -105,6 +107,13 @@ def case(store: Store, principal: Principal, item_id: str) -> dict[str, Any]:
             "decision": None if decided is None else _decision(conn, decided),
             "mine": any(row.person_id == principal.person_id for row in rows),
         }
+
+
+def _require_complete(item: Any) -> None:
+    if item.status not in DECIDABLE:
+        raise Conflict(
+            f"the item is {item.status}; it is decided when all its answers are there.", code="not_complete"
+        )
 
 
 def _completions(item: Any, *, with_models: bool) -> list[dict[str, Any]]:
@@ -216,11 +225,9 @@ def adjudicate(
         rows = _answers(conn, item_id)
         if any(row.person_id == principal.person_id for row in rows):
             raise Conflict("you answered this item yourself; somebody else must decide.", code="own_answer")
-        if item.status not in DECIDABLE or not rows:
-            raise Conflict(
-                f"the item is {item.status}; it is decided when all its answers are there.",
-                code="not_complete",
-            )
+        if not rows:
+            raise Conflict("this item has no answers yet.", code="not_complete")
+        _require_complete(item)
         questions = version_row(conn, project.id, project.version).questions
         value = checked(project.task, questions, item.payload, final)
         guideline = newest_guideline(conn, project)

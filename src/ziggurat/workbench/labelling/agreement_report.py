@@ -128,12 +128,13 @@ class Report:
     def pairs(self) -> list[dict[str, Any]]:
         """Pairs of people who share items, those with most first."""
         shared: Counter[tuple[str, str]] = Counter()
-        for who in self.work.by_item().values():
+        by_item = self.work.by_item()
+        for who in by_item.values():
             shared.update(combinations(sorted(who), 2))
         made = []
         for (one, other), _ in sorted(shared.items(), key=lambda x: (-x[1], x[0]))[:MAX_PAIRS]:
-            both = {i: p for i, p in self.work.by_item().items() if one in p and other in p}
-            found = Answers(self.work.task, [p[who] for p in both.values() for who in (one, other)])
+            both = [p for p in by_item.values() if one in p and other in p]
+            found = Answers(self.work.task, [p[who] for p in both for who in (one, other)])
             made.append({"people": [self._person(one), self._person(other)], **self.two(found)})
         return made
 

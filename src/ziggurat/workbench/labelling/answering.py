@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from ziggurat.product import judgements as store_of_judgements
 from ziggurat.product.common import clean, clean_json, row_of, truth
@@ -31,10 +31,12 @@ from ziggurat.workbench.labelling.rows import (
     answer_view,
     newest_guideline,
     open_project,
+    require_usable,
     seen_project,
     settings_of,
     version_row,
 )
+from ziggurat.workbench.labelling.tree_answers import require_growing
 from ziggurat.workbench.labelling.values import checked, score, unchanged
 
 REASONS = ("unclear", "outside_knowledge", "wrong_language", "upsetting", "broken")
@@ -63,6 +65,7 @@ def submit(
     """
     with store.write() as conn:
         project, item = _opened(conn, principal, item_id)
+        require_usable(conn, item)
         member = joined(conn, store, project, principal)
         if member.state == "blocked":
             raise Conflict("you may not work in this project any more; ask its lead.", code="blocked")
@@ -70,7 +73,7 @@ def submit(
         found = checked(project.task, questions.questions, item.payload, value)
         before = _submitted_by(conn, item_id, principal.person_id)
         if before is not None:
-            _may_change(item)
+            _may_change(conn, item)
         _not_again(conn, store, principal, project.task, item_id, found)
         draft = _draft(conn, item_id, principal.person_id)
         if draft is None and before is None:
@@ -106,7 +109,7 @@ def submit(
             "prefilled": bool(draft.prefilled if draft else before.prefilled),
             "suggested": bool(draft.suggested if draft else before.suggested),
             "unchanged": unchanged(project.task, found, shown),
-            "score": score(project.task, found, item.gold),
+            "score": before.score if before else score(project.task, found, item.gold),
             "returned": before.returned if before else 0,
             "created_at": store.now(),
         }
@@ -114,8 +117,7 @@ def submit(
         _close(conn, store, item_id, principal.person_id)
         was, status = item.status, settle(conn, store, item_id)
         state: Any = after_answer(conn, store, project, principal.person_id, item.kind)
-        if item.source.get("kind") == "tree":
-            trees.advance(conn, store, principal, item)
+        trees.advance(conn, store, principal, item)
         ids = {
             "item_id": item_id,
             "answer_id": new,
@@ -151,11 +153,13 @@ def _submitted_by(conn: Connection, item_id: str, person_id: str) -> Any:
     return conn.execute(select(answers).where(mine, answers.c.status == "submitted")).first()
 
 
-def _may_change(item: Any) -> None:
-    if item.kind != "work":
+def _may_change(conn: Connection, item: Any) -> None:
+    """Gold as work, since nobody is to see which is which; the first answer to it is the one that is scored."""
+    if item.kind not in ("work", "gold"):
         raise Conflict("this answer cannot be changed any more.", code="answered")
     if item.status in ("adjudicated", "halted"):
         raise Conflict(f"the item is {item.status}; its answers stay as they are.", code="answered")
+    require_growing(conn, item)
 
 
 def _slot(
@@ -264,7 +268,8 @@ def save_draft(
     if value is not None and (not isinstance(value, Mapping) or len(str(value)) > MAX_DRAFT):
         raise Invalid("value must be a JSON object of at most 200,000 characters.", param="value")
     with store.write() as conn:
-        _opened(conn, principal, item_id)
+        _project, item = _opened(conn, principal, item_id)
+        require_usable(conn, item)
         draft = _draft(conn, item_id, principal.person_id)
         if draft is None:
             raise NotFound("you have not opened this item; take the next one.")
@@ -289,11 +294,12 @@ def suggestion(
     """
     with store.write() as conn:
         project, item = _opened(conn, principal, item_id)
+        require_usable(conn, item)
         draft = _draft(conn, item_id, principal.person_id)
         if (
             draft is None
             or item.suggestion is None
-            or item.kind != "work"
+            or item.kind not in ("work", "gold")
             or settings_of(project).suggestions == "off"
         ):
             raise NotFound("there is no suggestion.")
@@ -333,9 +339,11 @@ def skip(
             "comment": note,
             "created_at": store.now(),
         }
+        mine = (skips.c.item_id == item_id) & (skips.c.person_id == principal.person_id)
+        again = conn.execute(delete(skips).where(mine)).rowcount  # skipped before a lead assigned it
         conn.execute(insert(skips).values(row))
         _close(conn, store, item_id, principal.person_id)
-        count = item.skips + 1
+        count = item.skips + 1 - again
         values: dict[str, Any] = {"skips": count}
         halted = count >= settings_of(project).halt_skips and item.status in ("pending", "in_progress")
         if halted:
@@ -390,23 +398,25 @@ def discard(store: Store, principal: Principal, item_id: str) -> None:
         before = _submitted_by(conn, item_id, principal.person_id)
         if before is None:
             raise NotFound("you have no answer to this item.")
-        _may_change(item)
+        _may_change(conn, item)
         conn.execute(update(answers).where(answers.c.id == before.id).values(status="discarded"))
         conn.execute(
             update(judgements).where(judgements.c.id == before.judgement_id).values(withdrawn_at=store.now())
         )
         settle(conn, store, item_id)
+        trees.advance(conn, store, principal, item)
 
 
 def opened(store: Store, principal: Principal, item_id: str) -> dict[str, Any]:
     """An item that I have opened or answered, to go on with it or to change the answer."""
     with store.write() as conn:
         project, item = _opened(conn, principal, item_id)
+        require_usable(conn, item)
         before = _submitted_by(conn, item_id, principal.person_id)
         if _draft(conn, item_id, principal.person_id) is None:
             if before is None:
                 raise NotFound("you have not opened this item; take the next one.")
-            _may_change(item)
+            _may_change(conn, item)
             _reopen_draft(conn, store, project, principal, before)
         return {
             "task": task_view(conn, project, principal, item_id).model_copy(

@@ -1,6 +1,7 @@
 """Comments on an item or a project, questions to the lead, and whom they mention.
 
-A comment on an item shows who else works on it only to those who have opened or answered it, and to leads.
+A comment on an item may say what somebody answered. So a labeller sees of an item only the own comments and those that
+mention the person, as a lead's answer does; leads see all.
 """
 
 from __future__ import annotations
@@ -76,19 +77,27 @@ def list_comments(
     item_id: str | None = None,
     open_only: bool = False,
 ) -> list[Comment]:
-    """The last ones of an item, or (a lead) of the project with all its items; oldest first. A labeller sees, of the
-    project, what belongs to no item, and the own comments. `open_only`: questions that nobody has resolved."""
+    """The last ones of an item, or (a lead) of the project with all its items; oldest first. A labeller sees what
+    belongs to no item, and of items what is for that person. `open_only`: questions that nobody has resolved."""
     with store.read() as conn:
         seen_project(conn, principal, project_id)
         wanted = comments.c.project_id == project_id
         if item_id is not None:
             _require_item(conn, principal, project_id, item_id)
             wanted &= comments.c.item_id == item_id
-        elif not can(principal, "project.read"):
-            wanted &= or_(comments.c.item_id.is_(None), comments.c.person_id == principal.person_id)
+        if not can(principal, "project.read"):
+            wanted &= or_(comments.c.item_id.is_(None), _for_person(principal))
         if open_only:
             wanted &= comments.c.question & comments.c.resolved_at.is_(None)
         return _views(conn, wanted)
+
+
+def _for_person(principal: Principal) -> Any:
+    """Comments on items that a labeller sees. An answer of a lead mentions whoever asked."""
+    named = exists().where(
+        mentions.c.comment_id == comments.c.id, mentions.c.person_id == principal.person_id
+    )
+    return or_(comments.c.person_id == principal.person_id, named)
 
 
 def my_mentions(store: Store, principal: Principal) -> list[Comment]:

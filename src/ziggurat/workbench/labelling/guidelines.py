@@ -95,12 +95,8 @@ def guidelines(store: Store, principal: Principal, project_id: str) -> list[Guid
     """All versions, the newest first, for whoever may label there."""
     with store.read() as conn:
         seen_project(conn, principal, project_id)
-        rows = conn.execute(
-            select(guideline_versions.c.id)
-            .where(guideline_versions.c.project_id == project_id)
-            .order_by(guideline_versions.c.n.desc())
-        )
-        return [_view(conn, row.id, principal.person_id) for row in rows.all()]
+        theirs = guideline_versions.c.project_id == project_id
+        return _views(conn, theirs, principal.person_id)
 
 
 def acknowledge(store: Store, principal: Principal, project_id: str, n: int) -> Guideline:
@@ -165,18 +161,25 @@ def _texts(texts: Any) -> dict[str, str]:
 
 
 def _view(conn: Connection, row_id: str, person_id: str) -> Guideline:
-    row = conn.execute(select(guideline_versions).where(guideline_versions.c.id == row_id)).one()
-    read = conn.execute(
-        select(guideline_acks.c.created_at).where(
-            guideline_acks.c.guideline_id == row_id, guideline_acks.c.person_id == person_id
-        )
-    ).first()
-    return Guideline(
-        id=row.id,
-        n=row.n,
-        texts=row.texts,
-        note=row.note,
-        acknowledge=row.acknowledge,
-        created_at=iso(row.created_at),
-        acknowledged=read is not None,
+    return _views(conn, guideline_versions.c.id == row_id, person_id)[0]
+
+
+def _views(conn: Connection, condition: Any, person_id: str) -> list[Guideline]:
+    """The newest first, each with whether the person has confirmed it."""
+    mine = (guideline_acks.c.guideline_id == guideline_versions.c.id) & (
+        guideline_acks.c.person_id == person_id
     )
+    wanted = select(guideline_versions, guideline_acks.c.created_at.label("read_at"))
+    wanted = wanted.outerjoin(guideline_acks, mine).where(condition)
+    return [
+        Guideline(
+            id=row.id,
+            n=row.n,
+            texts=row.texts,
+            note=row.note,
+            acknowledge=row.acknowledge,
+            created_at=iso(row.created_at),
+            acknowledged=row.read_at is not None,
+        )
+        for row in conn.execute(wanted.order_by(guideline_versions.c.n.desc()))
+    ]

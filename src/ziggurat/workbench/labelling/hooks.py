@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from ziggurat.product.common import clean, known, record, row_of, truth
 from ziggurat.product.errors import Invalid, NotFound
@@ -30,6 +30,8 @@ from ziggurat.workbench.labelling.events import EVENTS
 from ziggurat.workbench.labelling.rows import project_row
 
 MAX_HOOKS = 50
+SHOWN = 10
+"""Last messages of a webhook that are shown."""
 WAITS_S = (10, 60, 5 * 60, 30 * 60, 2 * 3600, 6 * 3600, 12 * 3600)
 """Before each further try; after the last one the message is given up."""
 HELD_S = 60
@@ -112,7 +114,7 @@ def list_hooks(store: Store, principal: Principal, *, project_id: str | None = N
     if project_id is not None:
         wanted = wanted.where((webhooks.c.project_id == project_id) | webhooks.c.project_id.is_(None))
     with store.read() as conn:
-        return [_view(conn, row) for row in conn.execute(wanted.order_by(webhooks.c.id)).all()]
+        return _views(conn, conn.execute(wanted.order_by(webhooks.c.id)).all())
 
 
 def change_hook(
@@ -155,29 +157,40 @@ def send_again(store: Store, principal: Principal, delivery_id: str) -> None:
 
 
 def _view(conn: Connection, row: Any) -> dict[str, Any]:
-    last = conn.execute(
-        select(deliveries).where(deliveries.c.webhook_id == row.id).order_by(deliveries.c.id.desc()).limit(10)
+    return _views(conn, [row])[0]
+
+
+def _views(conn: Connection, rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """Each with its last messages."""
+    place = func.row_number().over(partition_by=deliveries.c.webhook_id, order_by=deliveries.c.id.desc())
+    ranked = select(deliveries, place.label("place")).where(
+        deliveries.c.webhook_id.in_([row.id for row in rows])
     )
-    return {
-        "id": row.id,
-        "project_id": row.project_id,
-        "url": row.url,
-        "events": row.events,
-        "active": row.active,
-        "created_at": iso(row.created_at),
-        "last": [
-            {
-                "id": one.id,
-                "event": one.event,
-                "attempts": one.attempts,
-                "delivered_at": iso_or_none(one.delivered_at),
-                "next_at": iso_or_none(one.next_at),
-                "error": one.last_error,
-                "created_at": iso(one.created_at),
-            }
-            for one in last
-        ],
-    }
+    sent = ranked.subquery()
+    last: dict[str, list[dict[str, Any]]] = {}
+    for one in conn.execute(select(sent).where(sent.c.place <= SHOWN).order_by(sent.c.id.desc())):
+        said = {
+            "id": one.id,
+            "event": one.event,
+            "attempts": one.attempts,
+            "delivered_at": iso_or_none(one.delivered_at),
+            "next_at": iso_or_none(one.next_at),
+            "error": one.last_error,
+            "created_at": iso(one.created_at),
+        }
+        last.setdefault(one.webhook_id, []).append(said)
+    return [
+        {
+            "id": row.id,
+            "project_id": row.project_id,
+            "url": row.url,
+            "events": row.events,
+            "active": row.active,
+            "created_at": iso(row.created_at),
+            "last": last.get(row.id, []),
+        }
+        for row in rows
+    ]
 
 
 # --- the outbox -------------------------------------------------------------------------------------------------------

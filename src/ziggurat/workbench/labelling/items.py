@@ -42,6 +42,7 @@ from ziggurat.workbench.labelling.rows import (
     submitted,
     version_row,
 )
+from ziggurat.workbench.labelling.screening import marked
 from ziggurat.workbench.labelling.values import checked, kinds_of
 
 MAX_AT_ONCE = 1_000
@@ -75,6 +76,7 @@ def add_items(
     source: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Add items. One that the project has already is left out; one that is wrong is named, and the others are added.
+    Private data that patterns find is marked by a tag, for a lead to look at.
 
     An entry: `messages` (the prompt), `completions` (texts, or `{id?, content, model?, sampling?, hashes?}`), `brief`
     (what a prompt is to be about), `draft` (to begin a demonstration from), and how it is given out. Returns
@@ -89,7 +91,8 @@ def add_items(
         project = project_row(conn, principal, project_id, "project.write")
         for at, entry in enumerate(entries):
             try:
-                made = insert_item(conn, store, principal, project, entry, source=source or {"kind": "hand"})
+                given = marked(entry) if isinstance(entry, Mapping) else entry
+                made = insert_item(conn, store, principal, project, given, source=source or {"kind": "hand"})
             except ProductError as error:
                 refused.append({"at": at, "message": str(error)})
                 continue
@@ -121,7 +124,10 @@ def insert_item(
     kind = given.get("kind") or "work"
     if kind not in ("work", "gold", "training", "test"):
         raise Invalid(f"kind is {kind!r}; it must be work, gold, training or test.", param="kind")
-    content_hash = hashlib.sha256(json.dumps([kind, payload], sort_keys=True).encode()).hexdigest()
+    same_thing = [kind, payload]
+    if source.get("kind") == "tree":  # two trees may hold the same text; each needs an item of its own
+        same_thing.append(source["node_id"])
+    content_hash = hashlib.sha256(json.dumps(same_thing, sort_keys=True).encode()).hexdigest()
     same = (items.c.project_id == project.id) & (items.c.content_hash == content_hash)
     if conn.execute(select(items.c.id).where(same).limit(1)).first():
         return None

@@ -16,7 +16,7 @@ from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
 from ziggurat.store.tables.labelling import answers, assignments, items, leases
 from ziggurat.workbench.labelling.items import OPEN, settle
-from ziggurat.workbench.labelling.rows import settings_of, submitted
+from ziggurat.workbench.labelling.rows import settings_of, submitted, usable_chat
 
 LONGEST = 12
 """A lease is extended to at most so many times its length: a forgotten page holds an item no longer."""
@@ -51,6 +51,16 @@ def held(conn: Connection, project_id: str, person_id: str) -> list[Any]:
         )
     )
     return list(conn.execute(wanted.order_by(leases.c.created_at, leases.c.id)))
+
+
+def drop_unusable(conn: Connection, store: Store, project_id: str, person_id: str) -> None:
+    """Give back the person's items whose chat may not be used any more."""
+    gone = select(items.c.id).where(items.c.project_id == project_id, ~usable_chat())
+    wanted = select(leases).where(
+        leases.c.subject_kind == KIND, leases.c.person_id == person_id, leases.c.subject_id.in_(gone)
+    )
+    for lease in conn.execute(wanted).all():
+        drop(conn, store, lease)
 
 
 def lease_of(conn: Connection, item_id: str, person_id: str) -> Any:

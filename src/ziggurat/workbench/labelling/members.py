@@ -24,8 +24,9 @@ from ziggurat.store.tables.labelling import (
     items,
     members,
 )
+from ziggurat.store.tables.labelling import leases as held
 from ziggurat.store.tables.people import memberships
-from ziggurat.workbench.labelling import leases
+from ziggurat.workbench.labelling import leases, trees
 from ziggurat.workbench.labelling.items import settle
 from ziggurat.workbench.labelling.objects import Habits
 from ziggurat.workbench.labelling.rows import member_row, project_row, seen_project, settings_of
@@ -245,13 +246,14 @@ def grade(store: Store, principal: Principal, answer_id: str, *, mark: int) -> s
 
 
 def gold_scores(conn: Connection, project_id: str, person_id: str) -> list[float]:
+    """Of the first answer to each gold item; taking it back does not undo it."""
     wanted = (
         select(answers.c.score)
         .join(items, items.c.id == answers.c.item_id)
         .where(
             answers.c.project_id == project_id,
             answers.c.person_id == person_id,
-            answers.c.status == "submitted",
+            answers.c.status.in_(("submitted", "discarded")),
             items.c.kind == "gold",
             answers.c.score.is_not(None),
         )
@@ -355,6 +357,7 @@ def purge(store: Store, principal: Principal, project_id: str, person_id: str) -
         reopened = {row.item_id for row in rows}
         for item_id in reopened:
             _reopen(conn, store, item_id)
+            trees.advance(conn, store, principal, row_of(conn, items, item_id))
         written = select(item_authors.c.item_id).where(item_authors.c.person_id == person_id)
         halted = conn.execute(
             update(items)
@@ -429,7 +432,20 @@ def _room_for_assigned(conn: Connection, store: Store, item_id: str) -> None:
         .select_from(assignments)
         .where(assignments.c.item_id == item_id, assignments.c.done_at.is_(None))
     ).scalar_one()
-    needed = row.answers + waiting
+    assigned = select(assignments.c.person_id).where(
+        assignments.c.item_id == item_id, assignments.c.done_at.is_(None)
+    )
+    others = conn.execute(
+        select(func.count())
+        .select_from(held)
+        .where(
+            held.c.subject_kind == leases.KIND,
+            held.c.subject_id == item_id,
+            held.c.expires_at > store.now(),
+            held.c.person_id.not_in(assigned),
+        )
+    ).scalar_one()
+    needed = row.answers + waiting + others
     if needed > row.min_answers:
         conn.execute(update(items).where(items.c.id == item_id).values(min_answers=needed))
         settle(conn, store, item_id)

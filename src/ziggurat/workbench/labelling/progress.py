@@ -255,7 +255,7 @@ def my_answers(
                 answers.c.project_id == project_id,
                 answers.c.person_id == principal.person_id,
                 answers.c.status.in_(("submitted", "extra")),
-                items.c.kind == "work",
+                items.c.kind.in_(("work", "gold")),
             )
             .order_by(answers.c.id.desc())
             .limit(limit)

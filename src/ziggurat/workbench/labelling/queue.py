@@ -17,7 +17,6 @@ from ziggurat.product.common import row_of
 from ziggurat.product.principal import Principal
 from ziggurat.store.clock import iso
 from ziggurat.store.store import Store
-from ziggurat.store.tables.chats import chats
 from ziggurat.store.tables.labelling import (
     answers,
     assignments,
@@ -32,7 +31,7 @@ from ziggurat.workbench.labelling.guidelines import to_acknowledge
 from ziggurat.workbench.labelling.items import OPEN
 from ziggurat.workbench.labelling.members import habits_row, joined
 from ziggurat.workbench.labelling.objects import Task
-from ziggurat.workbench.labelling.rows import open_project, settings_of, version_row
+from ziggurat.workbench.labelling.rows import open_project, settings_of, usable_chat, version_row
 
 MAX_HELD = 2
 """Items that a person holds in one project: the one on the screen and the next, which is fetched ahead."""
@@ -63,6 +62,7 @@ def next_item(
         if unread := to_acknowledge(conn, project_id, principal.person_id):
             return found | {"reason": "acknowledge", "guideline": unread.n}
         leases.sweep(conn, store, project_id)
+        leases.drop_unusable(conn, store, project_id, principal.person_id)
         mine = leases.held(conn, project_id, principal.person_id)
         for lease in mine:
             if lease.subject_id not in holding:
@@ -130,7 +130,7 @@ def _fresh(project_id: str, person_id: str) -> Select[Any]:
         ~exists().where(answers.c.item_id == items.c.id, answers.c.person_id == person_id),
         ~exists().where(skips.c.item_id == items.c.id, skips.c.person_id == person_id),
         ~exists().where(item_authors.c.item_id == items.c.id, item_authors.c.person_id == person_id),
-        or_(items.c.chat_id.is_(None), exists().where(chats.c.id == items.c.chat_id, chats.c.data_use)),
+        usable_chat(),
     )
 
 
@@ -174,7 +174,7 @@ def _assigned(conn: Connection, project_id: str, person_id: str) -> Iterator[Any
     )
     wanted = wanted.join(assignments, assignments.c.item_id == items.c.id)
     wanted = wanted.where(assignments.c.person_id == person_id, assignments.c.done_at.is_(None))
-    wanted = wanted.where(items.c.status.in_(OPEN))
+    wanted = wanted.where(items.c.status.in_(OPEN), usable_chat())
     yield from conn.execute(wanted.order_by(items.c.priority.desc(), assignments.c.id)).all()
 
 
@@ -255,7 +255,9 @@ def task_view(conn: Connection, project: Any, principal: Principal, item_id: str
         draft_text=item.payload.get("draft") if version.questions.get("from_draft") else None,
         lang=item.lang,
         sensitive=item.sensitive,
-        has_suggestion=bool(item.suggestion) and settings.suggestions != "off" and item.kind == "work",
+        has_suggestion=bool(item.suggestion)
+        and settings.suggestions != "off"
+        and item.kind in ("work", "gold"),
         questions=version.questions,
         version=project.version,
         value=draft.value,

@@ -34,10 +34,15 @@ from ziggurat.store.tables.labelling import (
     projects,
 )
 from ziggurat.store.tables.people import people
+from ziggurat.workbench.labelling import trees
 from ziggurat.workbench.labelling.items import settle
+from ziggurat.workbench.labelling.rows import usable_chat
+from ziggurat.workbench.labelling.tree_answers import require_growing
 from ziggurat.workbench.labelling.values import checked
 
 VERDICTS = ("accept", "fix", "reject")
+REVIEWED = ("completed", "halted")
+"""States of the items whose answers are in the stream."""
 MAX_REASON = 8_000
 
 
@@ -52,7 +57,10 @@ def stream(
     limit: int = 20,
 ) -> Page[dict[str, Any]]:
     """Answers that nobody has reviewed yet, never one's own. order: `new` (the newest first) or `apart` (of the items
-    with the strongest disagreement first; without a cursor)."""
+    with the strongest disagreement first; without a cursor).
+
+    Only of items that wait for no more answers, since a reviewer may label too; and not of conflicted ones, whose
+    people are hidden until somebody decides."""
     limit = page_size(limit)
     if order not in ("new", "apart"):
         raise Invalid(f"order is {order!r}; it must be new or apart.", param="order")
@@ -61,6 +69,8 @@ def stream(
         wanted = _wanted(project_id).where(
             answers.c.status == "submitted",
             items.c.kind == "work",
+            items.c.status.in_(REVIEWED),
+            usable_chat(),
             answers.c.person_id != principal.person_id,
             ~exists().where(answer_reviews.c.answer_id == answers.c.id),
         )
@@ -154,6 +164,7 @@ def review(
         item = row_of(conn, items, answer.item_id)
         judgement_id = None
         if verdict == "fix":
+            require_growing(conn, item)
             judgement_id = _fix(conn, store, principal, project, item, answer, value or {})
         row = {
             "id": new_id("areview"),
@@ -170,7 +181,9 @@ def review(
         conn.execute(insert(answer_reviews).values(row))
         if verdict == "reject":
             _reject(conn, store, principal, project, item, answer, reason, back=back)
-        status = settle(conn, store, item.id)
+        settle(conn, store, item.id)
+        trees.advance(conn, store, principal, item)
+        status = row_of(conn, items, item.id).status
         detail = {"verdict": verdict, "back": back, "item_id": item.id}
         record(
             conn, store, principal, "answer.review", kind="label_answer", object_id=answer_id, detail=detail

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, exists, or_, select
 
 from ziggurat.product.common import row_of
 from ziggurat.product.errors import Conflict, NotFound
 from ziggurat.product.principal import Principal
 from ziggurat.product.rights import can, require, require_on
 from ziggurat.store.clock import iso, iso_or_none
+from ziggurat.store.tables.chats import chats
 from ziggurat.store.tables.labelling import (
     answers,
     guideline_versions,
@@ -88,6 +89,19 @@ def item_row(conn: Connection, project: Any, item_id: str) -> Any:
 def lead_item(conn: Connection, principal: Principal, item_id: str, action: str = "project.read") -> Any:
     """An item of the workspace, for a lead."""
     return require_on(principal, action, "item", row_of(conn, items, item_id))
+
+
+def usable_chat() -> Any:
+    """The condition of an item that comes from no chat, or from one that is not in the trash and may be used."""
+    usable = exists().where(chats.c.id == items.c.chat_id, chats.c.data_use, chats.c.deleted_at.is_(None))
+    return or_(items.c.chat_id.is_(None), usable)
+
+
+def require_usable(conn: Connection, item: Any) -> None:
+    """Raises NotFound where the item's chat may not be used any more."""
+    usable = select(items.c.id).where(items.c.id == item.id, usable_chat())
+    if conn.execute(usable).first() is None:
+        raise NotFound("the chat that this item comes from may not be used any more; take the next item.")
 
 
 def settings_of(project: Any) -> ProjectSettings:

@@ -91,6 +91,15 @@ def _private(entry: dict[str, Any], rules: Screening, made: Screened) -> dict[st
     }
 
 
+def marked(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An entry that a lead adds, with the tag and the counts where private data is in it. One of a wrong form is
+    returned as it is, to be refused with its place."""
+    tags, meta = entry.get("tags") or [], entry.get("meta") or {}
+    if not isinstance(tags, list | tuple) or not isinstance(meta, Mapping):
+        return entry
+    return _private(dict(entry), Screening(), Screened([])) or entry
+
+
 def _masked(value: Any, found: Counter[str]) -> Any:
     if isinstance(value, str):
         result = masked(value)

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, exists, or_, select
+from sqlalchemy import Connection, exists, func, or_, select
 
 from ziggurat.product.common import record, whole
 from ziggurat.product.consents import TEXT_VERSION
@@ -23,10 +23,14 @@ from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import chats, messages
 from ziggurat.store.tables.judgements import judgements
+from ziggurat.store.tables.labelling import item_authors, items
 from ziggurat.store.tables.people import consents
 from ziggurat.workbench.labelling.items import insert_item
 from ziggurat.workbench.labelling.rows import project_row
 from ziggurat.workbench.labelling.values import kinds_of
+
+PERSON_CAP = 200
+"""InstructGPT's, section 3.2."""
 
 
 def from_chats(
@@ -36,19 +40,20 @@ def from_chats(
     with an answer that somebody gave a thumb down; a task about one answer gets that one.
 
     A comparison needs a question with several answers (regenerated ones); a demonstration needs the question alone.
-    Returns `{added, duplicates, refused, chats}`.
+    At most PERSON_CAP questions of one person are in a project. Returns `{added, duplicates, refused, capped, chats}`.
 
     Raises:
         Conflict: prompts are written, not taken from chats.
     """
     whole(limit, "limit", 1, 1_000)
     added: list[str] = []
-    duplicates, refused, used = 0, 0, set()
+    duplicates, refused, capped, used = 0, 0, 0, set()
     with store.write() as conn:
         project = project_row(conn, principal, project_id, "project.write")
         if project.task == "prompt":
             raise Conflict("a project of prompt writing takes no chats; write briefs.", code="wrong_task")
         down = _thumbs_down(conn, principal) if disliked else set()
+        taken = _taken(conn, project_id)
         for chat, question, answered in _questions(conn, principal):
             if len(added) >= limit:
                 break
@@ -57,6 +62,9 @@ def from_chats(
                 if not worse:
                     continue
                 answered = worse if kinds_of(project.task)[1] == 1 else answered
+            if taken[chat.person_id] >= PERSON_CAP:
+                capped += 1
+                continue
             entry = _entry(conn, project.task, chat, question, answered)
             if entry is None:
                 continue
@@ -70,12 +78,30 @@ def from_chats(
             duplicates += made is None
             if made is not None:
                 added.append(made)
+                taken[chat.person_id] += 1
                 used.add(chat.id)
         detail = {"added": len(added), "duplicates": duplicates, "chats": len(used)}
         record(
             conn, store, principal, "item.chats", kind="label_project", object_id=project_id, detail=detail
         )
-    return {"added": added, "duplicates": duplicates, "refused": refused, "chats": len(used)}
+    return {
+        "added": added,
+        "duplicates": duplicates,
+        "refused": refused,
+        "capped": capped,
+        "chats": len(used),
+    }
+
+
+def _taken(conn: Connection, project_id: str) -> Counter[str]:
+    """Items of the project that are made from chats, by person."""
+    rows = conn.execute(
+        select(item_authors.c.person_id, func.count())
+        .join(items, items.c.id == item_authors.c.item_id)
+        .where(items.c.project_id == project_id, items.c.chat_id.is_not(None))
+        .group_by(item_authors.c.person_id)
+    )
+    return Counter({row[0]: row[1] for row in rows})
 
 
 def _questions(conn: Connection, principal: Principal) -> Iterator[tuple[Any, Any, list[Any]]]:

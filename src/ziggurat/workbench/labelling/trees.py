@@ -19,9 +19,10 @@ from ziggurat.store.store import Store
 from ziggurat.store.tables.judgements import judgements
 from ziggurat.store.tables.labelling import answers, items, projects, tree_nodes, trees
 from ziggurat.workbench.labelling.items import insert_item
+from ziggurat.workbench.labelling.tree_answers import WRITES, drop_uncounted, is_written
 from ziggurat.workbench.labelling.tree_states import ENDS, STOPPED, accepted
 
-BRIEF = "Write the user's next message. 写出用户的下一条消息。"
+BRIEFS = {"en": "Write the user's next message.", "zh": "写出用户的下一条消息。"}
 
 
 def add_node(
@@ -98,16 +99,23 @@ def _said(path: Sequence[Any]) -> list[dict[str, str]]:
 
 
 def advance(conn: Connection, store: Store, principal: Principal, item: Any) -> None:
-    """After an answer to an item of a tree: new messages, verdicts of reviews, ranks, and the next items."""
+    """After a change to the answers of a tree's item: messages that come and go, verdicts of reviews, ranks, and the
+    next items. Other items are left alone."""
+    if item.source.get("kind") != "tree":
+        return
     tree = row_of(conn, trees, str(item.source.get("tree_id")))
-    if tree is None or tree.state in (*ENDS, *STOPPED):
+    if tree is None:
+        return
+    if is_written(item) and drop_uncounted(conn, tree, item):
+        _maybe_score(conn, store, tree)
+    if tree.state in (*ENDS, *STOPPED):
         return
     step, node_id = item.source["step"], item.source["node_id"]
     item = row_of(conn, items, item.id)
     node = row_of(conn, tree_nodes, node_id)
     if node is None:
         return
-    if step in ("reply", "prompt"):
+    if step in WRITES and tree.state == "growing":
         _new_replies(conn, store, principal, tree, node, item, "assistant" if step == "reply" else "user")
     elif step == "review" and item.answers >= item.min_answers:
         _reviewed(conn, store, principal, tree, node, item)
@@ -128,10 +136,10 @@ def _values(conn: Connection, item_id: str) -> list[Any]:
 def _new_replies(
     conn: Connection, store: Store, principal: Principal, tree: Any, node: Any, item: Any, role: str
 ) -> None:
-    theirs = select(tree_nodes.c.person_id).where(tree_nodes.c.parent_id == node.id)
+    theirs = select(tree_nodes.c.judgement_id).where(tree_nodes.c.parent_id == node.id)
     known = set(conn.execute(theirs).scalars())
     for answer in _values(conn, item.id):
-        if answer.person_id in known:
+        if answer.judgement_id in known:
             continue
         value = answer.value
         text = value["messages"][-1]["content"] if "messages" in value else value["text"]
@@ -185,7 +193,7 @@ def _grow(conn: Connection, store: Store, principal: Principal, tree: Any, node_
         "authors": [node.person_id] if node.person_id else [],
     }
     if step == "prompt":
-        entry["brief"] = BRIEF
+        entry["brief"] = BRIEFS.get(str(tree.lang)[:2], BRIEFS["en"])
     _add_item(conn, store, principal, tree, step, node_id, entry)
 
 
@@ -220,10 +228,11 @@ def _maybe_rank(conn: Connection, store: Store, principal: Principal, tree: Any)
         if node.role == "assistant":
             by_parent.setdefault(node.parent_id, []).append(node)
     for parent_id, children in by_parent.items():
-        if len({child.content.strip() for child in children}) > 1:
+        different = list({child.content.strip(): child for child in reversed(children)}.values())[::-1]
+        if len(different) > 1:
             entry = {
                 "messages": _said(_path(conn, parent_id)),
-                "completions": [{"id": child.id, "content": child.content} for child in children],
+                "completions": [{"id": child.id, "content": child.content} for child in different],
                 "min_answers": tree.settings["rankings"],
                 "lang": tree.lang,
                 "authors": sorted({child.person_id for child in children if child.person_id}),
