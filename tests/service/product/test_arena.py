@@ -9,7 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, failing, saying
+
+from ziggurat.service.server import create_app
+from ziggurat.service.upstream.servers import Upstream
 
 House = Callable[..., httpx.Client]
 TWO = {
@@ -84,3 +88,25 @@ def test_what_the_guard_refuses_is_no_battle(client: httpx.Client) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.3)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "content_filter")
+
+
+def test_models_of_another_server_play_and_take_feedback(open_house: House, serving: Serving) -> None:
+    with serving(create_app({"gpt-9": FakeChat(saying("I am gpt-9."))})) as address:
+        upstream = Upstream.parse(f"far={address}/v1")
+        client = open_house({"town/sft-1": TWO["town/sft-1"]}, upstreams=[upstream])
+        assert client.get("/api/arena/models").json()["data"] == ["town/sft-1", "far/gpt-9"]
+        last = events(client, "Who are you?")[-1]["battle"]
+        voted = client.post(f"/api/arena/battles/{last['id']}/vote", json={"winner": "tie"}).json()
+        assert sorted(voted["models"].values()) == ["far/gpt-9", "town/sft-1"]
+        assert voted["leaked"]
+        assert client.get("/api/arena/leaderboard").json()["left_out"]["leaked"] == 1
+        for stream in (False, True):
+            asked = {
+                "model": "far/gpt-9",
+                "messages": [{"role": "user", "content": "Hello"}],
+                "stream": stream,
+            }
+            sent = client.post("/v1/chat/completions", json=asked).text
+            found = json.loads(sent.partition("data: ")[2].partition("\n")[0] if stream else sent)["id"]
+            body = {"metric_name": "comment", "value": "Good.", "inference_id": found}
+            assert client.post("/v1/feedback", json=body).status_code == 200

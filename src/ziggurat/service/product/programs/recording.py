@@ -18,14 +18,13 @@ from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ziggurat.product import inferences
+from ziggurat.product import inferences, people
 from ziggurat.product.inferences import Answered
 from ziggurat.product.principal import Principal
-from ziggurat.service.http.problems import ApiError
+from ziggurat.service.access.caller import caller
 from ziggurat.service.models.shelf import ModelCard
 from ziggurat.service.observe.visits import visit_of
 from ziggurat.service.product.house import House
-from ziggurat.service.product.programs.callers import principal_of
 from ziggurat.service.product.writing import hashes_of
 
 log = logging.getLogger("ziggurat.service")
@@ -54,7 +53,8 @@ SAMPLING = (
 class Seen:
     """The bytes of one request and its answer."""
 
-    principal: Principal
+    principal: Principal | None
+    """None: the owner of this machine, who is looked up when the answer is kept."""
     kind: str
     request_id: str | None
     episode: str | None
@@ -104,9 +104,12 @@ class Recorder:
                 )
 
     def _keep(self, waiting: list[Seen]) -> None:
-        found = [one for one in (answered_of(self._house, seen) for seen in waiting) if one is not None]
-        if found:
-            inferences.keep(self._house.store, found)
+        store, owner = self._house.store, None
+        if any(seen.principal is None for seen in waiting):
+            owner = people.local_principal(store)
+        answers = (answered_of(self._house, seen, seen.principal or owner) for seen in waiting)
+        if found := [one for one in answers if one is not None]:
+            inferences.keep(store, found)
 
 
 class Recorded:
@@ -117,8 +120,8 @@ class Recorded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = PATHS.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        principal = None if kind is None else await self._who(scope)
-        if kind is None or principal is None:
+        known, principal = (False, None) if kind is None else self._who(scope)
+        if kind is None or not known:
             await self.app(scope, receive, send)
             return
         visit, headers = visit_of(scope), Headers(scope=scope)
@@ -155,18 +158,21 @@ class Recorded:
         finally:
             keep()  # of a client that left: it has the id from the first event
 
-    async def _who(self, scope: Scope) -> Principal | None:
-        try:
-            return await principal_of(self.house, Request(scope))
-        except ApiError:
-            return None
+    def _who(self, scope: Scope) -> tuple[bool, Principal | None]:
+        """(whether somebody of the store asks, who); None is the owner of this machine. No database is asked."""
+        asking = caller(Request(scope))
+        if asking.quota is not None:
+            return asking.quota.principal is not None, asking.quota.principal
+        return self.house.mode == "local" and asking.id == "", None
 
 
 # --- reading, on a worker thread --------------------------------------------------------------------------------------
 
 
-def answered_of(house: House, seen: Seen) -> Answered | None:
+def answered_of(house: House, seen: Seen, principal: Principal | None) -> Answered | None:
     """What was asked and answered; None where there is no id."""
+    if principal is None:
+        return None
     asked = _object(bytes(seen.asked))
     events = list(_events(bytes(seen.answered))) if seen.streamed else [_object(bytes(seen.answered))]
     if seen.cut and not seen.streamed:
@@ -181,7 +187,7 @@ def answered_of(house: House, seen: Seen) -> Answered | None:
     episode = seen.episode or _text(_dict(asked.get("metadata")).get("episode_id"))
     return Answered(
         id=known["id"],
-        principal=seen.principal,
+        principal=principal,
         kind=seen.kind,
         model=model,
         prompt=prompt_of(seen.kind, asked),
