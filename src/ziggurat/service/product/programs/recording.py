@@ -22,10 +22,11 @@ from ziggurat.product import inferences, people
 from ziggurat.product.inferences import Answered
 from ziggurat.product.principal import Principal
 from ziggurat.service.access.caller import caller
-from ziggurat.service.models.shelf import ModelCard
+from ziggurat.service.models.shelf import Served
 from ziggurat.service.observe.visits import visit_of
 from ziggurat.service.product.house import House
-from ziggurat.service.product.writing import hashes_of
+from ziggurat.service.product.review.calls import DRAFT
+from ziggurat.service.product.writing import hashes_with
 
 log = logging.getLogger("ziggurat.service")
 
@@ -61,8 +62,10 @@ class Seen:
     asked: bytearray = field(default_factory=bytearray)
     answered: bytearray = field(default_factory=bytearray)
     streamed: bool = False
-    card: ModelCard | None = None
-    """Of the model that answered, where it is one of this server; a channel's name stands for it."""
+    served: Served | None = None
+    """The model that answered, where it is one of this server; its card has the channel's name that was asked."""
+    draft: bool = False
+    """An expert has not decided on it: its texts are not kept here."""
     cut: bool = False
 
     def take(self, part: bytes) -> None:
@@ -125,7 +128,7 @@ class Recorded:
             await self.app(scope, receive, send)
             return
         visit, headers = visit_of(scope), Headers(scope=scope)
-        seen = Seen(principal, kind, visit.request_id, headers.get(EPISODE))
+        seen = Seen(principal, kind, visit.request_id, headers.get(EPISODE), draft=bool(scope.get(DRAFT)))
         good = kept = False
 
         async def received() -> Message:
@@ -138,7 +141,7 @@ class Recorded:
             nonlocal kept
             if good and not kept and seen.answered:
                 kept = True
-                seen.card = scope.get("state", {}).get("served")
+                seen.served = scope.get("state", {}).get("served")
                 self.recorder.add(seen)
 
         async def sent(message: Message) -> None:
@@ -181,7 +184,7 @@ def answered_of(house: House, seen: Seen, principal: Principal | None) -> Answer
     known = next((one for one in inner if isinstance(one, dict) and isinstance(one.get("id"), str)), None)
     if known is None or not asked:
         return None
-    card = seen.card
+    card = None if seen.served is None else seen.served.card
     model = str(known.get("model") or asked.get("model") or "") if card is None else card.name
     texts = texts_of(seen.kind, events)
     episode = seen.episode or _text(_dict(asked.get("metadata")).get("episode_id"))
@@ -196,8 +199,8 @@ def answered_of(house: House, seen: Seen, principal: Principal | None) -> Answer
         episode=episode or None,
         release=None if card is None else card.release or None,
         asked_to_keep=asked.get("store") is True,
-        whole=not seen.cut and bool(texts) and not asked.get("previous_response_id"),
-        hashes=hashes_of(house, model),
+        whole=not seen.cut and not seen.draft and bool(texts) and not asked.get("previous_response_id"),
+        hashes=hashes_with(house, seen.served),
         sampling={name: asked[name] for name in SAMPLING if asked.get(name) is not None},
     )
 
