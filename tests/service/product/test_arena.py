@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,8 +13,10 @@ import pytest
 from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, failing, saying
 
+from ziggurat.service.models.shelf import ModelCard, Route
 from ziggurat.service.server import create_app
 from ziggurat.service.upstream.servers import Upstream
+from ziggurat.store.store import Store
 
 House = Callable[..., httpx.Client]
 TWO = {
@@ -53,6 +56,35 @@ def test_a_battle_from_the_question_to_the_ratings(client: httpx.Client) -> None
     assert [one["name"] for one in board["standings"]] == ["town/ppo-1", "town/sft-1"]
     assert board["votes"] == 1
     assert client.get("/api/arena/leaderboard?lang=zh").json()["votes"] == 0
+
+
+def test_a_channel_plays_as_its_release_and_equal_weights_play_once(serving: Serving, tmp_path: Path) -> None:
+    names = {"assistant-3": "w3", "assistant-4": "w4", "copy": "w3"}
+    models = {name: FakeChat(saying(name)) for name in names}
+    cards = {
+        name: ModelCard(name=name, weights=weights, release="" if name == "copy" else name)
+        for name, weights in names.items()
+    }
+    app = create_app(models, cards=cards, store=Store.open(tmp_path / "ziggurat.db"))
+    app.state.services.shelf.route("assistant", Route("assistant-3", "assistant-4", 0.5, "x"))
+    with serving(app) as address, httpx.Client(base_url=address, timeout=20) as client:
+        assert sorted(client.get("/api/arena/models").json()["data"]) == ["assistant-3", "assistant-4"]
+        last = events(client, "Who?")[-1]["battle"]
+        voted = client.post(f"/api/arena/battles/{last['id']}/vote", json={"winner": "tie"}).json()
+        assert sorted(voted["models"].values()) == ["assistant-3", "assistant-4"]
+        for side, name in voted["models"].items():
+            assert voted[side]["text"] == name
+        refused = client.post("/api/arena/battles", json={"text": "x", "among": ["assistant", "assistant-3"]})
+        assert refused.json()["error"]["code"] == "model_not_found"
+
+
+def test_there_are_no_battles_where_experts_check_the_answers(client: httpx.Client) -> None:
+    assert client.put("/api/admin/settings", json={"review": "all"}).status_code == 200
+    for answer in (
+        client.post("/api/arena/battles", json={"text": "Where?"}),
+        client.get("/api/arena/models"),
+    ):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "reviewed")
 
 
 def test_sides_change_from_battle_to_battle(client: httpx.Client) -> None:
