@@ -14,6 +14,7 @@ import torch
 from ziggurat.dialogue.chat import Chat
 from ziggurat.flywheel.criteria.canaries import Canaries
 from ziggurat.flywheel.criteria.collapse import Collapse
+from ziggurat.flywheel.criteria.metrics import Metrics
 from ziggurat.flywheel.criteria.win_rate import PAIRS, WinRate, own_judge, pairs
 from ziggurat.flywheel.criterion import Bench, Judged
 from ziggurat.flywheel.gate import verdict_of
@@ -159,3 +160,26 @@ def test_pairs_canaries_methods_and_verdicts() -> None:
         "refused",
         "C.",
     )
+
+
+@pytest.mark.parametrize(
+    ("optimize", "low_half", "verdict"),
+    [
+        ("max", 4.0, "passed"),  # half 4.0, half 5.0: the mean is 4.5 at least
+        ("max", 2.0, "undecided"),  # half 2.0, half 5.0: the mean is 3.5, and its interval holds 3
+        ("max", 1.0, "refused"),
+        ("min", 4.0, "refused"),
+        ("min", 2.0, "undecided"),
+        ("min", 1.0, "passed"),
+    ],
+)
+def test_a_programs_metric_is_compared_in_its_direction(
+    tmp_path: Path, optimize: str, low_half: float, verdict: str
+) -> None:
+    high_half = 1.5 if low_half == 1.0 else 5.0
+    values = [low_half, high_half] * 10
+    rows = [{"metric": "minutes", "value": value, "optimize": optimize} for value in values]
+    policy = GatePolicy(metrics={"minutes": 3.0})
+    found = Metrics().measure(Bench(candidate=tmp_path, against=None, policy=policy, metrics=rows))
+    assert found.verdict == verdict, found.sentence
+    assert ("at most 3" in found.sentence) == (optimize == "min")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import insert, select, text
 from tests.product.house import a_chat, join
 from tests.stores import Clock
 
@@ -18,6 +18,7 @@ from ziggurat.product.leaks import leaks
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
 from ziggurat.store.tables.judgements import judgements as table
+from ziggurat.store.tables.releases import channels
 
 MODELS = ("town/ppo-1", "cluster/gpt-4o")
 
@@ -121,6 +122,17 @@ def test_pairs_and_sides_are_drawn_alike_and_a_seed_draws_the_same() -> None:
 )
 def test_an_answer_that_says_who_wrote_it_is_a_leak(answer: str, leaked: bool) -> None:
     assert leaks([answer, "Fine."], MODELS) is leaked
+
+
+def test_the_name_of_a_channel_is_no_leak_and_that_of_a_release_is(store: Store, ana: Principal) -> None:
+    assert not leaks(["I am an AI assistant."], ("assistant-4", "assistant-3"))
+    assert leaks(["I am assistant-4."], ("assistant-4", "assistant-3"))
+    said, models = ("I am a helper.", "Fine."), ("helper-4", "helper-3")
+    with store.write() as conn:
+        values = {"id": "channel_1", "name": "helper", "workspace_id": ana.workspace_id, "canary_share": 0}
+        conn.execute(insert(channels).values(**values, version=1, updated_at=1))
+    assert fought(store, ana, "a", models=models, answers=said).leaked is False
+    assert leaks(said, models), "where no channel has this name"
 
 
 def test_a_name_that_the_question_has_is_no_leak_of_the_answer() -> None:

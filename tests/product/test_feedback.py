@@ -110,6 +110,7 @@ def test_metrics_of_one_answer_stand_side_by_side_and_comments_add_up(store: Sto
         ("solved", 1, "inference_id", Invalid, "true or false"),
         ("minutes", True, "episode_id", Invalid, "takes a number"),
         ("minutes", float("nan"), "episode_id", Invalid, "takes a number"),
+        ("minutes", 10**400, "episode_id", Invalid, "takes a number"),
         ("minutes", 3.0, "inference_id", Invalid, "declared for an episode"),
         ("demonstration", "x", "episode_id", Invalid, "about one answer"),
         ("demonstration", [{"role": "user", "content": "x"}], "inference_id", Invalid, "messages with role"),
@@ -202,6 +203,37 @@ def test_old_answers_go_with_what_was_said_about_them(store: Store, dev: Princip
     assert rows(store, "metric") == []
     with store.read() as conn:
         assert list(conn.execute(select(answers.c.id)).scalars()) == ["chatcmpl-new"]
+
+
+def test_what_was_said_about_an_episode_goes_with_its_answers(
+    store: Store, dev: Principal, clock: Clock
+) -> None:
+    member = join(store, "member", workspace_id=dev.workspace_id)
+    for name, who in (("chatcmpl-1", member), ("chatcmpl-2", member), ("chatcmpl-3", dev)):
+        answered(store, who, name, episode=f"ticket of {who.role}")
+    for who in (member, dev):
+        feedback.give(store, dev, name="minutes", value=4, episode_id=f"ticket of {who.role}")
+    deletion.delete_account(store, Principal(member.workspace_id, member.person_id, "member", via="local"))
+    (left,) = rows(store, "metric")
+    assert [one["id"] for one in left.completions] == ["chatcmpl-3"]  # type: ignore[attr-defined]
+    clock.move(days=401)
+    assert retention.run(store).answers == 1
+    assert rows(store, "metric") == []
+
+
+def test_a_name_of_an_episode_that_cannot_be_kept_is_none(store: Store, dev: Principal) -> None:
+    """Answers are kept many at once: what one client sends must not lose the answers of others."""
+    given = {"principal": dev, "kind": "chat.completion", "model": "m", "prompt": [], "answer": []}
+    names = ["x" * 201, "   ", " a  b ", "y" * 100]
+    many = [Answered(id=f"chatcmpl-{n}", episode=name, **given) for n, name in enumerate(names)]  # type: ignore[arg-type]
+    assert inferences.keep(store, many) == 4
+    with store.read() as conn:
+        kept = conn.execute(select(answers.c.episode_id).order_by(answers.c.id)).scalars().all()
+    assert [one is None for one in kept] == [True, True, False, False]
+    for name in (" a  b ", "a b", "y" * 100):
+        feedback.give(store, dev, name="minutes", value=1, episode_id=name)
+    with pytest.raises(NotFound):
+        feedback.give(store, dev, name="minutes", value=1, episode_id="x" * 201)
 
 
 def test_an_account_takes_its_answers_along_and_its_archive_has_them(store: Store, dev: Principal) -> None:

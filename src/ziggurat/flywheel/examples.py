@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, select
 
 from ziggurat.flywheel.nearest import Meanings, by_words, encoder
 from ziggurat.flywheel.reading import samples_of
-from ziggurat.flywheel.subjects import rows_of
 from ziggurat.product import messages
 from ziggurat.product.mask import masked
 from ziggurat.product.principal import Principal
@@ -24,7 +23,10 @@ from ziggurat.product.workspaces import settings_of
 from ziggurat.store.store import Store
 from ziggurat.store.tables.judgements import judgements
 
-APPROVED = ("decision", "demonstration")
+APPROVED = (judgements.c.kind == "decision") | (
+    (judgements.c.kind == "demonstration") & (judgements.c.subject_kind == "item")
+)
+"""Decisions of experts and demonstrations of labellers; a demonstration that a program sends is nobody's approval."""
 LOOKED_AT = 2_000
 """The newest approved answers that are looked through."""
 LEAST_BY_WORDS, LEAST_BY_MEANING = 0.3, 0.6
@@ -47,13 +49,7 @@ def nearest_examples(store: Store, workspace_id: str, question: str) -> list[Exa
         count = int(settings_of(conn, workspace_id)["examples"]["count"])
         if not count or not question.strip():
             return []
-        wanted = select(judgements).where(
-            judgements.c.workspace_id == workspace_id,
-            judgements.c.kind.in_(APPROVED),
-            judgements.c.superseded_by.is_(None),
-            judgements.c.withdrawn_at.is_(None),
-        )
-        rows = conn.execute(wanted.order_by(judgements.c.id.desc()).limit(LOOKED_AT)).all()
+        rows = conn.execute(_current(workspace_id).order_by(judgements.c.id.desc()).limit(LOOKED_AT)).all()
         known = approved(conn, workspace_id, rows)
     texts = [one.question for one in known]
     if encoder() is None:
@@ -62,6 +58,16 @@ def nearest_examples(store: Store, workspace_id: str, question: str) -> list[Exa
         keys = [one.judgement_id for one in known]
         found = _meanings.nearest(question, keys, texts, count, least=LEAST_BY_MEANING)
     return [known[one.place]._replace(score=round(one.score, 3)) for one in found]
+
+
+def _current(workspace_id: str) -> Select[Any]:
+    """What experts and labellers approved in this workspace, as far as it holds now."""
+    return select(judgements).where(
+        judgements.c.workspace_id == workspace_id,
+        APPROVED,
+        judgements.c.superseded_by.is_(None),
+        judgements.c.withdrawn_at.is_(None),
+    )
 
 
 def approved(conn: Connection, workspace_id: str, rows: Sequence[Any]) -> list[Example]:
@@ -81,11 +87,7 @@ def approved(conn: Connection, workspace_id: str, rows: Sequence[Any]) -> list[E
 def these(store: Store, workspace_id: str, judgement_ids: Sequence[str]) -> list[Example]:
     """Examples that stood before an answer, in their order, as far as they may still be used."""
     with store.read() as conn:
-        rows = [
-            row
-            for row in rows_of(conn, judgements, list(judgement_ids))
-            if row.workspace_id == workspace_id and row.withdrawn_at is None and row.superseded_by is None
-        ]
+        rows = conn.execute(_current(workspace_id).where(judgements.c.id.in_(judgement_ids))).all()
         known = {one.judgement_id: one for one in approved(conn, workspace_id, rows)}
     return [known[one] for one in judgement_ids if one in known]
 

@@ -27,6 +27,7 @@ from ziggurat.flywheel import turn as turns_
 from ziggurat.flywheel.children import run_child
 from ziggurat.flywheel.jobs import Stopped, Work
 from ziggurat.flywheel.policy import CRITERIA, GatePolicy
+from ziggurat.flywheel.reading import directions_of
 from ziggurat.home import located, portable
 from ziggurat.lineage import manifest_around, parent_entry
 from ziggurat.places import find_run, model_folder, runs_home
@@ -391,16 +392,24 @@ def metrics(store: Store, gate: Gate) -> list[dict[str, Any]]:
     if not wanted:
         return []
     with store.read() as conn:
-        names = set(conn.execute(select(releases.c.name).where(releases.c.weights == gate.weights)).scalars())
+        home = conn.execute(select(gates.c.workspace_id).where(gates.c.id == gate.id)).scalar_one()
+        named = (releases.c.weights == gate.weights) & (releases.c.workspace_id == home)
+        names = set(conn.execute(select(releases.c.name).where(named)).scalars())
         rows = conn.execute(
             select(judgements.c.value, judgements.c.completions).where(
                 judgements.c.kind == "metric",
+                judgements.c.workspace_id == home,
                 judgements.c.superseded_by.is_(None),
                 judgements.c.withdrawn_at.is_(None),
             )
         ).all()
+        directions = directions_of(conn, home)
     return [
-        {"metric": row.value.get("metric"), "value": float(row.value["value"])}
+        {
+            "metric": row.value.get("metric"),
+            "value": float(row.value["value"]),
+            "optimize": directions.get(row.value.get("metric"), "max"),
+        }
         for row in rows
         if row.value.get("metric") in wanted
         and any(one.get("model") in names for one in row.completions or ())

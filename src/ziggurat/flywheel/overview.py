@@ -139,12 +139,12 @@ def name_of(store: Store, person_id: str | None) -> str | None:
 
 
 def release_named(store: Store, principal: Principal, message_id: str) -> str | None:
-    """The release that wrote one of my answers; None where no release did."""
-    wanted = select(messages.c.hashes).join(chats, messages.c.chat_id == chats.c.id)
+    """The release that wrote one of my answers; None where no release did, or its model is hidden until I choose."""
+    wanted = select(messages.c.hashes, messages.c.hidden_model).join(chats, messages.c.chat_id == chats.c.id)
     mine = (messages.c.id == message_id) & (chats.c.person_id == principal.person_id)
     with store.read() as conn:
         row = conn.execute(wanted.where(mine)).first()
-    return ((row.hashes if row is not None else None) or {}).get("release")
+    return None if row is None or row.hidden_model else (row.hashes or {}).get("release")
 
 
 def examples_of(store: Store, principal: Principal, message_id: str) -> list[str]:

@@ -1,8 +1,8 @@
 """May this judgement be learned from, now?
 
 On the basis of consent (the default): the person agrees to "improve_model" now, and the chat may be used, now and when
-it was judged. On the basis of work (labellers, experts): what was judged may be used; if it comes from a chat, the
-person whose chat it is agrees and the chat may be used. A chat in the trash may not.
+it was judged. On the basis of work (labellers, experts): what was judged may be used. On either basis the person whose
+chat or request it comes from agrees, and the chat may be used. A chat in the trash may not.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ class Permission:
         if (row.basis or "consent") == "consent" and row.person_id not in self.agreed:
             return "no_consent"
         if chat is not None and chat.person_id not in self.agreed:
+            return "no_consent"
+        if facts.person_id is not None and facts.person_id not in self.agreed:
             return "no_consent"
         if row.id in self.overruled:
             return "overruled"

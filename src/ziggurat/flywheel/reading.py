@@ -69,7 +69,7 @@ def read(conn: Connection, workspace_id: str) -> Taken:
 def samples_of(conn: Connection, workspace_id: str, rows: Sequence[Any]) -> Taken:
     """The records of these judgements."""
     permission = Permission.of(conn, rows)
-    maker = Maker(permission.facts, _rewritten(rows), _directions(conn, workspace_id))
+    maker = Maker(permission.facts, _rewritten(rows), directions_of(conn, workspace_id))
     taken = Taken()
     for row in rows:
         reason = permission.reason_against(row)
@@ -88,7 +88,7 @@ def _rewritten(rows: Sequence[Any]) -> set[tuple[str, str]]:
     return {(row.person_id, row.message_id) for row in rows if row.kind == "rewrite" and row.message_id}
 
 
-def _directions(conn: Connection, workspace_id: str) -> dict[str, str]:
+def directions_of(conn: Connection, workspace_id: str) -> dict[str, str]:
     """Metric -> max or min, as it was declared."""
     table = metadata.tables.get("feedback_metric")
     if table is None:

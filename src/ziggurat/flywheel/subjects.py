@@ -88,7 +88,7 @@ def _review(row: Any) -> Facts:
 
 
 def _inference(row: Any) -> Facts:
-    return Facts(model=row.model)
+    return Facts(person_id=row.person_id, model=row.model)
 
 
 def _battle(row: Any) -> Facts:

@@ -4,7 +4,7 @@
     work            the handler: writes the records, runs `tuning_run` in a child process, names the model
     models          what has succeeded, for the server to serve
 
-A worker that dies leaves a run with checkpoints; the next one goes on with it to the same bytes.
+A worker that dies leaves a run with checkpoints; the next one goes on with it.
 """
 
 from __future__ import annotations

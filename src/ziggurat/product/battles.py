@@ -30,6 +30,7 @@ from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
 from ziggurat.store.tables.judgements import judgements
 from ziggurat.store.tables.programs import battles as table
+from ziggurat.store.tables.releases import channels
 
 WINNERS = ("a", "b", "tie", "both_bad")
 MAX_QUESTION = 8_000
@@ -115,11 +116,19 @@ def written(
         values = {
             "answer_a": clean_json(a),
             "answer_b": clean_json(b),
-            "leaked": leaks(texts, (row.model_a, row.model_b), said),
+            "leaked": leaks(
+                texts, (row.model_a, row.model_b), said, channels_of(conn, principal.workspace_id)
+            ),
             "state": "ready",
         }
         conn.execute(update(table).where(table.c.id == battle_id).values(values))
         return view(row_of(conn, table, battle_id))
+
+
+def channels_of(conn: Connection, workspace_id: str) -> list[str]:
+    """Names under which releases are served."""
+    wanted = select(channels.c.name).where(channels.c.workspace_id == workspace_id)
+    return list(conn.execute(wanted).scalars())
 
 
 def failed(store: Store, principal: Principal, battle_id: str) -> None:

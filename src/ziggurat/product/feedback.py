@@ -125,9 +125,17 @@ def _said(name: str, value: Any, metric: Any, level: str) -> dict[str, Any]:
         if not isinstance(value, bool):
             raise Invalid(f"{name} takes true or false.", param="value", code="wrong_type")
         return {"metric": name, "value": value}
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    return {"metric": name, "value": _number(name, value)}
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        number = math.inf
+    if not math.isfinite(number):
         raise Invalid(f"{name} takes a number.", param="value", code="wrong_type")
-    return {"metric": name, "value": float(value)}
+    return number
 
 
 def _demonstration(value: Any) -> list[dict[str, Any]]:
@@ -214,7 +222,8 @@ def _judge(
     name: str,
     said: Mapping[str, Any],
 ) -> str:
-    """The judgement. It quotes what was kept; without texts nothing can be learned from it."""
+    """The judgement. It quotes what was kept; without texts nothing can be learned from it, and nothing without the
+    consent of the person whose key it is."""
     kind = name if name in ("comment", "demonstration") else "metric"
     if level == "inference":
         rows = [subject]
@@ -232,7 +241,7 @@ def _judge(
         prompt=rows[0].prompt if kept and level == "inference" else [],
         completions=[_completion(row) for row in rows],
         how={"method": "feedback", "probability": 1.0, "level": level},
-        basis="work",
+        basis="consent",
         data_use=kept,
         supersede=kind == "demonstration",
     )

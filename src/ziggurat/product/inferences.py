@@ -16,7 +16,7 @@ from sqlalchemy import Connection, delete, insert, or_, select
 
 from ziggurat.product.burial import BATCH, bury
 from ziggurat.product.common import clean_json, clean_name
-from ziggurat.product.errors import Conflict, NotFound
+from ziggurat.product.errors import Conflict, Invalid, NotFound
 from ziggurat.product.principal import Principal
 from ziggurat.product.rights import Level, level, require
 from ziggurat.product.workspaces import settings_of
@@ -81,7 +81,7 @@ def _keep(conn: Connection, store: Store, one: Answered, setting: str) -> bool:
         "person_id": one.principal.person_id,
         "key_id": one.principal.key_id,
         "request_id": one.request_id,
-        "episode_id": None if one.episode is None else _episode(conn, store, one.principal, one.episode),
+        "episode_id": _episode(conn, store, one.principal, one.episode),
         "kind": one.kind,
         "model": one.model[:200],
         "release": one.release,
@@ -97,8 +97,18 @@ def _keep(conn: Connection, store: Store, one: Answered, setting: str) -> bool:
     return True
 
 
-def _episode(conn: Connection, store: Store, principal: Principal, name: str) -> str:
-    name = clean_name(name, "episode_id")[:MAX_ID]
+def episode_name(given: str | None) -> str | None:
+    """The name of an episode as it is kept, cut to MAX_ID characters; None for one that cannot be kept."""
+    try:
+        return None if given is None else clean_name(given, "episode_id")[:MAX_ID]
+    except Invalid:
+        return None
+
+
+def _episode(conn: Connection, store: Store, principal: Principal, given: str | None) -> str | None:
+    name = episode_name(given)
+    if name is None:
+        return None
     mine = (episodes.c.person_id == principal.person_id) & (episodes.c.name == name)
     found = conn.execute(select(episodes.c.id).where(mine)).scalar()
     if found is not None:
@@ -149,7 +159,7 @@ def episode_row(conn: Connection, principal: Principal, name: str) -> Any:
         NotFound: no answer of this episode is known.
     """
     require(principal, "feedback")
-    seen = [episodes.c.workspace_id == principal.workspace_id, episodes.c.name == name]
+    seen = [episodes.c.workspace_id == principal.workspace_id, episodes.c.name == episode_name(name)]
     if level(principal, "feedback") is not Level.ANY:
         seen.append(episodes.c.person_id == principal.person_id)
     rows = conn.execute(select(episodes).where(*seen).order_by(episodes.c.id)).all()
@@ -163,10 +173,13 @@ def episode_row(conn: Connection, principal: Principal, name: str) -> Any:
 
 
 def remove(conn: Connection, store: Store, workspace_id: str, ids: Sequence[str]) -> None:
-    """Answers with every judgement about them; tombstones keep later data sets from them."""
+    """Answers with every judgement about them or about their episodes, which quotes them; tombstones keep later data
+    sets from them."""
     for at in range(0, len(ids), BATCH):
         part = list(ids[at : at + BATCH])
-        about = (judgements.c.subject_kind == "inference") & judgements.c.subject_id.in_(part)
+        episode_ids = select(inferences.c.episode_id).where(inferences.c.id.in_(part))
+        subject = judgements.c.subject_id
+        about = (judgements.c.subject_kind == "inference") & (subject.in_(part) | subject.in_(episode_ids))
         judged = list(conn.execute(select(judgements.c.id).where(about)).scalars())
         bury(conn, store, workspace_id, "judgement", judged)
         bury(conn, store, workspace_id, "inference", part)

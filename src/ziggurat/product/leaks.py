@@ -48,10 +48,12 @@ SELF = re.compile(
 REACH = 60
 """Characters after such a phrase in which the name is looked for, within its sentence."""
 SENTENCE = re.compile(r"[.!?。！？\n]")
+WORD = re.compile(r"[^\W\d_]{4,}")
 GENERIC = frozenset(
     {
         "model",
         "models",
+        "assistant",
         "base",
         "chat",
         "instruct",
@@ -67,19 +69,23 @@ GENERIC = frozenset(
 )
 
 
-def leaks(answers: Iterable[str], models: Iterable[str], question: str = "") -> bool:
-    """Whether one of the answers names one of the models, or a maker as its own."""
+def leaks(
+    answers: Iterable[str], models: Iterable[str], question: str = "", channels: Iterable[str] = ()
+) -> bool:
+    """Whether one of the answers names one of the models, or a maker as its own. `channels`: names that releases share
+    (`helper` of `helper-4`), which tell none from another."""
     distinctive, plain = set[str](), {maker.casefold() for maker in MAKERS}
+    generic = GENERIC.union(*({name.casefold(), *WORD.findall(name.casefold())} for name in channels))
     for model in models:
         for part in {model, *re.split(r"[/:@\s]+", model)}:
             name = part.casefold()
-            if len(name) < 3 or name in GENERIC:
+            if len(name) < 3 or name in generic:
                 continue
             if re.search(r"\d", name) or ("/" in name):
                 distinctive.add(name)
             else:
                 plain.add(name)
-            plain |= {word for word in re.findall(r"[^\W\d_]{4,}", name) if word not in GENERIC}
+            plain |= {word for word in WORD.findall(name) if word not in generic}
     asked = question.casefold()
     distinctive = {name for name in distinctive if not _has(asked, name)}
     return any(_names(answer.casefold(), distinctive, plain | distinctive) for answer in answers)

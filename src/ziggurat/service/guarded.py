@@ -89,7 +89,7 @@ def let_in(
     Raises:
         ApiError, BusyError: those of `admit`.
     """
-    request.state.served = served.card
+    request.state.served = served
     guard = services.guard
     if guard is None:
         return list[Answering](admit(request, served, prepared))

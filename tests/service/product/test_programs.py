@@ -9,18 +9,24 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import openai
 import pytest
 from tests.service.conftest import Serving
+from tests.service.fakes import FakeChat, saying
 from tests.stages import alphabet
 
 from ziggurat.flywheel import children
 from ziggurat.places import models_home
+from ziggurat.product.principal import Principal
+from ziggurat.service.http.limits import Limits
 from ziggurat.service.models.library import Library
+from ziggurat.service.models.shelf import ASKER, ModelCard, Route, Shelf
 from ziggurat.service.product.programs import multipart
+from ziggurat.service.product.programs.recording import Seen, answered_of
 from ziggurat.service.server import create_app
 from ziggurat.store.store import Store
 
@@ -130,6 +136,34 @@ def test_texts_stay_out_of_the_store_unless_the_setting_keeps_them(
     assert b"quiet question" not in bytes_kept
     assert b"open question" in bytes_kept
     assert [one["prompt"][0]["content"] for one in kept] in ([], ["an open question"])
+
+
+def test_an_answer_is_kept_with_the_hashes_of_the_model_that_wrote_it() -> None:
+    """A channel with a canary: what is kept later, while another person asks, is still this answer's model."""
+    names = {"assistant-3": "w3", "assistant-4": "w4"}
+    cards = {name: ModelCard(name=name, weights=weights, release=name) for name, weights in names.items()}
+    shelf = Shelf({name: FakeChat(saying("x")) for name in names}, cards, (), Limits())
+    route = Route("assistant-3", "assistant-4", 0.5, "x")
+    shelf.route("assistant", route)
+    house: Any = SimpleNamespace(
+        services=SimpleNamespace(shelf=shelf),
+        guard=SimpleNamespace(rules=lambda: SimpleNamespace(kept={}, rules=[])),
+    )
+    askers = {route.name_for(f"person {n}"): f"person {n}" for n in range(20)}
+    kept = {}
+    for name, asker in askers.items():
+        token = ASKER.set(asker)
+        seen = Seen(
+            Principal("ws", asker, "member"), "chat.completion", None, None, served=shelf["assistant"]
+        )
+        ASKER.reset(token)
+        seen.asked += b'{"model": "assistant", "messages": []}'
+        seen.answered += b'{"id": "chatcmpl-1", "model": "assistant", "choices": []}'
+        one = answered_of(house, seen, seen.principal)
+        assert one is not None
+        kept[name] = (one.model, one.release, one.hashes["release"], one.hashes["weights"])
+    shelf.close()
+    assert kept == {name: ("assistant", name, name, weights) for name, weights in names.items()}
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

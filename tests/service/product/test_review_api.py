@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
 import json
 import threading
+import zipfile
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ from ziggurat.product import registration
 from ziggurat.service.access.keys import Keyring, new_key
 from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import generation_events, messages
+from ziggurat.store.tables.programs import inferences
 
 Open = Callable[..., httpx.Client]
 SECRET = "zanzibar"
@@ -141,6 +144,27 @@ def test_the_expert_asks_for_another_draft(open_house: Open) -> None:
     body = {"decision": "approve", "version": card["item"]["version"]}
     client.post(f"/api/review/items/{item['id']}/decision", json=body)
     assert message(client, chat, held["id"])["content"] == "shorter"
+
+
+@pytest.mark.parametrize("path", ASKED)
+def test_a_draft_of_a_call_is_not_kept_among_the_answers(open_house: Open, tmp_path: Path, path: str) -> None:
+    """Its id and hashes are, so that feedback finds it; the archive of who asked holds nothing of its text."""
+    client = reviewed(open_house)
+    assert client.put("/api/admin/settings", json={"api_answers": "all"}).status_code == 200
+    assert client.post(path, json={"model": "fake", **ASKED[path]}).status_code == 202
+    store = Store.open(tmp_path / "ziggurat.db")
+
+    def kept() -> list[Any]:
+        with store.read() as conn:
+            return list(conn.execute(inferences.select()))
+
+    wait_until(lambda: bool(kept()))
+    (row,) = kept()
+    store.close()
+    assert (row.prompt, row.answer, len(row.answer_hash)) == (None, None, 64)
+    with zipfile.ZipFile(io.BytesIO(client.get("/api/me/export").content)) as archive:
+        assert json.loads(archive.read("answers.json"))[0]["id"] == row.id
+        assert not any(SECRET.encode() in archive.read(name) for name in archive.namelist())
 
 
 @pytest.mark.parametrize("stream", [False, True])

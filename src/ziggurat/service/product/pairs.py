@@ -46,6 +46,17 @@ def pair_routes(house: House) -> APIRouter:
     return routes
 
 
+def distinct(house: House) -> list[str]:
+    """The models of this server that answer, each once: a channel is the release that it stands for, and of equal
+    weights the first name counts."""
+    found: dict[str, str] = {}
+    for held in house.services.shelf:  # channels come first
+        if not held.card.is_base:
+            name = held.worker.name  # a channel's card has the channel's name
+            found.setdefault(held.card.weights or name, name)
+    return list(found.values())
+
+
 def pair_of(house: House, first: str, wished: list[str] | None) -> tuple[tuple[str, str], dict[str, Any]]:
     """Two models for a pair, and how they were chosen: those that are wished, else twice the same or another one."""
     if wished is not None:
@@ -54,7 +65,7 @@ def pair_of(house: House, first: str, wished: list[str] | None) -> tuple[tuple[s
                 house.services.shelf[name]
         models, how = [wished[0], wished[1]], {"method": "named", "probability": 1.0, "order": "random"}
     else:
-        others = [held.card.name for held in house.services.shelf if not held.card.is_base]
+        others = distinct(house)
         second = random.choice(others or [first])
         models, how = (
             [first, second],

@@ -22,6 +22,7 @@ from ziggurat.records import Message
 from ziggurat.safety.guard import Decision
 from ziggurat.safety.rules import RuleSet
 from ziggurat.service.http.limits import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE
+from ziggurat.service.models.shelf import Served
 from ziggurat.service.observe.visits import AnswerVisit, Visit
 from ziggurat.service.product.answering import Ask, End, Piece, answer, drawn_seed
 from ziggurat.service.product.generations import Generation, Outcome, Watches
@@ -315,7 +316,11 @@ PIECES = ("text", "reasoning")
 
 def hashes_of(house: House, model: str) -> dict[str, Any]:
     """What an answer depends on: the weights and how they compute, the chat template, the guard's rules."""
-    known = {held.card.name: held for held in house.services.shelf}.get(model)
+    return hashes_with(house, {held.card.name: held for held in house.services.shelf}.get(model))
+
+
+def hashes_with(house: House, known: Served | None) -> dict[str, Any]:
+    """The same of the very model that answered; None for one of another server."""
     hashes: dict[str, Any] = {"rules": rules_hash(house.guard.rules())}
     if known is not None:
         jinja = getattr(getattr(known.worker.chat, "template", None), "jinja", None)

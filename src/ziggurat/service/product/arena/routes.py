@@ -22,7 +22,9 @@ from ziggurat.service.product.answering import Ask, drawn_seed
 from ziggurat.service.product.arena.writing import streamed
 from ziggurat.service.product.bodies import Body, ModelName, Seconds
 from ziggurat.service.product.house import House
+from ziggurat.service.product.pairs import distinct
 from ziggurat.service.product.writing import counted
+from ziggurat.workbench.review.intake import check_unreviewed
 
 MAX_TOKENS = 512
 """Of each answer: two are read beside one another."""
@@ -45,14 +47,17 @@ def arena_routes(house: House) -> APIRouter:
 
     @routes.get("/models")
     async def models(request: Request) -> dict[str, Any]:
-        """Who may play."""
-        require(await house.who(request), "battle")
+        """Who may play. In a reviewed workspace nobody does: nothing is shown there before an expert has decided."""
+        principal = await house.who(request)
+        require(principal, "battle")
+        await house.run(check_unreviewed, principal.workspace_id)
         return {"data": await players(house)}
 
     @routes.post("/battles", **takes(NewBattle, streams=True))
     async def begin(request: Request) -> Response:
         principal, body = await house.who(request), await read_body(request, NewBattle, limits)
         require(principal, "battle")
+        await house.run(check_unreviewed, principal.workspace_id)
         await house.run(budgets.check, principal)
         known = await players(house)
         if unknown := [name for name in body.among or () if name not in known]:
@@ -110,6 +115,5 @@ def arena_routes(house: House) -> APIRouter:
 
 
 async def players(house: House) -> list[str]:
-    """Models that answer: of this server without base models, and those of other servers."""
-    ours = [held.card.name for held in house.services.shelf if not held.card.is_base]
-    return ours + [str(one["id"]) for one in await house.services.upstreams.models()]
+    """Models that answer: of this server without base models, each once, and those of other servers."""
+    return distinct(house) + [str(one["id"]) for one in await house.services.upstreams.models()]

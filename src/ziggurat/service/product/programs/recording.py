@@ -18,15 +18,15 @@ from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ziggurat.product import inferences
+from ziggurat.product import inferences, people
 from ziggurat.product.inferences import Answered
 from ziggurat.product.principal import Principal
-from ziggurat.service.http.problems import ApiError
-from ziggurat.service.models.shelf import ModelCard
+from ziggurat.service.access.caller import caller
+from ziggurat.service.models.shelf import Served
 from ziggurat.service.observe.visits import visit_of
 from ziggurat.service.product.house import House
-from ziggurat.service.product.programs.callers import principal_of
-from ziggurat.service.product.writing import hashes_of
+from ziggurat.service.product.review.calls import DRAFT
+from ziggurat.service.product.writing import hashes_with
 
 log = logging.getLogger("ziggurat.service")
 
@@ -54,15 +54,18 @@ SAMPLING = (
 class Seen:
     """The bytes of one request and its answer."""
 
-    principal: Principal
+    principal: Principal | None
+    """None: the owner of this machine, who is looked up when the answer is kept."""
     kind: str
     request_id: str | None
     episode: str | None
     asked: bytearray = field(default_factory=bytearray)
     answered: bytearray = field(default_factory=bytearray)
     streamed: bool = False
-    card: ModelCard | None = None
-    """Of the model that answered, where it is one of this server; a channel's name stands for it."""
+    served: Served | None = None
+    """The model that answered, where it is one of this server; its card has the channel's name that was asked."""
+    draft: bool = False
+    """An expert has not decided on it: its texts are not kept here."""
     cut: bool = False
 
     def take(self, part: bytes) -> None:
@@ -104,9 +107,12 @@ class Recorder:
                 )
 
     def _keep(self, waiting: list[Seen]) -> None:
-        found = [one for one in (answered_of(self._house, seen) for seen in waiting) if one is not None]
-        if found:
-            inferences.keep(self._house.store, found)
+        store, owner = self._house.store, None
+        if any(seen.principal is None for seen in waiting):
+            owner = people.local_principal(store)
+        answers = (answered_of(self._house, seen, seen.principal or owner) for seen in waiting)
+        if found := [one for one in answers if one is not None]:
+            inferences.keep(store, found)
 
 
 class Recorded:
@@ -117,12 +123,12 @@ class Recorded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = PATHS.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        principal = None if kind is None else await self._who(scope)
-        if kind is None or principal is None:
+        known, principal = (False, None) if kind is None else self._who(scope)
+        if kind is None or not known:
             await self.app(scope, receive, send)
             return
         visit, headers = visit_of(scope), Headers(scope=scope)
-        seen = Seen(principal, kind, visit.request_id, headers.get(EPISODE))
+        seen = Seen(principal, kind, visit.request_id, headers.get(EPISODE), draft=bool(scope.get(DRAFT)))
         good = kept = False
 
         async def received() -> Message:
@@ -135,7 +141,7 @@ class Recorded:
             nonlocal kept
             if good and not kept and seen.answered:
                 kept = True
-                seen.card = scope.get("state", {}).get("served")
+                seen.served = scope.get("state", {}).get("served")
                 self.recorder.add(seen)
 
         async def sent(message: Message) -> None:
@@ -155,18 +161,21 @@ class Recorded:
         finally:
             keep()  # of a client that left: it has the id from the first event
 
-    async def _who(self, scope: Scope) -> Principal | None:
-        try:
-            return await principal_of(self.house, Request(scope))
-        except ApiError:
-            return None
+    def _who(self, scope: Scope) -> tuple[bool, Principal | None]:
+        """(whether somebody of the store asks, who); None is the owner of this machine. No database is asked."""
+        asking = caller(Request(scope))
+        if asking.quota is not None:
+            return asking.quota.principal is not None, asking.quota.principal
+        return self.house.mode == "local" and asking.id == "", None
 
 
 # --- reading, on a worker thread --------------------------------------------------------------------------------------
 
 
-def answered_of(house: House, seen: Seen) -> Answered | None:
+def answered_of(house: House, seen: Seen, principal: Principal | None) -> Answered | None:
     """What was asked and answered; None where there is no id."""
+    if principal is None:
+        return None
     asked = _object(bytes(seen.asked))
     events = list(_events(bytes(seen.answered))) if seen.streamed else [_object(bytes(seen.answered))]
     if seen.cut and not seen.streamed:
@@ -175,13 +184,13 @@ def answered_of(house: House, seen: Seen) -> Answered | None:
     known = next((one for one in inner if isinstance(one, dict) and isinstance(one.get("id"), str)), None)
     if known is None or not asked:
         return None
-    card = seen.card
+    card = None if seen.served is None else seen.served.card
     model = str(known.get("model") or asked.get("model") or "") if card is None else card.name
     texts = texts_of(seen.kind, events)
     episode = seen.episode or _text(_dict(asked.get("metadata")).get("episode_id"))
     return Answered(
         id=known["id"],
-        principal=seen.principal,
+        principal=principal,
         kind=seen.kind,
         model=model,
         prompt=prompt_of(seen.kind, asked),
@@ -190,8 +199,8 @@ def answered_of(house: House, seen: Seen) -> Answered | None:
         episode=episode or None,
         release=None if card is None else card.release or None,
         asked_to_keep=asked.get("store") is True,
-        whole=not seen.cut and bool(texts) and not asked.get("previous_response_id"),
-        hashes=hashes_of(house, model),
+        whole=not seen.cut and not seen.draft and bool(texts) and not asked.get("previous_response_id"),
+        hashes=hashes_with(house, seen.served),
         sampling={name: asked[name] for name in SAMPLING if asked.get(name) is not None},
     )
 

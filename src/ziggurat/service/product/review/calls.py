@@ -43,6 +43,8 @@ MAX_WAIT_S = 600
 LOOK_S = 0.5
 RETRY_S = 10
 WAITS = ("waiting", "checking")
+DRAFT = "ziggurat.draft"
+"""In the scope of a request whose answer nobody has decided on: its texts are kept in its review alone."""
 
 
 class ReviewedCalls:
@@ -101,7 +103,8 @@ class ReviewedCalls:
     async def _inner(self, request: Request, raw: bytes) -> Caught:
         """The endpoint's own answer, which goes nowhere else."""
         caught, sent = Caught(), False
-        scope = {**request.scope, "headers": with_length(request.scope["headers"], len(raw))}
+        headers = with_length(request.scope["headers"], len(raw))
+        scope = {**request.scope, "headers": headers, DRAFT: True}
 
         async def receive() -> Message:
             nonlocal sent
