@@ -84,7 +84,7 @@ def test_there_are_no_battles_where_experts_check_the_answers(client: httpx.Clie
         client.post("/api/arena/battles", json={"text": "Where?"}),
         client.get("/api/arena/models"),
     ):
-        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "reviewed")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "review_first")
 
 
 def test_sides_change_from_battle_to_battle(client: httpx.Client) -> None:

@@ -115,11 +115,11 @@ def test_what_would_go_round_the_review_is_refused(open_house: Open) -> None:
     temporary = client.post(
         "/api/chat", json={"model": "fake", "messages": [{"role": "user", "content": "x"}]}
     )
-    assert (temporary.status_code, temporary.json()["error"]["code"]) == (409, "reviewed")
+    assert (temporary.status_code, temporary.json()["error"]["code"]) == (409, "review_first")
     chat, held = ask(client)
     client.post(f"/api/chats/{chat}/reviews/{held['id']}/cancel", json={})
     again = client.post(f"/api/chats/{chat}/messages/{held['id']}/continue", json={})
-    assert again.json()["error"]["code"] == "reviewed"
+    assert again.json()["error"]["code"] == "review_first"
     body = {"model": "fake", **ASKED["/v1/chat/completions"], "n": 2}
     several = client.post("/v1/chat/completions", json=body)
     assert (several.status_code, several.json()["error"]["code"]) == (400, "one_at_a_time")

@@ -43,7 +43,7 @@ def check_unreviewed(store: Store, workspace_id: str, message_id: str | None = N
         if reviewed or (message_id is not None and conn.execute(known).first()):
             raise Conflict(
                 "an expert checks the answers here, so this cannot be done; ask the question again.",
-                code="reviewed",
+                code="review_first",
             )
 
 
