@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,19 @@ Client = httpx.Client
 
 def pieces(count: int) -> Callable[..., list[str]]:
     return lambda messages, params: [f"piece{i} " for i in range(count)]
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("store") / "ziggurat.db"
+    Store.open(path).close()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def made_store(empty_store: Path, tmp_path: Path) -> None:
+    """The tables are there: to make them takes longer than most of these tests."""
+    shutil.copyfile(empty_store, tmp_path / "ziggurat.db")
 
 
 @pytest.fixture

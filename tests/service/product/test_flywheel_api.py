@@ -37,7 +37,7 @@ def model(folder: Path, seed: int) -> Path:
     return folder
 
 
-def passed_gate(store: Store, who: Principal, candidate: Path) -> str:
+def passed_gate(store: Store, who: Principal, candidate: Path, against: str) -> str:
     """A gate as it is when all criteria are passed."""
     gate_id = new_id("gate")
     row = {
@@ -45,6 +45,7 @@ def passed_gate(store: Store, who: Principal, candidate: Path) -> str:
         "workspace_id": who.workspace_id,
         "candidate": portable(candidate),
         "weights": weights_of(candidate),
+        "against_id": against,
         "policy": {},
         "state": "done",
         "verdict": "passed",
@@ -64,7 +65,8 @@ def house(serving: Serving, tmp_path: Path, ziggurat_home: Path) -> Iterator[tup
     owner = people.local_principal(store)
     first = release.first(store, owner, str(model(tmp_path / "one", 1)))
     release.promote(store, owner, first.name)
-    assert release.sign(store, owner, passed_gate(store, owner, model(tmp_path / "two", 2))) is not None
+    gate_id = passed_gate(store, owner, model(tmp_path / "two", 2), first.id)
+    assert release.sign(store, owner, gate_id) is not None
     with ExitStack() as stack:
         address = stack.enter_context(serving(create_app({}, store=store)))
         client = stack.enter_context(httpx.Client(base_url=address, timeout=30))
