@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select, union, update
 
 from ziggurat.product.common import row_of
 from ziggurat.product.errors import Conflict, NotFound
@@ -13,7 +13,7 @@ from ziggurat.product.rights import can, require
 from ziggurat.store.clock import SECOND
 from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
-from ziggurat.store.tables.reviews import claims, complaints, decisions, items, looks, notes, policies
+from ziggurat.store.tables.reviews import claims, complaints, corrections, decisions, deliveries, items, looks, notes, policies
 from ziggurat.workbench.review.objects import OPEN
 from ziggurat.workbench.review.sending import end_claims, latest, move, note_of
 
@@ -43,15 +43,7 @@ def open_claim(conn: Connection, store: Store, item: Any) -> Any:
     if claim is not None and claim.expires_at <= store.now():
         end_claims(conn, store, item, "expired")
         if item.state in ("claimed", "rejected"):
-            move(
-                conn,
-                store,
-                None,
-                item,
-                back_to(conn, item),
-                "claim.expire",
-                detail={"holder": claim.person_id},
-            )
+            _back(conn, store, None, item, "claim.expire", holder=claim.person_id)
         return None
     return claim
 
@@ -61,20 +53,29 @@ def back_to(conn: Connection, item: Any) -> str:
     if item.state == "rejected":
         return "queued"
     last = conn.execute(
-        select(decisions.c.decision, decisions.c.created_at)
+        select(decisions.c.decision, decisions.c.version_id, decisions.c.created_at)
         .where(decisions.c.item_id == item.id)
         .order_by(decisions.c.created_at.desc(), decisions.c.id.desc())
         .limit(1)
     ).first()
-    if item.reopened:
-        complained = select(complaints.c.id).where(complaints.c.item_id == item.id)
-        if last is not None:
-            complained = complained.where(complaints.c.created_at >= last.created_at)
+    if item.reopened and last is not None and _left(conn, item, last.version_id):
+        complained = select(complaints.c.id).where(
+            complaints.c.item_id == item.id, complaints.c.created_at >= last.created_at
+        )
         return "queued" if conn.execute(complained).first() else "delivered"
     if last is not None and last.decision == "escalate":
         return "escalated"
-    waits = {"approve": "approved", "edit": "edited", "answer": "answered_by_human"}
+    waits = {"approve": "approved", "edit": "edited", "answer": "answered_by_human", "recall": "edited"}
     return waits.get(last.decision, "queued") if last is not None and item.four_eyes else "queued"
+
+
+def _left(conn: Connection, item: Any, version_id: str | None) -> bool:
+    """Whether a version went to the customer."""
+    went = union(
+        select(deliveries.c.version_id).where(deliveries.c.item_id == item.id),
+        select(corrections.c.version_id).where(corrections.c.item_id == item.id),
+    )
+    return version_id in set(conn.execute(went).scalars())
 
 
 def _back(
