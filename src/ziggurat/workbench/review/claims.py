@@ -13,8 +13,20 @@ from ziggurat.product.rights import can, require
 from ziggurat.store.clock import SECOND
 from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
-from ziggurat.store.tables.reviews import claims, complaints, corrections, decisions, deliveries, items, looks, notes, policies
+from ziggurat.store.tables.reviews import (
+    claims,
+    complaints,
+    corrections,
+    decisions,
+    deliveries,
+    items,
+    looks,
+    notes,
+    policies,
+)
+from ziggurat.workbench.review import hours
 from ziggurat.workbench.review.objects import OPEN
+from ziggurat.workbench.review.policies import DEFAULT, view
 from ziggurat.workbench.review.sending import end_claims, latest, move, note_of
 
 LEASE_S = 600
@@ -50,7 +62,7 @@ def open_claim(conn: Connection, store: Store, item: Any) -> Any:
 
 def back_to(conn: Connection, item: Any) -> str:
     """Where an item goes when its claim ends without a decision: to where it waited before."""
-    if item.state == "rejected":
+    if item.state in ("rejected", "drafting"):
         return "queued"
     last = conn.execute(
         select(decisions.c.decision, decisions.c.version_id, decisions.c.created_at)
@@ -130,6 +142,16 @@ def claim(store: Store, principal: Principal, item_id: str) -> None:
         if (why := may_claim(conn, principal, item)) is not None:
             raise Conflict(WHY_NOT[why], code="escalated" if why == "escalated" else "four_eyes")
         _begin(conn, store, principal, item, "claim")
+
+
+def deadlines_from(conn: Connection, item: Any, start: int) -> dict[str, int]:
+    """The deadlines of an item that is looked at from then on."""
+    row = conn.execute(select(policies).where(policies.c.id == item.policy_id)).first()
+    rules = DEFAULT if row is None else view(row)
+    return {
+        "claim_due_at": hours.after(start, rules.claim_s, rules.calendar),
+        "due_at": hours.after(start, rules.decide_s, rules.calendar),
+    }
 
 
 def _begin(conn: Connection, store: Store, principal: Principal, item: Any, action: str) -> None:
@@ -214,20 +236,10 @@ def reopen(store: Store, principal: Principal, item_id: str) -> None:
             raise Conflict("only what was delivered is corrected.", code="over")
         if (why := may_claim(conn, principal, item)) is not None:
             raise Conflict(WHY_NOT[why], code="escalated" if why == "escalated" else "four_eyes")
-        conn.execute(update(items).where(items.c.id == item.id).values(reopened=True))
+        now = store.now()  # whoever reopens it works on it: the time begins anew, without a warning
+        again = {"reopened": True, "warned_at": now, **deadlines_from(conn, item, now)}
+        conn.execute(update(items).where(items.c.id == item.id).values(again))
         _begin(conn, store, principal, row_of(conn, items, item_id), "reopen")
-
-
-def the_rejected(store: Store, principal: Principal, item_id: str) -> None:
-    """
-    Raises:
-        Conflict: this is no rejected draft of one's own claim.
-    """
-    with store.write() as conn:
-        item = the_item(conn, principal, item_id)
-        held = open_claim(conn, store, item)
-        if held is None or held.person_id != principal.person_id or item.state != "rejected":
-            raise Conflict("only a rejected draft of your own claim is written again.", code="not_claimed")
 
 
 def look(store: Store, principal: Principal, item_id: str, *, active: bool = False) -> list[str]:

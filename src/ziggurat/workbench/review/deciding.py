@@ -29,7 +29,15 @@ from ziggurat.workbench.review.edits import edit_of
 from ziggurat.workbench.review.intake import maybe_second
 from ziggurat.workbench.review.policies import DEFAULT, Policy, in_language, reason_codes, view
 from ziggurat.workbench.review.routing import Draw, draw
-from ziggurat.workbench.review.sending import add_version, close, end_claims, latest, move, send, shown_version
+from ziggurat.workbench.review.sending import (
+    add_version,
+    close,
+    end_claims,
+    latest,
+    move,
+    send,
+    shown_version,
+)
 
 MAX_NOTE = 8_000
 NEEDS_REASON = ("edit", "reject", "answer", "decline", "recall")
@@ -37,6 +45,8 @@ WRITES = ("edit", "answer", "recall")
 """Decisions with a text of the expert's own."""
 CORRECTS = (*WRITES, "decline")
 """Decisions that put another text in the place of a delivered one."""
+AFTER_REJECTION = ("answer", "decline", "reject")
+"""What else is done about a rejected draft."""
 NO_NOTE = "tell the customer what was corrected."
 KINDS = ("approve", "edit", "answer", "reject", "decline", "escalate", "recall")
 
@@ -88,6 +98,8 @@ def decide(store: Store, principal: Principal, item_id: str, choice: Choice, *, 
             raise Conflict("you do not hold this item; claim it first.", code="not_claimed")
         if item.version != choice.version:
             raise Conflict("this item has changed since the page was loaded; look at it again.", code="stale")
+        if item.state != "claimed" and not (item.state == "rejected" and choice.decision in AFTER_REJECTION):
+            raise Conflict(f"this item is {item.state}; this decision is not possible now.", code="over")
         return _Deciding(conn, store, principal, item, claim, choice, chance).done()
 
 
@@ -421,10 +433,11 @@ def end_draft(
     instruction: str | None,
     signals: Mapping[str, Any] | None = None,
 ) -> None:
-    """The model's other draft becomes the newest version; None: it failed, and the item stays rejected."""
+    """The model's other draft becomes the newest version; None: it failed, and the item stays rejected. The model ends
+    its work whether or not the person still reviews."""
     with store.write() as conn:
-        item = the_item(conn, principal, item_id)
-        if item.state != "drafting":
+        item = row_of(conn, items, item_id)
+        if item is None or item.state != "drafting":
             return  # the customer went away meanwhile
         if not text or not text.strip():
             move(conn, store, principal, item, "rejected", "regenerate.fail")
