@@ -305,6 +305,44 @@ def test_a_delivery_is_told_to_the_webhook_signed(open_house: Open, monkeypatch:
         assert json.loads(body)["data"]["response"]["choices"][0]["message"]["content"] == f"Go to {SECRET}."
 
 
+@pytest.mark.parametrize("error", [httpx.InvalidURL("bad"), UnicodeError("bad"), httpx.ConnectError("bad")])
+def test_a_bad_address_stops_no_other_webhook(error: Exception) -> None:
+    import asyncio
+    from types import SimpleNamespace
+
+    from ziggurat.service.product.review.duties import ReviewDuties
+    from ziggurat.workbench.review import webhooks
+
+    told: list[tuple[str, str | None]] = []
+
+    class House:
+        async def run(self, rule: Any, *given: Any) -> Any:
+            if rule is webhooks.due:
+                return [SimpleNamespace(id=name, url=name, body=b"", headers={}) for name in ("bad", "good")]
+            told.append(given)
+            return None
+
+    class Client:
+        async def post(self, url: str, **_: Any) -> httpx.Response:
+            if url == "bad":
+                raise error
+            return httpx.Response(204)
+
+    duties = ReviewDuties(House())  # type: ignore[arg-type]
+    duties._client = Client()  # type: ignore[assignment]
+    asyncio.run(duties.send())
+    assert told == [("bad", type(error).__name__), ("good", None)]
+
+
+def test_another_draft_is_asked_for_once(open_house: Open) -> None:
+    client = reviewed(open_house)
+    ask(client)
+    (item,) = items(client)
+    assert client.post(f"/api/review/items/{item['id']}/regenerate", json={}).status_code == 409
+    client.post(f"/api/review/items/{item['id']}/claim", json={})
+    assert client.post(f"/api/review/items/{item['id']}/regenerate", json={}).status_code == 409
+
+
 def test_only_the_key_that_asked_can_poll(open_house: Open, tmp_path: Path) -> None:
     """A key of the store is its person's; two keys of a file are told apart by their hashes."""
     store = Store.open(tmp_path / "ziggurat.db")

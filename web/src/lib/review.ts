@@ -113,6 +113,8 @@ export interface Metrics {
   groups: (Figures & { key: string; name: string })[];
   queue: { depth: number; oldest_s: number | null; came: number; delivered: number; reviewers: number };
   agreement: Share;
+  /** Cohen's; null without second opinions, its value null where all say the same. */
+  kappa: { value: number | null; low: number | null; high: number | null; n: number } | null;
   drift: { model: string; usable: number; n: number }[];
 }
 

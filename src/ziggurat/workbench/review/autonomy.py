@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, distinct, func, select, update
 
 from ziggurat.evaluation.statistics import wilson
 from ziggurat.product.common import record
@@ -18,6 +18,7 @@ from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require
 from ziggurat.store.clock import DAY
 from ziggurat.store.store import Store
+from ziggurat.store.tables.reviews import decisions, items
 from ziggurat.store.tables.reviews import policies as table
 from ziggurat.workbench.review.metrics import share
 from ziggurat.workbench.review.outcomes import outcomes
@@ -38,7 +39,7 @@ def _evidence(conn: Connection, store: Store, policy: Kept, workspace_id: str) -
     since = store.now() - rule.window_days * DAY
     found = [one for one in outcomes(conn, workspace_id, since, topic=policy.topic) if one.by_person]
     unchanged = sum(one.what == "unchanged" for one in found)
-    severe = sum(one.severe for one in found)
+    severe = _severe(conn, workspace_id, policy.topic, since)
     low = wilson(unchanged, len(found)).low if found else 0.0
     missing = []
     if policy.four_eyes:
@@ -59,6 +60,21 @@ def _evidence(conn: Connection, store: Store, policy: Kept, workspace_id: str) -
         "missing": missing,
         "allowed": not missing,
     }
+
+
+def _severe(conn: Connection, workspace_id: str, topic: str, since: int) -> int:
+    """Items with a severe decision since then, whoever let the answer pass and whenever it was delivered."""
+    harmed = (
+        select(func.count(distinct(items.c.id)))
+        .join(decisions, decisions.c.item_id == items.c.id)
+        .where(
+            items.c.workspace_id == workspace_id,
+            items.c.topic == topic,
+            decisions.c.severe.is_(True),
+            decisions.c.created_at >= since,
+        )
+    )
+    return int(conn.execute(harmed).scalar_one())
 
 
 def change_mode(store: Store, principal: Principal, policy_id: str, mode: str) -> Kept:

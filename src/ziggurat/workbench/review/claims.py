@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select, union, update
 
 from ziggurat.product.common import row_of
 from ziggurat.product.errors import Conflict, NotFound
@@ -13,8 +13,20 @@ from ziggurat.product.rights import can, require
 from ziggurat.store.clock import SECOND
 from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
-from ziggurat.store.tables.reviews import claims, complaints, decisions, items, looks, notes, policies
+from ziggurat.store.tables.reviews import (
+    claims,
+    complaints,
+    corrections,
+    decisions,
+    deliveries,
+    items,
+    looks,
+    notes,
+    policies,
+)
+from ziggurat.workbench.review import hours
 from ziggurat.workbench.review.objects import OPEN
+from ziggurat.workbench.review.policies import DEFAULT, view
 from ziggurat.workbench.review.sending import end_claims, latest, move, note_of
 
 LEASE_S = 600
@@ -43,38 +55,39 @@ def open_claim(conn: Connection, store: Store, item: Any) -> Any:
     if claim is not None and claim.expires_at <= store.now():
         end_claims(conn, store, item, "expired")
         if item.state in ("claimed", "rejected"):
-            move(
-                conn,
-                store,
-                None,
-                item,
-                back_to(conn, item),
-                "claim.expire",
-                detail={"holder": claim.person_id},
-            )
+            _back(conn, store, None, item, "claim.expire", holder=claim.person_id)
         return None
     return claim
 
 
 def back_to(conn: Connection, item: Any) -> str:
     """Where an item goes when its claim ends without a decision: to where it waited before."""
-    if item.state == "rejected":
+    if item.state in ("rejected", "drafting"):
         return "queued"
     last = conn.execute(
-        select(decisions.c.decision, decisions.c.created_at)
+        select(decisions.c.decision, decisions.c.version_id, decisions.c.created_at)
         .where(decisions.c.item_id == item.id)
         .order_by(decisions.c.created_at.desc(), decisions.c.id.desc())
         .limit(1)
     ).first()
-    if item.reopened:
-        complained = select(complaints.c.id).where(complaints.c.item_id == item.id)
-        if last is not None:
-            complained = complained.where(complaints.c.created_at >= last.created_at)
+    if item.reopened and last is not None and _left(conn, item, last.version_id):
+        complained = select(complaints.c.id).where(
+            complaints.c.item_id == item.id, complaints.c.created_at >= last.created_at
+        )
         return "queued" if conn.execute(complained).first() else "delivered"
     if last is not None and last.decision == "escalate":
         return "escalated"
-    waits = {"approve": "approved", "edit": "edited", "answer": "answered_by_human"}
+    waits = {"approve": "approved", "edit": "edited", "answer": "answered_by_human", "recall": "edited"}
     return waits.get(last.decision, "queued") if last is not None and item.four_eyes else "queued"
+
+
+def _left(conn: Connection, item: Any, version_id: str | None) -> bool:
+    """Whether a version went to the customer."""
+    went = union(
+        select(deliveries.c.version_id).where(deliveries.c.item_id == item.id),
+        select(corrections.c.version_id).where(corrections.c.item_id == item.id),
+    )
+    return version_id in set(conn.execute(went).scalars())
 
 
 def _back(
@@ -129,6 +142,16 @@ def claim(store: Store, principal: Principal, item_id: str) -> None:
         if (why := may_claim(conn, principal, item)) is not None:
             raise Conflict(WHY_NOT[why], code="escalated" if why == "escalated" else "four_eyes")
         _begin(conn, store, principal, item, "claim")
+
+
+def deadlines_from(conn: Connection, item: Any, start: int) -> dict[str, int]:
+    """The deadlines of an item that is looked at from then on."""
+    row = conn.execute(select(policies).where(policies.c.id == item.policy_id)).first()
+    rules = DEFAULT if row is None else view(row)
+    return {
+        "claim_due_at": hours.after(start, rules.claim_s, rules.calendar),
+        "due_at": hours.after(start, rules.decide_s, rules.calendar),
+    }
 
 
 def _begin(conn: Connection, store: Store, principal: Principal, item: Any, action: str) -> None:
@@ -213,20 +236,10 @@ def reopen(store: Store, principal: Principal, item_id: str) -> None:
             raise Conflict("only what was delivered is corrected.", code="over")
         if (why := may_claim(conn, principal, item)) is not None:
             raise Conflict(WHY_NOT[why], code="escalated" if why == "escalated" else "four_eyes")
-        conn.execute(update(items).where(items.c.id == item.id).values(reopened=True))
+        now = store.now()  # whoever reopens it works on it: the time begins anew, without a warning
+        again = {"reopened": True, "warned_at": now, **deadlines_from(conn, item, now)}
+        conn.execute(update(items).where(items.c.id == item.id).values(again))
         _begin(conn, store, principal, row_of(conn, items, item_id), "reopen")
-
-
-def the_rejected(store: Store, principal: Principal, item_id: str) -> None:
-    """
-    Raises:
-        Conflict: this is no rejected draft of one's own claim.
-    """
-    with store.write() as conn:
-        item = the_item(conn, principal, item_id)
-        held = open_claim(conn, store, item)
-        if held is None or held.person_id != principal.person_id or item.state != "rejected":
-            raise Conflict("only a rejected draft of your own claim is written again.", code="not_claimed")
 
 
 def look(store: Store, principal: Principal, item_id: str, *, active: bool = False) -> list[str]:

@@ -14,8 +14,8 @@ from ziggurat.store.clock import iso, iso_or_none
 from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
 from ziggurat.store.tables.reviews import complaints, corrections, decisions, deliveries, items, policies
-from ziggurat.workbench.review import hours
-from ziggurat.workbench.review.objects import OPEN, ForCaller, Status
+from ziggurat.workbench.review.claims import deadlines_from
+from ziggurat.workbench.review.objects import OPEN, ForCaller, Status, late
 from ziggurat.workbench.review.policies import DEFAULT, Policy, in_language, view
 from ziggurat.workbench.review.sending import close, move, note_of, shown_version
 
@@ -44,7 +44,7 @@ def _status(conn: Connection, item: Any, lang: str) -> Status:
     return Status(
         message_id=item.message_id,
         state=_state(item, delivery is not None),
-        expected_at=iso(item.due_at) if item.state in OPEN and not item.breached_at else None,
+        expected_at=iso(item.due_at) if item.state in OPEN and not late(item) else None,
         notice=_notice(conn, item, lang) if item.state in OPEN and not delivery else None,
         by_person=_by_person(conn, item.id),
         corrected=corrected,
@@ -64,7 +64,7 @@ def _state(item: Any, delivered: bool) -> Any:
 
 def _notice(conn: Connection, item: Any, lang: str) -> str | None:
     """The holding message, once the deadline has passed."""
-    if item.breached_at is None:
+    if not late(item):
         return None
     return in_language(_rules(conn, item).texts.holding, lang)
 
@@ -134,7 +134,6 @@ def complain(store: Store, principal: Principal, chat_id: str, message_id: str, 
         if item.state != "delivered":
             note_of(conn, store, principal, item, "complain")  # it is being looked at again already
             return
-        rules, now = _rules(conn, item), store.now()
         conn.execute(update(items).where(items.c.id == item.id).values(reopened=True))
         move(
             conn,
@@ -144,10 +143,8 @@ def complain(store: Store, principal: Principal, chat_id: str, message_id: str, 
             "queued",
             "complain",
             priority=1,
-            claim_due_at=hours.after(now, rules.claim_s, rules.calendar),
-            due_at=hours.after(now, rules.decide_s, rules.calendar),
             warned_at=None,
-            breached_at=None,
+            **deadlines_from(conn, item, store.now()),
         )
 
 

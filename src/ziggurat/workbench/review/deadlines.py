@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from ziggurat.product.common import row_of
 from ziggurat.store.clock import SECOND
 from ziggurat.store.store import Store
-from ziggurat.store.tables.reviews import claims, items
+from ziggurat.store.tables.reviews import claims, complaints, items
 from ziggurat.workbench.review.claims import expire_claims
 from ziggurat.workbench.review.objects import OPEN
 from ziggurat.workbench.review.sending import enqueue, move, note_of
@@ -60,10 +60,17 @@ def _leases(now: int) -> Any:
 def _due(now: int) -> tuple[Any, Any]:
     """Items near their deadline that were not warned of, and items past it that were not raised."""
     is_open = items.c.state.in_(OPEN)
-    near_at = items.c.created_at + (items.c.due_at - items.c.created_at) * WARN_AT
+    complained = select(func.max(complaints.c.created_at)).where(complaints.c.item_id == items.c.id)
+    start = func.coalesce(complained.scalar_subquery(), items.c.created_at)
+    near_at = start + (items.c.due_at - start) * WARN_AT
     near = select(items).where(is_open, items.c.warned_at.is_(None), near_at <= now)
-    late = select(items).where(is_open, items.c.breached_at.is_(None), items.c.due_at <= now)
+    late = select(items).where(is_open, _not_raised(), items.c.due_at <= now)
     return near, late
+
+
+def _not_raised() -> Any:
+    """That this deadline was not raised; an earlier one may have been, before a complaint."""
+    return items.c.breached_at.is_(None) | (items.c.breached_at < items.c.due_at)
 
 
 def _lost(now: int) -> Any:

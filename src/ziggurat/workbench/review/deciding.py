@@ -29,10 +29,25 @@ from ziggurat.workbench.review.edits import edit_of
 from ziggurat.workbench.review.intake import maybe_second
 from ziggurat.workbench.review.policies import DEFAULT, Policy, in_language, reason_codes, view
 from ziggurat.workbench.review.routing import Draw, draw
-from ziggurat.workbench.review.sending import add_version, close, end_claims, latest, move, send
+from ziggurat.workbench.review.sending import (
+    add_version,
+    close,
+    end_claims,
+    latest,
+    move,
+    send,
+    shown_version,
+)
 
 MAX_NOTE = 8_000
 NEEDS_REASON = ("edit", "reject", "answer", "decline", "recall")
+WRITES = ("edit", "answer", "recall")
+"""Decisions with a text of the expert's own."""
+CORRECTS = (*WRITES, "decline")
+"""Decisions that put another text in the place of a delivered one."""
+AFTER_REJECTION = ("answer", "decline", "reject")
+"""What else is done about a rejected draft."""
+NO_NOTE = "tell the customer what was corrected."
 KINDS = ("approve", "edit", "answer", "reject", "decline", "escalate", "recall")
 
 
@@ -83,6 +98,8 @@ def decide(store: Store, principal: Principal, item_id: str, choice: Choice, *, 
             raise Conflict("you do not hold this item; claim it first.", code="not_claimed")
         if item.version != choice.version:
             raise Conflict("this item has changed since the page was loaded; look at it again.", code="stale")
+        if item.state != "claimed" and not (item.state == "rejected" and choice.decision in AFTER_REJECTION):
+            raise Conflict(f"this item is {item.state}; this decision is not possible now.", code="over")
         return _Deciding(conn, store, principal, item, claim, choice, chance).done()
 
 
@@ -131,8 +148,8 @@ class _Deciding:
                 )
         if self.choice.decision in NEEDS_REASON and not self.choice.reasons:
             raise Invalid("name at least one reason.", param="reasons", code="no_reason")
-        if self.item.reopened and self.choice.decision in ("edit", "answer", "recall") and not self._note():
-            raise Invalid("tell the customer what was corrected.", param="note", code="no_note")
+        if self.item.reopened and self.choice.decision in CORRECTS and not self._note():
+            raise Invalid(NO_NOTE, param="note", code="no_note")
 
     def _note(self) -> str | None:
         note = self.choice.note
@@ -187,8 +204,12 @@ class _Deciding:
     def _recall(self) -> Made:
         if not self.item.reopened:
             raise Invalid("only what was delivered is recalled; reject it instead.", param="decision")
-        version = self._version(clean(self.choice.text, "text"), "template")
-        return self._send(self._insert("recall", version), version, kind="recall")
+        text = clean(self.choice.text, "text")
+        version = self._version(text, "person")
+        decision_id = self._insert("recall", None if self.item.four_eyes else version, text=text)
+        if self.item.four_eyes:
+            return self._wait(decision_id, "edited")
+        return self._send(decision_id, version)
 
     def _escalate(self) -> Made:
         if not self._note():
@@ -346,7 +367,22 @@ class _Deciding:
         item = move(self.conn, self.store, self.principal, self.item, state, self.choice.decision)
         return Made(decision_id=decision_id, state=item.state)
 
-    def _send(self, decision_id: str, version: Any, *, kind: str = "correct") -> Made:
+    def _about(self, version: Any) -> tuple[str, str | None]:
+        """(correct or recall, what the customer reads about it): of who wrote the text, unless the last word has its
+        own note."""
+        wrote = decisions.c.decision.in_(WRITES) & (decisions.c.judged_id == version.parent_id)
+        about = select(decisions.c.decision, decisions.c.note).where(
+            decisions.c.item_id == self.item.id, wrote | (decisions.c.version_id == version.id)
+        )
+        said = self.conn.execute(about.order_by(decisions.c.created_at, decisions.c.id)).all()
+        kind = "recall" if any(one.decision == "recall" for one in said) else "correct"
+        return kind, self._note() or next((one.note for one in said if one.note), None)
+
+    def _send(self, decision_id: str, version: Any) -> Made:
+        kind, note = self._about(version)
+        shown = shown_version(self.conn, self.item.id)
+        if shown is not None and shown.id != version.id and not note:
+            raise Invalid(NO_NOTE, param="note", code="no_note")
         self._decided()
         states: Mapping[str, str] = {"edit": "edited", "answer": "answered_by_human", "decline": "rejected"}
         state = states.get(self.choice.decision, "approved")
@@ -370,7 +406,7 @@ class _Deciding:
             decision_id,
             by_person=True,
             kind=kind,
-            note=self._note(),
+            note=note,
         )
         if not self.item.reopened and self.choice.decision in ("approve", "edit"):
             maybe_second(self.conn, self.store, sent, self.rules.double_pct, self.chance)
@@ -397,10 +433,11 @@ def end_draft(
     instruction: str | None,
     signals: Mapping[str, Any] | None = None,
 ) -> None:
-    """The model's other draft becomes the newest version; None: it failed, and the item stays rejected."""
+    """The model's other draft becomes the newest version; None: it failed, and the item stays rejected. The model ends
+    its work whether or not the person still reviews."""
     with store.write() as conn:
-        item = the_item(conn, principal, item_id)
-        if item.state != "drafting":
+        item = row_of(conn, items, item_id)
+        if item is None or item.state != "drafting":
             return  # the customer went away meanwhile
         if not text or not text.strip():
             move(conn, store, principal, item, "rejected", "regenerate.fail")

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from ziggurat.evaluation.agreement import cohen_kappa
 from ziggurat.evaluation.statistics import wilson
 from ziggurat.product.common import whole
 from ziggurat.product.errors import Invalid
@@ -96,6 +97,7 @@ def metrics(store: Store, principal: Principal, *, days: int = 30, by: str = "to
             ],
             "queue": _queue(conn, store, principal, since, found),
             "agreement": share(sum(a == b for a, b in both), len(both)),
+            "kappa": cohen_kappa(both).to_dict() if both else None,
             "drift": drift(found),
         }
 

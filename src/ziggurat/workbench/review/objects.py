@@ -30,6 +30,11 @@ OPEN: tuple[str, ...] = (
 """States in which somebody waits for a decision."""
 
 
+def late(item: Any) -> bool:
+    """Whether the deadline of now has passed and was raised; one before a complaint stays noted in `breached_at`."""
+    return item.breached_at is not None and item.breached_at >= item.due_at
+
+
 class Who(Thing):
     id: str
     name: str

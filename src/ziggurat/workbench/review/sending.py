@@ -232,8 +232,9 @@ def end_claims(conn: Connection, store: Store, item: Any, how: str) -> None:
 
 
 def enqueue(conn: Connection, store: Store, item: Any, event: str) -> None:
-    """Something to tell the workspace's webhook, in the transaction of the act; chats tell their page themselves."""
-    if item.channel != "api":
+    """Something to tell the workspace's webhook, in the transaction of the act; chats tell their page themselves,
+    and a caller who was answered already knows of no review."""
+    if item.channel != "api" or (item.origin or {}).get("answered"):
         return
     now = store.now()
     row = {

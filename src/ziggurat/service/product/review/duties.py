@@ -50,7 +50,7 @@ class ReviewDuties:
                 answer = await self._client.post(one.url, content=one.body, headers=one.headers)
                 if not answer.is_success:
                     trouble = f"status {answer.status_code}"
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
                 trouble = type(error).__name__
             await self.house.run(webhooks.sent, one.id, trouble)
 
@@ -62,23 +62,29 @@ class ReviewDuties:
 _TASKS: set[asyncio.Task[None]] = set()
 
 
-def write_again(house: House, principal: Principal, item_id: str, instruction: str | None) -> None:
-    """Let the model write another draft, in a task of the server; the card shows it when it is there."""
-    task = asyncio.create_task(_write_again(house, principal, item_id, instruction))
+async def write_again(house: House, principal: Principal, item_id: str, instruction: str | None) -> None:
+    """Let the model write another draft, in a task of the server; the card shows it when it is there.
+
+    Raises:
+        Conflict: this is no rejected draft of one's own claim.
+    """
+    item, rejected = await house.run(deciding.begin_draft, principal, item_id)
+    task = asyncio.create_task(_written_again(house, principal, item, rejected.text, instruction))
     _TASKS.add(task)
     task.add_done_callback(_TASKS.discard)
 
 
-async def _write_again(house: House, principal: Principal, item_id: str, instruction: str | None) -> None:
-    item, rejected = await house.run(deciding.begin_draft, principal, item_id)
+async def _written_again(
+    house: House, principal: Principal, item: Any, rejected: str, instruction: str | None
+) -> None:
     text, found = None, dict[str, Any]()
     try:
-        ask = ask_again(item, rejected.text, instruction)
+        ask = ask_again(item, rejected, instruction)
         text, found = await written(house, ask)
         found |= await signals(house, ask.model, ask.messages, text)
     except Exception:
-        log.warning("the model %s could not write the draft of %s again", item.model, item_id)
-    await house.run(deciding.end_draft, principal, item_id, text, instruction=instruction, signals=found)
+        log.warning("the model %s could not write the draft of %s again", item.model, item.id)
+    await house.run(deciding.end_draft, principal, item.id, text, instruction=instruction, signals=found)
 
 
 def ask_again(item: Any, rejected: str, instruction: str | None) -> Ask:

@@ -164,14 +164,13 @@ def _card(house: House, routes: APIRouter) -> None:
         principal, body = await house.who(request), await read_body(request, Decision, limits)
         made = await house.run(deciding.decide, principal, item_id, deciding.Choice(**body.model_dump()))
         if made.regenerate:
-            write_again(house, principal, item_id, body.instruction)
+            await write_again(house, principal, item_id, body.instruction)
         return {"id": made.decision_id, "state": "drafting" if made.regenerate else made.state}
 
     @routes.post("/items/{item_id}/regenerate", **takes(Empty))
     async def again(request: Request, item_id: str) -> dict[str, Any]:
         principal, _ = await house.who(request), await read_body(request, Empty, limits)
-        await house.run(claims.the_rejected, principal, item_id)
-        write_again(house, principal, item_id, None)
+        await write_again(house, principal, item_id, None)
         return {"state": "drafting"}
 
     @routes.post("/items/{item_id}/notes", **takes(NewNote))
