@@ -144,7 +144,7 @@ def claim(store: Store, principal: Principal, item_id: str) -> None:
         _begin(conn, store, principal, item, "claim")
 
 
-def deadlines_from(conn: Connection, item: Any, start: int) -> dict[str, int]:
+def deadlines_from(conn: Connection, item: Any, start: int) -> dict[str, Any]:
     """The deadlines of an item that is looked at from then on."""
     row = conn.execute(select(policies).where(policies.c.id == item.policy_id)).first()
     rules = DEFAULT if row is None else view(row)
