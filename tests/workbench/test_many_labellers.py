@@ -104,7 +104,7 @@ def test_no_slot_is_filled_twice_and_every_item_ends_with_exactly_its_answers(
     assert max(Counter((row.item_id, row.person_id) for row in rows).values()) == 1
     for item in wanted.values():
         mine = [row for row in counted if row.item_id == item.id]
-        assert item.status == "completed"
+        assert item.status in ("completed", "conflicted")  # full; conflicted where people disagree
         assert len(mine) == item.answers == item.min_answers
         assert sorted(row.slot for row in mine) == list(range(item.min_answers))
     assert left == []
