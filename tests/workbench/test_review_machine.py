@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, select, update
 from sqlalchemy.exc import DBAPIError
@@ -247,9 +247,19 @@ QUIET = settings(
     deadline=None,
     database=None,
     derandomize=True,
-    phases=[Phase.generate],  # a failing example is not made smaller: that takes minutes
+    phases=[Phase.explicit, Phase.generate],  # a failing example is not made smaller: that takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+
+
+A_DAY = [
+    ("ask", 0, 0, None, 0),
+    ("claim", 1, 0, None, 0),
+    ("approve", 1, 0, None, 1),
+    ("ask", 1, 0, None, 0),
+    ("look", 2, 0, None, 1),
+]
+"""One answer is approved and delivered, another one waits."""
 
 
 def examples(databases: Databases) -> int:
@@ -266,6 +276,7 @@ def test_nothing_undecided_is_delivered_whatever_happens(databases: Databases) -
         four_eyes=st.booleans(),
         mode=st.sampled_from(["all", "policy"]),
     )
+    @example(steps=A_DAY, four_eyes=False, mode="all")
     def run(steps: list[Any], four_eyes: bool, mode: str) -> None:
         clock = Clock()
         store = Store.open(databases.fresh(), clock=clock)
