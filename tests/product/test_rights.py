@@ -257,6 +257,19 @@ ELSEWHERE = {
     "deletion.delete_account": "tests of deletion: the password",
     "budgets.check": "tests of budgets",
     "budgets.spend": "counts what was used",
+    **dict.fromkeys(
+        ("battles.begin", "battles.failed", "battles.get", "battles.mine", "battles.vote", "battles.written"),
+        "tests of battles: one's own only",
+    ),
+    "leaderboard.leaderboard": "tests of battles: names and counts alone",
+    **dict.fromkeys(
+        ("feedback.give", "metrics.declare", "metrics.listed", "metrics.report"),
+        "tests of feedback: another person's answer is unknown; who declares metrics",
+    ),
+    **dict.fromkeys(
+        (f"uploads.{name}" for name in ("add", "checked", "content", "get", "listed", "remove")),
+        "the matrix of routes with keys: another person's file is unknown",
+    ),
 }
 """Functions with a principal that are tried in another test, and why."""
 
