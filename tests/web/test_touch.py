@@ -94,6 +94,7 @@ def test_a_finger_on_a_message_offers_what_can_be_done_with_it(visit: Visit, hou
         else:
             more = [
                 "Why this answer",
+                "Where this comes from",
                 "Write a better answer",
                 "Edit the answer",
                 "New chat from here",
