@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ziggurat.settings import nest
-from ziggurat.stages.launch import Layers
 from ziggurat.stages.stage import Stage
+
+if TYPE_CHECKING:  # it brings torch
+    from ziggurat.stages.launch import Layers
 
 AUTO = "auto"
 
