@@ -87,22 +87,26 @@ class TestBody(Strict):
 
 def flywheel_routes(house: House) -> APIRouter:
     routes = APIRouter(prefix="/api/flywheel", tags=["flywheel"])
-    limits = house.services.limits
-
-    async def reads(request: Request) -> str:
-        principal = await house.who(request)
-        require(principal, "flywheel.read")
-        return principal.workspace_id
-
-    async def served(channel: releases.Channel) -> dict[str, Any]:
-        """The channel as it is stored, once this server offers it so."""
-        if house.serving is not None:
-            await house.serving.apply()
-        return asdict(channel)
 
     @routes.get("")
     async def loop(request: Request) -> dict[str, Any]:
         return await house.run(overview.overview, await house.who(request))
+
+    for part in (_data, _turns, _releases, _channels):
+        part(house, routes)
+    return routes
+
+
+async def _reads(house: House, request: Request) -> str:
+    """The workspace of whoever may look at the loop."""
+    principal = await house.who(request)
+    require(principal, "flywheel.read")
+    return principal.workspace_id
+
+
+def _data(house: House, routes: APIRouter) -> None:
+    """What is learned from, and where an answer comes from."""
+    limits = house.services.limits
 
     @routes.post("/datasets", **takes(BuildBody))
     async def build(request: Request) -> Response:
@@ -113,6 +117,38 @@ def flywheel_routes(house: House) -> APIRouter:
         )
         return Json(made.model_dump(), 201)
 
+    @routes.get("/datasets/{name}/judgements")
+    async def behind(request: Request, name: str, q: str = "", limit: int = explain.SHOWN) -> dict[str, Any]:
+        principal = await house.who(request)
+        limit = page_size(limit)
+        return await house.run(explain.judgements_behind, principal, name, question=q[:4_000], limit=limit)
+
+    @routes.get("/datasets/{name}")
+    async def one_version(request: Request, name: str) -> dict[str, Any]:
+        principal = await house.who(request)
+        found = await house.run(dataset.get_version, principal, name)
+        return found.model_dump() | {
+            "affected": (await house.run(withdrawal.affected, principal, name)).model_dump()
+        }
+
+    @routes.get("/withdrawn")
+    async def withdrawn(request: Request) -> dict[str, Any]:
+        found = await house.run(withdrawal.all_affected, await house.who(request))
+        return {"data": [one.model_dump() for one in found]}
+
+    @routes.get("/explain/{answer_id}")
+    async def explained(request: Request, answer_id: str) -> dict[str, Any]:
+        return await house.run(explain.explain, await house.who(request), answer_id)
+
+    @routes.get("/answers/{message_id}")
+    async def of_answer(request: Request, message_id: str) -> dict[str, Any]:
+        return await house.run(overview.of_answer, await house.who(request), message_id)
+
+
+def _turns(house: House, routes: APIRouter) -> None:
+    """Turns, and the gates that judge what they make."""
+    limits = house.services.limits
+
     @routes.post("/turns", **takes(TurnBody))
     async def begin(request: Request) -> Response:
         principal = await house.who(request)
@@ -122,7 +158,7 @@ def flywheel_routes(house: House) -> APIRouter:
 
     @routes.get("/turns/{turn}")
     async def one_turn(request: Request, turn: str) -> dict[str, Any]:
-        workspace_id = await reads(request)
+        workspace_id = await _reads(house, request)
         found = await house.run(turns.get, workspace_id, turn)
         shown = await house.run(overview.turn_json, found)
         happened = [] if found.job_id is None else await house.run(jobs.events, found.job_id)
@@ -148,9 +184,14 @@ def flywheel_routes(house: House) -> APIRouter:
 
     @routes.get("/gates/{gate_id}")
     async def one_gate(request: Request, gate_id: str) -> dict[str, Any]:
-        workspace_id = await reads(request)
+        workspace_id = await _reads(house, request)
         found = await house.run(gates.get, workspace_id, gate_id)
         return await house.run(overview.gate_json, found, workspace_id)
+
+
+def _releases(house: House, routes: APIRouter) -> None:
+    """What was signed."""
+    limits = house.services.limits
 
     @routes.post("/gates/{gate_id}/sign", **takes(SignBody))
     async def sign(request: Request, gate_id: str) -> Response:
@@ -168,11 +209,25 @@ def flywheel_routes(house: House) -> APIRouter:
 
     @routes.get("/releases/{name}")
     async def one_release(request: Request, name: str) -> dict[str, Any]:
-        workspace_id = await reads(request)
+        workspace_id = await _reads(house, request)
         chain = await house.run(releases.lineage, workspace_id, name)
         names = {one.id: one.name for one in chain}
         shown = [await house.run(overview.release_json, one, names) for one in chain]
         return shown[0] | {"lineage": shown}
+
+
+def _channels(house: House, routes: APIRouter) -> None:
+    """What serves to whom."""
+    limits = house.services.limits
+
+    async def applied() -> None:
+        """This server offers what is stored."""
+        if house.serving is not None:
+            await house.serving.apply()
+
+    async def served(channel: releases.Channel) -> dict[str, Any]:
+        await applied()
+        return asdict(channel)
 
     @routes.post("/channels/{channel}/promote", **takes(PromoteBody))
     async def promote(request: Request, channel: str) -> dict[str, Any]:
@@ -195,43 +250,12 @@ def flywheel_routes(house: House) -> APIRouter:
         body = await read_body(request, TestBody, limits)
         given = body.model_dump()
         made = await house.run(online.start, principal, given.pop("release"), **given)
-        if house.serving is not None:
-            await house.serving.apply()
+        await applied()
         return Json(asdict(made), 201)
 
     @routes.post("/tests/{test_id}/stop", **takes(Empty))
     async def stop(request: Request, test_id: str) -> dict[str, Any]:
         principal = await house.who(request)
         ended = await house.run(online.stop, principal, test_id)
-        if house.serving is not None:
-            await house.serving.apply()
+        await applied()
         return asdict(ended)
-
-    @routes.get("/explain/{answer_id}")
-    async def explained(request: Request, answer_id: str) -> dict[str, Any]:
-        return await house.run(explain.explain, await house.who(request), answer_id)
-
-    @routes.get("/datasets/{name}/judgements")
-    async def behind(request: Request, name: str, q: str = "", limit: int = explain.SHOWN) -> dict[str, Any]:
-        principal = await house.who(request)
-        limit = page_size(limit)
-        return await house.run(explain.judgements_behind, principal, name, question=q[:4_000], limit=limit)
-
-    @routes.get("/datasets/{name}")
-    async def one_version(request: Request, name: str) -> dict[str, Any]:
-        principal = await house.who(request)
-        found = await house.run(dataset.get_version, principal, name)
-        return found.model_dump() | {
-            "affected": (await house.run(withdrawal.affected, principal, name)).model_dump()
-        }
-
-    @routes.get("/withdrawn")
-    async def withdrawn(request: Request) -> dict[str, Any]:
-        found = await house.run(withdrawal.all_affected, await house.who(request))
-        return {"data": [one.model_dump() for one in found]}
-
-    @routes.get("/answers/{message_id}")
-    async def of_answer(request: Request, message_id: str) -> dict[str, Any]:
-        return await house.run(overview.of_answer, await house.who(request), message_id)
-
-    return routes
