@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import insert
 from tests.product.house import join
 
+from ziggurat.flywheel import channel as channels_
 from ziggurat.flywheel import online, release
 from ziggurat.flywheel.measures import measures
 from ziggurat.flywheel.split import takes_canary
@@ -79,13 +80,13 @@ def people_ask(store: Store, ana: Principal, count: int, likes: dict[str, int]) 
 
 def test_a_test_that_does_harm_is_stopped_and_the_canary_leaves(two: Store, ana: Principal) -> None:
     test = online.start(two, ana, "new", horizon=400)
-    assert release.channel(two, ana.workspace_id).canary_id == "release_new"  # type: ignore[union-attr]
+    assert channels_.channel(two, ana.workspace_id).canary_id == "release_new"  # type: ignore[union-attr]
     assert online.look(two) == []
     people_ask(two, ana, 24, {"new": -1, "old": 1})
     (ended,) = online.look(two)
     assert (ended.id, ended.state, ended.winner) == (test.id, "stopped", "control")
     assert str(ended.sentence).startswith("Stopped for harm: ")
-    assert release.channel(two, ana.workspace_id).canary_id is None  # type: ignore[union-attr]
+    assert channels_.channel(two, ana.workspace_id).canary_id is None  # type: ignore[union-attr]
     found = measures(two, ana.workspace_id)
     by = {one["release"]: one["satisfaction"]["value"] for one in found["by_release"]}
     assert by == {"new": 0.0, "old": 1.0}
@@ -99,4 +100,4 @@ def test_at_the_horizon_a_winner_is_proposed_and_nothing_is_promoted(two: Store,
     (ended,) = online.look(two)
     assert (ended.state, ended.winner) == ("finished", "treatment")
     assert "promote the treatment" in str(ended.sentence)
-    assert release.channel(two, ana.workspace_id).release_id == "release_old"  # type: ignore[union-attr]
+    assert channels_.channel(two, ana.workspace_id).release_id == "release_old"  # type: ignore[union-attr]

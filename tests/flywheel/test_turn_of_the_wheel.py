@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ziggurat.files import read_json, sha256_file
+from ziggurat.flywheel import channel as channels_
 from ziggurat.flywheel import gate as gates
 from ziggurat.flywheel import jobs, release
 from ziggurat.flywheel import turn as turns
@@ -51,7 +52,7 @@ def test_a_turn_becomes_a_release_that_serves_and_goes_back(
 ) -> None:
     store, ws = quick_store, ana.workspace_id
     first = release.first(store, ana, str(letters / "model"))
-    release.promote(store, ana, first.name)
+    channels_.promote(store, ana, first.name)
     turn = begin(store, ana, letters, budget_s=600)
     assert turn.recipe["method"] == "dpo"
     run_all(store)
@@ -74,15 +75,15 @@ def test_a_turn_becomes_a_release_that_serves_and_goes_back(
     assert [one.name for one in release.lineage(store, ws, made.id)] == ["assistant-2", "assistant-1"]
     with pytest.raises(Conflict, match="signed already"):
         release.sign(store, ana, gate.id)
-    canary = release.promote(store, ana, made.name, share=0.2)
+    canary = channels_.promote(store, ana, made.name, share=0.2)
     assert (canary.release_id, canary.canary_id) == (first.id, made.id)
-    whole = release.promote(store, ana, made.name)
+    whole = channels_.promote(store, ana, made.name)
     assert (whole.release_id, whole.previous_id, whole.canary_id) == (made.id, first.id, None)
-    back = release.rollback(store, ana)
+    back = channels_.rollback(store, ana)
     assert (back.release_id, back.previous_id) == (first.id, None)  # a second one would not go forward again
     with pytest.raises(Conflict, match="no release served on assistant before"):
-        release.rollback(store, ana)
-    assert [one["action"] for one in release.history(store, ws)] == [
+        channels_.rollback(store, ana)
+    assert [one["action"] for one in channels_.history(store, ws)] == [
         "rollback",
         "promote",
         "canary",

@@ -405,6 +405,7 @@ def promote(
     ziggurat flywheel promote turn-3 --share 0.1         # signs, then serves a tenth of the people
     ziggurat flywheel promote assistant-4
     """
+    from ziggurat.flywheel import channel as channels_
     from ziggurat.flywheel import release
     from ziggurat.product.errors import NotFound
 
@@ -421,7 +422,7 @@ def promote(
                 signed = release.sign(opened_store, principal, gate_id, name=name, note=note)
                 assert signed is not None
                 made = signed
-        now = release.promote(opened_store, principal, made.name, name=channel, share=share, note=note)
+        now = channels_.promote(opened_store, principal, made.name, name=channel, share=share, note=note)
     shown = f" for {100 * now.canary_share:g} % of the people" if now.canary_id else ""
     out.out(made.name)
     err.print(f"{made.name} serves on {now.name}{shown}.")
@@ -434,10 +435,11 @@ def rollback(note: Note = "", channel: Channel = "assistant", store: Address = N
     \b
     ziggurat flywheel rollback --note "Customers complain."
     """
+    from ziggurat.flywheel import channel as channels_
     from ziggurat.flywheel import release
 
     with opened(store) as (opened_store, principal):
-        now = release.rollback(opened_store, principal, name=channel, note=note)
+        now = channels_.rollback(opened_store, principal, name=channel, note=note)
         assert now.release_id is not None
         serving = release.get(opened_store, principal.workspace_id, now.release_id)
     out.out(serving.name)

@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from ziggurat.evaluation.statistics import bootstrap_statistic, wilson
+from ziggurat.flywheel import channel as channels_
 from ziggurat.flywheel import release as releases_
 from ziggurat.flywheel.sequential import evidence
 from ziggurat.flywheel.split import takes_canary
@@ -76,7 +77,7 @@ def start(
     if not 0 < share < 1 or not 0 < alpha < 0.5:
         raise Invalid("share must be between 0 and 1, and alpha between 0 and 0.5.", param="share")
     found = releases_.get(store, principal.workspace_id, treatment)
-    now = releases_.channel(store, principal.workspace_id, channel)
+    now = channels_.channel(store, principal.workspace_id, channel)
     if now is None or now.release_id is None:
         raise Conflict(f"no release serves on {channel}; promote one first.")
     if _running(store, now.id) is not None:
@@ -101,7 +102,7 @@ def start(
         serving = conn.execute(select(channels.c.release_id).where(channels.c.id == now.id)).scalar()
         if serving != now.release_id:
             raise Conflict(f"{channel} was changed meanwhile; look at it and start the test again.")
-        releases_.promoted(conn, store, principal, found.id, channel, share, "An online test begins.")
+        channels_.promoted(conn, store, principal, found.id, channel, share, "An online test begins.")
         conn.execute(insert(online_tests).values(**row))
         detail = {"treatment": found.id, "share": share, "horizon": horizon, "alpha": alpha}
         record(conn, store, principal, "test.start", kind="online_test", object_id=test_id, detail=detail)
@@ -316,7 +317,7 @@ def _take_away(conn: Connection, store: Store, test: Any) -> None:
     """The canary leaves its channel, whatever the outcome; a person promotes."""
     now = conn.execute(select(channels).where(channels.c.id == test.channel_id)).one()
     if now.canary_id == test.treatment_id:
-        values = {**releases_.NO_CANARY, "version": now.version + 1, "updated_at": store.now()}
+        values = {**channels_.NO_CANARY, "version": now.version + 1, "updated_at": store.now()}
         conn.execute(update(channels).where(channels.c.id == now.id).values(**values))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
+from ziggurat.flywheel import channel as channels_
 from ziggurat.flywheel import dataset, jobs, online
 from ziggurat.flywheel import gate as gates
 from ziggurat.flywheel import release as releases
@@ -37,8 +38,8 @@ def overview(store: Store, principal: Principal) -> dict[str, Any]:
         "turns": [turn_json(store, one) for one in turns.listed(store, workspace_id, SHOWN)],
         "gates": [gate_short(one, names) for one in gates.listed(store, workspace_id, SHOWN)],
         "releases": [release_json(store, one, names) for one in known],
-        "channels": [channel_json(one, names) for one in releases.all_channels(store, workspace_id)],
-        "history": releases.history(store, workspace_id, limit=SHOWN),
+        "channels": [channel_json(one, names) for one in channels_.all_channels(store, workspace_id)],
+        "history": channels_.history(store, workspace_id, limit=SHOWN),
         "tests": [test_json(one, names) for one in online.listed(store, workspace_id, 5)],
         "measures": measures(store, workspace_id),
         "may": {
@@ -121,7 +122,7 @@ def release_json(store: Store, one: releases.Release, names: dict[str, str]) -> 
     return asdict(one) | {"parent": names.get(one.parent_id or ""), "signer": name_of(store, one.signed_by)}
 
 
-def channel_json(one: releases.Channel, names: dict[str, str]) -> dict[str, Any]:
+def channel_json(one: channels_.Channel, names: dict[str, str]) -> dict[str, Any]:
     shown = {"release": one.release_id, "canary": one.canary_id, "previous": one.previous_id}
     return asdict(one) | {key: names.get(value or "") for key, value in shown.items()}
 

@@ -15,6 +15,7 @@ import pytest
 from tests.service.conftest import Serving
 from tests.service.tiny import tiny_chat
 
+from ziggurat.flywheel import channel as channels_
 from ziggurat.flywheel import release
 from ziggurat.flywheel.turn import weights_of
 from ziggurat.home import portable
@@ -64,7 +65,7 @@ def house(serving: Serving, tmp_path: Path, ziggurat_home: Path) -> Iterator[tup
     store = Store.open(tmp_path / "ziggurat.db")
     owner = people.local_principal(store)
     first = release.first(store, owner, str(model(tmp_path / "one", 1)))
-    release.promote(store, owner, first.name)
+    channels_.promote(store, owner, first.name)
     gate_id = passed_gate(store, owner, model(tmp_path / "two", 2), first.id)
     assert release.sign(store, owner, gate_id) is not None
     with ExitStack() as stack:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from ziggurat.flywheel import channel as channels_
 from ziggurat.flywheel import dataset, explain, jobs, online, overview, withdrawal
 from ziggurat.flywheel import gate as gates
 from ziggurat.flywheel import release as releases
@@ -225,7 +226,7 @@ def _channels(house: House, routes: APIRouter) -> None:
         if house.serving is not None:
             await house.serving.apply()
 
-    async def served(channel: releases.Channel) -> dict[str, Any]:
+    async def served(channel: channels_.Channel) -> dict[str, Any]:
         await applied()
         return asdict(channel)
 
@@ -234,7 +235,7 @@ def _channels(house: House, routes: APIRouter) -> None:
         principal = await house.who(request)
         body = await read_body(request, PromoteBody, limits)
         moved = await house.run(
-            releases.promote, principal, body.release, name=channel, share=body.share, note=body.note
+            channels_.promote, principal, body.release, name=channel, share=body.share, note=body.note
         )
         return await served(moved)
 
@@ -242,7 +243,7 @@ def _channels(house: House, routes: APIRouter) -> None:
     async def rollback(request: Request, channel: str) -> dict[str, Any]:
         principal = await house.who(request)
         body = await read_body(request, RollbackBody, limits)
-        return await served(await house.run(releases.rollback, principal, name=channel, note=body.note))
+        return await served(await house.run(channels_.rollback, principal, name=channel, note=body.note))
 
     @routes.post("/tests", **takes(TestBody))
     async def test(request: Request) -> Response:

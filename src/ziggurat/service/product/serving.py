@@ -17,8 +17,10 @@ import anyio.to_thread
 
 from ziggurat.console import err
 from ziggurat.errors import BusyError, ZigguratError
+from ziggurat.flywheel import channel as channels_
 from ziggurat.flywheel import release as releases
-from ziggurat.flywheel.release import Channel, Release
+from ziggurat.flywheel.channel import Channel
+from ziggurat.flywheel.release import Release
 from ziggurat.home import located
 from ziggurat.service.models.library import Library
 from ziggurat.service.models.shelf import AnyModel, ModelCard, Route, Shelf
@@ -54,7 +56,7 @@ class Serving:
     async def apply(self) -> None:
         """Serve what the store says. A release that cannot be loaded leaves its channel as it is, with a message."""
         async with self._one:
-            channels = await anyio.to_thread.run_sync(releases.all_channels, self.store)
+            channels = await anyio.to_thread.run_sync(channels_.all_channels, self.store)
             if all(self._seen.get(one.id) == one.version for one in channels):
                 return
             for one in channels:
