@@ -65,7 +65,7 @@ class Shots(Strict):
 
 
 class Metric(Strict):
-    """How an answer is scored: a name of `exam/metrics`, and its settings. A score is from 0 to 1 unless `unit` says so."""
+    """How an answer is scored, from 0 to 1: a name of `exam/metrics`, and its settings."""
 
     name: str
     settings: dict[str, Any] = {}
@@ -94,7 +94,7 @@ class TaskFile(Strict):
     choices: str | list[str] | None = None
     """The name of the row's field that holds them, or the same for every row."""
     answer: str | None = None
-    """The right answer: choice: an index, a letter or the choice itself; answer: the text that `metric` compares with."""
+    """The right answer. choice: an index, a letter or the choice itself; answer: what `metric` compares with."""
     shots: Shots = Shots()
     think: str | None = None
     """The sentence that asks for steps ("Let's think step by step."); used with --think."""
