@@ -75,13 +75,13 @@ def _found(item: Item, answers: Sequence[str], mark: Mark) -> Found:
 # --- marks ----------------------------------------------------------------------------------------------------------
 
 
-def _mark(task: HarnessTask, values: Mapping[str, Any], right: bool | None = None, **detail: Any) -> Mark:
+def _mark(values: Mapping[str, Any], good: bool = True, **detail: Any) -> Mark:
     """`values`: of every metric, by its name, or `name,filter`; the first number is the score."""
     numbers = {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
     between = {name: value for name, value in numbers.items() if 0 <= value <= 1 and "perplexity" not in name}
     score = next(iter(between.values()), next(iter(numbers.values()), 0.0))
     detail = detail | {"values": dict(values)}
-    return Mark({"score": score, **numbers}, "" if right is not False else "another answer is right", detail)
+    return Mark({"score": score, **numbers}, "" if good else "another answer is right", detail)
 
 
 def _own_results(task: HarnessTask, doc: Mapping[str, Any], results: list[Any]) -> Mapping[str, Any] | None:
@@ -102,7 +102,6 @@ def _chosen(
     picked = nats.index(max(nats))
     right = item.target if isinstance(item.target, int) else None
     mark = _mark(
-        task,
         values,
         right is None or picked == right,
         picked=picked,
@@ -118,7 +117,7 @@ def _predicted(task: HarnessTask, item: Item, one: Likelihood) -> Mark:
     if values is None:
         found = {"perplexity": one.nats, "acc": float(one.greedy)}
         values = {metric["metric"]: found[metric["metric"]] for metric in task.metrics}
-    return _mark(task, values, nats=one.nats, tokens=one.tokens)
+    return _mark(values, nats=one.nats, tokens=one.tokens)
 
 
 def _rolled(task: HarnessTask, item: Item, nats: float) -> Mark:
@@ -127,7 +126,7 @@ def _rolled(task: HarnessTask, item: Item, nats: float) -> Mark:
     if values is None:
         found = {"word_perplexity": (nats, words), "byte_perplexity": (nats, size), "bits_per_byte": (nats, size)}
         values = {metric["metric"]: found[metric["metric"]] for metric in task.metrics}
-    mark = _mark(task, values, nats=-nats, bytes=size, words=words, weight=size)
+    mark = _mark(values, nats=-nats, bytes=size, words=words, weight=size)
     return Mark({**mark.scores, "score": AVERAGES["bits_per_byte"]([(nats, size)])}, mark.why, mark.detail)
 
 
@@ -139,7 +138,7 @@ def _written(task: HarnessTask, item: Item, answers: Sequence[str]) -> Mark:
         if own is None:
             own = {metric["metric"]: _compared(task, item, answer, metric) for metric in task.metrics}
         values |= {f"{metric},{name}": value for metric, value in own.items()}
-    return _mark(task, values, bool(max((v for v in values.values() if isinstance(v, int | float)), default=0)))
+    return _mark(values, bool(max((v for v in values.values() if isinstance(v, int | float)), default=0)))
 
 
 def _compared(task: HarnessTask, item: Item, answer: Any, metric: Mapping[str, Any]) -> float:
