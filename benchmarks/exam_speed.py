@@ -60,7 +60,10 @@ def questions(count: int, letters: bool, seed: int = 0) -> list[dict[str, Any]]:
 def write_task(folder: Path, count: int, shots: int, letters: bool) -> Path:
     """A task file of lm-evaluation-harness with local data, which both sides read."""
     files = {}
-    for split, rows in {"test": questions(count, letters), "dev": questions(max(shots, 1), letters, 1)}.items():
+    for split, rows in {
+        "test": questions(count, letters),
+        "dev": questions(max(shots, 1), letters, 1),
+    }.items():
         files[split] = str(folder / f"{split}-{count}.jsonl")
         Path(files[split]).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     settings = {
@@ -109,7 +112,10 @@ class Theirs:
         task = manager.load(str(path))
         t0 = time.perf_counter()
         found = lm_eval.simple_evaluate(
-            model=self.lm, tasks=[task] if not isinstance(task, dict) else [path], task_manager=manager, bootstrap_iters=0
+            model=self.lm,
+            tasks=[task] if not isinstance(task, dict) else [path],
+            task_manager=manager,
+            bootstrap_iters=0,
         )
         seconds = time.perf_counter() - t0
         samples = sorted(found["samples"]["speed"], key=lambda sample: sample["doc_id"])
@@ -146,7 +152,9 @@ class Ours:
         return seconds, [one.mark.detail["scores"] for one in found], results
 
 
-def best_of(turns: int, runs: dict[str, Callable[[], tuple[float, Any, Any]]]) -> dict[str, tuple[float, Any, Any]]:
+def best_of(
+    turns: int, runs: dict[str, Callable[[], tuple[float, Any, Any]]]
+) -> dict[str, tuple[float, Any, Any]]:
     """The fastest run of each, taken in turns."""
     found: dict[str, tuple[float, Any, Any]] = {}
     for _ in range(turns):
@@ -166,7 +174,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--dtype", choices=["auto", "fp32", "bf16"], default="auto")
     parser.add_argument("--turns", type=int, default=1)
-    parser.add_argument("--batches", type=int, nargs="+", default=[8, 32], help="batch sizes tried for the harness")
+    parser.add_argument(
+        "--batches", type=int, nargs="+", default=[8, 32], help="batch sizes tried for the harness"
+    )
     parser.add_argument("--tune", type=int, default=24)
     args = parser.parse_args()
     from ziggurat.places import model_folder
@@ -184,7 +194,9 @@ def main() -> None:
         ours.run(small)
         tuned = {batch: theirs.run(small, batch)[0] for batch in args.batches}
         batch = min(tuned, key=lambda size: tuned[size])
-        found = best_of(args.turns, {"ours": lambda: ours.run(path), "theirs": lambda: theirs.run(path, batch)})
+        found = best_of(
+            args.turns, {"ours": lambda: ours.run(path), "theirs": lambda: theirs.run(path, batch)}
+        )
     (own_s, own, own_figures), (their_s, their, their_figures) = found["ours"], found["theirs"]
     apart = max(abs(a - b) for x, y in zip(own, their, strict=True) for a, b in zip(x, y, strict=True))
     picks = sum(x.index(max(x)) != y.index(max(y)) for x, y in zip(own, their, strict=True))
@@ -205,10 +217,16 @@ def main() -> None:
         "ours": own_figures,
         "harness": their_figures,
     }
-    print(f"{args.questions} questions x 4 choices, {args.shots} shots, {document['dtype']}, {args.threads} threads")
+    print(
+        f"{args.questions} questions x 4 choices, {args.shots} shots, {document['dtype']}, {args.threads} threads"
+    )
     print(f"  exam room                {own_s:8.1f} s   {args.questions / own_s:8.1f} questions/s")
-    print(f"  lm-evaluation-harness    {their_s:8.1f} s   {args.questions / their_s:8.1f} questions/s   batch {batch}")
-    print(f"  {their_s / own_s:.2f} times; log-likelihoods differ by {apart:.4f} nats at most; other choice {picks}")
+    print(
+        f"  lm-evaluation-harness    {their_s:8.1f} s   {args.questions / their_s:8.1f} questions/s   batch {batch}"
+    )
+    print(
+        f"  {their_s / own_s:.2f} times; log-likelihoods differ by {apart:.4f} nats at most; other choice {picks}"
+    )
     print(json.dumps(document))
 
 

@@ -184,11 +184,19 @@ def test_gsm8k(tmp_path: Path) -> None:
 
 def test_arc_hellaswag_lambada(tmp_path: Path) -> None:
     choices = {"text": ["a plant", "a stone"], "label": ["1", "2"]}
-    arc = lines(tmp_path / "ARC-Easy-Test.jsonl", {"id": "q", "question": "A tree?", "choices": choices, "answerKey": "1"})
+    arc = lines(
+        tmp_path / "ARC-Easy-Test.jsonl",
+        {"id": "q", "question": "A tree?", "choices": choices, "answerKey": "1"},
+    )
     (task,) = open_published("arc", arc)
     assert task.name == "arc-easy"
     assert score(found(task, Likes("a plant"))) == 1
-    row = {"activity_label": "Cook", "ctx_a": "She [x] cuts.", "ctx_b": "then", "endings": ["she  eats", "it flies"]}
+    row = {
+        "activity_label": "Cook",
+        "ctx_a": "She [x] cuts.",
+        "ctx_b": "then",
+        "endings": ["she  eats", "it flies"],
+    }
     (task,) = open_published("hellaswag", lines(tmp_path / "val.jsonl", {**row, "label": "0"}))
     (item,) = templates.items(task, RAW)
     assert item.raw == "Cook: She cuts. Then"
@@ -209,7 +217,10 @@ def test_gaokao_questions_of_a_passage_and_percentiles(tmp_path: Path) -> None:
         {"subject": "English", "question": "文章", "answer": ["A", "G"], "score": 2, "year": "2010"},
         {"subject": "Physics", "question": "多选", "answer": ["AB"], "score": 6, "year": "2010"},
     )
-    write(tmp_path / "percentiles.csv", "subject,percent,percentile\nEnglish,0,1\nEnglish,50,40\nEnglish,80,90\n")
+    write(
+        tmp_path / "percentiles.csv",
+        "subject,percent,percentile\nEnglish,0,1\nEnglish,50,40\nEnglish,80,90\n",
+    )
     (task,) = open_published("gaokao", path)
     items = templates.items(task, RAW)
     assert [item.id for item in items] == ["1.1", "2.1", "2.2"]
@@ -254,7 +265,10 @@ def test_shipped_tasks_read_published_files(tmp_path: Path, monkeypatch: pytest.
     (item,) = templates.items(task, Switches(chat=False, shots=1, think=True))
     assert "She gets back 20 - 12 = 8 dollars.\nThe answer is 8." in item.raw
     assert item.target == "7"
-    write(tmp_path / "wikitext2_test.txt", " \n = One = \n \n Text . \n = = Part = = \n more \n \n = Two = \n \n b \n")
+    write(
+        tmp_path / "wikitext2_test.txt",
+        " \n = One = \n \n Text . \n = = Part = = \n more \n \n = Two = \n \n b \n",
+    )
     (task,) = open_tasks("wikitext2")
     assert [row["text"].split("\n")[0] for row in task.rows] == [" = One = ", " = Two = "]
     front = "\n\nHuman: hi\n\nAssistant:"

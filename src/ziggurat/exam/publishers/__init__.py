@@ -37,7 +37,7 @@ PUBLISHERS: dict[str, str] = {
 
 
 def open_published(name: str, path: str | Path) -> list[Task]:
-    """The tasks of a publisher's file or folder. UsageError for an unknown name, or a path that holds something else."""
+    """The tasks of a publisher's file or folder. UsageError for an unknown name or a path that holds something else."""
     if name not in PUBLISHERS:
         raise UsageError(f"there is no loader {name!r}.{did_you_mean(name, PUBLISHERS)}")
     module, _, function = PUBLISHERS[name].partition(":")

@@ -96,7 +96,13 @@ def _row(task: Mapping[str, Any], example: Mapping[str, Any]) -> Row:
         return {"prompt": text, "targets": [str(target) for target in targets], "answer": str(targets[0])}
     values = [float(value) for value in scores.values()]
     best = values.index(max(values))
-    return {"prompt": text, "choices": list(scores), "grades": values, "answer": best, "best": list(scores)[best]}
+    return {
+        "prompt": text,
+        "choices": list(scores),
+        "grades": values,
+        "answer": best,
+        "best": list(scores)[best],
+    }
 
 
 def items(task: Task, switches: Switches, before: str) -> list[Item]:

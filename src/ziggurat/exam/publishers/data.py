@@ -1,6 +1,6 @@
 """Rows of published files below $ZIGGURAT_DATA, for shipped tasks that do not ship the data.
 
-A generator (see `exam/generators`): `rows: {generate: published, settings: {publisher: gsm8k, file: gsm8k_test.jsonl}}`.
+A generator (see `exam/generators`), with the settings `publisher` and `file` (tasks/gsm8k/task.yaml).
 Without the folder or the file, the task is skipped, and the message says so.
 """
 
@@ -14,7 +14,6 @@ from typing import Any
 
 from ziggurat.corpus.rows import read_rows, read_text
 from ziggurat.errors import DataError, UsageError, did_you_mean
-
 
 
 def rows(count: int, seed: int, *, publisher: str, file: str) -> list[dict[str, Any]]:

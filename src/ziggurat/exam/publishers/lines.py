@@ -35,7 +35,9 @@ def read(path: str, change: Callable[[dict[str, Any]], dict[str, Any]], split: s
             found.append(change(row))
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
-                f"the row is not as published ({type(error).__name__}: {error}); get the file again.", path=file, line=line
+                f"the row is not as published ({type(error).__name__}: {error}); get the file again.",
+                path=file,
+                line=line,
             ) from None
     return file, found
 
@@ -91,7 +93,13 @@ def arc(path: str) -> list[Task]:
         return found | ({"id": row["id"]} if "id" in row else {})
 
     file, rows = read(path, change, "test")
-    name = "arc-challenge" if "challenge" in str(file).lower() else "arc-easy" if "easy" in str(file).lower() else "arc"
+    name = (
+        "arc-challenge"
+        if "challenge" in str(file).lower()
+        else "arc-easy"
+        if "easy" in str(file).lower()
+        else "arc"
+    )
     return [
         Task(
             TaskFile(

@@ -1,4 +1,4 @@
-"""MMLU, C-Eval and CMMLU: a CSV file for each subject, five worked examples of the same subject, four choices by letter.
+"""MMLU, C-Eval and CMMLU: a CSV file for each subject, five worked examples of it, four choices by letter.
 
 The score is over questions, as MMLU's own code averages. C-Eval and CMMLU average over subjects, and C-Eval's groups
 are averages over their subjects (its table's average is not the mean of its four groups); `summary` gives both.
@@ -89,7 +89,9 @@ def mmlu(path: str) -> list[Task]:
         shots=Shots(count=SHOTS),
         strata="subject",
     )
-    return _task("mmlu", file, folder, f"{{subject}}_{split}.csv", split, "{subject}_dev.csv", _without_header)
+    return _task(
+        "mmlu", file, folder, f"{{subject}}_{split}.csv", split, "{subject}_dev.csv", _without_header
+    )
 
 
 def ceval(path: str) -> list[Task]:
@@ -145,12 +147,20 @@ def _folder(path: str, needed: str, name: str) -> Path:
     inner = folder / "data"  # MMLU's archive unpacks to data/
     folder = inner if not (folder / needed).is_dir() and (inner / needed).is_dir() else folder
     if not (folder / needed).is_dir():
-        raise UsageError(f"{folder} has no folder {needed}/, so it is not {name} as published; give its folder.")
+        raise UsageError(
+            f"{folder} has no folder {needed}/, so it is not {name} as published; give its folder."
+        )
     return folder
 
 
 def _task(
-    name: str, file: TaskFile, folder: Path, asked: str, split: str, shown: str, read: Callable[[Path], list[Row]]
+    name: str,
+    file: TaskFile,
+    folder: Path,
+    asked: str,
+    split: str,
+    shown: str,
+    read: Callable[[Path], list[Row]],
 ) -> list[Task]:
     """`asked` and `shown`: the names of a subject's files in `split`/ and dev/."""
     before, after = asked.split("{subject}")
@@ -175,7 +185,12 @@ def _task(
     made = file.model_copy(update={"about": about})
     return [
         Subjects(
-            made, folder, given=rows, items=_items, summary=lambda found: summary(name, found), parts=tuple(parts)
+            made,
+            folder,
+            given=rows,
+            items=_items,
+            summary=lambda found: summary(name, found),
+            parts=tuple(parts),
         )
     ]
 
@@ -188,7 +203,10 @@ def _named(rows: Sequence[Row], subject: str, topic: str, before: str) -> list[R
 
 
 def _without_header(path: Path) -> list[Row]:
-    return [_row(dict(zip(("question", *LETTERS, "answer"), cells, strict=False)), path, i) for i, cells in _csv(path)]
+    return [
+        _row(dict(zip(("question", *LETTERS, "answer"), cells, strict=False)), path, i)
+        for i, cells in _csv(path)
+    ]
 
 
 def _with_header(path: Path) -> list[Row]:
@@ -209,7 +227,9 @@ def _row(row: Mapping[str, Any], path: Path, line: int) -> Row:
     kept = {name: str(row.get(name) or "").strip() for name in ("question", *LETTERS, "answer")}
     if kept["answer"] not in LETTERS or not kept["question"]:
         raise DataError(
-            "expected a question, four choices and a letter A to D; use a split that has answers.", path=path, line=line
+            "expected a question, four choices and a letter A to D; use a split that has answers.",
+            path=path,
+            line=line,
         )
     return kept
 
@@ -219,7 +239,9 @@ def _items(task: Task, switches: Switches) -> list[Item]:
     assert isinstance(task, Subjects)
     counts = [len(part.rows) for part in task.parts]
     if switches.limit is not None:
-        turns = sorted((number, i) for i, count in enumerate(counts) for number in range(count))[: switches.limit]
+        turns = sorted((number, i) for i, count in enumerate(counts) for number in range(count))[
+            : switches.limit
+        ]
         counts = [sum(1 for _, i in turns if i == part) for part in range(len(counts))]
     return [
         item
