@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ziggurat.cli.main import run
 from ziggurat.errors import DataError, UsageError
 from ziggurat.exam import templates
 from ziggurat.exam.candidate import Ask, Likelihood
@@ -245,6 +246,35 @@ def test_a_row_of_another_shape_names_its_line(tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", {"question": "q", "answer": "1 #### 2"}, {"prompt": "q"})
     with pytest.raises(DataError, match="line 2: the row is not as published"):
         open_published("gsm8k", path)
+
+
+def test_the_command_takes_a_prefix_and_a_path(
+    tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["exam", str(tiny_folder), "--tasks", f"mmlu:{mmlu_folder(tmp_path)}", "--limit", "3", "--json"]
+    assert run(command) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert (result["task"], result["n"], result["chance"]) == ("mmlu", 3, 0.25)
+    assert set(result["strata"]) == {"anatomy", "college_physics"}
+    assert "subject_average" in result["metrics"]
+
+
+def test_the_command_takes_a_task_file_of_the_harness(
+    tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its Python is run only with --trust-code."""
+    rows = lines(tmp_path / "rows.jsonl", {"q": "A tree is", "o": ["a plant", "a stone"]})
+    write(tmp_path / "utils.py", "def target(doc):\n    return 0\n")
+    settings = f"task: Own\ndataset_path: json\ndataset_kwargs: {{data_files: {rows}}}\ntest_split: train\n"
+    settings += "output_type: multiple_choice\ndoc_to_text: q\ndoc_to_choice: o\n"
+    path = write(tmp_path / "own.yaml", settings + "doc_to_target: !function utils.target\n")
+    command = ["exam", str(tiny_folder), "--tasks", str(path), "--json"]
+    assert run(command) == 2
+    assert "--trust-code" in capsys.readouterr().err
+    assert run([*command, "--trust-code"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert (result["task"], result["n"]) == ("own", 1)
+    assert {"acc,none", "acc_norm,none"} <= set(result["metrics"])
 
 
 # --- shipped tasks over data elsewhere ------------------------------------------------------------------------------
