@@ -19,6 +19,7 @@ from ziggurat.exam.likelihood import Pair, encode_pairs, score
 from ziggurat.exam.sharing import Scored, Trunk, plan
 from ziggurat.model.config import ModelConfig
 from ziggurat.model.hub import load_model
+from ziggurat.model.prefix import PrefixConfig, prefixed
 from ziggurat.model.transformer import Transformer
 from ziggurat.records import Message
 from ziggurat.tokenizer.bpe import Tokenizer
@@ -72,6 +73,18 @@ def test_shared_prefixes_change_nothing(
         assert one.tokens == len(pair[1])
         assert abs(one.nats - nats) <= CLOSE * one.tokens
         assert one.greedy == greedy
+
+
+def test_virtual_tokens_stand_before_shared_prefixes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model with prefix tuning attends to its virtual tokens from every piece."""
+    monkeypatch.setattr(sharing, "WORTH_TRUNK", 8)
+    theirs("gpt2", tmp_path)
+    tuned = prefixed(load_model(tmp_path).eval(), PrefixConfig(tokens=3), "prefix", seed=1)
+    model = cast(LanguageModel, SimpleNamespace(model=tuned, context=tuned.config.context))
+    pairs = [pair for pair in questions(2, 21, 4) if len(pair[0]) + len(pair[1]) <= tuned.config.context]
+    for one, pair in zip(score(model, pairs), pairs, strict=True):
+        nats, _ = slowly(lambda ids: SimpleNamespace(logits=tuned(ids)), pair)
+        assert abs(one.nats - nats) <= CLOSE * one.tokens
 
 
 def pieces(trunk: Trunk) -> list[int]:

@@ -142,11 +142,11 @@ DEFAULT_METRICS = {**METRICS, "multiple_choice": ("acc", "acc_norm")}
 
 
 def mean(values: Sequence[Any]) -> float:
-    return sum(values) / len(values)
+    return float(sum(values) / len(values))
 
 
 def _weighted(values: Sequence[Any]) -> float:
-    return sum(value for value, _ in values) / sum(weight for _, weight in values)
+    return float(sum(value for value, _ in values) / sum(weight for _, weight in values))
 
 
 AVERAGES: dict[str, Callable[[Sequence[Any]], float]] = {
