@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,7 +28,8 @@ CONTEXT = 320  # the longest prompts below lose their first tokens
 
 LETTERS = ("A", "B", "C", "D")
 MMLU = [
-    {"question": f" Which number is {i}? ", "choices": [str(i + k) for k in range(4)], "answer": 0} for i in range(4)
+    {"question": f" Which number is {i}? ", "choices": [str(i + k) for k in range(4)], "answer": 0}
+    for i in range(4)
 ]
 CEVAL = [
     {"id": i, "question": f"{i}加一是？", "A": f"{i}", "B": f"{i + 1}", "C": "三", "D": "零", "answer": "B"}
@@ -101,14 +101,22 @@ def write_tasks(folder: Path, shipped: Path) -> None:
     for name, (included, splits, settings) in ASKED.items():
         files = {split: write(folder, f"{name}-{split}", rows) for split, rows in splits.items()}
         local: dict[str, Any] = {"include": str(shipped / included), "task": f"own_{name}", "tag": "own_all"}
-        local |= {"dataset_path": "json", "dataset_name": None, "dataset_kwargs": {"data_files": files}} | settings
+        local |= {
+            "dataset_path": "json",
+            "dataset_name": None,
+            "dataset_kwargs": {"data_files": files},
+        } | settings
         if name.startswith("gsm8k"):
             local["generation_kwargs"] = {"until": ["Question:", "\n\n"], "max_gen_toks": TOKENS_WRITTEN}
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(local))
     for name, settings in OWN.items():
         rows = TEXTS if name == "rolling" else ARC
         files = {"test": write(folder, f"{name}-test", rows)}
-        local = {"task": f"own_{name}", "dataset_path": "json", "dataset_kwargs": {"data_files": files}} | settings
+        local = {
+            "task": f"own_{name}",
+            "dataset_path": "json",
+            "dataset_kwargs": {"data_files": files},
+        } | settings
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(local))
     group = {
         "group": "own_group",
@@ -138,8 +146,16 @@ def make_model(folder: Path, style: str) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["chatml", "llama2"])
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+SHORT = ("lambada", "rolling", "mutual")
+"""What depends on the token before a text: bos with llama2, eos with chatml."""
+BY_STYLE = {"llama2": (*ASKED, *OWN), "chatml": SHORT}
+EACH = [
+    pytest.param(style, name, id=f"{style}-{name}") for style, names in BY_STYLE.items() for name in names
+]
+
+
+@pytest.fixture(scope="module")
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What the harness finds with all tasks: its results and samples, and our candidate of the same folder."""
     lm_eval = needs("lm_eval")
     from lm_eval.models.huggingface import HFLM
@@ -153,7 +169,9 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     theirs = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4, device="cpu")
-    names = [f"own_{name}" for name in (*ASKED, *OWN) if name not in ("mmlu", "ceval")]  # of the group
+    style = request.param
+    names = [f"own_{name}" for name in BY_STYLE[style] if name not in ("mmlu", "ceval")]  # of the group
+    groups = ["own_group"] if style == "llama2" else []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_DATASETS_CACHE", str(base / "cache"))
         import datasets
@@ -161,7 +179,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", base / "cache")
         results = lm_eval.simple_evaluate(
             model=theirs,
-            tasks=[*names, "own_group"],
+            tasks=[*names, *groups],
             task_manager=TaskManager(include_path=str(tasks), include_defaults=False),
             bootstrap_iters=0,
             verbosity="ERROR",
@@ -170,7 +188,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     assert isinstance(ours, Local)
     ours.chat.model.float()
     ours.chat.model.compute_dtype = torch.float32
-    yield SimpleNamespace(results=results, theirs=theirs, ours=ours, tasks=tasks)
+    return SimpleNamespace(results=results, theirs=theirs, ours=ours, tasks=tasks)
 
 
 def sat(world: Any, name: str) -> tuple[list[Item], list[Found], dict[str, float]]:
@@ -184,7 +202,7 @@ def sat(world: Any, name: str) -> tuple[list[Item], list[Found], dict[str, float
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", [*ASKED, *OWN])
+@pytest.mark.parametrize(("world", "name"), EACH, indirect=["world"])
 def test_same_requests_same_numbers(world: Any, name: str) -> None:
     items, found, figures = sat(world, name)
     samples = sorted(world.results["samples"][f"own_{name}"], key=lambda sample: sample["doc_id"])
@@ -205,7 +223,9 @@ def test_same_requests_same_numbers(world: Any, name: str) -> None:
             asked = [(context, continuation) for context, continuation in requests][: len(item.choices)]
             assert asked == [(item.raw, choice) for choice in item.choices]
             pairs = encode_pairs(world.ours.chat, [(item.raw, item.choices)])
-            assert [(list(a), list(b)) for a, b in pairs] == [their_ids(world.theirs, *each) for each in asked]
+            assert [(list(a), list(b)) for a, b in pairs] == [
+                their_ids(world.theirs, *each) for each in asked
+            ]
             nats = one.mark.detail.get("scores") or [one.mark.detail["nats"]]
             tokens = [len(continuation) for _, continuation in pairs]
             for ours, (theirs, _), count in zip(nats, responses, tokens, strict=False):
@@ -223,6 +243,7 @@ def their_ids(theirs: Any, context: str, continuation: str) -> tuple[list[int], 
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("world", ["llama2"], indirect=True)
 def test_a_group_joins_its_tasks_as_the_harness_does(world: Any) -> None:
     _, found, figures = sat(world, "group")
     assert {one.stratum for one in found} == {"own_mmlu", "own_ceval"}

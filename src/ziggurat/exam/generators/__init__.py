@@ -11,6 +11,7 @@ from typing import Any
 
 Generator = Callable[..., list[dict[str, Any]]]
 GENERATORS: dict[str, str] = {
+    "published": "ziggurat.exam.publishers.data:rows",
     "sums": "ziggurat.exam.generators.sums:rows",
 }
 """Name -> module:function."""
