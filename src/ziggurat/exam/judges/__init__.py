@@ -9,4 +9,5 @@ probes.py      pairs with a known truth, made by rule: equal and unequal quality
 bias.py        position, length and self-preference of a judge, with intervals
 agreement.py   a judge against people, by the measures that hold between people
 mt_bench.py    two-turn questions: a grade, and a win rate against a baseline in both orders
+sitting.py     one model sits them: resumable, written where the leaderboard reads
 """

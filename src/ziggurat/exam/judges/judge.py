@@ -74,6 +74,8 @@ class AnyJudge(Protocol):
     name: str
     model: str
     """Whose answers are its own: the judging model's name; empty for rules."""
+    sha256: str
+    """Of what judges: weights, or the file of a function; empty where the name says all."""
 
     def grade(self, cases: Sequence[Case]) -> list[Grade]:
         """One grade a case, from LOWEST to HIGHEST."""

@@ -21,6 +21,7 @@ class ModelJudge:
         if not candidate.chats:
             raise UsageError(f"{candidate.name} only continues text, so it cannot judge; name a model that chats.")
         self.candidate, self.name, self.model = candidate, candidate.name, candidate.name
+        self.sha256 = candidate.sha256
         self.ask = Ask(max_tokens=max_tokens, temperature=0.0, seed=seed)
 
     def grade(self, cases: Sequence[Case]) -> list[Grade]:

@@ -27,8 +27,10 @@ class ScoringJudge:
 
     model = ""
 
-    def __init__(self, name: str, score: Scorer, to_grade: Callable[[float], float]) -> None:
-        self.name, self.score, self.to_grade = name, score, to_grade
+    def __init__(
+        self, name: str, score: Scorer, to_grade: Callable[[float], float], sha256: str = ""
+    ) -> None:
+        self.name, self.score, self.to_grade, self.sha256 = name, score, to_grade, sha256
 
     def grade(self, cases: Sequence[Case]) -> list[Grade]:
         return [Grade(self.to_grade(value), f"{value:.4g}") for value in self.score(cases)]
@@ -43,6 +45,8 @@ class ScoringJudge:
 
 def reward_judge(name: str) -> ScoringJudge:
     """The reward model of a run or a folder. Raises ModelFolderError for a language model."""
+    from ziggurat.model.hub.adapters import weights_hash
+    from ziggurat.places import model_folder
     from ziggurat.stages.judge import Judge
 
     judge = Judge.load(name)
@@ -51,7 +55,7 @@ def reward_judge(name: str) -> ScoringJudge:
         spoken = [[*case.messages, Message(role="assistant", content=case.answer)] for case in cases]
         return judge.score(judge.rows(spoken, "answer"))
 
-    return ScoringJudge(f"reward:{name}", score, lambda r: LOWEST + WIDTH / (1 + math.exp(-r)))
+    return ScoringJudge(f"reward:{name}", score, lambda r: LOWEST + WIDTH / (1 + math.exp(-r)), weights_hash(model_folder(name)))
 
 
 def rule_judge(name: str, metric: Metric, settings: Mapping[str, Any]) -> ScoringJudge:
@@ -88,7 +92,7 @@ def function_judge(name: str) -> ScoringJudge:
             )
         return value
 
-    return ScoringJudge(name, score, grade)
+    return ScoringJudge(name, score, grade, function.sha256)
 
 
 def _better(first: float, second: float) -> Choice:
