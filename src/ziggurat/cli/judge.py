@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -194,14 +194,14 @@ def _show(found: BiasReport, as_json: bool) -> None:
 
 def _pairs_of(path: Path) -> list[Pair]:
     """The pairs of a file of comparisons; their ranks are the known quality."""
-    from ziggurat.corpus.load import load_records
+    from ziggurat.corpus.load import load_comparisons
     from ziggurat.exam.judges.agreement import opinion, pairs_of, preferences
     from ziggurat.exam.judges.bias import with_quality
-    from ziggurat.records import Comparison
+    from ziggurat.records import completion_messages
 
     said = []
-    for record in load_records([path], Comparison):
-        texts = [one if isinstance(one, str) else one[-1].content for one in record.completions]
+    for record in load_comparisons(path).records:
+        texts = [completion_messages(one)[-1].content for one in record.completions]
         one = opinion(record.labeller or "file", record.prompt, list(zip(texts, record.ranks, strict=True)))
         if one is not None:
             said.append(one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -109,21 +110,17 @@ def advise(
 
 def _board(address: str | None) -> Board:
     """With the arena and the costs of the store, where there is one."""
-    from ziggurat.exam import costs
     from ziggurat.exam import leaderboard as exam
-    from ziggurat.product import leaderboard as arena
     from ziggurat.product import people
-    from ziggurat.store.location import default_path
+    from ziggurat.store.location import store_url
     from ziggurat.store.store import Store
 
-    if address is None and not default_path().exists():
+    url = store_url(address)
+    if url.drivername.startswith("sqlite") and not Path(url.database or "").is_file():
         return exam.board()
     store = Store.open(address)
     try:
-        principal = people.local_principal(store)
-        rated = arena.leaderboard(store, principal).standings
-        ratings = {one.name: (one.rating, one.low, one.high) for one in rated}
-        return exam.board(ratings, costs.of_answers(store, principal))
+        return exam.of_store(store, people.local_principal(store))
     finally:
         store.close()
 

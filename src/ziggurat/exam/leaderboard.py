@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from ziggurat.errors import ZigguratError
+from ziggurat.exam import costs
 from ziggurat.exam.reference import TABLES
 from ziggurat.exam.reference import read as read_reference
 from ziggurat.files import to_json
 from ziggurat.home import ziggurat_home
+from ziggurat.product import leaderboard as arena
 from ziggurat.product.objects import Thing
+from ziggurat.product.principal import Principal
+from ziggurat.store.store import Store
 
 OF_THE_MODEL = ("model", "sha256", "name", "code_version", "candidate", "folder")
 """Settings that say who sat, not how."""
@@ -101,6 +105,13 @@ def board(
     return Board(
         columns=columns, models=entries, references={name: read_reference(name) for name in TABLES}
     )
+
+
+def of_store(store: Store, principal: Principal) -> Board:
+    """The board with the arena and the costs of this person's workspace."""
+    rated = arena.leaderboard(store, principal).standings
+    ratings = {one.name: (one.rating, one.low, one.high) for one in rated}
+    return board(ratings, costs.of_answers(store, principal))
 
 
 def _sat(folder: Path) -> Iterable[Found]:

@@ -8,16 +8,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import StringConstraints
 from starlette.responses import Response
 
-from ziggurat.exam import costs, leaderboard, productivity, suitable
-from ziggurat.product import leaderboard as arena
-from ziggurat.product.principal import Principal
+from ziggurat.exam import leaderboard, productivity, suitable
 from ziggurat.product.rights import require
 from ziggurat.service.http.body import read_body
 from ziggurat.service.http.openapi import takes
 from ziggurat.service.http.wire import Json
 from ziggurat.service.product.bodies import Body
 from ziggurat.service.product.house import House
-from ziggurat.store.store import Store
 
 
 class Wanted(Body):
@@ -33,13 +30,13 @@ def exam_routes(house: House) -> APIRouter:
     async def standings(request: Request) -> dict[str, Any]:
         """Every model that sat an exam or has votes in the arena, and published tables for reference."""
         principal = await house.who(request)
-        return (await house.run(board_of, principal)).model_dump()
+        return (await house.run(leaderboard.of_store, principal)).model_dump()
 
     @routes.get("/suitable")
     async def lists(request: Request) -> dict[str, Any]:
         """For what models are suitable and for what not, and what the exam of each model says of it."""
         principal = await house.who(request)
-        found = await house.run(board_of, principal)
+        found = await house.run(leaderboard.of_store, principal)
         return {
             "entries": [one.model_dump(exclude={"words"}) for one in suitable.entries()],
             "careful": [one.model_dump(exclude={"words"}) for one in suitable.careful()],
@@ -69,9 +66,3 @@ def exam_routes(house: House) -> APIRouter:
 
     return routes
 
-
-def board_of(store: Store, principal: Principal) -> leaderboard.Board:
-    """The board with this workspace's arena and costs."""
-    rated = arena.leaderboard(store, principal).standings
-    ratings = {one.name: (one.rating, one.low, one.high) for one in rated}
-    return leaderboard.board(ratings, costs.of_answers(store, principal))
