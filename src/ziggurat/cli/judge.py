@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,6 @@ from ziggurat.errors import UsageError
 from ziggurat.files import to_json
 
 if TYPE_CHECKING:
-    from ziggurat.exam.candidate import Candidate
     from ziggurat.exam.judges.bias import BiasReport
     from ziggurat.exam.judges.judge import AnyJudge, Pair
 
@@ -28,7 +28,7 @@ JudgeName = Annotated[
     str,
     typer.Argument(
         metavar="JUDGE",
-        help="A model that chats, http://host/v1#model, reward:RUN, rule:METRIC, or module:function.",
+        help="A model that chats, NAME@http://host/v1, reward:RUN, rule:METRIC, or module:function.",
     ),
 ]
 
@@ -42,7 +42,9 @@ def mt_bench(
     ] = None,
     questions: Annotated[
         Path | None,
-        typer.Option("--questions", help="A folder with question.jsonl as MT-Bench has it; default: our own 16."),
+        typer.Option(
+            "--questions", help="A folder with question.jsonl as MT-Bench has it; default: our own 16."
+        ),
     ] = None,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Of an answer.")] = 512,
     as_json: options.AsJsonList = False,
@@ -53,13 +55,14 @@ def mt_bench(
 
     \b
     ziggurat judge mt-bench town/ppo town/sft --judge smollm2 --baseline town/sft
-    ziggurat judge mt-bench smollm2 --judge http://127.0.0.1:8000/v1#judge --questions mt_bench
+    ziggurat judge mt-bench smollm2 --judge gpt@http://127.0.0.1:8000/v1 --questions mt_bench
     """
+    from ziggurat.exam.candidates import open_candidate
     from ziggurat.exam.judges.mt_bench import read_questions, shipped
     from ziggurat.exam.judges.sitting import Sitting, sit
 
     asked = read_questions(questions or shipped())
-    who, opened = _open(judge), _candidate()
+    who, opened = _open(judge), cache(open_candidate)
     against = opened(baseline) if baseline else None
     found = []
     for name in models:
@@ -71,7 +74,16 @@ def mt_bench(
     if as_json:
         typer.echo(to_json(found, indent=2))
         return
-    heads = ["model", "grade", "turn 1", "turn 2", "win rate", "with half ties", "same in both orders", "unread"]
+    heads = [
+        "model",
+        "grade",
+        "turn 1",
+        "turn 2",
+        "win rate",
+        "with half ties",
+        "same in both orders",
+        "unread",
+    ]
     rows = [[one["model"], *_cells(one["metrics"]), one["unread"]] for one in found]
     out.print(table(f"Graded by {who.name}", heads, rows, right=heads[1:]))
 
@@ -81,7 +93,9 @@ def bias(
     judge: JudgeName,
     pairs: Annotated[
         Path | None,
-        typer.Option("--pairs", help="Comparisons to judge; default: pairs with a known truth, made by rule."),
+        typer.Option(
+            "--pairs", help="Comparisons to judge; default: pairs with a known truth, made by rule."
+        ),
     ] = None,
     count: Annotated[int, typer.Option("--count", min=8, help="Pairs that are made by rule.")] = 80,
     as_json: options.AsJson = False,
@@ -119,6 +133,7 @@ def agreement(
     """
     from ziggurat.exam.judges.agreement import compare, preferences
     from ziggurat.exam.judges.bias import report, with_quality
+    from ziggurat.exam.judges.naming import elsewhere
     from ziggurat.flywheel import opinions
     from ziggurat.product import people
     from ziggurat.store.store import Store
@@ -128,7 +143,7 @@ def agreement(
         workspace = people.local_principal(opened).workspace_id
         with opened.read() as conn:
             said, left_out = opinions.read(conn, workspace)
-        if judge.startswith(("http://", "https://")):
+        if elsewhere(judge):
             said = opinions.masked(opened, workspace, said)
     finally:
         opened.close()
@@ -141,7 +156,7 @@ def agreement(
     found, verdicts = compare(who, said)
     liked = preferences(said)
     told = with_quality([one.pair for one in verdicts], liked)
-    again = [type(one)(pair, one.there, one.back) for one, pair in zip(verdicts, told, strict=True)]
+    again = [replace(one, pair=pair) for one, pair in zip(verdicts, told, strict=True)]
     prejudice = report(who.name, who.model, again, liked)
     if as_json:
         typer.echo(to_json({**found, "left_out": left_out, "bias": prejudice.to_dict()}, indent=2))
@@ -151,10 +166,15 @@ def agreement(
 
 
 def _print_agreement(found: dict[str, Any], left_out: dict[str, int]) -> None:
-    groups = [("between people", found["between_people"]), ("judge, consensus", found["with_consensus"]["measures"])]
+    groups = [
+        ("between people", found["between_people"]),
+        ("judge, consensus", found["with_consensus"]["measures"]),
+    ]
     groups += [(f"judge, {one['person']}", one["measures"]) for one in found["with_people"]]
     rows = [(name, one["name"], _figure(one), one["items"]) for name, measures in groups for one in measures]
-    title = f"{found['judge']}: {found['items']} items, {found['people']} people, {found['opinions']} opinions"
+    title = (
+        f"{found['judge']}: {found['items']} items, {found['people']} people, {found['opinions']} opinions"
+    )
     out.print(table(title, ["who", "measure", "value", "items"], rows, right=["items"]))
     if left_out:
         err.print("Left out: " + ", ".join(f"{n} {reason}" for reason, n in left_out.items()) + ".")
@@ -211,10 +231,4 @@ def _pairs_of(path: Path) -> list[Pair]:
 def _open(name: str) -> AnyJudge:
     from ziggurat.exam.judges.naming import open_judge
 
-    return open_judge(name, _candidate())
-
-
-def _candidate() -> Callable[[str], Candidate]:
-    from ziggurat.exam.candidates import open_candidate
-
-    return open_candidate
+    return open_judge(name)

@@ -69,7 +69,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         ),
         "eval": Entry("ziggurat.cli.evaluate:evaluate", "Measure a model on held-out data."),
         "judge": Entry(
-            "ziggurat.cli.judge:app", "Let a model, a reward model or a rule judge answers, and test the judge."
+            "ziggurat.cli.judge:app",
+            "Let a model, a reward model or a rule judge answers, and test the judge.",
         ),
         "leaderboard": Entry(
             "ziggurat.cli.leaderboard:leaderboard", "All models that sat an exam, in one table."

@@ -25,7 +25,7 @@ from ziggurat.product.objects import Thing
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
 
-OF_THE_MODEL = ("model", "sha256", "name", "code_version", "candidate", "folder")
+OF_THE_MODEL = ("model", "sha256", "code", "format_version")
 """Settings that say who sat, not how."""
 
 
@@ -102,9 +102,7 @@ def board(
         for name, sha in sorted(names)
     ]
     entries.sort(key=lambda one: (one.mean is None, -(one.mean or 0), one.model))
-    return Board(
-        columns=columns, models=entries, references={name: read_reference(name) for name in TABLES}
-    )
+    return Board(columns=columns, models=entries, references={name: read_reference(name) for name in TABLES})
 
 
 def of_store(store: Store, principal: Principal) -> Board:
@@ -250,4 +248,3 @@ def facts_of(name: str) -> tuple[int | None, str | None]:
         return None, None
     licence = str(row["licence"] or "")
     return int(row["parameters"]) or None, licence if licence not in ("", "unknown") else None
-

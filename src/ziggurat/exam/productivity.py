@@ -144,9 +144,7 @@ def _known(value: float) -> float | None:
 def _labelling(conn: Connection, workspace_id: str, since: int) -> list[Comparison]:
     """One comparison a project, of the answers that count."""
     wanted = (
-        select(
-            projects.c.name, answers.c.seconds, answers.c.score, answers.c.prefilled, answers.c.suggested
-        )
+        select(projects.c.name, answers.c.seconds, answers.c.score, answers.c.prefilled, answers.c.suggested)
         .join(projects, projects.c.id == answers.c.project_id)
         .where(
             answers.c.workspace_id == workspace_id,
@@ -177,7 +175,11 @@ def _reviewed(one: Outcome) -> Work | None:
     )
 
 
-STAGES = (("wait", "created_at", "claimed_at"), ("work", "claimed_at", "decided_at"), ("send", "decided_at", "delivered_at"))
+STAGES = (
+    ("wait", "created_at", "claimed_at"),
+    ("work", "claimed_at", "decided_at"),
+    ("send", "decided_at", "delivered_at"),
+)
 """Of a reviewed answer: until an expert takes it, until the decision, until it is delivered."""
 
 

@@ -94,7 +94,9 @@ def advise(description: str) -> Advice:
 def _reasons(known: Sequence[Entry], text: str) -> list[Reason]:
     found = []
     for one in known:
-        words = list(dict.fromkeys(match[0].strip() for word in one.words for match in re.finditer(word, text)))
+        words = list(
+            dict.fromkeys(match[0].strip() for word in one.words for match in re.finditer(word, text))
+        )
         if words:
             kept = one.model_dump(include={"id", "suitable", "title", "why", "instead"})
             found.append(Reason(words=words, **kept))

@@ -77,9 +77,7 @@ def masked(store: Store, workspace_id: str, opinions: Sequence[Opinion]) -> list
             message.model_copy(update={"parts": Message(role=message.role, content=text).parts})
             for message, text in zip(one.messages, sent["messages"], strict=True)
         )
-        made.append(
-            replace(one, messages=messages, texts=dict(zip(one.texts, sent["texts"], strict=True)))
-        )
+        made.append(replace(one, messages=messages, texts=dict(zip(one.texts, sent["texts"], strict=True))))
     return made
 
 

@@ -19,7 +19,9 @@ class ModelJudge:
     def __init__(self, candidate: Candidate, *, max_tokens: int = MAX_TOKENS, seed: int = 0) -> None:
         """Raises UsageError for a model that only continues text."""
         if not candidate.chats:
-            raise UsageError(f"{candidate.name} only continues text, so it cannot judge; name a model that chats.")
+            raise UsageError(
+                f"{candidate.name} only continues text, so it cannot judge; name a model that chats."
+            )
         self.candidate, self.name, self.model = candidate, candidate.name, candidate.name
         self.sha256 = candidate.sha256
         self.ask = Ask(max_tokens=max_tokens, temperature=0.0, seed=seed)

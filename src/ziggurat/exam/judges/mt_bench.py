@@ -1,4 +1,4 @@
-"""Two-turn questions: an assistant answers both turns, a judge grades each from 1 to 10 and compares it with a baseline.
+"""Two-turn questions: a model answers both turns, a judge grades each from 1 to 10 and compares it with a baseline.
 
 Questions are read from a folder as MT-Bench is published (`question.jsonl`, and `reference_answer/*.jsonl` where there
 are references); our own 16, two of each of eight categories, one in English and one in Chinese, are shipped.

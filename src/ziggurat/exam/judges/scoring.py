@@ -55,7 +55,12 @@ def reward_judge(name: str) -> ScoringJudge:
         spoken = [[*case.messages, Message(role="assistant", content=case.answer)] for case in cases]
         return judge.score(judge.rows(spoken, "answer"))
 
-    return ScoringJudge(f"reward:{name}", score, lambda r: LOWEST + WIDTH / (1 + math.exp(-r)), weights_hash(model_folder(name)))
+    return ScoringJudge(
+        f"reward:{name}",
+        score,
+        lambda r: LOWEST + WIDTH / (1 + math.exp(-r)),
+        weights_hash(model_folder(name)),
+    )
 
 
 def rule_judge(name: str, metric: Metric, settings: Mapping[str, Any]) -> ScoringJudge:

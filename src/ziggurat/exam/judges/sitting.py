@@ -149,9 +149,7 @@ def figure_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             }
             for name in strata
         },
-        "metrics": {
-            name: _numbers(found) for name in METRICS if (found := _interval(rows, name)).n
-        },
+        "metrics": {name: _numbers(found) for name in METRICS if (found := _interval(rows, name)).n},
     }
 
 

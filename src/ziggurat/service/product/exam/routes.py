@@ -1,4 +1,4 @@
-"""`/api/exam`: the leaderboard of models that sat, advice for a task, a person's time with and without the assistant."""
+"""`/api/exam`: the leaderboard of models that sat, advice for a task, people's time with and without the assistant."""
 
 from __future__ import annotations
 
@@ -65,4 +65,3 @@ def exam_routes(house: House) -> APIRouter:
         return (await house.run(productivity.productivity, principal, days=days)).model_dump()
 
     return routes
-
