@@ -107,7 +107,10 @@ def test_a_model_judges_by_its_reply() -> None:
 
     judge = open_judge("wise", lambda name: Saying(name, reply))
     assert (judge.name, judge.model) == ("wise", "wise")
-    assert [one.value for one in judge.grade([Case("1", ASKED, "Four."), Case("2", ASKED, "Five.")])] == [9, None]
+    assert [one.value for one in judge.grade([Case("1", ASKED, "Four."), Case("2", ASKED, "Five.")])] == [
+        9,
+        None,
+    ]
     assert both_orders(judge, [FOUR])[0].winner == "a"
 
 
@@ -199,10 +202,12 @@ def test_a_mild_taste_for_length_is_found_where_quality_is_known() -> None:
 
 
 def test_the_slope_is_that_of_logistic_regression() -> None:
-    """Against scikit-learn's on the same rows: place, length, quality; its C is 1 / ridge. A pair counts as two rows."""
+    """Against scikit-learn's on the same rows of place, length and quality; its C is 1 / ridge."""
     linear = pytest.importorskip("sklearn.linear_model")
     chance = random.Random(2)
-    judge = Planted(lambda pair: longer(pair) if chance.random() < 0.6 else chance.choice(["first", "second"]))
+    judge = Planted(
+        lambda pair: longer(pair) if chance.random() < 0.6 else chance.choice(["first", "second"])
+    )
     pairs = [one for one in probes.pairs(80) if len(one.a) != len(one.b)]
     found = both_orders(judge, pairs)
     rows, won = [], []
@@ -235,7 +240,9 @@ def test_self_preference_is_measured_against_others() -> None:
     assert figure.interval.value == 0.75
     assert figure.found
     assert bias.measure(own, pairs, people).found == ("self_preference",)
-    same = bias.self_preference("us", both_orders(own, pairs), {one.id: float(one.models[0] == "us") for one in pairs})
+    same = bias.self_preference(
+        "us", both_orders(own, pairs), {one.id: float(one.models[0] == "us") for one in pairs}
+    )
     assert (same.interval.value, same.found) == (0.0, False)
 
 

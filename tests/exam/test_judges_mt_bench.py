@@ -11,11 +11,11 @@ import pytest
 from tests.exam.judging import Planted, Saying
 
 from ziggurat.errors import DataError, UsageError
+from ziggurat.exam.candidate import Ask
 from ziggurat.exam.judges import sitting
 from ziggurat.exam.judges.judge import Case, Pair
 from ziggurat.exam.judges.mt_bench import answer, judge_all, read_questions, shipped
 from ziggurat.exam.judges.sitting import Sitting, sit
-from ziggurat.exam.candidate import Ask
 from ziggurat.records import Message
 
 
@@ -145,7 +145,9 @@ def test_a_killed_sitting_ends_with_the_same_bytes(bench: Path, monkeypatch: pyt
 def test_another_judge_is_another_result(bench: Path) -> None:
     questions = read_questions(bench)
     one = Sitting(questions=questions, candidate=echo("m"), judge=referee())
-    other = Sitting(questions=questions, candidate=echo("m"), judge=Planted(lambda pair: "tie", sha256="other"))
+    other = Sitting(
+        questions=questions, candidate=echo("m"), judge=Planted(lambda pair: "tie", sha256="other")
+    )
     assert one.folder.parent == other.folder.parent
     assert one.folder != other.folder
 

@@ -42,7 +42,9 @@ def test_figures_ratings_and_costs_meet_in_one_row(home: Path) -> None:
     sat(home, "town/ppo", "facts", 0.8)
     sat(home, "town/ppo", "mt-bench", 0.7, metrics={"grade": {"score": 7.0}, "win_rate": {"score": 0.5}})
     sat(home, "small", "facts", 0.5)
-    found = board({"town/ppo": (1100.0, 1050.0, 1150.0), "voted": (900.0, None, None)}, {"small": {"tokens": 20.0}})
+    found = board(
+        {"town/ppo": (1100.0, 1050.0, 1150.0), "voted": (900.0, None, None)}, {"small": {"tokens": 20.0}}
+    )
     rows = entries(found)
     assert [one.model for one in found.models] == ["town/ppo", "small", "voted"]
     ppo = rows["town/ppo"]

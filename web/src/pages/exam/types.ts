@@ -16,7 +16,7 @@ export interface Board { columns: Column[]; models: Entry[]; references: Record<
 
 /** A cell of the board: what it is sorted by, what it shows, and a second line. */
 export interface Cell { value: number | string | null; text: string; more?: string }
-export interface Row { key: string; title: string; reference: string | null; cells: Record<string, Cell> }
+export interface Row { key: string; title: string; reference: boolean; cells: Record<string, Cell> }
 
 export const said = (titles: Titles): string => titles[words.language] ?? titles["en"] ?? "";
 export const decimal = (value: number, digits: number): string => value.toLocaleString(words.locale, { minimumFractionDigits: digits, maximumFractionDigits: digits });
@@ -60,7 +60,7 @@ export function rowOf(one: Entry, columns: Column[], published: string[]): Row {
     const task = pattern && columns.find((column) => pattern.test(column.task));
     cells["published:" + name] = task ? share(one.figures[task.task]) : blank();
   }
-  return { key: `${one.model} ${one.sha256}`, title: titleOf(one.model), reference: null, cells };
+  return { key: `${one.model} ${one.sha256}`, title: titleOf(one.model), reference: false, cells };
 }
 
 const SHARED: Record<string, string> = { elo: "rating", mt_bench: "grade", win_rate: "win_rate" };
@@ -73,7 +73,7 @@ export function publishedRow(one: Record<string, string | number | null>, from: 
     cells[SHARED[name] ?? "published:" + name] = typeof value === "number" ? { value, text: value.toLocaleString(words.locale) } : blank();
   }
   cells["licence"] = word(typeof one["licence"] === "string" ? one["licence"] : null);
-  return { key: `${from.name} ${String(one["model"])}`, title: String(one["model"]), reference: said(from.title), cells };
+  return { key: `${from.name} ${String(one["model"])}`, title: String(one["model"]), reference: true, cells };
 }
 
 /** The columns that a published table adds to ours. */
