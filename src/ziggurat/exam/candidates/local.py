@@ -72,9 +72,11 @@ class Local:
     def likelihoods(
         self, questions: Sequence[tuple[str | Sequence[Message], Sequence[str]]]
     ) -> list[list[Likelihood]]:
+        self.cut = frozenset()
         return likelihoods(self.chat, questions)
 
     def text_nats(self, texts: Sequence[str]) -> list[tuple[float, int]]:
+        self.cut = frozenset()
         return text_nats(self.chat, texts)
 
     def _last(self, ask: Ask) -> int:

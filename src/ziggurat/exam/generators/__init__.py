@@ -10,5 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 Generator = Callable[..., list[dict[str, Any]]]
-GENERATORS: dict[str, str] = {}
+GENERATORS: dict[str, str] = {
+    "sums": "ziggurat.exam.generators.sums:rows",
+}
 """Name -> module:function."""
