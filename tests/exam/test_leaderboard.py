@@ -65,6 +65,23 @@ def test_a_column_has_one_choice_of_settings_that_of_most_models(home: Path) -> 
     assert [one.models for one in board().columns] == [2]
 
 
+def test_a_base_model_sits_the_raw_text_in_the_same_column(home: Path) -> None:
+    for name, chat in (("base", False), ("sft", True)):
+        sat(home, name, "facts", 0.5)
+        path = next((home / "exams").glob(f"{name}--*/*/settings.json"))
+        settings = json.loads(path.read_text())
+        path.write_text(json.dumps(settings | {"switches": {"shots": 0, "chat": chat}}))
+    assert [one.models for one in board().columns] == [2]
+
+
+def test_bits_per_byte_are_no_part_of_the_mean(home: Path) -> None:
+    sat(home, "one", "facts", 0.5)
+    sat(home, "one", "passages", 2.5, better="lower", unit="bits per byte")
+    (row,) = board().models
+    assert row.mean == 0.5
+    assert row.figures["passages"].score == 2.5
+
+
 def test_a_folder_that_is_being_written_is_left_out(home: Path) -> None:
     sat(home, "one", "facts", 0.5)
     broken = home / "exams" / "two--bbb" / "facts@1--000"

@@ -27,6 +27,8 @@ from ziggurat.store.store import Store
 
 OF_THE_MODEL = ("model", "sha256", "code", "format_version")
 """Settings that say who sat, not how."""
+BY_THE_MODEL = ("chat",)
+"""Switches that the kind of model decides: a base model sits the raw text of a task that others sit as a chat."""
 
 
 class Figure(Thing):
@@ -49,6 +51,8 @@ class Column(Thing):
     title: dict[str, str]
     ability: str
     better: str
+    unit: str
+    """share, or bits per byte."""
     settings: dict[str, Any]
     models: int
 
@@ -113,8 +117,9 @@ def of_store(store: Store, principal: Principal) -> Board:
 
 
 def _sat(folder: Path) -> Iterable[Found]:
-    """Every finished exam; a folder that cannot be read is left out, since it may be being written."""
-    for path in sorted(folder.glob("*--*/*/figure.json")):
+    """Every finished exam, the oldest first: of two results that differ only in the code, the newer one is shown. A
+    folder that cannot be read is left out, since it may be being written."""
+    for path in sorted(folder.glob("*--*/*/figure.json"), key=lambda path: (path.stat().st_mtime_ns, path)):
         try:
             figure = json.loads(path.read_text(encoding="utf-8"))
             settings = json.loads((path.parent / "settings.json").read_text(encoding="utf-8"))
@@ -137,7 +142,7 @@ def _columns(sat: Sequence[Found]) -> tuple[list[Column], dict[tuple[str, str], 
     by_task: dict[str, dict[str, list[Found]]] = defaultdict(lambda: defaultdict(list))
     for one in sat:
         settings, figure = one[2], one[3]
-        shared = {name: value for name, value in settings.items() if name not in OF_THE_MODEL}
+        shared = _shared(settings)
         key = hashlib.sha256(to_json(sorted(shared.items())).encode()).hexdigest()
         by_task[str(figure["task"])][key].append(one)
     columns, chosen = [], defaultdict[tuple[str, str], dict[str, Figure]](dict)
@@ -153,13 +158,23 @@ def _columns(sat: Sequence[Found]) -> tuple[list[Column], dict[tuple[str, str], 
                 title=_titles(figure.get("title"), task),
                 ability=str(figure.get("ability") or ""),
                 better=str(figure.get("better") or found[0][2].get("better") or "higher"),
-                settings={name: value for name, value in found[0][2].items() if name not in OF_THE_MODEL},
+                unit=str(figure.get("unit") or "share"),
+                settings=_shared(found[0][2]),
                 models=len({one[:2] for one in found}),
             )
         )
         for name, sha, _, figure in found:
             chosen[name, sha][task] = _figure(figure)
     return sorted(columns, key=lambda one: (one.ability, one.task)), dict(chosen)
+
+
+def _shared(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that two comparable figures have in common."""
+    shared = {name: value for name, value in settings.items() if name not in OF_THE_MODEL}
+    switches = settings.get("switches")
+    if isinstance(switches, Mapping):
+        shared["switches"] = {name: value for name, value in switches.items() if name not in BY_THE_MODEL}
+    return shared
 
 
 def _version(found: Sequence[Found]) -> int:
@@ -198,12 +213,10 @@ def _common(
         one.task
         for one in columns
         if one.better == "higher"
+        and one.unit == "share"
         and models
         and all(
-            (figure := chosen[key].get(one.task)) is not None
-            and figure.score is not None
-            and 0 <= figure.score <= 1
-            for key in models
+            (figure := chosen[key].get(one.task)) is not None and figure.score is not None for key in models
         )
     ]
 
