@@ -5,8 +5,8 @@
 
 Planted are a judge that prefers the longer answer, one that prefers the first, one that judges by quality, one that
 guesses, and one that follows quality in half of its verdicts and length in the other half. The pairs are made by rule
-with a known truth (`exam/judges/probes.py`). The exit code is 1 where a planted bias is not found, or where one is found
-that was not planted.
+with a known truth (`exam/judges/probes.py`). The exit code is 1 where a planted bias is not found, or where one is
+found that was not planted.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def planted(seed: int) -> list[tuple[Planted, set[str]]]:
     places: tuple[Place, Place] = ("first", "second")
     return [
         (Planted("prefers the longer", longer), {"length", "longer_wins"}),
-        (Planted("prefers the first", lambda pair: "first"), {"position"}),
+        (Planted("prefers the first", lambda _: "first"), {"position"}),
         (Planted("judges by quality", by_quality), set()),
-        (Planted("guesses", lambda pair: chance.choice(places)), set()),
+        (Planted("guesses", lambda _: chance.choice(places)), set()),
         (
             Planted(
                 "half quality, half length",
