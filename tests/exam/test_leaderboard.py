@@ -82,6 +82,16 @@ def test_bits_per_byte_are_no_part_of_the_mean(home: Path) -> None:
     assert row.figures["passages"].score == 2.5
 
 
+def test_percentiles_are_lower_bounds_among_the_other_models(home: Path) -> None:
+    """Of 0.2, 0.5, 0.5, 0.9: an 0.5 is above one of three others; with lower scores better, above one (0.9)."""
+    for name, score in (("a", 0.2), ("b", 0.5), ("c", 0.5), ("d", 0.9)):
+        sat(home, name, "facts", score)
+        sat(home, name, "loss", score, better="lower")
+    found = {one.model: one.figures for one in board().models}
+    assert [found[name]["facts"].percentile for name in "abcd"] == pytest.approx([0, 1 / 3, 1 / 3, 1])
+    assert [found[name]["loss"].percentile for name in "abcd"] == pytest.approx([1, 1 / 3, 1 / 3, 0])
+
+
 def test_a_folder_that_is_being_written_is_left_out(home: Path) -> None:
     sat(home, "one", "facts", 0.5)
     broken = home / "exams" / "two--bbb" / "facts@1--000"

@@ -36,6 +36,12 @@ def leaderboard(
     references: Annotated[
         bool, typer.Option("--references", help="The published tables below, for orientation.")
     ] = False,
+    percentiles: Annotated[
+        bool,
+        typer.Option(
+            "--percentiles", help="In place of intervals: the share of the other models that score worse."
+        ),
+    ] = False,
     store: Address = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -64,7 +70,7 @@ def leaderboard(
     else:
         tasks = [column for column in found.columns if column.task != "mt-bench"]
         heads = [*FIXED.values(), *(column.task for column in tasks)]
-        rows = [[*_facts(one), *(_share(one, column) for column in tasks)] for one in shown]
+        rows = [[*_facts(one), *(_share(one, column, percentiles) for column in tasks)] for one in shown]
         out.print(table(None, heads, rows, right=heads[1:8]))
     if references:
         for one in found.references.values():
@@ -151,13 +157,15 @@ def _facts(one: Entry) -> list[str]:
     ]
 
 
-def _share(one: Entry, column: Column) -> str:
-    """In percent, or in the column's own unit."""
+def _share(one: Entry, column: Column, percentiles: bool) -> str:
+    """In percent, or in the column's own unit; with its interval, or the share of models that score worse."""
     figure = one.figures.get(column.task)
     if figure is None or figure.score is None:
         return BLANK
     scale, digits = (100, 1) if column.unit == "share" else (1, 3)
     value = f"{scale * figure.score:.{digits}f}"
+    if percentiles:
+        return value if figure.percentile is None else f"{value} (above {100 * figure.percentile:.0f} %)"
     if figure.low is None or figure.high is None:
         return value
     return f"{value} [{scale * figure.low:.{digits}f}, {scale * figure.high:.{digits}f}]"

@@ -42,6 +42,9 @@ class Figure(Thing):
     majority: float | None
     metrics: dict[str, float | None]
     """Further figures of the task, by name."""
+    percentile: float | None = None
+    """The share of the other models of the column that score worse. Equal scores do not count, so this is a lower bound;
+    None where no other model sat."""
 
 
 class Column(Thing):
@@ -97,6 +100,7 @@ def board(
     Both hold models that sat no exam, too: these get a row."""
     sat = list(_sat((home or ziggurat_home()) / "exams"))
     columns, chosen = _columns(sat)
+    _with_percentiles(columns, chosen)
     ratings, costs = ratings or {}, costs or {}
     names = {(name, sha) for name, sha, _, _ in sat}
     names |= {(name, "") for name in ratings if name not in {known for known, _ in names}}
@@ -175,6 +179,27 @@ def _shared(settings: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(switches, Mapping):
         shared["switches"] = {name: value for name, value in switches.items() if name not in BY_THE_MODEL}
     return shared
+
+
+def percentile(value: float, others: Sequence[float], better: str = "higher") -> float | None:
+    """The share of others that are worse; a lower bound, since equals do not count.
+
+    >>> percentile(0.5, [0.1, 0.5, 0.7, 0.2])
+    0.5
+    """
+    if not others:
+        return None
+    return sum(other < value if better == "higher" else other > value for other in others) / len(others)
+
+
+def _with_percentiles(columns: Sequence[Column], chosen: Mapping[tuple[str, str], dict[str, Figure]]) -> None:
+    for column in columns:
+        sat = {key: one[column.task] for key, one in chosen.items() if column.task in one}
+        for key, figure in sat.items():
+            others = [one.score for name, one in sat.items() if name != key and one.score is not None]
+            if figure.score is not None:
+                found = percentile(figure.score, others, column.better)
+                chosen[key][column.task] = figure.model_copy(update={"percentile": found})
 
 
 def _version(found: Sequence[Found]) -> int:

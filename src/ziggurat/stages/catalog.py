@@ -384,6 +384,7 @@ BUILT_IN = (
 OTHER_COMMANDS = frozenset(
     (
         *(
+            "advise",
             "bench",
             "chat",
             "data",
@@ -392,8 +393,10 @@ OTHER_COMMANDS = frozenset(
             "flywheel",
             "generate",
             "help",
+            "judge",
             "key",
             "ladder",
+            "leaderboard",
             "models",
             "moderation",
             "plan",

@@ -4,7 +4,7 @@ import { titleOf } from "../../lib/models";
 import { t, words } from "../../words/words.svelte";
 
 export type Titles = Record<string, string>;
-export interface Figure { score: number | null; low: number | null; high: number | null; n: number; chance: number | null; majority: number | null; metrics: Record<string, number | null> }
+export interface Figure { score: number | null; low: number | null; high: number | null; n: number; chance: number | null; majority: number | null; metrics: Record<string, number | null>; percentile: number | null }
 export interface Column { task: string; title: Titles; ability: string; better: string; unit: string; models: number }
 export interface Entry {
   model: string; sha256: string; figures: Record<string, Figure>;
@@ -31,17 +31,18 @@ const blank = (): Cell => ({ value: null, text: t("exam.blank") });
 const plain = (value: number | null | undefined, digits: number, more?: string): Cell => (value === null || value === undefined ? blank() : { value, text: decimal(value, digits), ...(more ? { more } : {}) });
 const word = (value: string | null | undefined): Cell => (value ? { value, text: value } : blank());
 /** In percent, or in the task's own unit. */
-const share = (one: Figure | undefined, unit = "share"): Cell => {
+const share = (one: Figure | undefined, unit = "share", percentiles = false): Cell => {
   if (!one || one.score === null) return blank();
   const [scale, digits] = unit === "share" ? [100, 1] : [1, 3];
-  const more = one.low === null || one.high === null ? undefined : `${decimal(scale * one.low, digits)} – ${decimal(scale * one.high, digits)}`;
+  const above = one.percentile === null ? undefined : t("exam.above", { share: decimal(100 * one.percentile, 0) });
+  const more = percentiles ? above : one.low === null || one.high === null ? undefined : `${decimal(scale * one.low, digits)} – ${decimal(scale * one.high, digits)}`;
   return plain(scale * one.score, digits, more);
 };
 
 /** Published columns that a task of ours measures, by the beginning of the task's name. */
 const OURS: Record<string, RegExp> = { mmlu: /^mmlu/, average: /^c-?eval/ };
 
-export function rowOf(one: Entry, columns: Column[], published: string[]): Row {
+export function rowOf(one: Entry, columns: Column[], published: string[], percentiles: boolean): Row {
   const cells: Record<string, Cell> = {
     mean: plain(one.mean === null ? null : 100 * one.mean, 1),
     grade: plain(one.grade, 2),
@@ -52,7 +53,7 @@ export function rowOf(one: Entry, columns: Column[], published: string[]): Row {
     seconds_each: plain(one.seconds_each, 1),
     licence: word(one.licence),
   };
-  for (const column of columns) cells["task:" + column.task] = share(one.figures[column.task], column.unit);
+  for (const column of columns) cells["task:" + column.task] = share(one.figures[column.task], column.unit, percentiles);
   for (const ability of new Set(columns.map((column) => column.ability))) {
     const scores = columns.filter((column) => column.ability === ability && column.better === "higher" && column.unit === "share").map((column) => one.figures[column.task]?.score).filter((score) => typeof score === "number");
     cells["ability:" + ability] = scores.length ? plain((100 * scores.reduce((sum, score) => sum + score, 0)) / scores.length, 1, t("exam.tasks", { n: scores.length })) : blank();
