@@ -102,7 +102,7 @@ def bias(
 ) -> None:
     """Find out whether a judge prefers a place, a length, or its own answers.
 
-    Every pair is judged in both orders. `found` says that the 95 % interval leaves out the unbiased value.
+    Every pair is judged in both orders. `found`: the interval of 99 % leaves out the unbiased value.
 
     \b
     ziggurat judge bias smollm2
