@@ -43,8 +43,8 @@ class Figure(Thing):
     metrics: dict[str, float | None]
     """Further figures of the task, by name."""
     percentile: float | None = None
-    """The share of the other models of the column that score worse, a lower bound: equal scores do not count. None where
-    no other model sat."""
+    """The share of the other models of the column that score worse; a lower bound, since equals do not count. None
+    where no other model sat."""
 
 
 class Column(Thing):

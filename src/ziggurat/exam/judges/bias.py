@@ -218,8 +218,11 @@ def _own(read: Sequence[Compared]) -> dict[str, float]:
 
 
 def _slope(read: Sequence[Compared]) -> tuple[Interval, Interval]:
-    """Of the logistic model, with its intervals of 95 and of 99 %, by resampled questions. A battle of "first" against "second" for each of the two orders:
-    the strengths of the places are p, the weights of the covariates are w and q."""
+    """Of the logistic model, with its intervals of 95 and of 99 %, by resampled questions.
+
+    Each order is a battle of "first" against "second": the strengths of the places are p, the weights of the covariates
+    are w and q.
+    """
     groups: dict[Hashable, list[Battle]] = {}
     for one in read:
         groups.setdefault(_cluster(one), []).extend(_battles(one))
