@@ -102,6 +102,11 @@ def prefix_id(tokenizer: Tokenizer) -> int:
     return tokenizer.endoftext_id if found is None else found
 
 
+def prompt_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Raw texts that a model continues: as the tokenizer itself encodes them, and never empty."""
+    return [ids or [prefix_id(tokenizer)] for ids in encoded(tokenizer, texts)]
+
+
 def encode_pairs(model: LanguageModel, questions: Sequence[tuple[Prompt, Sequence[str]]]) -> list[Pair]:
     """A pair for each continuation of each question, in order."""
     raw: list[tuple[str, str]] = []

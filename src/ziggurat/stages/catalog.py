@@ -390,6 +390,7 @@ OTHER_COMMANDS = frozenset(
             "data",
             "env",
             "eval",
+            "exam",
             "flywheel",
             "generate",
             "help",
