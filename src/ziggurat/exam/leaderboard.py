@@ -1,7 +1,7 @@
 """The table of models: every figure of the exams folder, arena rating, size, cost of an answer, licence.
 
 A task may have been sat with several settings (shots, judge, baseline). Figures of one column must be comparable, so a
-column is a task with one choice of settings: the one with which most models sat (of equals the first by its hash).
+column is a task with one choice of settings: the one with which most models sat, of equals the one with most items.
 What is not known is None, and is shown as n/a.
 """
 
@@ -153,7 +153,9 @@ def _columns(sat: Sequence[Found]) -> tuple[list[Column], dict[tuple[str, str], 
     for task, variants in by_task.items():
         newest = max(_version(found) for found in variants.values())
         current = {key: found for key, found in variants.items() if _version(found) == newest}
-        key = min(current, key=lambda key: (-len({one[:2] for one in current[key]}), key))
+        key = min(
+            current, key=lambda key: (-len({one[:2] for one in current[key]}), -_items(current[key]), key)
+        )
         found = current[key]
         figure = found[0][3]
         columns.append(
@@ -200,6 +202,10 @@ def _with_percentiles(columns: Sequence[Column], chosen: Mapping[tuple[str, str]
             if figure.score is not None:
                 found = percentile(figure.score, others, column.better)
                 chosen[key][column.task] = figure.model_copy(update={"percentile": found})
+
+
+def _items(found: Sequence[Found]) -> int:
+    return max(int(one[3].get("n") or 0) for one in found)
 
 
 def _version(found: Sequence[Found]) -> int:
