@@ -11,24 +11,28 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ziggurat.errors import UsageError
 from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
 from ziggurat.exam.candidate import Ask, Candidate
 from ziggurat.exam.judges import prompts
-from ziggurat.exam.judges.judge import AnyJudge
+from ziggurat.exam.judges.judge import AnyJudge, Pair
 from ziggurat.exam.judges.mt_bench import (
     MAX_TOKENS,
     NAME,
     TITLE,
+    TURNS,
     VERSION,
+    Answered,
     Question,
     answer,
     judge_all,
+    pair_of,
 )
-from ziggurat.exam.run import FIGURE, FORMAT, ROWS, SETTINGS, folder_of, read_result
+from ziggurat.exam.run import FIGURE, FORMAT, ROWS, SETTINGS, folder_of, read_found, read_result
 from ziggurat.files import cut_torn_line, drop_lock, take_lock, to_json, write_json
 from ziggurat.lineage import code_version
 
@@ -112,6 +116,29 @@ def _rest(one: Sitting, path: Path, say: Callable[[str], None]) -> list[dict[str
         rows += new
         say(f"{len(rows)} of {len(one.questions)} questions")
     return rows
+
+
+def pairs_of_result(folder: Path) -> list[Pair]:
+    """The answers of a finished result beside its baseline's, as pairs whose models are known: for self-preference.
+
+    Raises:
+        UsageError: the folder is no result with a baseline.
+    """
+    if not (folder / FIGURE).is_file() or not (
+        baseline := read_result(folder).settings["switches"].get("baseline")
+    ):
+        raise UsageError(
+            f"{folder} is no finished result with a baseline; `ziggurat judge mt-bench ... --baseline MODEL` makes one."
+        )
+    models = (str(read_result(folder).settings["model"]), str(baseline))
+    made = []
+    for one in read_found(folder / ROWS):
+        detail = one.mark.detail
+        question = Question(one.id, one.stratum, tuple(detail["turns"]))
+        ours = Answered(question, one.answers)
+        theirs = Answered(question, tuple(detail["baseline"]))
+        made += [replace(pair_of(ours, theirs, turn), models=models) for turn in range(TURNS)]
+    return made
 
 
 def figure_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
