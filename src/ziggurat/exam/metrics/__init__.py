@@ -25,6 +25,7 @@ METRICS: dict[str, str] = {
     "choice_set": "ziggurat.exam.metrics.letters:mark_set",
     "contains": "ziggurat.exam.metrics.contains:mark",
     "exact": "ziggurat.exam.metrics.exact:mark",
+    "judge": "ziggurat.exam.metrics.judge:mark",
     "number": "ziggurat.exam.metrics.number:mark",
     "regex": "ziggurat.exam.metrics.regex:mark",
 }
