@@ -11,7 +11,26 @@ from collections.abc import Callable
 from typing import Any
 
 Generator = Callable[..., list[dict[str, Any]]]
-GENERATORS: dict[str, str] = {}
+GENERATORS: dict[str, str] = {
+    "both_languages": "ziggurat.exam.generators:both_languages",
+    "arithmetic.problems": "ziggurat.exam.generators.arithmetic:problems",
+    "arithmetic.sums": "ziggurat.exam.generators.arithmetic:sums",
+    "borrowed": "ziggurat.exam.generators.perturbed:borrowed",
+    "format": "ziggurat.exam.generators.format:rows",
+    "games.twenty_four": "ziggurat.exam.generators.games:twenty_four",
+    "games.unseen": "ziggurat.exam.generators.games:unseen",
+    "grammar_pairs": "ziggurat.exam.generators.grammar_pairs:rows",
+    "mapping": "ziggurat.exam.generators.mapping:rows",
+    "mapping.episodes": "ziggurat.exam.generators.mapping:episodes",
+    "name_lists": "ziggurat.exam.generators.name_lists:rows",
+    "perturbed": "ziggurat.exam.generators.perturbed:rows",
+    "pressure": "ziggurat.exam.generators.pressure:rows",
+    "small_orders": "ziggurat.exam.generators.small_orders:rows",
+    "talks.followups": "ziggurat.exam.generators.talks:followups",
+    "talks.new_words": "ziggurat.exam.generators.talks:new_words",
+    "unknowns": "ziggurat.exam.generators.unknowns:mixed",
+    "unknowns.people": "ziggurat.exam.generators.unknowns:people",
+}
 """Name -> module:function."""
 
 
@@ -22,14 +41,7 @@ def both_languages(count: int, seed: int, generate: str = "", **settings: Any) -
     english = (count + 1) // 2
     found: list[dict[str, Any]] = []
     for language, number in (("en", english), ("zh", count - english)):
-        rows = made(number, seed, language=language, **settings)
-        found += [
-            {
-                **row,
-                "id": row["id"]
-                if str(row["id"]).startswith((language, f"note-{language}"))
-                else f"{language}-{row['id']}",
-            }
-            for row in rows
-        ]
+        for row in made(number, seed, language=language, **settings):
+            id_ = str(row["id"])
+            found.append({**row, "id": id_ if language in id_.split("-") else f"{language}-{id_}"})
     return found

@@ -161,15 +161,13 @@ def rows(
         before = words[:-1]
         if (
             episode.rule == "pairs"
-        ):  # the asked word comes last among the examples, so that one example is enough
-            before = [*[word for word in before if word != asked], *[asked] * max(numbers)][
-                : max(numbers) - 1
-            ] + [asked]
+        ):  # the asked word comes first, so that to copy the last label does not help
+            before = [asked, *[word for word in before if word != asked], *before][: max(numbers)]
         for n in numbers:
-            lines = [episode.line(word) for word in before[len(before) - n :]] if n else []
-            found.append(
-                _row(f"{number + 1}:{n}", episode, asked, lines, shots=str(n), episode=str(number + 1))
-            )
+            chosen = before[:n] if episode.rule == "pairs" else before[len(before) - n :]
+            lines = [episode.line(word) for word in chosen]
+            name = str(number + 1)
+            found.append(_row(f"{name}:{n}", episode, asked, lines, shots=str(n), episode=name))
     return found[:count]
 
 

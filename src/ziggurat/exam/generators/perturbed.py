@@ -54,9 +54,9 @@ _NEIGHBOURS = dict(
 
 
 def borrowed(
-    count: int, seed: int, task: str = "", where: Mapping[str, Any] | None = None
+    count: int, _seed: int, task: str = "", where: Mapping[str, Any] | None = None
 ) -> list[dict[str, Any]]:
-    """The first rows of another shipped task, those with `where`'s values; `seed` is not used, nothing is drawn."""
+    """The first rows of another shipped task, those with `where`'s values; nothing is drawn."""
     rows = [row for row in _rows_of(task) if all(row.get(k) == v for k, v in (where or {}).items())]
     return [dict(row) for row in rows[:count]]
 

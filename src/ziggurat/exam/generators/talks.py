@@ -116,7 +116,7 @@ def followups(count: int, seed: int, language: str = "en") -> list[dict[str, Any
                 "ellipsis": (f"那{other}呢？", town2, town),
                 "correction": ("不好意思，我想问的是职业。是什么？", job, job2),
             }[kind]
-        rules = [{"kind": "contains", "any": [answer]}, {"kind": "lacks", "words": [wrong]}]
+        rules: list[dict[str, Any]] = [{"kind": "keeps", "right": [answer], "wrong": [wrong]}]
         turns = [
             {"user": first, "metric": _rules([{"kind": "contains", "any": [town]}])},
             {"user": second, "metric": _rules(rules)},
@@ -140,13 +140,13 @@ def new_words(count: int, seed: int, language: str = "en") -> list[dict[str, Any
             second = f"{definition} Do you understand?"
             opposite = "no" if truth == "yes" else "yes"
             said = [
-                {"kind": "matches", "pattern": rf"^\W*{truth}\b"},
-                {"kind": "matches", "pattern": rf"^\W*{opposite}\b", "not": True},
+                {"kind": "matches", "pattern": rf"^[\s*]*{truth}\b"},
+                {"kind": "matches", "pattern": rf"^[\s*]*{opposite}\b", "not": True},
             ]
         else:
             first = f"我想聊聊“{word}”。你能用它造一个句子吗？"
             second = f"{definition}明白了吗？"
-            pattern = r"^\W*(?:是|对|属于)" if truth == "是" else r"^\W*(?:不是|否|不对|不属于|不)"
+            pattern = r"^[\s*“]*(?:是|对|属于)" if truth == "是" else r"^[\s*“]*(?:不|否)"
             said = [{"kind": "matches", "pattern": pattern}]
         turns = [
             {"user": first, "metric": _rules([{"kind": "asks_back"}])},

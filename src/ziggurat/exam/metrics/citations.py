@@ -23,25 +23,9 @@ _DOI = re.compile(r"\b10\.\d{4,9}/[^\s\"<>，。)）\]]+")
 _ARXIV = re.compile(r"\b(?:arXiv:)?\s?(\d{4}\.\d{4,5})(?:v\d+)?\b", re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://[^\s\"<>，。)）\]]+")
 _NUMBER = re.compile(r"\[(\d{1,2})\]")
-MONTHS = set(
-    [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-        "In",
-        "Since",
-        "By",
-        "Of",
-    ]
+NO_AUTHORS = frozenset(
+    {"January", "February", "March", "April", "May", "June", "July", "August", "September", "October"}
+    | {"November", "December", "In", "Since", "By", "Of", "Between", "Around"}
 )
 
 
@@ -73,7 +57,7 @@ def citations(text: str) -> list[str]:
         f"{author} {year}"
         for pattern in (_AUTHOR_YEAR, _AUTHOR_YEAR_ZH)
         for author, year in pattern.findall(text)
-        if author not in MONTHS
+        if author not in NO_AUTHORS
     ]
     addresses = _ADDRESS.findall(text)
     found += addresses

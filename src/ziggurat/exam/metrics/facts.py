@@ -17,7 +17,7 @@ from typing import Any
 from ziggurat.exam.item import Item, Mark
 from ziggurat.exam.metrics.common import targets_of
 from ziggurat.exam.rules import parts, stance
-from ziggurat.exam.rules.content import contains, plain
+from ziggurat.exam.rules.content import contains, keeps, plain
 
 CONSISTENT = 0.95
 """Share of equal answers above which a question counts as answered one way (docs: same question ten times)."""
@@ -49,7 +49,7 @@ def mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mar
 def _kind(answer: str, wanted: Sequence[str], wrong: Sequence[str]) -> str:
     if not answer.strip():
         return "fabricated"
-    if contains(answer, any=wanted) and not (wrong and contains(answer, any=wrong)):
+    if keeps(answer, wanted, wrong):
         return "right"
     return "abstained" if stance.abstains(answer) or stance.refuses(answer) else "fabricated"
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from ziggurat.exam.rules import parts
-from ziggurat.store.words import is_cjk
+from ziggurat.store.words import CJK, is_cjk
 
 
 def within(number: int, exactly: int | None, at_least: int | None, at_most: int | None) -> bool:
@@ -28,10 +28,15 @@ def _counting(count: Callable[[str], int]) -> Callable[..., bool]:
 
 
 def times(text: str, word: str) -> int:
-    """How often a word or phrase occurs, without regard to capitals; in an alphabet as a whole word."""
+    """How often a word or phrase occurs, without regard to capitals; in an alphabet as a whole word, of which a
+    Chinese character beside it is no part.
+
+    >>> times("密码是4817，不是481。", "481")
+    1
+    """
     if is_cjk(word):
         return text.count(word)
-    return len(re.findall(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE))
+    return len(re.findall(rf"(?<![^\W{CJK}]){re.escape(word)}(?![^\W{CJK}])", text, re.IGNORECASE))
 
 
 def word_times(
