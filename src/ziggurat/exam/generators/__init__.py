@@ -12,10 +12,10 @@ from typing import Any
 
 Generator = Callable[..., list[dict[str, Any]]]
 GENERATORS: dict[str, str] = {
-    "both_languages": "ziggurat.exam.generators:both_languages",
     "arithmetic.problems": "ziggurat.exam.generators.arithmetic:problems",
     "arithmetic.sums": "ziggurat.exam.generators.arithmetic:sums",
     "borrowed": "ziggurat.exam.generators.perturbed:borrowed",
+    "both_languages": "ziggurat.exam.generators:both_languages",
     "format": "ziggurat.exam.generators.format:rows",
     "games.twenty_four": "ziggurat.exam.generators.games:twenty_four",
     "games.unseen": "ziggurat.exam.generators.games:unseen",

@@ -100,8 +100,8 @@ GROUPS = {
 }
 COLOURS = ["red", "blue", "green", "white", "black", "yellow", "brown", "grey"]
 RULES = ("category", "first letter", "length", "pairs")
-"""What decides the label: the kind of thing; the half of the alphabet of its first letter; five letters or more; nothing,
-a word has the label that it had before."""
+"""What decides the label: the kind of thing; the half of the alphabet of its first letter; five letters or more;
+nothing: a word has the label that it had before."""
 
 
 class Episode:

@@ -22,7 +22,8 @@ _AN = (  # before a vowel as it sounds, not as it is written
     r"(?:a[a-z]|e(?!u|we)[a-z]|i[a-z]|o(?!ne\b|nce\b|ne-)[a-z]|hour|honest|honou?r|heir"
     r"|u(?:g|p|r(?!a|i)|l|nder|n(?!i|anim)[a-z]|nin|m|s(?!e|a|u)|t(?:ter|most)))"
 )
-_A = r"(?:(?-i:[bcdfgjklmnpqrstvwxyzBCDFGJKLMNPQRSTVWXYZ][a-z]{2})|h(?!our|onest|ono|eir|erb)[a-z]|uni(?!n|m)|use|usu|euro|one\b)"
+_A = r"(?:(?-i:[bcdfgjklmnpqrstvwxyzBCDFGJKLMNPQRSTVWXYZ][a-z]{2})|h(?!our|onest|ono|eir|erb)[a-z]"
+r"|uni(?!n|m)|use|usu|euro|one\b)"
 _PATTERNS: dict[str, re.Pattern[str]] = {
     "word twice": re.compile(
         r"\b(?!(?:that|had|bye|very|ha|no|so|really|long|far|many|knock|tick|hush)\b)([a-z]+)[ \t]+\1\b", re.I
