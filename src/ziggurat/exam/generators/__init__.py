@@ -26,6 +26,7 @@ GENERATORS: dict[str, str] = {
     "perturbed": "ziggurat.exam.generators.perturbed:rows",
     "pressure": "ziggurat.exam.generators.pressure:rows",
     "small_orders": "ziggurat.exam.generators.small_orders:rows",
+    "sums": "ziggurat.exam.generators.sums:rows",
     "talks.followups": "ziggurat.exam.generators.talks:followups",
     "talks.new_words": "ziggurat.exam.generators.talks:new_words",
     "unknowns": "ziggurat.exam.generators.unknowns:mixed",
