@@ -34,6 +34,7 @@ _ASKS_BACK = re.compile(
     r"(?:\b(?:could|can|would) you (?:please )?(?:clarify|explain|tell|describe|define|give"
     r"|provide|specify|let me know)"
     r"|what (?:do|does|did|is|are) (?:you mean|it mean|an? |the )|\bwhat (?:you|it) means?\b"
+    r"|\bwhat (?:do|does|is) .{1,40}\bmean\b"
     r"|please (?:clarify|explain|define|specify|provide|tell)"
     r"|(?:请|能否|能不能|可以|麻烦)(?:你|您)?(?:先)?(?:解释|说明|告诉|介绍|描述|定义|澄清|提供)|是什么意思|指的是什么|什么是)",
     re.IGNORECASE,
