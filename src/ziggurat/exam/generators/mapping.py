@@ -162,7 +162,8 @@ def rows(
         if (
             episode.rule == "pairs"
         ):  # the asked word comes first, so that to copy the last label does not help
-            before = [asked, *[word for word in before if word != asked], *before][: max(numbers)]
+            others = [word for word in before if word != asked] or sorted(episode.table.keys() - {asked})
+            before = [asked, *(others * max(numbers))][: max(numbers)]
         for n in numbers:
             chosen = before[:n] if episode.rule == "pairs" else before[len(before) - n :]
             lines = [episode.line(word) for word in chosen]

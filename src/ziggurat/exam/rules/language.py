@@ -40,7 +40,8 @@ _SMALL = {
     "it": "il lo la i gli le di del della dei e è un una uno che in per non con si su al alla dal nel nella "
     "come più ma sono sei siamo ho hai ha abbiamo questo questa anche molto io tu lui lei noi mi ti ci da "
     "quando c'è tutto era erano vi nei sul sulla sui hanno fatto fare essere stato perché dove chi cosa "
-    "quale senza tra fra fino poi già ancora sempre bene qui mio mia suo sua loro nostro andiamo può",
+    "quale senza tra fra fino poi già ancora sempre bene qui mio mia suo sua loro nostro andiamo può "
+    "alle allo ai agli dello degli delle nelle nello dalla dalle alla",
     "pt": "o a os as de do da dos das e é um uma que em para não por com se no na nos nas ao como mais mas são "
     "está muito eu você ele ela nós me seu sua este esta isso também foi tem ser quando sobre pelo pela "
     "meu minha era eram foram têm pode fazer porque desde até entre sem já nem sim bem aqui ali cada "
