@@ -20,14 +20,27 @@ from ziggurat.exam.item import Item, Mark
 
 Metric = Callable[[Sequence[str], Item, Mapping[str, Any]], Mark]
 METRICS: dict[str, str] = {
+    "abstains": "ziggurat.exam.metrics.abstains:mark",
     "bleu": "ziggurat.exam.metrics.bleu:mark",
+    "calibration": "ziggurat.exam.metrics.calibration:mark",
+    "card": "ziggurat.exam.metrics.card:mark",
     "choice_letter": "ziggurat.exam.metrics.letters:mark",
     "choice_set": "ziggurat.exam.metrics.letters:mark_set",
+    "citations": "ziggurat.exam.metrics.citations:mark",
     "contains": "ziggurat.exam.metrics.contains:mark",
+    "equivalence": "ziggurat.exam.metrics.equivalence:mark",
     "exact": "ziggurat.exam.metrics.exact:mark",
+    "facts": "ziggurat.exam.metrics.facts:mark",
+    "game24": "ziggurat.exam.metrics.game24:mark",
+    "grammar": "ziggurat.exam.metrics.grammar:mark",
     "judge": "ziggurat.exam.metrics.judge:mark",
+    "names": "ziggurat.exam.metrics.names:mark",
     "number": "ziggurat.exam.metrics.number:mark",
+    "percentile": "ziggurat.exam.metrics.percentile:mark",
+    "premise": "ziggurat.exam.metrics.premise:mark",
+    "refuses": "ziggurat.exam.metrics.refuses:mark",
     "regex": "ziggurat.exam.metrics.regex:mark",
+    "rules": "ziggurat.exam.metrics.rules:mark",
 }
 """Name -> module:function."""
 
