@@ -25,8 +25,14 @@ METRICS: dict[str, str] = {
     "choice_set": "ziggurat.exam.metrics.letters:mark_set",
     "contains": "ziggurat.exam.metrics.contains:mark",
     "exact": "ziggurat.exam.metrics.exact:mark",
+    "long_answer": "ziggurat.exam.metrics.long_answer:mark",
     "number": "ziggurat.exam.metrics.number:mark",
+    "personal_data": "ziggurat.exam.metrics.personal_data:mark",
     "regex": "ziggurat.exam.metrics.regex:mark",
+    "rules": "ziggurat.exam.metrics.rules:mark",
+    "tries": "ziggurat.exam.metrics.tries:mark",
+    "turns": "ziggurat.exam.metrics.turns:mark",
+    "variety": "ziggurat.exam.metrics.variety:mark",
 }
 """Name -> module:function."""
 

@@ -25,7 +25,9 @@ from typing import Any
 
 from ziggurat.exam.item import Item, Mark
 from ziggurat.exam.metrics import text_facts as facts
-from ziggurat.exam.metrics.checks import mentions
+from ziggurat.exam.rules import parts
+from ziggurat.exam.rules.counts import times
+from ziggurat.exam.rules.language import shares_of
 
 YEAR = re.compile(r"(?<!\d)1[0-9]\d\d(?!\d)|(?<!\d)20\d\d(?!\d)")
 DENIES = re.compile(r"\b(?:not|never|n't|no longer)\b|n't\b|不是|并非|没有", re.IGNORECASE)
@@ -66,8 +68,8 @@ def contradicted(text: str, given: Sequence[Mapping[str, str]]) -> float:
     """
     denied = 0
     for fact in given:
-        for sentence in facts.sentences(text):
-            if mentions(sentence, fact["about"]) and _denies(sentence, fact):
+        for sentence in parts.sentences(text):
+            if times(sentence, fact["about"]) and _denies(sentence, fact):
                 denied += 1
                 break
     return denied / len(given) if given else 0.0
@@ -75,18 +77,18 @@ def contradicted(text: str, given: Sequence[Mapping[str, str]]) -> float:
 
 def _denies(sentence: str, fact: Mapping[str, Any]) -> bool:
     value = str(fact["value"])
-    if mentions(sentence, value):
+    if times(sentence, value):
         before = sentence[: sentence.lower().find(value.lower())]
         return bool(DENIES.search(before[-30:]))
     if fact.get("kind") == "year":
         return bool(YEAR.search(sentence))
-    return any(mentions(sentence, str(other)) for other in fact.get("others", []))
+    return any(times(sentence, str(other)) for other in fact.get("others", []))
 
 
 def relevance(text: str, topic: Sequence[str]) -> float:
-    found = facts.sentences(text)
+    found = parts.sentences(text)
     windows = [" ".join(found[i : i + WINDOW]) for i in range(0, len(found), WINDOW)]
-    return sum(any(mentions(window, word) for word in topic) for window in windows) / len(windows)
+    return sum(any(times(window, word) for word in topic) for window in windows) / len(windows)
 
 
 def richness(text: str, points: Sequence[Sequence[str]]) -> float:
@@ -96,21 +98,26 @@ def richness(text: str, points: Sequence[Sequence[str]]) -> float:
     varied = min(1.0, sum(windows) / len(windows) / FULL_MATTR)
     if not points:
         return varied
-    touched = sum(any(mentions(text, word) for word in point) for point in points) / len(points)
+    touched = sum(any(times(text, word) for word in point) for point in points) / len(points)
     return (varied + touched) / 2
 
 
 def consistency(text: str, language: str, names: Sequence[str]) -> float:
-    """The share of three that hold: every third is in the language; the narrator of the first third is that of the last;
-    no given name disappears after the first third without coming back (half or more of those present come back)."""
-    found = facts.sentences(text)
+    """The share of three that hold: every third is in the language; the narrator of the first third is that of the
+    last; half or more of the given names that the first third mentions come back after it."""
+    found = parts.sentences(text)
     size = max(1, len(found) // 3)
     first, last = " ".join(found[:size]), " ".join(found[-size:])
     middle = " ".join(found[size:-size]) if len(found) > 2 * size else ""
-    one_language = all(facts.language(part) in (language, "none") for part in (first, middle, last))
-    present = [name for name in names if mentions(first, name)]
-    kept = [name for name in present if mentions(" ".join(found[size:]), name)]
+    one_language = all(_in(part, language) for part in (first, middle, last))
+    present = [name for name in names if times(first, name)]
+    kept = [name for name in present if times(" ".join(found[size:]), name)]
     return (one_language + (_narrator(first) == _narrator(last)) + (2 * len(kept) >= len(present))) / 3
+
+
+def _in(text: str, language: str) -> bool:
+    shares = shares_of(text)
+    return not shares or shares.get(language, 0.0) >= 0.7
 
 
 def _narrator(text: str) -> str:

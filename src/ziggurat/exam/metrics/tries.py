@@ -1,4 +1,4 @@
-"""Over-generate and pick: of n samples, how many pass the row's checks, and how many tries does it take?
+"""Over-generate and pick: of n samples, how many pass the row's `rules`, and how many tries does it take?
 
 With c acceptable samples of n, drawn without an order (Chen et al., arXiv:2107.03374, section 2.1):
 
@@ -17,12 +17,12 @@ from math import comb
 from typing import Any
 
 from ziggurat.exam.item import Item, Mark
-from ziggurat.exam.metrics.checks import failed
+from ziggurat.exam.rules import kept
 
 
 def mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mark:
-    checks = item.row[str(settings.get("field", "checks"))]
-    passed = [all(not failed(answer, check) for check in checks) for answer in answers]
+    rules = settings.get("rules") or item.row["rules"]
+    passed = [all(kept(answer, rule) for rule in rules) for answer in answers]
     return Mark(figures(sum(passed), len(passed)), detail={"passed": passed})
 
 

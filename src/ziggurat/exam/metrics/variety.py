@@ -22,6 +22,7 @@ from ziggurat.errors import DataError
 from ziggurat.evaluation.diversity import distinct_n
 from ziggurat.exam.item import Item, Mark
 from ziggurat.exam.metrics import text_facts as facts
+from ziggurat.exam.rules.language import language as in_language
 
 ENDED = re.compile(r"[.!?。！？…~)\]}\"'”’」』`*]\s*$|[\U0001F300-\U0001FAFF]\s*$")
 
@@ -61,8 +62,8 @@ def derailed(text: str, language: str, typical_words: float, *, finished: bool =
         return "is empty"
     if facts.looping(text) or facts.repetition(text) > 0.5:
         return "repeats itself"
-    if language and facts.language(text) != language:
-        return f"is {facts.language(text)}"
+    if language and not in_language(text, language):
+        return f"is not {language}"
     if finished and not ENDED.search(text):
         return "breaks off"
     count = len(facts.words(text))
