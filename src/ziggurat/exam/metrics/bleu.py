@@ -51,7 +51,7 @@ def summary(found: Sequence[Found], settings: Mapping[str, Any]) -> Mapping[str,
 
 
 def words_of(text: str) -> list[str]:
-    text = f" {_CHINESE.sub(r' \1 ', text)} "
+    text = " " + _CHINESE.sub(r" \1 ", text) + " "
     for pattern, spaced in _SPLITS:
         text = pattern.sub(spaced, text)
     return text.split()

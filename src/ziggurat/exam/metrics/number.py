@@ -16,7 +16,7 @@ from ziggurat.exam.item import Item, Mark
 from ziggurat.exam.metrics.common import averaged, targets_of
 
 _NUMBER = re.compile(
-    r"(?<![\w.])[-+\u2212]?\$?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:\s*/\s*\d+(?!\.?\d))?\s*%?"
+    r"(?:(?<![\w.)])[-+\u2212])?(?<![\d.])\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:\s*/\s*\d+)?(?:\s*%)?"
 )
 
 
@@ -57,7 +57,7 @@ def number_in(text: str, *, first: bool = False) -> float | None:
     text = unicodedata.normalize("NFKC", text).replace("\u2044", "/")
     marked = text.rpartition("####")[2] if "####" in text else ""
     for part, at in ((marked, 0), (text, 0 if first else -1)):
-        if found := [match[0] for match in _NUMBER.finditer(part) if any(c.isdigit() for c in match[0])]:
+        if found := _NUMBER.findall(part):
             return _value(found[at])
     return None
 
