@@ -20,6 +20,7 @@ from ziggurat.exam.item import Item, Mark
 
 Metric = Callable[[Sequence[str], Item, Mapping[str, Any]], Mark]
 METRICS: dict[str, str] = {
+    "binary": "ziggurat.exam.metrics.binary:mark",
     "bleu": "ziggurat.exam.metrics.bleu:mark",
     "choice_letter": "ziggurat.exam.metrics.letters:mark",
     "choice_set": "ziggurat.exam.metrics.letters:mark_set",

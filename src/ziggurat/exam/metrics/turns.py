@@ -3,6 +3,8 @@
 A turn is judged where it has `expect`. `score` is the share of judged turns; `whole` is 1 where all pass; every
 `label` of turns is a score of its own, and so is each name in a turn's `also` (rules that do not count in `score`).
 The answers are those of turns without a given `assistant`, in order.
+Settings: `main: whole` makes `whole` the score (and the share is `turns`).
+
 Beside the kinds of `exam/rules` there is `fresh`: at most `share` (default 0.5) of the answer's 3-grams occur in an
 earlier answer of the same session.
 
@@ -27,7 +29,6 @@ def mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mar
     Raises:
         DataError: the row has another number of turns to answer than there are answers, or no judged turn.
     """
-    del settings
     turns = item.row["turns"]
     asked = sum("assistant" not in turn for turn in turns)
     if asked != len(answers):
@@ -52,6 +53,8 @@ def mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mar
         raise DataError(f"row {item.id} has no turn with `expect`.")
     scores = {"score": sum(passed) / len(passed), "whole": float(all(passed))}
     scores |= {name: sum(values) / len(values) for name, values in labels.items() if name}
+    if settings.get("main") == "whole":
+        scores["turns"], scores["score"] = scores["score"], scores["whole"]
     return Mark(scores, first)
 
 

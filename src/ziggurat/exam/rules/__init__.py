@@ -16,11 +16,17 @@ from functools import cache
 from typing import Any
 
 from ziggurat.errors import UsageError, did_you_mean
-from ziggurat.exam.rules import content, counts, shape
+from ziggurat.exam.rules import content, counts, shape, talk
 from ziggurat.exam.rules.language import language
 
 Check = Callable[..., bool]
-RULES: dict[str, Check] = {**counts.RULES, **shape.RULES, **content.RULES, "language": language}
+RULES: dict[str, Check] = {
+    **counts.RULES,
+    **shape.RULES,
+    **content.RULES,
+    **talk.RULES,
+    "language": language,
+}
 """Kind -> check(text, **settings of the rule)."""
 
 

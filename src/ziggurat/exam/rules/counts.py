@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from ziggurat.exam.rules import parts
-from ziggurat.store.words import is_cjk
+from ziggurat.store.words import CJK, is_cjk
 
 
 def within(number: int, exactly: int | None, at_least: int | None, at_most: int | None) -> bool:
@@ -31,7 +31,8 @@ def times(text: str, word: str) -> int:
     """How often a word or phrase occurs, without regard to capitals; in an alphabet as a whole word."""
     if is_cjk(word):
         return text.count(word)
-    return len(re.findall(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE))
+    edge = rf"[^\W{CJK}]"  # a Chinese neighbour parts words as a blank does
+    return len(re.findall(rf"(?<!{edge}){re.escape(word)}(?!{edge})", text, re.IGNORECASE))
 
 
 def word_times(
