@@ -68,6 +68,14 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             "ziggurat.cli.flywheel:app", "Turn people's judgements into the next release, gated and undoable."
         ),
         "eval": Entry("ziggurat.cli.evaluate:evaluate", "Measure a model on held-out data."),
+        "judge": Entry(
+            "ziggurat.cli.judge:app",
+            "Let a model, a reward model or a rule judge answers, and test the judge.",
+        ),
+        "leaderboard": Entry(
+            "ziggurat.cli.leaderboard:leaderboard", "All models that sat an exam, in one table."
+        ),
+        "advise": Entry("ziggurat.cli.leaderboard:advise", "Say whether a task is one for a language model."),
     },
     "Looking and keeping": {
         "tokenizer": Entry("ziggurat.cli.tokenizer:app", "Train, show and compare tokenizers."),

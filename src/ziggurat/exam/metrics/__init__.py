@@ -26,6 +26,7 @@ METRICS: dict[str, str] = {
     "choice_set": "ziggurat.exam.metrics.letters:mark_set",
     "contains": "ziggurat.exam.metrics.contains:mark",
     "exact": "ziggurat.exam.metrics.exact:mark",
+    "judge": "ziggurat.exam.metrics.judge:mark",
     "long_answer": "ziggurat.exam.metrics.long_answer:mark",
     "number": "ziggurat.exam.metrics.number:mark",
     "personal_data": "ziggurat.exam.metrics.personal_data:mark",
