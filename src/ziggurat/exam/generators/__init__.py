@@ -6,22 +6,54 @@ every machine (draw by `random.Random(seed)`), found by its name in `GENERATORS`
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 Generator = Callable[..., list[dict[str, Any]]]
 GENERATORS: dict[str, str] = {
+    "arithmetic.problems": "ziggurat.exam.generators.arithmetic:problems",
+    "arithmetic.sums": "ziggurat.exam.generators.arithmetic:sums",
+    "borrowed": "ziggurat.exam.generators.perturbed:borrowed",
+    "both_languages": "ziggurat.exam.generators:both_languages",
     "causal": "ziggurat.exam.generators.causal:rows",
     "code_faults": "ziggurat.exam.generators.code_faults:rows",
     "counterfactual": "ziggurat.exam.generators.counterfactual:rows",
     "counting": "ziggurat.exam.generators.haystack:counting",
     "definition": "ziggurat.exam.generators.definition:rows",
+    "format": "ziggurat.exam.generators.format:rows",
+    "games.twenty_four": "ziggurat.exam.generators.games:twenty_four",
+    "games.unseen": "ziggurat.exam.generators.games:unseen",
+    "grammar_pairs": "ziggurat.exam.generators.grammar_pairs:rows",
     "long_writing": "ziggurat.exam.generators.long_writing:rows",
+    "mapping": "ziggurat.exam.generators.mapping:rows",
+    "mapping.episodes": "ziggurat.exam.generators.mapping:episodes",
     "memory": "ziggurat.exam.generators.memory:rows",
+    "name_lists": "ziggurat.exam.generators.name_lists:rows",
     "needle": "ziggurat.exam.generators.haystack:needle",
     "personas": "ziggurat.exam.generators.personas:rows",
+    "perturbed": "ziggurat.exam.generators.perturbed:rows",
+    "pressure": "ziggurat.exam.generators.pressure:rows",
     "recall": "ziggurat.exam.generators.haystack:recall",
     "sessions": "ziggurat.exam.generators.personas:sessions",
+    "small_orders": "ziggurat.exam.generators.small_orders:rows",
     "swaps": "ziggurat.exam.generators.swaps:rows",
+    "talks.followups": "ziggurat.exam.generators.talks:followups",
+    "talks.new_words": "ziggurat.exam.generators.talks:new_words",
+    "unknowns": "ziggurat.exam.generators.unknowns:mixed",
+    "unknowns.people": "ziggurat.exam.generators.unknowns:people",
 }
 """Name -> module:function."""
+
+
+def both_languages(count: int, seed: int, generate: str = "", **settings: Any) -> list[dict[str, Any]]:
+    """Half English and half Chinese rows of a generator that takes `language`."""
+    module, _, function = GENERATORS[generate].partition(":")
+    made = getattr(importlib.import_module(module), function)
+    english = (count + 1) // 2
+    found: list[dict[str, Any]] = []
+    for language, number in (("en", english), ("zh", count - english)):
+        for row in made(number, seed, language=language, **settings):
+            id_ = str(row["id"])
+            found.append({**row, "id": id_ if language in id_.split("-") else f"{language}-{id_}"})
+    return found

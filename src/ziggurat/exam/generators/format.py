@@ -12,7 +12,13 @@ from typing import Any
 
 Rule = dict[str, Any]
 Drawn = tuple[Rule, dict[str, str]]
-Draw = random.Random
+
+
+class Draw(random.Random):
+    """What is drawn for the prompts of one language."""
+
+    language = "en"
+
 
 PIECES = {
     "en": [
@@ -118,7 +124,7 @@ OTHERS = {
 }
 
 
-def _words(draw: Draw, language: str) -> Drawn:
+def _words(draw: Draw) -> Drawn:
     limit = draw.choice([30, 40, 50, 60, 80])
     if draw.random() < 0.5:
         return {"kind": "words", "at_most": limit}, {
@@ -131,7 +137,7 @@ def _words(draw: Draw, language: str) -> Drawn:
     }
 
 
-def _sentences(draw: Draw, language: str) -> Drawn:
+def _sentences(draw: Draw) -> Drawn:
     n = draw.choice([2, 3, 4, 5])
     return {"kind": "sentences", "exactly": n}, {
         "en": f"Write exactly {n} sentences.",
@@ -139,7 +145,7 @@ def _sentences(draw: Draw, language: str) -> Drawn:
     }
 
 
-def _paragraphs(draw: Draw, language: str) -> Drawn:
+def _paragraphs(draw: Draw) -> Drawn:
     n = draw.choice([2, 3, 4])
     return {"kind": "paragraphs", "exactly": n}, {
         "en": f"Write exactly {n} paragraphs, with a blank line between them.",
@@ -147,7 +153,7 @@ def _paragraphs(draw: Draw, language: str) -> Drawn:
     }
 
 
-def _bullets(draw: Draw, language: str) -> Drawn:
+def _bullets(draw: Draw) -> Drawn:
     n = draw.choice([2, 3, 4, 5])
     return {"kind": "bullets", "exactly": n}, {
         "en": f"Include exactly {n} bullet points that begin with a hyphen.",
@@ -155,7 +161,7 @@ def _bullets(draw: Draw, language: str) -> Drawn:
     }
 
 
-def _numbered(draw: Draw, language: str) -> Drawn:
+def _numbered(draw: Draw) -> Drawn:
     n = draw.choice([3, 4, 5, 6])
     return {"kind": "numbered", "exactly": n}, {
         "en": f"Write it as a numbered list of exactly {n} points (1., 2., ...).",
@@ -163,7 +169,7 @@ def _numbered(draw: Draw, language: str) -> Drawn:
     }
 
 
-def _json(draw: Draw, language: str) -> Drawn:
+def _json(draw: Draw) -> Drawn:
     keys = draw.sample(["title", "text", "author", "place", "year", "mood"], draw.choice([2, 3]))
     said = ", ".join(f'"{key}"' for key in keys)
     return {"kind": "json", "keys": keys, "only": True}, {
@@ -172,7 +178,7 @@ def _json(draw: Draw, language: str) -> Drawn:
     }
 
 
-def _json_list(draw: Draw, language: str) -> Drawn:
+def _json_list(draw: Draw) -> Drawn:
     n = draw.choice([2, 3, 4])
     return {"kind": "json", "items": n}, {
         "en": f"Answer with nothing but a JSON array of exactly {n} strings.",
@@ -180,89 +186,89 @@ def _json_list(draw: Draw, language: str) -> Drawn:
     }
 
 
-def _lacks(draw: Draw, language: str) -> Drawn:
-    words = draw.sample(COMMON[language], 2)
+def _lacks(draw: Draw) -> Drawn:
+    words = draw.sample(COMMON[draw.language], 2)
     return {"kind": "lacks", "words": words}, {
         "en": f'Do not use the words "{words[0]}" and "{words[1]}".',
         "zh": f"不要使用“{words[0]}”和“{words[1]}”这两个词。",
     }
 
 
-def _contains(draw: Draw, language: str) -> Drawn:
-    words = draw.sample(WORDS[language], 2)
+def _contains(draw: Draw) -> Drawn:
+    words = draw.sample(WORDS[draw.language], 2)
     return {"kind": "contains", "all": words}, {
         "en": f'Use the words "{words[0]}" and "{words[1]}".',
         "zh": f"要用到“{words[0]}”和“{words[1]}”。",
     }
 
 
-def _word_times(draw: Draw, language: str) -> Drawn:
-    word, n = draw.choice(WORDS[language]), draw.choice([2, 3])
+def _word_times(draw: Draw) -> Drawn:
+    word, n = draw.choice(WORDS[draw.language]), draw.choice([2, 3])
     return {"kind": "word_times", "word": word, "exactly": n}, {
         "en": f'Use the word "{word}" exactly {n} times.',
         "zh": f"“{word}”正好出现{n}次。",
     }
 
 
-def _lower(draw: Draw, language: str) -> Drawn:
+def _lower(_draw: Draw) -> Drawn:
     return {"kind": "lower"}, {"en": "Use lower-case letters only, no capital letters."}
 
 
-def _upper(draw: Draw, language: str) -> Drawn:
+def _upper(_draw: Draw) -> Drawn:
     return {"kind": "upper"}, {"en": "Write everything in capital letters."}
 
 
-def _starts(draw: Draw, language: str) -> Drawn:
-    phrase = draw.choice(BEGINNINGS[language])
+def _starts(draw: Draw) -> Drawn:
+    phrase = draw.choice(BEGINNINGS[draw.language])
     return {"kind": "starts", "phrase": phrase}, {
         "en": f'Begin with the words "{phrase}".',
         "zh": f"以“{phrase}”开头。",
     }
 
 
-def _ends(draw: Draw, language: str) -> Drawn:
-    phrase = draw.choice(ENDINGS[language])
+def _ends(draw: Draw) -> Drawn:
+    phrase = draw.choice(ENDINGS[draw.language])
     return {"kind": "ends", "phrase": phrase}, {
         "en": f'End with exactly this sentence: "{phrase}" Nothing may follow it.',
         "zh": f"最后一句必须是“{phrase}”，后面不要再写任何内容。",
     }
 
 
-def _language(draw: Draw, language: str) -> Drawn:
-    code, name = draw.choice(OTHERS[language])
+def _language(draw: Draw) -> Drawn:
+    code, name = draw.choice(OTHERS[draw.language])
     return {"kind": "language", "code": code}, {
         "en": f"Write the whole answer in {name}.",
         "zh": f"全部用{name}回答。",
     }
 
 
-def _title(draw: Draw, language: str) -> Drawn:
+def _title(_draw: Draw) -> Drawn:
     return {"kind": "title"}, {
         "en": "Put a title in double angular brackets, as in <<My title>>, on the first line.",
         "zh": "第一行写标题，标题放在《》里。",
     }
 
 
-def _no_commas(draw: Draw, language: str) -> Drawn:
+def _no_commas(_draw: Draw) -> Drawn:
     return {"kind": "no_commas"}, {"en": "Do not use any commas.", "zh": "不要使用逗号和顿号。"}
 
 
-def _quoted(draw: Draw, language: str) -> Drawn:
+def _quoted(_draw: Draw) -> Drawn:
     return {"kind": "quoted"}, {
         "en": "Put the whole answer in double quotation marks.",
         "zh": "把整个回答放在双引号里。",
     }
 
 
-def _postscript(draw: Draw, language: str) -> Drawn:
-    mark = draw.choice({"en": ["P.S.", "P.P.S."], "zh": ["附言：", "P.S."]}[language])
+def _postscript(draw: Draw) -> Drawn:
+    mark = draw.choice({"en": ["P.S.", "P.P.S."], "zh": ["附言：", "P.S."]}[draw.language])
     return {"kind": "postscript", "mark": mark}, {
         "en": f"Add a postscript at the end that begins with {mark}",
         "zh": f"最后加一条以“{mark}”开头的附言。",
     }
 
 
-def _placeholders(draw: Draw, language: str) -> Drawn:
+def _placeholders(draw: Draw) -> Drawn:
     n = draw.choice([2, 3])
     return {"kind": "placeholders", "at_least": n}, {
         "en": f"Include at least {n} placeholders in square brackets, such as [address].",
@@ -270,7 +276,7 @@ def _placeholders(draw: Draw, language: str) -> Drawn:
     }
 
 
-def _highlights(draw: Draw, language: str) -> Drawn:
+def _highlights(draw: Draw) -> Drawn:
     n = draw.choice([1, 2, 3])
     return {"kind": "highlights", "at_least": n}, {
         "en": f"Highlight at least {n} phrases with asterisks, as in *this phrase*.",
@@ -278,21 +284,21 @@ def _highlights(draw: Draw, language: str) -> Drawn:
     }
 
 
-def _capital_words(draw: Draw, language: str) -> Drawn:
+def _capital_words(draw: Draw) -> Drawn:
     n = draw.choice([1, 2, 3])
     return {"kind": "capital_words", "at_least": n}, {
         "en": f"Write at least {n} words in all capital letters."
     }
 
 
-def _letter_times(draw: Draw, language: str) -> Drawn:
+def _letter_times(draw: Draw) -> Drawn:
     letter, n = draw.choice("bgkpvw"), draw.choice([3, 4, 5])
     return {"kind": "letter_times", "letter": letter, "at_least": n}, {
         "en": f'The letter "{letter}" must occur at least {n} times.'
     }
 
 
-def _headings(draw: Draw, language: str) -> Drawn:
+def _headings(draw: Draw) -> Drawn:
     n = draw.choice([2, 3])
     return {"kind": "headings", "exactly": n}, {
         "en": f"Divide it into exactly {n} sections, each with a Markdown heading (## ...).",
@@ -300,7 +306,7 @@ def _headings(draw: Draw, language: str) -> Drawn:
     }
 
 
-def _questions(draw: Draw, language: str) -> Drawn:
+def _questions(draw: Draw) -> Drawn:
     n = draw.choice([1, 2])
     return {"kind": "questions", "exactly": n}, {
         "en": f"Ask exactly {n} question{'s' if n > 1 else ''} in it; all other sentences are statements.",
@@ -308,21 +314,21 @@ def _questions(draw: Draw, language: str) -> Drawn:
     }
 
 
-def _parted(draw: Draw, language: str) -> Drawn:
+def _parted(_draw: Draw) -> Drawn:
     return {"kind": "parted", "by": "******", "count": 2}, {
         "en": "Give two different versions, with a line of six asterisks (******) between them.",
         "zh": "给出两个不同的版本，中间用一行六个星号（******）隔开。",
     }
 
 
-def _code_block(draw: Draw, language: str) -> Drawn:
+def _code_block(_draw: Draw) -> Drawn:
     return {"kind": "code_block"}, {
         "en": "Put the text in a Markdown code block (three backticks).",
         "zh": "把正文放在Markdown代码块里（三个反引号）。",
     }
 
 
-def _table(draw: Draw, language: str) -> Drawn:
+def _table(draw: Draw) -> Drawn:
     n = draw.choice([2, 3])
     return {"kind": "table", "rows": n}, {
         "en": f"Include a Markdown table with a heading row and exactly {n} further rows.",
@@ -330,7 +336,7 @@ def _table(draw: Draw, language: str) -> Drawn:
     }
 
 
-def _lines(draw: Draw, language: str) -> Drawn:
+def _lines(draw: Draw) -> Drawn:
     n = draw.choice([3, 4, 5])
     return {"kind": "lines", "exactly": n}, {
         "en": f"Write exactly {n} lines, without blank lines.",
@@ -338,7 +344,7 @@ def _lines(draw: Draw, language: str) -> Drawn:
     }
 
 
-def _separated(draw: Draw, language: str) -> Drawn:
+def _separated(draw: Draw) -> Drawn:
     n = draw.choice([3, 4, 5])
     return {"kind": "separated", "by": ";", "count": n}, {
         "en": f"Answer with exactly {n} key words on one line, separated by semicolons (;), and nothing else.",
@@ -346,12 +352,12 @@ def _separated(draw: Draw, language: str) -> Drawn:
     }
 
 
-def _first_word(draw: Draw, language: str) -> Drawn:
+def _first_word(draw: Draw) -> Drawn:
     word = draw.choice(["Yes", "Today", "Perhaps", "Nobody"])
     return {"kind": "word_at", "place": 1, "word": word}, {"en": f'The first word must be "{word}".'}
 
 
-KINDS: dict[str, tuple[Callable[[Draw, str], Drawn], str]] = {
+KINDS: dict[str, tuple[Callable[[Draw], Drawn], str]] = {
     "words": (_words, "length"),
     "sentences": (_sentences, "length structure"),
     "paragraphs": (_paragraphs, "structure"),
@@ -390,7 +396,8 @@ ENGLISH_ONLY = {"lower", "upper", "capital_words", "letter_times", "first_word"}
 
 def rows(count: int, seed: int, language: str = "en") -> list[dict[str, Any]]:
     """Prompts of one language, each with one to three rules; every kind leads equally often, in a drawn order."""
-    draw = random.Random(f"format:{seed}:{language}")
+    draw = Draw(f"format:{seed}:{language}")
+    draw.language = language
     kinds = [kind for kind in KINDS if language == "en" or kind not in ENGLISH_ONLY]
     leads: list[str] = []
     while len(leads) < count:
@@ -409,8 +416,8 @@ def _row(draw: Draw, language: str, kinds: list[str], lead: str, number: int) ->
             and KINDS[kind][1] != "whole"
         ):
             chosen.append(kind)
-    drawn = [KINDS[kind][0](draw, language) for kind in chosen]
-    piece = draw.choice(PIECES[language]).format(draw.choice(TOPICS[language]))
+    drawn = [KINDS[kind][0](draw) for kind in chosen]
+    piece = draw.choice(PIECES[draw.language]).format(draw.choice(TOPICS[language]))
     said = [wording[language] for _, wording in drawn]
     opening = f"Write {piece}." if language == "en" else f"写{piece}。"
     return {

@@ -34,6 +34,32 @@ def lacks(text: str, words: Sequence[str]) -> bool:
     return not _one(text, words)
 
 
+def keeps(text: str, right: Sequence[str], wrong: Sequence[str] = ()) -> bool:
+    """Says one of the right things, and states none of the wrong ones; to deny a wrong one is no statement of it.
+
+    >>> [keeps(t, ["7"], ["8"]) for t in ("It has 7 days, not 8.", "It has 7 days, or 8.", "It has 8.")]
+    [True, False, False]
+    """
+    return _one(text, right) and not states(text, wrong)
+
+
+_DENIAL = (
+    r"(?:\b(?:not|never|no|rather than|instead of|isn['’]t|aren['’]t|don['’]t|doesn['’]t)\b[\w\s\"'“]{0,16}?"
+    r"|(?:不是|并不是|而非|并非|不等于|不会是|不可能是|没有|不在|不从)[^，。,.]{0,5}?)"
+)
+
+
+def states(text: str, words: Sequence[str]) -> bool:
+    """Says one of the words without a denial just before it ("not", "rather than", 不是, 而非)."""
+    return any_of(
+        [re.sub(_DENIAL + re.escape(word), " ", text, flags=re.IGNORECASE) for word in words], words
+    )
+
+
+def any_of(texts: Sequence[str], words: Sequence[str]) -> bool:
+    return sum(times(text, word) for text, word in zip(texts, words, strict=True)) > 0
+
+
 def equals(text: str, any: Sequence[str], first_line: bool = True) -> bool:
     """Is one of the texts, but for capitals, punctuation and "The answer is"."""
     said = next(iter(parts.lines(text)), "") if first_line else text
@@ -72,6 +98,7 @@ def in_order(text: str, words: Sequence[str]) -> bool:
 RULES: dict[str, Callable[..., bool]] = {
     "contains": contains,
     "lacks": lacks,
+    "keeps": keeps,
     "equals": equals,
     "verbatim": verbatim,
     "matches": matches,

@@ -23,9 +23,11 @@ _SMALL = {
     "en": "the of and to in is that it was for on are with as at be this have from by not but they you we which "
     "were an there their has will can would when who what your my his her she he i do does if or so about more how its",
     "fr": "le la les de des du et est un une que qui dans pour pas sur au aux avec ce cette il elle nous vous ils "
-    "elles je ne se sont mais ou où par plus comme être avoir fait on son sa ses leur mon ma mes très aussi tout c'est à y",
+    "elles je ne se sont mais ou où par plus comme être avoir fait on son sa ses leur mon ma mes très aussi "
+    "tout c'est à y",
     "de": "der die das und ist ein eine einen einem einer nicht mit von zu den dem des auf für im sich es sie er wir "
-    "ihr ich auch als an bei nach aus wie aber oder wenn noch nur war sind wird werden haben hat sehr dass kann mein dein",
+    "ihr ich auch als an bei nach aus wie aber oder wenn noch nur war sind wird werden haben hat sehr dass kann "
+    "mein dein",
     "es": "el la los las de del y es un una que en para no por con se su sus al lo como más pero está están son muy "
     "yo tú él ella nosotros me te le les este esta ese eso hay ser tiene fue cuando también sobre todo mi tu",
     "it": "il lo la i gli le di del della dei e è un una uno che in per non con si su al alla dal nel nella come più "
