@@ -47,46 +47,8 @@ SAID = {
         "again": "那么{b}的{term}是多少？",
     },
 }
-UNKNOWN = {
-    "en": (
-        "not familiar",
-        "unfamiliar",
-        "don't know",
-        "do not know",
-        "not sure what",
-        "not aware",
-        "don't have information",
-        "haven't heard",
-        "not a term",
-        "not a standard",
-        "not a recognized",
-        "not a known",
-        "unclear",
-        "does not exist",
-        "doesn't exist",
-        "not defined",
-    ),
-    "zh": (
-        "不熟悉",
-        "不知道",
-        "不清楚",
-        "没有听说",
-        "没听说",
-        "不了解",
-        "不是一个标准",
-        "没有定义",
-        "未定义",
-        "不确定",
-    ),
-}
-
-
-def admits(language: str) -> dict[str, Any]:
-    """A rule: the answer asks back, or says that it does not know the term."""
-    return {
-        "kind": "either",
-        "rules": [{"kind": "asks"}, {"kind": "contains", "any": list(UNKNOWN[language])}],
-    }
+ADMITS = {"kind": "either", "rules": [{"kind": "asks"}, {"kind": "asks_back"}]}
+"""A rule: the answer asks back, or says that it does not know the term."""
 
 
 def rows(count: int, seed: int, *, language: str = "en") -> list[dict[str, Any]]:
@@ -103,7 +65,7 @@ def rows(count: int, seed: int, *, language: str = "en") -> list[dict[str, Any]]
         rule = in_english if language == "en" else in_chinese
         words = {"term": term, "a": a, "b": b, "rule": rule, "one": worked(1)}
         turns = [
-            {"user": said["ask"].format(**words), "expect": [admits(language)], "label": "asks"},
+            {"user": said["ask"].format(**words), "expect": [ADMITS], "label": "asks"},
             {
                 "user": said["define"].format(**words),
                 "expect": [{"kind": "last_number", "value": worked(a)}],
