@@ -1,7 +1,6 @@
 """A made-up term: asked about without a definition, then defined, then used on values with a known result.
 
-Turn 1 is passed by a question back or by saying that the term is not known; turns 2 and 3 by the right result. Source
-of the exercise: REQUIREMENTS A054, a model that says it is not familiar with a term and then uses the user's words.
+Turn 1 is passed by a question back or by saying that the term is not known; turns 2 and 3 by the right result.
 """
 
 from __future__ import annotations

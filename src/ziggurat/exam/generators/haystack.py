@@ -4,8 +4,7 @@
 `distance` is the number of words (Chinese: characters) between the needle and the question.
 `count`: how many of the boats in a list are red; the list has the length.
 `recall`: pairs "key value" a line, then a key: which value follows? Raw text with choices, so that a model that only
-continues can do it by copying; `distance` in words. Sharp fall beyond the context length is what REQUIREMENTS A034 asks
-to see.
+continues can do it by copying; `distance` in words. No model can do it beyond its context length.
 
 Lengths are words, not tokens, because each model cuts text in its own way; a word is 1.2 to 1.5 tokens in most.
 """
@@ -109,8 +108,9 @@ def needle(
         sentences = filler(draw, language, length)
         place = round(depth * len(sentences))
         sentences.insert(place, said["needle"].format(gate=gate, number=key))
-        distance = sum(words(one) for one in sentences[place + 1 :])
-        sentences.insert(draw.randrange(len(sentences) + 1), said["needle"].format(gate=other, number=wrong))
+        decoy = draw.randrange(len(sentences) + 1)
+        sentences.insert(decoy, said["needle"].format(gate=other, number=wrong))
+        distance = sum(words(one) for one in sentences[place + (decoy <= place) + 1 :])
         found.append(
             {
                 "id": f"{length}-{depth:g}-{number}",

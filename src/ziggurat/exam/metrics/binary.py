@@ -2,8 +2,7 @@
 
 Yes is choice 0 (setting `positive`). F1 = 2 TP / (2 TP + FP + FN); precision is 0 where yes is never said. Accuracy
 alone says little where one answer is common: always saying no has an F1 of 0. `gap_<stratum>` is the F1 of the first
-stratum less that of another one: what a model loses under a paraphrase or under other names (table T3 of
-REQUIREMENTS).
+stratum less that of another one: what a model loses under a paraphrase or under other names.
 
 For the form choice only `summary` is used. For the form answer, `mark` reads the first "yes" or "no" of the answer.
 """
