@@ -50,7 +50,7 @@ def text_nats(model: LanguageModel, texts: Sequence[str]) -> list[tuple[float, i
     """
     prefix = prefix_id(model.tokenizer)
     cut, owners = [], []
-    for number, ids in enumerate(_encoded(model.tokenizer, texts)):
+    for number, ids in enumerate(encoded(model.tokenizer, texts)):
         for window in windows([prefix, *ids], model.context, model.context):
             cut.append(Scored(window.ids.tolist(), window.skip + 1))
             owners.append(number)
@@ -102,6 +102,11 @@ def prefix_id(tokenizer: Tokenizer) -> int:
     return tokenizer.endoftext_id if found is None else found
 
 
+def prompt_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Raw texts that a model continues: as the tokenizer itself encodes them, and never empty."""
+    return [ids or [prefix_id(tokenizer)] for ids in encoded(tokenizer, texts)]
+
+
 def encode_pairs(model: LanguageModel, questions: Sequence[tuple[Prompt, Sequence[str]]]) -> list[Pair]:
     """A pair for each continuation of each question, in order."""
     raw: list[tuple[str, str]] = []
@@ -132,8 +137,8 @@ def _chat_pairs(tokenizer: Tokenizer, prompt: list[int], continuations: Sequence
 def _text_pairs(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[Pair]:
     moved = [_moved_spaces(*pair) for pair in pairs]
     contexts = {context: number for number, context in enumerate(dict.fromkeys(c for c, _ in moved))}
-    begun = _encoded(tokenizer, list(contexts))
-    whole = _encoded(tokenizer, [context + continuation for context, continuation in moved])
+    begun = encoded(tokenizer, list(contexts))
+    whole = encoded(tokenizer, [context + continuation for context, continuation in moved])
     first, found = prefix_id(tokenizer), []
     for (context, continuation), (given, _), ids in zip(moved, pairs, whole, strict=True):
         if given:
@@ -150,7 +155,7 @@ def _moved_spaces(context: str, continuation: str) -> tuple[str, str]:
     return kept, context[len(kept) :] + continuation
 
 
-def _encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+def encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     """As the tokenizer itself encodes texts: begun with bos where it does that, names of special tokens parsed."""
     plain = [text for text in texts if not tokenizer.special_pattern.search(text)]
     ids = iter(tokenizer.encode_batch(plain))

@@ -28,7 +28,8 @@ from ziggurat.home import ziggurat_home
 from ziggurat.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
-    from ziggurat.exam.item import Item
+    from ziggurat.exam.candidate import Candidate
+    from ziggurat.exam.item import Found, Item
     from ziggurat.exam.switches import Switches
 
 SHIPPED = Path(__file__).parent / "tasks"
@@ -54,6 +55,10 @@ class Task:
     """Rows that a loader read; None: those that the file names."""
     items: Callable[[Task, Switches], list[Item]] | None = None
     """A loader's own way from rows to items; None: `templates.items`."""
+    sit: Callable[[Candidate, Task, Sequence[Item], Switches], list[Found]] | None = None
+    """A loader's own way to put items to a candidate and to mark; None: that of the form."""
+    summary: Callable[[Sequence[Found]], Mapping[str, float]] | None = None
+    """A loader's own figures of all that was found, beside the score."""
 
     @property
     def name(self) -> str:

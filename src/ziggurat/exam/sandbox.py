@@ -11,6 +11,7 @@ bubblewrap (it has no way to send them on); an answer written to deceive the tes
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -137,10 +138,8 @@ def _status(command: list[str], order: str, folder: str, said: IO[bytes], second
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
     process.wait()
 
 
@@ -189,11 +188,9 @@ def _bubblewrap() -> str | None:
         return None
     try:
         command = [found, "--unshare-all", "--unshare-user", "--size", "65536", "--tmpfs", "/tmp"]  # noqa: S108
-        test = subprocess.run(
-            [*command, "--ro-bind", "/usr", "/usr", "--ro-bind-try", "/lib", "/lib", "--ro-bind-try", "/lib64", "/lib64",
-             "/usr/bin/true"],
-            capture_output=True, timeout=10, check=False,
-        )  # fmt: skip
+        for place in ("/usr", "/lib", "/lib64"):
+            command += ["--ro-bind-try", place, place]
+        test = subprocess.run([*command, "/usr/bin/true"], capture_output=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found if test.returncode == 0 else None
@@ -202,5 +199,5 @@ def _bubblewrap() -> str | None:
 def _must_be_safe() -> None:
     if _bubblewrap() is None and not known_machine():
         raise UsageError(
-            f"code is not run on this machine ({platform.system()} {platform.machine()}) without bubblewrap; install it."
+            f"code is not run on {platform.system()} {platform.machine()} without bubblewrap; install it."
         )

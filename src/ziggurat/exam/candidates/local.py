@@ -13,7 +13,7 @@ from pathlib import Path
 from ziggurat.dialogue.chat import Answer, Chat
 from ziggurat.engine.params import SamplingParams
 from ziggurat.exam.candidate import Ask, Likelihood
-from ziggurat.exam.likelihood import likelihoods, text_nats
+from ziggurat.exam.likelihood import likelihoods, prompt_ids, text_nats
 from ziggurat.files import sha256_file, to_json
 from ziggurat.lineage import WEIGHTS
 from ziggurat.places import base_named, model_folder
@@ -66,15 +66,18 @@ class Local:
         if not texts:
             return []
         last = self._last(ask)
-        found = self.chat.continue_many(texts, _params(ask), stop=ask.stop, last=last)
+        prompts = prompt_ids(self.chat.tokenizer, texts)
+        found = self.chat.continue_ids(prompts, _params(ask), stop=ask.stop, last=last)
         return self._texts(found, ask, last)
 
     def likelihoods(
         self, questions: Sequence[tuple[str | Sequence[Message], Sequence[str]]]
     ) -> list[list[Likelihood]]:
+        self.cut = frozenset()
         return likelihoods(self.chat, questions)
 
     def text_nats(self, texts: Sequence[str]) -> list[tuple[float, int]]:
+        self.cut = frozenset()
         return text_nats(self.chat, texts)
 
     def _last(self, ask: Ask) -> int:

@@ -15,8 +15,9 @@ from ziggurat.exam.templates import final
 THINK_TOKENS = 256
 """Tokens of an answer with its steps, where the task asks for fewer."""
 SAMPLES_TEMPERATURE = 0.7
-RAW_STOPS = ("\n\n",)
-"""Where a continuation of raw text ends, of a task without stops: at the blank line before the next question."""
+RAW_STOPS = {"code": ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint(", "\nassert ")}
+"""Where a continuation of raw text ends, of a task without stops: of code at what follows a function
+(arXiv:2107.03374, section 2.1), else at the blank line before the next question."""
 
 
 def sit(candidate: Candidate, task: Task, items: Sequence[Item], switches: Switches) -> list[Found]:
@@ -50,8 +51,8 @@ def ask_of(task: Task, switches: Switches) -> Ask:
         max(file.max_tokens, THINK_TOKENS) if switches.think else file.max_tokens
     )
     stop = tuple(file.stop)
-    if not switches.chat and not stop and not switches.think and file.form != "code":
-        stop = RAW_STOPS
+    if not switches.chat and not stop and not switches.think:
+        stop = RAW_STOPS.get(file.form, ("\n\n",))
     return Ask(max_tokens=tokens, temperature=temperature, samples=samples, stop=stop, seed=switches.seed)
 
 

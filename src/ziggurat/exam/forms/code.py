@@ -1,8 +1,9 @@
 """A program that the model writes, run with the row's tests in a sandbox: right if they all pass.
 
-A row holds `tests` (Python: a text, or a list of assertions) and may hold `start` (the beginning of a program, such as a
-function's first line and docstring, which the answer continues). The program is the first fenced block of an answer, or
-all of it. With several samples: `pass@1` without bias and `pass@k`, by the estimator of arXiv:2107.03374, section 2.1.
+A row holds `tests` (Python: a text, or a list of assertions) and may hold `start` (the beginning of a program, such as
+a function's first line and docstring, which the answer continues). The program is the first fenced block of an answer,
+or all of it. With several samples: `pass@1` without bias and `pass@k`, by the estimator of arXiv:2107.03374, section
+2.1.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ GENERATORS: dict[str, str] = {
     "recall": "ziggurat.exam.generators.haystack:recall",
     "sessions": "ziggurat.exam.generators.personas:sessions",
     "small_orders": "ziggurat.exam.generators.small_orders:rows",
+    "sums": "ziggurat.exam.generators.sums:rows",
     "swaps": "ziggurat.exam.generators.swaps:rows",
     "talks.followups": "ziggurat.exam.generators.talks:followups",
     "talks.new_words": "ziggurat.exam.generators.talks:new_words",

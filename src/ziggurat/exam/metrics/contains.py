@@ -6,12 +6,13 @@ between words and is compared as text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ziggurat.exam.item import Item, Mark
 from ziggurat.exam.metrics.common import averaged, normalised, targets_of
-from ziggurat.store.words import is_cjk
+from ziggurat.store.words import CJK
 
 
 def mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mark:
@@ -44,9 +45,8 @@ def mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mar
 
 
 def holds(text: str, word: str) -> bool:
-    """Whether normalised text holds a word or phrase, as whole words."""
-    if not word:
-        return False
-    if is_cjk(word[0]) or is_cjk(word[-1]):
-        return word in text
-    return f" {word} " in f" {text} "
+    """Whether normalised text holds a word or phrase, as whole words; a Chinese neighbour is no part of a word."""
+    inside = rf"[^\W{CJK}]"
+    before = f"(?<!{inside})" if re.match(inside, word) else ""
+    after = f"(?!{inside})" if re.search(f"{inside}$", word) else ""
+    return bool(word) and re.search(before + re.escape(word) + after, text) is not None

@@ -16,7 +16,7 @@ from ziggurat.exam.metrics.common import averaged, normalised
 from ziggurat.exam.metrics.contains import holds
 
 _SAID = re.compile(
-    r"(?:answer|choice|option|correct(?:\s+(?:answer|choice|option))?)\s*(?:is|:)?\s*:?\s*\(?\**([A-Z]+)\b"
+    r"(?:answer|choice|option|correct(?:\s+(?:answer|choice|option))?)\s*(?:is|:)?\s*:?\s*\(?\**([A-Z]+)(?![A-Za-z])"
     r"|(?:答案|选项|应选|故选|选择|选)\s*(?:是|为)?\s*[:：]?\s*[(（【\[]?\s*([A-Z](?:\s*[、,，和及]?\s*[A-Z])*)",
 )
 _ALONE = re.compile(r"(?<![A-Za-z'’])[(（【\[*]*([A-Z]+)[)）】\]*]*(?![A-Za-z'’])")

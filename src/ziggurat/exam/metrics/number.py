@@ -16,7 +16,7 @@ from ziggurat.exam.item import Item, Mark
 from ziggurat.exam.metrics.common import averaged, targets_of
 
 _NUMBER = re.compile(
-    r"(?:(?<![\w.)])[-+\u2212])?(?<![\d.])\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:\s*/\s*\d+)?(?:\s*%)?"
+    r"(?:(?<![A-Za-z0-9.)])[-+\u2212])?(?<![\d.])\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:\s*/\s*\d+)?(?:\s*%)?"
 )
 
 
