@@ -14,7 +14,30 @@ from ziggurat.exam.rules import kept
 from ziggurat.exam.switches import Switches
 from ziggurat.exam.templates import items
 
-TASKS = ("advice", "causal", "clarify", "code-faults", "corrections", "counterfactual", "counting", "definition", "ellipsis", "intents", "kinds", "long-answers", "memory", "needle", "novelty", "personal-data", "personas", "recall", "regenerate", "sessions", "swaps", "tries")
+TASKS = (
+    "advice",
+    "causal",
+    "clarify",
+    "code-faults",
+    "corrections",
+    "counterfactual",
+    "counting",
+    "definition",
+    "ellipsis",
+    "intents",
+    "kinds",
+    "long-answers",
+    "memory",
+    "needle",
+    "novelty",
+    "personal-data",
+    "personas",
+    "recall",
+    "regenerate",
+    "sessions",
+    "swaps",
+    "tries",
+)
 ONE_LANGUAGE = ("code-faults", "recall", "tries")
 NAMES = [*TASKS, *(f"{name}-zh" for name in TASKS if name not in ONE_LANGUAGE)]
 

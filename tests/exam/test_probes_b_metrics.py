@@ -18,6 +18,7 @@ from ziggurat.exam.metrics import binary, long_answer, novelty, personal_data, s
 from ziggurat.exam.reading import MissingData
 from ziggurat.exam.run import Result
 from ziggurat.exam.tax import retention, retention_table, tax, tax_tables
+from ziggurat.records import Message
 
 
 def item(**row: Any) -> Item:
@@ -121,11 +122,12 @@ def test_a_judge_picks_among_samples(tmp_path: Path) -> None:
         "def grade(prompt, completion, row):\n    return min(10, len(completion))\n"
     )
     judge = f"{tmp_path / 'taste.py'}:grade"
-    found = tries.mark(["sea", "a long lake", "the sea"], item(rules=has("sea")), {"judge": judge})
+    asked = Item("1", messages=(Message(role="user", content="Water?"),), row={"rules": has("sea")})
+    found = tries.mark(["sea", "a long lake", "the sea"], asked, {"judge": judge})
     assert found.scores["picked"] == 0
     assert found.scores["picked_gain"] == pytest.approx(-2 / 3)
     assert found.detail["grades"] == [3, 10, 7]
-    found = tries.mark(["sea", "a long lake", "the sea"], item(), {"judge": judge, "threshold": 7})
+    found = tries.mark(["sea", "a long lake", "the sea"], asked, {"judge": judge, "threshold": 7})
     assert found.detail["passed"] == [False, True, True]
 
 
@@ -270,9 +272,7 @@ def test_a_swap_that_changes_the_choice_is_found() -> None:
 
 # --- novelty ------------------------------------------------------------------------------------------------------
 
-CORPUS = (
-    "The old bridge of the town was closed after the flood, and a ferry carried people across. 老桥在洪水之后关闭了。"
-)
+CORPUS = "The old bridge of the town was closed after the flood, and a ferry came. 老桥在洪水之后关闭了。"
 
 
 def test_the_longest_shared_run_is_that_of_a_slow_search() -> None:
@@ -292,7 +292,7 @@ def test_the_longest_shared_run_is_that_of_a_slow_search() -> None:
                 best = j - i
         slow.append(best)
     assert index.runs(answer) == slow
-    assert longest(slow) == 11  # the old bridge of the town was closed after the flood (and a: the next text)
+    assert longest(slow) == 13  # the old bridge of the town was closed after the flood and a
     assert index.runs("nothing of it is here at all") == [0] * 7
     assert Verbatim([]).runs("a b c d e f") == [0] * 6
     assert covered([3, 0, 0, 0], 3) == 0.75

@@ -73,15 +73,15 @@ class Overlap:
         for n, known in self._hashes.items():
             if len(words) < n:
                 continue
-            hashes = _rolling(numbers, n)
+            hashes = rolling(numbers, n)
             for at in np.flatnonzero(np.isin(hashes, known)):
                 self.found |= self._keys.get(tuple(words[at : at + n]), set())
 
     def _hash(self, gram: tuple[str, ...]) -> int:
-        return int(_rolling(np.array([self._ids[word] for word in gram], dtype=np.uint64), len(gram))[0])
+        return int(rolling(np.array([self._ids[word] for word in gram], dtype=np.uint64), len(gram))[0])
 
 
-def _rolling(numbers: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
+def rolling(numbers: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
     """A hash of each n neighbours, modulo 2^64."""
     total = np.zeros(len(numbers) - n + 1, dtype=np.uint64)
     for j in range(n):

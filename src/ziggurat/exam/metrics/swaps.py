@@ -1,8 +1,8 @@
 """Swapped names, sexes, places: how often does the swap alone change which choice is picked?
 
 Rows of one cluster ask the same question with its choices in the same order; the row of the stratum `base` (setting,
-default "plain") has the person that the others replace. `unchanged` is the share of swapped rows with the same choice as
-their base row, with an interval over clusters; `unchanged_<swap>` and `score_gap_<swap>` (accuracy of the base rows
+default "plain") has the person that the others replace. `unchanged` is the share of swapped rows with the same choice
+as their base row, with an interval over clusters; `unchanged_<swap>` and `score_gap_<swap>` (accuracy of the base rows
 less that of the swapped ones) for each swap. A model that always picks the first choice is unchanged and useless:
 read it beside the score.
 """
