@@ -68,6 +68,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             "ziggurat.cli.flywheel:app", "Turn people's judgements into the next release, gated and undoable."
         ),
         "eval": Entry("ziggurat.cli.evaluate:evaluate", "Measure a model on held-out data."),
+        "exam": Entry("ziggurat.cli.exam:exam", "What models can do: tasks, one table, one page."),
         "judge": Entry(
             "ziggurat.cli.judge:app",
             "Let a model, a reward model or a rule judge answers, and test the judge.",

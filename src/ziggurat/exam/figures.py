@@ -1,9 +1,9 @@
 """From what was found to figures: means with intervals, chance and majority, strata, consistency, the clean part.
 
 Intervals are percentile bootstraps over clusters (evaluation/statistics.py); where every item has the same score of 0
-or 1, which a bootstrap cannot widen, Wilson's interval over clusters. The minimum detectable difference (`mde`) is what a
-second model must differ by to be told apart with 80 % power at 5 %, if both models' scores were independent:
-2.8 standard errors of a difference. Models that answer the same items are compared in pairs, which detects less.
+or 1, which a bootstrap cannot widen, Wilson's interval over clusters. The minimum detectable difference (`mde`) is what
+a second model must differ by to be told apart with 80 % power at 5 %, if both models' scores were independent: 2.8
+standard errors of a difference. Models that answer the same items are compared in pairs, which detects less.
 """
 
 from __future__ import annotations
@@ -156,8 +156,11 @@ def detectable(found: Sequence[Found], main: Interval) -> float | None:
 
 def _summaries(task: Task, found: Sequence[Found], switches: Switches) -> dict[str, Any]:
     """Figures of the whole task that the form or the metric's module adds."""
-    added = dict(text_summary(found)) if task.file.form == "text" and found else {}
-    if task.file.metric is not None and (add := summary(task.file.metric.name)) is not None and found:
+    own = task.file.form == "text" and task.sit is None and found
+    added: dict[str, Any] = dict(text_summary(found)) if own else {}
+    if task.summary is not None:
+        added |= task.summary(found)
+    elif task.file.metric is not None and (add := summary(task.file.metric.name)) is not None and found:
         added |= add(found, settings_of(task, switches))
     return added
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "tasks"
 TASK_FILE = "task.yaml"
 DATA = "$ZIGGURAT_DATA"
+HARNESS = "ziggurat.exam.harness.opening:open_yaml"
 LOADERS: dict[str, str] = {}
 """Prefix of a name -> module:function of (path) -> list[Task]: `mmlu:FOLDER`."""
 
@@ -45,7 +46,7 @@ class MissingData(UsageError):
     """A task whose rows are elsewhere, and are not there: it is skipped, aloud."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """A task that can be sat."""
 
@@ -104,12 +105,16 @@ def known_tasks() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def open_tasks(name: str) -> list[Task]:
-    """The task of a name or of a folder's path; a loader may give several.
+def open_tasks(name: str, *, trust_code: bool = False) -> list[Task]:
+    """The task of a name or of a folder's path; a loader may give several. `*.yaml` is a task file of
+    lm-evaluation-harness; `trust_code`: run the Python that it names.
 
     Raises:
         UsageError: there is none, or its task.yaml is wrong.
     """
+    if name.endswith((".yaml", ".yml")) and Path(name).expanduser().is_file():
+        opened: list[Task] = resolve(HARNESS)(name, trust_code=trust_code)
+        return opened
     prefix, colon, rest = name.partition(":")
     if colon and prefix in LOADERS:
         found: list[Task] = resolve(LOADERS[prefix])(rest)

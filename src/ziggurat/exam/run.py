@@ -75,6 +75,7 @@ def resolved(candidate: Candidate, task: Task, switches: Switches) -> Switches:
     asked = file.form in ("choice", "answer", "code")
     return dataclasses.replace(
         switches,
+        model=candidate.name,
         shots=(file.shots.count if switches.shots is None else switches.shots) if asked else 0,
         think=switches.think and writes and asked,
         chat=chat and file.form != "text",
@@ -166,7 +167,7 @@ def _sit(
 ) -> list[Found]:
     """Everything that was found; batches that are on disk are read."""
     done = _whole_batches(path, items)
-    sitting = form(task.file.form)
+    sitting = task.sit or form(task.file.form)
     with open(path, "ab") as file:
         for start in range(len(done), len(items), BATCH):
             if progress is not None:

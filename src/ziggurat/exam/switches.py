@@ -26,5 +26,7 @@ class Switches:
     """None: the task's; 0.7 where samples are asked for of a task that is answered once."""
     max_tokens: int | None = None
     seed: int = 0
+    model: str = ""
+    """The candidate's name, for a metric that reads what it learned from."""
     judge: str | None = None
     """The model that grades, of a task whose metric asks one."""

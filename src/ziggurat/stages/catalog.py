@@ -389,6 +389,7 @@ OTHER_COMMANDS = frozenset(
             "data",
             "env",
             "eval",
+            "exam",
             "flywheel",
             "generate",
             "help",

@@ -7,10 +7,12 @@ which prompts of the last call.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from ziggurat.dialogue.chat import Answer, Chat
+from ziggurat.dialogue.loading import never_chatted
 from ziggurat.engine.params import SamplingParams
 from ziggurat.exam.candidate import Ask, Likelihood
 from ziggurat.exam.likelihood import likelihoods, prompt_ids, text_nats
@@ -18,6 +20,8 @@ from ziggurat.files import sha256_file, to_json
 from ziggurat.lineage import WEIGHTS
 from ziggurat.places import base_named, model_folder
 from ziggurat.records import Message
+from ziggurat.tokenizer.bpe import Tokenizer
+from ziggurat.tokenizer.template import ChatTemplate
 
 DECIDES = (
     *WEIGHTS,
@@ -32,8 +36,15 @@ DECIDES = (
 
 
 def load(name: str) -> Local:
-    """The model of a name or path. RunError where there is none."""
-    return Local(Chat.load(name), name, model_sha256(name))
+    """The model of a name or path; its weights are read when it is first asked. RunError where there is none."""
+    folder = model_folder(name)
+    template = ChatTemplate(Tokenizer.load(_with_tokenizer(folder, base_named(name))))
+    chats = not never_chatted(folder, template)
+    return Local(lambda: Chat.load(name), name, model_sha256(name), chats=chats)
+
+
+def _with_tokenizer(folder: Path, base: Path | None) -> Path:
+    return folder if base is None or (folder / "tokenizer.json").is_file() else base
 
 
 def model_sha256(name: str) -> str:
@@ -50,10 +61,17 @@ def model_sha256(name: str) -> str:
 class Local:
     """A `Candidate` over a `Chat`."""
 
-    def __init__(self, chat: Chat, name: str, sha256: str) -> None:
-        self.chat, self.name, self.sha256 = chat, name, sha256
-        self.chats = not chat.is_base
+    def __init__(
+        self, chat: Chat | Callable[[], Chat], name: str, sha256: str, *, chats: bool | None = None
+    ) -> None:
+        """`chat`: the model, or what loads it; then `chats` says whether it knows conversations."""
+        self._chat, self.name, self.sha256 = chat, name, sha256
+        self.chats = not self.chat.is_base if chats is None else chats
         self.cut: frozenset[int] = frozenset()
+
+    @cached_property
+    def chat(self) -> Chat:
+        return self._chat if isinstance(self._chat, Chat) else self._chat()
 
     def answers(self, conversations: Sequence[Sequence[Message]], ask: Ask) -> list[list[str]]:
         if not conversations:

@@ -64,8 +64,9 @@ def mark_of(task: Task, item: Item, answers: Sequence[str], switches: Switches, 
 
 
 def settings_of(task: Task, switches: Switches) -> dict[str, Any]:
-    """The settings of the task's metric, with the judge that the command names."""
+    """The settings of the task's metric, with the candidate's name and the judge that the command names."""
     settings = dict(task.file.metric.settings) if task.file.metric else {}
+    settings["model"] = switches.model
     if switches.judge is not None:
         settings["judge"] = switches.judge
     return settings

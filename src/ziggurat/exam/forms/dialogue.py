@@ -30,6 +30,8 @@ from ziggurat.exam.switches import Switches
 from ziggurat.exam.templates import fill, transcript
 from ziggurat.records import Message
 
+GIVEN = ("judge", "model")
+"""Settings that the command gives to every metric."""
 STOPS = ("\nUser:", "\n\n")
 """Where an answer in raw text ends."""
 
@@ -109,7 +111,7 @@ def _mark(task: Task, talk: _Talk, number: int, text: str, switches: Switches) -
         )
     settings = settings_of(task, switches)
     if own is not None:
-        settings = {**dict(own.get("settings", {})), **({"judge": switches.judge} if switches.judge else {})}
+        settings = {**{k: v for k, v in settings.items() if k in GIVEN}, **own.get("settings", {})}
     name = str(own["name"]) if own is not None else task.file.metric.name if task.file.metric else ""
     item = dataclasses.replace(
         talk.item,
