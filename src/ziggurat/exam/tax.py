@@ -97,7 +97,8 @@ def _other(one: Result, other: Result) -> str:
         return "questions"
     mine, yours = (dict(result.settings.get("switches", {})) for result in (one, other))
     for switches in (mine, yours):
-        switches.pop("chat", None)  # a base model only continues: that is part of what is compared
+        for name in ("chat", "model"):  # a base model only continues: that is part of what is compared
+            switches.pop(name, None)
     return "" if mine == yours else "switches"
 
 

@@ -23,7 +23,7 @@ RAW_STOPS = {"code": ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint(", "\nasser
 def sit(candidate: Candidate, task: Task, items: Sequence[Item], switches: Switches) -> list[Found]:
     written = write(candidate, task, items, switches)
     return [
-        found(item, answers, mark_of(task, item, answers, switches, candidate.name))
+        found(item, answers, mark_of(task, item, answers, switches))
         for item, answers in zip(items, written, strict=True)
     ]
 
@@ -56,11 +56,11 @@ def ask_of(task: Task, switches: Switches) -> Ask:
     return Ask(max_tokens=tokens, temperature=temperature, samples=samples, stop=stop, seed=switches.seed)
 
 
-def mark_of(task: Task, item: Item, answers: Sequence[str], switches: Switches, model: str = "") -> Mark:
+def mark_of(task: Task, item: Item, answers: Sequence[str], switches: Switches) -> Mark:
     """The metric's mark; of a chain of thought, of what follows "the answer is"."""
     assert task.file.metric is not None
     heard = [final(one) for one in answers] if switches.think else answers
-    return metric(task.file.metric.name)(heard, item, {**settings_of(task, switches), "model": model})
+    return metric(task.file.metric.name)(heard, item, settings_of(task, switches))
 
 
 def settings_of(task: Task, switches: Switches) -> dict[str, Any]:
