@@ -29,7 +29,8 @@ CONTEXT = 320  # the longest prompts below lose their first tokens
 
 LETTERS = ("A", "B", "C", "D")
 MMLU = [
-    {"question": f" Which number is {i}? ", "choices": [str(i + k) for k in range(4)], "answer": 0} for i in range(4)
+    {"question": f" Which number is {i}? ", "choices": [str(i + k) for k in range(4)], "answer": 0}
+    for i in range(4)
 ]
 CEVAL = [
     {"id": i, "question": f"{i}加一是？", "A": f"{i}", "B": f"{i + 1}", "C": "三", "D": "零", "answer": "B"}
@@ -101,14 +102,22 @@ def write_tasks(folder: Path, shipped: Path) -> None:
     for name, (included, splits, settings) in ASKED.items():
         files = {split: write(folder, f"{name}-{split}", rows) for split, rows in splits.items()}
         local: dict[str, Any] = {"include": str(shipped / included), "task": f"own_{name}", "tag": "own_all"}
-        local |= {"dataset_path": "json", "dataset_name": None, "dataset_kwargs": {"data_files": files}} | settings
+        local |= {
+            "dataset_path": "json",
+            "dataset_name": None,
+            "dataset_kwargs": {"data_files": files},
+        } | settings
         if name.startswith("gsm8k"):
             local["generation_kwargs"] = {"until": ["Question:", "\n\n"], "max_gen_toks": TOKENS_WRITTEN}
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(local))
     for name, settings in OWN.items():
         rows = TEXTS if name == "rolling" else ARC
         files = {"test": write(folder, f"{name}-test", rows)}
-        local = {"task": f"own_{name}", "dataset_path": "json", "dataset_kwargs": {"data_files": files}} | settings
+        local = {
+            "task": f"own_{name}",
+            "dataset_path": "json",
+            "dataset_kwargs": {"data_files": files},
+        } | settings
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(local))
     group = {
         "group": "own_group",
@@ -205,7 +214,9 @@ def test_same_requests_same_numbers(world: Any, name: str) -> None:
             asked = [(context, continuation) for context, continuation in requests][: len(item.choices)]
             assert asked == [(item.raw, choice) for choice in item.choices]
             pairs = encode_pairs(world.ours.chat, [(item.raw, item.choices)])
-            assert [(list(a), list(b)) for a, b in pairs] == [their_ids(world.theirs, *each) for each in asked]
+            assert [(list(a), list(b)) for a, b in pairs] == [
+                their_ids(world.theirs, *each) for each in asked
+            ]
             nats = one.mark.detail.get("scores") or [one.mark.detail["nats"]]
             tokens = [len(continuation) for _, continuation in pairs]
             for ours, (theirs, _), count in zip(nats, responses, tokens, strict=False):

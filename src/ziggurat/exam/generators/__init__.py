@@ -7,6 +7,7 @@ every machine (draw by `random.Random(seed)`), found by its name in `GENERATORS`
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -48,13 +49,15 @@ GENERATORS: dict[str, str] = {
 
 
 def both_languages(count: int, seed: int, generate: str = "", **settings: Any) -> list[dict[str, Any]]:
-    """Half English and half Chinese rows of a generator that takes `language`."""
+    """English and Chinese rows of a generator that takes `language`, in turn, so that the first ones are of both."""
     module, _, function = GENERATORS[generate].partition(":")
     made = getattr(importlib.import_module(module), function)
-    english = (count + 1) // 2
-    found: list[dict[str, Any]] = []
-    for language, number in (("en", english), ("zh", count - english)):
-        for row in made(number, seed, language=language, **settings):
-            id_ = str(row["id"])
-            found.append({**row, "id": id_ if language in id_.split("-") else f"{language}-{id_}"})
-    return found
+    sides = []
+    for language, number in (("en", (count + 1) // 2), ("zh", count // 2)):
+        rows = made(number, seed, language=language, **settings)
+        sides.append([{**row, "id": _with_language(str(row["id"]), language)} for row in rows])
+    return [row for pair in itertools.zip_longest(*sides) for row in pair if row is not None]
+
+
+def _with_language(name: str, language: str) -> str:
+    return name if language in name.split("-") else f"{language}-{name}"

@@ -98,7 +98,8 @@ def _give_and_buy(d: random.Random, lang: str) -> Told:
     a, b, c = d.randint(12, 40), d.randint(2, 9), d.randint(2, 20)
     u = UNITS.get(thing, "")
     told = {
-        "en": f"{who} has {a} {thing}. {who} gives {b} of them to {friend} and then buys {c} more. How many {thing} does {who} have now?",
+        "en": f"{who} has {a} {thing}. {who} gives {b} of them to {friend} and then buys {c} "
+        f"more. How many {thing} does {who} have now?",
         "zh": f"{who}有{a}{u}{thing}，给了{friend}{b}{u}，后来又买了{c}{u}。{who}现在有多少{u}{thing}？",
     }
     steps = {
@@ -116,7 +117,8 @@ def _boxes(d: random.Random, lang: str) -> Told:
     boxes, each, broken = d.randint(3, 9), d.randint(4, 12), d.randint(2, 9)
     u = UNITS.get(thing, "")
     told = {
-        "en": f"{who} has {boxes} boxes with {each} {thing} in each. {broken} of the {thing} are broken. How many are not broken?",
+        "en": f"{who} has {boxes} boxes with {each} {thing} in each. {broken} of the {thing} are "
+        f"broken. How many are not broken?",
         "zh": f"{who}有{boxes}个盒子，每个盒子里有{each}{u}{thing}，其中一共有{broken}{u}坏了。没有坏的有多少{u}？",
     }
     steps = {
@@ -139,7 +141,8 @@ def _share(d: random.Random, lang: str) -> Told:
     b, u = people * each - a, UNITS.get(thing, "")
     total = people * each
     told = {
-        "en": f"{who} has {a} {thing} and {friend} has {b}. They put them together and share them equally among {people} children. How many does each child get?",
+        "en": f"{who} has {a} {thing} and {friend} has {b}. They put them together and share them "
+        f"equally among {people} children. How many does each child get?",
         "zh": f"{who}有{a}{u}{thing}，{friend}有{b}{u}。他们放在一起，平均分给{people}个孩子。每个孩子得到多少{u}？",
     }
     steps = {
@@ -155,7 +158,8 @@ def _shop(d: random.Random, lang: str) -> Told:
     cost = n * price + m * other
     paid = (cost // 10 + d.randint(1, 3)) * 10
     told = {
-        "en": f"{who} buys {n} pens at {price} coins each and {m} notebooks at {other} coins each, and pays with {paid} coins. How many coins does {who} get back?",
+        "en": f"{who} buys {n} pens at {price} coins each and {m} notebooks at {other} coins "
+        f"each, and pays with {paid} coins. How many coins does {who} get back?",
         "zh": f"{who}买了{n}支每支{price}元的笔和{m}个每个{other}元的本子，付了{paid}元。应找回多少元？",
     }
     steps = {
@@ -180,7 +184,8 @@ def _age(d: random.Random, lang: str) -> Told:
     a, more, times = d.randint(4, 12), d.randint(2, 9), d.randint(2, 4)
     b = a + more
     told = {
-        "en": f"{who} is {a} years old. {other} is {more} years older than {who}. {third} is {times} times as old as {other}. How old is {third}?",
+        "en": f"{who} is {a} years old. {other} is {more} years older than {who}. {third} is "
+        f"{times} times as old as {other}. How old is {third}?",
         "zh": f"{who}{a}岁，{other}比{who}大{more}岁，{third}的年龄是{other}的{times}倍。{third}多少岁？",
     }
     steps = {
@@ -195,8 +200,11 @@ def _way(d: random.Random, lang: str) -> Told:
     speed, hours, further, back = d.randint(3, 12), d.randint(2, 5), d.randint(2, 15), d.randint(1, 5)
     first = speed * hours
     told = {
-        "en": f"{who} cycles for {hours} hours at {speed} kilometres an hour, then walks {further} kilometres further and {back} kilometres back. How many kilometres did {who} travel in all?",
-        "zh": f"{who}以每小时{speed}千米的速度骑了{hours}小时，又往前走了{further}千米，再往回走了{back}千米。{who}一共走了多少千米？",
+        "en": f"{who} cycles for {hours} hours at {speed} kilometres an hour, then walks "
+        f"{further} kilometres further and {back} kilometres back. How many kilometres did "
+        f"{who} travel in all?",
+        "zh": f"{who}以每小时{speed}千米的速度骑了{hours}小时，又往前走了{further}千米，"
+        f"再往回走了{back}千米。{who}一共走了多少千米？",
     }
     total = first + further + back
     steps = {

@@ -100,8 +100,8 @@ GROUPS = {
 }
 COLOURS = ["red", "blue", "green", "white", "black", "yellow", "brown", "grey"]
 RULES = ("category", "first letter", "length", "pairs")
-"""What decides the label: the kind of thing; the half of the alphabet of its first letter; five letters or more; nothing,
-a word has the label that it had before."""
+"""What decides the label: the kind of thing; the half of the alphabet of its first letter; five letters or more;
+nothing: a word has the label that it had before."""
 
 
 class Episode:
@@ -162,7 +162,8 @@ def rows(
         if (
             episode.rule == "pairs"
         ):  # the asked word comes first, so that to copy the last label does not help
-            before = [asked, *[word for word in before if word != asked], *before][: max(numbers)]
+            others = [word for word in before if word != asked] or sorted(episode.table.keys() - {asked})
+            before = [asked, *(others * max(numbers))][: max(numbers)]
         for n in numbers:
             chosen = before[:n] if episode.rule == "pairs" else before[len(before) - n :]
             lines = [episode.line(word) for word in chosen]

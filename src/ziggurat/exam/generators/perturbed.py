@@ -17,40 +17,8 @@ from ziggurat.store.words import is_cjk
 
 OWN = ("paraphrase", "mixed")
 """Kinds that are written in the row, not made."""
-_NEIGHBOURS = dict(
-    zip(
-        "abcdefghijklmnopqrstuvwxyz",
-        [
-            "sv",
-            "xd",
-            "sf",
-            "dr",
-            "fg",
-            "hy",
-            "jk",
-            "ui",
-            "jl",
-            "km",
-            "nb",
-            "jm",
-            "om",
-            "ip",
-            "qw",
-            "te",
-            "ru",
-            "et",
-            "ty",
-            "yi",
-            "cf",
-            "we",
-            "zc",
-            "tu",
-            "as",
-        ],
-        strict=False,
-    )
-)
-"""A key and keys beside it on an English keyboard."""
+_KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+"""The rows of letters of an English keyboard."""
 
 
 def borrowed(
@@ -118,11 +86,18 @@ def typo(text: str, draw: random.Random) -> str:
             letters[i], letters[i + 1] = letters[i + 1], letters[i]
         elif change == "double":
             letters[i] += letters[i]
-        elif change == "key" and text[i].lower() in _NEIGHBOURS:
-            letters[i] = draw.choice(_NEIGHBOURS[text[i].lower()])
+        elif change == "key" and (near := beside(text[i].lower())):
+            letters[i] = draw.choice(near)
         else:
             letters[i] = ""
     return "".join(letters)
+
+
+def beside(letter: str) -> str:
+    """The keys left and right of a letter's."""
+    row = next((keys for keys in _KEYS if letter in keys), "")
+    at = row.find(letter)
+    return row[max(at - 1, 0) : at] + row[at + 1 : at + 2] if row else ""
 
 
 def lower(text: str, _draw: random.Random) -> str:

@@ -101,7 +101,10 @@ def followups(count: int, seed: int, language: str = "en") -> list[dict[str, Any
         (town, town2), (pet, pet2) = draw.sample(TOWNS[language], 2), draw.sample(PETS[language], 2)
         kind = ("pronoun", "ellipsis", "correction")[number % 3]
         if language == "en":
-            told = f"{one} is a {job}, lives in {town} and has a {pet}. {other} is a {job2}, lives in {town2} and has a {pet2}."
+            told = (
+                f"{one} is a {job}, lives in {town} and has a {pet}. {other} is a {job2}, "
+                f"lives in {town2} and has a {pet2}."
+            )
             first = f"{told} Where does {one} live?"
             second, answer, wrong = {
                 "pronoun": ("And which animal does this person have?", pet, pet2),

@@ -29,6 +29,7 @@ METRICS: dict[str, str] = {
     "choice_set": "ziggurat.exam.metrics.letters:mark_set",
     "citations": "ziggurat.exam.metrics.citations:mark",
     "contains": "ziggurat.exam.metrics.contains:mark",
+    "equivalence": "ziggurat.exam.metrics.equivalence:mark",
     "exact": "ziggurat.exam.metrics.exact:mark",
     "facts": "ziggurat.exam.metrics.facts:mark",
     "game24": "ziggurat.exam.metrics.game24:mark",

@@ -4,7 +4,6 @@ Confidence: of a choice the softmax over what was compared (`mark.detail["scores
 times the share of its commonest answer (`mark.detail["confidence"]`). Figures:
 
     ece            expected calibration error, ten bins of equal width (Guo et al., arXiv:1706.04599, eq. 3)
-    brier          mean squared difference of confidence and being right
     risk_coverage  area under the curve of error against coverage, surest first (Geifman and El-Yaniv,
                    arXiv:1705.08500); without any order it is the error rate, and lower is better
     risk_at_80     error among the surest 80 %
@@ -38,7 +37,6 @@ def summary(found: Sequence[Found], settings: Mapping[str, Any]) -> dict[str, fl
         return {}
     figures = {
         "ece": ece(sure),
-        "brier": sum((c - right) ** 2 for c, right in sure) / len(sure),
         "risk_coverage": risk_coverage(sure),
         "risk_at_80": risk_at(sure, 0.8),
         "confidence": sum(c for c, _ in sure) / len(sure),

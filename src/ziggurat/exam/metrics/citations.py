@@ -16,7 +16,8 @@ from ziggurat.exam.item import Item, Mark
 from ziggurat.exam.metrics.common import averaged, targets_of
 
 _AUTHOR_YEAR = re.compile(
-    r"\b([A-Z][\w'’-]+)(?:,? (?:[A-Z]\.,? ?)+)?(?:,? (?:et al\.?|and [A-Z][\w'’-]+|& [A-Z][\w'’-]+))?,? ?[(（]?((?:1[89]|20)\d\d)[a-z]?\b"
+    r"\b([A-Z][\w'’-]+)(?:,? (?:[A-Z]\.,? ?)+)?(?:,? (?:et al\.?|and [A-Z][\w'’-]+"
+    r"|& [A-Z][\w'’-]+))?,? ?[(（]?((?:1[89]|20)\d\d)[a-z]?\b"
 )
 _AUTHOR_YEAR_ZH = re.compile(r"([\u4e00-\u9fff]{2,3})(?:等)?[(（，,]\s*((?:1[89]|20)\d\d)")
 _DOI = re.compile(r"\b10\.\d{4,9}/[^\s\"<>，。)）\]]+")

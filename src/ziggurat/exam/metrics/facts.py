@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ziggurat.exam.item import Item, Mark
+from ziggurat.exam.item import Found, Item, Mark
+from ziggurat.exam.metrics import calibration, equivalence
 from ziggurat.exam.metrics.common import targets_of
 from ziggurat.exam.rules import parts, stance
 from ziggurat.exam.rules.content import contains, keeps, plain
@@ -44,6 +45,17 @@ def mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mar
     right = commonest.startswith("right")
     why = "" if kinds[0] == "right" else kinds[0]
     return Mark(scores, why, {"answer": commonest, "confidence": share, "correct": right, "answers": keys})
+
+
+def summary(found: Sequence[Found], settings: Mapping[str, Any]) -> dict[str, float]:
+    """Of samples whether their agreement tells how right they are (`calibration`); with `settings.clean`, the name of
+    a stratum, whether other wordings are answered alike (`equivalence`)."""
+    figures: dict[str, float] = {}
+    if any(len(one.answers) > 1 for one in found):
+        figures |= calibration.summary(found, settings)
+    if "clean" in settings:
+        figures |= equivalence.summary(found, settings)
+    return figures
 
 
 def _kind(answer: str, wanted: Sequence[str], wrong: Sequence[str]) -> str:

@@ -22,7 +22,10 @@ _AN = (  # before a vowel as it sounds, not as it is written
     r"(?:a[a-z]|e(?!u|we)[a-z]|i[a-z]|o(?!ne\b|nce\b|ne-)[a-z]|hour|honest|honou?r|heir"
     r"|u(?:g|p|r(?!a|i)|l|nder|n(?!i|anim)[a-z]|nin|m|s(?!e|a|u)|t(?:ter|most)))"
 )
-_A = r"(?:[bcdfgjklmnpqrstvwxyz][a-z]{2}|h(?!our|onest|ono|eir|erb)[a-z]|uni(?!n|m)|use|usu|euro|one\b)"
+_A = (
+    r"(?:(?-i:[bcdfgjklmnpqrstvwxyzBCDFGJKLMNPQRSTVWXYZ][a-z]{2})|h(?!our|onest|ono|eir|erb)[a-z]"
+    r"|uni(?!n|m)|use|usu|euro|one\b)"
+)
 _PATTERNS: dict[str, re.Pattern[str]] = {
     "word twice": re.compile(
         r"\b(?!(?:that|had|bye|very|ha|no|so|really|long|far|many|knock|tick|hush)\b)([a-z]+)[ \t]+\1\b", re.I
@@ -69,7 +72,7 @@ def errors(text: str) -> list[str]:
     """The name of each error found; code blocks are left out."""
     text = re.sub(r"```.*?(?:```|\Z)", " ", text, flags=re.DOTALL)
     found = [name for name, pattern in _PATTERNS.items() for _ in pattern.finditer(text)]
-    plain = re.sub(r"^\s*(?:\(?\d+\)|[a-z]\))|[:;]-?[()]", " ", text, flags=re.MULTILINE)  # "1)" and faces
+    plain = re.sub(r"(?<![(\w])(?:\d{1,2}|[a-z])\)|[:;]-?[()]", " ", text)  # "1)" and faces
     found += [f"{left}{right} left open" for left, right in _PAIRS if plain.count(left) != plain.count(right)]
     if text.count('"') % 2:
         found.append('"" left open')
