@@ -76,6 +76,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "leaderboard": Entry(
             "ziggurat.cli.leaderboard:leaderboard", "All models that sat an exam, in one table."
         ),
+        "tax": Entry(
+            "ziggurat.cli.tax:tax", "What a stage of training costs: abilities lost, facts forgotten."
+        ),
         "advise": Entry("ziggurat.cli.leaderboard:advise", "Say whether a task is one for a language model."),
     },
     "Looking and keeping": {
