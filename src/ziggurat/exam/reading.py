@@ -159,7 +159,9 @@ def read_task(folder: Path) -> Task:
 
 def _problem(error: ValidationError) -> str:
     """The first problem as a sentence: the setting, what is wrong, what is allowed."""
-    detail = error.errors()[0]
+    first = error.errors()[0]
+    same = [one for one in error.errors() if one["loc"][:1] == first["loc"][:1]]
+    detail = max(same, key=lambda one: len(one["loc"]))  # of a union the part that was meant
     parts = [part for part in detail["loc"] if part not in ("str", "Generated", "list[str]")]
     where = ".".join(str(part) for part in parts)
     if detail["type"] == "extra_forbidden":
