@@ -16,8 +16,6 @@ from ziggurat.exam.harness.prompts import MAX_GEN_TOKENS, HarnessTask
 from ziggurat.exam.harness.scoring import AVERAGE_OF, AVERAGES, choice_scores, exact_match, filtered
 from ziggurat.exam.item import Found, Item, Mark
 
-NOTHING = Likelihood(0.0, 0, True)
-
 
 def items_of(task: HarnessTask, shots: int | None, limit: int | None, seed: int = 0) -> list[Item]:
     """One for each document, in order."""

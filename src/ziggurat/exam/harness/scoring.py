@@ -135,7 +135,6 @@ METRICS = {
     "loglikelihood_rolling": ("word_perplexity", "byte_perplexity", "bits_per_byte"),
     "generate_until": ("exact_match",),
 }
-DEFAULT_METRICS = {**METRICS, "multiple_choice": ("acc", "acc_norm")}
 
 
 # --- from documents to a figure ------------------------------------------------------------------------------------
