@@ -202,7 +202,7 @@ def sat(world: Any, name: str) -> tuple[list[Item], list[Found], dict[str, float
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("world", "name"), EACH, indirect=["world"])
+@pytest.mark.parametrize(("world", "name"), EACH, indirect=["world"], scope="module")
 def test_same_requests_same_numbers(world: Any, name: str) -> None:
     items, found, figures = sat(world, name)
     samples = sorted(world.results["samples"][f"own_{name}"], key=lambda sample: sample["doc_id"])
@@ -243,7 +243,7 @@ def their_ids(theirs: Any, context: str, continuation: str) -> tuple[list[int], 
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("world", ["llama2"], indirect=True)
+@pytest.mark.parametrize("world", ["llama2"], indirect=True, scope="module")
 def test_a_group_joins_its_tasks_as_the_harness_does(world: Any) -> None:
     _, found, figures = sat(world, "group")
     assert {one.stratum for one in found} == {"own_mmlu", "own_ceval"}
