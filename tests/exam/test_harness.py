@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -155,21 +157,23 @@ EACH = [
 
 
 @pytest.fixture(scope="module")
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What the harness finds with all tasks: its results and samples, and our candidate of the same folder."""
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """By the style of the tokenizer: what the harness finds, in one run, and our candidate of the same folder."""
+    return functools.cache(lambda style: make_world(style, tmp_path_factory.mktemp("harness")))
+
+
+def make_world(style: str, base: Path) -> Any:
     lm_eval = needs("lm_eval")
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    base = tmp_path_factory.mktemp("harness")
     tasks = base / "tasks"
     tasks.mkdir()
     write_tasks(tasks, Path(lm_eval.__file__).parent / "tasks")
-    folder = make_model(base / "model", request.param)
+    folder = make_model(base / "model", style)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     theirs = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4, device="cpu")
-    style = request.param
     names = [f"own_{name}" for name in BY_STYLE[style] if name not in ("mmlu", "ceval")]  # of the group
     groups = ["own_group"] if style == "llama2" else []
     with pytest.MonkeyPatch.context() as patch:
@@ -202,8 +206,9 @@ def sat(world: Any, name: str) -> tuple[list[Item], list[Found], dict[str, float
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("world", "name"), EACH, indirect=["world"], scope="module")
-def test_same_requests_same_numbers(world: Any, name: str) -> None:
+@pytest.mark.parametrize(("style", "name"), EACH)
+def test_same_requests_same_numbers(worlds: Callable[[str], Any], style: str, name: str) -> None:
+    world = worlds(style)
     items, found, figures = sat(world, name)
     samples = sorted(world.results["samples"][f"own_{name}"], key=lambda sample: sample["doc_id"])
     prompts = {}
@@ -243,8 +248,8 @@ def their_ids(theirs: Any, context: str, continuation: str) -> tuple[list[int], 
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("world", ["llama2"], indirect=True, scope="module")
-def test_a_group_joins_its_tasks_as_the_harness_does(world: Any) -> None:
+def test_a_group_joins_its_tasks_as_the_harness_does(worlds: Callable[[str], Any]) -> None:
+    world = worlds("llama2")
     _, found, figures = sat(world, "group")
     assert {one.stratum for one in found} == {"own_mmlu", "own_ceval"}
     assert figures["acc,none"] == pytest.approx(world.results["results"]["own_group"]["acc,none"])
