@@ -24,6 +24,8 @@ from typing import Any
 import torch
 import yaml
 
+os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
+
 NAMES = ("Mira", "Tom", "Ana", "Jonas", "Lena", "Omar", "Sofia", "Ken")
 THINGS = ("apples", "books", "stamps", "coins", "shells", "pencils", "cards", "marbles")
 PLACES = ("in the kitchen", "at the market", "on the way home", "in the library", "by the river")
@@ -99,7 +101,6 @@ class Theirs:
         datasets.config.HF_DATASETS_CACHE = cache
         datasets.disable_progress_bars()
         logging.disable(logging.WARNING)
-        os.environ["TQDM_DISABLE"] = "1"
         model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         self.lm = HFLM(pretrained=model, tokenizer=tokenizer, device="cpu", batch_size=8)
