@@ -184,6 +184,17 @@ class Chat(LanguageModel):
         """`answer_many` for raw texts: continues them, whatever stage the model is of."""
         return self._generate(self.prompts.raw(texts), params, stop, last, "text")
 
+    def continue_ids(
+        self,
+        prompts: Sequence[Sequence[int]],
+        params: SamplingParams | Sequence[SamplingParams],
+        *,
+        stop: Sequence[str] = (),
+        last: int | None = None,
+    ) -> list[Answer]:
+        """`continue_many` for prompts that are ids already; they are used as they are."""
+        return self._generate([list(ids) for ids in prompts], params, stop, last, "prompt")
+
     def _with_stops(self, params: SamplingParams) -> SamplingParams:
         return dataclasses.replace(params, stop_ids=params.stop_ids | self._ends)
 

@@ -116,7 +116,7 @@ def write_run_report(
     }
 
 
-def render_page(title: str, subtitle: str, sections: Iterable[Section]) -> str:
+def render_page(title: str, subtitle: str, sections: Iterable[Section], language: str = "en") -> str:
     """One self-contained HTML page; sections without a body are left out."""
     body = "".join(
         f"<section>{f'<h2>{html.escape(s.title)}</h2>' if s.title else ''}{s.body}</section>"
@@ -124,7 +124,7 @@ def render_page(title: str, subtitle: str, sections: Iterable[Section]) -> str:
         if s.body
     )
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<!doctype html><html lang="{language}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         f"<title>{html.escape(title)} · Ziggurat</title><style>{STYLE}</style></head><body><main>"

@@ -101,7 +101,10 @@ class TaskFile(Strict):
     normalise: Literal["none", "token", "byte", "calibrated"] = "none"
     """choice: what log-likelihoods are divided by; calibrated: less the likelihood after an empty question."""
     metric: Metric | None = None
-    """answer, dialogue, code; choice and text have their own."""
+    """answer, dialogue, code. choice and text have their own; of a metric that a choice names, only the figures of the
+    whole task (`summary`) are added."""
+    raw: bool = False
+    """Asked as raw text also of a model that chats (continuations, minimal pairs)."""
     samples: int = Field(default=1, ge=1)
     """Answers to each question; more than one is drawn with `temperature`."""
     temperature: float = Field(default=0.0, ge=0)

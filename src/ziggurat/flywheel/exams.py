@@ -1,30 +1,24 @@
 """Texts of exams, which no training record may contain.
 
 A record is contaminated if a text of it shares N words in a row with an exam's text; an exam's text of fewer words must
-be the whole message. A word is a run of letters or digits, or one Chinese character. Source: GPT-3, arXiv:2005.14165,
-appendix C (13 words).
+be the whole message. What a word is: corpus/overlap.py.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ziggurat.corpus.overlap import N, grams, words_of
 from ziggurat.errors import UsageError
 from ziggurat.files import sha256_file
-from ziggurat.store.words import is_cjk, runs
 
-N = 13
 SHORTEST = 3
 """Words of a text that an exam must have to count: `Hello` is nobody's secret."""
 TOWN = "town:"
-
-
-def words_of(text: str) -> list[str]:
-    return [word for run in runs(text) for word in (run if is_cjk(run) else (run,))]
 
 
 class Exams:
@@ -41,7 +35,7 @@ class Exams:
         for text in texts:
             words, count = words_of(text), count + 1
             if len(words) >= N:
-                self._long.update(_grams(words))
+                self._long.update(grams(words))
             elif len(words) >= SHORTEST:
                 self._whole.add(tuple(words))
         if count:
@@ -50,11 +44,7 @@ class Exams:
     def hold(self, text: str) -> bool:
         """Whether an exam holds this text or a part of it."""
         words = words_of(text)
-        return tuple(words) in self._whole or any(gram in self._long for gram in _grams(words))
-
-
-def _grams(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    return (tuple(words[i : i + N]) for i in range(len(words) - N + 1))
+        return tuple(words) in self._whole or any(gram in self._long for gram in grams(words))
 
 
 def open_exams(names: Sequence[str]) -> Exams:

@@ -384,16 +384,20 @@ BUILT_IN = (
 OTHER_COMMANDS = frozenset(
     (
         *(
+            "advise",
             "bench",
             "chat",
             "data",
             "env",
             "eval",
+            "exam",
             "flywheel",
             "generate",
             "help",
+            "judge",
             "key",
             "ladder",
+            "leaderboard",
             "models",
             "moderation",
             "plan",

@@ -1,0 +1,83 @@
+"""A question, and what the model writes, marked by the task's metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ziggurat.exam.candidate import Ask, Candidate
+from ziggurat.exam.item import Found, Item, Mark
+from ziggurat.exam.metrics import metric
+from ziggurat.exam.reading import Task
+from ziggurat.exam.switches import Switches
+from ziggurat.exam.templates import final
+
+THINK_TOKENS = 256
+"""Tokens of an answer with its steps, where the task asks for fewer."""
+SAMPLES_TEMPERATURE = 0.7
+RAW_STOPS = {"code": ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint(", "\nassert ")}
+"""Where a continuation of raw text ends, of a task without stops: of code at what follows a function
+(arXiv:2107.03374, section 2.1), else at the blank line before the next question."""
+
+
+def sit(candidate: Candidate, task: Task, items: Sequence[Item], switches: Switches) -> list[Found]:
+    written = write(candidate, task, items, switches)
+    return [
+        found(item, answers, mark_of(task, item, answers, switches))
+        for item, answers in zip(items, written, strict=True)
+    ]
+
+
+def write(
+    candidate: Candidate, task: Task, items: Sequence[Item], switches: Switches
+) -> list[tuple[str, ...]]:
+    """The answers to every item."""
+    ask = ask_of(task, switches)
+    texts = (
+        candidate.answers([item.messages for item in items], ask)
+        if switches.chat
+        else candidate.continuations([item.raw for item in items], ask)
+    )
+    return [tuple(one) for one in texts]
+
+
+def ask_of(task: Task, switches: Switches) -> Ask:
+    file = task.file
+    samples = switches.samples or file.samples
+    temperature = file.temperature if switches.temperature is None else switches.temperature
+    if samples > 1 and temperature == 0:
+        temperature = SAMPLES_TEMPERATURE
+    tokens = switches.max_tokens or (
+        max(file.max_tokens, THINK_TOKENS) if switches.think else file.max_tokens
+    )
+    stop = tuple(file.stop)
+    if not switches.chat and not stop and not switches.think:
+        stop = RAW_STOPS.get(file.form, ("\n\n",))
+    return Ask(max_tokens=tokens, temperature=temperature, samples=samples, stop=stop, seed=switches.seed)
+
+
+def mark_of(task: Task, item: Item, answers: Sequence[str], switches: Switches) -> Mark:
+    """The metric's mark; of a chain of thought, of what follows "the answer is"."""
+    assert task.file.metric is not None
+    heard = [final(one) for one in answers] if switches.think else answers
+    return metric(task.file.metric.name)(heard, item, settings_of(task, switches))
+
+
+def settings_of(task: Task, switches: Switches) -> dict[str, Any]:
+    """The settings of the task's metric, with the candidate's name and the judge that the command names."""
+    settings = dict(task.file.metric.settings) if task.file.metric else {}
+    settings["model"] = switches.model
+    if switches.judge is not None:
+        settings["judge"] = switches.judge
+    return settings
+
+
+def found(item: Item, answers: Sequence[str], mark: Mark) -> Found:
+    return Found(
+        id=item.id,
+        stratum=item.stratum,
+        cluster=item.cluster,
+        pair=item.pair,
+        answers=tuple(answers),
+        mark=mark,
+    )
