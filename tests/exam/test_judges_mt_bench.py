@@ -11,11 +11,11 @@ import pytest
 from tests.exam.judging import Planted, Saying
 
 from ziggurat.errors import DataError, UsageError
-from ziggurat.exam.judges import sitting
-from ziggurat.exam.judges.judge import Case, Pair
-from ziggurat.exam.judges.mt_bench import answer, judge_all, read_questions, shipped
-from ziggurat.exam.judges.sitting import Sitting, sit
 from ziggurat.exam.candidate import Ask
+from ziggurat.exam.judges import bias, sitting
+from ziggurat.exam.judges.judge import Case, Pair, both_orders
+from ziggurat.exam.judges.mt_bench import answer, judge_all, read_questions, shipped
+from ziggurat.exam.judges.sitting import Sitting, pairs_of_result, sit
 from ziggurat.records import Message
 
 
@@ -142,10 +142,29 @@ def test_a_killed_sitting_ends_with_the_same_bytes(bench: Path, monkeypatch: pyt
     assert third.asked == 0
 
 
+def test_a_result_gives_pairs_whose_models_are_known(bench: Path) -> None:
+    """The judge `good` prefers its own answers; another judge sees no difference: 1 - 0.5."""
+    one = Sitting(
+        questions=read_questions(bench), candidate=echo("good"), judge=referee(), baseline=echo("bad")
+    )
+    sit(one)
+    pairs = pairs_of_result(one.folder)
+    assert [pair.models for pair in pairs] == [("good", "bad")] * 8
+    assert (pairs[0].a, pairs[0].b) == ("good after 1: ask 0", "bad after 1: ask 0")
+    own = Planted(lambda pair: "first" if pair.models[0] == "good" else "second", model="good")
+    figure = bias.self_preference("good", both_orders(own, pairs), dict.fromkeys((p.id for p in pairs), 0.5))
+    assert (figure.interval.value, figure.interval.clusters) == (0.5, 4)
+    alone = Sitting(questions=read_questions(bench), candidate=echo("good"), judge=referee())
+    with pytest.raises(UsageError, match="--baseline"):
+        pairs_of_result(alone.folder)
+
+
 def test_another_judge_is_another_result(bench: Path) -> None:
     questions = read_questions(bench)
     one = Sitting(questions=questions, candidate=echo("m"), judge=referee())
-    other = Sitting(questions=questions, candidate=echo("m"), judge=Planted(lambda pair: "tie", sha256="other"))
+    other = Sitting(
+        questions=questions, candidate=echo("m"), judge=Planted(lambda pair: "tie", sha256="other")
+    )
     assert one.folder.parent == other.folder.parent
     assert one.folder != other.folder
 

@@ -42,7 +42,9 @@ def test_figures_ratings_and_costs_meet_in_one_row(home: Path) -> None:
     sat(home, "town/ppo", "facts", 0.8)
     sat(home, "town/ppo", "mt-bench", 0.7, metrics={"grade": {"score": 7.0}, "win_rate": {"score": 0.5}})
     sat(home, "small", "facts", 0.5)
-    found = board({"town/ppo": (1100.0, 1050.0, 1150.0), "voted": (900.0, None, None)}, {"small": {"tokens": 20.0}})
+    found = board(
+        {"town/ppo": (1100.0, 1050.0, 1150.0), "voted": (900.0, None, None)}, {"small": {"tokens": 20.0}}
+    )
     rows = entries(found)
     assert [one.model for one in found.models] == ["town/ppo", "small", "voted"]
     ppo = rows["town/ppo"]
@@ -61,6 +63,33 @@ def test_a_column_has_one_choice_of_settings_that_of_most_models(home: Path) -> 
     assert rows["two"].figures["facts"].score == 0.5
     assert rows["three"].figures == {}
     assert [one.models for one in board().columns] == [2]
+
+
+def test_a_base_model_sits_the_raw_text_in_the_same_column(home: Path) -> None:
+    for name, chat in (("base", False), ("sft", True)):
+        sat(home, name, "facts", 0.5)
+        path = next((home / "exams").glob(f"{name}--*/*/settings.json"))
+        settings = json.loads(path.read_text())
+        path.write_text(json.dumps(settings | {"switches": {"shots": 0, "chat": chat}}))
+    assert [one.models for one in board().columns] == [2]
+
+
+def test_bits_per_byte_are_no_part_of_the_mean(home: Path) -> None:
+    sat(home, "one", "facts", 0.5)
+    sat(home, "one", "passages", 2.5, better="lower", unit="bits per byte")
+    (row,) = board().models
+    assert row.mean == 0.5
+    assert row.figures["passages"].score == 2.5
+
+
+def test_percentiles_are_lower_bounds_among_the_other_models(home: Path) -> None:
+    """Of 0.2, 0.5, 0.5, 0.9: an 0.5 is above one of three others; with lower scores better, above one (0.9)."""
+    for name, score in (("a", 0.2), ("b", 0.5), ("c", 0.5), ("d", 0.9)):
+        sat(home, name, "facts", score)
+        sat(home, name, "loss", score, better="lower")
+    found = {one.model: one.figures for one in board().models}
+    assert [found[name]["facts"].percentile for name in "abcd"] == pytest.approx([0, 1 / 3, 1 / 3, 1])
+    assert [found[name]["loss"].percentile for name in "abcd"] == pytest.approx([1, 1 / 3, 1 / 3, 0])
 
 
 def test_a_folder_that_is_being_written_is_left_out(home: Path) -> None:

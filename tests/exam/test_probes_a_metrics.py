@@ -188,7 +188,8 @@ def test_an_error_of_form_is_found(text, wrong):
 
 CLEAN = (
     "An hour ago a useful tool, an MBA, a European and an umbrella met in a one-way street. Does he go there often? "
-    "What you have is what\nthey have. I know that that is so. It was very, very cold. He had had enough. If it were so,\n"
+    "What you have is what\nthey have. I know that that is so. It was very, very cold. He had had enough. "
+    "If it were so,\n"
     "she would go.\nThe steps: 1) wait; 2) go. An unusual day, a usual day, an uncle, a unicorn, an honest man. :)\n"
     "小明说：“今天天气很好，我们去公园吧。”他的书和我的书都在桌子上。"
 )

@@ -94,26 +94,36 @@ def bias(
     pairs: Annotated[
         Path | None,
         typer.Option(
-            "--pairs", help="Comparisons to judge; default: pairs with a known truth, made by rule."
+            "--pairs",
+            help="A file of comparisons, or the folder of an mt-bench result; default: pairs made by rule.",
         ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", help="Another judge, with which self-preference is compared."),
     ] = None,
     count: Annotated[int, typer.Option("--count", min=8, help="Pairs that are made by rule.")] = 80,
     as_json: options.AsJson = False,
 ) -> None:
     """Find out whether a judge prefers a place, a length, or its own answers.
 
-    Every pair is judged in both orders. `found` says that the 95 % interval leaves out the unbiased value.
+    Every pair is judged in both orders. `found`: the interval of 99 % leaves out the unbiased value.
 
     \b
     ziggurat judge bias smollm2
     ziggurat judge bias reward:town/reward --pairs comparisons.jsonl
+    ziggurat judge bias town/ppo --pairs ~/.ziggurat/exams/town+ppo--.../mt-bench@1--... --against smollm2
     """
     from ziggurat.exam.judges import probes
     from ziggurat.exam.judges.bias import measure
+    from ziggurat.exam.judges.judge import both_orders
 
-    who = _open(judge)
     asked = _pairs_of(pairs) if pairs else probes.pairs(count)
-    _show(measure(who, asked), as_json)
+    reference = None
+    if against:
+        others = both_orders(_open(against), asked)
+        reference = {one.pair.id: one.score for one in others if one.score is not None}
+    _show(measure(_open(judge), asked, reference), as_json)
 
 
 @app.command()
@@ -213,7 +223,11 @@ def _show(found: BiasReport, as_json: bool) -> None:
 
 
 def _pairs_of(path: Path) -> list[Pair]:
-    """The pairs of a file of comparisons; their ranks are the known quality."""
+    """The pairs of a file of comparisons, whose ranks are the known quality, or of a result of `mt-bench`."""
+    if path.is_dir():
+        from ziggurat.exam.judges.sitting import pairs_of_result
+
+        return pairs_of_result(path)
     from ziggurat.corpus.load import load_comparisons
     from ziggurat.exam.judges.agreement import opinion, pairs_of, preferences
     from ziggurat.exam.judges.bias import with_quality

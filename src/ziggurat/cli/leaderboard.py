@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +14,7 @@ from ziggurat.errors import UsageError, did_you_mean
 from ziggurat.files import to_json
 
 if TYPE_CHECKING:
-    from ziggurat.exam.leaderboard import Board, Entry
+    from ziggurat.exam.leaderboard import Board, Column, Entry
 
 FIXED: dict[str, str] = {
     "model": "model",
@@ -37,6 +36,12 @@ def leaderboard(
     references: Annotated[
         bool, typer.Option("--references", help="The published tables below, for orientation.")
     ] = False,
+    percentiles: Annotated[
+        bool,
+        typer.Option(
+            "--percentiles", help="In place of intervals: the share of the other models that score worse."
+        ),
+    ] = False,
     store: Address = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -54,7 +59,8 @@ def leaderboard(
     if sort not in known:
         hint = did_you_mean(sort, known) or f" There are {', '.join(known)}."
         raise UsageError(f'There is no column "{sort}".{hint}')
-    shown = sorted(found.models, key=lambda one: _key(one, sort))
+    lower = frozenset(column.task for column in found.columns if column.better == "lower")
+    shown = sorted(found.models, key=lambda one: _key(one, sort, lower))
     if as_json:
         told = found.model_dump() | {"models": [one.model_dump() for one in shown]}
         typer.echo(to_json(told if references else told | {"references": {}}, indent=2))
@@ -62,9 +68,9 @@ def leaderboard(
     if not shown:
         out.print("No model has sat an exam yet; `ziggurat exam MODEL` begins one.")
     else:
-        tasks = [column.task for column in found.columns if column.task != "mt-bench"]
-        heads = [*FIXED.values(), *tasks]
-        rows = [[*_facts(one), *(_share(one, task) for task in tasks)] for one in shown]
+        tasks = [column for column in found.columns if column.task != "mt-bench"]
+        heads = [*FIXED.values(), *(column.task for column in tasks)]
+        rows = [[*_facts(one), *(_share(one, column, percentiles) for column in tasks)] for one in shown]
         out.print(table(None, heads, rows, right=heads[1:8]))
     if references:
         for one in found.references.values():
@@ -125,13 +131,15 @@ def _board(address: str | None) -> Board:
         store.close()
 
 
-def _key(one: Entry, column: str) -> tuple[Any, ...]:
-    """Texts from a to z, numbers from high to low, unknown ones last."""
+def _key(one: Entry, column: str, lower: frozenset[str]) -> tuple[Any, ...]:
+    """Texts from a to z, numbers from high to low, those of `lower` from low to high, unknown ones last."""
     figure = one.figures.get(column)
     value: Any = figure.score if figure else getattr(one, column, None) if column in FIXED else None
     if value is None:
         return (1, 0, one.model)
-    return (0, value.lower() if isinstance(value, str) else -value, one.model)
+    if isinstance(value, str):
+        return (0, value.lower(), one.model)
+    return (0, value if column in lower else -value, one.model)
 
 
 def _facts(one: Entry) -> list[str]:
@@ -149,13 +157,18 @@ def _facts(one: Entry) -> list[str]:
     ]
 
 
-def _share(one: Entry, task: str) -> str:
-    figure = one.figures.get(task)
-    if figure is None or figure.score is None or math.isnan(figure.score):
+def _share(one: Entry, column: Column, percentiles: bool) -> str:
+    """In percent, or in the column's own unit; with its interval, or the share of models that score worse."""
+    figure = one.figures.get(column.task)
+    if figure is None or figure.score is None:
         return BLANK
+    scale, digits = (100, 1) if column.unit == "share" else (1, 3)
+    value = f"{scale * figure.score:.{digits}f}"
+    if percentiles:
+        return value if figure.percentile is None else f"{value} (above {100 * figure.percentile:.0f} %)"
     if figure.low is None or figure.high is None:
-        return f"{100 * figure.score:.1f}"
-    return f"{100 * figure.score:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+        return value
+    return f"{value} [{scale * figure.low:.{digits}f}, {scale * figure.high:.{digits}f}]"
 
 
 def _plain(value: Any) -> str:

@@ -1,7 +1,7 @@
 """The table of models: every figure of the exams folder, arena rating, size, cost of an answer, licence.
 
 A task may have been sat with several settings (shots, judge, baseline). Figures of one column must be comparable, so a
-column is a task with one choice of settings: the one with which most models sat (of equals the first by its hash).
+column is a task with one choice of settings: the one with which most models sat, of equals the one with most items.
 What is not known is None, and is shown as n/a.
 """
 
@@ -27,6 +27,8 @@ from ziggurat.store.store import Store
 
 OF_THE_MODEL = ("model", "sha256", "code", "format_version")
 """Settings that say who sat, not how."""
+BY_THE_MODEL = ("chat",)
+"""Switches that the kind of model decides: a base model sits the raw text of a task that others sit as a chat."""
 
 
 class Figure(Thing):
@@ -40,6 +42,9 @@ class Figure(Thing):
     majority: float | None
     metrics: dict[str, float | None]
     """Further figures of the task, by name."""
+    percentile: float | None = None
+    """The share of the other models of the column that score worse; a lower bound, since equals do not count. None
+    where no other model sat."""
 
 
 class Column(Thing):
@@ -49,6 +54,8 @@ class Column(Thing):
     title: dict[str, str]
     ability: str
     better: str
+    unit: str
+    """share, or bits per byte."""
     settings: dict[str, Any]
     models: int
 
@@ -93,6 +100,7 @@ def board(
     Both hold models that sat no exam, too: these get a row."""
     sat = list(_sat((home or ziggurat_home()) / "exams"))
     columns, chosen = _columns(sat)
+    _with_percentiles(columns, chosen)
     ratings, costs = ratings or {}, costs or {}
     names = {(name, sha) for name, sha, _, _ in sat}
     names |= {(name, "") for name in ratings if name not in {known for known, _ in names}}
@@ -113,8 +121,9 @@ def of_store(store: Store, principal: Principal) -> Board:
 
 
 def _sat(folder: Path) -> Iterable[Found]:
-    """Every finished exam; a folder that cannot be read is left out, since it may be being written."""
-    for path in sorted(folder.glob("*--*/*/figure.json")):
+    """Every finished exam, the oldest first: of two results that differ only in the code, the newer one is shown. A
+    folder that cannot be read is left out, since it may be being written."""
+    for path in sorted(folder.glob("*--*/*/figure.json"), key=lambda path: (path.stat().st_mtime_ns, path)):
         try:
             figure = json.loads(path.read_text(encoding="utf-8"))
             settings = json.loads((path.parent / "settings.json").read_text(encoding="utf-8"))
@@ -137,14 +146,16 @@ def _columns(sat: Sequence[Found]) -> tuple[list[Column], dict[tuple[str, str], 
     by_task: dict[str, dict[str, list[Found]]] = defaultdict(lambda: defaultdict(list))
     for one in sat:
         settings, figure = one[2], one[3]
-        shared = {name: value for name, value in settings.items() if name not in OF_THE_MODEL}
+        shared = _shared(settings)
         key = hashlib.sha256(to_json(sorted(shared.items())).encode()).hexdigest()
         by_task[str(figure["task"])][key].append(one)
     columns, chosen = [], defaultdict[tuple[str, str], dict[str, Figure]](dict)
     for task, variants in by_task.items():
         newest = max(_version(found) for found in variants.values())
         current = {key: found for key, found in variants.items() if _version(found) == newest}
-        key = min(current, key=lambda key: (-len({one[:2] for one in current[key]}), key))
+        key = min(
+            current, key=lambda key: (-len({one[:2] for one in current[key]}), -_items(current[key]), key)
+        )
         found = current[key]
         figure = found[0][3]
         columns.append(
@@ -153,13 +164,48 @@ def _columns(sat: Sequence[Found]) -> tuple[list[Column], dict[tuple[str, str], 
                 title=_titles(figure.get("title"), task),
                 ability=str(figure.get("ability") or ""),
                 better=str(figure.get("better") or found[0][2].get("better") or "higher"),
-                settings={name: value for name, value in found[0][2].items() if name not in OF_THE_MODEL},
+                unit=str(figure.get("unit") or "share"),
+                settings=_shared(found[0][2]),
                 models=len({one[:2] for one in found}),
             )
         )
         for name, sha, _, figure in found:
             chosen[name, sha][task] = _figure(figure)
     return sorted(columns, key=lambda one: (one.ability, one.task)), dict(chosen)
+
+
+def _shared(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that two comparable figures have in common."""
+    shared = {name: value for name, value in settings.items() if name not in OF_THE_MODEL}
+    switches = settings.get("switches")
+    if isinstance(switches, Mapping):
+        shared["switches"] = {name: value for name, value in switches.items() if name not in BY_THE_MODEL}
+    return shared
+
+
+def percentile(value: float, others: Sequence[float], better: str = "higher") -> float | None:
+    """The share of others that are worse; a lower bound, since equals do not count.
+
+    >>> percentile(0.5, [0.1, 0.5, 0.7, 0.2])
+    0.5
+    """
+    if not others:
+        return None
+    return sum(other < value if better == "higher" else other > value for other in others) / len(others)
+
+
+def _with_percentiles(columns: Sequence[Column], chosen: Mapping[tuple[str, str], dict[str, Figure]]) -> None:
+    for column in columns:
+        sat = {key: one[column.task] for key, one in chosen.items() if column.task in one}
+        for key, figure in sat.items():
+            others = [one.score for name, one in sat.items() if name != key and one.score is not None]
+            if figure.score is not None:
+                found = percentile(figure.score, others, column.better)
+                chosen[key][column.task] = figure.model_copy(update={"percentile": found})
+
+
+def _items(found: Sequence[Found]) -> int:
+    return max(int(one[3].get("n") or 0) for one in found)
 
 
 def _version(found: Sequence[Found]) -> int:
@@ -198,12 +244,10 @@ def _common(
         one.task
         for one in columns
         if one.better == "higher"
+        and one.unit == "share"
         and models
         and all(
-            (figure := chosen[key].get(one.task)) is not None
-            and figure.score is not None
-            and 0 <= figure.score <= 1
-            for key in models
+            (figure := chosen[key].get(one.task)) is not None and figure.score is not None for key in models
         )
     ]
 

@@ -22,6 +22,7 @@ from ziggurat.corpus.rows import read_rows
 from ziggurat.errors import DataError, UsageError, did_you_mean
 from ziggurat.exam.generators import GENERATORS
 from ziggurat.exam.metrics import METRICS
+from ziggurat.exam.publishers import PUBLISHERS
 from ziggurat.exam.task import Generated, TaskFile
 from ziggurat.files import to_json
 from ziggurat.home import ziggurat_home
@@ -36,7 +37,7 @@ SHIPPED = Path(__file__).parent / "tasks"
 TASK_FILE = "task.yaml"
 DATA = "$ZIGGURAT_DATA"
 HARNESS = "ziggurat.exam.harness.opening:open_yaml"
-LOADERS: dict[str, str] = {}
+LOADERS = PUBLISHERS
 """Prefix of a name -> module:function of (path) -> list[Task]: `mmlu:FOLDER`."""
 
 Row = Mapping[str, Any]

@@ -94,9 +94,8 @@ def advise(description: str) -> Advice:
 def _reasons(known: Sequence[Entry], text: str) -> list[Reason]:
     found = []
     for one in known:
-        words = list(
-            dict.fromkeys(match[0].strip() for word in one.words for match in re.finditer(word, text))
-        )
+        matches = [match[0].strip() for word in one.words for match in re.finditer(f"(?:{word})[a-z]*", text)]
+        words = list(dict.fromkeys(matches))
         if words:
             kept = one.model_dump(include={"id", "suitable", "title", "why", "instead"})
             found.append(Reason(words=words, **kept))

@@ -35,6 +35,7 @@ GENERATORS: dict[str, str] = {
     "personas": "ziggurat.exam.generators.personas:rows",
     "perturbed": "ziggurat.exam.generators.perturbed:rows",
     "pressure": "ziggurat.exam.generators.pressure:rows",
+    "published": "ziggurat.exam.publishers.data:rows",
     "recall": "ziggurat.exam.generators.haystack:recall",
     "sessions": "ziggurat.exam.generators.personas:sessions",
     "small_orders": "ziggurat.exam.generators.small_orders:rows",

@@ -9,8 +9,9 @@
 
     P(the first wins) = sigmoid(p + w length + q quality)
 
-All intervals resample questions. A bias is `found` where its interval leaves out the unbiased value and the distance is
-at least ENOUGH: a difference that is sure and too small to matter is no finding.
+All intervals are of 95 % and resample questions. A bias is `found` where the interval of 99 % leaves out the unbiased
+value, so that one of four figures alarms falsely in about 4 of 100 reports, and the distance is at least ENOUGH: a
+difference that is sure and too small to matter is no finding.
 Sources: Zheng et al. (arXiv:2306.05685), section 3.3; Dubois et al., "Length-Controlled AlpacaEval" (arXiv:2404.04475)
 for the logistic model. Left out: a taste for certain words or forms; what a judge thinks of wrong facts.
 """
@@ -25,26 +26,28 @@ from typing import Any
 import numpy as np
 
 from ziggurat.evaluation.bradley_terry import Battle, fit
-from ziggurat.evaluation.statistics import Interval, cluster_bootstrap, paired_bootstrap
+from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
 from ziggurat.exam.judges.judge import AnyJudge, Compared, Pair, both_orders, unread
 
 ENOUGH = {"position": 0.05, "length": 0.3, "longer_wins": 0.05, "self_preference": 0.05}
 FEWEST = 10
 """Pairs from which on a figure can be a finding."""
 RESAMPLES = 200
+SURE = 0.99
 UNBIASED = {"position": 0.5, "length": 0.0, "longer_wins": 0.5, "self_preference": 0.0}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measure of bias."""
+    """One measure of bias. `sure`: its interval of 99 %, by which a finding is decided."""
 
     name: str
     interval: Interval
+    sure: Interval
 
     @property
     def found(self) -> bool:
-        one, unbiased = self.interval, UNBIASED[self.name]
+        one, unbiased = self.sure, UNBIASED[self.name]
         if one.clusters < FEWEST or math.isnan(one.value):
             return False
         return not one.low <= unbiased <= one.high and abs(one.value - unbiased) >= ENOUGH[self.name]
@@ -167,18 +170,19 @@ def position(read: Sequence[Compared]) -> Figure:
             if choice.place != "tie":
                 firsts.append(float(choice.place == "first"))
                 whose.append(_cluster(one))
-    return Figure("position", cluster_bootstrap(firsts, whose))
+    return _figure("position", firsts, whose)
 
 
 def length(read: Sequence[Compared]) -> list[Figure]:
     """The slope on length, and the share of wins of the longer of two equally good answers."""
-    longer, kept = [], []
+    longer: list[float] = []
+    kept: list[str] = []
     for one in read:
         sizes = len(one.pair.a), len(one.pair.b)
         if one.pair.quality == 0 and _share(*sizes) > SAME_LENGTH and one.score is not None:
             longer.append(one.score if sizes[0] > sizes[1] else 1 - one.score)
-            kept.append(one)
-    return [Figure("length", _slope(read)), Figure("longer_wins", _mean(longer, kept))]
+            kept.append(_cluster(one))
+    return [Figure("length", *_slope(read)), _figure("longer_wins", longer, kept)]
 
 
 SAME_LENGTH = 0.1
@@ -195,7 +199,13 @@ def self_preference(model: str, read: Sequence[Compared], reference: Mapping[str
             ours.append(one.score if mine[0] else 1 - one.score)
             theirs.append(said if mine[0] else 1 - said)
             kept.append(_cluster(one))
-    return Figure("self_preference", paired_bootstrap(ours, theirs, kept))
+    return _figure("self_preference", [a - b for a, b in zip(ours, theirs, strict=True)], kept)
+
+
+def _figure(name: str, values: Sequence[float], clusters: Sequence[str]) -> Figure:
+    return Figure(
+        name, cluster_bootstrap(values, clusters), cluster_bootstrap(values, clusters, confidence=SURE)
+    )
 
 
 def _own(read: Sequence[Compared]) -> dict[str, float]:
@@ -207,14 +217,18 @@ def _own(read: Sequence[Compared]) -> dict[str, float]:
     }
 
 
-def _slope(read: Sequence[Compared]) -> Interval:
-    """Of the logistic model, by resampled questions. A battle of "first" against "second" for each of the two orders:
-    the strengths of the places are p, the weights of the covariates are w and q."""
+def _slope(read: Sequence[Compared]) -> tuple[Interval, Interval]:
+    """Of the logistic model, with its intervals of 95 and of 99 %, by resampled questions.
+
+    Each order is a battle of "first" against "second": the strengths of the places are p, the weights of the covariates
+    are w and q.
+    """
     groups: dict[Hashable, list[Battle]] = {}
     for one in read:
         groups.setdefault(_cluster(one), []).extend(_battles(one))
     if not groups:
-        return Interval(math.nan, math.nan, math.nan, 0, 0)
+        nothing = Interval(math.nan, math.nan, math.nan, 0, 0)
+        return nothing, nothing
     parts = list(groups.values())
     value = _weight([battle for part in parts for battle in part])
     draw = np.random.default_rng(0)
@@ -222,8 +236,11 @@ def _slope(read: Sequence[Compared]) -> Interval:
     for _ in range(RESAMPLES):
         chosen = draw.integers(0, len(parts), size=len(parts))
         drawn.append(_weight([battle for at in chosen for battle in parts[at]]))
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Interval(value, float(low), float(high), len(read), len(parts))
+    low, high, lowest, highest = np.quantile(drawn, [0.025, 0.975, (1 - SURE) / 2, (1 + SURE) / 2])
+    return (
+        Interval(value, float(low), float(high), len(read), len(parts)),
+        Interval(value, float(lowest), float(highest), len(read), len(parts)),
+    )
 
 
 def _weight(battles: Sequence[Battle]) -> float:

@@ -95,7 +95,11 @@ class Judged:
             scores["half_rate"] = sum({"a": 1.0, "tie": 0.5}.get(one, 0.0) for one in decided) / len(decided)
             scores["same"] = 1 - sum(self.changed) / len(self.changed)
         question = self.answered.question
-        detail: dict[str, Any] = {"unread": self.unread, "reasons": list(self.reasons)}
+        detail: dict[str, Any] = {
+            "turns": list(question.turns),
+            "unread": self.unread,
+            "reasons": list(self.reasons),
+        }
         if self.baseline is not None:
             detail |= {
                 "baseline": list(self.baseline.turns),
@@ -193,7 +197,7 @@ def judge_all(
     grades = judge.grade(cases)
     compared: list[Compared] = []
     if theirs is not None:
-        pairs = [_pair(a, b, turn) for a, b in zip(ours, theirs, strict=True) for turn in range(TURNS)]
+        pairs = [pair_of(a, b, turn) for a, b in zip(ours, theirs, strict=True) for turn in range(TURNS)]
         compared = both_orders(judge, pairs)
     found = []
     for at, one in enumerate(ours):
@@ -213,7 +217,8 @@ def judge_all(
     return found
 
 
-def _pair(ours: Answered, theirs: Answered, turn: int) -> Pair:
+def pair_of(ours: Answered, theirs: Answered, turn: int) -> Pair:
+    """The answers of both to one turn."""
     question = ours.question
     asked = "\n\n".join(f"{at + 1}. {text}" for at, text in enumerate(question.turns[: turn + 1]))
     return Pair(

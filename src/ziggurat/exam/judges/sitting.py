@@ -11,27 +11,30 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ziggurat.errors import UsageError
 from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
 from ziggurat.exam.candidate import Ask, Candidate
 from ziggurat.exam.judges import prompts
-from ziggurat.exam.judges.judge import AnyJudge
+from ziggurat.exam.judges.judge import AnyJudge, Pair
 from ziggurat.exam.judges.mt_bench import (
     MAX_TOKENS,
     NAME,
     TITLE,
+    TURNS,
     VERSION,
     Answered,
     Question,
     answer,
     judge_all,
+    pair_of,
 )
-from ziggurat.files import atomic_write_text, drop_lock, take_lock, to_json
-from ziggurat.home import ziggurat_home
-from ziggurat.version import __version__
+from ziggurat.exam.run import FIGURE, FORMAT, ROWS, SETTINGS, folder_of, read_found, read_result
+from ziggurat.files import cut_torn_line, drop_lock, take_lock, to_json, write_json
+from ziggurat.lineage import code_version
 
 BATCH = 8
 """Questions whose answers and verdicts are lost at most when an exam is killed."""
@@ -50,65 +53,64 @@ class Sitting:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that can change a figure."""
+        """Everything that can change a figure, in the shape of other exams."""
         asked = [[one.id, one.category, one.turns, one.reference] for one in self.questions]
         return {
             "model": self.candidate.name,
             "sha256": self.candidate.sha256,
             "task": NAME,
             "version": VERSION,
-            "questions": len(self.questions),
-            "questions_sha256": _hash(asked),
-            "judge": self.judge.name,
-            "judge_sha256": self.judge.sha256,
-            "wording": prompts.VERSION,
-            "baseline": self.baseline.name if self.baseline else None,
-            "baseline_sha256": self.baseline.sha256 if self.baseline else None,
-            "max_tokens": self.max_tokens,
-            "code_version": __version__,
+            "task_sha256": hashlib.sha256(to_json(asked).encode("utf-8", "surrogatepass")).hexdigest(),
+            "switches": {
+                "judge": self.judge.name,
+                "judge_sha256": self.judge.sha256,
+                "wording": prompts.VERSION,
+                "baseline": self.baseline.name if self.baseline else None,
+                "baseline_sha256": self.baseline.sha256 if self.baseline else None,
+                "max_tokens": self.max_tokens,
+            },
+            "code": code_version(),
         }
 
     @property
     def folder(self) -> Path:
-        safe = self.candidate.name.replace("/", "+")
-        model = f"{safe}--{self.candidate.sha256[:12]}"
-        return ziggurat_home() / "exams" / model / f"{NAME}@{VERSION}--{_hash(self.settings)[:12]}"
+        return folder_of(self.settings)
 
 
 def sit(one: Sitting, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """The figure; what a killed sitting left is kept. `say`: called after each batch of questions.
 
     Raises:
-        RunError: another process works in the same folder.
+        RunError: another process works in the same folder, or a file there is damaged.
     """
     folder = one.folder
-    if (folder / "figure.json").is_file():
-        known: dict[str, Any] = json.loads((folder / "figure.json").read_text(encoding="utf-8"))
-        return known
+    if (folder / FIGURE).is_file():
+        return dict(read_result(folder).figure)
     folder.mkdir(parents=True, exist_ok=True)
     lock = take_lock(folder)
     try:
-        atomic_write_text(folder / "settings.json", to_json(one.settings, indent=2) + "\n")
-        rows = _rest(one, folder / "rows.jsonl", say)
-        figure = figure_of(rows)
-        atomic_write_text(folder / "figure.json", to_json(figure, indent=2) + "\n")
+        write_json(folder / SETTINGS, one.settings, FORMAT)
+        figure = figure_of(_rest(one, folder / ROWS, say))
+        write_json(folder / FIGURE, figure, FORMAT)
     finally:
         drop_lock(lock)
+        (folder / "lock").unlink(missing_ok=True)
     return figure
 
 
 def _rest(one: Sitting, path: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    rows = _whole_lines(path)
+    """All rows: those that are there, and the others, written batch after batch."""
+    if path.is_file():
+        cut_torn_line(path)
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
     ask = Ask(max_tokens=one.max_tokens, temperature=0.0)
     for at in range(len(rows), len(one.questions), BATCH):
         part = one.questions[at : at + BATCH]
         ours = answer(one.candidate, part, ask)
-        theirs: list[Answered] | None = None
-        if one.baseline is not None:
-            theirs = answer(one.baseline, part, ask)
+        theirs = answer(one.baseline, part, ask) if one.baseline is not None else None
         new = [found.to_row() for found in judge_all(one.judge, ours, theirs)]
-        with open(path, "a", encoding="utf-8", newline="") as file:
-            file.writelines(to_json(row) + "\n" for row in new)
+        with open(path, "ab") as file:
+            file.write("".join(to_json(row) + "\n" for row in new).encode())
             file.flush()
             os.fsync(file.fileno())
         rows += new
@@ -116,15 +118,27 @@ def _rest(one: Sitting, path: Path, say: Callable[[str], None]) -> list[dict[str
     return rows
 
 
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows that are there; a last line that was cut off is removed."""
-    if not path.is_file():
-        return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        atomic_write_text(path, whole)
-    return [json.loads(line) for line in whole.splitlines()]
+def pairs_of_result(folder: Path) -> list[Pair]:
+    """The answers of a finished result beside its baseline's, as pairs whose models are known: for self-preference.
+
+    Raises:
+        UsageError: the folder is no result with a baseline.
+    """
+    if not (folder / FIGURE).is_file() or not (
+        baseline := read_result(folder).settings["switches"].get("baseline")
+    ):
+        raise UsageError(
+            f"{folder} is no finished result with a baseline; `ziggurat judge mt-bench ... --baseline MODEL` makes one."
+        )
+    models = (str(read_result(folder).settings["model"]), str(baseline))
+    made = []
+    for one in read_found(folder / ROWS):
+        detail = one.mark.detail
+        question = Question(one.id, one.stratum, tuple(detail["turns"]))
+        ours = Answered(question, one.answers)
+        theirs = Answered(question, tuple(detail["baseline"]))
+        made += [replace(pair_of(ours, theirs, turn), models=models) for turn in range(TURNS)]
+    return made
 
 
 def figure_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -136,6 +150,8 @@ def figure_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "title": TITLE,
         "ability": "dialogue",
         "version": VERSION,
+        "better": "higher",
+        "unit": "share",
         "n": len(rows),
         **_numbers(score),
         "chance": None,
@@ -170,7 +186,3 @@ def _numbers(one: Interval) -> dict[str, float | None]:
 
 def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(to_json(value).encode("utf-8", "surrogatepass")).hexdigest()

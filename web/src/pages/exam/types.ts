@@ -4,8 +4,8 @@ import { titleOf } from "../../lib/models";
 import { t, words } from "../../words/words.svelte";
 
 export type Titles = Record<string, string>;
-export interface Figure { score: number | null; low: number | null; high: number | null; n: number; chance: number | null; majority: number | null; metrics: Record<string, number | null> }
-export interface Column { task: string; title: Titles; ability: string; better: string; models: number }
+export interface Figure { score: number | null; low: number | null; high: number | null; n: number; chance: number | null; majority: number | null; metrics: Record<string, number | null>; percentile: number | null }
+export interface Column { task: string; title: Titles; ability: string; better: string; unit: string; models: number }
 export interface Entry {
   model: string; sha256: string; figures: Record<string, Figure>;
   mean: number | null; grade: number | null; win_rate: number | null; rating: number | null; rating_low: number | null; rating_high: number | null;
@@ -16,7 +16,7 @@ export interface Board { columns: Column[]; models: Entry[]; references: Record<
 
 /** A cell of the board: what it is sorted by, what it shows, and a second line. */
 export interface Cell { value: number | string | null; text: string; more?: string }
-export interface Row { key: string; title: string; reference: string | null; cells: Record<string, Cell> }
+export interface Row { key: string; title: string; reference: boolean; cells: Record<string, Cell> }
 
 export const said = (titles: Titles): string => titles[words.language] ?? titles["en"] ?? "";
 export const decimal = (value: number, digits: number): string => value.toLocaleString(words.locale, { minimumFractionDigits: digits, maximumFractionDigits: digits });
@@ -30,16 +30,19 @@ export function duration(seconds: number): string {
 const blank = (): Cell => ({ value: null, text: t("exam.blank") });
 const plain = (value: number | null | undefined, digits: number, more?: string): Cell => (value === null || value === undefined ? blank() : { value, text: decimal(value, digits), ...(more ? { more } : {}) });
 const word = (value: string | null | undefined): Cell => (value ? { value, text: value } : blank());
-const share = (one: Figure | undefined): Cell => {
+/** In percent, or in the task's own unit. */
+const share = (one: Figure | undefined, unit = "share", percentiles = false): Cell => {
   if (!one || one.score === null) return blank();
-  const more = one.low === null || one.high === null ? undefined : `${decimal(100 * one.low, 1)} – ${decimal(100 * one.high, 1)}`;
-  return plain(100 * one.score, 1, more);
+  const [scale, digits] = unit === "share" ? [100, 1] : [1, 3];
+  const above = one.percentile === null ? undefined : t("exam.above", { share: decimal(100 * one.percentile, 0) });
+  const more = percentiles ? above : one.low === null || one.high === null ? undefined : `${decimal(scale * one.low, digits)} – ${decimal(scale * one.high, digits)}`;
+  return plain(scale * one.score, digits, more);
 };
 
 /** Published columns that a task of ours measures, by the beginning of the task's name. */
 const OURS: Record<string, RegExp> = { mmlu: /^mmlu/, average: /^c-?eval/ };
 
-export function rowOf(one: Entry, columns: Column[], published: string[]): Row {
+export function rowOf(one: Entry, columns: Column[], published: string[], percentiles: boolean): Row {
   const cells: Record<string, Cell> = {
     mean: plain(one.mean === null ? null : 100 * one.mean, 1),
     grade: plain(one.grade, 2),
@@ -50,9 +53,9 @@ export function rowOf(one: Entry, columns: Column[], published: string[]): Row {
     seconds_each: plain(one.seconds_each, 1),
     licence: word(one.licence),
   };
-  for (const column of columns) cells["task:" + column.task] = share(one.figures[column.task]);
+  for (const column of columns) cells["task:" + column.task] = share(one.figures[column.task], column.unit, percentiles);
   for (const ability of new Set(columns.map((column) => column.ability))) {
-    const scores = columns.filter((column) => column.ability === ability && column.better === "higher").map((column) => one.figures[column.task]?.score).filter((score) => typeof score === "number");
+    const scores = columns.filter((column) => column.ability === ability && column.better === "higher" && column.unit === "share").map((column) => one.figures[column.task]?.score).filter((score) => typeof score === "number");
     cells["ability:" + ability] = scores.length ? plain((100 * scores.reduce((sum, score) => sum + score, 0)) / scores.length, 1, t("exam.tasks", { n: scores.length })) : blank();
   }
   for (const name of published) {
@@ -60,7 +63,7 @@ export function rowOf(one: Entry, columns: Column[], published: string[]): Row {
     const task = pattern && columns.find((column) => pattern.test(column.task));
     cells["published:" + name] = task ? share(one.figures[task.task]) : blank();
   }
-  return { key: `${one.model} ${one.sha256}`, title: titleOf(one.model), reference: null, cells };
+  return { key: `${one.model} ${one.sha256}`, title: titleOf(one.model), reference: false, cells };
 }
 
 const SHARED: Record<string, string> = { elo: "rating", mt_bench: "grade", win_rate: "win_rate" };
@@ -73,7 +76,7 @@ export function publishedRow(one: Record<string, string | number | null>, from: 
     cells[SHARED[name] ?? "published:" + name] = typeof value === "number" ? { value, text: value.toLocaleString(words.locale) } : blank();
   }
   cells["licence"] = word(typeof one["licence"] === "string" ? one["licence"] : null);
-  return { key: `${from.name} ${String(one["model"])}`, title: String(one["model"]), reference: said(from.title), cells };
+  return { key: `${from.name} ${String(one["model"])}`, title: String(one["model"]), reference: true, cells };
 }
 
 /** The columns that a published table adds to ours. */
