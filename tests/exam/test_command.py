@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from ziggurat.cli.main import run
+from ziggurat.exam.reading import known_tasks
+from ziggurat.exam.suites import SHIPPED, read_suites
 
 
 @pytest.fixture
@@ -101,3 +103,16 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     names = {one["name"] for one in listed["tasks"]}
     assert {"sums", "world-facts", "small-programs", "passages", "three-turns"} <= names
     assert set(listed["suites"]["core"]) & names
+
+
+def test_every_part_of_a_shipped_suite_is_a_task() -> None:
+    known = known_tasks()
+    for name, one in read_suites(SHIPPED).items():
+        assert one.title.keys() >= {"en", "zh"}, name
+        assert [part.task for part in one.tasks if part.task not in known] == [], name
+
+
+def test_a_wrong_suite_is_named(ziggurat_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (ziggurat_home / "suites.yaml").write_text("suites:\n  mine:\n    tasks: [{task: sums, shot: 1}]\n")
+    assert run(["exam", "m", "--suite", "mine"]) == 2
+    assert "suites.yaml, mine: tasks.0.shot: " in capsys.readouterr().err

@@ -54,15 +54,23 @@ def read_suites(path: Path) -> dict[str, Suite]:
     """The suites of a file. UsageError with the place."""
     try:
         value = parse_yaml(path.read_text(encoding="utf-8"))
-        return {str(name): Suite.model_validate(one) for name, one in value["suites"].items()}
+        return {str(name): _suite(path, str(name), one) for name, one in value["suites"].items()}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not YAML ({error}); mend it.") from None
+    except (TypeError, KeyError, AttributeError):
+        raise UsageError(f"{path} needs `suites:`, with a name and `tasks:` for each.") from None
+
+
+def _suite(path: Path, name: str, given: Any) -> Suite:
+    try:
+        return Suite.model_validate(given)
     except ValidationError as error:
         detail = error.errors()[0]
         where = ".".join(map(str, detail["loc"]))
-        raise UsageError(f"{path}, {where}: {detail['msg']}; a part has task, limit, shots, think.") from None
-    except (TypeError, KeyError, AttributeError):
-        raise UsageError(f"{path} needs `suites:`, with a name and `tasks:` for each.") from None
+        raise UsageError(
+            f"{path}, {name}: {where}: {detail['msg']}; a suite has title and tasks, a task of it may have "
+            f"{', '.join(key for key in Part.model_fields if key != 'task')}."
+        ) from None
 
 
 def parts_of(names: Sequence[str]) -> list[Part]:

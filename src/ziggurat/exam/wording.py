@@ -59,8 +59,8 @@ WORDS: dict[str, dict[str, str]] = {
     "everything": {"en": "everything that was asked", "zh": "没有遗漏"},
 }
 INTRO = {
-    "en": "Each figure has an interval: with other questions of the same kind it would lie between the two bounds in 95 "
-    "of 100 cases. A model can do something only where its whole interval lies above guessing.",
+    "en": "Each figure has an interval: with other questions of the same kind it would lie between the two bounds in "
+    "95 of 100 cases. A model can do something only where its whole interval lies above guessing.",
     "zh": "每个数字都有区间：换一批同类题目，一百次里有九十五次落在两个界之间。"
     "只有整个区间都高于瞎猜，才能说模型会做。",
 }
