@@ -37,8 +37,10 @@ TASKS = (
     "sessions",
     "swaps",
     "tries",
+    "valid-json",
+    "valid-json-held",
 )
-ONE_LANGUAGE = ("code-faults", "recall", "tries")
+ONE_LANGUAGE = ("valid-json", "valid-json-held", "code-faults", "recall", "tries")
 NAMES = [*TASKS, *(f"{name}-zh" for name in TASKS if name not in ONE_LANGUAGE)]
 
 RIGHT = {

@@ -10,12 +10,17 @@ import pytest
 from tests.exam.test_probes_b_kinds import RIGHT
 
 from ziggurat.cli.main import run
+from ziggurat.dialogue.forms import Form
+from ziggurat.errors import UsageError
 from ziggurat.exam import card
 from ziggurat.exam.candidate import Ask
+from ziggurat.exam.candidates import open_candidate
+from ziggurat.exam.candidates.server import Server
 from ziggurat.exam.forms import form
 from ziggurat.exam.item import Found
-from ziggurat.exam.reading import SHIPPED, read_task
+from ziggurat.exam.reading import SHIPPED, Task, read_task
 from ziggurat.exam.switches import Switches
+from ziggurat.exam.task import Constrain
 from ziggurat.exam.templates import items
 from ziggurat.records import Message
 
@@ -59,6 +64,45 @@ def test_twenty_turns_reach_the_candidate() -> None:
     found = sat(Counts(), "memory", 4)
     assert sorted(seen) == [2 * d + 1 for d in (1, 5, 10, 19)]
     assert [one.stratum for one in found] == ["1", "5", "10", "19"]
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_decoding_held_to_a_schema_is_always_valid_and_free_decoding_of_a_random_model_never(
+    tiny_folder: Path, chat: bool
+) -> None:
+    """A short schema, because the random model writes bytes into a small context."""
+    schema = {
+        "type": "object",
+        "properties": {"age": {"type": "integer", "minimum": 0, "maximum": 120}},
+        "required": ["age"],
+        "additionalProperties": False,
+    }
+    rows = [{"id": str(i), "prompt": "Age?", "rules": [{"kind": "json", "keys": ["age"]}]} for i in range(3)]
+    candidate, switches = (
+        open_candidate(str(tiny_folder)),
+        Switches(chat=chat, temperature=1.0, max_tokens=30),
+    )
+    shipped = read_task(SHIPPED / "valid-json-held")
+    assert shipped.file.constrain is not None
+    for held, score in (
+        (Constrain(json_schema=schema), 1),
+        (Constrain(regex=r'\{"age": [0-9]\}'), 1),
+        (None, 0),
+    ):
+        file = shipped.file.model_copy(update={"constrain": held, "strata": None})
+        task = Task(file, shipped.folder, given=rows)
+        found = form("answer")(candidate, task, items(task, switches), switches)
+        assert [one.mark.scores["score"] for one in found] == [score] * 3, [one.answers for one in found]
+
+
+def test_a_server_takes_a_schema_in_conversations_only() -> None:
+    server = object.__new__(Server)
+    server.name = "far"
+    body = server._form(Form.schema({"type": "object"}), "chat/completions")
+    assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    for held, path in ((Form.schema({}), "completions"), (Form("regex", "a"), "chat/completions")):
+        with pytest.raises(UsageError, match="a server takes a JSON schema"):
+            server._form(held, path)
 
 
 class Knows:

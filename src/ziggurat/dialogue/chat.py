@@ -159,15 +159,19 @@ class Chat(LanguageModel):
         stop: Sequence[str] = (),
         tools: Sequence[Tools | None] | None = None,
         last: int | None = None,
+        form: Form | None = None,
     ) -> list[Answer]:
         """Answers with their ids, reasons and counts, computed as one batch; `params.n` answers for each conversation.
 
         One `params` for all: conversation i draws by (seed, i). One `params` each: each draws by its own seed. Each
         answer has the room that its own prompt leaves in the context, and `max_tokens` at most. The template's stop
         ids are added to those of `params`. `tools`: those of each conversation, for the template. `last`: only so many
-        tokens of each prompt are kept, its last ones. ContextError names the first conversation that leaves no room.
+        tokens of each prompt are kept, its last ones. `form`: what every answer must look like (dialogue/grammar.py).
+        ContextError names the first conversation that leaves no room.
         """
-        return self._generate(self.prompts.many(conversations, tools), params, stop, last, "conversation")
+        return self._generate(
+            self.prompts.many(conversations, tools), params, stop, last, "conversation", form
+        )
 
     def stream_text(self, text: str, params: SamplingParams, *, stop: Sequence[str] = ()) -> Iterator[Delta]:
         """Continue raw text, piece by piece, whatever stage the model is of."""
@@ -191,9 +195,10 @@ class Chat(LanguageModel):
         *,
         stop: Sequence[str] = (),
         last: int | None = None,
+        form: Form | None = None,
     ) -> list[Answer]:
         """`continue_many` for prompts that are ids already; they are used as they are."""
-        return self._generate([list(ids) for ids in prompts], params, stop, last, "prompt")
+        return self._generate([list(ids) for ids in prompts], params, stop, last, "prompt", form)
 
     def _with_stops(self, params: SamplingParams) -> SamplingParams:
         return dataclasses.replace(params, stop_ids=params.stop_ids | self._ends)
@@ -218,6 +223,7 @@ class Chat(LanguageModel):
         stop: Sequence[str],
         last: int | None,
         what: str,
+        form: Form | None = None,
     ) -> list[Answer]:
         """`what` the prompts are, for the message about one that does not fit."""
         params = self.defaults if params is None else params
@@ -234,7 +240,8 @@ class Chat(LanguageModel):
         given = [self._with_stops(one) for one in each]
         rules = [StopAtStrings(self.tokenizer, stop) for _ in prompts] if stop else None
         wanted = given[0] if alone and given else given
-        completions = iter(generate(self.model, prompts, wanted, stop_rules=rules))
+        masks = None if form is None else [self._mask(form) for _ in prompts]
+        completions = iter(generate(self.model, prompts, wanted, stop_rules=rules, logits_masks=masks))
         answers = []
         for ids, one in zip(prompts, given, strict=True):
             for _ in range(one.n):

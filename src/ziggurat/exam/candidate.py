@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ziggurat.dialogue.forms import Form
 from ziggurat.records import Message
 
 
@@ -18,6 +19,8 @@ class Ask:
     samples: int = 1
     stop: tuple[str, ...] = ()
     seed: int = 0
+    form: Form | None = None
+    """What every answer must look like: tokens that would leave the form cannot be drawn."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Form = Literal["choice", "answer", "text", "dialogue", "code"]
 """choice: the likeliest of given continuations. answer: what a model writes. text: how well it predicts text.
@@ -64,6 +64,19 @@ class Shots(Strict):
     """Whether the examples show their steps (the row's `steps`)."""
 
 
+class Constrain(Strict):
+    """The form that decoding holds every answer to; one of the two."""
+
+    json_schema: dict[str, Any] | None = None
+    regex: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Constrain:
+        if (self.json_schema is None) == (self.regex is None):
+            raise ValueError("give json_schema or regex, and not both")
+        return self
+
+
 class Metric(Strict):
     """How an answer is scored, from 0 to 1: a name of `exam/metrics`, and its settings."""
 
@@ -110,6 +123,8 @@ class TaskFile(Strict):
     temperature: float = Field(default=0.0, ge=0)
     max_tokens: int = Field(default=64, ge=1)
     stop: list[str] = []
+    constrain: Constrain | None = None
+    """answer, dialogue, code: what is written can only have this form."""
     strata: str | None = None
     """The field of a row by which figures are given apart."""
     cluster: str | None = None

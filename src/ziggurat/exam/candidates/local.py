@@ -80,7 +80,7 @@ class Local:
         if not conversations:
             return []
         last = self._last(ask)
-        found = self.chat.answer_many(conversations, _params(ask), stop=ask.stop, last=last)
+        found = self.chat.answer_many(conversations, _params(ask), stop=ask.stop, last=last, form=ask.form)
         return self._texts(found, ask, last)
 
     def continuations(self, texts: Sequence[str], ask: Ask) -> list[list[str]]:
@@ -88,7 +88,7 @@ class Local:
             return []
         last = self._last(ask)
         prompts = prompt_ids(self.chat.tokenizer, texts)
-        found = self.chat.continue_ids(prompts, _params(ask), stop=ask.stop, last=last)
+        found = self.chat.continue_ids(prompts, _params(ask), stop=ask.stop, last=last, form=ask.form)
         return self._texts(found, ask, last)
 
     def likelihoods(

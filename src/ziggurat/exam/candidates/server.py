@@ -8,6 +8,7 @@ stand for a hash, so a model that is replaced there keeps its old figures until 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from ziggurat.dialogue.forms import Form
 from ziggurat.errors import BusyError, UsageError
 from ziggurat.exam.candidate import Ask, Likelihood
 from ziggurat.records import Message
@@ -96,6 +98,8 @@ class Server:
             "max_tokens": ask.max_tokens,
             "temperature": ask.temperature,
         }
+        if ask.form is not None:
+            common |= self._form(ask.form, path)
         if ask.stop:
             common["stop"] = list(ask.stop)[:4]
         requests = [
@@ -105,6 +109,15 @@ class Server:
         ]
         texts = self._all(lambda body: text(self._choice(path, body)), requests)
         return [texts[i : i + ask.samples] for i in range(0, len(texts), ask.samples)]
+
+    def _form(self, form: Form, path: str) -> dict[str, Any]:
+        """OpenAI's API has one form, a JSON schema in chat completions. UsageError for another."""
+        if form.kind != "json_schema" or path != "chat/completions":
+            raise UsageError(
+                f"{self.name} is held to no {form.kind} on {path}; a server takes a JSON schema, in conversations."
+            )
+        schema = {"name": "answer", "schema": json.loads(form.text), "strict": True}
+        return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
     def _scored(self, prompt: str, continuation: str) -> Likelihood:
         """The likelihood of a continuation of raw text, from the scores of the whole as a prompt."""

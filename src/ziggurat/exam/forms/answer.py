@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ziggurat.dialogue.forms import Form
 from ziggurat.exam.candidate import Ask, Candidate
 from ziggurat.exam.item import Found, Item, Mark
 from ziggurat.exam.metrics import metric
 from ziggurat.exam.reading import Task
 from ziggurat.exam.switches import Switches
+from ziggurat.exam.task import Constrain
 from ziggurat.exam.templates import final
 
 THINK_TOKENS = 256
@@ -53,7 +55,23 @@ def ask_of(task: Task, switches: Switches) -> Ask:
     stop = tuple(file.stop)
     if not switches.chat and not stop and not switches.think:
         stop = RAW_STOPS.get(file.form, ("\n\n",))
-    return Ask(max_tokens=tokens, temperature=temperature, samples=samples, stop=stop, seed=switches.seed)
+    return Ask(
+        max_tokens=tokens,
+        temperature=temperature,
+        samples=samples,
+        stop=stop,
+        seed=switches.seed,
+        form=form_of(file.constrain),
+    )
+
+
+def form_of(constrain: Constrain | None) -> Form | None:
+    """What decoding holds the answers of a task to."""
+    if constrain is None:
+        return None
+    if constrain.json_schema is not None:
+        return Form.schema(constrain.json_schema)
+    return Form("regex", str(constrain.regex))
 
 
 def mark_of(task: Task, item: Item, answers: Sequence[str], switches: Switches) -> Mark:

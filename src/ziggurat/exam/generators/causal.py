@@ -128,7 +128,7 @@ def rows(
     found = []
     kinds = list(HYPOTHESES)
     for number in range(count // len(VARIANTS)):
-        kind, valid = kinds[number % len(kinds)], (number // len(kinds)) % 2 == 0
+        kind, valid = kinds[number % len(kinds)], (number + number // len(kinds)) % 2 == 0
         pool = pools.get((kind, valid)) or pools[kind, valid := not valid]
         asked = pool[(number // (2 * len(kinds))) % len(pool)]
         found += [_row(number, kind, asked, valid, variant, language) for variant in VARIANTS]
