@@ -68,6 +68,10 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             "ziggurat.cli.flywheel:app", "Turn people's judgements into the next release, gated and undoable."
         ),
         "eval": Entry("ziggurat.cli.evaluate:evaluate", "Measure a model on held-out data."),
+        "scaling": Entry(
+            "ziggurat.cli.scaling:scaling",
+            "Train a series of sizes, predict a larger model, advise for a budget.",
+        ),
     },
     "Looking and keeping": {
         "tokenizer": Entry("ziggurat.cli.tokenizer:app", "Train, show and compare tokenizers."),

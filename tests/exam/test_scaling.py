@@ -1,0 +1,238 @@
+"""`ziggurat scaling`: the plan, the runs, the prediction before the largest, skills, the report."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ziggurat.cli.main import run
+from ziggurat.errors import UsageError
+from ziggurat.evaluation.saved_law import load_law, series_folder
+from ziggurat.exam.scaling import plan as planning
+from ziggurat.exam.scaling.corpus import documents, pieces, read_text
+from ziggurat.exam.scaling.plan import Machine, Wanted, choose, read_series, shape
+from ziggurat.exam.scaling.probe import similarity
+from ziggurat.exam.scaling.skills import DICTIONARY, SKILLS
+from ziggurat.model.accounting import total_parameters
+from ziggurat.runs import Run
+
+FAST = Machine(lambda config: total_parameters(config) * 1e-9)
+"""A step takes a nanosecond a parameter."""
+WANTED = Wanted(budget_s=600.0, sizes=4)
+SIZES = {"vocabulary": 512, "context": 64, "batch_tokens": 1024}
+TOY = ["--sizes", "3", "--vocabulary", "300", "--context", "32", "--batch-tokens", "128", "--budget", "1h"]
+
+
+@pytest.fixture
+def text_file(tmp_path: Path) -> Path:
+    """About 60,000 characters, in which two words follow each other by rule."""
+    chance = random.Random(1)
+    words = ["the", "quiet", "river", "turns", "its", "heavy", "wheel", "and", "bread", "is", "baked", "below"]
+    lines = [" ".join(words[chance.randint(0, 3) * 3 :][:9]) + "." for _ in range(1500)]
+    path = tmp_path / "text.txt"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Very small shapes; no speed is measured."""
+    monkeypatch.setattr(planning, "FAMILY", ((1, 16), (1, 32), (2, 32)))
+    monkeypatch.setattr("ziggurat.exam.scaling.series.FAMILY", planning.FAMILY)
+    monkeypatch.setattr("ziggurat.exam.scaling.findings.FAMILY", planning.FAMILY)
+    monkeypatch.setattr("ziggurat.exam.scaling.series.this_machine", lambda *_: FAST)
+    monkeypatch.setattr("ziggurat.exam.scaling.series.QUESTIONS", 12)
+    monkeypatch.setattr("ziggurat.exam.scaling.series.CURVE_POINTS", 2)
+    monkeypatch.setattr("ziggurat.evaluation.scaling_laws.RESAMPLES", 8)
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_largest_size_is_held_out_and_the_whole_series_fits_the_budget() -> None:
+    cells, limit = choose(WANTED, FAST, **SIZES, corpus_tokens=10**9)
+    held = [cell for cell in cells if cell.held_out]
+    assert held == [cells[-1]]
+    assert held[0].ratio == 20
+    assert [cell.ratio for cell in cells[:-1]] == [5, 10, 20] * 3
+    assert sum(cell.seconds for cell in cells) <= 600 and limit == "the budget"
+    for cell in cells:
+        assert cell.tokens == cell.steps * 1024
+        assert cell.tokens == pytest.approx(cell.ratio * cell.parameters, abs=512)
+        assert cell.parameters == total_parameters(
+            shape(planning.FAMILY.index((cell.layers, cell.width)), 512, 64)
+        )
+    longer, _ = choose(replace(WANTED, budget_s=6000.0), FAST, **SIZES, corpus_tokens=10**9)
+    assert longer[-1].parameters > held[0].parameters
+
+
+def test_little_text_keeps_the_sizes_small_and_says_so() -> None:
+    cells, limit = choose(WANTED, FAST, **SIZES, corpus_tokens=1_000_000)
+    assert max(cell.tokens for cell in cells) <= 4_000_000
+    assert limit == "the text (1.00M tokens)"
+    with pytest.raises(UsageError, match="learns from .* tokens and the text has 1,000"):
+        choose(WANTED, FAST, **SIZES, corpus_tokens=1000)
+
+
+def test_shares_of_a_skill_are_each_trained_at_every_size() -> None:
+    wanted = replace(WANTED, shares=(0.0, 1.0, 10.0), law=False, seeds=2)
+    cells, _ = choose(wanted, FAST, **SIZES, corpus_tokens=10**9)
+    assert len(cells) == 4 * 3 * 2
+    assert {cell.ratio for cell in cells} == {20.0} and not any(cell.held_out for cell in cells)
+    assert [(c.share, c.seed) for c in cells[:6]] == [(0, 0), (0, 1), (1, 0), (1, 1), (10, 0), (10, 1)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--budget", "1s"], "the smallest series of 5 sizes takes about"),
+        (["--sizes", "2"], "--sizes is 2; give 3 to 12"),
+        (["--tokens-per-parameter", "20"], "at least two --tokens-per-parameter"),
+        (["--tokens-per-parameter", "5,x"], "give numbers with commas between them"),
+        (["--skill", "summs"], 'There is no skill "summs"; choose one of sums, copies, translations'),
+        (["--skill", "sums", "--shares", "0,100"], "from 0 to below 100"),
+        (["--set", "train.steps=5"], "the series settles it"),
+        (["--resume"], "holds no series to resume"),
+    ],
+)
+def test_a_series_that_cannot_be_is_refused_in_one_sentence(
+    arguments: list[str], said: str, text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["scaling", "--text", str(text_file), *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert not series_folder("own").exists()
+
+
+# --- text and skills --------------------------------------------------------------------------------------------------
+
+
+def test_pieces_keep_every_character_and_whole_lines() -> None:
+    text = "".join(f"line {i}\n" for i in range(1000)) + "x" * 4000
+    found = list(pieces(text))
+    assert "".join(found) == text
+    assert all(piece.endswith("\n") for piece in found[:4]) and max(map(len, found)) < 3000
+
+
+def test_a_share_of_the_characters_is_the_skill(text_file: Path) -> None:
+    text = read_text([text_file], 1, None)
+    assert not set(text.learned) & set(text.held_out)
+    for share in (0.0, 1.0, 10.0):
+        found = documents(text, SKILLS["sums"], share, text.characters)
+        made = sum(len(d.text) for d in found if d.source == "skill:sums")
+        assert made / sum(len(d.text) for d in found) == pytest.approx(share / 100, abs=0.004)
+        assert bool(made) == bool(share)
+
+
+@pytest.mark.parametrize("name", list(SKILLS))
+def test_questions_are_right_and_in_no_document(name: str) -> None:
+    skill = SKILLS[name]
+    lines = {line for text in skill.documents(200_000) for line in text.splitlines()}
+    questions = skill.questions(100)
+    assert len(questions) == len({q.prompt for q in questions}) == 100
+    assert not {q.prompt + q.answer for q in questions} & lines
+    assert list(skill.documents(0)) == []
+    for q in questions:
+        if name == "sums":
+            a, b = q.prompt.removesuffix(" =").split(" + ")
+            assert int(q.answer) == int(a) + int(b)
+        elif name == "copies":
+            assert q.prompt == f"copy{q.answer}:"
+        else:
+            _, adjective, noun, verb, _ = q.prompt.split()
+            assert q.answer.split() == [DICTIONARY[w] for w in (noun, adjective, verb)]
+
+
+def test_every_word_has_its_own_translation() -> None:
+    assert len(set(DICTIONARY.values())) == len(DICTIONARY) == 38
+
+
+def test_similarity_is_one_less_the_edit_distance_by_length() -> None:
+    assert similarity("kitten", "sitting") == pytest.approx(1 - 3 / 7)
+    assert similarity("", "") == 1 and similarity("abc", "") == 0 and similarity("85", "85") == 1
+
+
+# --- whole series -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_series_predicts_its_largest_model_before_it_is_trained(
+    text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["scaling", "--name", "toy", "--text", str(text_file), *TOY, "--skill", "copies",
+                 "--tokens-per-parameter", "0.05,0.1,0.2"]  # fmt: skip
+    assert run([*arguments, "--dry-run"]) == 0 and not series_folder("toy").exists()
+    # stopped when the largest would begin: the prediction is there, and the model is not
+    from ziggurat.exam.scaling import series as module
+
+    trained = module.pretrain
+
+    def stop(*given: object, **named: object) -> Path:
+        if given[2].name == "pretrain-7":  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+        return trained(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "pretrain", stop)
+    assert run(arguments) == 130
+    folder = series_folder("toy")
+    predicted = (folder / "prediction.json").read_bytes()
+    assert not (folder / "pretrain-7" / "metrics.jsonl").exists()
+    first = (folder / "pretrain-1" / "metrics.jsonl").stat().st_mtime_ns
+
+    monkeypatch.setattr(module, "pretrain", trained)
+    assert run(["scaling", "--name", "toy", "--resume"]) == 0
+    assert (folder / "prediction.json").read_bytes() == predicted
+    assert (folder / "pretrain-1" / "metrics.jsonl").stat().st_mtime_ns == first
+    report = json.loads((folder / "report.json").read_text())
+    held = report["laws"]["held_out"]
+    assert held["predicted"] == json.loads(predicted)["loss"]
+    last = Run.open(folder / "pretrain-7")
+    assert held["measured"] == last.read_metrics()[-1]["val_loss"]
+    assert held["error"] == pytest.approx(held["predicted"]["value"] / held["measured"] - 1)
+    assert held["parameters"] == max(cell["parameters"] for cell in report["runs"])
+    assert [row["parameters"] for row in report["skills"]] == sorted(
+        {c["parameters"] for c in report["runs"]}
+    )
+    assert [point["step"] for point in report["curve"]][0] == 0 and len(report["curve"]) >= 3
+
+    page = (folder / "report.html").read_text()
+    for said in (
+        "held out: predicted",
+        "Sharp: share of answers",
+        "What to train for a budget",
+        "dictionary words",
+    ):
+        assert said in page
+    out = capsys.readouterr().out
+    assert "L(N, D) before the held-out model" in out and "The report:" in out
+
+    # the law is there for budgets
+    saved = load_law("toy")
+    assert saved.parameters[1] == held["parameters"] and len(saved.law.draws) == 8
+    assert run(["runs", "show", "scaling-toy/pretrain-7"]) == 0
+    assert run(arguments) == 2 and "continue it with --resume" in capsys.readouterr().err
+    text_file.write_text(text_file.read_text()[:-500])
+    assert (
+        run(["scaling", "--name", "toy", "--resume"]) == 2
+        and "begun with other text" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.usefixtures("quick")
+def test_shares_of_a_skill_make_a_table(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["scaling", "--text", str(text_file), *TOY, "--skill", "sums", "--shares", "0,20",
+                 "--tokens-per-parameter", "0.05"]  # fmt: skip
+    assert run(arguments) == 0
+    folder = series_folder("own")
+    assert {cell.share for cell in read_series(folder).cells} == {0.0, 20.0}
+    report = json.loads((folder / "report.json").read_text())
+    assert report["laws"] is None and len(report["skills"]) == 6
+    assert all(
+        0 <= row["exact"]["low"] <= row["exact"]["value"] <= row["exact"]["high"] <= 1
+        for row in report["skills"]
+    )
+    out = capsys.readouterr().out
+    assert "sums: right answers by share and size" in out and "20 %" in out
