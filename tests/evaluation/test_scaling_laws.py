@@ -100,7 +100,8 @@ def test_the_optimum_is_the_least_loss_for_its_compute() -> None:
     assert choose_size(PUBLISHED, candidates, 5.76e23).index == 1
     assert choose_size(PUBLISHED, candidates, 5.76e23).tokens == pytest.approx(d)
     short = choose_size(PUBLISHED, candidates, 5.76e23, most_tokens=d / 100)
-    assert short.tokens == d / 100 and short.loss.value == PUBLISHED.loss(candidates[short.index][0], d / 100)
+    assert short.tokens == d / 100
+    assert short.loss.value == PUBLISHED.loss(candidates[short.index][0], d / 100)
 
 
 def test_a_line_of_log_size() -> None:
@@ -133,7 +134,5 @@ def test_a_saved_law_is_read_by_its_name() -> None:
     assert json.loads((saved_law.series_folder("books") / "law.json").read_text())["format_version"] == 1
     with pytest.raises(UsageError, match=r'no fitted law "bocks".*books'):
         load_law("bocks")
-    assert (
-        saved.reach(5e8) == "within the sizes of the fit"
-        and saved.reach(7.5e9) == "7.5 times its largest size"
-    )
+    assert saved.reach(5e8) == "within the sizes of the fit"
+    assert saved.reach(7.5e9) == "7.5 times its largest size"

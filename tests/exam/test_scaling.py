@@ -11,12 +11,16 @@ import pytest
 
 from ziggurat.cli.main import run
 from ziggurat.errors import UsageError
-from ziggurat.evaluation.saved_law import load_law, series_folder
+from ziggurat.evaluation.saved_law import SavedLaw, load_law, save_law, series_folder
+from ziggurat.evaluation.scaling_laws import Law
 from ziggurat.exam.scaling import plan as planning
+from ziggurat.exam.scaling.advice import advised
 from ziggurat.exam.scaling.corpus import documents, pieces, read_text
+from ziggurat.exam.scaling.curve import dictionary, dictionary_share
 from ziggurat.exam.scaling.plan import Machine, Wanted, choose, read_series, shape
 from ziggurat.exam.scaling.probe import similarity
 from ziggurat.exam.scaling.skills import DICTIONARY, SKILLS
+from ziggurat.ladder.plan import Speeds
 from ziggurat.model.accounting import total_parameters
 from ziggurat.runs import Run
 
@@ -31,7 +35,20 @@ TOY = ["--sizes", "3", "--vocabulary", "300", "--context", "32", "--batch-tokens
 def text_file(tmp_path: Path) -> Path:
     """About 60,000 characters, in which two words follow each other by rule."""
     chance = random.Random(1)
-    words = ["the", "quiet", "river", "turns", "its", "heavy", "wheel", "and", "bread", "is", "baked", "below"]
+    words = [
+        "the",
+        "quiet",
+        "river",
+        "turns",
+        "its",
+        "heavy",
+        "wheel",
+        "and",
+        "bread",
+        "is",
+        "baked",
+        "below",
+    ]
     lines = [" ".join(words[chance.randint(0, 3) * 3 :][:9]) + "." for _ in range(1500)]
     path = tmp_path / "text.txt"
     path.write_text("\n".join(lines), encoding="utf-8")
@@ -59,7 +76,8 @@ def test_the_largest_size_is_held_out_and_the_whole_series_fits_the_budget() -> 
     assert held == [cells[-1]]
     assert held[0].ratio == 20
     assert [cell.ratio for cell in cells[:-1]] == [5, 10, 20] * 3
-    assert sum(cell.seconds for cell in cells) <= 600 and limit == "the budget"
+    assert sum(cell.seconds for cell in cells) <= 600
+    assert limit == "the budget"
     for cell in cells:
         assert cell.tokens == cell.steps * 1024
         assert cell.tokens == pytest.approx(cell.ratio * cell.parameters, abs=512)
@@ -82,7 +100,8 @@ def test_shares_of_a_skill_are_each_trained_at_every_size() -> None:
     wanted = replace(WANTED, shares=(0.0, 1.0, 10.0), law=False, seeds=2)
     cells, _ = choose(wanted, FAST, **SIZES, corpus_tokens=10**9)
     assert len(cells) == 4 * 3 * 2
-    assert {cell.ratio for cell in cells} == {20.0} and not any(cell.held_out for cell in cells)
+    assert {cell.ratio for cell in cells} == {20.0}
+    assert not any(cell.held_out for cell in cells)
     assert [(c.share, c.seed) for c in cells[:6]] == [(0, 0), (0, 1), (1, 0), (1, 1), (10, 0), (10, 1)]
 
 
@@ -114,7 +133,8 @@ def test_pieces_keep_every_character_and_whole_lines() -> None:
     text = "".join(f"line {i}\n" for i in range(1000)) + "x" * 4000
     found = list(pieces(text))
     assert "".join(found) == text
-    assert all(piece.endswith("\n") for piece in found[:4]) and max(map(len, found)) < 3000
+    assert all(piece.endswith("\n") for piece in found[:4])
+    assert max(map(len, found)) < 3000
 
 
 def test_a_share_of_the_characters_is_the_skill(text_file: Path) -> None:
@@ -152,7 +172,54 @@ def test_every_word_has_its_own_translation() -> None:
 
 def test_similarity_is_one_less_the_edit_distance_by_length() -> None:
     assert similarity("kitten", "sitting") == pytest.approx(1 - 3 / 7)
-    assert similarity("", "") == 1 and similarity("abc", "") == 0 and similarity("85", "85") == 1
+    assert similarity("", "") == 1
+    assert similarity("abc", "") == 0
+    assert similarity("85", "85") == 1
+
+
+def test_dictionary_words_are_those_of_the_text_and_cut_words_do_not_count() -> None:
+    words = dictionary(["The door, the lamp.", "A lamp and a door"])
+    assert words == {"the", "door", "lamp", "a"}
+    assert dictionary_share(["xx the lamq door yy"], words) == pytest.approx(2 / 3)
+    assert dictionary_share(["one"], words) == 0
+
+
+# --- advice -----------------------------------------------------------------------------------------------------------
+
+
+def saved(name: str) -> None:
+    """The published constants as a law of this name: small models, much data."""
+    series_folder(name).mkdir(parents=True)
+    law = Law(("parameters", "tokens"), 1.69, (406.4, 410.7), (0.34, 0.28), 0.0, 15)
+    save_law(SavedLaw(name, "books.txt", law, 512, 64, (5e4, 5e5), (1e6, 1e7)))
+
+
+def test_plan_size_follows_the_law_that_is_named() -> None:
+    saved("books")
+    by_rule, by_law = advised("1h", "", 512, 64, FAST), advised("1h", "books", 0, 0, FAST)
+    assert "By 20 tokens a parameter" in by_rule
+    assert "By the law of scaling-books, fitted on books.txt" in by_law
+    assert by_rule.splitlines()[0] != by_law.splitlines()[0]
+    with pytest.raises(UsageError, match='no fitted law "boks"'):
+        advised("1h", "boks", 0, 0, FAST)
+
+
+def test_the_ladder_of_own_files_takes_its_size_from_a_law(
+    tmp_path: Path, text_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved("books")
+    speeds = Speeds(train_step_s=1e-4, train_token_s=1e-6, forward_token_s=3e-7, completion_s=2e-5)
+    for module in ("climb", "sizes"):
+        monkeypatch.setattr(f"ziggurat.ladder.{module}.measure_speeds", lambda *_, **__: speeds)
+    own = tmp_path / "own"
+    own.mkdir()
+    text_file.rename(own / "documents.txt")
+    command = ["ladder", "--world", str(own), "--budget", "1h", "--dry-run"]
+    assert run([*command, "--scaling", "books"]) == 0
+    assert "Size by the law of scaling-books, fitted on books.txt" in capsys.readouterr().err
+    assert run([*command, "--scaling", "boks"]) == 2
+    assert run(["ladder", "--scaling", "books", "--dry-run"]) == 2
+    assert '--scaling is not used by the world "town"' in capsys.readouterr().err
 
 
 # --- whole series -----------------------------------------------------------------------------------------------------
@@ -164,7 +231,8 @@ def test_a_series_predicts_its_largest_model_before_it_is_trained(
 ) -> None:
     arguments = ["scaling", "--name", "toy", "--text", str(text_file), *TOY, "--skill", "copies",
                  "--tokens-per-parameter", "0.05,0.1,0.2"]  # fmt: skip
-    assert run([*arguments, "--dry-run"]) == 0 and not series_folder("toy").exists()
+    assert run([*arguments, "--dry-run"]) == 0
+    assert not series_folder("toy").exists()
     # stopped when the largest would begin: the prediction is there, and the model is not
     from ziggurat.exam.scaling import series as module
 
@@ -196,7 +264,8 @@ def test_a_series_predicts_its_largest_model_before_it_is_trained(
     assert [row["parameters"] for row in report["skills"]] == sorted(
         {c["parameters"] for c in report["runs"]}
     )
-    assert [point["step"] for point in report["curve"]][0] == 0 and len(report["curve"]) >= 3
+    assert next(point["step"] for point in report["curve"]) == 0
+    assert len(report["curve"]) >= 3
 
     page = (folder / "report.html").read_text()
     for said in (
@@ -207,18 +276,19 @@ def test_a_series_predicts_its_largest_model_before_it_is_trained(
     ):
         assert said in page
     out = capsys.readouterr().out
-    assert "L(N, D) before the held-out model" in out and "The report:" in out
+    assert "L(N, D) before the held-out model" in out
+    assert "The report:" in out
 
     # the law is there for budgets
     saved = load_law("toy")
-    assert saved.parameters[1] == held["parameters"] and len(saved.law.draws) == 8
+    assert saved.parameters[1] == held["parameters"]
+    assert len(saved.law.draws) == 8
     assert run(["runs", "show", "scaling-toy/pretrain-7"]) == 0
-    assert run(arguments) == 2 and "continue it with --resume" in capsys.readouterr().err
+    assert run(arguments) == 2
+    assert "continue it with --resume" in capsys.readouterr().err
     text_file.write_text(text_file.read_text()[:-500])
-    assert (
-        run(["scaling", "--name", "toy", "--resume"]) == 2
-        and "begun with other text" in capsys.readouterr().err
-    )
+    assert run(["scaling", "--name", "toy", "--resume"]) == 2
+    assert "begun with other text" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("quick")
@@ -229,10 +299,12 @@ def test_shares_of_a_skill_make_a_table(text_file: Path, capsys: pytest.CaptureF
     folder = series_folder("own")
     assert {cell.share for cell in read_series(folder).cells} == {0.0, 20.0}
     report = json.loads((folder / "report.json").read_text())
-    assert report["laws"] is None and len(report["skills"]) == 6
+    assert report["laws"] is None
+    assert len(report["skills"]) == 6
     assert all(
         0 <= row["exact"]["low"] <= row["exact"]["value"] <= row["exact"]["high"] <= 1
         for row in report["skills"]
     )
     out = capsys.readouterr().out
-    assert "sums: right answers by share and size" in out and "20 %" in out
+    assert "sums: right answers by share and size" in out
+    assert "20 %" in out

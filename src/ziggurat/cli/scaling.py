@@ -64,6 +64,7 @@ def scaling(
     ziggurat plan size --budget 8h --scaling wiki
     """
     from ziggurat.console import human_time
+    from ziggurat.exam.scaling.findings import laws_of
     from ziggurat.exam.scaling.plan import Wanted, describe, numbers
     from ziggurat.exam.scaling.report import terminal_tables, write_report
     from ziggurat.exam.scaling.series import prepare, reopen, train_series
@@ -101,8 +102,9 @@ def scaling(
     if dry_run:
         return
     found = train_series(series, read)
-    page = write_report(series, found)
-    for one in terminal_tables(series, found):
+    laws = laws_of(series, found) if series.law else None
+    page = write_report(series, found, laws)
+    for one in terminal_tables(series, found, laws):
         out.print(table(one.title, [*one.columns], one.rows))
         out.print("")
     out.print(f"The report: {page}")

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ziggurat.errors import UsageError, did_you_mean
-from ziggurat.evaluation.scaling_laws import Law
+from ziggurat.evaluation.scaling_laws import Law, read_law
 from ziggurat.files import read_json, write_json
 from ziggurat.places import ladder_folder, runs_home
 
@@ -60,11 +60,8 @@ def load_law(name: str) -> SavedLaw:
         there = did_you_mean(name, known) or (f" There are {', '.join(known)}." if known else "")
         raise UsageError(f'There is no fitted law "{name}"; `ziggurat scaling` makes one.{there}')
     found = read_json(file, LAW_FORMAT)
-    law = found.pop("law")
-    lists = {key: tuple(law.pop(key)) for key in ("names", "factors", "exponents")}
-    draws = tuple(tuple(draw) for draw in law.pop("draws"))
     return SavedLaw(
-        law=Law(**law, **lists, draws=draws),
+        law=read_law(found.pop("law")),
         parameters=tuple(found.pop("parameters")),
         tokens=tuple(found.pop("tokens")),
         **found,

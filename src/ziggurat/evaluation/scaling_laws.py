@@ -26,8 +26,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,7 +42,8 @@ EXPONENTS = (0.01, 3.0)
 START_EXPONENTS = (0.1, 0.3, 0.6, 1.0, 1.6)
 START_OFFSETS = (0.0, 0.3, 0.6, 0.9)
 """E at the start, as a share of the smallest loss."""
-STEPS = 400
+STEPS, DRAW_STEPS = 400, 150
+"""Of the minimisation: of the best starts, and of a resample, which begins at the fit."""
 RESAMPLES = 200
 
 Array = NDArray[np.float64]
@@ -101,6 +103,13 @@ class Law:
         return g * (compute / 6) ** (b / (a + b)), (compute / 6) ** (a / (a + b)) / g
 
 
+def read_law(document: Mapping[str, Any]) -> Law:
+    """The law that `asdict` made a document of."""
+    lists = {key: tuple(document[key]) for key in ("names", "factors", "exponents")}
+    draws = tuple(tuple(draw) for draw in document["draws"])
+    return Law(**{**document, **lists, "draws": draws})
+
+
 @dataclass(frozen=True)
 class Choice:
     """A shape for a budget: its place among the candidates, the tokens that the budget pays, and the loss."""
@@ -130,14 +139,14 @@ def fit_law(
     loss: ArrayLike,
     *,
     groups: Sequence[Hashable] | None = None,
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
     seed: int = 0,
     delta: float = HUBER_DELTA,
 ) -> Law:
     """Fit the law to runs: x (n, K), one column for each of `names`; loss (n,) in nats a token.
 
-    `groups`: runs that are resampled together. Raises UsageError for fewer runs than parameters, or for a column that
-    never changes.
+    `groups`: runs that are resampled together. `resamples`: default RESAMPLES.
+    Raises UsageError for fewer runs than constants, or for a column that never changes.
     """
     points, y = np.log(np.asarray(x, dtype=np.float64)), np.log(np.asarray(loss, dtype=np.float64))
     n, k = points.shape
@@ -149,13 +158,19 @@ def fit_law(
     for name, column in zip(names, points.T, strict=True):
         if np.ptp(column) < 1e-9:
             raise UsageError(f"all runs have the same {name}, so no law of it can be fitted; vary it.")
-    starts = _starts(points, y)
-    found, cost = _minimise(starts, points, y, np.ones((len(starts), n)), delta)
-    best = found[int(np.argmin(cost))]
+    found, cost = _starts(points, y), np.empty(0)
+    for steps, tolerance, kept in ((40, 1e-6, 8), (STEPS, 1e-12, 1)):
+        found, cost = _minimise(
+            found, points, y, np.ones((len(found), n)), delta, steps=steps, tolerance=tolerance
+        )
+        order = np.argsort(cost)[:kept]
+        found, cost = found[order], cost[order]
+    best = found[0]
     draws: Array = np.empty((0, 1 + 2 * k))
-    if resamples:
+    if resamples := RESAMPLES if resamples is None else resamples:
         weights = _resampled(n, groups, resamples, seed)
-        draws, _ = _minimise(np.repeat(best[None], len(weights), axis=0), points, y, weights, delta)
+        again = np.repeat(best[None], len(weights), axis=0)
+        draws, _ = _minimise(again, points, y, weights, delta, steps=DRAW_STEPS, tolerance=1e-6)
     return Law(
         tuple(names),
         math.exp(best[0]),
@@ -232,44 +247,63 @@ def _starts(points: Array, y: Array) -> Array:
     return np.asarray(rows)
 
 
-def _minimise(theta: Array, points: Array, y: Array, weights: Array, delta: float) -> tuple[Array, Array]:
-    """Levenberg-Marquardt for every row of theta (R, P) at once; weights (R, n). Returns theta and its cost (R,)."""
+def _minimise(
+    theta: Array, points: Array, y: Array, weights: Array, delta: float, *, steps: int, tolerance: float
+) -> tuple[Array, Array]:
+    """Levenberg-Marquardt for every row of theta (R, P) at once; weights (R, n). Returns theta and its cost (R,).
+
+    A row is done when a step lowers its cost by less than `tolerance` of it, or when no step does.
+    """
     k = points.shape[1]
     low = np.array([math.log(1e-3), *[-np.inf] * k, *[EXPONENTS[0]] * k])
     high = np.array([y.min(), *[np.inf] * k, *[EXPONENTS[1]] * k])
-
-    def cost(of: Array) -> Array:
-        return np.asarray((weights * _huber(_log_loss(of, points) - y, delta)).sum(axis=1))
-
     theta = np.clip(theta, low, high)
-    now, damping = cost(theta), np.full(len(theta), 1e-2)
-    for _ in range(STEPS):
-        terms = _terms(theta, points)
-        log_loss = np.logaddexp.reduce(terms, axis=2)
-        residual = log_loss - y
-        share = np.exp(terms - log_loss[..., None])  # (R, n, 1+K): d log L^ / d term
-        jacobian = np.concatenate([share, -share[..., 1:] * points[None]], axis=2)  # (R, n, P)
-        w = weights * np.minimum(1.0, delta / np.maximum(np.abs(residual), 1e-300))
-        weighted = jacobian * w[..., None]
-        gradient = np.einsum("rnp,rn->rp", weighted, residual)
-        # at a bound, a constant that would leave stays there
-        free = ~(((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0)))
-        gradient = gradient * free
-        hessian = np.einsum("rnp,rnq->rpq", weighted, jacobian) * free[:, :, None] * free[:, None, :]
-        diagonal = np.einsum("rpp->rp", hessian)
-        added = damping[:, None] * diagonal + np.where(free, 1e-14, 1.0)
-        step = np.linalg.solve(hessian + added[:, :, None] * np.eye(theta.shape[1]), gradient[..., None])[
-            ..., 0
-        ]
-        tried = np.clip(theta - step, low, high)
-        then = cost(tried)
-        better = then <= now
-        gained = np.where(better, now - then, 0.0)
-        theta, now = np.where(better[:, None], tried, theta), np.where(better, then, now)
-        damping = np.clip(np.where(better, damping / 4, damping * 6), 1e-9, 1e9)
-        if np.all((gained <= 1e-13 * (now + 1e-300)) & (damping >= 1e6)):
+    cost = _cost(theta, points, y, weights, delta)
+    damping, left = np.full(len(theta), 1e-2), np.arange(len(theta))
+    for _ in range(steps):
+        now, w = theta[left], weights[left]
+        step = _step(now, points, y, w, delta, damping[left], low, high)
+        tried = np.clip(now - step, low, high)
+        then = _cost(tried, points, y, w, delta)
+        better = then < cost[left]
+        gained = np.where(better, cost[left] - then, 0.0)
+        small = gained <= tolerance * cost[left]
+        theta[left[better]], cost[left[better]] = tried[better], then[better]
+        damping[left] = np.where(better, damping[left] / 4, damping[left] * 6)
+        left = left[~(small & better | (damping[left] > 1e9))]
+        if not len(left):
             break
-    return theta, now
+    return theta, cost
+
+
+def _cost(theta: Array, points: Array, y: Array, weights: Array, delta: float) -> Array:
+    return np.asarray((weights * _huber(_log_loss(theta, points) - y, delta)).sum(axis=1))
+
+
+def _step(
+    theta: Array,
+    points: Array,
+    y: Array,
+    weights: Array,
+    delta: float,
+    damping: Array,
+    low: Array,
+    high: Array,
+) -> Array:
+    """The damped Gauss-Newton step of every row, (R, P); a constant that would leave its bound stays there."""
+    terms = _terms(theta, points)
+    log_loss = np.logaddexp.reduce(terms, axis=2)
+    residual = log_loss - y
+    share = np.exp(terms - log_loss[..., None])  # (R, n, 1+K): d log L^ / d term
+    jacobian = np.concatenate([share, -share[..., 1:] * points[None]], axis=2)  # (R, n, P)
+    w = weights * np.minimum(1.0, delta / np.maximum(np.abs(residual), 1e-300))
+    weighted = (jacobian * w[..., None]).swapaxes(1, 2)  # (R, P, n)
+    gradient = (weighted @ residual[..., None])[..., 0]
+    free = ~(((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0)))
+    hessian = (weighted @ jacobian) * free[:, :, None] * free[:, None, :]
+    added = damping[:, None] * np.einsum("rpp->rp", hessian) + np.where(free, 1e-14, 1.0)
+    hessian += added[:, :, None] * np.eye(theta.shape[1])
+    return np.asarray(np.linalg.solve(hessian, (gradient * free)[..., None])[..., 0])
 
 
 def _resampled(n: int, groups: Sequence[Hashable] | None, resamples: int, seed: int) -> Array:

@@ -13,7 +13,6 @@ from typing import Any
 
 from ziggurat.evaluation.saved_law import SavedLaw
 from ziggurat.evaluation.scaling_laws import (
-    Bounds,
     Choice,
     Law,
     Line,
@@ -25,7 +24,7 @@ from ziggurat.evaluation.scaling_laws import (
 )
 from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
 from ziggurat.exam.scaling.plan import FAMILY, MOST_EPOCHS, Series, shape
-from ziggurat.exam.scaling.series import Measured, law_of, predict
+from ziggurat.exam.scaling.series import Measured, Prediction, law_of, predict
 from ziggurat.model.accounting import flops_per_token, total_parameters
 
 TARGET = 0.03
@@ -37,16 +36,13 @@ BUDGETS_S = {"10 minutes": 600.0, "1 hour": 3600.0, "8 hours": 28_800.0, "1 week
 class HeldOut:
     """The larger model: what was predicted before it was trained, and what came out."""
 
-    run: str
-    parameters: int
-    tokens: int
-    predicted: Bounds
+    prediction: Prediction
     measured: float
 
     @property
     def error(self) -> float:
         """Predicted against measured, as a share."""
-        return self.predicted.value / self.measured - 1
+        return self.prediction.loss.value / self.measured - 1
 
 
 @dataclass(frozen=True)
@@ -109,13 +105,14 @@ def laws_of(series: Series, found: Sequence[Measured]) -> Laws:
         some = [(one.cell.parameters, one.loss) for one in found if one.cell.ratio == ratio]
         if len({n for n, _ in some}) >= 3:
             lines[ratio] = log_linear(*zip(*some, strict=True))
+    held_out = _held_out(series, found)
     return Laws(
-        before=law_of([one for one in found if not one.cell.held_out]),
+        before=held_out.prediction.law if held_out else law,
         law=law,
         r2=r_squared(losses, [law.loss(c.parameters, c.tokens) for c in cells]),
         compute=compute,
         lines=lines,
-        held_out=_held_out(series, found),
+        held_out=held_out,
         advice=[
             advise(
                 law,
@@ -134,8 +131,7 @@ def _held_out(series: Series, found: Sequence[Measured]) -> HeldOut | None:
     one = next((one for one in found if one.cell.held_out), None)
     if one is None:
         return None
-    kept = predict(series, found)
-    return HeldOut(kept["run"], kept["parameters"], kept["tokens"], Bounds(**kept["loss"]), one.loss)
+    return HeldOut(predict(series, found), one.loss)
 
 
 def advise(
@@ -223,6 +219,19 @@ def _laws_document(laws: Laws) -> dict[str, Any]:
         },
         "r2": laws.r2,
         "log_linear": {f"{ratio:g} tokens a parameter": asdict(line) for ratio, line in laws.lines.items()},
-        "held_out": {**asdict(held), "error": held.error, "target": TARGET} if held else None,
+        "held_out": _held_out_document(held) if held else None,
         "advice": [asdict(one) for one in laws.advice],
+    }
+
+
+def _held_out_document(held: HeldOut) -> dict[str, Any]:
+    one = held.prediction
+    return {
+        "run": one.run,
+        "parameters": one.parameters,
+        "tokens": one.tokens,
+        "predicted": asdict(one.loss),
+        "measured": held.measured,
+        "error": held.error,
+        "target": TARGET,
     }

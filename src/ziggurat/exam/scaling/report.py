@@ -19,7 +19,6 @@ from ziggurat.exam.scaling.findings import (
     Laws,
     Skilled,
     document,
-    laws_of,
     saved_law,
     skilled,
 )
@@ -35,10 +34,9 @@ DRAWN = 40
 """Points of a law's curve."""
 
 
-def write_report(series: Series, found: Sequence[Measured]) -> Path:
-    """Fit, write the three files, and return the page's path."""
+def write_report(series: Series, found: Sequence[Measured], laws: Laws | None) -> Path:
+    """Write the three files, and return the page's path. `laws`: None for a series that compares shares."""
     folder = series_folder(series.name)
-    laws = laws_of(series, found) if series.law else None
     if laws:
         save_law(saved_law(series, found, laws))
     write_json(folder / "report.json", document(series, found, laws), REPORT_FORMAT)
@@ -55,11 +53,10 @@ def write_report(series: Series, found: Sequence[Measured]) -> Path:
     return folder / "report.html"
 
 
-def terminal_tables(series: Series, found: Sequence[Measured]) -> list[Table]:
+def terminal_tables(series: Series, found: Sequence[Measured], laws: Laws | None) -> list[Table]:
     """What the command prints at its end."""
     tables = [runs_table(series, found)]
-    if series.law:
-        laws = laws_of(series, found)
+    if laws:
         tables += [constants_table(laws), advice_table(laws)]
     rows = skilled(found)
     if rows:
@@ -89,10 +86,10 @@ def summary(series: Series, found: Sequence[Measured], laws: Laws | None) -> str
 
 
 def held_out_sentence(held: HeldOut) -> str:
-    within = abs(held.error) <= TARGET
+    within, size = abs(held.error) <= TARGET, human_count(held.prediction.parameters)
     return (
-        f"The loss of a model of {human_count(held.parameters)} parameters, larger than all others, was predicted "
-        f"before it was trained: {held.predicted.value:.4f}. It came to {held.measured:.4f}; the prediction was "
+        f"The loss of a model of {size} parameters, larger than all others, was predicted before it was trained: "
+        f"{held.prediction.loss.value:.4f}. It came to {held.measured:.4f}; the prediction was "
         f"{100 * abs(held.error):.2f} % too {'high' if held.error > 0 else 'low'}, "
         f"{'within' if within else 'not within'} {100 * TARGET:g} %."
     )
@@ -106,13 +103,14 @@ def _law_sections(series: Series, found: Sequence[Measured], laws: Laws) -> list
     held = laws.held_out
     verdicts = []
     if held:
+        of = held.prediction
         verdicts.append(
             Verdict(
                 "Loss of the held-out model",
                 abs(held.error) <= TARGET,
-                f"predicted {bounds(held.predicted)}, measured {held.measured:.4f} ({100 * held.error:+.2f} %)",
+                f"predicted {bounds(held.prediction.loss)}, measured {held.measured:.4f} ({100 * held.error:+.2f} %)",
                 f"within {100 * TARGET:g} %",
-                f"{held.run}: {held.parameters:,} parameters, {held.tokens:,} tokens; prediction.json was written "
+                f"{of.run}: {of.parameters:,} parameters, {of.tokens:,} tokens; prediction.json was written "
                 "before its first step.",
             )
         )
@@ -192,8 +190,8 @@ def _size_plot(found: Sequence[Measured], laws: Laws) -> str:
             Drawn(f"{ratio:g} tokens a parameter", [math.log10(n) for n, _ in some], [y for _, y in some])
         )
     if held := laws.held_out:
-        at = [math.log10(held.parameters)]
-        lines.append(Drawn("held out: predicted", at, [held.predicted.value]))
+        at = [math.log10(held.prediction.parameters)]
+        lines.append(Drawn("held out: predicted", at, [held.prediction.loss.value]))
         lines.append(Drawn("held out: measured", at, [held.measured]))
     return line_plot(lines, title="Loss of held-out text by size", x_label=SIZE, y_label="nats a token")
 

@@ -23,7 +23,7 @@ from ziggurat.console import err, human_count, human_time
 from ziggurat.dialogue.chat import Chat
 from ziggurat.errors import RunError
 from ziggurat.evaluation.saved_law import series_folder
-from ziggurat.evaluation.scaling_laws import Law, fit_law
+from ziggurat.evaluation.scaling_laws import Bounds, Law, fit_law, read_law
 from ziggurat.exam.scaling import corpus
 from ziggurat.exam.scaling.curve import Point, word_curve
 from ziggurat.exam.scaling.plan import (
@@ -187,26 +187,35 @@ def train_series(series: Series, text: corpus.Text) -> list[Measured]:
         drop_lock(lock)
 
 
-def predict(series: Series, found: Sequence[Measured]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Prediction:
     """The loss of the held-out model by the law of the others, as it was written before that model's first step."""
+
+    run: str
+    parameters: int
+    tokens: int
+    loss: Bounds
+    fitted_on: tuple[str, ...]
+    law: Law
+
+
+def predict(series: Series, found: Sequence[Measured]) -> Prediction:
+    """Fit the law of the runs found so far and write the prediction, unless it is written: then read it."""
     file, cell = series_folder(series.name) / "prediction.json", series.held_out
     assert cell is not None, "only asked for a series that holds one out"
     if not file.is_file():
         law = law_of([one for one in found if not one.cell.held_out])
         bounds = law.predict(cell.parameters, cell.tokens)
-        document = {
-            "run": cell.run,
-            "parameters": cell.parameters,
-            "tokens": cell.tokens,
-            "fitted_on": [one.cell.run for one in found],
-            "loss": asdict(bounds),
-        }
-        write_json(file, document, PREDICTION_FORMAT)
+        names = tuple(one.cell.run for one in found if not one.cell.held_out)
+        one = Prediction(cell.run, cell.parameters, cell.tokens, bounds, names, law)
+        write_json(file, asdict(one), PREDICTION_FORMAT)
         err.print(
             f"Predicted for {cell.run} ({human_count(cell.parameters)} parameters, {human_count(cell.tokens)} tokens), "
             f"before it is trained: loss {bounds.value:.4f} [{bounds.low:.4f}, {bounds.high:.4f}]"
         )
-    return read_json(file, PREDICTION_FORMAT)
+    kept = read_json(file, PREDICTION_FORMAT)
+    law, bounds = read_law(kept.pop("law")), Bounds(**kept.pop("loss"))
+    return Prediction(**{**kept, "fitted_on": tuple(kept["fitted_on"])}, law=law, loss=bounds)
 
 
 def law_of(found: Sequence[Measured]) -> Law:

@@ -25,11 +25,14 @@ LINES = (6, 12)
 """Of a document."""
 COPIED_LETTERS = "bcdfghjklmnpqrstvwxz"
 COPIED = 5
-_NOUNS = tuple(
-    ["house", "river", "lamp", "garden", "baker", "horse", "bridge", "letter", "song", "child", "winter", "stone", "market", "friend", "door", "apple"]
-)
-_ADJECTIVES = tuple(["red", "old", "quiet", "small", "bright", "cold", "round", "broken", "happy", "green", "heavy", "narrow"])
-_VERBS = tuple(["sings", "waits", "falls", "shines", "sleeps", "returns", "opens", "moves", "burns", "grows"])
+_NOUNS = (
+    "house", "river", "lamp", "garden", "baker", "horse", "bridge", "letter", "song", "child", "winter", "stone",
+    "market", "friend", "door", "apple",
+)  # fmt: skip
+_ADJECTIVES = (
+    "red", "old", "quiet", "small", "bright", "cold", "round", "broken", "happy", "green", "heavy", "narrow",
+)  # fmt: skip
+_VERBS = ("sings", "waits", "falls", "shines", "sleeps", "returns", "opens", "moves", "burns", "grows")
 _SYLLABLES = [c + v for c in "klmnrstv" for v in "aeiou"]
 
 
