@@ -108,7 +108,10 @@ def test_shares_of_a_skill_are_each_trained_at_every_size() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--budget", "1s"], "the smallest series of 5 sizes takes about"),
+        (
+            ["--budget", "1s", "--tokens-per-parameter", "0.05,0.1"],
+            "the smallest series of 5 sizes takes about",
+        ),
         (["--sizes", "2"], "--sizes is 2; give 3 to 12"),
         (["--tokens-per-parameter", "20"], "at least two --tokens-per-parameter"),
         (["--tokens-per-parameter", "5,x"], "give numbers with commas between them"),
@@ -119,8 +122,13 @@ def test_shares_of_a_skill_are_each_trained_at_every_size() -> None:
     ],
 )
 def test_a_series_that_cannot_be_is_refused_in_one_sentence(
-    arguments: list[str], said: str, text_file: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    said: str,
+    text_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("ziggurat.exam.scaling.series.this_machine", lambda *_: FAST)
     assert run(["scaling", "--text", str(text_file), *arguments]) == 2
     assert said in capsys.readouterr().err
     assert not series_folder("own").exists()
