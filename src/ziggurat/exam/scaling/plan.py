@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ziggurat.console import human_count, human_time
 from ziggurat.errors import RunError, UsageError
@@ -229,11 +229,8 @@ def read_series(folder: Path) -> Series:
         )
     found = read_json(folder / "series.json", SERIES_FORMAT)
     cells = tuple(Cell(**cell) for cell in found.pop("cells"))
-    lists: dict[Literal["files", "shares"], tuple[Any, ...]] = {
-        "files": tuple(found.pop("files")),
-        "shares": tuple(found.pop("shares")),
-    }
-    return Series(**found, **lists, cells=cells)
+    files, shares = tuple(found.pop("files")), tuple(found.pop("shares"))
+    return Series(files=files, shares=shares, cells=cells, **found)
 
 
 def check_wanted(wanted: Wanted) -> None:
