@@ -43,7 +43,7 @@ def scaling(
     ] = "own",
     vocabulary: Annotated[int, typer.Option(help="Tokens of the vocabulary that all sizes have.")] = 1024,
     context: Annotated[int, typer.Option(help="Tokens of a row.", min=16)] = 128,
-    batch_tokens: Annotated[int, typer.Option(help="Tokens of an optimizer step.", min=16)] = 2048,
+    batch_tokens: Annotated[int, typer.Option(help="Tokens of an optimizer step.", min=16)] = 1024,
     seeds: Annotated[int, typer.Option(help="Repeat every run that is fitted with so many seeds.")] = 1,
     seed: options.TrainingSeed = 0,
     town: options.Town = 1,

@@ -78,7 +78,7 @@ class Law:
     def loss(self, *x: float) -> float:
         """Predicted nats a token."""
         terms = (f / v**p for f, v, p in zip(self.factors, x, self.exponents, strict=True))
-        return self.offset + sum(terms)
+        return float(self.offset + sum(terms))
 
     def predict(self, *x: float) -> Bounds:
         """The prediction with its 95 % interval over the draws."""
@@ -219,7 +219,7 @@ def frontier(compute: Sequence[float], loss: Sequence[float]) -> list[int]:
 
 def _log_loss(theta: Array, points: Array) -> Array:
     """theta (R, 1+2K), points (n, K) -> log L^ (R, n)."""
-    return np.logaddexp.reduce(_terms(theta, points), axis=2)
+    return np.asarray(np.logaddexp.reduce(_terms(theta, points), axis=2))
 
 
 def _terms(theta: Array, points: Array) -> Array:
