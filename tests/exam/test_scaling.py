@@ -114,6 +114,7 @@ def test_shares_of_a_skill_are_each_trained_at_every_size() -> None:
         ),
         (["--sizes", "2"], "--sizes is 2; give 3 to 12"),
         (["--tokens-per-parameter", "20"], "at least two --tokens-per-parameter"),
+        (["--sizes", "3", "--tokens-per-parameter", "5,20"], "4 runs are too few for a law with 5 constants"),
         (["--tokens-per-parameter", "5,x"], "give numbers with commas between them"),
         (["--skill", "summs"], 'There is no skill "summs"; choose one of sums, copies, translations'),
         (["--skill", "sums", "--shares", "0,100"], "from 0 to below 100"),

@@ -37,6 +37,8 @@ MOST_EPOCHS = 4
 RUN_FIXED_S = 5.0
 """Seconds of a run beside its steps: reading the text, the evaluation, samples, the report."""
 STEP_MEASURED_S = 0.6
+CONSTANTS = 5
+"""Of L(N, D)."""
 SIZES = (3, 12)
 """How many sizes a series may have."""
 
@@ -243,6 +245,12 @@ def check_wanted(wanted: Wanted) -> None:
         raise UsageError(
             "a law of parameters and tokens needs at least two --tokens-per-parameter, such as 5,20; with one, sizes "
             "and tokens grow together and their effects cannot be told apart."
+        )
+    fitted = (wanted.sizes - wanted.hold_out) * len(set(wanted.ratios))
+    if wanted.law and fitted < CONSTANTS:
+        raise UsageError(
+            f"{fitted} runs are too few for a law with {CONSTANTS} constants; give more --sizes or more "
+            "--tokens-per-parameter."
         )
     if not all(0 <= share < 100 for share in wanted.shares):
         raise UsageError("--shares are percent of the text, from 0 to below 100, such as 0,0.1,1,10.")
