@@ -68,7 +68,7 @@ def test_scipy_finds_no_better_minimum() -> None:
 
     ours = np.array([math.log(law.offset), *np.log(law.factors), *law.exponents])
     assert law.huber * len(x) == pytest.approx(objective(ours), rel=1e-6)
-    starts = [ours, *(np.array([e, 6.0, 6.0, p, p]) for e in (0.0, 0.7) for p in (0.3, 0.5))]
+    starts = [ours, *(np.array([0.5, 6.0, 6.0, p, p]) for p in (0.3, 0.5))]
     options = {"maxiter": 2000, "maxfun": 20_000, "ftol": 1e-15, "gtol": 1e-12}
     theirs = min(minimize(objective, start, method="L-BFGS-B", options=options).fun for start in starts)
     assert objective(ours) <= theirs * (1 + 1e-4)

@@ -17,8 +17,9 @@ from ziggurat.exam.scaling import plan as planning
 from ziggurat.exam.scaling.advice import advised
 from ziggurat.exam.scaling.corpus import documents, pieces, read_text
 from ziggurat.exam.scaling.curve import dictionary, dictionary_share
-from ziggurat.exam.scaling.plan import Machine, Wanted, choose, read_series, shape
-from ziggurat.exam.scaling.probe import similarity
+from ziggurat.exam.scaling.plan import Cell, Machine, Series, Wanted, choose, read_series, shape
+from ziggurat.exam.scaling.probe import Asked, similarity
+from ziggurat.exam.scaling.series import Measured
 from ziggurat.exam.scaling.skills import DICTIONARY, SKILLS
 from ziggurat.ladder.plan import Speeds
 from ziggurat.model.accounting import total_parameters
@@ -62,8 +63,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ziggurat.exam.scaling.series.FAMILY", planning.FAMILY)
     monkeypatch.setattr("ziggurat.exam.scaling.findings.FAMILY", planning.FAMILY)
     monkeypatch.setattr("ziggurat.exam.scaling.series.this_machine", lambda *_: FAST)
-    monkeypatch.setattr("ziggurat.exam.scaling.series.QUESTIONS", 12)
+    monkeypatch.setattr("ziggurat.exam.scaling.series.QUESTIONS", 4)
     monkeypatch.setattr("ziggurat.exam.scaling.series.CURVE_POINTS", 2)
+    monkeypatch.setattr("ziggurat.exam.scaling.curve.SAMPLES", 2)
     monkeypatch.setattr("ziggurat.evaluation.scaling_laws.RESAMPLES", 8)
 
 
@@ -301,19 +303,33 @@ def test_a_series_predicts_its_largest_model_before_it_is_trained(
 
 
 @pytest.mark.usefixtures("quick")
-def test_shares_of_a_skill_make_a_table(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shares_of_a_skill_make_a_table(
+    text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the runs came to is given: half of the answers are right where a fifth of the text shows the skill."""
+
+    def measure(series: Series, cell: Cell, *_: object) -> Measured:
+        exact = (1, 0) * 20 if cell.share else (0,) * 40
+        return Measured(
+            cell, 2.0, 1.5, 1.0, Asked(exact, 0.5 if cell.share else 3.0, 0.75, (("a", " b", " c"),))
+        )
+
+    monkeypatch.setattr("ziggurat.exam.scaling.series._measure", measure)
     arguments = ["scaling", "--text", str(text_file), *TOY, "--skill", "sums", "--shares", "0,20",
-                 "--tokens-per-parameter", "0.05"]  # fmt: skip
+                 "--tokens-per-parameter", "0.05", "--seeds", "2"]  # fmt: skip
     assert run(arguments) == 0
     folder = series_folder("own")
-    assert {cell.share for cell in read_series(folder).cells} == {0.0, 20.0}
+    assert [(c.share, c.seed) for c in read_series(folder).cells[:4]] == [(0, 0), (0, 1), (20, 0), (20, 1)]
     report = json.loads((folder / "report.json").read_text())
     assert report["laws"] is None
-    assert len(report["skills"]) == 6
-    assert all(
-        0 <= row["exact"]["low"] <= row["exact"]["value"] <= row["exact"]["high"] <= 1
-        for row in report["skills"]
-    )
+    assert [(row["share"], row["exact"]["value"]) for row in report["skills"]] == [(0, 0)] * 3 + [
+        (20, 0.5)
+    ] * 3
+    low, high = report["skills"][3]["exact"]["low"], report["skills"][3]["exact"]["high"]
+    assert (
+        0.3 < low < 0.4 < 0.6 < high < 0.7
+    )  # of 40 questions, asked of two seeds: 1.96 * sqrt(0.25 / 40) is 0.155
     out = capsys.readouterr().out
     assert "sums: right answers by share and size" in out
-    assert "20 %" in out
+    assert ", 0.50 nats" in out
+    assert "A skill out of a share of the text" in (folder / "report.html").read_text()
