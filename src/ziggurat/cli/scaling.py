@@ -59,7 +59,7 @@ def scaling(
     \b
     ziggurat scaling --text wiki.txt --budget 20m --name wiki
     ziggurat scaling --text wiki.txt --skill copies --name copies        sharp and smooth measures by size
-    ziggurat scaling --skill sums --shares 0,0.1,1,10 --budget 30m --name rare
+    ziggurat scaling --skill translations --shares 0,0.1,1,10 --budget 30m --name rare
     ziggurat scaling --name wiki --resume
     ziggurat plan size --budget 8h --scaling wiki
     """
