@@ -14,6 +14,7 @@ def climb(
     *,
     data: PathLike | None = None,
     base: PathLike | None = None,
+    scaling: str | None = None,
     town: int = 1,
     seed: int = 0,
     name: str | None = None,
@@ -33,7 +34,7 @@ def climb(
 
     as_text = [None if one is None else str(one) for one in (data, base)]
     planned = plan(
-        Options(str(world), data=as_text[0], town=town, base=as_text[1]),
+        Options(str(world), data=as_text[0], town=town, base=as_text[1], scaling=scaling),
         available_worlds(),
         budget,
         seed=seed,

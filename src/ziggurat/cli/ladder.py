@@ -30,6 +30,12 @@ def ladder(
     base: Annotated[
         str | None, typer.Option(help="A model to start from (a run or a folder), for your own files.")
     ] = None,
+    scaling: Annotated[
+        str | None,
+        typer.Option(
+            help="Size of a new model for your own files by the law of this `ziggurat scaling` series."
+        ),
+    ] = None,
     town: options.Town = 1,
     seed: options.TrainingSeed = 0,
     name: Annotated[
@@ -58,12 +64,13 @@ def ladder(
     ziggurat ladder --budget 2m --no-serve
     ziggurat ladder --town 7 --seed 1 --name seven
     ziggurat ladder --world my-files --budget 1h
+    ziggurat ladder --world my-files --budget 1h --scaling wiki
     ziggurat ladder --world my-files --base models/Qwen3-0.6B-Base --dry-run
     ziggurat ladder --world verse --data poems_zh.jsonl.gz --budget 25m
     """
     from ziggurat.ladder.world import Options
 
-    chosen = Options(world, data=str(data) if data else None, town=town, base=base)
+    chosen = Options(world, data=str(data) if data else None, town=town, base=base, scaling=scaling)
     climb_world(
         chosen, budget, seed=seed, name=name, fixed_plan=fixed_plan, controls=controls, serve=serve, port=port,
         resume=resume, overwrite=overwrite, dry_run=dry_run,
@@ -145,7 +152,12 @@ def _beside_the_page(
         controls=flags["controls"], resume=flags["resume"], overwrite=flags["overwrite"],
     )  # fmt: skip
     options = ["--world", chosen.name, "--budget", budget, "--town", str(chosen.town), "--seed", str(seed)]
-    for option, value in (("--data", chosen.data), ("--base", chosen.base), ("--name", name)):
+    for option, value in (
+        ("--data", chosen.data),
+        ("--base", chosen.base),
+        ("--scaling", chosen.scaling),
+        ("--name", name),
+    ):
         options += [option, value] if value is not None else []
     options += [f"--{flag.replace('_', '-')}" for flag, given in flags.items() if given]
     status = serve_page(ServeOptions(runs=real_models(), climbs={ladder: options}, port=port))

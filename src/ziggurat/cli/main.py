@@ -80,6 +80,10 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             "ziggurat.cli.tax:tax", "What a stage of training costs: abilities lost, facts forgotten."
         ),
         "advise": Entry("ziggurat.cli.leaderboard:advise", "Say whether a task is one for a language model."),
+        "scaling": Entry(
+            "ziggurat.cli.scaling:scaling",
+            "Train a series of sizes, predict a larger model, advise for a budget.",
+        ),
     },
     "Looking and keeping": {
         "tokenizer": Entry("ziggurat.cli.tokenizer:app", "Train, show and compare tokenizers."),

@@ -41,3 +41,30 @@ def scale(
             f"--model is {model!r} and --kind {kind!r}; choose one of {', '.join(PUBLISHED)} and of A100, H100, V100."
         )
     typer.echo(runs([scaled(model, gpus, kind)]))
+
+
+@app.command()
+def size(
+    budget: Annotated[str, typer.Option(help="Time for pre-training, such as 10m, 8h or 24h.")],
+    scaling: Annotated[
+        str,
+        typer.Option(
+            help="The `ziggurat scaling` series whose law decides; without it 20 tokens a parameter."
+        ),
+    ] = "",
+    vocabulary: Annotated[
+        int, typer.Option(help="Of the model; default: that of the series, else 2048.", min=0)
+    ] = 0,
+    context: Annotated[
+        int, typer.Option(help="Tokens of a row; default: that of the series, else 256.", min=0)
+    ] = 0,
+) -> None:
+    """Size and tokens of a new model for a budget on this machine, whose speed is measured.
+
+    \b
+    ziggurat plan size --budget 8h
+    ziggurat plan size --budget 8h --scaling wiki
+    """
+    from ziggurat.exam.scaling.advice import advised
+
+    typer.echo(advised(budget, scaling, vocabulary, context))

@@ -25,7 +25,8 @@ from ziggurat.corpus.load import gives, load_comparisons, load_demonstrations, l
 from ziggurat.corpus.sniff import sniff
 from ziggurat.corpus.split import first_question, split
 from ziggurat.dialogue.chat import Chat
-from ziggurat.errors import DataError
+from ziggurat.errors import DataError, UsageError
+from ziggurat.evaluation.saved_law import load_law
 from ziggurat.home import portable
 from ziggurat.ladder import sizes
 from ziggurat.ladder.climb import Climb
@@ -80,6 +81,12 @@ class FolderWorld(World):
         options.without("data")
         self.folder = Path(options.name).expanduser().resolve()
         base = options.base
+        if options.scaling is not None:
+            load_law(options.scaling)  # a misspelt name is an error before anything runs
+            if base is not None:
+                raise UsageError(
+                    "--scaling chooses the size of a new model, and --base has one; leave one of them out."
+                )
         if base is not None:
             found = find_run(base)
             base = base if Path(base).is_absolute() else portable(found)
@@ -157,7 +164,8 @@ class FolderWorld(World):
         if self.options.base is None:
             recipe["vocabulary"] = self._vocabulary(found)
             step_tokens = recipe["pretrain"]["batch_tokens"]
-            config = sizes.new_shape(found, recipe["vocabulary"], step_tokens, budget_s)
+            law = load_law(self.options.scaling) if self.options.scaling else None
+            config = sizes.new_shape(found, recipe["vocabulary"], step_tokens, budget_s, law)
             recipe["model"] = config.model_dump(
                 include={"layers", "d_model", "heads", "kv_heads", "d_head", "d_ff", "context"}
             )

@@ -205,22 +205,8 @@ def measure_speeds(
     `row_tokens`: of a step's rows; no row, prompt or completion is longer than the context.
     """
 
-    keep_freed_memory()
-    model = Transformer(config)
-    set_compute_dtype(accelerate(model), choose_dtype("auto")[0])
-    optimizers = build_optimizer(model, TrainConfig(lr_matrix=0.0, lr_adam=0.0))
-    row_tokens = min(row_tokens, config.context)
-    small = torch.randint(0, config.vocab_size, (max(1, step_tokens // row_tokens), row_tokens))
+    model, learn, step = _learner(config, step_tokens, row_tokens)
     large = torch.randint(0, config.vocab_size, (128, min(32, config.context)))
-
-    def learn(ids: torch.Tensor) -> None:
-        total, count = batch_loss(model, TokenBatch(ids, ids))
-        torch.autograd.backward(total / count)
-
-    def step() -> None:
-        learn(small)
-        optimizers.step()
-        optimizers.zero_grad()
 
     def forward() -> None:
         with torch.no_grad():
@@ -238,6 +224,34 @@ def measure_speeds(
         / len(prompts)
         * (MEASURED_COMPLETION / written),
     )
+
+
+def measure_step(config: ModelConfig, *, step_tokens: int, row_tokens: int, seconds: float = 1.0) -> float:
+    """Seconds of one optimizer step alone: the `train_step_s` of `measure_speeds`."""
+    return _typical(_learner(config, step_tokens, row_tokens)[2], seconds)
+
+
+def _learner(
+    config: ModelConfig, step_tokens: int, row_tokens: int
+) -> tuple[Transformer, Callable[[torch.Tensor], None], Callable[[], None]]:
+    """A fresh model as the loop computes it, a function that learns from rows of ids, and an optimizer step."""
+    keep_freed_memory()
+    model = Transformer(config)
+    set_compute_dtype(accelerate(model), choose_dtype("auto")[0])
+    optimizers = build_optimizer(model, TrainConfig(lr_matrix=0.0, lr_adam=0.0))
+    row_tokens = min(row_tokens, config.context)
+    rows = torch.randint(0, config.vocab_size, (max(1, step_tokens // row_tokens), row_tokens))
+
+    def learn(ids: torch.Tensor) -> None:
+        total, count = batch_loss(model, TokenBatch(ids, ids))
+        torch.autograd.backward(total / count)
+
+    def step() -> None:
+        learn(rows)
+        optimizers.step()
+        optimizers.zero_grad()
+
+    return model, learn, step
 
 
 def _typical(unit: Callable[[], object], seconds: float, warm: int = 2) -> float:

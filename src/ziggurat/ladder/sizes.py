@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ziggurat.console import err, human_count
+from ziggurat.evaluation.saved_law import SavedLaw
+from ziggurat.evaluation.scaling_laws import choose_size
 from ziggurat.ladder.plan import Lengths, measure_speeds
 from ziggurat.model.accounting import flops_per_token, total_parameters
 from ziggurat.model.config import ModelConfig
@@ -108,8 +111,12 @@ def _high(values: Sequence[float]) -> float:
     return sorted(values)[int(0.95 * (len(values) - 1))] if values else 1.0
 
 
-def new_shape(sizes: Sizes, vocabulary: int, step_tokens: int, budget_s: float) -> ModelConfig:
-    """The largest of SHAPES for which data and budget give TOKENS_PER_PARAMETER; else the smallest."""
+def new_shape(
+    sizes: Sizes, vocabulary: int, step_tokens: int, budget_s: float, saved: SavedLaw | None = None
+) -> ModelConfig:
+    """The largest of SHAPES for which data and budget give TOKENS_PER_PARAMETER; else the smallest.
+
+    With a `saved` law the one of least predicted loss instead, which is printed."""
     configs = [
         sized(layers=layers, d_model=width, vocab_size=vocabulary, context=sizes.context)
         for layers, width in SHAPES
@@ -117,12 +124,27 @@ def new_shape(sizes: Sizes, vocabulary: int, step_tokens: int, budget_s: float) 
     probe = configs[1]
     step_s = measure_speeds(probe, step_tokens=step_tokens, seconds=1.0).train_step_s
     flops_per_s = flops_per_token(probe, sizes.context) * step_tokens / step_s
+    if saved is not None:
+        return _by_law(saved, sizes, configs, PRETRAIN_SHARE * budget_s * flops_per_s)
     for config in reversed(configs):
         affordable = PRETRAIN_SHARE * budget_s * flops_per_s / flops_per_token(config, sizes.context)
         tokens = min(affordable, DOCUMENT_EPOCHS * sizes.document_tokens)
         if tokens >= TOKENS_PER_PARAMETER * total_parameters(config):
             return config
     return configs[0]
+
+
+def _by_law(saved: SavedLaw, sizes: Sizes, configs: Sequence[ModelConfig], flops: float) -> ModelConfig:
+    """The shape of least predicted loss for so many FLOPs and the text that there is."""
+    candidates = [(float(total_parameters(c)), flops_per_token(c, sizes.context)) for c in configs]
+    choice = choose_size(saved.law, candidates, flops, DOCUMENT_EPOCHS * sizes.document_tokens)
+    best = configs[choice.index]
+    count = total_parameters(best)
+    err.print(
+        f"Size by the law of scaling-{saved.name}, fitted on {saved.text}: {best.layers} layers of {best.d_model}, "
+        f"{human_count(count)} parameters and {human_count(choice.tokens)} tokens; {saved.reach(count)}."
+    )
+    return best
 
 
 def vocabulary(sizes: Sizes) -> int:

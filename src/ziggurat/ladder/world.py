@@ -51,6 +51,8 @@ class Options:
     """--town: the seed of a generated world."""
     base: str | None = None
     """--base: a model to start from."""
+    scaling: str | None = None
+    """--scaling: the series of `ziggurat scaling` whose law chooses the size of a new model."""
 
     def without(self, *unused: str) -> None:
         """Refuse options that this world does not use."""

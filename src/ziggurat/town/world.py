@@ -37,7 +37,7 @@ def load_recipe() -> dict[str, Any]:
 
 def open_world(options: Options) -> TownWorld:
     """`--world town`, with the seed of `--town`."""
-    options.without("data", "base")
+    options.without("data", "base", "scaling")
     return TownWorld(options.town)
 
 

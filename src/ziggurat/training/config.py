@@ -119,6 +119,9 @@ class LoopConfig(Config):
     checkpoint_every_steps: int = Field(default=0, ge=0)
     """Steps between two checkpoints."""
 
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """How many of the last checkpoints are kept, beside the best one. Many of them make curves over training."""
+
     recompute: bool = False
     """Keep only what each block reads, and compute the block again in the backward pass: a third more computation, and
     a fraction of the memory of activations. Known as activation (gradient) checkpointing."""

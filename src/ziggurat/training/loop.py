@@ -263,7 +263,7 @@ class _Loop:
             )
             self.run.together()  # every process has written its part
 
-        self.run.save_checkpoint(self.step, write, best=best)
+        self.run.save_checkpoint(self.step, write, keep_last=self.config.keep_checkpoints, best=best)
         self.saved_step = self.step
 
     def restore(self, checkpoint: Path) -> None:

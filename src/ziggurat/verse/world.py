@@ -46,7 +46,7 @@ def load_recipe() -> dict[str, Any]:
 
 def open_world(options: Options) -> VerseWorld:
     """`--world verse --data POEMS`."""
-    options.without("base")
+    options.without("base", "scaling")
     if options.data is None:
         raise UsageError('The world "verse" needs --data FILE, a file of poems; docs/verse.md names one.')
     return VerseWorld(Path(options.data).expanduser())
