@@ -12,15 +12,15 @@ import pytest
 import torch
 
 from ziggurat.dialogue.chat import Chat
-from ziggurat.flywheel.criteria.canaries import Canaries
-from ziggurat.flywheel.criteria.collapse import Collapse
-from ziggurat.flywheel.criteria.metrics import Metrics
-from ziggurat.flywheel.criteria.win_rate import PAIRS, WinRate, own_judge, pairs
-from ziggurat.flywheel.criterion import Bench, Judged
-from ziggurat.flywheel.gate import verdict_of
-from ziggurat.flywheel.materials import make_canaries
-from ziggurat.flywheel.methods import choose
-from ziggurat.flywheel.policy import GatePolicy
+from ziggurat.flywheel.gate.criteria.canaries import Canaries
+from ziggurat.flywheel.gate.criteria.collapse import Collapse
+from ziggurat.flywheel.gate.criteria.metrics import Metrics
+from ziggurat.flywheel.gate.criteria.win_rate import PAIRS, WinRate, own_judge, pairs
+from ziggurat.flywheel.gate.criterion import Bench, Judged
+from ziggurat.flywheel.gate.job import verdict_of
+from ziggurat.flywheel.gate.policy import GatePolicy
+from ziggurat.flywheel.turn.canaries import make_canaries
+from ziggurat.flywheel.turn.methods import choose
 from ziggurat.lineage import parent_entry
 from ziggurat.model.hub import save_model
 from ziggurat.records import Comparison, Message, Prompt

@@ -25,7 +25,7 @@ from voting import vote_in_chats
 
 from ziggurat.dialogue.chat import Chat
 from ziggurat.engine.params import SamplingParams
-from ziggurat.flywheel.jobs import Worker
+from ziggurat.flywheel.work.worker import Worker
 from ziggurat.home import located
 from ziggurat.places import models_home
 from ziggurat.product import registration

@@ -13,8 +13,8 @@ from tests.product.house import join
 from tests.stores import Clock
 
 from ziggurat.errors import RunError
-from ziggurat.flywheel import jobs
-from ziggurat.flywheel.jobs import Stopped, Work, Worker
+from ziggurat.flywheel.work import jobs, worker
+from ziggurat.flywheel.work.worker import Stopped, Work, Worker
 from ziggurat.product.errors import Conflict
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
@@ -35,7 +35,7 @@ def owner(store: Store) -> Principal:
 
 @pytest.fixture(autouse=True)
 def handler(monkeypatch: pytest.MonkeyPatch) -> list[Handle]:
-    monkeypatch.setitem(jobs.HANDLERS, "test", f"{__name__}:called")
+    monkeypatch.setitem(worker.HANDLERS, "test", f"{__name__}:called")
     CALLED.clear()
     return CALLED
 
@@ -74,7 +74,7 @@ def test_the_job_of_a_dead_worker_is_taken_again_when_its_lease_ends(
     first, second = add(store, owner), add(store, owner)
     assert Worker(store, name="dead")._take() is not None  # and then it is killed
     assert not Worker(store, name="other").once()  # the lane is taken, the second one waits
-    clock.move(seconds=jobs.LEASE_S + 1)
+    clock.move(seconds=worker.LEASE_S + 1)
     assert Worker(store, name="other").once()
     assert jobs.get(store, owner.workspace_id, first).result == {"by": "other"}
     assert jobs.get(store, owner.workspace_id, first).attempts == 2
@@ -87,7 +87,7 @@ def test_a_worker_that_lost_its_lease_changes_nothing(
     job_id = add(store, owner)
 
     def overtaken(work: Work) -> dict[str, str]:
-        clock.move(seconds=jobs.LEASE_S + 1)
+        clock.move(seconds=worker.LEASE_S + 1)
         handler.append(lambda later: {"by": later.worker})
         assert Worker(store, name="new").once()
         work.beat()
@@ -110,9 +110,9 @@ def test_the_schema_refuses_two_running_jobs_of_a_lane(store: Store, owner: Prin
 
 def test_a_job_whose_worker_always_dies_fails_at_last(store: Store, owner: Principal, clock: Clock) -> None:
     job_id = add(store, owner)
-    for _ in range(jobs.ATTEMPTS):
+    for _ in range(worker.ATTEMPTS):
         assert Worker(store)._take() is not None
-        clock.move(seconds=jobs.LEASE_S + 1)
+        clock.move(seconds=worker.LEASE_S + 1)
     assert Worker(store)._take() is None
     failed = jobs.get(store, owner.workspace_id, job_id)
     assert failed.state == "failed"

@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import insert
 from tests.product.house import join
 
-from ziggurat.flywheel import channel as channels_
-from ziggurat.flywheel import online, release
 from ziggurat.flywheel.measures import measures
-from ziggurat.flywheel.split import takes_canary
+from ziggurat.flywheel.release import channel as channels_
+from ziggurat.flywheel.release import folders, online
+from ziggurat.flywheel.release.split import takes_canary
 from ziggurat.product import chats, generations, judgements, turns
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
@@ -19,7 +19,7 @@ from ziggurat.store.tables.releases import channels, gates, releases
 @pytest.fixture
 def two(quick_store: Store, ana: Principal, monkeypatch: pytest.MonkeyPatch) -> Store:
     """`old` serves on the channel, `new` is another release; neither has weights here."""
-    monkeypatch.setattr(release, "check", lambda _: None)
+    monkeypatch.setattr(folders, "check", lambda _: None)
     now = quick_store.now()
     with quick_store.write() as conn:
         compared = {

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests.flywheel.people import a_member, a_subject, a_talk, about
 
-from ziggurat.flywheel import reading
-from ziggurat.flywheel.samples import Sample, Taken
+from ziggurat.flywheel.dataset import reading
+from ziggurat.flywheel.dataset.samples import Sample, Taken
 from ziggurat.product import judgements
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store

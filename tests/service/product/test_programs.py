@@ -19,7 +19,7 @@ from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, saying
 from tests.stages import alphabet
 
-from ziggurat.flywheel import children
+from ziggurat.flywheel.work import children
 from ziggurat.places import models_home
 from ziggurat.product.principal import Principal
 from ziggurat.service.http.limits import Limits
