@@ -13,12 +13,16 @@ from tests.product.house import join
 from tests.stores import Clock
 
 from ziggurat.errors import RunError
+from ziggurat.flywheel.gate import gates
+from ziggurat.flywheel.turn import turns
 from ziggurat.flywheel.work import jobs, worker
 from ziggurat.flywheel.work.worker import Stopped, Work, Worker
 from ziggurat.product.errors import Conflict
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
+from ziggurat.store.tables.releases import gates as gate_rows
 from ziggurat.store.tables.releases import jobs as table
+from ziggurat.store.tables.releases import turns as turn_rows
 
 Handle = Callable[[Work], Any]
 CALLED: list[Handle] = []
@@ -173,3 +177,58 @@ def test_a_worker_that_ends_leaves_its_job_to_the_next(
     worker.stop.set()
     running.join(5)
     assert jobs.get(store, owner.workspace_id, job_id).state == "done"
+
+
+def a_turn_and_a_gate(store: Store, owner: Principal) -> dict[str, str]:
+    """A turn and a gate whose jobs wait; kind to the job's id."""
+    jobs_of, now = {}, {"workspace_id": owner.workspace_id, "state": "queued", "created_at": 1}
+    with store.write() as conn:
+        for kind in ("turn", "gate"):
+            jobs_of[kind] = jobs.add(conn, store, owner, kind, {f"{kind}_id": f"{kind}_1"})
+        turn = {
+            "id": "turn_1",
+            "name": "t",
+            "dataset": "d",
+            "base": "b",
+            "recipe": {},
+            "job_id": jobs_of["turn"],
+        }
+        gate = {"id": "gate_1", "candidate": "c", "weights": "w", "policy": {}, "job_id": jobs_of["gate"]}
+        conn.execute(insert(turn_rows).values(**turn, **now))
+        conn.execute(insert(gate_rows).values(**gate, **now))
+    return jobs_of
+
+
+@pytest.mark.usefixtures("ziggurat_home")
+def test_a_turn_and_a_gate_that_are_given_up_fail_with_the_reason(
+    store: Store, owner: Principal, clock: Clock
+) -> None:
+    """They said "running" for ever: only the job failed."""
+    a_turn_and_a_gate(store, owner)
+    with store.write() as conn:
+        for table_ in (turn_rows, gate_rows):
+            conn.execute(table_.update().values(state="running"))
+    for _ in range(2 * worker.ATTEMPTS):
+        assert Worker(store)._take() is not None
+        clock.move(seconds=worker.LEASE_S + 1)
+    assert Worker(store)._take() is None
+    found = [turns.get(store, owner.workspace_id, "t"), gates.get(store, owner.workspace_id, "gate_1")]
+    said = "its worker ended 5 times without finishing it."
+    assert [(one.state, one.error) for one in found] == [("failed", said)] * 2
+    assert all(one.finished_at is not None for one in found)
+
+
+@pytest.mark.usefixtures("ziggurat_home")
+def test_a_gate_is_cancelled_before_it_begins_and_after_its_worker_died(
+    store: Store, owner: Principal, clock: Clock
+) -> None:
+    a_turn_and_a_gate(store, owner)
+    assert gates.cancel(store, owner, "gate_1").state == "cancelled"
+    with pytest.raises(Conflict, match="cancelled already"):
+        gates.cancel(store, owner, "gate_1")
+    assert Worker(store)._take() is not None  # the turn's job; its worker dies
+    assert turns.cancel(store, owner, "t").state == "queued"  # until whoever works on it looks
+    clock.move(seconds=worker.LEASE_S + 1)
+    assert Worker(store)._take() is None
+    turn = turns.get(store, owner.workspace_id, "t")
+    assert (turn.state, turn.error) == ("cancelled", None)

@@ -15,6 +15,7 @@ for command in (
     data.status,
     data.build,
     turning.turn,
+    turning.cancel,
     judging.gate,
     judging.sign,
     serving.promote,

@@ -165,3 +165,29 @@ def work(
         while worker.once() if once else True:
             if not once:
                 worker.forever()
+
+
+def cancel(
+    what: Annotated[str, typer.Argument(metavar="TURN|GATE", help="A turn that waits or learns, or a gate.")],
+    store: Address = None,
+) -> None:
+    """Stop a turn or a gate. A turn keeps what it saved (`flywheel turn --resume`); a gate is started anew.
+
+    \b
+    ziggurat flywheel cancel turn-3
+    ziggurat flywheel cancel gate_01a22e7d
+    """
+    from ziggurat.flywheel.gate import gates
+    from ziggurat.flywheel.turn import turns
+    from ziggurat.flywheel.work.worker import BEAT_S
+
+    with opened(store) as (opened_store, principal):
+        if what.startswith("gate_"):
+            stopped = gates.cancel(opened_store, principal, what)
+            name, state = stopped.id, stopped.state
+        else:
+            turn = turns.cancel(opened_store, principal, what)
+            name, state = turn.name, turn.state
+    out.out(name)
+    if state != "cancelled":
+        err.print(f"{name} is asked to stop; whoever works on it looks within {BEAT_S:.0f} s.")

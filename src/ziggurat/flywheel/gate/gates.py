@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from ziggurat.errors import did_you_mean
 from ziggurat.flywheel.gate.policy import GatePolicy
@@ -24,7 +24,7 @@ from ziggurat.flywheel.turn import materials
 from ziggurat.flywheel.turn import turns as turns_
 from ziggurat.flywheel.work import jobs
 from ziggurat.home import located, portable
-from ziggurat.places import find_run
+from ziggurat.places import find_run, runs_home
 from ziggurat.product.common import record
 from ziggurat.product.errors import Conflict, Forbidden, Invalid, NotFound
 from ziggurat.product.principal import Principal
@@ -178,6 +178,32 @@ def get(store: Store, workspace_id: str, gate_id: str) -> Gate:
         if row is None or row.workspace_id != workspace_id:
             raise NotFound("there is no such gate.")
         return _gate(conn, row)
+
+
+def folder_of(gate_id: str) -> Path:
+    """What is measured, while it is measured."""
+    return runs_home() / turns_.LADDER / f"gate-{gate_id.rpartition('_')[2]}"
+
+
+def cancel(store: Store, principal: Principal, gate_id: str) -> Gate:
+    """Stop a gate that waits or is measured; a new one can be started.
+
+    Raises:
+        NotFound: there is no such gate.
+        Conflict: it has ended.
+    """
+    require(principal, "train")
+    gate = get(store, principal.workspace_id, gate_id)
+    if gate.job_id is None:
+        raise Conflict("this gate has no job.")
+    if jobs.cancel(store, principal, gate.job_id).state == "cancelled":  # it had not begun
+        change(store, gate.id, state="cancelled", finished_at=store.now())
+    return get(store, principal.workspace_id, gate.id)
+
+
+def change(store: Store, gate_id: str, **values: Any) -> None:
+    with store.write() as conn:
+        conn.execute(update(gates).where(gates.c.id == gate_id).values(**values))
 
 
 def listed(store: Store, workspace_id: str, limit: int = 50, turn_id: str | None = None) -> list[Gate]:

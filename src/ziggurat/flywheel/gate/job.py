@@ -11,19 +11,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import Connection, insert, update
 
 from ziggurat.errors import ZigguratError
 from ziggurat.files import read_json, write_json
 from ziggurat.flywheel.gate.evidence import order_of
-from ziggurat.flywheel.gate.gates import FORMAT, Gate, get
+from ziggurat.flywheel.gate.gates import FORMAT, Gate, change, folder_of, get
 from ziggurat.flywheel.gate.policy import CRITERIA
 from ziggurat.flywheel.turn import materials
 from ziggurat.flywheel.turn import turns as turns_
 from ziggurat.flywheel.work import jobs
 from ziggurat.flywheel.work.children import run_child
+from ziggurat.flywheel.work.jobs import Job
 from ziggurat.flywheel.work.worker import Stopped, Work
-from ziggurat.places import runs_home
 from ziggurat.store.store import Store
 from ziggurat.store.tables.releases import gate_criteria, gates
 
@@ -32,14 +32,14 @@ def work(work: Work) -> dict[str, Any]:
     """Judge, and write down what was found."""
     store, workspace_id = work.store, work.job.workspace_id
     gate = get(store, workspace_id, work.job.payload["gate_id"])
-    folder = runs_home() / turns_.LADDER / f"gate-{gate.id.rpartition('_')[2]}"
+    folder = folder_of(gate.id)
     try:
-        _change(store, gate.id, state="running", error=None)
+        change(store, gate.id, state="running", error=None)
         _judged(work, gate, folder)
         verdict, sentence = _found(store, gate, folder)
     except Stopped:
         asked = jobs.get(store, workspace_id, work.job.id).cancel
-        _change(store, gate.id, state="cancelled" if asked else "queued")
+        change(store, gate.id, state="cancelled" if asked else "queued")
         if asked:
             _clean(folder)
         raise
@@ -47,7 +47,7 @@ def work(work: Work) -> dict[str, Any]:
         said = (
             str(error) if isinstance(error, ZigguratError) else f"{type(error).__name__}; the log has more."
         )
-        _change(store, gate.id, state="failed", error=said, finished_at=store.now())
+        change(store, gate.id, state="failed", error=said, finished_at=store.now())
         _clean(folder)
         raise
     _clean(folder)
@@ -56,6 +56,14 @@ def work(work: Work) -> dict[str, Any]:
 
         signing.sign_by_policy(store, workspace_id, gate.id)
     return {"verdict": verdict, "sentence": sentence}
+
+
+def given_up(conn: Connection, store: Store, job: Job, state: str, error: str | None) -> None:
+    """The job ended without its worker (it died too often, or after somebody cancelled it), and so does the gate."""
+    gate_id = job.payload["gate_id"]
+    ended = {"state": state, "error": error, "finished_at": store.now()}
+    conn.execute(update(gates).where(gates.c.id == gate_id).values(**ended))
+    _clean(folder_of(gate_id))
 
 
 def _clean(folder: Path) -> None:
@@ -114,8 +122,3 @@ def verdict_of(findings: Mapping[str, Mapping[str, Any]], required: Iterable[str
         return "undecided", " ".join(open_)
     measured = sum(found["verdict"] == "passed" for found in findings.values())
     return "passed", f"All {measured} criteria that were measured are passed; a person may sign."
-
-
-def _change(store: Store, gate_id: str, **values: Any) -> None:
-    with store.write() as conn:
-        conn.execute(update(gates).where(gates.c.id == gate_id).values(**values))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from ziggurat.errors import RunError
 from ziggurat.files import write_json
@@ -19,6 +19,7 @@ from ziggurat.flywheel.tuning.progress import openai_metrics
 from ziggurat.flywheel.tuning.tunings import LADDER, METHODS, PAUSED
 from ziggurat.flywheel.work import jobs, worker
 from ziggurat.flywheel.work.children import run_child
+from ziggurat.flywheel.work.jobs import Job
 from ziggurat.places import runs_home
 from ziggurat.product import training_files, uploads
 from ziggurat.product.common import row_of
@@ -79,6 +80,13 @@ def work(work: worker.Work) -> dict[str, Any]:
     return {"model": name, "run": run_name}
 
 
+def given_up(conn: Connection, store: Store, job: Job, state: str, error: str | None) -> None:
+    """The job ended without its worker (it died too often, or after somebody cancelled it)."""
+    failed = None if error is None else {"code": "worker_died", "message": error, "param": None}
+    ended = {"status": state, "error": failed, "finished_at": store.now()}
+    conn.execute(update(table).where(_still(job.payload["tuning_id"])).values(**ended))
+
+
 def model_name(row: Any, organisation: str) -> str:
     """`ft:<base>:<org>:<suffix>:<id>`, as OpenAI names them."""
     org = re.sub(r"[^\w.-]+", "-", organisation.lower()).strip("-")[:40] or "own"
@@ -88,8 +96,11 @@ def model_name(row: Any, organisation: str) -> str:
 def _set(store: Store, tuning_id: str, **changes: Any) -> None:
     """Change a job that was not cancelled or paused meanwhile."""
     with store.write() as conn:
-        still = (table.c.id == tuning_id) & table.c.status.not_in(("cancelled", PAUSED))
-        conn.execute(update(table).where(still).values(**changes))
+        conn.execute(update(table).where(_still(tuning_id)).values(**changes))
+
+
+def _still(tuning_id: str) -> ColumnElement[bool]:
+    return (table.c.id == tuning_id) & table.c.status.not_in(("cancelled", PAUSED))
 
 
 def _write_plan(store: Store, row: Any, base: str, path: Path, data: Path) -> Path:

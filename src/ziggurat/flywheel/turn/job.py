@@ -12,15 +12,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection, select, update
+
 from ziggurat.errors import RunError, ZigguratError
 from ziggurat.files import read_json, write_json
 from ziggurat.flywheel.turn import materials
-from ziggurat.flywheel.turn.turns import FORMAT, LADDER, Turn, change, get, weights_of
+from ziggurat.flywheel.turn.turns import FORMAT, LADDER, Turn, change, get, turn_of, weights_of
 from ziggurat.flywheel.work import jobs
 from ziggurat.flywheel.work.children import run_child
+from ziggurat.flywheel.work.jobs import Job
 from ziggurat.flywheel.work.worker import Stopped, Work
 from ziggurat.home import located, portable
 from ziggurat.places import ADAPTER_CONFIG, model_folder, next_run_path
+from ziggurat.store.store import Store
+from ziggurat.store.tables.releases import turns
 
 WATCH_S = 2.0
 
@@ -48,6 +53,13 @@ def work(work: Work) -> dict[str, Any]:
     change(work.store, turn.id, state="candidate", finished_at=work.store.now(), **found)
     _clean(turn)
     return found
+
+
+def given_up(conn: Connection, store: Store, job: Job, state: str, error: str | None) -> None:
+    """The job ended without its worker (it died too often, or after somebody cancelled it), and so does the turn."""
+    ended = {"state": state, "error": error, "finished_at": store.now()}
+    conn.execute(update(turns).where(turns.c.id == job.payload["turn_id"]).values(**ended))
+    _clean(turn_of(conn.execute(select(turns).where(turns.c.id == job.payload["turn_id"])).one()))
 
 
 def _clean(turn: Turn) -> None:

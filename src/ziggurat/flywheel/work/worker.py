@@ -50,6 +50,15 @@ class Stopped(Exception):
     """The worker ends, or the job was cancelled: the handler leaves, and its work can be gone on with."""
 
 
+GIVEN_UP: dict[str, str] = {
+    "turn": "ziggurat.flywheel.turn.job:given_up",
+    "gate": "ziggurat.flywheel.gate.job:given_up",
+    "fine_tune": "ziggurat.flywheel.tuning.job:given_up",
+}
+"""By kind, what tells the turn, the gate or the fine-tuning that nobody works on it any more: a function of (conn,
+store, job, state, error) in the transaction that ends the job."""
+
+
 @dataclass
 class Work:
     """What a handler gets: the job, the store, and how to say how far it is."""
@@ -208,13 +217,10 @@ class Worker:
             error = None if row.cancel else f"its worker ended {row.attempts} times without finishing it."
             ended = {"state": state, "last_error": error, "finished_at": self.store.now(), "worker": None}
             conn.execute(update(jobs).where(jobs.c.id == row.id).values(**ended))
-            tell(
-                conn,
-                self.store,
-                row.id,
-                error or "The job was cancelled.",
-                level="error" if error else "info",
-            )
+            said, level = error or "The job was cancelled.", "error" if error else "info"
+            tell(conn, self.store, row.id, said, level=level)
+            if row.kind in GIVEN_UP:
+                named(GIVEN_UP[row.kind])(conn, self.store, job_of(row), state, error)
 
     def _keep_alive(self, work: Work, ended: threading.Event) -> None:
         while not ended.wait(BEAT_S):
@@ -257,6 +263,11 @@ def handler(kind: str) -> Callable[[Work], Mapping[str, Any] | None]:
     """The function that works on jobs of this kind."""
     if kind not in HANDLERS:
         raise ZigguratError(f"this Ziggurat knows no jobs of the kind {kind}; upgrade it.")
-    module, _, name = HANDLERS[kind].partition(":")
-    found: Callable[[Work], Mapping[str, Any] | None] = getattr(importlib.import_module(module), name)
+    found: Callable[[Work], Mapping[str, Any] | None] = named(HANDLERS[kind])
     return found
+
+
+def named(target: str) -> Any:
+    """What "module:function" names."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -191,6 +191,11 @@ def _turns(house: House, routes: APIRouter) -> None:
         found = await house.run(gates.get, workspace_id, gate_id)
         return await house.run(overview.gate_json, found, workspace_id)
 
+    @routes.post("/gates/{gate_id}/cancel", **takes(Empty))
+    async def cancel_gate(request: Request, gate_id: str) -> dict[str, Any]:
+        principal = await house.who(request)
+        return (await house.run(gates.cancel, principal, gate_id)).to_json()
+
 
 def _releases(house: House, routes: APIRouter) -> None:
     """What was signed."""
