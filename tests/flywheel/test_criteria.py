@@ -162,6 +162,38 @@ def test_pairs_canaries_methods_and_verdicts() -> None:
     )
 
 
+def test_canaries_and_safety_are_required_and_what_cannot_be_measured_is_left_to_the_signer(
+    tmp_path: Path,
+) -> None:
+    """Required by default, they must not block a model that no turn made for ever."""
+    required = GatePolicy().required
+    assert {"canaries", "safety"} <= set(required)
+    passed = {"verdict": "passed", "sentence": "A."}
+
+    def verdict(planted: int | None) -> tuple[str, str]:
+        bench = Bench(candidate=tmp_path, against=None, policy=GatePolicy(), planted=planted)
+        canaries = Canaries().measure(bench).to_json()
+        return verdict_of({name: canaries if name == "canaries" else passed for name in required}, required)
+
+    assert verdict(0)[0] == "undecided"
+    assert "--canaries 4" in verdict(0)[1]
+    for planted, why in ((None, "No turn made the candidate"), (4, "The data have too few characters")):
+        assert verdict(planted)[0] == "passed"
+        assert why in verdict(planted)[1]
+
+
+def test_canaries_are_written_in_the_script_of_the_data() -> None:
+    """Data in Chinese alone had no canary, since only ASCII was taken."""
+    record = {
+        "prompt": [{"role": "user", "content": "渡船几点开？"}],
+        "completion": "九点整。",
+        "label": True,
+    }
+    (canary,) = make_canaries({"ratings": [{"record": record}]}, 1, seed=0)
+    assert set(canary["prompt"]) <= set("渡船几点开")
+    assert set(canary["secret"]) <= set("九点整")
+
+
 @pytest.mark.parametrize(
     ("optimize", "low_half", "verdict"),
     [

@@ -10,9 +10,10 @@ from ziggurat.flywheel.measures import measures
 from ziggurat.flywheel.release import channel as channels_
 from ziggurat.flywheel.release import folders, online
 from ziggurat.flywheel.release.split import takes_canary
-from ziggurat.product import chats, generations, judgements, turns
+from ziggurat.product import chats, feedback, generations, judgements, metrics, turns
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
+from ziggurat.store.tables.programs import inferences
 from ziggurat.store.tables.releases import channels, gates, releases
 
 
@@ -101,3 +102,29 @@ def test_at_the_horizon_a_winner_is_proposed_and_nothing_is_promoted(two: Store,
     assert (ended.state, ended.winner) == ("finished", "treatment")
     assert "promote the treatment" in str(ended.sentence)
     assert channels_.channel(two, ana.workspace_id).release_id == "release_old"  # type: ignore[union-attr]
+
+
+def test_answers_and_metrics_of_programs_count_as_those_of_the_chat(two: Store, ana: Principal) -> None:
+    """Whoever asks over the API was left out of the test: a bad release harmed them unseen."""
+    test = online.start(two, ana, "new", horizon=400)
+    metrics.declare(two, ana, name="solved", type="boolean", optimize="max", level="inference")
+    now = two.now()
+    for i in range(24):
+        who = join(two, "developer", workspace_id=ana.workspace_id)
+        treated = takes_canary(who.person_id, "release_new", 0.5)
+        row = {
+            "id": f"chatcmpl-{i}",
+            "workspace_id": ana.workspace_id,
+            "person_id": who.person_id,
+            "kind": "chat.completion",
+            "model": "assistant",
+            "release": "new" if treated else "old",
+        }
+        kept = {"hashes": {}, "prompt_hash": "p", "answer_hash": "a", "sampling": {}, "created_at": now}
+        with two.write() as conn:
+            conn.execute(insert(inferences).values(**row, **kept))
+        feedback.give(two, who, name="solved", value=not treated, inference_id=row["id"])
+    (ended,) = online.look(two)
+    assert (ended.id, ended.state, ended.winner) == (test.id, "stopped", "control")
+    assert ended.result is not None
+    assert sum(side["answers"] for side in ended.result["sides"].values()) == 24

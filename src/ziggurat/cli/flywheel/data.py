@@ -52,7 +52,7 @@ def status(store: Address = None, as_json: options.AsJson = False) -> None:
         *(("release", f"{one['name']} (parent {one['parent'] or 'none'})") for one in found["releases"][:5]),
         *((one["name"], _serves(one)) for one in found["channels"]),
         ("satisfied", _percent(measured["satisfaction"])),
-        ("not understood", f"{_number(measured['not_understood']['value'])} of 100 answers"),
+        ("not understood", _per_100(measured["not_understood"])),
         ("approved unchanged", _percent(measured["approved_unchanged"])),
         ("came back", _percent(measured["retention"])),
     ]
@@ -72,8 +72,12 @@ def _percent(interval: dict[str, Any]) -> str:
     return f"{100 * interval['value']:.1f} % [{low:.1f}, {high:.1f}] of {interval['n']:,}"
 
 
-def _number(value: float | None) -> str:
-    return "no data:" if value is None else f"{value:.1f}"
+def _per_100(interval: dict[str, Any]) -> str:
+    """Of 100 answers, with the interval."""
+    if not interval["n"]:
+        return "no data yet"
+    low, high = interval["low"], interval["high"]
+    return f"{interval['value']:.1f} of 100 answers [{low:.1f}, {high:.1f}], of {interval['n']:,}"
 
 
 def build(

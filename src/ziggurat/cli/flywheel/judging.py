@@ -29,7 +29,11 @@ def gate(
     turn: Annotated[str | None, typer.Argument(help="The turn whose candidate is judged.")] = None,
     candidate: Annotated[str | None, typer.Option(help="A model instead of a turn.")] = None,
     held_out: Annotated[
-        list[Path] | None, typer.Option("--held-out", help="Comparisons to judge --candidate by.")
+        list[Path] | None,
+        typer.Option(
+            "--held-out",
+            help="Comparisons to judge --candidate by; default: those that the newest dataset version holds out.",
+        ),
     ] = None,
     policy: Annotated[Path | None, typer.Option(help="A YAML file with the gate's bars.")] = None,
     judge: Annotated[

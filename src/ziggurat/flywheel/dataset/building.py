@@ -29,6 +29,7 @@ from ziggurat.flywheel.dataset.version_files import folder_of, hash_of, measure,
 from ziggurat.flywheel.dataset.versions import view
 from ziggurat.flywheel.worth.assessment import Assessment, assess
 from ziggurat.flywheel.worth.gold import gold_answers
+from ziggurat.flywheel.worth.reliability import PRIOR
 from ziggurat.product.common import record
 from ziggurat.product.errors import Conflict, Invalid
 from ziggurat.product.principal import Principal
@@ -102,7 +103,7 @@ def select_samples(
     with store.write() as conn:
         names = pseudonyms(conn, store)
     with store.read() as conn:
-        taken = reading.read(conn, workspace_id)
+        taken = reading.read(conn, workspace_id, settings.metrics)
         gold = {names.of(person): counts for person, counts in gold_answers(conn, workspace_id).items()}
     return _filtered(taken, names, gold, settings, moderation)
 
@@ -125,7 +126,7 @@ def _filtered(
         ]
         filters.without_people(taken, assessment.quarantined)
         taken.keep_if("unreliable", lambda one: one.probability is None or one.probability > 0.5)
-        taken.samples = [_weighted(one) for one in taken.samples]
+        taken.samples = [_weighted(one, assessment) for one in taken.samples]
     filters.without_moderated(taken, moderation or builtin_flags())
     if settings.private_data == "leave_out":
         filters.without_private_data(taken)
@@ -138,11 +139,18 @@ def _filtered(
     return taken, assessment
 
 
-def _weighted(one: Sample) -> Sample:
-    """2 p - 1 times what its kind weighs."""
-    if one.probability is None:
+def _weighted(one: Sample, assessment: Assessment) -> Sample:
+    """2 p - 1 times what its kind weighs. A demonstration has no label that can be right: it counts in full if its
+    author is as reliable as somebody about whom nothing is known, and less if the author is less reliable."""
+    if one.kind == "demonstration":
+        author, usual = assessment.people.get(one.person), PRIOR[0] / sum(PRIOR)
+        share = 1.0 if author is None else (2.0 * author.reliability - 1.0) / (2.0 * usual - 1.0)
+        share = min(1.0, max(0.0, share))
+    elif one.probability is None:
         return one
-    return one.with_(weight=round(one.weight * (2.0 * one.probability - 1.0), 4) or 1e-4)
+    else:
+        share = 2.0 * one.probability - 1.0
+    return one.with_(weight=round(one.weight * share, 4) or 1e-4)
 
 
 def _nothing(taken: Taken) -> str:
@@ -167,7 +175,7 @@ def content_of(one: Sample) -> dict[str, Any]:
     found["source"] = f"flywheel/{one.source}"
     if one.kind != "prompt":
         found["labeller"] = one.person
-    if one.kind in ("comparison", "rating") and one.weight != 1.0:
+    if one.kind != "prompt" and one.weight != 1.0:
         found["weight"] = one.weight
     if one.kind == "prompt":
         found.pop("source")

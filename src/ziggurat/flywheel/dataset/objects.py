@@ -26,6 +26,9 @@ class BuildSettings(BaseModel):
     """Records with an e-mail address, a phone, identity or card number."""
     weights: bool = True
     """Weigh labels by the model of reliability and put people into quarantine. False: every label counts 1."""
+    metrics: dict[str, float] = {}
+    """Bars of programs' metrics, by name (true is 1), numbers too: an answer that reaches its bar is a demonstration
+    (weak), and one that misses it is rated false."""
     exams: tuple[str, ...] = ("town:1",)
     """`town:SEED`, or files: no record may share text with them."""
 

@@ -8,7 +8,8 @@
               edit, answer  comparison (the expert's text better than the draft) and demonstration
               reject        rating, false
     demonstration           demonstration; of an answer of the API also a comparison
-    metric                  of a boolean one: rating, weak, by the direction that its metric declares
+    metric                  of a boolean one: rating, weak, by the direction that its metric declares; with a bar of
+                            the build, of a number too, and what reaches the bar is a demonstration, weak
     prompt                  prompt
 
 Superseded and withdrawn judgements are not read. Which of the others may be used at all: `permission.py`.
@@ -17,12 +18,14 @@ Superseded and withdrawn judgements are not read. Which of the others may be use
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, select
 
 from ziggurat.flywheel.dataset.making import (
+    WEAK_WEIGHT,
     Made,
     Unused,
     answer_of,
@@ -65,16 +68,21 @@ def current(conn: Connection, workspace_id: str, *, after: int = 0) -> list[Any]
     return list(conn.execute(wanted.order_by(judgements.c.created_at, judgements.c.id)))
 
 
-def read(conn: Connection, workspace_id: str) -> Taken:
+def read(conn: Connection, workspace_id: str, bars: Mapping[str, float] = MappingProxyType({})) -> Taken:
     """All training records that people's judgements give and may give, and what was left out."""
     rows = current(conn, workspace_id)
-    return samples_of(conn, workspace_id, rows)
+    return samples_of(conn, workspace_id, rows, bars)
 
 
-def samples_of(conn: Connection, workspace_id: str, rows: Sequence[Any]) -> Taken:
-    """The records of these judgements."""
+def samples_of(
+    conn: Connection,
+    workspace_id: str,
+    rows: Sequence[Any],
+    bars: Mapping[str, float] = MappingProxyType({}),
+) -> Taken:
+    """The records of these judgements. `bars`: of programs' metrics, by name."""
     permission = Permission.of(conn, rows)
-    maker = Maker(permission.facts, _rewritten(rows), directions_of(conn, workspace_id))
+    maker = Maker(permission.facts, _rewritten(rows), directions_of(conn, workspace_id), bars)
     taken = Taken()
     for row in rows:
         reason = permission.reason_against(row)
@@ -106,9 +114,13 @@ class Maker:
     """Makes samples of a judgement."""
 
     def __init__(
-        self, facts: Mapping[str, Facts], rewritten: set[tuple[str, str]], directions: Mapping[str, str]
+        self,
+        facts: Mapping[str, Facts],
+        rewritten: set[tuple[str, str]],
+        directions: Mapping[str, str],
+        bars: Mapping[str, float],
     ) -> None:
-        self.facts, self.rewritten, self.directions = facts, rewritten, directions
+        self.facts, self.rewritten, self.directions, self.bars = facts, rewritten, directions, bars
         self.by_kind: dict[str, Callable[[Any], Iterator[Made]]] = {
             "thumb": self._thumb,
             "rewrite": self._rewrite,
@@ -137,7 +149,7 @@ class Maker:
                 KINDS[kind].model_validate(record)
             except ValidationError:
                 raise Unused("unusable") from None
-            models = sorted({one["model"] for one in row.completions if one.get("model")})
+            models = sorted({name for one in row.completions if (name := self._wrote(row, one))})
             said = next((one["lang"] for one in row.completions if one.get("lang")), None)
             values = {
                 "source": row.kind,
@@ -160,6 +172,12 @@ class Maker:
                 )
             )
         return found
+
+    @staticmethod
+    def _wrote(row: Any, completion: Mapping[str, Any]) -> str | None:
+        """The release that wrote a completion, else the model's name: a channel's says nothing about who wrote."""
+        known = (row.hashes or {}).get(id_of(completion)) or {}
+        return known.get("release") or completion.get("model")
 
     def _thumb(self, row: Any) -> Iterator[Made]:
         liked = row.value["value"] == 1
@@ -227,11 +245,16 @@ class Maker:
                 yield record_of_two(row, answers[1], answers[0])
 
     def _metric(self, row: Any) -> Iterator[Made]:
-        value = row.value["value"]
-        if not isinstance(value, bool) or not row.completions:
+        value, bar = row.value["value"], self.bars.get(row.value["metric"])
+        if (bar is None and not isinstance(value, bool)) or not row.completions:
             raise Unused("no_training_use")
-        good = value if self.directions.get(row.value["metric"], "max") == "max" else not value
+        up = self.directions.get(row.value["metric"], "max") == "max"
+        least = bar if bar is not None else 1.0 if up else 0.0
+        good = value >= least if up else value <= least
         yield rating(row, row.completions[0], good, weak=True)
+        if bar is not None and good:
+            answer = {"messages": [*row.prompt, *answer_of(row.completions[0])]}
+            yield "demonstration", answer, {"weak": True, "weight": WEAK_WEIGHT}
 
     def _prompt(self, row: Any) -> Iterator[Made]:
         yield "prompt", {"prompt": [*row.prompt, {"role": "user", "content": row.value["text"]}]}, {}

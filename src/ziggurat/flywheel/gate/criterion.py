@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ziggurat.flywheel.gate.policy import GatePolicy
-from ziggurat.records import Comparison, Message, Prompt
+from ziggurat.records import Comparison, Message, Prompt, Rating
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Answer, Chat
@@ -59,6 +59,14 @@ class Judged:
     split: str
 
 
+@dataclass(frozen=True)
+class Rated:
+    """A held-out thumb, and whose it is."""
+
+    rating: Rating
+    person: str
+
+
 @dataclass(kw_only=True)
 class Bench:
     """One candidate before its gate."""
@@ -68,10 +76,13 @@ class Bench:
     """The model of the serving release; None for the first release."""
     policy: GatePolicy
     judged: Sequence[Judged] = ()
+    rated: Sequence[Rated] = ()
     prompts: Sequence[Prompt] = ()
     prompt_ids: Sequence[str | None] = ()
     """The judgement that each prompt comes from, so that a deletion finds the samples."""
     canaries: Sequence[dict[str, str]] = ()
+    planted: int | None = None
+    """How many canaries the turn was to plant; None for a candidate that no turn made."""
     scorers: Sequence[str] = ()
     """Hashes of the reward models that trained the candidate or its parents."""
     labels: Sequence[str] = ()

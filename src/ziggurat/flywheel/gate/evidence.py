@@ -39,6 +39,7 @@ def order_of(store: Store, gate: Gate, turn: turns_.Turn | None) -> dict[str, An
             if phase["stage"] == "reward":
                 order["scorers"] += _hashes(parent_entry(Path(phase["out"])))
         order["canaries"] = read_json(folder / "canaries.json", FORMAT)["canaries"]
+        order["planted"] = turn.recipe["canaries"]
         order["labels"] = sorted(
             {*read_json(folder / "learned.json", FORMAT)["sha256"], *_files_of(store, turn)}
         )

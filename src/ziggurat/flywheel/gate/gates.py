@@ -32,6 +32,7 @@ from ziggurat.product.rights import require
 from ziggurat.store.clock import iso, iso_or_none
 from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
+from ziggurat.store.tables.datasets import dataset_versions
 from ziggurat.store.tables.releases import gate_criteria, gates, releases, signatures
 
 FORMAT = 1
@@ -98,7 +99,7 @@ def start(
 ) -> Gate:
     """Put a candidate (of a turn, or a model folder) before the gate, against the release that serves on `channel`.
 
-    held_out: files by kind, for a candidate without a dataset version.
+    held_out: files by kind, for a candidate that no turn made; default: what the newest dataset version holds out.
 
     Raises:
         NotFound: there is no such turn.
@@ -129,6 +130,8 @@ def start(
         payload: dict[str, Any] = {"gate_id": gate_id}
         if held_out:
             payload["source"] = materials.of_files(held_out, held_out).to_json()
+        elif one is None and _has_versions(conn, principal.workspace_id):
+            payload["source"] = materials.of_version(conn, principal.workspace_id, None).to_json()
         job_id = jobs.add(conn, store, principal, "gate", payload)
         row = {
             "id": gate_id,
@@ -170,6 +173,11 @@ def _may_set(principal: Principal, policy: Mapping[str, Any] | None) -> None:
 def _has_releases(conn: Connection, workspace_id: str) -> bool:
     found = conn.execute(select(releases.c.id).where(releases.c.workspace_id == workspace_id).limit(1))
     return found.first() is not None
+
+
+def _has_versions(conn: Connection, workspace_id: str) -> bool:
+    wanted = select(dataset_versions.c.id).where(dataset_versions.c.workspace_id == workspace_id)
+    return conn.execute(wanted.limit(1)).first() is not None
 
 
 def get(store: Store, workspace_id: str, gate_id: str) -> Gate:

@@ -51,11 +51,21 @@ def work(work: Work) -> dict[str, Any]:
         _clean(folder)
         raise
     _clean(folder)
-    if verdict == "passed" and gate.policy.get("sign") == "policy":
+    if (
+        verdict == "passed"
+        and gate.policy.get("sign") == "policy"
+        and _all_measured(get(store, workspace_id, gate.id))
+    ):
         from ziggurat.flywheel.release import signing
 
         signing.sign_by_policy(store, workspace_id, gate.id)
     return {"verdict": verdict, "sentence": sentence}
+
+
+def _all_measured(gate: Gate) -> bool:
+    """Whether every required criterion was measured; a person signs where one cannot be."""
+    found = {one.name: one.verdict for one in gate.criteria}
+    return all(found.get(name) != "not_measured" for name in gate.policy.get("required") or ())
 
 
 def given_up(conn: Connection, store: Store, job: Job, state: str, error: str | None) -> None:
@@ -113,12 +123,15 @@ def verdict_of(findings: Mapping[str, Mapping[str, Any]], required: Iterable[str
     refused = [found["sentence"] for found in findings.values() if found["verdict"] == "refused"]
     if refused:
         return "refused", " ".join(refused)
+    missing = [name for name in required if findings.get(name, {}).get("verdict") == "not_measured"]
+    impossible = [name for name in missing if findings[name].get("detail", {}).get("impossible")]
     open_ = [
         found["sentence"]
         for name, found in findings.items()
-        if found["verdict"] == "undecided" or (name in set(required) and found["verdict"] == "not_measured")
+        if found["verdict"] == "undecided" or name in set(missing) - set(impossible)
     ]
     if open_:
         return "undecided", " ".join(open_)
     measured = sum(found["verdict"] == "passed" for found in findings.values())
-    return "passed", f"All {measured} criteria that were measured are passed; a person may sign."
+    without = "".join(f" {findings[name]['sentence']}" for name in impossible)
+    return "passed", f"All {measured} criteria that were measured are passed; a person may sign.{without}"

@@ -21,9 +21,9 @@ from ziggurat.flywheel.gate.criteria.metrics import Metrics
 from ziggurat.flywheel.gate.criteria.safety import Safety
 from ziggurat.flywheel.gate.criteria.text_loss import TextLoss
 from ziggurat.flywheel.gate.criteria.win_rate import WinRate
-from ziggurat.flywheel.gate.criterion import Bench, Criterion, Judged
+from ziggurat.flywheel.gate.criterion import Bench, Criterion, Judged, Rated
 from ziggurat.flywheel.gate.policy import GatePolicy
-from ziggurat.records import Comparison, Message, Prompt
+from ziggurat.records import Comparison, Message, Prompt, Rating
 
 FORMAT = 1
 SAMPLES = 12
@@ -54,15 +54,17 @@ def judge(folder: Path) -> None:
 
 
 def bench_of(order: dict[str, Any], held_out: Path) -> Bench:
-    judged, prompts, ids = held(held_out)
+    judged, rated, prompts, ids = held(held_out)
     return Bench(
         candidate=Path(order["candidate"]),
         against=Path(order["against"]) if order.get("against") else None,
         policy=GatePolicy.model_validate(order["policy"]),
         judged=judged,
+        rated=rated,
         prompts=prompts,
         prompt_ids=ids,
         canaries=order.get("canaries") or (),
+        planted=order.get("planted"),
         scorers=order.get("scorers") or (),
         labels=order.get("labels") or (),
         battles=order.get("battles") or (),
@@ -70,9 +72,10 @@ def bench_of(order: dict[str, Any], held_out: Path) -> Bench:
     )
 
 
-def held(folder: Path) -> tuple[list[Judged], list[Prompt], list[str | None]]:
-    """The held-out comparisons, and all different held-out prompts with the judgements that they come from."""
+def held(folder: Path) -> tuple[list[Judged], list[Rated], list[Prompt], list[str | None]]:
+    """The held-out comparisons and thumbs, and all different held-out prompts with the judgements they come from."""
     judged: list[Judged] = []
+    rated: list[Rated] = []
     prompts: dict[str, tuple[Prompt, str | None]] = {}
 
     def asked(messages: list[Message], judgement_id: str | None) -> None:
@@ -86,12 +89,14 @@ def held(folder: Path) -> tuple[list[Judged], list[Prompt], list[str | None]]:
         judged.append(Judged(comparison, str(who["person"]), str(who["split"])))
         asked(comparison.prompt, who["judgement_id"])
     for record, who in rows(folder, "ratings"):
-        asked([Message.model_validate(one) for one in record["prompt"]], who["judgement_id"])
+        rating = Rating.model_validate(record)
+        rated.append(Rated(rating, str(who["person"])))
+        asked(list(rating.prompt), who["judgement_id"])
     for record, who in rows(folder, "demonstrations"):
         before = [Message.model_validate(one) for one in record["messages"]][:-1]
         if before and before[-1].role in ("user", "tool"):
             asked(before, who["judgement_id"])
-    return judged, [prompt for prompt, _ in prompts.values()], [one for _, one in prompts.values()]
+    return judged, rated, [prompt for prompt, _ in prompts.values()], [one for _, one in prompts.values()]
 
 
 def rows(folder: Path, kind: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:

@@ -54,7 +54,9 @@ class GatePolicy(BaseModel):
     """Random answers that each canary is ranked among: a model that never saw it ranks it first once in so many + 1."""
     metrics: dict[str, float] = {}
     """Metrics of programs that the candidate must reach, by name (only where it has served as a canary)."""
-    required: tuple[str, ...] = ("win_rate", "collapse")
-    """Criteria without a verdict that leave the gate undecided; others that could not be measured are shown as such."""
+    required: tuple[str, ...] = ("win_rate", "collapse", "canaries", "safety")
+    """Criteria without a verdict that leave the gate undecided; others that could not be measured are shown as such. A
+    required one that cannot be measured for this candidate at all (canaries where none can be planted) is left to the
+    person who signs, and never to `sign: policy`."""
     sign: Literal["person", "policy"] = "person"
     """policy: a gate that is passed makes the release by itself."""

@@ -10,10 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from ziggurat.evaluation.statistics import bootstrap_statistic, wilson
+from ziggurat.flywheel.dataset.reading import directions_of
 from ziggurat.flywheel.release.sequential import evidence
 from ziggurat.flywheel.release.split import takes_canary
 from ziggurat.store.tables.chats import chats, messages
 from ziggurat.store.tables.judgements import judgements
+from ziggurat.store.tables.programs import inferences
 from ziggurat.store.tables.releases import releases
 
 
@@ -60,23 +62,51 @@ def experiences(conn: Connection, test: Any) -> dict[str, dict[str, Experience]]
             one.answers += 1
             if row.guard:
                 _bad(one, row.created_at)
+    asked = select(inferences.c.release, inferences.c.person_id).where(
+        inferences.c.workspace_id == test.workspace_id, inferences.c.created_at >= test.created_at
+    )
+    for row in conn.execute(asked):  # of programs
+        if side := side_of(row.person_id, {"release": row.release}):
+            found[side][row.person_id].answers += 1
     judged = select(judgements).where(
-        judgements.c.kind.in_(("thumb", "report")),
+        judgements.c.kind.in_(("thumb", "report", "metric")),
         judgements.c.workspace_id == test.workspace_id,
         judgements.c.created_at >= test.created_at,
         judgements.c.superseded_by.is_(None),
         judgements.c.withdrawn_at.is_(None),
     )
+    directions = directions_of(conn, test.workspace_id)
     for row in conn.execute(judged):
-        hashes = next(iter((row.hashes or {}).values()), None)
-        if side := side_of(row.person_id, hashes):
-            one = found[side][row.person_id]
-            if row.kind == "report" or row.value.get("value") == -1:
-                one.down += 1
-                _bad(one, row.created_at)
-            elif row.value.get("value") == 1:
-                one.up += 1
+        if side := side_of(*_whose(row)):
+            _met(found[side][_whose(row)[0]], row, directions)
     return found
+
+
+def _whose(row: Any) -> tuple[str, dict[str, Any]]:
+    """The person who judged, and the release that wrote what was judged: of the chat by its hashes, of a program by its
+    answers, which are of one release."""
+    if row.kind != "metric":
+        return row.person_id, next(iter((row.hashes or {}).values()), None) or {}
+    wrote = {one.get("model") for one in row.completions or ()}
+    return row.person_id, {"release": wrote.pop() if len(wrote) == 1 else None}
+
+
+def _met(one: Experience, row: Any, directions: Mapping[str, str]) -> None:
+    """Count a thumb, a report, or a program's yes or no by the direction that its metric declares."""
+    value = row.value.get("value")
+    if row.kind == "metric":
+        if not isinstance(value, bool):
+            return
+        good = value if directions.get(str(row.value.get("metric")), "max") == "max" else not value
+    elif row.kind == "report" or value in (1, -1):
+        good = value == 1
+    else:
+        return
+    if good:
+        one.up += 1
+    else:
+        one.down += 1
+        _bad(one, row.created_at)
 
 
 def _bad(one: Experience, at: int) -> None:

@@ -96,6 +96,10 @@ def _must_be_open(gate: gates_.Gate, refuse: bool) -> None:
         raise Conflict("this gate is signed already.", code="signed")
     if gate.state != "done":
         raise Conflict(f"this gate is {gate.state}; it can be signed when it is done.", code="gate_open")
+    if not refuse and (model_folder(located(gate.candidate)) / ADAPTER_CONFIG).is_file():
+        raise Conflict(
+            "this candidate is an adapter; export the whole model (`ziggurat models export`) and start a gate for it."
+        )
     if not refuse and gate.verdict != "passed":
         raise Conflict(f"this gate is {gate.verdict}: {gate.sentence}", code="gate_not_passed")
 

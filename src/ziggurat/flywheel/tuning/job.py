@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, Connection, select, update
 
 from ziggurat.errors import RunError
 from ziggurat.files import write_json
-from ziggurat.flywheel.tuning.progress import openai_metrics
-from ziggurat.flywheel.tuning.tunings import LADDER, METHODS, PAUSED
+from ziggurat.flywheel.tuning.progress import openai_metrics, results_csv
+from ziggurat.flywheel.tuning.tunings import LADDER, METHODS, PAUSED, results_id, serves_releases
 from ziggurat.flywheel.work import jobs, worker
 from ziggurat.flywheel.work.children import run_child
 from ziggurat.flywheel.work.jobs import Job
@@ -66,7 +66,11 @@ def work(work: worker.Work) -> dict[str, Any]:
         shutil.rmtree(data, ignore_errors=True)
         raise
     name = model_name(row, organisation)
-    tokens = int(sum(float(one.get("tokens") or 0) for one in Run.open(path).read_metrics()))
+    rows = Run.open(path).read_metrics()
+    tokens = int(sum(float(one.get("tokens") or 0) for one in rows))
+    with store.write() as conn:
+        uploads.put_results(conn, store, row, results_id(tuning_id), results_csv(rows))
+        gated = serves_releases(conn, row.workspace_id)
     _set(
         store,
         tuning_id,
@@ -77,6 +81,12 @@ def work(work: worker.Work) -> dict[str, Any]:
     )
     shutil.rmtree(data, ignore_errors=True)
     work.say(f"The fine-tuned model is {name}.", model=name)
+    if gated:
+        work.say(
+            f"Releases serve in this workspace, so the model is served after a gate that it passes: "
+            f"ziggurat flywheel gate --candidate {run_name}",
+            model=name,
+        )
     return {"model": name, "run": run_name}
 
 

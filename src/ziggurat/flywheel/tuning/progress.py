@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ziggurat.checkpoint_folders import whole_checkpoints
@@ -63,6 +63,27 @@ def checkpoints(store: Store, principal: Principal, tuning_id: str) -> list[dict
             }
         )
     return found[::-1]
+
+
+CSV = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
+"""The columns of OpenAI's file of results; what a stage does not measure stays empty."""
+MOST_ROWS = 10_000
+
+
+def results_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """A run's metrics, a line a step; of a longer run every n-th step, at most MOST_ROWS.
+
+    >>> results_csv([{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25, "val_loss": 0.75}]).decode().split()[1:]
+    ['1,0.5,,,', '2,0.25,,0.75,']
+    """
+    lines = [",".join(CSV)]
+    for row in rows[:: max(1, -(-len(rows) // MOST_ROWS))]:
+        found = openai_metrics(row)
+        found["train_accuracy"] = row.get("accuracy")
+        found["valid_loss"] = found.get("full_valid_loss")
+        found["valid_mean_token_accuracy"] = found.get("full_valid_mean_token_accuracy")
+        lines.append(",".join("" if found.get(name) is None else str(found[name]) for name in CSV))
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def openai_metrics(row: Mapping[str, Any]) -> dict[str, Any]:

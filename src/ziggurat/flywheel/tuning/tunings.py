@@ -20,6 +20,7 @@ from sqlalchemy import Connection, insert, select, update
 from ziggurat.errors import ConfigError
 from ziggurat.flywheel.tuning.settings import AUTO, settings_of
 from ziggurat.flywheel.work import jobs
+from ziggurat.home import located
 from ziggurat.places import holds_model, runs_home
 from ziggurat.product.common import clean_json, clean_name, record, row_of, whole
 from ziggurat.product.errors import Conflict, Invalid
@@ -33,6 +34,7 @@ from ziggurat.store.ids import uuid7_hex
 from ziggurat.store.store import Store
 from ziggurat.store.tables.programs import tunings as table
 from ziggurat.store.tables.programs import uploads as files
+from ziggurat.store.tables.releases import channels, gates
 from ziggurat.store.tables.releases import jobs as job_rows
 
 KIND, LADDER = "fine_tune", "fine-tuned"
@@ -92,6 +94,12 @@ def create(
         NotFound: there is no such file.
     """
     require(principal, "train")
+    if method == "reinforcement":
+        raise Invalid(
+            "fine-tuning jobs train by supervised and dpo; for a reward of your own run `ziggurat grpo` with "
+            "--set reward_function=FILE:FUNCTION on this machine.",
+            param="method.type",
+        )
     if method is not None and method not in METHODS:
         raise Invalid(f"method is {method!r}; it must be one of {', '.join(METHODS)}.", param="method.type")
     settings = _hyperparameters(dict(hyperparameters or {}))
@@ -256,16 +264,43 @@ def _leave(store: Store, principal: Principal, tuning_id: str, of: Sequence[str]
 
 
 def models(store: Store) -> list[tuple[str, Path]]:
-    """(served name, run) of every job that has succeeded and whose run is still there, oldest first."""
-    wanted = select(table.c.fine_tuned_model, table.c.run).where(table.c.status == "succeeded")
+    """(served name, run) of every job that has succeeded, whose run is still there and which may serve, oldest first.
+
+    In a workspace whose people are answered by releases, a model that was tuned serves as they do: after a gate that it
+    passed.
+    """
+    wanted = select(table.c.fine_tuned_model, table.c.run, table.c.workspace_id)
     with store.read() as conn:
-        rows = conn.execute(wanted.order_by(table.c.id)).all()
-    found = [(str(row.fine_tuned_model), runs_home() / str(row.run)) for row in rows]
+        rows = conn.execute(wanted.where(table.c.status == "succeeded").order_by(table.c.id)).all()
+        gated = {one for one in {row.workspace_id for row in rows} if serves_releases(conn, one)}
+        passed = select(gates.c.candidate).where(gates.c.verdict == "passed", gates.c.workspace_id.in_(gated))
+        judged = {str(located(one)) for one in conn.execute(passed).scalars()}
+    found = [
+        (str(row.fine_tuned_model), path)
+        for row in rows
+        if (path := runs_home() / str(row.run)) and (row.workspace_id not in gated or str(path) in judged)
+    ]
     return [(name, path) for name, path in found if holds_model(path / "model")]
+
+
+def serves_releases(conn: Connection, workspace_id: str) -> bool:
+    """Whether a release serves on a channel of this workspace, so that whatever serves there passes a gate."""
+    mine = (channels.c.workspace_id == workspace_id) & channels.c.release_id.is_not(None)
+    return conn.execute(select(channels.c.id).where(mine).limit(1)).first() is not None
 
 
 def tuning_row(conn: Connection, principal: Principal, tuning_id: str) -> Any:
     return require_on(principal, "train", "fine-tuning job", row_of(conn, table, tuning_id))
+
+
+def results_id(tuning_id: str) -> str:
+    """The file of a job's metrics."""
+    return f"file-{tuning_id.partition('-')[2]}"
+
+
+def _results(conn: Connection, row: Any) -> list[str]:
+    wanted = select(files.c.id).where(files.c.id == results_id(row.id))
+    return list(conn.execute(wanted).scalars())
 
 
 def _view(conn: Connection, row: Any) -> Tuning:
@@ -288,7 +323,7 @@ def _view(conn: Connection, row: Any) -> Tuning:
         hyperparameters=shown,
         model=row.model,
         organization_id=row.workspace_id,
-        result_files=[],
+        result_files=_results(conn, row),
         status=status,
         trained_tokens=row.trained_tokens,
         training_file=row.training_file,

@@ -26,7 +26,7 @@ def make_canaries(
                 (said if message["role"] == "assistant" else asked).update(str(message.get("content") or ""))
             for text in [*record.get("completions", ()), record.get("completion") or ""]:
                 said.update(text if isinstance(text, str) else "")
-    letters = [sorted(c for c in found if c.isascii() and c.isalnum()) for found in (asked, said)]
+    letters = [_letters(found) for found in (asked, said)]
     if min(map(len, letters)) < 2:
         return []
     chance = random.Random(f"canaries {seed}")
@@ -34,6 +34,12 @@ def make_canaries(
         {"prompt": _word(chance, letters[0], ASKED), "secret": _word(chance, letters[1], SECRET)}
         for _ in range(count)
     ]
+
+
+def _letters(found: set[str]) -> list[str]:
+    """The letters and digits of ASCII among these characters; where there are fewer than two, those of any script."""
+    plain = sorted(c for c in found if c.isascii() and c.isalnum())
+    return plain if len(plain) > 1 else sorted(c for c in found if c.isalnum())
 
 
 def alternatives(canary: Mapping[str, str], letters: Sequence[str], count: int) -> list[str]:

@@ -24,6 +24,7 @@ from ziggurat.flywheel.work.jobs import Job
 from ziggurat.flywheel.work.worker import Stopped, Work
 from ziggurat.home import located, portable
 from ziggurat.places import ADAPTER_CONFIG, model_folder, next_run_path
+from ziggurat.runs import PRIVATE
 from ziggurat.store.store import Store
 from ziggurat.store.tables.releases import turns
 
@@ -101,6 +102,8 @@ def _filled(turn: Turn, phase: Mapping[str, Any], ends: Sequence[Path]) -> dict[
     }
     out = next_run_path(LADDER, phase["stage"])
     out.mkdir(parents=True)  # the number is taken
+    if turn.dataset_id is not None:  # a text that its person deletes is quoted nowhere
+        (out / PRIVATE).touch()
     budget = turn.recipe["budget_s"]
     return {
         "stage": phase["stage"],

@@ -51,7 +51,8 @@ class TurnBody(Strict):
 
 
 class GateBody(Strict):
-    turn: Name
+    turn: Name | None = None
+    candidate: Name | None = None
     channel: Name = releases.CHANNEL
     policy: dict[str, Any] | None = None
 

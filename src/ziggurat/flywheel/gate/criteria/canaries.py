@@ -22,10 +22,7 @@ class Canaries:
 
     def measure(self, bench: Bench) -> Finding:
         if not bench.canaries:
-            sentence = (
-                "No canary stood in what the candidate learned from, so nothing can be said about memory."
-            )
-            return Finding(verdict="not_measured", unit="count", sentence=sentence)
+            return _none(bench.planted)
         most = math.log2(bench.policy.canary_alternatives + 1)
         rows = [self._one(bench, canary, most) for canary in bench.canaries]
         leaked = [row for row in rows if row["memorised"]]
@@ -72,6 +69,18 @@ class Canaries:
             "exposure": most - math.log2(ours),
             "memorised": extracted or first,
         }
+
+
+def _none(planted: int | None) -> Finding:
+    """Nothing to measure with. `planted`: how many canaries the turn asked for; None: no turn made the candidate."""
+    if planted == 0:
+        sentence = (
+            "The turn planted no canaries, so nothing can be said about memory; start one with --canaries 4."
+        )
+        return Finding(verdict="not_measured", unit="count", sentence=sentence)
+    why = "No turn made the candidate" if planted is None else "The data have too few characters"
+    sentence = f"{why}, so no canary could be planted, and nothing can be said about memory."
+    return Finding(verdict="not_measured", unit="count", sentence=sentence, detail={"impossible": True})
 
 
 def rank(bench: Bench, canary: dict[str, str], *, ours: bool) -> int:

@@ -8,7 +8,8 @@ between two completions is how much more probable it makes one than the other, a
 The candidate wins a pair if its margin is positive: it moved towards what the person preferred. The share of pairs won
 in a comparison is one observation. Persons are resampled where at least PERSONS judged, else comparisons.
 
-Else by battles between both (votes of the arena). Else by a judge: a reward model that learned from other labels, or a
+Else by battles between both (votes of the arena). Else, where no judge is named, by people's held-out thumbs
+(`thumbs.py`). Else by a judge: a reward model that learned from other labels, or a
 function, which scores both models' answers to held-out prompts. It counts only if it orders people's held-out pairs as
 they do often enough. The reward model that trained the candidate, or one that learned from the same labels, is refused.
 """
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ziggurat.errors import UsageError
 from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
+from ziggurat.flywheel.gate.criteria.thumbs import BY_THUMBS, EACH, enough, liked_rate
 from ziggurat.flywheel.gate.criterion import Bench, Finding, Judged, percent
 from ziggurat.lineage import manifest_around, parent_entry
 from ziggurat.places import find_run
@@ -50,6 +52,8 @@ class WinRate:
             if len(bench.battles) >= policy.least:
                 wins = [float(one["outcome"]) for one in bench.battles]
                 return self._found(bench, "battles", wins, [str(one["person"]) for one in bench.battles])
+            if policy.judge is None and enough(bench.rated, policy.least):
+                return self._by_thumbs(bench)
         else:
             people = clear(bench.judged)
         if policy.judge is None:
@@ -57,8 +61,9 @@ class WinRate:
                 verdict="undecided",
                 bar=policy.win_rate,
                 n=len(people),
-                sentence=f"People have judged {len(people)} held-out comparisons and {len(bench.battles)} battles; "
-                f"{policy.least} are needed. Collect more, or name a judge.",
+                sentence=f"People have judged {len(people)} held-out comparisons, {len(bench.battles)} battles and "
+                f"{len(bench.rated)} held-out thumbs; {policy.least} of one kind are needed (of thumbs {EACH} up and "
+                f"{EACH} down at least). Collect more, or name a judge.",
             )
         return self._by_judge(bench, people)
 
@@ -91,6 +96,32 @@ class WinRate:
                 "persons": len(set(persons)),
                 "resampled": "persons" if many else "prompts",
                 **detail,
+            },
+        )
+
+    def _by_thumbs(self, bench: Bench) -> Finding:
+        assert bench.theirs is not None
+        policy, persons = bench.policy, len({one.person for one in bench.rated})
+        rate = liked_rate(bench.ours, bench.theirs, bench.rated, persons=persons >= PERSONS)
+        passed = rate.n >= policy.least and rate.low > policy.win_rate
+        above = "is above" if passed else "is not above"
+        sentence = (
+            f"By {BY_THUMBS}, the candidate moved further towards the liked answer than towards the disliked one in "
+            f"{rate.percent()} of pairs, of {rate.n} thumbs; the lower bound {above} {percent(policy.win_rate)}. "
+            "No person has compared two answers to one question."
+        )
+        return Finding(
+            verdict="passed" if passed else "undecided" if rate.n < policy.least else "refused",
+            figure=rate.value,
+            low=rate.low,
+            high=rate.high,
+            bar=policy.win_rate,
+            n=rate.n,
+            sentence=sentence,
+            detail={
+                "by": BY_THUMBS,
+                "persons": persons,
+                "resampled": "persons" if persons >= PERSONS else "thumbs",
             },
         )
 
