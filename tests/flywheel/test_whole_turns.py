@@ -24,7 +24,13 @@ from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
 
 FAST: dict[str, Any] = {"train.dtype": "fp32", "train.threads": 1, "train.optimizer": "adamw"}
-PPO: dict[str, Any] = {"train.dtype": "fp32", "train.threads": 1}
+PPO: dict[str, Any] = {
+    "train.dtype": "fp32",
+    "train.threads": 1,
+    "rollouts_per_step": 32,
+    "max_new_tokens": 6,
+    "minibatches": 2,
+}
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ serving release does, per token, so that long answers do not count more:
     moved = (log p_candidate(answer) - log p_serving(answer)) / tokens of the answer
 
 The rate is the share of pairs of a liked and a disliked answer in which the liked one moved further, ties half: the
-area under the ROC curve of `moved`. 50 % says that the candidate did not learn what is liked. The interval resamples persons where at least PERSONS judged, else thumbs. This is weaker than a comparison: it says where the
-candidate went, and no person has seen two answers to one question.
+area under the ROC curve of `moved`. 50 % says that the candidate did not learn what is liked. The interval resamples
+persons where there are enough of them, else thumbs. This is weaker than a comparison: it says where the candidate went,
+and no person has seen two answers to one question.
 """
 
 from __future__ import annotations
