@@ -96,10 +96,6 @@ def _must_be_open(gate: gates_.Gate, refuse: bool) -> None:
         raise Conflict("this gate is signed already.", code="signed")
     if gate.state != "done":
         raise Conflict(f"this gate is {gate.state}; it can be signed when it is done.", code="gate_open")
-    if not refuse and (model_folder(located(gate.candidate)) / ADAPTER_CONFIG).is_file():
-        raise Conflict(
-            "this candidate is an adapter; export the whole model (`ziggurat models export`) and start a gate for it."
-        )
     if not refuse and gate.verdict != "passed":
         raise Conflict(f"this gate is {gate.verdict}: {gate.sentence}", code="gate_not_passed")
 
@@ -148,6 +144,10 @@ def _signature(
 def _make(
     store: Store, workspace_id: str, gate: gates_.Gate, name: str | None, note: str, person_id: str | None
 ) -> Release:
+    if (model_folder(located(gate.candidate)) / ADAPTER_CONFIG).is_file():
+        raise Conflict(
+            "this candidate is an adapter; export the whole model (`ziggurat models export`) and start a gate for it."
+        )
     with store.read() as conn:
         channel = str(gate.policy.get("channel") or CHANNEL)
         name = _free_name(conn, name, channel)

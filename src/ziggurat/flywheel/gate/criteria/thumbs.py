@@ -17,10 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ziggurat.evaluation.statistics import Interval, bootstrap_statistic
+from ziggurat.evaluation.statistics import Interval, auroc_interval
 from ziggurat.flywheel.gate.criterion import Rated
 from ziggurat.records import Message
 
@@ -47,23 +44,8 @@ def liked_rate(ours: Chat, theirs: Chat, rated: Sequence[Rated], *, persons: boo
         for a, b, length, one in zip(*scores, _lengths(ours, talks), rated, strict=True)
         if a is not None and b is not None
     ]
-    moved = np.array([value for value, _ in kept])
-    liked = np.array([one.rating.label for _, one in kept], dtype=bool)
     of = [one.person for _, one in kept] if persons else None
-    return bootstrap_statistic(lambda chosen: auc(moved[chosen], liked[chosen]), len(kept), of)
-
-
-def auc(values: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """The share of pairs (positive, negative) in which the positive one is larger, ties half; 0.5 without pairs.
-
-    >>> auc(np.array([3.0, 1.0, 2.0, 1.0]), np.array([True, True, False, False]))  # 3>2 3>1 1<2 1=1: 2.5 of 4
-    0.625
-    """
-    up, down = values[positive], values[~positive]
-    if not len(up) or not len(down):
-        return 0.5
-    larger = (up[:, None] > down[None, :]).mean() + 0.5 * (up[:, None] == down[None, :]).mean()
-    return float(larger)
+    return auroc_interval([moved for moved, _ in kept], [one.rating.label for _, one in kept], of)
 
 
 def conversation(one: Rated) -> tuple[list[Message], list[Message]]:

@@ -17,6 +17,7 @@ they do often enough. The reward model that trained the candidate, or one that l
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -103,7 +104,10 @@ class WinRate:
         assert bench.theirs is not None
         policy, persons = bench.policy, len({one.person for one in bench.rated})
         rate = liked_rate(bench.ours, bench.theirs, bench.rated, persons=persons >= PERSONS)
-        passed = rate.n >= policy.least and rate.low > policy.win_rate
+        if rate.n < policy.least or math.isnan(rate.value):
+            sentence = f"Only {rate.n} held-out thumbs fit the models' context, or all of them say the same."
+            return Finding(verdict="undecided", n=rate.n, bar=policy.win_rate, sentence=sentence)
+        passed = rate.low > policy.win_rate
         above = "is above" if passed else "is not above"
         sentence = (
             f"By {BY_THUMBS}, the candidate moved further towards the liked answer than towards the disliked one in "
@@ -111,7 +115,7 @@ class WinRate:
             "No person has compared two answers to one question."
         )
         return Finding(
-            verdict="passed" if passed else "undecided" if rate.n < policy.least else "refused",
+            verdict="passed" if passed else "refused",
             figure=rate.value,
             low=rate.low,
             high=rate.high,
