@@ -18,11 +18,14 @@ from ziggurat.flywheel.dataset import building, version_files, versions
 from ziggurat.flywheel.dataset.exams import Exams, open_exams, town_texts
 from ziggurat.flywheel.dataset.filters import near_duplicates
 from ziggurat.flywheel.dataset.objects import BuildSettings, DatasetVersion
+from ziggurat.flywheel.dataset.samples import Sample
+from ziggurat.flywheel.worth.assessment import Assessment, Person
 from ziggurat.home import located
 from ziggurat.product import consents, judgements
 from ziggurat.product.errors import Conflict, Forbidden, Invalid, NotFound
 from ziggurat.product.principal import Principal
 from ziggurat.records import Comparison, Demonstration, Prompt, Rating, read_records
+from ziggurat.settings import parse_sets
 from ziggurat.store.store import Store
 from ziggurat.store.tables.datasets import dataset_items
 
@@ -323,3 +326,26 @@ def test_near_duplicates_share_a_long_beginning() -> None:
     assert near_duplicates({f"{long}a": 1, f"{long}b": 0, "short a": 2, "short b": 3}) == {f"{long}a"}
     nearly = "The same question with one other word at the very end of it, which is about the weather in "
     assert near_duplicates({nearly + "May": 0, nearly + "June": 1}) == {nearly + "June"}
+
+
+@pytest.mark.parametrize(
+    ("reliability", "weight"),
+    [(None, 1.0), (0.95, 1.0), (0.8, 1.0), (0.7, 0.6667), (0.5, 0.0001)],  # (2 p - 1) / 0.6, at most 1
+)
+def test_a_demonstration_counts_by_its_authors_reliability(reliability: float | None, weight: float) -> None:
+    record = {"messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "Yes."}]}
+    one = Sample(
+        kind="demonstration", record=record, judgement_id="j", person_id="i", person="p", source="edit",
+        judged_at=1, basis="work",
+    )  # fmt: skip
+    known = {} if reliability is None else {"p": Person(labels=9, reliability=reliability, low=0.4, high=1.0)}
+    found = building.content_of(building._weighted(one, Assessment(known)))
+    assert found.get("weight", 1.0) == weight
+    assert Demonstration.model_validate(found).weight == (None if weight == 1.0 else weight)
+
+
+def test_a_bar_of_a_metric_is_set_by_the_command() -> None:
+    assert building.checked(parse_sets(["metrics.stars=4", "metrics.solved=true"])).metrics == {
+        "stars": 4.0,
+        "solved": 1.0,
+    }
