@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import insert, update
 
-from ziggurat.flywheel.tuning import tunings
+from ziggurat.flywheel.tuning import served
 from ziggurat.home import portable
 from ziggurat.places import runs_home
 from ziggurat.product.principal import Principal
@@ -51,17 +51,17 @@ def test_a_tuned_model_passes_a_gate_where_releases_serve(quick_store: Store, an
     }
     with quick_store.write() as conn:
         conn.execute(insert(tuning_rows).values(**job, fine_tuned_model="ft:m:1", **here))
-    assert tunings.models(quick_store) == [("ft:m:1", run)]
+    assert served.models(quick_store) == [("ft:m:1", run)]
 
     with quick_store.write() as conn:
         conn.execute(insert(releases).values(**release, code="c", scores={}, note="", **here))
         conn.execute(insert(channels).values(**channel, canary_share=0.0, version=1, updated_at=1))
-    assert tunings.models(quick_store) == []
+    assert served.models(quick_store) == []
 
     gate = {"id": "gate_1", "candidate": portable(run), "weights": "w", "policy": {}, "state": "done"}
     with quick_store.write() as conn:
         conn.execute(insert(gates).values(**gate, verdict="undecided", **here))
-    assert tunings.models(quick_store) == []
+    assert served.models(quick_store) == []
     with quick_store.write() as conn:
         conn.execute(update(gates).values(verdict="passed"))
-    assert tunings.models(quick_store) == [("ft:m:1", run)]
+    assert served.models(quick_store) == [("ft:m:1", run)]

@@ -16,7 +16,8 @@ from sqlalchemy import ColumnElement, Connection, select, update
 from ziggurat.errors import RunError
 from ziggurat.files import write_json
 from ziggurat.flywheel.tuning.progress import openai_metrics, results_csv
-from ziggurat.flywheel.tuning.tunings import LADDER, METHODS, PAUSED, results_id, serves_releases
+from ziggurat.flywheel.tuning.served import serves_releases
+from ziggurat.flywheel.tuning.tunings import LADDER, METHODS, PAUSED, results_id
 from ziggurat.flywheel.work import jobs, worker
 from ziggurat.flywheel.work.children import run_child
 from ziggurat.flywheel.work.jobs import Job

@@ -1,8 +1,8 @@
 """Fine-tuning jobs as OpenAI's client starts them: a file that was uploaded, a real stage, a model that is served.
 
     create          checks everything that can be checked at once, and adds a job of the kind `fine_tune`
-    work            the handler: writes the records, runs `tuning_run` in a child process, names the model
-    models          what has succeeded, for the server to serve
+    job.work        the handler: writes the records, runs `tuning.run` in a child process, names the model
+    served.models   what has succeeded, for the server to serve
 
 A worker that dies leaves a run with checkpoints; the next one goes on with it.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, cast
 
 from sqlalchemy import Connection, insert, select, update
@@ -20,8 +19,6 @@ from sqlalchemy import Connection, insert, select, update
 from ziggurat.errors import ConfigError
 from ziggurat.flywheel.tuning.settings import AUTO, settings_of
 from ziggurat.flywheel.work import jobs
-from ziggurat.home import located
-from ziggurat.places import holds_model, runs_home
 from ziggurat.product.common import clean_json, clean_name, record, row_of, whole
 from ziggurat.product.errors import Conflict, Invalid
 from ziggurat.product.objects import Thing
@@ -34,7 +31,6 @@ from ziggurat.store.ids import uuid7_hex
 from ziggurat.store.store import Store
 from ziggurat.store.tables.programs import tunings as table
 from ziggurat.store.tables.programs import uploads as files
-from ziggurat.store.tables.releases import channels, gates
 from ziggurat.store.tables.releases import jobs as job_rows
 
 KIND, LADDER = "fine_tune", "fine-tuned"
@@ -261,32 +257,6 @@ def _leave(store: Store, principal: Principal, tuning_id: str, of: Sequence[str]
             raise Conflict(f"this job is {status} already.", code="ended")
         conn.execute(update(table).where(table.c.id == tuning_id).values(changes))
         return row
-
-
-def models(store: Store) -> list[tuple[str, Path]]:
-    """(served name, run) of every job that has succeeded, whose run is still there and which may serve, oldest first.
-
-    In a workspace whose people are answered by releases, a model that was tuned serves as they do: after a gate that it
-    passed.
-    """
-    wanted = select(table.c.fine_tuned_model, table.c.run, table.c.workspace_id)
-    with store.read() as conn:
-        rows = conn.execute(wanted.where(table.c.status == "succeeded").order_by(table.c.id)).all()
-        gated = {one for one in {row.workspace_id for row in rows} if serves_releases(conn, one)}
-        passed = select(gates.c.candidate).where(gates.c.verdict == "passed", gates.c.workspace_id.in_(gated))
-        judged = {str(located(one)) for one in conn.execute(passed).scalars()}
-    found = [
-        (str(row.fine_tuned_model), path)
-        for row in rows
-        if (path := runs_home() / str(row.run)) and (row.workspace_id not in gated or str(path) in judged)
-    ]
-    return [(name, path) for name, path in found if holds_model(path / "model")]
-
-
-def serves_releases(conn: Connection, workspace_id: str) -> bool:
-    """Whether a release serves on a channel of this workspace, so that whatever serves there passes a gate."""
-    mine = (channels.c.workspace_id == workspace_id) & channels.c.release_id.is_not(None)
-    return conn.execute(select(channels.c.id).where(mine).limit(1)).first() is not None
 
 
 def tuning_row(conn: Connection, principal: Principal, tuning_id: str) -> Any:
