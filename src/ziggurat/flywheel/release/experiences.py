@@ -65,9 +65,9 @@ def experiences(conn: Connection, test: Any) -> dict[str, dict[str, Experience]]
     asked = select(inferences.c.release, inferences.c.person_id).where(
         inferences.c.workspace_id == test.workspace_id, inferences.c.created_at >= test.created_at
     )
-    for row in conn.execute(asked):  # of programs
-        if side := side_of(row.person_id, {"release": row.release}):
-            found[side][row.person_id].answers += 1
+    for by in conn.execute(asked):  # of programs
+        if side := side_of(by.person_id, {"release": by.release}):
+            found[side][by.person_id].answers += 1
     judged = select(judgements).where(
         judgements.c.kind.in_(("thumb", "report", "metric")),
         judgements.c.workspace_id == test.workspace_id,
