@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.flywheel.planted import a_crowd
 
 from ziggurat.console import out, table
-from ziggurat.flywheel.worth import assess
+from ziggurat.flywheel.worth.assessment import assess
 
 CASES = {
     "alone, 10 each": (10, 1),

@@ -77,6 +77,8 @@ class Demonstration(Record):
     tools: list[dict[str, Any]] | None = None
     source: str | None = None
     labeller: str | None = None
+    weight: float | None = Field(default=None, gt=0)
+    """How much it counts in a loss, beside others; None: 1."""
 
     _tools = field_validator("tools", mode="before")(staticmethod(parse_tools))
 

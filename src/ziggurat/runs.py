@@ -50,6 +50,10 @@ FAILURE_CHARS = 500
 OF_THE_MACHINE = ("device", "compile")
 """Settings of which a resumed run may have others: they name what computes, not what is computed."""
 
+PRIVATE = "private"
+"""An empty file of a run that learns from what people may delete: nothing of it is quoted in notes or reports."""
+ALLOWED = ("lock", "config.yaml", PRIVATE)
+"""What a folder may hold in which a run begins."""
 NOTES = "notes.jsonl"
 """Samples and the doctor's remarks, by step."""
 
@@ -92,7 +96,7 @@ class Run:
         path = Path(path)
         check_folder(path)
         begun = (path / "manifest.json").exists()
-        if not begun and path.exists() and any(p.name not in ("lock", "config.yaml") for p in path.iterdir()):
+        if not begun and path.exists() and any(p.name not in ALLOWED for p in path.iterdir()):
             raise RunError(f"{path} is not empty and is not a run; name a new folder.")
         path.mkdir(parents=True, exist_ok=True)
         lock = take_lock(path)
@@ -196,6 +200,11 @@ class Run:
     @property
     def manifest(self) -> dict[str, Any]:
         return read_json(self.path / "manifest.json", MANIFEST_FORMAT)
+
+    @property
+    def quotes(self) -> bool:
+        """Whether its notes and its report may quote what it learns from."""
+        return not (self.path / PRIVATE).exists()
 
     @property
     def finished(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ziggurat.flywheel.samples import Sample
+from ziggurat.flywheel.dataset.samples import Sample
 
 WORDS = (
     "canal",

@@ -12,15 +12,15 @@ import pytest
 import torch
 
 from ziggurat.dialogue.chat import Chat
-from ziggurat.flywheel.criteria.canaries import Canaries
-from ziggurat.flywheel.criteria.collapse import Collapse
-from ziggurat.flywheel.criteria.metrics import Metrics
-from ziggurat.flywheel.criteria.win_rate import PAIRS, WinRate, own_judge, pairs
-from ziggurat.flywheel.criterion import Bench, Judged
-from ziggurat.flywheel.gate import verdict_of
-from ziggurat.flywheel.materials import make_canaries
-from ziggurat.flywheel.methods import choose
-from ziggurat.flywheel.policy import GatePolicy
+from ziggurat.flywheel.gate.criteria.canaries import Canaries
+from ziggurat.flywheel.gate.criteria.collapse import Collapse
+from ziggurat.flywheel.gate.criteria.metrics import Metrics
+from ziggurat.flywheel.gate.criteria.win_rate import PAIRS, WinRate, own_judge, pairs
+from ziggurat.flywheel.gate.criterion import Bench, Judged
+from ziggurat.flywheel.gate.job import verdict_of
+from ziggurat.flywheel.gate.policy import GatePolicy
+from ziggurat.flywheel.turn.canaries import make_canaries
+from ziggurat.flywheel.turn.methods import choose
 from ziggurat.lineage import parent_entry
 from ziggurat.model.hub import save_model
 from ziggurat.records import Comparison, Message, Prompt
@@ -160,6 +160,38 @@ def test_pairs_canaries_methods_and_verdicts() -> None:
         "refused",
         "C.",
     )
+
+
+def test_canaries_and_safety_are_required_and_what_cannot_be_measured_is_left_to_the_signer(
+    tmp_path: Path,
+) -> None:
+    """Required by default, they must not block a model that no turn made for ever."""
+    required = GatePolicy().required
+    assert {"canaries", "safety"} <= set(required)
+    passed = {"verdict": "passed", "sentence": "A."}
+
+    def verdict(planted: int | None) -> tuple[str, str]:
+        bench = Bench(candidate=tmp_path, against=None, policy=GatePolicy(), planted=planted)
+        canaries = Canaries().measure(bench).to_json()
+        return verdict_of({name: canaries if name == "canaries" else passed for name in required}, required)
+
+    assert verdict(0)[0] == "undecided"
+    assert "--canaries 4" in verdict(0)[1]
+    for planted, why in ((None, "No turn made the candidate"), (4, "The data have too few characters")):
+        assert verdict(planted)[0] == "passed"
+        assert why in verdict(planted)[1]
+
+
+def test_canaries_are_written_in_the_script_of_the_data() -> None:
+    """Data in Chinese alone had no canary, since only ASCII was taken."""
+    record = {
+        "prompt": [{"role": "user", "content": "渡船几点开？"}],
+        "completion": "九点整。",
+        "label": True,
+    }
+    (canary,) = make_canaries({"ratings": [{"record": record}]}, 1, seed=0)
+    assert set(canary["prompt"]) <= set("渡船几点开")
+    assert set(canary["secret"]) <= set("九点整")
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,18 @@ from tests.flywheel.people import a_member, a_subject, a_talk, about
 from tests.product.house import join
 
 from ziggurat.errors import UsageError
-from ziggurat.flywheel import dataset, version_files
-from ziggurat.flywheel.exams import Exams, open_exams, town_texts
-from ziggurat.flywheel.filters import near_duplicates
-from ziggurat.flywheel.objects import BuildSettings, DatasetVersion
+from ziggurat.flywheel.dataset import building, version_files, versions
+from ziggurat.flywheel.dataset.exams import Exams, open_exams, town_texts
+from ziggurat.flywheel.dataset.filters import near_duplicates
+from ziggurat.flywheel.dataset.objects import BuildSettings, DatasetVersion
+from ziggurat.flywheel.dataset.samples import Sample
+from ziggurat.flywheel.worth.assessment import Assessment, Person
 from ziggurat.home import located
 from ziggurat.product import consents, judgements
 from ziggurat.product.errors import Conflict, Forbidden, Invalid, NotFound
 from ziggurat.product.principal import Principal
 from ziggurat.records import Comparison, Demonstration, Prompt, Rating, read_records
+from ziggurat.settings import parse_sets
 from ziggurat.store.store import Store
 from ziggurat.store.tables.datasets import dataset_items
 
@@ -58,7 +61,7 @@ def test_a_version_holds_records_that_our_readers_read(store: Store) -> None:
     judgements.judge(store, member, chat_id, first.id, value=1)
     judgements.rewrite(store, member, chat_id, second.id, text="A mile too.")
     about(store, owner, "ranking", {"ranks": {"c0": 1, "c1": 2}, "not_rankable": False})
-    version = dataset.build(store, owner, settings=PLAIN)
+    version = building.build(store, owner, settings=PLAIN)
     folder = located(version.path)
     assert (version.ref, version.n, version.parent_id) == ("feedback/v1", 1, None)
     (ranked, pair) = sorted(
@@ -77,28 +80,28 @@ def test_a_version_holds_records_that_our_readers_read(store: Store) -> None:
     assert card["sha256"] == version.sha256
     assert card["counts"]["source"] == {"ranking": 1, "rewrite": 2, "thumb": 1}
     assert member.person_id not in (folder / "card.json").read_text()
-    assert dataset.get_version(store, owner, "feedback").id == version.id
+    assert versions.get_version(store, owner, "feedback").id == version.id
 
 
 def test_the_same_store_gives_the_same_bytes_and_no_second_version(store: Store) -> None:
     owner, member = join(store, "owner"), a_member(store)
     liked(store, member, ("How far is it?", "A mile."), ("How long is it?", "An hour."))
-    version = dataset.build(store, owner, settings=PLAIN)
-    again = dataset.build(store, owner, settings=PLAIN)
+    version = building.build(store, owner, settings=PLAIN)
+    again = building.build(store, owner, settings=PLAIN)
     assert (again.id, again.unchanged) == (version.id, True)
     folder = located(version.path)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    other = dataset.build(store, owner, "other", settings=PLAIN)
+    other = building.build(store, owner, "other", settings=PLAIN)
     assert other.sha256 == version.sha256
     shutil.rmtree(folder)
-    dataset.materialise(store, owner, "feedback/v1")
+    versions.materialise(store, owner, "feedback/v1")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_a_frozen_version_refuses_every_change(store: Store) -> None:
     owner, member = join(store, "owner"), a_member(store)
     liked(store, member, ("How far is it?", "A mile."))
-    version = dataset.build(store, owner, settings=PLAIN)
+    version = building.build(store, owner, settings=PLAIN)
     with store.read() as conn:
         row = dict(conn.execute(dataset_items.select()).mappings().one())
     for statement in (
@@ -112,7 +115,7 @@ def test_a_frozen_version_refuses_every_change(store: Store) -> None:
             conn.execute(text(statement))
     with pytest.raises(DBAPIError, match="frozen"), store.write() as conn:
         conn.execute(insert(dataset_items).values(**row | {"content_hash": "another"}))
-    assert dataset.get_version(store, owner, version.id) == version
+    assert versions.get_version(store, owner, version.id) == version
 
 
 def test_a_build_that_is_killed_leaves_no_version(
@@ -132,14 +135,14 @@ def test_a_build_that_is_killed_leaves_no_version(
         return killed
 
     for when in ("before", "after"):
-        monkeypatch.setattr(dataset, "put", dies(when))
+        monkeypatch.setattr(building, "put", dies(when))
         with pytest.raises(KeyboardInterrupt):
-            dataset.build(quick_store, owner, settings=PLAIN)
-        assert dataset.list_versions(quick_store, owner) == []
-    monkeypatch.setattr(dataset, "put", put)
-    version = dataset.build(quick_store, owner, settings=PLAIN)
+            building.build(quick_store, owner, settings=PLAIN)
+        assert versions.list_versions(quick_store, owner) == []
+    monkeypatch.setattr(building, "put", put)
+    version = building.build(quick_store, owner, settings=PLAIN)
     assert version.n == 1
-    assert dataset._on_disk(located(version.path)) == {
+    assert versions._on_disk(located(version.path)) == {
         name: one["sha256"] for name, one in version.card["files"].items()
     }
 
@@ -163,10 +166,10 @@ def test_private_data_exams_and_repetitions_are_left_out(quick_store: Store, tmp
         (f"Summarise this: {'la ' * 100} one", "One."),
         (f"Summarise this: {'la ' * 100} two", "Two."),
     )
-    version = dataset.build(quick_store, owner, settings=PLAIN.model_copy(update={"exams": (str(exam),)}))
+    version = building.build(quick_store, owner, settings=PLAIN.model_copy(update={"exams": (str(exam),)}))
     assert counts(version) == {"private_data": 1, "exam": 2, "duplicate": 1, "near_duplicate": 1}
     assert [one["completion"] for one in lines(version, "ratings.jsonl")] == ["The baker.", "A mile.", "One."]
-    kept = dataset.build(
+    kept = building.build(
         quick_store, owner, "all", settings=PLAIN.model_copy(update={"private_data": "keep"})
     )
     assert "private_data" not in counts(kept)
@@ -176,7 +179,7 @@ def test_the_towns_exam_is_never_learned(quick_store: Store) -> None:
     owner, member = join(quick_store, "owner"), a_member(quick_store)
     asked = next(one for one in town_texts(1) if len(one.split()) > 5)
     liked(quick_store, member, (asked, "I know."), ("Is it raining in the harbour?", "No."))
-    version = dataset.build(quick_store, owner, settings=BuildSettings(held_out_people=0, held_out_time=0))
+    version = building.build(quick_store, owner, settings=BuildSettings(held_out_people=0, held_out_time=0))
     assert counts(version) == {"exam": 1}
 
 
@@ -187,7 +190,7 @@ def test_caps_keep_the_newest(quick_store: Store) -> None:
         value = {"decision": "approve", "reasons": [], "text": f"So it is {i}.", "topic": "law"}
         about(quick_store, owner, "decision", value, question=f"What of {i}?", answers=(f"So it is {i}.",))
     settings = PLAIN.model_copy(update={"person_cap": 2, "topic_cap": 1, "weights": False})
-    version = dataset.build(quick_store, owner, settings=settings)
+    version = building.build(quick_store, owner, settings=settings)
     assert counts(version) == {
         "person_cap": 5,
         "topic_cap": 1,
@@ -210,7 +213,7 @@ def test_people_and_the_last_window_of_time_are_held_out(quick_store: Store) -> 
     for i, member in enumerate(people):
         liked(quick_store, member, (f"And what of the {i}th?", "Fine."))
     settings = BuildSettings(exams=(), weights=False)
-    version = dataset.build(quick_store, owner, settings=settings)
+    version = building.build(quick_store, owner, settings=settings)
     with quick_store.read() as conn:
         rows = conn.execute(dataset_items.select()).all()
     held = {one.person for one in rows if one.split == "held_out_person"}
@@ -223,7 +226,7 @@ def test_people_and_the_last_window_of_time_are_held_out(quick_store: Store) -> 
     assert not learned & outside
     assert counts(version) == {"shared_prompt": 1}
     assert len(lines(version, "held-out-ratings.jsonl")) == version.card["held_out"]
-    assert dataset.status(quick_store, owner)["waiting"]["usable"] == 0
+    assert versions.status(quick_store, owner)["waiting"]["usable"] == 0
 
 
 def test_hostile_people_are_in_quarantine_or_weigh_nothing(quick_store: Store) -> None:
@@ -246,11 +249,11 @@ def test_hostile_people_are_in_quarantine_or_weigh_nothing(quick_store: Store) -
                 question=f"Number {pair}?",
                 answers=(f"It is {pair}.", f"Nobody knows {pair}."),
             )
-    version = dataset.build(quick_store, owner, settings=PLAIN)
+    version = building.build(quick_store, owner, settings=PLAIN)
     assert counts(version) == {"quarantined": 12}
     assert version.card["records"] == 48
     assert [one["flags"] for one in version.card["people"].values() if one["flags"]] == [["inverted"]]
-    plain = dataset.build(quick_store, owner, "plain", settings=PLAIN.model_copy(update={"weights": False}))
+    plain = building.build(quick_store, owner, "plain", settings=PLAIN.model_copy(update={"weights": False}))
     assert plain.card["records"] == 60
     assert all("weight" not in one for one in lines(plain, "comparisons.jsonl"))
     for one in (version, plain):  # whatever is left out for its worth
@@ -262,7 +265,7 @@ def test_moderation_looks_at_what_end_users_write(quick_store: Store) -> None:
     chat_id, (one, two) = a_talk(quick_store, member, ("Hm?", "Yes."), ("And?", "No."))
     judgements.rewrite(quick_store, member, chat_id, one.id, text="Something vile.")
     judgements.rewrite(quick_store, member, chat_id, two.id, text="Something kind.")
-    version = dataset.build(
+    version = building.build(
         quick_store, owner, settings=PLAIN, moderation=lambda texts: ["vile" in text for text in texts]
     )
     assert counts(version) == {"moderated": 2}
@@ -275,34 +278,34 @@ def test_a_withdrawal_during_the_build_is_not_frozen(
     owner, member, other = join(quick_store, "owner"), a_member(quick_store), a_member(quick_store)
     liked(quick_store, member, ("How far is it?", "A mile."))
     liked(quick_store, other, ("How long is it?", "An hour."))
-    select = dataset.select_samples
+    select = building.select_samples
 
     def withdrawn(*given: Any) -> Any:
         found = select(*given)
         consents.set_consent(quick_store, member, "improve_model", False)
         return found
 
-    monkeypatch.setattr(dataset, "select_samples", withdrawn)
-    version = dataset.build(quick_store, owner, settings=PLAIN)
+    monkeypatch.setattr(building, "select_samples", withdrawn)
+    version = building.build(quick_store, owner, settings=PLAIN)
     assert [one["completion"] for one in lines(version, "ratings.jsonl")] == ["An hour."]
 
 
 def test_what_is_wrong_is_a_sentence(quick_store: Store, tmp_path: Path) -> None:
     owner, member = join(quick_store, "owner"), a_member(quick_store)
     with pytest.raises(Conflict, match="nobody has judged anything yet"):
-        dataset.build(quick_store, owner, settings=PLAIN)
+        building.build(quick_store, owner, settings=PLAIN)
     chat_id, (answer,) = a_talk(quick_store, member, ("Hm?", "Yes."), data_use=False)
     judgements.judge(quick_store, member, chat_id, answer.id, value=1)
     with pytest.raises(Conflict, match="left out: no_data_use 1"):
-        dataset.build(quick_store, owner, settings=PLAIN)
+        building.build(quick_store, owner, settings=PLAIN)
     with pytest.raises(Forbidden):
-        dataset.build(quick_store, member)
+        building.build(quick_store, member)
     with pytest.raises(Invalid, match="must be 1 to 64 small letters"):
-        dataset.build(quick_store, owner, "../up")
+        building.build(quick_store, owner, "../up")
     with pytest.raises(Invalid, match=r"person_kap is not allowed.*person_cap"):
-        dataset.build(quick_store, owner, settings={"person_kap": 1})
+        building.build(quick_store, owner, settings={"person_kap": 1})
     with pytest.raises(NotFound, match="no dataset version 'x'"):
-        dataset.get_version(quick_store, owner, "x")
+        versions.get_version(quick_store, owner, "x")
     with pytest.raises(UsageError, match="cannot be read"):
         open_exams([str(tmp_path / "none.jsonl")])
     with pytest.raises(UsageError, match="town:1"):
@@ -323,3 +326,26 @@ def test_near_duplicates_share_a_long_beginning() -> None:
     assert near_duplicates({f"{long}a": 1, f"{long}b": 0, "short a": 2, "short b": 3}) == {f"{long}a"}
     nearly = "The same question with one other word at the very end of it, which is about the weather in "
     assert near_duplicates({nearly + "May": 0, nearly + "June": 1}) == {nearly + "June"}
+
+
+@pytest.mark.parametrize(
+    ("reliability", "weight"),
+    [(None, 1.0), (0.95, 1.0), (0.8, 1.0), (0.7, 0.6667), (0.5, 0.0001)],  # (2 p - 1) / 0.6, at most 1
+)
+def test_a_demonstration_counts_by_its_authors_reliability(reliability: float | None, weight: float) -> None:
+    record = {"messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "Yes."}]}
+    one = Sample(
+        kind="demonstration", record=record, judgement_id="j", person_id="i", person="p", source="edit",
+        judged_at=1, basis="work",
+    )  # fmt: skip
+    known = {} if reliability is None else {"p": Person(labels=9, reliability=reliability, low=0.4, high=1.0)}
+    found = building.content_of(building._weighted(one, Assessment(known)))
+    assert found.get("weight", 1.0) == weight
+    assert Demonstration.model_validate(found).weight == (None if weight == 1.0 else weight)
+
+
+def test_a_bar_of_a_metric_is_set_by_the_command() -> None:
+    assert building.checked(parse_sets(["metrics.stars=4", "metrics.solved=true"])).metrics == {
+        "stars": 4.0,
+        "solved": 1.0,
+    }

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from tests.service.tiny import tiny_chat
 
-from ziggurat.flywheel.criteria.exam import Exam
-from ziggurat.flywheel.criterion import Bench
-from ziggurat.flywheel.policy import GatePolicy
+from ziggurat.flywheel.gate.criteria.exam import Exam
+from ziggurat.flywheel.gate.criterion import Bench
+from ziggurat.flywheel.gate.policy import GatePolicy
 from ziggurat.model.hub import save_model
 
 

@@ -9,7 +9,7 @@ from tests.flywheel.people import a_member, a_talk
 from tests.flywheel.test_withdrawal import PLAIN, a_release
 from tests.product.house import join
 
-from ziggurat.flywheel import dataset
+from ziggurat.flywheel.dataset import building
 from ziggurat.flywheel.explain import explain, judgements_behind
 from ziggurat.product import consents, judgements
 from ziggurat.product.errors import Forbidden, NotFound
@@ -37,7 +37,7 @@ def test_two_steps_from_an_answer_to_the_judgements(quick_store: Store, owner: P
     ):
         chat_id, (answer,) = a_talk(quick_store, member, (asked, said))
         judgements.judge(quick_store, member, chat_id, answer.id, value=1)
-    version = dataset.build(quick_store, owner, settings=PLAIN)
+    version = building.build(quick_store, owner, settings=PLAIN)
     a_release(quick_store, owner, "assistant-2", version)
     _, (mine,) = a_talk(quick_store, ana, ("When is the next ferry?", "At six."))
     written_by(quick_store, mine.id, "assistant-2")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ from voting import vote_in_chats
 
 from ziggurat.dialogue.chat import Chat
 from ziggurat.engine.params import SamplingParams
-from ziggurat.flywheel.jobs import Worker
+from ziggurat.flywheel.work.worker import Worker
 from ziggurat.home import located
-from ziggurat.places import models_home
+from ziggurat.places import models_home, runs_home
 from ziggurat.product import registration
 from ziggurat.records import Message
 from ziggurat.service.server import create_app
@@ -109,6 +110,9 @@ def test_what_two_people_say_becomes_a_better_release_and_goes_back(
         learn = {"dataset": dataset["ref"], "method": "dpo", "trainable": "all", "settings": {"dpo": QUICK}}
         turn = owner.call("POST", "/api/flywheel/turns", learn)
         turn = finished(store, owner, f"/api/flywheel/turns/{turn['name']}")
+        assert quoting(prompts) == []  # a text that its person deletes has no copy there
+        runs = [one for one in owner.get("/api/runs")["climbs"] if one["name"] == "flywheel"]
+        assert [one["card"] for one in runs] == [False]  # a turn is no climb
         gate = owner.call("POST", "/api/flywheel/gates", {"turn": turn["name"], "policy": POLICY})
         gate = finished(store, owner, f"/api/flywheel/gates/{gate['id']}")
         assert gate["verdict"] == "passed", gate["criteria"]
@@ -119,6 +123,15 @@ def test_what_two_people_say_becomes_a_better_release_and_goes_back(
         owner.call("POST", "/api/flywheel/channels/assistant/rollback", {"note": "Back."})
         assert who_answers(people[0][0]) == first["name"]
         team.close()
+
+
+def quoting(prompts: Sequence[Asked]) -> list[Path]:
+    """The files below runs/flywheel that hold one of these questions."""
+    texts = [one.text.encode() for one in prompts]
+    files = [path for path in (runs_home() / "flywheel").rglob("*") if path.is_file()]
+    read = [path for path in files if path.suffix in (".json", ".jsonl", ".html", ".log", ".md", ".yaml")]
+    assert any(path.name == "report.json" for path in read)
+    return [path for path in read if any(text in path.read_bytes() for text in texts)]
 
 
 def who_answers(person: Person) -> str:

@@ -13,12 +13,16 @@ from tests.product.house import join
 from tests.stores import Clock
 
 from ziggurat.errors import RunError
-from ziggurat.flywheel import jobs
-from ziggurat.flywheel.jobs import Stopped, Work, Worker
+from ziggurat.flywheel.gate import gates
+from ziggurat.flywheel.turn import turns
+from ziggurat.flywheel.work import jobs, worker
+from ziggurat.flywheel.work.worker import Stopped, Work, Worker
 from ziggurat.product.errors import Conflict
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
+from ziggurat.store.tables.releases import gates as gate_rows
 from ziggurat.store.tables.releases import jobs as table
+from ziggurat.store.tables.releases import turns as turn_rows
 
 Handle = Callable[[Work], Any]
 CALLED: list[Handle] = []
@@ -35,7 +39,7 @@ def owner(store: Store) -> Principal:
 
 @pytest.fixture(autouse=True)
 def handler(monkeypatch: pytest.MonkeyPatch) -> list[Handle]:
-    monkeypatch.setitem(jobs.HANDLERS, "test", f"{__name__}:called")
+    monkeypatch.setitem(worker.HANDLERS, "test", f"{__name__}:called")
     CALLED.clear()
     return CALLED
 
@@ -74,7 +78,7 @@ def test_the_job_of_a_dead_worker_is_taken_again_when_its_lease_ends(
     first, second = add(store, owner), add(store, owner)
     assert Worker(store, name="dead")._take() is not None  # and then it is killed
     assert not Worker(store, name="other").once()  # the lane is taken, the second one waits
-    clock.move(seconds=jobs.LEASE_S + 1)
+    clock.move(seconds=worker.LEASE_S + 1)
     assert Worker(store, name="other").once()
     assert jobs.get(store, owner.workspace_id, first).result == {"by": "other"}
     assert jobs.get(store, owner.workspace_id, first).attempts == 2
@@ -87,7 +91,7 @@ def test_a_worker_that_lost_its_lease_changes_nothing(
     job_id = add(store, owner)
 
     def overtaken(work: Work) -> dict[str, str]:
-        clock.move(seconds=jobs.LEASE_S + 1)
+        clock.move(seconds=worker.LEASE_S + 1)
         handler.append(lambda later: {"by": later.worker})
         assert Worker(store, name="new").once()
         work.beat()
@@ -110,9 +114,9 @@ def test_the_schema_refuses_two_running_jobs_of_a_lane(store: Store, owner: Prin
 
 def test_a_job_whose_worker_always_dies_fails_at_last(store: Store, owner: Principal, clock: Clock) -> None:
     job_id = add(store, owner)
-    for _ in range(jobs.ATTEMPTS):
+    for _ in range(worker.ATTEMPTS):
         assert Worker(store)._take() is not None
-        clock.move(seconds=jobs.LEASE_S + 1)
+        clock.move(seconds=worker.LEASE_S + 1)
     assert Worker(store)._take() is None
     failed = jobs.get(store, owner.workspace_id, job_id)
     assert failed.state == "failed"
@@ -173,3 +177,58 @@ def test_a_worker_that_ends_leaves_its_job_to_the_next(
     worker.stop.set()
     running.join(5)
     assert jobs.get(store, owner.workspace_id, job_id).state == "done"
+
+
+def a_turn_and_a_gate(store: Store, owner: Principal) -> dict[str, str]:
+    """A turn and a gate whose jobs wait; kind to the job's id."""
+    jobs_of, now = {}, {"workspace_id": owner.workspace_id, "state": "queued", "created_at": 1}
+    with store.write() as conn:
+        for kind in ("turn", "gate"):
+            jobs_of[kind] = jobs.add(conn, store, owner, kind, {f"{kind}_id": f"{kind}_1"})
+        turn = {
+            "id": "turn_1",
+            "name": "t",
+            "dataset": "d",
+            "base": "b",
+            "recipe": {},
+            "job_id": jobs_of["turn"],
+        }
+        gate = {"id": "gate_1", "candidate": "c", "weights": "w", "policy": {}, "job_id": jobs_of["gate"]}
+        conn.execute(insert(turn_rows).values(**turn, **now))
+        conn.execute(insert(gate_rows).values(**gate, **now))
+    return jobs_of
+
+
+@pytest.mark.usefixtures("ziggurat_home")
+def test_a_turn_and_a_gate_that_are_given_up_fail_with_the_reason(
+    store: Store, owner: Principal, clock: Clock
+) -> None:
+    """They said "running" for ever: only the job failed."""
+    a_turn_and_a_gate(store, owner)
+    with store.write() as conn:
+        for table_ in (turn_rows, gate_rows):
+            conn.execute(table_.update().values(state="running"))
+    for _ in range(2 * worker.ATTEMPTS):
+        assert Worker(store)._take() is not None
+        clock.move(seconds=worker.LEASE_S + 1)
+    assert Worker(store)._take() is None
+    found = [turns.get(store, owner.workspace_id, "t"), gates.get(store, owner.workspace_id, "gate_1")]
+    said = "its worker ended 5 times without finishing it."
+    assert [(one.state, one.error) for one in found] == [("failed", said)] * 2
+    assert all(one.finished_at is not None for one in found)
+
+
+@pytest.mark.usefixtures("ziggurat_home")
+def test_a_gate_is_cancelled_before_it_begins_and_after_its_worker_died(
+    store: Store, owner: Principal, clock: Clock
+) -> None:
+    a_turn_and_a_gate(store, owner)
+    assert gates.cancel(store, owner, "gate_1").state == "cancelled"
+    with pytest.raises(Conflict, match="cancelled already"):
+        gates.cancel(store, owner, "gate_1")
+    assert Worker(store)._take() is not None  # the turn's job; its worker dies
+    assert turns.cancel(store, owner, "t").state == "queued"  # until whoever works on it looks
+    clock.move(seconds=worker.LEASE_S + 1)
+    assert Worker(store)._take() is None
+    turn = turns.get(store, owner.workspace_id, "t")
+    assert (turn.state, turn.error) == ("cancelled", None)

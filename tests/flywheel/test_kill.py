@@ -15,9 +15,9 @@ import pytest
 from tests.stores import Clock
 
 from ziggurat.files import sha256_file
-from ziggurat.flywheel import jobs
-from ziggurat.flywheel import turn as turns
-from ziggurat.flywheel.jobs import LEASE_S, Worker
+from ziggurat.flywheel.turn import turns
+from ziggurat.flywheel.work import jobs
+from ziggurat.flywheel.work.worker import LEASE_S, Worker
 from ziggurat.home import located
 from ziggurat.product import people
 from ziggurat.store.store import Store

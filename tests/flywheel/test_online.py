@@ -6,8 +6,8 @@ import random
 
 import numpy as np
 
-from ziggurat.flywheel.sequential import evidence, harmful
-from ziggurat.flywheel.split import takes_canary
+from ziggurat.flywheel.release.sequential import evidence, harmful
+from ziggurat.flywheel.release.split import takes_canary
 
 
 def test_the_evidence_is_the_integral_worked_by_hand() -> None:

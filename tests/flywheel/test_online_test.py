@@ -6,20 +6,21 @@ import pytest
 from sqlalchemy import insert
 from tests.product.house import join
 
-from ziggurat.flywheel import channel as channels_
-from ziggurat.flywheel import online, release
 from ziggurat.flywheel.measures import measures
-from ziggurat.flywheel.split import takes_canary
-from ziggurat.product import chats, generations, judgements, turns
+from ziggurat.flywheel.release import channel as channels_
+from ziggurat.flywheel.release import folders, online
+from ziggurat.flywheel.release.split import takes_canary
+from ziggurat.product import chats, feedback, generations, judgements, metrics, turns
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
+from ziggurat.store.tables.programs import inferences
 from ziggurat.store.tables.releases import channels, gates, releases
 
 
 @pytest.fixture
 def two(quick_store: Store, ana: Principal, monkeypatch: pytest.MonkeyPatch) -> Store:
     """`old` serves on the channel, `new` is another release; neither has weights here."""
-    monkeypatch.setattr(release, "check", lambda _: None)
+    monkeypatch.setattr(folders, "check", lambda _: None)
     now = quick_store.now()
     with quick_store.write() as conn:
         compared = {
@@ -101,3 +102,29 @@ def test_at_the_horizon_a_winner_is_proposed_and_nothing_is_promoted(two: Store,
     assert (ended.state, ended.winner) == ("finished", "treatment")
     assert "promote the treatment" in str(ended.sentence)
     assert channels_.channel(two, ana.workspace_id).release_id == "release_old"  # type: ignore[union-attr]
+
+
+def test_answers_and_metrics_of_programs_count_as_those_of_the_chat(two: Store, ana: Principal) -> None:
+    """Whoever asks over the API was left out of the test: a bad release harmed them unseen."""
+    test = online.start(two, ana, "new", horizon=400)
+    metrics.declare(two, ana, name="solved", type="boolean", optimize="max", level="inference")
+    now = two.now()
+    for i in range(24):
+        who = join(two, "developer", workspace_id=ana.workspace_id)
+        treated = takes_canary(who.person_id, "release_new", 0.5)
+        row = {
+            "id": f"chatcmpl-{i}",
+            "workspace_id": ana.workspace_id,
+            "person_id": who.person_id,
+            "kind": "chat.completion",
+            "model": "assistant",
+            "release": "new" if treated else "old",
+        }
+        kept = {"hashes": {}, "prompt_hash": "p", "answer_hash": "a", "sampling": {}, "created_at": now}
+        with two.write() as conn:
+            conn.execute(insert(inferences).values(**row, **kept))
+        feedback.give(two, who, name="solved", value=not treated, inference_id=row["id"])
+    (ended,) = online.look(two)
+    assert (ended.id, ended.state, ended.winner) == (test.id, "stopped", "control")
+    assert ended.result is not None
+    assert sum(side["answers"] for side in ended.result["sides"].values()) == 24

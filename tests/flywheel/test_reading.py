@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from tests.flywheel.people import a_member, a_subject, a_talk, about
 
-from ziggurat.flywheel import reading
-from ziggurat.flywheel.samples import Sample, Taken
-from ziggurat.product import judgements
+from ziggurat.flywheel.dataset import reading
+from ziggurat.flywheel.dataset.samples import Sample, Taken
+from ziggurat.product import chats, generations, judgements, turns
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
 
@@ -193,3 +193,32 @@ def test_a_person_who_does_not_agree_and_a_closed_chat_are_left_out(quick_store:
 def test_work_on_what_may_not_be_used_is_left_out(quick_store: Store, expert: Principal) -> None:
     about(quick_store, expert, "decision", {"decision": "reject", "reasons": []}, data_use=False)
     assert reasons(quick_store, expert) == ["no_data_use"]
+
+
+@pytest.mark.parametrize(
+    ("value", "bar", "imitated"), [(3.5, 3.0, True), (3.5, 4.0, False), (True, 1.0, True)]
+)
+def test_answers_that_reach_the_bar_of_a_metric_are_imitated(
+    quick_store: Store, expert: Principal, value: Any, bar: float, imitated: bool
+) -> None:
+    about(quick_store, expert, "metric", {"metric": "stars", "value": value}, answers=(ONE,))
+    with quick_store.read() as conn:
+        samples = reading.read(conn, expert.workspace_id, {"stars": bar}).samples
+    found = [(one.kind, short(one), one.weight) for one in samples]
+    assert found == [("rating", (ONE, imitated), 0.5), *([("demonstration", ONE, 0.5)] if imitated else [])]
+
+
+def test_a_record_names_the_release_that_wrote_the_answer(quick_store: Store) -> None:
+    """Chats name the channel "assistant", which says nothing about which release wrote."""
+    member = a_member(quick_store)
+    chat = chats.create_chat(quick_store, member, data_use=True)
+    turn = turns.begin_turn(quick_store, member, chat.id, parent_id=None, text="How long?", model="assistant")
+    done = generations.finish(
+        quick_store,
+        str(turn.generation_id),
+        finish_reason="stop",
+        content=ONE,
+        hashes={"release": "assistant-3"},
+    )
+    judgements.judge(quick_store, member, chat.id, done.id, value=1)
+    assert [one.model for one in taken(quick_store, member).samples] == ["assistant-3"]

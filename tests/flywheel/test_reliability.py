@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tests.flywheel.planted import Crowd, a_crowd, vote
 
-from ziggurat.flywheel.reliability import GRID, PRIOR, Labels, fit
-from ziggurat.flywheel.worth import Assessment, assess, at_least
+from ziggurat.flywheel.worth.assessment import Assessment, assess, at_least
+from ziggurat.flywheel.worth.reliability import GRID, PRIOR, Labels, fit
 
 SEEDS = range(5)
 

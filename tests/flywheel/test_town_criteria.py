@@ -8,11 +8,11 @@ import torch
 from tests.service.tiny import tiny_chat
 
 from ziggurat.files import write_json
-from ziggurat.flywheel.criteria.exam import Exam, town_of
-from ziggurat.flywheel.criteria.safety import Safety, safety_set
-from ziggurat.flywheel.criteria.text_loss import TextLoss
-from ziggurat.flywheel.criterion import Bench
-from ziggurat.flywheel.policy import GatePolicy
+from ziggurat.flywheel.gate.criteria.exam import Exam, town_of
+from ziggurat.flywheel.gate.criteria.safety import Safety, safety_set
+from ziggurat.flywheel.gate.criteria.text_loss import TextLoss
+from ziggurat.flywheel.gate.criterion import Bench
+from ziggurat.flywheel.gate.policy import GatePolicy
 from ziggurat.lineage import MANIFEST_FORMAT
 from ziggurat.model.hub import save_model
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from ziggurat.files import read_json, sha256_file
-from ziggurat.flywheel import channel as channels_
-from ziggurat.flywheel import gate as gates
-from ziggurat.flywheel import jobs, release
-from ziggurat.flywheel import turn as turns
-from ziggurat.flywheel.jobs import Worker
+from ziggurat.flywheel.gate import gates
+from ziggurat.flywheel.release import channel as channels_
+from ziggurat.flywheel.release import releases, signing
+from ziggurat.flywheel.turn import turns
+from ziggurat.flywheel.work import jobs
+from ziggurat.flywheel.work.worker import Worker
 from ziggurat.home import located
 from ziggurat.product.errors import Conflict
 from ziggurat.product.principal import Principal
@@ -51,7 +52,7 @@ def test_a_turn_becomes_a_release_that_serves_and_goes_back(
     quick_store: Store, ana: Principal, letters: Path
 ) -> None:
     store, ws = quick_store, ana.workspace_id
-    first = release.first(store, ana, str(letters / "model"))
+    first = signing.first(store, ana, str(letters / "model"))
     channels_.promote(store, ana, first.name)
     turn = begin(store, ana, letters, budget_s=600)
     assert turn.recipe["method"] == "dpo"
@@ -69,12 +70,12 @@ def test_a_turn_becomes_a_release_that_serves_and_goes_back(
     assert found["canaries"].verdict == "passed"
     assert {"prompt", "candidate", "serving"} <= set(gate.samples[0])
 
-    made = release.sign(store, ana, gate.id, note="Better.")
+    made = signing.sign(store, ana, gate.id, note="Better.")
     assert made is not None
     assert made.name == "assistant-2"
-    assert [one.name for one in release.lineage(store, ws, made.id)] == ["assistant-2", "assistant-1"]
+    assert [one.name for one in releases.lineage(store, ws, made.id)] == ["assistant-2", "assistant-1"]
     with pytest.raises(Conflict, match="signed already"):
-        release.sign(store, ana, gate.id)
+        signing.sign(store, ana, gate.id)
     canary = channels_.promote(store, ana, made.name, share=0.2)
     assert (canary.release_id, canary.canary_id) == (first.id, made.id)
     whole = channels_.promote(store, ana, made.name)

@@ -9,7 +9,8 @@ from sqlalchemy import select, update
 from tests.flywheel.people import a_member, a_talk, about
 from tests.product.house import join
 
-from ziggurat.flywheel import examples, overview, reading
+from ziggurat.flywheel import examples, overview
+from ziggurat.flywheel.dataset import reading
 from ziggurat.product import consents, feedback, inferences, metrics
 from ziggurat.product.errors import NotFound
 from ziggurat.product.inferences import Answered

@@ -10,8 +10,8 @@ from sqlalchemy import insert, select
 from tests.flywheel.people import a_member, a_talk
 from tests.product.house import join
 
-from ziggurat.flywheel import dataset, withdrawal
-from ziggurat.flywheel.objects import BuildSettings, DatasetVersion
+from ziggurat.flywheel.dataset import building, versions, withdrawal
+from ziggurat.flywheel.dataset.objects import BuildSettings, DatasetVersion
 from ziggurat.home import located
 from ziggurat.product import chats, consents, deletion, judgements
 from ziggurat.product.principal import Principal
@@ -94,13 +94,13 @@ def test_who_changes_their_mind_is_in_no_later_version(quick_store: Store, act: 
     owner, stays, leaves = join(quick_store, "owner"), a_member(quick_store), a_member(quick_store)
     one_judged(quick_store, stays, "a ferry")
     chat_id, message_id = one_judged(quick_store, leaves, CANARY)
-    before = dataset.build(quick_store, owner, settings=PLAIN)
+    before = building.build(quick_store, owner, settings=PLAIN)
     a_release(quick_store, owner, "assistant-2", before)
     assert CANARY in texts(before)
     assert withdrawal.affected(quick_store, owner, before.id).withdrawn == 0
     do, reason = ACTS[act]
     do(quick_store, leaves, chat_id, message_id)
-    after = dataset.build(quick_store, owner, settings=PLAIN)
+    after = building.build(quick_store, owner, settings=PLAIN)
     assert after.n == 2
     assert CANARY not in texts(after)
     assert "a ferry" in texts(after)
@@ -117,7 +117,7 @@ def test_deleted_texts_leave_the_store_at_once_and_the_files_at_the_next_cleanin
     owner, stays, leaves = join(store, "owner"), a_member(store), a_member(store)
     one_judged(store, stays, "a ferry")
     chat_id, _ = one_judged(store, leaves, CANARY)
-    version = dataset.build(store, owner, settings=PLAIN)
+    version = building.build(store, owner, settings=PLAIN)
     deletion.delete_chat(store, leaves, chat_id)
     with store.read() as conn:
         kept = (
@@ -131,14 +131,14 @@ def test_deleted_texts_leave_the_store_at_once_and_the_files_at_the_next_cleanin
     assert CANARY not in texts(version)
     assert "a ferry" in texts(version)
     assert withdrawal.affected(store, owner, version.id).deleted == 1
-    assert dataset.get_version(store, owner, version.id).sha256 == version.sha256
+    assert versions.get_version(store, owner, version.id).sha256 == version.sha256
 
 
 def test_another_thumb_of_the_same_person_is_a_change_and_no_withdrawal(quick_store: Store) -> None:
     owner, member = join(quick_store, "owner"), a_member(quick_store)
     chat_id, message_id = one_judged(quick_store, member, "a ferry")
-    version = dataset.build(quick_store, owner, settings=PLAIN)
+    version = building.build(quick_store, owner, settings=PLAIN)
     judgements.judge(quick_store, member, chat_id, message_id, value=-1)
     assert withdrawal.affected(quick_store, owner, version.id).withdrawn == 0
-    later = dataset.build(quick_store, owner, settings=PLAIN)
+    later = building.build(quick_store, owner, settings=PLAIN)
     assert later.card["since_parent"] == {"added": 1, "removed": 1}

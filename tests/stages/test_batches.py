@@ -97,3 +97,15 @@ def test_a_restored_position_gives_the_same_batches() -> None:
     for _ in range(8):
         a, b = first.next(), second.next()
         assert all(torch.equal(x, y) for x, y in zip(a._tensors(), b._tensors(), strict=True))  # type: ignore[arg-type]
+
+
+def test_a_conversation_counts_as_much_as_its_worth() -> None:
+    """The trained tokens of three conversations worth 1, 0.5 and 0.25 have these weights."""
+    talks = conversations(3)
+    batches = ConversationBatches(talks, T=24, batch_rows=1, seed=5, worth=[1.0, 0.5, 0.25])
+    found = Counter[float]()
+    for _ in range(batches.rows_per_epoch):
+        weights = batches.next().weights
+        assert weights is not None
+        found.update(weights[weights > 0].tolist())
+    assert found == {w: sum(talk.mask[1:]) for w, talk in zip((1.0, 0.5, 0.25), talks, strict=True)}

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, select
 
+from ziggurat.flywheel.dataset.reading import samples_of
 from ziggurat.flywheel.nearest import Meanings, by_words, encoder
-from ziggurat.flywheel.reading import samples_of
 from ziggurat.product import messages
 from ziggurat.product.mask import masked
 from ziggurat.product.principal import Principal

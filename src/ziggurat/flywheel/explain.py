@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from ziggurat.flywheel.dataset import version_row, view
+from ziggurat.flywheel.dataset.version_files import prompt_of
+from ziggurat.flywheel.dataset.versions import version_row, view
+from ziggurat.flywheel.dataset.withdrawal import affected_version, withdrawn_now
 from ziggurat.flywheel.nearest import Ranked, by_words
-from ziggurat.flywheel.version_files import prompt_of
-from ziggurat.flywheel.withdrawal import affected_version, withdrawn_now
 from ziggurat.product.chats import own_chat
 from ziggurat.product.errors import NotFound
 from ziggurat.product.paths import path_to

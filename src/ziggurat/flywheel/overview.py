@@ -7,13 +7,14 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from ziggurat.flywheel import channel as channels_
-from ziggurat.flywheel import dataset, jobs, online
-from ziggurat.flywheel import gate as gates
-from ziggurat.flywheel import release as releases
-from ziggurat.flywheel import turn as turns
+from ziggurat.flywheel.dataset import versions
+from ziggurat.flywheel.dataset.withdrawal import all_affected
+from ziggurat.flywheel.gate import gates
 from ziggurat.flywheel.measures import measures
-from ziggurat.flywheel.withdrawal import all_affected
+from ziggurat.flywheel.release import channel as channels_
+from ziggurat.flywheel.release import online, releases
+from ziggurat.flywheel.turn import turns
+from ziggurat.flywheel.work import jobs
 from ziggurat.product.errors import NotFound
 from ziggurat.product.principal import Principal
 from ziggurat.product.rights import can, require
@@ -70,7 +71,7 @@ def datasets(store: Store, principal: Principal) -> dict[str, Any]:
     withdrawn = [one.model_dump() for one in all_affected(store, principal)]
     if not can(principal, "train"):
         return {"versions": [], "waiting": None, "withdrawn": withdrawn}
-    return dataset.status(store, principal) | {"withdrawn": withdrawn}
+    return versions.status(store, principal) | {"withdrawn": withdrawn}
 
 
 def turn_json(store: Store, one: turns.Turn) -> dict[str, Any]:

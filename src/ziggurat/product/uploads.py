@@ -25,6 +25,8 @@ from ziggurat.store.tables.programs import tunings, upload_parts
 from ziggurat.store.tables.programs import uploads as table
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+RESULTS = "fine-tune-results"
+"""OpenAI's purpose of the files that a fine-tuning job writes."""
 PART = 1 << 20
 MAX_FILE = 64 << 20
 """Bytes of one file; a training file of 100,000 short conversations."""
@@ -114,6 +116,28 @@ def add(
         detail = {"bytes": size, "purpose": purpose}
         record(conn, store, principal, "file.add", kind="file", object_id=upload_id, detail=detail)
         return view(row_of(conn, table, upload_id))
+
+
+def put_results(conn: Connection, store: Store, job: Any, upload_id: str, data: bytes) -> None:
+    """The file that a fine-tuning job (a row) leaves to the person who began it, at most PART bytes. A job that is gone
+    on with writes it once."""
+    if row_of(conn, table, upload_id) is not None:
+        return
+    row = {
+        "id": upload_id,
+        "workspace_id": job.workspace_id,
+        "person_id": job.person_id,
+        "filename": "step_metrics.csv",
+        "purpose": RESULTS,
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "status": "processed",
+        "report": None,
+        "expires_at": None,
+        "created_at": store.now(),
+    }
+    conn.execute(insert(table).values(row))
+    conn.execute(insert(upload_parts).values(upload_id=upload_id, n=0, data=data))
 
 
 def checked(store: Store, principal: Principal, upload_id: str, report: Mapping[str, Any]) -> Upload:

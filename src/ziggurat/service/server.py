@@ -19,7 +19,7 @@ from fastapi import FastAPI
 
 from ziggurat.console import err, out
 from ziggurat.errors import UsageError
-from ziggurat.flywheel.channel import all_channels
+from ziggurat.flywheel.release.channel import all_channels
 from ziggurat.memory import few_heaps
 from ziggurat.places import find_run
 from ziggurat.product import registration

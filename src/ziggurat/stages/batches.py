@@ -80,12 +80,17 @@ class ConversationBatches:
         text_rows: NDArray[np.int32] | None = None,
         text_share: float = 0.0,
         text_weight: float = 1.0,
+        worth: Sequence[float] | None = None,
     ) -> None:
+        """`worth`: how much each conversation counts beside the others; None: 1 each."""
         self.T, self.batch_rows, self.seed = T, batch_rows, seed
         self.text_share = text_share if text_rows is not None else 0.0
         self.text_weight = text_weight
         self._ids = [np.asarray(r.ids, dtype=np.int64) for r in rendered]
-        self._masks = [np.asarray(r.mask, dtype=np.float32) for r in rendered]
+        self._masks = [
+            np.asarray(r.mask, dtype=np.float32) * (1.0 if worth is None else worth[i])
+            for i, r in enumerate(rendered)
+        ]
         self._lengths = [len(ids) - 1 for ids in self._ids]  # inputs of a conversation
         self._text = RowBatches(text_rows, 1, seed) if text_rows is not None and text_share > 0 else None
         self.batch = self.epoch = self.position = 0

@@ -118,7 +118,8 @@ def prepare(
     )
     rendered = [ids[id(d)] for d in learn]
     T = row_tokens(config.row_tokens, rendered, parent.shape)
-    batches = _batches(config, rendered, T, parent.tokenizer, text_learn)
+    worth = [1.0 if d.weight is None else d.weight for d in learn]
+    batches = _batches(config, rendered, worth, T, parent.tokenizer, text_learn)
     held_why = "given" if held_out is not None else "held_out_share"
     steps, derived = _derived(
         config, rendered, batches, Derived("held-out demonstrations", len(held), held_why)
@@ -143,7 +144,12 @@ def prepare(
 
 
 def _batches(
-    config: SftConfig, fitting: list[Rendered], T: int, tokenizer: Tokenizer, text: Sequence[Document]
+    config: SftConfig,
+    fitting: list[Rendered],
+    worth: Sequence[float],
+    T: int,
+    tokenizer: Tokenizer,
+    text: Sequence[Document],
 ) -> ConversationBatches:
     """The conversations packed, with rows of text among them where there is text and a share for it."""
 
@@ -158,6 +164,7 @@ def _batches(
         text_rows=rows,
         text_share=config.text_share,
         text_weight=config.text_weight,
+        worth=worth,
     )
 
 

@@ -276,7 +276,7 @@ def finish(
         summary=summary,
         numbers=dict(numbers),
         derived=[(d.name, d.value, d.why) for d in ready.derived],
-        samples=samples,
+        samples=samples if run.quotes else (),
         verdicts=verdicts,
     )
     run.finish({**report, **(more or {})})

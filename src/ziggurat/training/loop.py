@@ -125,7 +125,7 @@ class _Loop:
                 if evaluated:
                     row |= self.evaluate(last)
                 fatal = learner.is_fatal(row, lambda text: self.remark(progress, "doctor", text))
-                if last or self.due(config.sample_every_steps):
+                if self.run.quotes and (last or self.due(config.sample_every_steps)):
                     example = learner.sample()
                     if example is not None:
                         progress.note(f"step {self.step:,} writes: {example}")

@@ -15,9 +15,9 @@ import pytest
 from tests.service.conftest import Serving
 from tests.service.tiny import tiny_chat
 
-from ziggurat.flywheel import channel as channels_
-from ziggurat.flywheel import release
-from ziggurat.flywheel.turn import weights_of
+from ziggurat.flywheel.release import channel as channels_
+from ziggurat.flywheel.release import folders, releases, signing
+from ziggurat.flywheel.turn.turns import weights_of
 from ziggurat.home import portable
 from ziggurat.model.hub import save_model
 from ziggurat.product import people
@@ -64,10 +64,10 @@ def house(serving: Serving, tmp_path: Path, ziggurat_home: Path) -> Iterator[tup
     """A server with two releases: `assistant-1` serves, `assistant-2` is signed."""
     store = Store.open(tmp_path / "ziggurat.db")
     owner = people.local_principal(store)
-    first = release.first(store, owner, str(model(tmp_path / "one", 1)))
+    first = signing.first(store, owner, str(model(tmp_path / "one", 1)))
     channels_.promote(store, owner, first.name)
     gate_id = passed_gate(store, owner, model(tmp_path / "two", 2), first.id)
-    assert release.sign(store, owner, gate_id) is not None
+    assert signing.sign(store, owner, gate_id) is not None
     with ExitStack() as stack:
         address = stack.enter_context(serving(create_app({}, store=store)))
         client = stack.enter_context(httpx.Client(base_url=address, timeout=30))
@@ -188,8 +188,8 @@ def test_what_cannot_be_done_is_refused_and_changed_weights_do_not_serve(house: 
     found = [client.post(f"/api/flywheel{path}", json=body).status_code for path, body, _ in REFUSED]
     assert found == [status for _, _, status in REFUSED]
     owner = people.local_principal(store)
-    made = release.get(store, owner.workspace_id, "assistant-2")
-    weights = Path(release.check(made)) / "model" / "model.safetensors"
+    made = releases.get(store, owner.workspace_id, "assistant-2")
+    weights = Path(folders.check(made)) / "model" / "model.safetensors"
     weights.chmod(0o644)
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x07")
     answer = client.post("/api/flywheel/channels/assistant/promote", json={"release": "assistant-2"})

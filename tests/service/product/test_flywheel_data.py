@@ -14,7 +14,8 @@ from tests.service.fakes import FakeChat
 from tests.service.product.conftest import pieces
 from tests.service.product.events import ask, finish, new_chat
 
-from ziggurat.flywheel import dataset, examples
+from ziggurat.flywheel import examples
+from ziggurat.flywheel.dataset import versions
 from ziggurat.product import people
 from ziggurat.store.store import Store
 from ziggurat.store.tables.chats import messages
@@ -48,7 +49,7 @@ def test_from_a_thumb_to_a_version_and_from_an_answer_back_to_the_thumb(
     assert made.status_code == 201, made.text
     version = made.json()
     owner = people.local_principal(store)
-    a_release(store, owner, "assistant-2", dataset.get_version(store, owner, version["id"]))
+    a_release(store, owner, "assistant-2", versions.get_version(store, owner, version["id"]))
     with store.write() as conn:
         wrote = update(messages).where(messages.c.id == first["id"])
         conn.execute(wrote.values(hashes={"release": "assistant-2"}))

@@ -19,7 +19,7 @@ from tests.service.conftest import Serving
 from tests.service.fakes import FakeChat, saying
 from tests.stages import alphabet
 
-from ziggurat.flywheel import children
+from ziggurat.flywheel.work import children
 from ziggurat.places import models_home
 from ziggurat.product.principal import Principal
 from ziggurat.service.http.limits import Limits
@@ -317,6 +317,13 @@ def test_the_official_client_tunes_a_model_and_talks_to_it(tuned_house: openai.O
     assert points
     assert points[0].step_number > 0
     assert [one.id for one in api.fine_tuning.jobs.list()] == [job.id]
+    (results,) = job.result_files
+    assert api.files.retrieve(results).purpose == "fine-tune-results"
+    head, *steps = api.files.content(results).text.splitlines()
+    assert head == "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
+    assert float(steps[-1].split(",")[1]) < float(steps[0].split(",")[1])
+    with pytest.raises(openai.BadRequestError, match="ziggurat grpo"):
+        api.fine_tuning.jobs.create(model="letters", training_file=file.id, method={"type": "reinforcement"})
     with pytest.raises(openai.ConflictError, match="succeeded already"):
         api.fine_tuning.jobs.cancel(job.id)
     assert api.files.delete(file.id).deleted

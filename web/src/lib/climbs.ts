@@ -2,6 +2,11 @@
 
 import type { Climb, Stage } from "./types";
 
+/** The climb that a card shows: the first that is one. */
+export function shownOf(climbs: Climb[]): Climb | null {
+  return climbs.find((one) => one.card !== false) ?? null;
+}
+
 export function partOf(stage: Stage): number {
   if (stage.state === "done") return 1;
   return stage.steps ? Math.min(1, (stage.step ?? 0) / stage.steps) : 0;

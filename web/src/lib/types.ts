@@ -236,6 +236,8 @@ export interface Climb {
   stages: Stage[];
   left_s: number | null;
   report: string | null;
+  /** False for runs that are no climb: those of the flywheel and of fine-tuning jobs. */
+  card?: boolean;
 }
 
 export interface RunDetail {

@@ -11,11 +11,11 @@ from uuid import NAMESPACE_OID, uuid5
 
 from sqlalchemy import Connection, select
 
+from ziggurat.flywheel.dataset.making import language_of
+from ziggurat.flywheel.dataset.permission import Permission
+from ziggurat.flywheel.dataset.samples import LeftOut, Sample, Taken
 from ziggurat.flywheel.exchange.card import card_of
 from ziggurat.flywheel.exchange.export import Source, rows_of
-from ziggurat.flywheel.permission import Permission
-from ziggurat.flywheel.reading import language_of
-from ziggurat.flywheel.samples import LeftOut, Sample, Taken
 from ziggurat.product.errors import Invalid
 from ziggurat.product.mask import masked
 from ziggurat.product.principal import Principal

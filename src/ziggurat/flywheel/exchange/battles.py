@@ -10,11 +10,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from ziggurat.flywheel.dataset.making import content_of, id_of, language_of
+from ziggurat.flywheel.dataset.permission import Permission
+from ziggurat.flywheel.dataset.samples import LeftOut, Sample, Taken
 from ziggurat.flywheel.exchange.card import card_of
 from ziggurat.flywheel.exchange.export import Source, lines, rows_of
-from ziggurat.flywheel.permission import Permission
-from ziggurat.flywheel.reading import content_of, id_of, language_of
-from ziggurat.flywheel.samples import LeftOut, Sample, Taken
 from ziggurat.product.mask import masked
 from ziggurat.product.principal import Principal
 from ziggurat.store.clock import SECOND

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ziggurat.flywheel.card import agreement
-from ziggurat.flywheel.samples import REASONS, Sample, Taken
+from ziggurat.flywheel.dataset.card import agreement
+from ziggurat.flywheel.dataset.samples import REASONS, Sample, Taken
 
 MORE_REASONS = {"weak": "a thumb or a metric of an end user, which this export leaves out"}
 BASES = {

@@ -20,10 +20,10 @@ from sqlalchemy import Connection, select
 from ziggurat.corpus.formats.cells import Unusable
 from ziggurat.corpus.formats.writing import SHAPES, Shape, dataset_info
 from ziggurat.errors import did_you_mean
-from ziggurat.flywheel import filters, reading, splitting
+from ziggurat.flywheel.dataset import filters, reading, splitting
+from ziggurat.flywheel.dataset.pseudonyms import Pseudonyms, pseudonyms
+from ziggurat.flywheel.dataset.samples import LeftOut, Taken
 from ziggurat.flywheel.exchange.card import card_of, readme_of
-from ziggurat.flywheel.pseudonyms import Pseudonyms, pseudonyms
-from ziggurat.flywheel.samples import LeftOut, Taken
 from ziggurat.product.common import record, row_of
 from ziggurat.product.errors import Invalid
 from ziggurat.product.principal import Principal

@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from ziggurat.flywheel.dataset.permission import Permission
+from ziggurat.flywheel.dataset.samples import LeftOut, Sample, Taken
 from ziggurat.flywheel.exchange.card import card_of
 from ziggurat.flywheel.exchange.export import BATCH, Source, lines
-from ziggurat.flywheel.permission import Permission
-from ziggurat.flywheel.samples import LeftOut, Sample, Taken
 from ziggurat.product.errors import Invalid
 from ziggurat.product.mask import masked
 from ziggurat.product.principal import Principal

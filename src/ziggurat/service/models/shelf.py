@@ -32,7 +32,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ziggurat.console import with_article
 from ziggurat.errors import BusyError, UsageError, did_you_mean
-from ziggurat.flywheel.split import takes_canary
+from ziggurat.flywheel.release.split import takes_canary
 from ziggurat.service.http.limits import Limits
 from ziggurat.service.http.problems import ApiError
 from ziggurat.service.models.memory import give_back_after

@@ -28,7 +28,7 @@ from ziggurat.checkpoint_folders import whole_checkpoints
 from ziggurat.console import err
 from ziggurat.errors import RunError, ZigguratError
 from ziggurat.files import is_locked
-from ziggurat.flywheel.children import RUNNING
+from ziggurat.flywheel.work.children import RUNNING
 from ziggurat.places import holds_model, ladder_folder
 from ziggurat.runs import Run
 from ziggurat.service.models.library import Library

@@ -16,6 +16,8 @@ import anyio.to_thread
 from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response
 
+from ziggurat.flywheel.tuning import tunings
+from ziggurat.flywheel.turn import turns
 from ziggurat.ladder import watching
 from ziggurat.places import runs_home
 from ziggurat.product.errors import Conflict, NotFound
@@ -28,6 +30,8 @@ from ziggurat.service.product.house import House
 
 LOOK_S = 1.0
 """The files are looked at once a second while a page watches."""
+NO_CARD = (turns.LADDER, tunings.LADDER)
+"""Folders of runs that are no climbs: the flywheel's turns and fine-tuning jobs have pages of their own."""
 NAME = re.compile(r"[\w.-]{1,120}")
 
 
@@ -44,7 +48,10 @@ def climb_routes(house: House) -> APIRouter:
         being_planned = [name for name in begun if name not in {one.name for one in found}]
         found = [*(planned(watching.ClimbView(name, "", "running")) for name in being_planned), *found]
         yielding = climber is not None and climber.yielding
-        return {"climbs": [asdict(one) for one in found], "yielding": yielding}
+        return {
+            "climbs": [asdict(one) | {"card": one.name not in NO_CARD} for one in found],
+            "yielding": yielding,
+        }
 
     @routes.get("/events")
     async def events(request: Request) -> Response:

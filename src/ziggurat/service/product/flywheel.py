@@ -9,12 +9,14 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from ziggurat.flywheel import channel as channels_
-from ziggurat.flywheel import dataset, explain, jobs, online, overview, withdrawal
-from ziggurat.flywheel import gate as gates
-from ziggurat.flywheel import release as releases
-from ziggurat.flywheel import turn as turns
-from ziggurat.flywheel.moderation import flags_of
+from ziggurat.flywheel import explain, overview
+from ziggurat.flywheel.dataset import building, versions, withdrawal
+from ziggurat.flywheel.dataset.moderation import flags_of
+from ziggurat.flywheel.gate import gates
+from ziggurat.flywheel.release import channel as channels_
+from ziggurat.flywheel.release import online, releases, signing
+from ziggurat.flywheel.turn import turns
+from ziggurat.flywheel.work import jobs
 from ziggurat.product.common import page_size
 from ziggurat.product.rights import require
 from ziggurat.service.http.body import read_body
@@ -49,7 +51,8 @@ class TurnBody(Strict):
 
 
 class GateBody(Strict):
-    turn: Name
+    turn: Name | None = None
+    candidate: Name | None = None
     channel: Name = releases.CHANNEL
     policy: dict[str, Any] | None = None
 
@@ -114,7 +117,7 @@ def _data(house: House, routes: APIRouter) -> None:
         principal = await house.who(request)
         body = await read_body(request, BuildBody, limits)
         made = await house.run(
-            dataset.build, principal, body.name, settings=body.settings, moderation=flags_of(house.guard)
+            building.build, principal, body.name, settings=body.settings, moderation=flags_of(house.guard)
         )
         return Json(made.model_dump(), 201)
 
@@ -127,7 +130,7 @@ def _data(house: House, routes: APIRouter) -> None:
     @routes.get("/datasets/{name}")
     async def one_version(request: Request, name: str) -> dict[str, Any]:
         principal = await house.who(request)
-        found = await house.run(dataset.get_version, principal, name)
+        found = await house.run(versions.get_version, principal, name)
         return found.model_dump() | {
             "affected": (await house.run(withdrawal.affected, principal, name)).model_dump()
         }
@@ -189,6 +192,11 @@ def _turns(house: House, routes: APIRouter) -> None:
         found = await house.run(gates.get, workspace_id, gate_id)
         return await house.run(overview.gate_json, found, workspace_id)
 
+    @routes.post("/gates/{gate_id}/cancel", **takes(Empty))
+    async def cancel_gate(request: Request, gate_id: str) -> dict[str, Any]:
+        principal = await house.who(request)
+        return (await house.run(gates.cancel, principal, gate_id)).to_json()
+
 
 def _releases(house: House, routes: APIRouter) -> None:
     """What was signed."""
@@ -198,14 +206,14 @@ def _releases(house: House, routes: APIRouter) -> None:
     async def sign(request: Request, gate_id: str) -> Response:
         principal = await house.who(request)
         body = await read_body(request, SignBody, limits)
-        made = await house.run(releases.sign, principal, gate_id, **body.model_dump())
+        made = await house.run(signing.sign, principal, gate_id, **body.model_dump())
         return Json({"release": None if made is None else asdict(made)}, 201)
 
     @routes.post("/releases", **takes(FirstBody))
     async def first(request: Request) -> Response:
         principal = await house.who(request)
         body = await read_body(request, FirstBody, limits)
-        made = await house.run(releases.first, principal, **body.model_dump())
+        made = await house.run(signing.first, principal, **body.model_dump())
         return Json(asdict(made), 201)
 
     @routes.get("/releases/{name}")

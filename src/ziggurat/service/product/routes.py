@@ -13,7 +13,8 @@ from fastapi import Depends, FastAPI, Request
 
 from ziggurat.console import err
 from ziggurat.errors import RunError
-from ziggurat.flywheel import online, withdrawal
+from ziggurat.flywheel.dataset import withdrawal
+from ziggurat.flywheel.release import online
 from ziggurat.product import generations, mask, people, retention, workspaces
 from ziggurat.product.rights import require
 from ziggurat.safety.guard import Guard

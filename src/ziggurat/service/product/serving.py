@@ -17,10 +17,10 @@ import anyio.to_thread
 
 from ziggurat.console import err
 from ziggurat.errors import BusyError, ZigguratError
-from ziggurat.flywheel import channel as channels_
-from ziggurat.flywheel import release as releases
-from ziggurat.flywheel.channel import Channel
-from ziggurat.flywheel.release import Release
+from ziggurat.flywheel.release import channel as channels_
+from ziggurat.flywheel.release import folders, releases
+from ziggurat.flywheel.release.channel import Channel
+from ziggurat.flywheel.release.releases import Release
 from ziggurat.home import located
 from ziggurat.service.models.library import Library
 from ziggurat.service.models.shelf import AnyModel, ModelCard, Route, Shelf
@@ -105,7 +105,7 @@ class Serving:
         return True
 
     def _read(self, release: Release) -> tuple[ModelCard, AnyModel]:
-        releases.check(release)
+        folders.check(release)
         card, model = self.library.stage(release.name, located(release.model))
         return card.model_copy(update={"release": release.name, "run": f"releases/{release.name}"}), model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from ziggurat.flywheel.jobs import Worker
+from ziggurat.flywheel.work.worker import Worker
 from ziggurat.store.store import Store
 
 LEAVING_S = 70.0

@@ -84,7 +84,7 @@ gates = Table(
     Column("against_id", ID),  # the release that served; None: the first one
     long("against", nullable=True),
     json("policy"),  # bars, tolerances, judge, and how it is signed
-    Column("state", String(16), nullable=False),  # queued running done failed
+    Column("state", String(16), nullable=False),  # queued running done failed cancelled
     Column("verdict", String(16)),  # passed refused undecided
     long("sentence", nullable=True),
     json("samples", nullable=True),  # answers of both, side by side

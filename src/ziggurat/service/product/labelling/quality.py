@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
@@ -85,31 +86,19 @@ def label_quality_routes(house: House) -> APIRouter:
 def _finding_routes(house: House, routes: APIRouter) -> None:
     limits = house.services.limits
 
-    @routes.post("/projects/{project_id}/find", **takes(Found))
-    async def find(request: Request, project_id: str) -> dict[str, Any]:
-        principal, body = await house.who(request), await read_body(request, Found, limits)
-        return await house.run(
-            finding.find,
-            principal,
-            project_id,
-            where=body.where.fields(),
-            sort=body.sort,
-            cursor=body.cursor,
-            limit=body.limit,
-        )
+    def over_a_search(
+        name: str, shape: type[Found] | type[Bulk], rule: Callable[..., dict[str, Any]], fields: Sequence[str]
+    ) -> None:
+        """A route whose body says which items of the project are meant, and what the rule is given beside them."""
 
-    @routes.post("/projects/{project_id}/bulk", **takes(Bulk))
-    async def bulk(request: Request, project_id: str) -> dict[str, Any]:
-        principal, body = await house.who(request), await read_body(request, Bulk, limits)
-        return await house.run(
-            finding.act_on_all,
-            principal,
-            project_id,
-            where=body.where.fields(),
-            act=body.act,
-            value=body.value,
-            expected=body.expected,
-        )
+        @routes.post(f"/projects/{{project_id}}/{name}", name=name, **takes(shape))
+        async def route(request: Request, project_id: str) -> dict[str, Any]:
+            principal, body = await house.who(request), await read_body(request, shape, limits)
+            given = {field: getattr(body, field) for field in fields}
+            return await house.run(rule, principal, project_id, where=body.where.fields(), **given)
+
+    over_a_search("find", Found, finding.find, ("sort", "cursor", "limit"))
+    over_a_search("bulk", Bulk, finding.act_on_all, ("act", "value", "expected"))
 
     @routes.post("/projects/{project_id}/scores", **takes(Scored))
     async def scores(request: Request, project_id: str) -> dict[str, Any]:

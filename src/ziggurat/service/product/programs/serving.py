@@ -10,7 +10,7 @@ import anyio.to_thread
 
 from ziggurat.console import err
 from ziggurat.errors import ZigguratError
-from ziggurat.flywheel import tuning
+from ziggurat.flywheel.tuning import served
 from ziggurat.service.product.house import House
 
 log = logging.getLogger("ziggurat.service")
@@ -25,7 +25,7 @@ async def serve_tuned(house: House) -> None:
     library, tried = house.services.library, set[str]()
     while library is not None:
         try:
-            for name, path in (await house.run(tuning.models))[-MOST:]:
+            for name, path in (await house.run(served.models))[-MOST:]:
                 if name in tried or name in {held.card.name for held in house.services.shelf.all()}:
                     continue
                 tried.add(name)

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
-from ziggurat.flywheel import release, tuning
+from ziggurat.flywheel.release import releases
+from ziggurat.flywheel.tuning import progress, tunings
 from ziggurat.home import located
 from ziggurat.places import find_run
 from ziggurat.product.principal import Principal
@@ -71,7 +72,7 @@ def tuning_routes(house: House) -> APIRouter:
         principal, body = await principal_of(house, request), await read_body(request, NewTuning, limits)
         require(principal, "train")
         made = await house.run(
-            tuning.create,
+            tunings.create,
             principal,
             model=body.model,
             base=await base_of(house, principal, body.model),
@@ -88,35 +89,35 @@ def tuning_routes(house: House) -> APIRouter:
     @routes.get("")
     async def listed(request: Request, after: str | None = None, limit: Limit = 20) -> dict[str, Any]:
         principal = await principal_of(house, request)
-        return as_list(*await house.run(tuning.listed, principal, after=after, limit=limit))
+        return as_list(*await house.run(tunings.listed, principal, after=after, limit=limit))
 
     @routes.get("/{job_id}")
     async def one(request: Request, job_id: str) -> dict[str, Any]:
-        return (await house.run(tuning.get, await principal_of(house, request), job_id)).model_dump()
+        return (await house.run(tunings.get, await principal_of(house, request), job_id)).model_dump()
 
     @routes.post("/{job_id}/cancel")
     async def cancel(request: Request, job_id: str) -> dict[str, Any]:
-        return (await house.run(tuning.cancel, await principal_of(house, request), job_id)).model_dump()
+        return (await house.run(tunings.cancel, await principal_of(house, request), job_id)).model_dump()
 
     @routes.post("/{job_id}/pause")
     async def pause(request: Request, job_id: str) -> dict[str, Any]:
-        return (await house.run(tuning.pause, await principal_of(house, request), job_id)).model_dump()
+        return (await house.run(tunings.pause, await principal_of(house, request), job_id)).model_dump()
 
     @routes.post("/{job_id}/resume")
     async def resume(request: Request, job_id: str) -> dict[str, Any]:
-        return (await house.run(tuning.resume, await principal_of(house, request), job_id)).model_dump()
+        return (await house.run(tunings.resume, await principal_of(house, request), job_id)).model_dump()
 
     @routes.get("/{job_id}/events")
     async def events(
         request: Request, job_id: str, after: str | None = None, limit: Limit = 20
     ) -> dict[str, Any]:
         principal = await principal_of(house, request)
-        found, more = await house.run(tuning.events, principal, job_id, after=after, limit=limit)
+        found, more = await house.run(progress.events, principal, job_id, after=after, limit=limit)
         return {"object": "list", "data": found, "has_more": more}
 
     @routes.get("/{job_id}/checkpoints")
     async def checkpoints(request: Request, job_id: str) -> dict[str, Any]:
-        found = await house.run(tuning.checkpoints, await principal_of(house, request), job_id)
+        found = await house.run(progress.checkpoints, await principal_of(house, request), job_id)
         ends = {"first_id": found[0]["id"] if found else None, "last_id": found[-1]["id"] if found else None}
         return {"object": "list", "data": found, "has_more": False, **ends}
 
@@ -134,7 +135,7 @@ async def base_of(house: House, principal: Principal, model: str) -> str:
         raise ApiError(400, message, param="model", code="model_not_supported")
     card = house.services.shelf[model].card
     if card.release:
-        return str(located((await house.run(release.get, principal.workspace_id, card.release)).model))
+        return str(located((await house.run(releases.get, principal.workspace_id, card.release)).model))
     if not card.run:
         raise ApiError(
             400, f"{model} was not loaded from a folder.", param="model", code="model_not_supported"

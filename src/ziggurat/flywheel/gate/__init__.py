@@ -1,0 +1,1 @@
+"""May a candidate serve? Criteria, policy, verdict."""

@@ -1,0 +1,1 @@
+"""What was signed, what serves to whom, and the online test."""

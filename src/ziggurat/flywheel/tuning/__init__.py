@@ -1,0 +1,1 @@
+"""Fine-tuning jobs as OpenAI's client starts them."""
