@@ -32,6 +32,9 @@ def arguments(description: str, given: Sequence[str] | None = None) -> argparse.
     parser.add_argument(
         "--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="a setting of a turn's stages"
     )
+    parser.add_argument(
+        "--method", default=None, help="of the turns: dpo, kto, rlhf, sft; default: by the data"
+    )
     options = parser.parse_args(given)
     options.parts = list(PARTS) if options.parts == "all" else options.parts.split(",")
     unknown = sorted(set(options.parts) - set(PARTS))

@@ -27,6 +27,12 @@ PASSES = ("dpo.epochs=4",)
 """200 votes are some 20 steps of a pass; without --set a turn takes so many passes over them. Not tuned."""
 
 
+def turn_options(options: argparse.Namespace) -> list[str]:
+    """What `ziggurat flywheel turn` is called with."""
+    method = ["--method", options.method] if options.method else []
+    return [*method, *(part for one in options.set or PASSES for part in ("--set", one))]
+
+
 def town_plan(options: argparse.Namespace) -> Plan:
     return Plan(
         voters=options.voters,
@@ -34,7 +40,7 @@ def town_plan(options: argparse.Namespace) -> Plan:
         trainable=options.trainable or "all",
         budget=options.budget,
         reviews=options.reviews,
-        turn=[part for one in options.set or PASSES for part in ("--set", one)],
+        turn=turn_options(options),
     )
 
 
@@ -140,7 +146,7 @@ def real(options: argparse.Namespace) -> dict[str, Any]:
         budget=options.budget,
         rankings=0.0,
         reviews=options.reviews,
-        turn=[part for one in options.set or PASSES for part in ("--set", one)],
+        turn=turn_options(options),
     )
     found = {}
     for seed in range(options.seed, options.seed + options.seeds):

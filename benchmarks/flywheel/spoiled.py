@@ -57,9 +57,8 @@ def spoiled(comparisons: Sequence[dict[str, Any]]) -> list[Spoiled]:
 
 
 def turned(ranks: Sequence[int]) -> list[int]:
-    """The worst becomes the best: [1, 2, 2, 3] -> [3, 2, 2, 1]."""
-    most = max(ranks)
-    return [most + 1 - rank for rank in ranks]
+    """The worst becomes the best: [1, 2, 2, 4] -> [4, 2, 2, 1]."""
+    return [1 + sum(other > rank for other in ranks) for rank in ranks]
 
 
 def answered(prompt: Sequence[dict[str, Any]], text: str) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class Prepared(method.Prepared[DistillConfig]):
 
 def distill_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[DistillConfig]:
     """The configuration from its layers, with the training settings of the base's run inherited."""
-    return setup.inheriting(DistillConfig, base, layers, lr_share=1.0)
+    return setup.inheriting(DistillConfig, base, layers, stage="distill")
 
 
 def prepare(

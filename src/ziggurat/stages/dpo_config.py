@@ -22,9 +22,6 @@ from ziggurat.stages.setup import Derived
 from ziggurat.stages.start import settle_epochs
 from ziggurat.training.config import SHORT, TrainConfig
 
-LR_SHARE = 0.5
-"""Peak learning rates as a share of those of the run that `base` comes from."""
-
 FOREIGN_TRAIN: dict[str, Any] = {"lr_adam": 5e-6, "warmup_steps": 0}
 """Where the base is not ours. Published runs use 5e-7 to 5e-6 (arXiv:2310.16944, arXiv:2405.14734)."""
 
@@ -108,9 +105,7 @@ class Prepared(method.Prepared[DPOConfig]):
 
 def dpo_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[DPOConfig]:
     """The configuration from its layers, with the training settings of the base's run inherited."""
-    return setup.inheriting(
-        DPOConfig, base, layers, lr_share=LR_SHARE, foreign=FOREIGN_TRAIN, large=setup.LARGE
-    )
+    return setup.inheriting(DPOConfig, base, layers, stage="dpo", foreign=FOREIGN_TRAIN, large=setup.LARGE)
 
 
 def prepare(

@@ -16,7 +16,7 @@ from ziggurat.errors import DataError
 from ziggurat.records import Prompt, Rating
 from ziggurat.settings import Resolved
 from ziggurat.stages import method, setup
-from ziggurat.stages.dpo_config import FOREIGN_TRAIN, LR_SHARE
+from ziggurat.stages.dpo_config import FOREIGN_TRAIN
 from ziggurat.stages.setup import Derived
 from ziggurat.stages.start import settle_epochs
 from ziggurat.tokenizer.template import Rendered
@@ -84,9 +84,7 @@ class Prepared(method.Prepared[KTOConfig]):
 
 def kto_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[KTOConfig]:
     """The configuration from its layers, with the training settings of the base's run inherited."""
-    return setup.inheriting(
-        KTOConfig, base, layers, lr_share=LR_SHARE, foreign=FOREIGN_TRAIN, large=setup.LARGE
-    )
+    return setup.inheriting(KTOConfig, base, layers, stage="kto", foreign=FOREIGN_TRAIN, large=setup.LARGE)
 
 
 def prepare(

@@ -18,7 +18,7 @@ from ziggurat.records import Prompt
 from ziggurat.settings import Resolved
 from ziggurat.stages import method, setup
 from ziggurat.stages.answer_length import longest_answer
-from ziggurat.stages.dpo_config import FOREIGN_TRAIN, LR_SHARE
+from ziggurat.stages.dpo_config import FOREIGN_TRAIN
 from ziggurat.stages.scorer import RewardFunction, load_function, reward_folder_of
 from ziggurat.stages.setup import Derived
 from ziggurat.stages.start import settle_epochs
@@ -89,7 +89,7 @@ class Prepared(method.Prepared[RAFTConfig]):
 def raft_config(policy: str | Path, *layers: tuple[str, Any]) -> Resolved[RAFTConfig]:
     """The configuration from its layers, with the training settings of the policy's run inherited."""
     return setup.inheriting(
-        RAFTConfig, policy, layers, lr_share=LR_SHARE, foreign=FOREIGN_TRAIN, large=setup.LARGE
+        RAFTConfig, policy, layers, stage="raft", foreign=FOREIGN_TRAIN, large=setup.LARGE
     )
 
 

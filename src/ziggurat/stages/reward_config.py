@@ -36,9 +36,6 @@ from ziggurat.training.device import place
 from ziggurat.training.precision import choose_dtype
 from ziggurat.training.trainable import load_to_train
 
-LR_SHARE = 1.0
-"""Peak learning rates as a share of the stage-2 run's, which are gentle already."""
-
 FOREIGN_LR_HEAD = 1e-3
 """Rate of the new head where the stage-2 model is not ours. At the body's rate of 2e-5 the head hardly leaves 0 in the
 few steps of one epoch, and the loss stays at ln 2."""
@@ -114,7 +111,7 @@ class Prepared(stage.Prepared[RewardConfig]):
 def reward_config(sft: str | Path, *layers: tuple[str, Any]) -> Resolved[RewardConfig]:
     """The configuration from its layers, with the training settings of the stage-2 run inherited."""
     foreign = {"lr_head": FOREIGN_LR_HEAD}
-    return setup.inheriting(RewardConfig, sft, layers, lr_share=LR_SHARE, foreign=foreign, large=setup.LARGE)
+    return setup.inheriting(RewardConfig, sft, layers, stage="reward", foreign=foreign, large=setup.LARGE)
 
 
 def prepare(

@@ -48,6 +48,11 @@ INHERITED_LOOP = ("dtype", "threads")
 INHERITED = ("optimizer", "momentum", "newton_schulz_steps", "betas", "weight_decay", *INHERITED_LOOP)
 """Training settings that a later stage takes over from the run it starts from."""
 
+RATES = {"pretrain": 1.0, "sft": 0.1, "reward": 0.1, "dpo": 0.05, "kto": 0.05, "raft": 0.05}
+"""Peak learning rates of the stages as shares of stage 1's: gentle, or a stage overwrites what the stages before it
+learned. A stage takes its share whatever stage its base comes from, so that the tenth release learns as fast as the
+second. A base from another stage counts as stage 2."""
+
 FOREIGN_TRAIN: dict[str, Any] = {"optimizer": "adamw", "lr_adam": 2e-5, "grad_clip": 1.0}
 """Where the base is not ours: AdamW at the customary rate of supervised fine-tuning (arXiv:2307.09288, 3.1)."""
 
@@ -185,20 +190,29 @@ def inheriting(
     base: str | Path,
     layers: Sequence[tuple[str, Any]],
     *,
-    lr_share: float,
+    stage: str,
     foreign: Mapping[str, Any] | None = None,
     large: Mapping[str, Any] | None = None,
 ) -> Resolved[C]:
     """The configuration of a stage that trains on records: what the base's run hands down, then the layers.
 
+    `stage`: whose share of the learning rates (RATES) is taken.
     `large`: defaults for a base of more than LARGE_PARAMETERS."""
     folder = find_run(str(base))
-    layer = inherited(folder, lr_share=lr_share, foreign=foreign) | inherited_records(folder)
+    layer = inherited(folder, lr_share=lr_share(stage, folder), foreign=foreign) | inherited_records(folder)
     count = total_parameters(load_config(model_folder(base))) if large else 0
     if large is None or count <= LARGE_PARAMETERS:
         return resolve(cls, ("inherited", layer), *layers)
     reason = f"{human_count(count)} parameters, above {human_count(LARGE_PARAMETERS)}"
     return resolve(cls, (reason, large), ("inherited", layer), *layers)
+
+
+def lr_share(stage: str, base: Path) -> float:
+    """The learning rates of `stage` as a share of those of the run around `base`; 1 for a stage without a share."""
+    if stage not in RATES:
+        return 1.0
+    parent = parent_run(base)
+    return RATES[stage] / RATES.get(parent.stage if parent else "sft", RATES["sft"])
 
 
 def inherited_records(base: Path) -> dict[str, Any]:

@@ -26,8 +26,6 @@ from ziggurat.tokenizer.template import ChatTemplate, Rendered
 from ziggurat.training.config import SHORT, TrainConfig
 from ziggurat.training.cost import text_cost
 
-LR_SHARE = 0.1
-"""Peak learning rates as a share of the base run's: gentle, or stage 2 overwrites what stage 1 learned."""
 SMALLEST_ROW = 256
 
 
@@ -79,7 +77,7 @@ class Prepared(stage.Prepared[SftConfig]):
 
 def sft_config(base: str | Path, *layers: tuple[str, Any]) -> Resolved[SftConfig]:
     """The configuration from its layers, with the training settings of the base's run inherited."""
-    return setup.inheriting(SftConfig, base, layers, lr_share=LR_SHARE)
+    return setup.inheriting(SftConfig, base, layers, stage="sft")
 
 
 def prepare(
