@@ -50,8 +50,8 @@ def of_answers(store: Store, principal: Principal) -> dict[str, dict[str, float]
             tokens = (row.usage or {}).get("completion_tokens")
             if isinstance(tokens, int):
                 found[row.model]["tokens"].append(tokens)
-        for row in conn.execute(took):
-            found[row.model]["seconds"].append((row.ended_at - row.started_at) / SECOND)
+        for one in conn.execute(took):
+            found[one.model]["seconds"].append((one.ended_at - one.started_at) / SECOND)
     return {
         model: {name: sum(values) / len(values) for name, values in kinds.items()}
         for model, kinds in sorted(found.items())

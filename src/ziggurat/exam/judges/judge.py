@@ -125,7 +125,11 @@ SCORES: dict[str, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}
 
 
 def _of(choice: Choice, first: Winner, second: Winner) -> Winner | None:
-    return {"first": first, "second": second, "tie": "tie", None: None}[choice.place]  # type: ignore[return-value]
+    if choice.place == "first":
+        return first
+    if choice.place == "second":
+        return second
+    return choice.place
 
 
 def both_orders(judge: AnyJudge, pairs: Sequence[Pair]) -> list[Compared]:
