@@ -34,7 +34,7 @@ smollm2: $(VENV)/.compiled
 	  $(BIN)/ziggurat models get smollm2 || echo "The demo goes on without it."; fi
 
 test: $(VENV)/.installed-dev $(VENV)/.compiled $(PAGE)  ## Set up, run the tests (ARGS="tests/test_runs.py -k torn" chooses)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=5 $(ARGS)
 
 quick: lint $(VENV)/.compiled  ## Lint, and the fast tests: what QUICK above names, without those marked slow
 	@$(BIN)/python -m pytest -p no:schemathesis -n $(WORKERS) --dist loadfile -m "not slow and not alone" $(QUICK)

@@ -22,7 +22,7 @@ def leave_the_compiler_out() -> None:
     for name in KEPT_OUT:
         bare = getattr(getattr(Optimizer, name), "__wrapped__", None)
         if bare is not None and not hasattr(bare, "__dynamo_disable"):
-            setattr(bare, "__dynamo_disable", bare)  # noqa: B010 - in a class the name would be mangled
+            setattr(bare, "__dynamo_disable", bare)
 
 
 class AdamW(torch.optim.AdamW):
