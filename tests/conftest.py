@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
+from tests import compiled_once
 from tests.needs import IN_CI
 
 import ziggurat  # noqa: F401 - before torch: it sets how idle threads wait
@@ -32,6 +33,8 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUM
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+compiled_once.share()
 
 HERE = Path(__file__).resolve().parent
 CORPORA_BESIDE = HERE.parents[1] / "shared" / "corpora"
