@@ -42,8 +42,7 @@ quick: lint $(VENV)/.compiled  ## Lint, and the fast tests: what QUICK above nam
 lint: $(VENV)/.installed-dev  ## Formatting, lint, types, and who may import whom
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports & floors=$$!; $(BIN)/mypy; types=$$?; wait $$floors && exit $$types
 
 fix: $(VENV)/.installed-dev  ## Let the tools mend what they can
 	@$(BIN)/ruff check --fix .
