@@ -34,7 +34,7 @@ smollm2: $(VENV)/.compiled
 	  $(BIN)/ziggurat models get smollm2 || echo "The demo goes on without it."; fi
 
 test: $(VENV)/.installed-dev $(VENV)/.compiled $(PAGE)  ## Set up, run the tests (ARGS="tests/test_runs.py -k torn" chooses)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=5 $(ARGS)
 
 quick: lint $(VENV)/.compiled  ## Lint, and the fast tests: what QUICK above names, without those marked slow
 	@$(BIN)/python -m pytest -p no:schemathesis -n $(WORKERS) --dist loadfile -m "not slow and not alone" $(QUICK)
@@ -42,8 +42,7 @@ quick: lint $(VENV)/.compiled  ## Lint, and the fast tests: what QUICK above nam
 lint: $(VENV)/.installed-dev  ## Formatting, lint, types, and who may import whom
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports & floors=$$!; $(BIN)/mypy; types=$$?; wait $$floors && exit $$types
 
 fix: $(VENV)/.installed-dev  ## Let the tools mend what they can
 	@$(BIN)/ruff check --fix .

@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
+from tests import compiled_once
 from tests.needs import IN_CI
 
 import ziggurat  # noqa: F401 - before torch: it sets how idle threads wait
+from ziggurat.product import passwords
 
 MAX_THREADS = 2
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
@@ -31,16 +34,24 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
+compiled_once.share()
+
 HERE = Path(__file__).resolve().parent
 CORPORA_BESIDE = HERE.parents[1] / "shared" / "corpora"
 HOMES = itertools.count()
+passwords.HASHER = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+"""A password costs what it must in the product (test_accounts.py) and in the programs that tests start, not here."""
 
 LONGEST_FIRST = (
     "ladder/test_town",
+    "api/test_extending",
     "verse/test_climb",
     "ladder/",
     "service/test_page",
+    "service/product/test_programs",
     "cli/test_stages",
+    "store/test_kills",
+    "flywheel/",
     "stages/",
     "service/",
     "engine/",

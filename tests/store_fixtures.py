@@ -32,7 +32,9 @@ def clock() -> Clock:
 @pytest.fixture
 def store(databases: Databases, clock: Clock) -> Iterator[Store]:
     """An empty store with today's tables."""
-    opened = Store.open(databases.fresh(), clock=clock)
+    address = databases.fresh()
+    opened = Store.open(address, clock=clock)
     opened.durable = opened.quick = "OFF"
     yield opened
     opened.close()
+    databases.drop(address)

@@ -88,6 +88,20 @@ def test_a_person_gives_so_many_chats_to_a_project_and_no_more(
     assert len(items.list_items(store, lead, project).data) == 2
 
 
+def test_of_questions_with_one_long_beginning_the_project_has_one(store: Store) -> None:
+    lead = join(store, "owner")
+    project = a_project(store, lead)
+    begin = "Please write a letter to the harbour master about the ice on the northern canal, and be brief. "
+    for text in (f"{begin}Thanks!", f"{begin}Please.", f"{begin * 4}Or else", "Another question."):
+        chats.change_chat(store, lead, a_compared_chat(store, lead, text), {"data_use": True})
+    found = sources.from_chats(store, lead, project)
+    assert (len(found["added"]), found["near_duplicates"]) == (3, 1), (
+        "nine tenths are the same, not a quarter"
+    )
+    again = sources.from_chats(store, lead, project)
+    assert (again["added"], again["duplicates"], again["near_duplicates"]) == ([], 3, 1)
+
+
 def test_a_chat_in_the_trash_is_shown_to_nobody_who_was_given_it(store: Store) -> None:
     lead, (worker, other) = join(store, "owner"), people(store, 2)
     project = a_project(store, lead)

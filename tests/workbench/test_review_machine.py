@@ -30,7 +30,7 @@ from ziggurat.store import audit
 from ziggurat.store.store import Store
 from ziggurat.store.tables import reviews as tables
 from ziggurat.store.tables.chats import messages as message_table
-from ziggurat.workbench.review import claims, customer, deadlines, deciding, policies
+from ziggurat.workbench.review import claims, customer, deadlines, deciding, inbox, metrics, policies
 from ziggurat.workbench.review.deciding import Choice
 
 
@@ -353,10 +353,31 @@ def test_a_deadline_that_passes_raises_and_tells_and_releases_nothing(store: Sto
     clock.move(seconds=3600)
     assert deadlines.tick(store).breached == 1
     assert deadlines.tick(store).breached == 0, "once"
-    assert (row(store, item).state, row(store, item).priority) == ("queued", 1)
+    assert (row(store, item).state, row(store, item).priority) == ("queued", 2)
     status = customer.statuses(store, member, chat, lang="zh")[0]
     assert status.expected_at is None
     assert str(status.notice).startswith("专家")
     clock.move(days=400)
     deadlines.tick(store)
     assert seen(store, member, chat, message).content == ""
+
+
+def test_what_nobody_claims_in_time_is_raised_once_and_marked(store: Store, clock: Clock) -> None:
+    """An hour to claim and four to decide. Claimed and given back in time is claimed in time."""
+    _, ana, ben, member = house(store)
+    given_back = drafted(store, member)[0]
+    claims.claim(store, ana, given_back)
+    claims.release(store, ana, given_back)
+    waits = drafted(store, member)[0]
+    clock.move(seconds=3599)
+    assert deadlines.tick(store).unclaimed == 0
+    clock.move(seconds=60)
+    assert [deadlines.tick(store).unclaimed for _ in range(2)] == [1, 0]
+    listed = [(one.id, one.unclaimed, one.late) for one in inbox.inbox(store, ana).data]
+    assert listed == [(waits, True, False), (given_back, False, False)]
+    decide(store, ben, waits, "approve")
+    assert metrics.metrics(store, ben, days=1)["all"]["in_time"]["value"] == 1.0, "decided in time"
+    clock.move(seconds=4 * 3600)
+    assert (deadlines.tick(store).unclaimed, row(store, given_back).priority) == (0, 1), (
+        "late, and raised as that"
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterable
+
 PREFIX_CHARS = 256
 """Two different questions that begin with so many equal characters are one question asked twice."""
 PREFIX_SHARE = 0.9
@@ -21,6 +24,25 @@ def near_duplicates(order: dict[str, int]) -> set[str]:
         else:
             kept = text
     return gone
+
+
+class Asked:
+    """Texts that are there; what begins as one of them is found beside it in alphabetical order."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._sorted = sorted(set(texts))
+
+    def add(self, text: str) -> None:
+        at = bisect_left(self._sorted, text)
+        if self._sorted[at : at + 1] != [text]:
+            self._sorted.insert(at, text)
+
+    def nearly(self, text: str) -> bool:
+        """Whether another text, not this one, shares its long beginning."""
+        at = bisect_left(self._sorted, text)
+        after = at + (self._sorted[at : at + 1] == [text])
+        beside = [*self._sorted[max(at - 1, 0) : at], *self._sorted[after : after + 1]]
+        return any(_alike(text, other) for other in beside)
 
 
 def _alike(one: str, other: str) -> bool:

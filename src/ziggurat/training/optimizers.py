@@ -21,6 +21,7 @@ from ziggurat.model.prefix import Prefix
 from ziggurat.model.transformer import Transformer
 from ziggurat.training import parallel
 from ziggurat.training.config import OptimizerConfig
+from ziggurat.training.eager import AdamW, leave_the_compiler_out
 from ziggurat.training.muon import Muon, polar_express
 from ziggurat.training.precision import choose_dtype
 
@@ -84,6 +85,7 @@ def muon_rows(model: nn.Module) -> dict[nn.Parameter, tuple[int, ...]]:
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizers:
     """The optimizers of one model. A module without a Transformer inside has no block matrices: AdamW takes it all."""
+    leave_the_compiler_out()
     names = {p: name for name, p in model.named_parameters() if p.requires_grad}
     rows = muon_rows(model) if config.optimizer == "muon" else {}
     rest = [p for p in names if p not in rows]
@@ -114,9 +116,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizers:
             groups.append({"params": matrices, "lr": lr, "weight_decay": config.weight_decay})
             groups.append({"params": vectors, "lr": lr, "weight_decay": 0.0})
     groups = [group for group in groups if group["params"]]
-    members["adamw"] = torch.optim.AdamW(
-        groups or [{"params": []}], lr=config.lr_adam, betas=config.betas, fused=True
-    )
+    members["adamw"] = AdamW(groups or [{"params": []}], lr=config.lr_adam, betas=config.betas, fused=True)
     return Optimizers(members, names)
 
 

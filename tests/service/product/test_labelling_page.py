@@ -147,8 +147,13 @@ def test_everything_else_is_one_key_away(tab: Callable[..., Any]) -> None:
 def test_labels_and_a_draft_that_survives_a_reload(tab: Callable[..., Any]) -> None:
     page = tab()
     labels = a_project(page.api, "instructgpt_answer", entry(0, 1))
-    page.goto(f"{page.origin}/label/work/{labels}")
+    page.goto(
+        f"{page.origin}/label/work/{labels}?about=violent%20content"
+    )  # a link to what is said of a label
+    assert "A quotation or a story" in page.locator(".sought").inner_text()
+    page.keyboard.press("Escape")
     page.locator("article").wait_for()
+    assert page.url == f"{page.origin}/label/work/{labels}"
     for key in "620":  # quality 6, does not fail the task, can't tell whether it fits a customer assistant
         page.keyboard.press(key)
     page.keyboard.press("Control+s")

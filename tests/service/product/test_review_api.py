@@ -116,6 +116,7 @@ def test_what_would_go_round_the_review_is_refused(open_house: Open) -> None:
         "/api/chat", json={"model": "fake", "messages": [{"role": "user", "content": "x"}]}
     )
     assert (temporary.status_code, temporary.json()["error"]["code"]) == (409, "review_first")
+    assert client.get("/api/models").json()["temporary"] is False, "so the page does not offer it"
     chat, held = ask(client)
     client.post(f"/api/chats/{chat}/reviews/{held['id']}/cancel", json={})
     again = client.post(f"/api/chats/{chat}/messages/{held['id']}/continue", json={})

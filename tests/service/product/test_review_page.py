@@ -29,8 +29,14 @@ def test_an_expert_edits_by_keyboard_and_the_customer_sees_it(open_house: Open, 
     customer, first = visited(browser, client, f"/c/{chat}")
     customer.get_by_text("An expert checks this answer").wait_for()
     assert "PhD" not in customer.content()
+    assert customer.get_by_role("button", name="Temporary").count() == 0
     expert, second = visited(browser, client, "/review/inbox")
     expert.locator("ul li a").first.wait_for()
+    for name, other, own in (("Channel", "api", "chat"), ("Age", "24", ""), ("State", "delivered", "queued")):
+        expert.get_by_label(name, exact=True).select_option(other)
+        expert.get_by_text("Nothing waits here.").wait_for()
+        expert.get_by_label(name, exact=True).select_option(own)
+        expert.locator("ul li a").first.wait_for()
     expert.keyboard.press("j")
     expert.locator("mark", has_text="PhD").wait_for()
     expert.keyboard.press("e")  # claims first

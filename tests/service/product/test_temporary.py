@@ -27,6 +27,7 @@ def events(client: httpx.Client) -> list[dict[str, Any]]:
 
 def test_reasoning_text_and_the_summary_arrive_as_events(open_house: Open) -> None:
     client = open_house({"fake": FakeChat(saying("<think>a baker</think>", "Mira ", "bakes."))})
+    assert client.get("/api/models").json()["temporary"] is True
     *pieces, last = events(client)
     assert pieces == [{"reasoning": "a baker"}, {"text": "Mira "}, {"text": "bakes."}]
     done = last["done"]

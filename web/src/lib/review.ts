@@ -25,6 +25,7 @@ export interface Row {
   due_at: string;
   late: boolean;
   warned: boolean;
+  unclaimed: boolean;
   holder: Who | null;
   holder_until: string | null;
   created_at: string;

@@ -156,6 +156,8 @@ export interface Offer {
   examples: Example[];
   defaults: Settings;
   limits: { max_tokens: number; max_messages: number; max_message_chars: number };
+  /** Not where an expert checks the answers. */
+  temporary?: boolean;
 }
 
 export interface Page<T> {

@@ -39,17 +39,18 @@ from ziggurat.service.product.writing import (
     outgoing,
     watches_of,
 )
-from ziggurat.workbench.review.intake import check_unreviewed
+from ziggurat.workbench.review.intake import check_unreviewed, is_reviewed
 
 
 def temporary_routes(house: House) -> APIRouter:
     routes, limits = APIRouter(prefix="/api", tags=["temporary chats"]), house.services.limits
 
     @routes.get("/models")
-    async def models() -> dict[str, Any]:
-        found = offered(house.services)
+    async def models(request: Request) -> dict[str, Any]:
+        found, principal = offered(house.services), await house.who(request)
         far = [far_model(one) for one in await house.services.upstreams.models()]
-        return {**found, "models": [*found["models"], *far]}
+        reviewed = await house.run(is_reviewed, principal.workspace_id)
+        return {**found, "models": [*found["models"], *far], "temporary": not reviewed}
 
     @routes.post("/chat", **takes(ChatBody, streams=True))
     async def chat(request: Request) -> Response:

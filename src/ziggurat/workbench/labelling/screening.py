@@ -60,7 +60,7 @@ def screen(entries: Sequence[Mapping[str, Any]], rules: Screening) -> Screened:
         kept = _distinct(kept, made)
     if rules.split:
         for entry in kept:
-            side = side_of(person_of(entry) or _question(entry), rules.split)
+            side = side_of(person_of(entry) or question_of(entry), rules.split)
             entry["meta"] = {**(entry.get("meta") or {}), "split": side}
             made.splits[side] += 1
     made.entries = kept
@@ -132,7 +132,8 @@ def _capped(entries: list[dict[str, Any]], cap: int, made: Screened) -> list[dic
     return kept
 
 
-def _question(entry: Mapping[str, Any]) -> str:
+def question_of(entry: Mapping[str, Any]) -> str:
+    """The last message of the user, or the brief."""
     said = [str(one.get("content") or "") for one in entry.get("messages") or () if one.get("role") == "user"]
     return said[-1] if said else str(entry.get("brief") or "")
 
@@ -140,9 +141,9 @@ def _question(entry: Mapping[str, Any]) -> str:
 def _distinct(entries: list[dict[str, Any]], made: Screened) -> list[dict[str, Any]]:
     first: dict[str, int] = {}
     for n, entry in enumerate(entries):
-        first.setdefault(_question(entry), n)
+        first.setdefault(question_of(entry), n)
     gone = near_duplicates({text: n for text, n in first.items() if text})
-    kept = [entry for entry in entries if _question(entry) not in gone]
+    kept = [entry for entry in entries if question_of(entry) not in gone]
     if len(kept) < len(entries):
         made.left_out["its prompt shares a long beginning with another"] += len(entries) - len(kept)
     return kept

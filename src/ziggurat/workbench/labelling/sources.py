@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, exists, func, or_, select
 
+from ziggurat.corpus.near import Asked
 from ziggurat.product.common import record, whole
 from ziggurat.product.consents import TEXT_VERSION
 from ziggurat.product.errors import Conflict, ProductError
@@ -27,6 +28,7 @@ from ziggurat.store.tables.labelling import item_authors, items
 from ziggurat.store.tables.people import consents
 from ziggurat.workbench.labelling.items import insert_item
 from ziggurat.workbench.labelling.rows import project_row
+from ziggurat.workbench.labelling.screening import question_of
 from ziggurat.workbench.labelling.values import kinds_of
 
 PERSON_CAP = 200
@@ -40,20 +42,21 @@ def from_chats(
     with an answer that somebody gave a thumb down; a task about one answer gets that one.
 
     A comparison needs a question with several answers (regenerated ones); a demonstration needs the question alone.
-    At most PERSON_CAP questions of one person are in a project. Returns `{added, duplicates, refused, capped, chats}`.
+    At most PERSON_CAP questions of one person are in a project, and of questions that share a long beginning the first
+    that came. Returns `{added, duplicates, near_duplicates, refused, capped, chats}`.
 
     Raises:
         Conflict: prompts are written, not taken from chats.
     """
     whole(limit, "limit", 1, 1_000)
     added: list[str] = []
-    duplicates, refused, capped, used = 0, 0, 0, set()
+    duplicates, near, refused, capped, used = 0, 0, 0, 0, set()
     with store.write() as conn:
         project = project_row(conn, principal, project_id, "project.write")
         if project.task == "prompt":
             raise Conflict("a project of prompt writing takes no chats; write briefs.", code="wrong_task")
         down = _thumbs_down(conn, principal) if disliked else set()
-        taken = _taken(conn, project_id)
+        taken, asked = _taken(conn, project_id), _asked(conn, project_id)
         for chat, question, answered in _questions(conn, principal):
             if len(added) >= limit:
                 break
@@ -68,6 +71,9 @@ def from_chats(
             entry = _entry(conn, project.task, chat, question, answered)
             if entry is None:
                 continue
+            if asked.nearly(text := question_of(entry)):
+                near += 1
+                continue
             ids = [question.id, *(one.id for one in answered)]
             source = {"kind": "chat", "chat_id": chat.id, "message_ids": ids}
             try:
@@ -78,6 +84,7 @@ def from_chats(
             duplicates += made is None
             if made is not None:
                 added.append(made)
+                asked.add(text)
                 taken[chat.person_id] += 1
                 used.add(chat.id)
         detail = {"added": len(added), "duplicates": duplicates, "chats": len(used)}
@@ -87,6 +94,7 @@ def from_chats(
     return {
         "added": added,
         "duplicates": duplicates,
+        "near_duplicates": near,
         "refused": refused,
         "capped": capped,
         "chats": len(used),
@@ -102,6 +110,12 @@ def _taken(conn: Connection, project_id: str) -> Counter[str]:
         .group_by(item_authors.c.person_id)
     )
     return Counter({row[0]: row[1] for row in rows})
+
+
+def _asked(conn: Connection, project_id: str) -> Asked:
+    """The questions of the project's items."""
+    payloads = conn.execute(select(items.c.payload).where(items.c.project_id == project_id)).scalars()
+    return Asked(question_of(one) for one in payloads)
 
 
 def _questions(conn: Connection, principal: Principal) -> Iterator[tuple[Any, Any, list[Any]]]:

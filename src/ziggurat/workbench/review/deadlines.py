@@ -1,7 +1,8 @@
 """The clock of the review: leases that are over, deadlines that come near, deadlines that passed.
 
 Nothing is ever released because it is late. A late item is raised in the inbox, its customer reads the holding message,
-and whoever is told by webhook is told. `tick` runs every few seconds and may run twice: each step is done once.
+and the webhook gets an event. One that is not claimed in time is raised too, with an event of its own. `tick` runs
+every few seconds and may run twice: each step is done once.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ DRAFTING_S = 900
 class Ticked:
     leases: int = 0
     warned: int = 0
+    unclaimed: int = 0
     breached: int = 0
     lost: int = 0
 
@@ -37,20 +39,24 @@ def tick(store: Store) -> Ticked:
     """What time has brought."""
     now = store.now()
     with store.read() as conn:  # mostly there is nothing to do, and no writer waits for it
-        if not any(conn.execute(one.limit(1)).first() for one in (_leases(now), *_due(now), _lost(now))):
+        every = (_leases(now), *_due(now), _unclaimed(now), _lost(now))
+        if not any(conn.execute(one.limit(1)).first() for one in every):
             return Ticked()
     with store.write() as conn:
         leases = expire_claims(conn, store)
         near, late = _due(now)
         warned, breached = conn.execute(near).all(), conn.execute(late).all()
+        unclaimed = conn.execute(_unclaimed(now)).all()
         for row in warned:
             _warn(conn, store, row)
+        for row in unclaimed:
+            _breach(conn, store, row, "unclaimed")
         for row in breached:
-            _breach(conn, store, row)
+            _breach(conn, store, row, "late")
         lost = conn.execute(_lost(now)).all()
         for row in lost:
             _lose(conn, store, row)
-        return Ticked(leases, len(warned), len(breached), len(lost))
+        return Ticked(leases, len(warned), len(unclaimed), len(breached), len(lost))
 
 
 def _leases(now: int) -> Any:
@@ -59,18 +65,34 @@ def _leases(now: int) -> Any:
 
 def _due(now: int) -> tuple[Any, Any]:
     """Items near their deadline that were not warned of, and items past it that were not raised."""
-    is_open = items.c.state.in_(OPEN)
-    complained = select(func.max(complaints.c.created_at)).where(complaints.c.item_id == items.c.id)
-    start = func.coalesce(complained.scalar_subquery(), items.c.created_at)
+    is_open, start = items.c.state.in_(OPEN), _start()
     near_at = start + (items.c.due_at - start) * WARN_AT
     near = select(items).where(is_open, items.c.warned_at.is_(None), near_at <= now)
-    late = select(items).where(is_open, _not_raised(), items.c.due_at <= now)
+    late = select(items).where(is_open, _not_raised(items.c.due_at), items.c.due_at <= now)
     return near, late
 
 
-def _not_raised() -> Any:
-    """That this deadline was not raised; an earlier one may have been, before a complaint."""
-    return items.c.breached_at.is_(None) | (items.c.breached_at < items.c.due_at)
+def _start() -> Any:
+    """When the time of an item begins: with it, or with the last complaint about it."""
+    complained = select(func.max(complaints.c.created_at)).where(complaints.c.item_id == items.c.id)
+    return func.coalesce(complained.scalar_subquery(), items.c.created_at)
+
+
+def _unclaimed(now: int) -> Any:
+    """Items that wait and have not been claimed in the time to claim, while the time to decide still runs."""
+    since = select(claims.c.id).where(claims.c.item_id == items.c.id, claims.c.created_at >= _start())
+    return select(items).where(
+        items.c.state.in_(("queued", "escalated")),
+        items.c.claim_due_at <= now,
+        items.c.due_at > now,
+        _not_raised(items.c.claim_due_at),
+        ~since.exists(),
+    )
+
+
+def _not_raised(deadline: Any) -> Any:
+    """That this deadline was not raised; an earlier one may have been."""
+    return items.c.breached_at.is_(None) | (items.c.breached_at < deadline)
 
 
 def _lost(now: int) -> Any:
@@ -82,13 +104,15 @@ def _warn(conn: Connection, store: Store, item: Any) -> None:
     note_of(conn, store, None, item, "sla.warn", detail={"topic": item.topic, "risk": item.risk})
 
 
-def _breach(conn: Connection, store: Store, item: Any) -> None:
-    """Raised above everything that is in time, and its customer is told that it takes longer."""
+def _breach(conn: Connection, store: Store, item: Any, what: str) -> None:
+    """Raised above everything that is in time. Once the time to decide is over, its customer reads that it takes
+    longer."""
     now = store.now()
     raised = {"breached_at": now, "priority": item.priority + 1, "updated_at": now}
     conn.execute(update(items).where(items.c.id == item.id).values(raised))
-    enqueue(conn, store, item, "review.late")
-    note_of(conn, store, None, item, "sla.breach", detail={"topic": item.topic, "risk": item.risk})
+    enqueue(conn, store, item, f"review.{what}")
+    detail = {"topic": item.topic, "risk": item.risk, "what": what}
+    note_of(conn, store, None, item, "sla.breach", detail=detail)
 
 
 def _lose(conn: Connection, store: Store, item: Any) -> None:

@@ -19,7 +19,7 @@ from ziggurat.store.store import Store
 from ziggurat.store.tables.people import memberships, people
 from ziggurat.store.tables.reviews import claims, items, notes, saved_views, seconds
 from ziggurat.store.words import query_words, runs
-from ziggurat.workbench.review.objects import OPEN, Row, Who
+from ziggurat.workbench.review.objects import OPEN, Row, Who, unclaimed
 
 FILTERS = ("show", "topic", "lang", "customer", "model", "risk", "age", "state", "query", "channel")
 SHOWS = ("open", "mine", "late", "mentions", "done", "all")
@@ -165,6 +165,7 @@ def _view(row: Any, now: int, holder: tuple[Who, int] | None) -> Row:
         claim_due_at=iso(row.claim_due_at),
         late=row.due_at <= now and row.state in OPEN,
         warned=row.warned_at is not None,
+        unclaimed=unclaimed(row),
         holder=holder[0] if holder else None,
         holder_until=iso(holder[1]) if holder else None,
         created_at=iso(row.created_at),

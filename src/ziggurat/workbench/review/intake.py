@@ -32,13 +32,19 @@ def mode_of(store: Store, workspace_id: str) -> str:
         return str(settings_of(conn, workspace_id)["review"])
 
 
+def is_reviewed(store: Store, workspace_id: str) -> bool:
+    """Whether an expert checks answers of this workspace before they are shown."""
+    with store.read() as conn:
+        return bool(settings_of(conn, workspace_id)["review"] != "off")
+
+
 def check_unreviewed(store: Store, workspace_id: str, message_id: str | None = None) -> None:
     """
     Raises:
         Conflict: the workspace is reviewed, or the message was (code reviewed).
     """
+    reviewed = is_reviewed(store, workspace_id)
     with store.read() as conn:
-        reviewed = settings_of(conn, workspace_id)["review"] != "off"
         known = select(items.c.id).where(items.c.message_id == message_id)
         if reviewed or (message_id is not None and conn.execute(known).first()):
             raise Conflict(

@@ -102,6 +102,12 @@ def metrics(store: Store, principal: Principal, *, days: int = 30, by: str = "to
         }
 
 
+def _in_time(item: Any) -> bool:
+    """Whether it was decided in time. Claimed too late is not decided too late; a breach before a complaint, which
+    moved the deadlines, counts."""
+    return item.breached_at is None or item.claim_due_at <= item.breached_at < item.due_at
+
+
 def _figures(
     found: Sequence[Outcome], rules: Mapping[str, Policy], viewed: Mapping[tuple[str, str], float]
 ) -> dict[str, Any]:
@@ -112,7 +118,7 @@ def _figures(
     approved = [one for one in people_said if one.what == "unchanged"]
     reasons = Counter(reason for one in people_said for reason in one.reasons)
     edited = [one for one in people_said if one.what in ("edited", "answered")]
-    late = [one for one in people_said if one.item.breached_at is None]
+    late = [one for one in people_said if _in_time(one.item)]
     return {
         "decided": n,
         "by_policy": len(found) - n,

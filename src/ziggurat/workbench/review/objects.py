@@ -35,6 +35,12 @@ def late(item: Any) -> bool:
     return item.breached_at is not None and item.breached_at >= item.due_at
 
 
+def unclaimed(item: Any) -> bool:
+    """Whether it waits, and the time to claim it has passed and was raised."""
+    raised = item.breached_at is not None and item.breached_at >= item.claim_due_at
+    return raised and not late(item) and item.state in ("queued", "escalated")
+
+
 class Who(Thing):
     id: str
     name: str
@@ -62,6 +68,8 @@ class Row(Thing):
     claim_due_at: str
     late: bool
     warned: bool
+    unclaimed: bool
+    """Nobody has claimed it in the time to claim."""
     holder: Who | None
     holder_until: str | None
     created_at: str
