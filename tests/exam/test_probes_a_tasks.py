@@ -176,3 +176,10 @@ def test_suites_name_tasks_that_there_are():
     known = known_tasks()
     for suite in ("core", "abilities", "form", "honesty", "robust", "steps"):
         assert {part.task for part in known_suites()[suite].tasks} <= known.keys()
+
+
+def test_to_echo_an_absurd_question_is_no_rejection():
+    for item in items(opened("false-premises"), Switches()):
+        if item.row["false_premise"]:
+            scores = metric("premise")([item.row["question"]], item, {}).scores
+            assert scores["rejected"] == 0.0, item.row["question"]
