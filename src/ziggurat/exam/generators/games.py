@@ -150,7 +150,8 @@ def _counting(d: random.Random) -> Case:
         {
             "en": f'A people counts with two words: "ka" is one and "lo" is {base}. They are added '
             f'up, so "lo ka" is {base + 1}. Which number is "{said}"?',
-            "zh": f"某个部落用两个词数数：“ka”是一，“lo”是{base}，把它们加起来，所以“lo ka”是{base + 1}。“{said}”是几？",
+            "zh": f"某个部落用两个词数数：“ka”是一，“lo”是{base}，把它们加起来，所以“lo ka”是{base + 1}。"
+            f"“{said}”是几？",
         },
         str(bigs * base + ones),
         [],
