@@ -1,7 +1,8 @@
 """Whether a model's confidence is right: calibration error, risk and coverage, loss; over all rows of a task.
 
 Confidence: of a choice its share of the probability of all choices, without regard to their lengths, whatever way of
-comparing picked it (`mark.detail["nats"]`, else `"scores"`); of an answer asked several times the share of its commonest answer (`mark.detail["confidence"]`). Figures:
+comparing picked it (`mark.detail["nats"]`, else `"scores"`); of an answer asked several times the share of its
+commonest answer (`mark.detail["confidence"]`). Figures:
 
     ece            expected calibration error, ten bins of equal width (Guo et al., arXiv:1706.04599, eq. 3)
     risk_coverage  area under the curve of error against coverage, surest first (Geifman and El-Yaniv,
