@@ -16,7 +16,9 @@ from ziggurat.model.transformer import Transformer
 from ziggurat.records import Message
 from ziggurat.tokenizer.bpe import Tokenizer
 
-TEXT = "你好，运河边的面包师。The baker by the canal says good morning, A B C 1 2 3 and asks: what is it? " * 20
+TEXT = (
+    "你好，运河边的面包师。The baker by the canal says good morning, A B C 1 2 3 and asks: what is it? " * 20
+)
 
 
 class Scripted:
@@ -80,7 +82,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_task(tmp_path: Path) -> Callable[..., Path]:
     """Writes a task's folder: the settings of task.yaml over good ones, and its rows."""
 
-    def write(name: str = "mine", rows: Sequence[dict] | None = None, **settings: object) -> Path:
+    def write(name: str = "mine", rows: Sequence[dict] | dict | None = None, **settings: object) -> Path:
         given = {
             "name": name,
             "title": {"en": "Mine"},
@@ -95,10 +97,14 @@ def write_task(tmp_path: Path) -> Callable[..., Path]:
             "metric": {"name": "exact"},
             **settings,
         }
+        if isinstance(rows, dict):
+            given["rows"] = rows
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         kept = {key: value for key, value in given.items() if value is not None}
         (folder / "task.yaml").write_text(json.dumps(kept))  # JSON is YAML
+        if isinstance(rows, dict):  # made by rule
+            return folder
         if rows is None:
             rows = [{"question": f"What is {i}?", "answer": str(i)} for i in range(8)]
         (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -18,7 +18,12 @@ def folder(write_task: Callable[..., Path]) -> Path:
         for i in range(6)
     ]
     return write_task(
-        form="choice", choices="options", metric=None, strata="kind", rows=rows, title={"en": "Mine", "zh": "我的"}
+        form="choice",
+        choices="options",
+        metric=None,
+        strata="kind",
+        rows=rows,
+        title={"en": "Mine", "zh": "我的"},
     )
 
 
@@ -41,7 +46,9 @@ def test_the_same_command_reads_the_finished_result(
     command = ["exam", str(tiny_folder), "--tasks", str(folder), "--json"]
     assert run(command) == 0
     first = json.loads(capsys.readouterr().out)
-    monkeypatch.setattr("ziggurat.dialogue.chat.Chat.load", lambda *a, **k: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(
+        "ziggurat.dialogue.chat.Chat.load", lambda *a, **k: pytest.fail("the model was loaded")
+    )
     assert run(command) == 0
     assert json.loads(capsys.readouterr().out) == first
     result = first["results"][0]
@@ -55,7 +62,17 @@ def test_shots_are_curves(
     folder: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "page.html"
-    command = ["exam", str(tiny_folder), "--tasks", str(folder), "--shots", "0,1,2", "--out", str(page), "--json"]
+    command = [
+        "exam",
+        str(tiny_folder),
+        "--tasks",
+        str(folder),
+        "--shots",
+        "0,1,2",
+        "--out",
+        str(page),
+        "--json",
+    ]
     assert run([*command, "--language", "zh"]) == 0
     found = json.loads(capsys.readouterr().out)["results"]
     assert [one["switches"]["shots"] for one in found] == [0, 1, 2]

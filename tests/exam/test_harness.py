@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -147,8 +146,16 @@ def make_model(folder: Path, style: str) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["chatml", "llama2"])
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+SHORT = ("lambada", "rolling", "mutual")
+"""What depends on the token before a text: bos with llama2, eos with chatml."""
+BY_STYLE = {"llama2": (*ASKED, *OWN), "chatml": SHORT}
+EACH = [
+    pytest.param(style, name, id=f"{style}-{name}") for style, names in BY_STYLE.items() for name in names
+]
+
+
+@pytest.fixture(scope="module")
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What the harness finds with all tasks: its results and samples, and our candidate of the same folder."""
     lm_eval = needs("lm_eval")
     from lm_eval.models.huggingface import HFLM
@@ -162,7 +169,9 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     theirs = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4, device="cpu")
-    names = [f"own_{name}" for name in (*ASKED, *OWN) if name not in ("mmlu", "ceval")]  # of the group
+    style = request.param
+    names = [f"own_{name}" for name in BY_STYLE[style] if name not in ("mmlu", "ceval")]  # of the group
+    groups = ["own_group"] if style == "llama2" else []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_DATASETS_CACHE", str(base / "cache"))
         import datasets
@@ -170,7 +179,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", base / "cache")
         results = lm_eval.simple_evaluate(
             model=theirs,
-            tasks=[*names, "own_group"],
+            tasks=[*names, *groups],
             task_manager=TaskManager(include_path=str(tasks), include_defaults=False),
             bootstrap_iters=0,
             verbosity="ERROR",
@@ -179,7 +188,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     assert isinstance(ours, Local)
     ours.chat.model.float()
     ours.chat.model.compute_dtype = torch.float32
-    yield SimpleNamespace(results=results, theirs=theirs, ours=ours, tasks=tasks)
+    return SimpleNamespace(results=results, theirs=theirs, ours=ours, tasks=tasks)
 
 
 def sat(world: Any, name: str) -> tuple[list[Item], list[Found], dict[str, float]]:
@@ -193,7 +202,7 @@ def sat(world: Any, name: str) -> tuple[list[Item], list[Found], dict[str, float
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", [*ASKED, *OWN])
+@pytest.mark.parametrize(("world", "name"), EACH, indirect=["world"])
 def test_same_requests_same_numbers(world: Any, name: str) -> None:
     items, found, figures = sat(world, name)
     samples = sorted(world.results["samples"][f"own_{name}"], key=lambda sample: sample["doc_id"])
@@ -234,6 +243,7 @@ def their_ids(theirs: Any, context: str, continuation: str) -> tuple[list[int], 
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("world", ["llama2"], indirect=True)
 def test_a_group_joins_its_tasks_as_the_harness_does(world: Any) -> None:
     _, found, figures = sat(world, "group")
     assert {one.stratum for one in found} == {"own_mmlu", "own_ceval"}

@@ -69,6 +69,17 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         ),
         "eval": Entry("ziggurat.cli.evaluate:evaluate", "Measure a model on held-out data."),
         "exam": Entry("ziggurat.cli.exam:exam", "What models can do: tasks, one table, one page."),
+        "judge": Entry(
+            "ziggurat.cli.judge:app",
+            "Let a model, a reward model or a rule judge answers, and test the judge.",
+        ),
+        "leaderboard": Entry(
+            "ziggurat.cli.leaderboard:leaderboard", "All models that sat an exam, in one table."
+        ),
+        "tax": Entry(
+            "ziggurat.cli.tax:tax", "What a stage of training costs: abilities lost, facts forgotten."
+        ),
+        "advise": Entry("ziggurat.cli.leaderboard:advise", "Say whether a task is one for a language model."),
     },
     "Looking and keeping": {
         "tokenizer": Entry("ziggurat.cli.tokenizer:app", "Train, show and compare tokenizers."),

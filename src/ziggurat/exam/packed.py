@@ -46,7 +46,9 @@ def run(model: Transformer, root: Trunk, sequences: int, batch_tokens: int = BAT
             trunk, before = waiting.pop()
             if trunk.piece is not None:
                 before = _run_batch(model, [trunk.piece], before, sums, keep=True)
-            for chosen in by_length([len(row.ids) for row in trunk.rows], batch_tokens, enough=batch_tokens // 4):
+            for chosen in by_length(
+                [len(row.ids) for row in trunk.rows], batch_tokens, enough=batch_tokens // 4
+            ):
                 _run_batch(model, [trunk.rows[i] for i in chosen], before, sums)
             waiting.extend((each, before) for each in trunk.trunks)
     return sums
@@ -64,7 +66,9 @@ def _run_batch(
     cache = _Branches(model, before, where, _masks(pieces, T, device), keep=keep)
     hidden = model.hidden(torch.from_numpy(ids).to(device), positions=where, cache=cache)  # (B, T, C)
     flat = np.concatenate([row * T + piece.places for row, piece in enumerate(pieces)])
-    targets, owners = (np.concatenate(part) for part in zip(*((p.targets, p.owners) for p in pieces), strict=True))
+    targets, owners = (
+        np.concatenate(part) for part in zip(*((p.targets, p.owners) for p in pieces), strict=True)
+    )
     if len(flat):
         _score(model, hidden.flatten(0, 1), flat, targets, owners, sums)
     return cache.kept
@@ -83,7 +87,12 @@ def _masks(pieces: list[Piece], T: int, device: torch.device) -> Tensor | None:
 
 
 def _score(
-    model: Transformer, hidden: Tensor, places: np.ndarray, targets: np.ndarray, owners: np.ndarray, sums: Sums
+    model: Transformer,
+    hidden: Tensor,
+    places: np.ndarray,
+    targets: np.ndarray,
+    owners: np.ndarray,
+    sums: Sums,
 ) -> None:
     """hidden (B T, C); prediction n is of `targets[n]` by token `places[n]`. One token may predict several."""
     unique, index = np.unique(places, return_inverse=True)
@@ -109,7 +118,10 @@ class _Branches:
     ) -> None:
         """positions (B, T); seen (B, T, T), None: every token attends to those before it in its row."""
         self.before, self.positions, self.seen, self.keep = before, positions, seen, keep
-        self.windows, self.virtual = windows_of(model.config), 0 if model.prefix is None else model.prefix.tokens
+        self.windows, self.virtual = (
+            windows_of(model.config),
+            0 if model.prefix is None else model.prefix.tokens,
+        )
         self.kept: Front = []
         self.biases: dict[int | None, tuple[Tensor | None, Tensor | None]] = {}
 
@@ -164,4 +176,6 @@ def _attend_both(
     values = torch.cat((far_v.expand(B, -1, -1, -1), v), 2)
     over = own.new_zeros(B, 1, T, P) if far is None else far
     mask = torch.cat((over.expand(B, -1, -1, -1), own.expand(B, -1, -1, -1)), -1)
-    return torch.nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, enable_gqa=H != k.shape[1])
+    return torch.nn.functional.scaled_dot_product_attention(
+        q, keys, values, attn_mask=mask, enable_gqa=k.shape[1] != H
+    )

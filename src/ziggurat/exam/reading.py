@@ -22,6 +22,7 @@ from ziggurat.corpus.rows import read_rows
 from ziggurat.errors import DataError, UsageError, did_you_mean
 from ziggurat.exam.generators import GENERATORS
 from ziggurat.exam.metrics import METRICS
+from ziggurat.exam.publishers import PUBLISHERS
 from ziggurat.exam.task import Generated, TaskFile
 from ziggurat.files import to_json
 from ziggurat.home import ziggurat_home
@@ -36,7 +37,7 @@ SHIPPED = Path(__file__).parent / "tasks"
 TASK_FILE = "task.yaml"
 DATA = "$ZIGGURAT_DATA"
 HARNESS = "ziggurat.exam.harness.opening:open_yaml"
-LOADERS: dict[str, str] = {}
+LOADERS = PUBLISHERS
 """Prefix of a name -> module:function of (path) -> list[Task]: `mmlu:FOLDER`."""
 
 Row = Mapping[str, Any]
@@ -158,7 +159,9 @@ def read_task(folder: Path) -> Task:
 
 def _problem(error: ValidationError) -> str:
     """The first problem as a sentence: the setting, what is wrong, what is allowed."""
-    detail = error.errors()[0]
+    first = error.errors()[0]
+    same = [one for one in error.errors() if one["loc"][:1] == first["loc"][:1]]
+    detail = max(same, key=lambda one: len(one["loc"]))  # of a union the part that was meant
     parts = [part for part in detail["loc"] if part not in ("str", "Generated", "list[str]")]
     where = ".".join(str(part) for part in parts)
     if detail["type"] == "extra_forbidden":

@@ -42,8 +42,9 @@ from ziggurat.files import (
 from ziggurat.home import ziggurat_home
 from ziggurat.lineage import code_version
 
-BATCH = 64
-"""Items that are sat together; a resumed exam begins with a whole batch."""
+BATCH, WIDE_BATCH = 64, 256
+"""Items that are sat together; a resumed exam begins with a whole batch. Choices take wide ones: what their prompts
+share is computed once a batch."""
 FORMAT = 1
 _NAME_MAX = 120
 SETTINGS, ROWS, FIGURE = "settings.json", "rows.jsonl", "figure.json"
@@ -95,7 +96,7 @@ def settings_of(candidate: Candidate, task: Task, switches: Switches) -> dict[st
         "task": task.name,
         "version": task.file.version,
         "task_sha256": task.sha256,
-        "switches": dataclasses.asdict(switches),
+        "switches": {key: value for key, value in dataclasses.asdict(switches).items() if key != "model"},
         "code": code_version(),
     }
 
@@ -166,13 +167,14 @@ def _sit(
     progress: Callable[[int, int], None] | None,
 ) -> list[Found]:
     """Everything that was found; batches that are on disk are read."""
-    done = _whole_batches(path, items)
+    size = WIDE_BATCH if task.file.form == "choice" or task.sit is not None else BATCH
+    done = _whole_batches(path, items, size)
     sitting = task.sit or form(task.file.form)
     with open(path, "ab") as file:
-        for start in range(len(done), len(items), BATCH):
+        for start in range(len(done), len(items), size):
             if progress is not None:
                 progress(start, len(items))
-            batch = items[start : start + BATCH]
+            batch = items[start : start + size]
             drawn = dataclasses.replace(switches, seed=switches.seed * 1_000_003 + start)
             new = sitting(candidate, task, batch, drawn)
             if task.file.form != "dialogue":  # its turns are asked one by one, and it says so itself
@@ -195,13 +197,13 @@ def _with_cuts(candidate: Candidate, found: list[Found]) -> list[Found]:
     ]
 
 
-def _whole_batches(path: Path, items: Sequence[Item]) -> list[Found]:
+def _whole_batches(path: Path, items: Sequence[Item], size: int) -> list[Found]:
     """The finished batches of a killed exam; what comes after them is cut off."""
     if not path.is_file():
         return []
     cut_torn_line(path)
     lines = [f"{line}\n" for line in path.read_text(encoding="utf-8").split("\n") if line]
-    kept = len(lines) if len(lines) >= len(items) else len(lines) - len(lines) % BATCH
+    kept = len(lines) if len(lines) >= len(items) else len(lines) - len(lines) % size
     kept = min(kept, len(items))
     if kept < len(lines):
         atomic_write_text(path, "".join(lines[:kept]))

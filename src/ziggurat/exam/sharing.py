@@ -13,6 +13,7 @@ tokens attend to more keys than they need, so it must save `WORTH_BRANCHES` of i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -83,7 +84,7 @@ def plan(sequences: Sequence[Scored]) -> Trunk:
             grown = Trunk(tree.chain(low, high, depth, shared))
             trunk.trunks.append(grown)
             trunk, depth = grown, shared
-        waiting.extend((a, b, depth, trunk) for a, b in zip(cuts, cuts[1:], strict=False))
+        waiting.extend((a, b, depth, trunk) for a, b in itertools.pairwise(cuts))
     return root
 
 
@@ -114,7 +115,10 @@ class _Sorted:
         starts = np.maximum(self.common[low:high], depth)
         starts[0] = depth
         total = int((self.lengths[low:high] - starts).sum())
-        seen, places = np.zeros((total, total), dtype=bool), np.zeros(int(self.lengths[low:high].max()), np.int64)
+        seen, places = (
+            np.zeros((total, total), dtype=bool),
+            np.zeros(int(self.lengths[low:high].max()), np.int64),
+        )
         at, found = 0, []
         for i, start in zip(range(low, high), starts.tolist(), strict=True):
             end, new = int(self.lengths[i]), int(self.lengths[i]) - start
@@ -130,7 +134,9 @@ class _Sorted:
         predictions = map(np.concatenate, zip(*found, strict=True))
         return Piece(ids, positions, seen if branched else None, *predictions)
 
-    def _predictions(self, i: int, start: int, stop: int, places: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    def _predictions(
+        self, i: int, start: int, stop: int, places: Numbers
+    ) -> tuple[Numbers, Numbers, Numbers]:
         """What sequence i scores by its tokens start..stop-1, which lie at `places` of a piece."""
         begin = max(start, int(self.first[i]) - 1)  # the token before the first that is scored predicts it
         chosen, targets = places[begin - start :].copy(), self.ids[i][begin + 1 : stop + 1]

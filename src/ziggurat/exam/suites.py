@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,12 @@ def read_suites(path: Path) -> dict[str, Suite]:
         raise UsageError(f"{path}, {where}: {detail['msg']}; a part has task, limit, shots, think.") from None
     except (TypeError, KeyError, AttributeError):
         raise UsageError(f"{path} needs `suites:`, with a name and `tasks:` for each.") from None
+
+
+def parts_of(names: Sequence[str]) -> list[Part]:
+    """Tasks by name; a suite's name stands for its tasks."""
+    known = known_suites()
+    return [part for name in names for part in (known[name].tasks if name in known else [Part(task=name)])]
 
 
 def suite(name: str) -> Suite:

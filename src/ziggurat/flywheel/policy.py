@@ -38,9 +38,11 @@ class GatePolicy(BaseModel):
     text_tolerance: float = Field(default=0.03, ge=0)
     """Bits per byte may rise by this share."""
     exam: Literal["auto", "none"] = "auto"
+    exam_tasks: tuple[str, ...] = ()
+    """Tasks or suites of the exam room (`ziggurat exam --list`) that both models sit instead of the town's exam."""
     exam_items: int = Field(default=300, ge=20)
     exam_tolerance: float = Field(default=0.02, ge=0)
-    """Right answers may fall by this share of all items."""
+    """Right answers may fall by this share of all items; of several tasks each counts the same."""
     safety_tolerance: float = Field(default=0.02, ge=0)
     distinct: float = Field(default=0.6, ge=0, le=1)
     """Distinct pairs of words, as a share of the serving release's."""

@@ -384,6 +384,7 @@ BUILT_IN = (
 OTHER_COMMANDS = frozenset(
     (
         *(
+            "advise",
             "bench",
             "chat",
             "data",
@@ -393,8 +394,10 @@ OTHER_COMMANDS = frozenset(
             "flywheel",
             "generate",
             "help",
+            "judge",
             "key",
             "ladder",
+            "leaderboard",
             "models",
             "moderation",
             "plan",

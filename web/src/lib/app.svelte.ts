@@ -41,6 +41,7 @@ const PLACES: Record<string, string[]> = {
   review: [...LEADS, "reviewer", "review_lead"],
   flywheel: [...LEADS, "developer"],
   arena: [...LEADS, "developer", "labeller", "adjudicator", "reviewer", "review_lead", "member"],
+  exam: [...LEADS, "developer", "labeller", "adjudicator", "reviewer", "review_lead", "member"],
 };
 
 function talking(climbs: Climb[]): string {

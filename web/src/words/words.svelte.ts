@@ -11,7 +11,7 @@ const LOADERS: Record<Language, () => Promise<{ default: Catalogue }>> = {
 const KEPT = "ziggurat.language";
 
 /** Words of a whole page, loaded with it: words/en/label.json and so on. */
-export type Area = "label" | "review" | "flywheel" | "arena";
+export type Area = "label" | "review" | "flywheel" | "arena" | "exam";
 const AREAS = import.meta.glob<{ default: Catalogue }>("./{en,zh}/*.json");
 
 class Words {

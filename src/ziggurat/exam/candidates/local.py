@@ -35,12 +35,15 @@ DECIDES = (
 """The files of a model's folder that decide what it answers."""
 
 
-def load(name: str) -> Local:
-    """The model of a name or path; its weights are read when it is first asked. RunError where there is none."""
+def load(name: str, open_chat: Callable[[], Chat] | None = None) -> Local:
+    """The model of a name or path; its weights are read when it is first asked, or `open_chat` gives them.
+
+    RunError where there is none.
+    """
     folder = model_folder(name)
     template = ChatTemplate(Tokenizer.load(_with_tokenizer(folder, base_named(name))))
     chats = not never_chatted(folder, template)
-    return Local(lambda: Chat.load(name), name, model_sha256(name), chats=chats)
+    return Local(open_chat or (lambda: Chat.load(name)), name, model_sha256(name), chats=chats)
 
 
 def _with_tokenizer(folder: Path, base: Path | None) -> Path:

@@ -61,6 +61,8 @@ def sit(candidate: Candidate, task: Task, items: Sequence[Item], switches: Switc
     whole = bool(settings_of(task, switches).get("whole", False))
     for number in range(max((len(talk.turns) for talk in talks), default=0)):
         asked = [talk for talk in talks if number < len(talk.turns) and _begin(task, talk, number)]
+        if not asked:
+            continue
         texts = _answers(candidate, [_history(talk, number) for talk in asked], ask, switches)
         for i, (talk, text) in enumerate(zip(asked, texts, strict=True)):
             talk.cut |= i in getattr(candidate, "cut", ())

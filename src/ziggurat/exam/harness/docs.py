@@ -1,4 +1,4 @@
-"""The documents of a task file: local files that `dataset_kwargs.data_files` names, as the harness reads them by `datasets`.
+"""The documents of a task file: local files that `dataset_kwargs.data_files` names.
 
 `dataset_path` is json, csv or parquet; data sets of a hub are not fetched: point `data_files` to local files in a file
 of your own that includes the task file.
@@ -69,7 +69,9 @@ def _paths(written: str | list[str], folder: Path, name: str) -> list[Path]:
         places = [path] if path.is_absolute() else [Path.cwd() / path, folder / path]
         existing = next((place for place in places if place.is_file()), None)
         if existing is None:
-            raise UsageError(f"the task {name} reads {each}, and there is no {places[-1]}; correct data_files.")
+            raise UsageError(
+                f"the task {name} reads {each}, and there is no {places[-1]}; correct data_files."
+            )
         found.append(existing)
     return found
 

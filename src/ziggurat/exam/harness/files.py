@@ -110,7 +110,9 @@ def open_file(path: Path) -> Group:
     if "group" in settings and "output_type" not in settings:
         return _Index(path.parent).group(str(settings["group"]), settings, {})
     if "task" not in settings:
-        raise UsageError(f"{path} has neither `task` nor `group`; it is no task file of lm-evaluation-harness.")
+        raise UsageError(
+            f"{path} has neither `task` nor `group`; it is no task file of lm-evaluation-harness."
+        )
     if "class" in settings:
         raise UsageError(f"{path} is a task written in Python (`class`), which is not read here.")
     name = str(settings["task"])
@@ -164,7 +166,9 @@ class _Index:
         if name in self.groups:
             return [self.group(name, read_yaml(self.groups[name]), settings)]
         if name in self.tags:
-            return [read_yaml(self.tasks[each]) | settings | {"task": each} for each in sorted(self.tags[name])]
+            return [
+                read_yaml(self.tasks[each]) | settings | {"task": each} for each in sorted(self.tags[name])
+            ]
         if "dataset_path" in settings:  # a task that is written within the group
             return [settings | {"task": name}]
         hint = did_you_mean(name, [*self.tasks, *self.groups, *self.tags])

@@ -1,4 +1,4 @@
-"""A task file of lm-evaluation-harness as a `Task` of the exam room; a group is one task whose strata are its members."""
+"""A task file of lm-evaluation-harness as a `Task` of the exam room; a group is one task with a stratum a member."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ class _Opened:
     def task(self) -> Task:
         outputs = {member.output for member in self.members.values()}
         one = next(iter(self.members.values()))
-        known = hashlib.sha256(to_json([_plain(m.settings) for m in self.members.values()]).encode()).hexdigest()
+        known = hashlib.sha256(
+            to_json([_plain(m.settings) for m in self.members.values()]).encode()
+        ).hexdigest()
         rows = [
             {"id": f"{member.name}/{i}", "doc": doc, "of": member.name}
             for member in self.members.values()
@@ -71,9 +73,7 @@ class _Opened:
             strata="of" if len(self.members) > 1 else None,
             better="lower" if outputs == {"loglikelihood_rolling"} else "higher",
         )
-        return Task(
-            file, self.path.parent, given=rows, items=self.items, sit=self.sit, summary=self.summary
-        )
+        return Task(file, self.path.parent, given=rows, items=self.items, sit=self.sit, summary=self.summary)
 
     def items(self, task: Task, switches: Switches) -> list[Item]:
         del task
@@ -83,9 +83,7 @@ class _Opened:
             for item in running.items_of(member, switches.shots, switches.limit, switches.seed)
         ]
 
-    def sit(
-        self, candidate: Candidate, task: Task, items: Sequence[Item], switches: Switches
-    ) -> list[Found]:
+    def sit(self, candidate: Candidate, task: Task, items: Sequence[Item], switches: Switches) -> list[Found]:
         del task
         found: dict[str, Found] = {}
         for name in dict.fromkeys(item.stratum for item in items):
@@ -96,9 +94,7 @@ class _Opened:
 
     def summary(self, found: Sequence[Found]) -> dict[str, float]:
         """Every metric as the harness names it; of a group also those of its subgroups, `name: metric`."""
-        by_task = {
-            name: [one for one in found if one.stratum == name] for name in self.members
-        }
+        by_task = {name: [one for one in found if one.stratum == name] for name in self.members}
         each = {name: running.figures(self.members[name], own) for name, own in by_task.items() if own}
         if len(self.members) == 1:
             return next(iter(each.values()), {})

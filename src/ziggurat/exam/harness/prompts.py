@@ -73,7 +73,9 @@ class HarnessTask:
         self.output: str = self.settings.get("output_type", "generate_until")
         self.folder = folder
         self.splits = read_splits(self.settings, folder)
-        self.docs = self._split(self.settings.get("test_split") or self.settings.get("validation_split"), own=True)
+        self.docs = self._split(
+            self.settings.get("test_split") or self.settings.get("validation_split"), own=True
+        )
         self.fields = frozenset(self.docs[0]) if self.docs else frozenset()
         self.shown = self._shown_settings()
         self.many = isinstance(self.target(self.docs[0]), list)
@@ -84,7 +86,11 @@ class HarnessTask:
         """What formats worked examples: the task's settings, those of `fewshot_config` before them."""
         names = ("process_docs", "fewshot_delimiter", "target_delimiter", "gen_prefix", "doc_to_text")
         inherited = {name: self.settings.get(name) for name in (*names, "doc_to_choice", "doc_to_target")}
-        return inherited | {"split": self.settings.get("fewshot_split")} | (self.settings.get("fewshot_config") or {})
+        return (
+            inherited
+            | {"split": self.settings.get("fewshot_split")}
+            | (self.settings.get("fewshot_config") or {})
+        )
 
     @property
     def delimiter(self) -> str:
@@ -119,7 +125,9 @@ class HarnessTask:
     def _split(self, name: str | None, *, own: bool = False, process: Any = None) -> Docs:
         if name is None or name not in self.splits:
             known = ", ".join(self.splits)
-            raise UsageError(f"the task {self.name} reads the split {name}, and data_files names {known}; add it.")
+            raise UsageError(
+                f"the task {self.name} reads the split {name}, and data_files names {known}; add it."
+            )
         process = self.settings.get("process_docs") if own else process
         docs = self.splits[name]
         return Docs(process(docs)) if process is not None else docs
@@ -201,7 +209,9 @@ class HarnessTask:
 
     def _prompt(self, doc: Doc, shown: Sequence[Doc]) -> str:
         description = self.settings.get("description") or ""
-        parts = [doc[description] if description in doc else self._fill(description, doc)] if description else []
+        parts = (
+            [doc[description] if description in doc else self._fill(description, doc)] if description else []
+        )
         parts += [self._example(each) for each in shown]
         parts.append(self._begun(self.text(doc), self._prefix(doc, self.settings), self.delimiter))
         return "".join(parts)
@@ -232,7 +242,9 @@ class HarnessTask:
             question = self._begun(question, prefix, " " if between is None else between)
             between = "" if prefix[-1].isspace() or target[:1].isspace() else " "
         after = shown["fewshot_delimiter"]
-        return question + (" " if between is None else between) + target + ("\n\n" if after is None else after)
+        return (
+            question + (" " if between is None else between) + target + ("\n\n" if after is None else after)
+        )
 
 
 class _Draw:
@@ -240,8 +252,15 @@ class _Draw:
 
     def __init__(self, pool: Sequence[Doc], sampler: str, seed: int, name: str) -> None:
         if sampler not in ("default", "first_n"):
-            raise UsageError(f"the task {name} has the sampler {sampler!r}; default and first_n are read here.")
-        self.pool, self.first, self.random, self.name = list(pool), sampler == "first_n", random.Random(seed), name
+            raise UsageError(
+                f"the task {name} has the sampler {sampler!r}; default and first_n are read here."
+            )
+        self.pool, self.first, self.random, self.name = (
+            list(pool),
+            sampler == "first_n",
+            random.Random(seed),
+            name,
+        )
 
     def take(self, count: int, asked: Doc | None) -> list[Doc]:
         """`count` documents, none of them equal to the one that is asked, where that is given."""

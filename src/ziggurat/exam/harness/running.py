@@ -12,7 +12,6 @@ from typing import Any
 
 from ziggurat.errors import UsageError
 from ziggurat.exam.candidate import Ask, Candidate, Likelihood
-from ziggurat.exam.harness.docs import Doc
 from ziggurat.exam.harness.prompts import MAX_GEN_TOKENS, HarnessTask
 from ziggurat.exam.harness.scoring import AVERAGE_OF, AVERAGES, choice_scores, exact_match, filtered
 from ziggurat.exam.item import Found, Item, Mark
@@ -55,10 +54,14 @@ def sit(candidate: Candidate, task: HarnessTask, items: Sequence[Item], seed: in
         ]
     if task.output == "loglikelihood_rolling":
         read = candidate.text_nats([item.raw for item in items])
-        return [_found(item, (), _rolled(task, item, nats)) for item, (nats, _) in zip(items, read, strict=True)]
+        return [
+            _found(item, (), _rolled(task, item, nats)) for item, (nats, _) in zip(items, read, strict=True)
+        ]
     given = candidate.likelihoods([(item.raw, item.choices) for item in items])
     if task.output == "loglikelihood":
-        return [_found(item, (), _predicted(task, item, one)) for item, (one,) in zip(items, given, strict=True)]
+        return [
+            _found(item, (), _predicted(task, item, one)) for item, (one,) in zip(items, given, strict=True)
+        ]
     alone: list[list[Likelihood]] | None = None
     if any(metric["metric"] == "acc_mutual_info" for metric in task.metrics):
         alone = candidate.likelihoods([("", item.choices) for item in items])
@@ -124,7 +127,11 @@ def _rolled(task: HarnessTask, item: Item, nats: float) -> Mark:
     values = _own_results(task, item.row, [nats])
     size, words = len(item.raw.encode()), len(re.split(r"\s+", item.raw))
     if values is None:
-        found = {"word_perplexity": (nats, words), "byte_perplexity": (nats, size), "bits_per_byte": (nats, size)}
+        found = {
+            "word_perplexity": (nats, words),
+            "byte_perplexity": (nats, size),
+            "bits_per_byte": (nats, size),
+        }
         values = {metric["metric"]: found[metric["metric"]] for metric in task.metrics}
     mark = _mark(values, nats=-nats, bytes=size, words=words, weight=size)
     return Mark({**mark.scores, "score": AVERAGES["bits_per_byte"]([(nats, size)])}, mark.why, mark.detail)
@@ -168,7 +175,9 @@ def ask_of(task: HarnessTask, seed: int = 0) -> Ask:
     temperature = float(given.get("temperature") or 0.0)
     until = given["until"]
     return Ask(
-        max_tokens=int(next((given[name] for name in ALIASES if given.get(name) is not None), MAX_GEN_TOKENS)),
+        max_tokens=int(
+            next((given[name] for name in ALIASES if given.get(name) is not None), MAX_GEN_TOKENS)
+        ),
         temperature=temperature if given.get("do_sample", temperature > 0) else 0.0,
         samples=int(task.settings.get("repeats") or 1),
         stop=tuple(text for text in ([until] if isinstance(until, str) else until) if text),
@@ -207,5 +216,3 @@ def figures(task: HarnessTask, found: Sequence[Found]) -> dict[str, float]:
         compute = average if callable(average) else AVERAGES[average]
         results[name if "," in name else f"{name},none"] = float(compute(values))
     return results
-
-

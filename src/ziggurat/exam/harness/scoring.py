@@ -27,7 +27,10 @@ INVALID = "[invalid]"
 
 
 def _regex(
-    answers: Answers, regex_pattern: str = r"#### (\-?[0-9\.\,]+)", group_select: int = 0, fallback: str = INVALID
+    answers: Answers,
+    regex_pattern: str = r"#### (\-?[0-9\.\,]+)",
+    group_select: int = 0,
+    fallback: str = INVALID,
 ) -> Answers:
     def read(answer: str) -> str:
         matches = re.findall(regex_pattern, answer)
@@ -43,11 +46,15 @@ def _regex(
 
 def _take_first_k(answers: Answers, k: int) -> Answers:
     if len(answers) < k:
-        raise UsageError(f"take_first_k needs {k} answers a document and there are {len(answers)}; raise repeats.")
+        raise UsageError(
+            f"take_first_k needs {k} answers a document and there are {len(answers)}; raise repeats."
+        )
     return answers[:k]
 
 
-def _map(answers: Answers, mapping_dict: Mapping[str, Any] | None = None, default_value: Any = None) -> Answers:
+def _map(
+    answers: Answers, mapping_dict: Mapping[str, Any] | None = None, default_value: Any = None
+) -> Answers:
     return [(mapping_dict or {}).get(answer, default_value) for answer in answers]
 
 

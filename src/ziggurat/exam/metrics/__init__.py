@@ -21,6 +21,7 @@ from ziggurat.exam.item import Item, Mark
 Metric = Callable[[Sequence[str], Item, Mapping[str, Any]], Mark]
 METRICS: dict[str, str] = {
     "abstains": "ziggurat.exam.metrics.abstains:mark",
+    "binary": "ziggurat.exam.metrics.binary:mark",
     "bleu": "ziggurat.exam.metrics.bleu:mark",
     "calibration": "ziggurat.exam.metrics.calibration:mark",
     "card": "ziggurat.exam.metrics.card:mark",
@@ -33,13 +34,21 @@ METRICS: dict[str, str] = {
     "facts": "ziggurat.exam.metrics.facts:mark",
     "game24": "ziggurat.exam.metrics.game24:mark",
     "grammar": "ziggurat.exam.metrics.grammar:mark",
+    "judge": "ziggurat.exam.metrics.judge:mark",
+    "long_answer": "ziggurat.exam.metrics.long_answer:mark",
     "names": "ziggurat.exam.metrics.names:mark",
+    "novelty": "ziggurat.exam.metrics.novelty:mark",
     "number": "ziggurat.exam.metrics.number:mark",
     "percentile": "ziggurat.exam.metrics.percentile:mark",
+    "personal_data": "ziggurat.exam.metrics.personal_data:mark",
     "premise": "ziggurat.exam.metrics.premise:mark",
     "refuses": "ziggurat.exam.metrics.refuses:mark",
     "regex": "ziggurat.exam.metrics.regex:mark",
     "rules": "ziggurat.exam.metrics.rules:mark",
+    "swaps": "ziggurat.exam.metrics.swaps:mark",
+    "tries": "ziggurat.exam.metrics.tries:mark",
+    "turns": "ziggurat.exam.metrics.turns:mark",
+    "variety": "ziggurat.exam.metrics.variety:mark",
 }
 """Name -> module:function."""
 

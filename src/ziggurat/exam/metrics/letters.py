@@ -21,6 +21,9 @@ _SAID = re.compile(
 )
 _ALONE = re.compile(r"(?<![A-Za-z'’])[(（【\[*]*([A-Z]+)[)）】\]*]*(?![A-Za-z'’])")
 
+_ARTICLE = re.compile(r"\bA (?!(?:or|and|nor|is|as|because|since|seems)\b)[a-z]")
+"""The word "A" before a noun."""
+
 
 def mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mark:
     """`item.target`: an index from 0 or a letter. `item.choices`: their texts, where the row has them.
@@ -75,9 +78,9 @@ def letter_in(answer: str, choices: Sequence[str] = (), count: int = 4) -> int |
         return _index(said[-1])
     alone = [match[1] for match in _ALONE.finditer(text) if match[1] in allowed]
     begins = re.match(r"[(\[*]*([A-Z])(?:[)\].:,*\s]|$)", text)
-    if begins and begins[1] in allowed and not (begins[1] == "A" and re.match(r"A [a-z]", text)):
+    if begins and begins[1] in allowed and not (begins[1] == "A" and _ARTICLE.match(text)):
         return _index(begins[1])
-    alone = [one for one in alone if one != "A"] if re.search(r"\bA [a-z]", text) else alone
+    alone = [one for one in alone if one != "A"] if _ARTICLE.search(text) else alone
     if len(set(alone)) == 1:
         return _index(alone[0])
     named = [

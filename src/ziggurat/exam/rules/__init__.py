@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from ziggurat.errors import UsageError, did_you_mean
-from ziggurat.exam.rules import content, counts, shape, stance
+from ziggurat.exam.rules import content, counts, shape, stance, talk
 from ziggurat.exam.rules.language import language
 
 Check = Callable[..., bool]
@@ -25,6 +25,7 @@ RULES: dict[str, Check] = {
     **shape.RULES,
     **content.RULES,
     **stance.RULES,
+    **talk.RULES,
     "language": language,
 }
 """Kind -> check(text, **settings of the rule)."""

@@ -1,4 +1,4 @@
-"""Does the candidate still know what it knew? The town's exam, for models of the town."""
+"""Can the candidate still do what it could? Tasks of the exam room that the policy names, or the town's exam."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ class Exam:
     name = "exam"
 
     def measure(self, bench: Bench) -> Finding:
+        if bench.policy.exam_tasks:
+            from ziggurat.flywheel.criteria.exam_tasks import measure
+
+            return measure(bench)
         bar, seed = bench.policy.exam_tolerance, town_of(bench)
         if bench.policy.exam == "none" or seed is None:
             why = (

@@ -23,7 +23,7 @@ POLICY = (
 FIRST = frozenset(
     {
         *("c", "temporary", "shared", "climb", "login", "register", "setup", "manage"),
-        *("label", "review", "flywheel", "arena"),
+        *("label", "review", "flywheel", "arena", "exam"),
     }
 )
 """First parts of the page's own addresses; the page reads the rest itself."""

@@ -27,6 +27,7 @@ from ziggurat.service.product.chats import conversation_routes
 from ziggurat.service.product.climber import Climber
 from ziggurat.service.product.climbs import climb_routes
 from ziggurat.service.product.door import door_routes
+from ziggurat.service.product.exam.routes import exam_routes
 from ziggurat.service.product.flywheel import flywheel_routes
 from ziggurat.service.product.following import following_routes
 from ziggurat.service.product.house import House, RotatedCookies
@@ -69,7 +70,7 @@ EACH = (
     *(review_routes, customer_routes),
     *(folder_routes, persona_routes, share_routes, archive_routes, climb_routes, product_admin_routes),
     flywheel_routes,
-    *(metric_page_routes, arena_routes),
+    *(metric_page_routes, arena_routes, exam_routes),
     *(labelling_routes, label_lead_routes, label_quality_routes, label_exchange_routes),
 )
 TOLD = ("messages", "prompt", "input", "instructions", "suffix")

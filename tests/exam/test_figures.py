@@ -1,0 +1,124 @@
+"""Figures on rows that are counted by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ziggurat.evaluation.statistics import wilson
+from ziggurat.exam.figures import chance, compared, consistency, detectable, figure, majority, mean
+from ziggurat.exam.item import Found, Item, Mark
+from ziggurat.exam.reading import read_task
+from ziggurat.exam.switches import Switches
+from ziggurat.exam.templates import items
+from ziggurat.exam.wording import change, sentence, standing
+
+
+def found(*scores: float, pairs: str = "", answers: str = "", clusters: str = "") -> list[Found]:
+    return [
+        Found(
+            id=str(i),
+            stratum="ab"[i % 2],
+            cluster=clusters[i] if clusters else "",
+            pair=pairs[i] if pairs else "",
+            answers=(answers[i],) if answers else (),
+            mark=Mark({"score": score}),
+        )
+        for i, score in enumerate(scores)
+    ]
+
+
+def test_chance_and_majority_of_choices(write_task: Callable[..., Path]) -> None:
+    """Two choices and four: guessing is right 3/8 of the time. The commonest right one: two of three."""
+    rows = [
+        {"question": "q", "options": ["a", "b"], "answer": 0},
+        {"question": "q", "options": ["a", "b", "c", "d"], "answer": 0},
+    ]
+    task = read_task(write_task(form="choice", choices="options", metric=None, rows=rows))
+    assert chance(task, items(task, Switches())) == pytest.approx(3 / 8)
+    assert majority(task, items(task, Switches()), Switches()) == 1.0
+
+
+def test_majority_of_free_answers(write_task: Callable[..., Path]) -> None:
+    rows = [{"question": "q", "answer": a} for a in ("Yes", "yes.", "no", ["no", "yes"], "Yes")]
+    task = read_task(write_task(rows=rows))
+    # "Yes", the commonest, is right wherever the metric takes it: rows 1, 2, 4 and 5
+    assert majority(task, items(task, Switches()), Switches()) == pytest.approx(4 / 5)
+
+
+def test_all_right_has_wilsons_interval() -> None:
+    assert (mean(found(1, 1, 1, 1)).low, mean(found(1, 1, 1, 1)).high) == pytest.approx(
+        (wilson(4, 4).low, wilson(4, 4).high)
+    )
+    # four rows of two clusters are two observations
+    assert mean(found(0, 0, 0, 0, clusters="xxyy")).high == pytest.approx(wilson(0, 2).high)
+
+
+def test_intervals_are_of_clusters() -> None:
+    alone, joined = mean(found(*[1, 0] * 20)), mean(found(*[1] * 20, *[0] * 20, clusters="x" * 20 + "y" * 20))
+    assert alone.value == joined.value == 0.5
+    assert joined.high - joined.low > 3 * (alone.high - alone.low)
+
+
+def test_paired_differences() -> None:
+    ours, theirs = found(1, 1, 0, 1), found(1, 0, 0, 0)
+    assert compared(ours, theirs).value == pytest.approx(0.5)
+    assert compared(ours, theirs[:2]).value == pytest.approx(0.5)  # the items that both have
+    assert compared(ours, ours).high == 0.0
+
+
+def test_consistency_of_pairs(write_task: Callable[..., Path]) -> None:
+    """Pair x: yes, yes, no: 1 of its 3 twos agree. Pair y: no, no: 1 of 1. Together 2 of 4."""
+    task = read_task(write_task())
+    assert consistency(task, found(*[0.0] * 5, pairs="xxxyy", answers="YyNNn")).value == pytest.approx(2 / 4)
+
+
+def test_detectable_difference_is_that_of_two_models() -> None:
+    """100 items at one half: a standard error of 0.05, of a difference 0.0707, times 2.8 is 0.198."""
+    rows = found(*[0, 1] * 50)
+    assert detectable(rows, mean(rows)) == pytest.approx(0.198, abs=0.02)
+    sure = found(*[1.0] * 50)
+    assert 0.05 < (detectable(sure, mean(sure)) or 0) < 0.2  # never 0, however sure the model
+
+
+def test_clean_part_and_strata(write_task: Callable[..., Path]) -> None:
+    task = read_task(write_task())
+    rows = found(1, 1, 0, 0)
+    shown = figure(
+        task, [Item(id=one.id) for one in rows], rows, Switches(), {"0": True, "1": True, "2": False}
+    )
+    assert shown["contaminated"] == pytest.approx(2 / 3, abs=1e-6)
+    assert (shown["clean"]["n"], shown["clean"]["score"]) == (1, 0.0)
+    assert shown["strata"]["a"]["n"] == 2
+    assert shown["strata"]["a"]["score"] == 0.5
+
+
+def test_sentences_say_what_intervals_allow() -> None:
+    good = {
+        "score": 0.9,
+        "low": 0.8,
+        "high": 1.0,
+        "chance": 0.25,
+        "majority": 0.3,
+        "better": "higher",
+        "unit": "share",
+    }
+    open_ = {**good, "low": 0.2}
+    assert standing(good) is True
+    assert standing(open_) is None
+    assert standing({**good, "score": 0.1, "low": 0.0, "high": 0.2}) is False
+    assert sentence("Facts", good, None, None, "en") == (
+        "Facts: 90 % [80, 100], better than always the commonest answer (30 %)."
+    )
+    assert (
+        sentence("常识", open_, None, None, "zh")
+        == "常识：90 % [20, 100]，与总答最常见的答案（30 %）分不开。"
+    )
+    worse = compared(found(0, 0, 0), found(1, 1, 1))
+    assert change(worse, good, "old", "en") == "worse than old (-100 points)"
+    assert change(worse, {**good, "better": "lower"}, "old", "en") == "better than old (-100 points)"
+    assert (
+        change(compared(found(0, 1), found(1, 0)), good, "old", "zh") == "与 old 没有发现差别（+0 个百分点）"
+    )
