@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ziggurat.exam.forms.code import program_of, tests_of
+from ziggurat.exam.forms import code
 from ziggurat.exam.item import Item
 from ziggurat.exam.metrics import metric
 from ziggurat.exam.reading import Task, known_tasks, read_task
@@ -152,10 +152,13 @@ def test_programs_that_are_right_pass_their_tests_and_empty_ones_do_not():
     for item in made:
         start = item.row["start"]
         good = f"```python\n{start}    {SOLUTIONS[item.row['name']]}\n```"
-        exec(program_of(good, start) + "\n" + tests_of(task, item), {})
+        exec(code.program_of(good, start) + "\n" + code.tests_of(task, item), {})
         with pytest.raises(AssertionError):
             exec(
-                program_of(f"```python\n{start}    return None\n```", start) + "\n" + tests_of(task, item), {}
+                code.program_of(f"```python\n{start}    return None\n```", start)
+                + "\n"
+                + code.tests_of(task, item),
+                {},
             )
 
 
