@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
+from ziggurat.exam.candidate import Ask, Likelihood
 from ziggurat.exam.forms import code
 from ziggurat.exam.item import Item
 from ziggurat.exam.metrics import metric
 from ziggurat.exam.reading import Task, known_tasks, read_task
 from ziggurat.exam.rules import kept
+from ziggurat.exam.run import sit
 from ziggurat.exam.suites import known_suites
 from ziggurat.exam.switches import Switches
 from ziggurat.exam.templates import items
@@ -186,3 +190,39 @@ def test_to_echo_an_absurd_question_is_no_rejection():
         if item.row["false_premise"]:
             scores = metric("premise")([item.row["question"]], item, {}).scores
             assert scores["rejected"] == 0.0, item.row["question"]
+
+
+class Talker:
+    """A candidate that always says the same, and finds the first choice the likeliest."""
+
+    name, sha256, chats = "talker", "0" * 64, True
+
+    def answers(self, conversations: Sequence[object], ask: Ask) -> list[list[str]]:
+        return [["I do not know. 1 + 2 = 3, says Lin (2019)."] * ask.samples for _ in conversations]
+
+    continuations = answers
+
+    def likelihoods(self, questions: Sequence[tuple[object, Sequence[str]]]) -> list[list[Likelihood]]:
+        return [[Likelihood(-1.0 - i, 2, False) for i in range(len(choices))] for _, choices in questions]
+
+
+@pytest.mark.parametrize("name", [*CHOICES, *ANSWERS, *DIALOGUES])
+def test_a_probe_gives_a_figure(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("ZIGGURAT_HOME", str(tmp_path))
+    figure = sit(Talker(), opened(name), Switches(limit=12)).figure
+    assert figure["n"] == 12
+    assert 0 <= figure["score"] <= 1
+    wanted = {
+        "knowledge": "ece",
+        "icl-episodes": "choice_nats_early",
+        "robustness": "same_typo",
+        "facts": "one_answer",
+        "format-en": "instruction_strict",
+        "grammar-errors": "errors_per_1000",
+        "style-card": "card",
+        "unknowns": "abstained",
+        "citations": "invented",
+        "pressure": "turn_4",
+    }
+    if name in wanted:
+        assert wanted[name] in figure["metrics"]
