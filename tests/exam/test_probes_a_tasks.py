@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from ziggurat.exam.forms.code import program_of, tests_of
+from ziggurat.exam.candidate import Ask, Likelihood
+from ziggurat.exam.forms import code
 from ziggurat.exam.item import Item
 from ziggurat.exam.metrics import metric
 from ziggurat.exam.reading import Task, known_tasks, read_task
 from ziggurat.exam.rules import kept
+from ziggurat.exam.run import sit
 from ziggurat.exam.suites import known_suites
 from ziggurat.exam.switches import Switches
 from ziggurat.exam.templates import items
@@ -152,10 +156,13 @@ def test_programs_that_are_right_pass_their_tests_and_empty_ones_do_not():
     for item in made:
         start = item.row["start"]
         good = f"```python\n{start}    {SOLUTIONS[item.row['name']]}\n```"
-        exec(program_of(good, start) + "\n" + tests_of(task, item), {})
+        exec(code.program_of(good, start) + "\n" + code.tests_of(task, item), {})
         with pytest.raises(AssertionError):
             exec(
-                program_of(f"```python\n{start}    return None\n```", start) + "\n" + tests_of(task, item), {}
+                code.program_of(f"```python\n{start}    return None\n```", start)
+                + "\n"
+                + code.tests_of(task, item),
+                {},
             )
 
 
@@ -176,3 +183,46 @@ def test_suites_name_tasks_that_there_are():
     known = known_tasks()
     for suite in ("core", "abilities", "form", "honesty", "robust", "steps"):
         assert {part.task for part in known_suites()[suite].tasks} <= known.keys()
+
+
+def test_to_echo_an_absurd_question_is_no_rejection():
+    for item in items(opened("false-premises"), Switches()):
+        if item.row["false_premise"]:
+            scores = metric("premise")([item.row["question"]], item, {}).scores
+            assert scores["rejected"] == 0.0, item.row["question"]
+
+
+class Talker:
+    """A candidate that always says the same, and finds the first choice the likeliest."""
+
+    name, sha256, chats = "talker", "0" * 64, True
+
+    def answers(self, conversations: Sequence[object], ask: Ask) -> list[list[str]]:
+        return [["I do not know. 1 + 2 = 3, says Lin (2019)."] * ask.samples for _ in conversations]
+
+    continuations = answers
+
+    def likelihoods(self, questions: Sequence[tuple[object, Sequence[str]]]) -> list[list[Likelihood]]:
+        return [[Likelihood(-1.0 - i, 2, False) for i in range(len(choices))] for _, choices in questions]
+
+
+@pytest.mark.parametrize("name", [*CHOICES, *ANSWERS, *DIALOGUES])
+def test_a_probe_gives_a_figure(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("ZIGGURAT_HOME", str(tmp_path))
+    figure = sit(Talker(), opened(name), Switches(limit=12)).figure
+    assert figure["n"] == 12
+    assert 0 <= figure["score"] <= 1
+    wanted = {
+        "knowledge": "ece",
+        "icl-episodes": "choice_nats_early",
+        "robustness": "same_typo",
+        "facts": "one_answer",
+        "format-en": "instruction_strict",
+        "grammar-errors": "errors_per_1000",
+        "style-card": "card",
+        "unknowns": "abstained",
+        "citations": "invented",
+        "pressure": "turn_4",
+    }
+    if name in wanted:
+        assert wanted[name] in figure["metrics"]

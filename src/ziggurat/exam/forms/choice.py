@@ -73,7 +73,11 @@ def compare(
             "brier": sum((p - w) ** 2 for p, w in zip(shares, wanted, strict=True)),
         },
         "" if picked == item.target else f"right is {item.choices[item.target].strip()}",
-        _detail(item, picked) | {"scores": [round(value, 6) for value in compared]},
+        _detail(item, picked)
+        | {
+            "scores": [round(value, 6) for value in compared],
+            "nats": [round(one.nats, 6) for one in given],
+        },
     )
 
 

@@ -142,7 +142,7 @@ def new_words(count: int, seed: int, language: str = "en") -> list[dict[str, Any
             first = f"I would like to talk about the word {word}. Can you use it in a sentence?"
             second = f"{definition} Do you understand?"
             opposite = "no" if truth == "yes" else "yes"
-            said = [
+            said: list[dict[str, Any]] = [
                 {"kind": "matches", "pattern": rf"^[\s*]*{truth}\b"},
                 {"kind": "matches", "pattern": rf"^[\s*]*{opposite}\b", "not": True},
             ]

@@ -1,7 +1,8 @@
 """Whether a model's confidence is right: calibration error, risk and coverage, loss; over all rows of a task.
 
-Confidence: of a choice the softmax over what was compared (`mark.detail["scores"]`, nats); of an answer asked several
-times the share of its commonest answer (`mark.detail["confidence"]`). Figures:
+Confidence: of a choice its share of the probability of all choices, without regard to their lengths, whatever way of
+comparing picked it (`mark.detail["nats"]`, else `"scores"`); of an answer asked several times the share of its
+commonest answer (`mark.detail["confidence"]`). Figures:
 
     ece            expected calibration error, ten bins of equal width (Guo et al., arXiv:1706.04599, eq. 3)
     risk_coverage  area under the curve of error against coverage, surest first (Geifman and El-Yaniv,
@@ -45,7 +46,7 @@ def summary(found: Sequence[Found], settings: Mapping[str, Any]) -> dict[str, fl
     for one in found:
         detail = one.mark.detail
         if "scores" in detail and "right" in detail:
-            loss = -math.log(max(softmax(detail["scores"])[int(detail["right"])], 1e-12))
+            loss = -math.log(max(softmax(nats_of(detail))[int(detail["right"])], 1e-12))
             nats.setdefault(one.stratum, []).append(loss)
     if nats:
         every = [value for values in nats.values() for value in values]
@@ -59,10 +60,15 @@ def confidence(found: Found) -> tuple[float, bool] | None:
     """How sure the answer is, and whether it is right; None where that is not known."""
     detail = found.mark.detail
     if "scores" in detail and "picked" in detail:
-        return softmax(detail["scores"])[int(detail["picked"])], detail["picked"] == detail["right"]
+        return softmax(nats_of(detail))[int(detail["picked"])], detail["picked"] == detail["right"]
     if "confidence" in detail:
         return float(detail["confidence"]), bool(detail["correct"])
     return None
+
+
+def nats_of(detail: Mapping[str, Any]) -> Sequence[float]:
+    given: Sequence[float] = detail.get("nats", detail["scores"])
+    return given
 
 
 def softmax(scores: Sequence[float]) -> list[float]:

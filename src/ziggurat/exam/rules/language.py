@@ -78,8 +78,8 @@ def shares_of(text: str) -> dict[str, float]:
         counts["ja"] += counts.pop("zh", 0)
     latin = _LATIN.findall(text.replace("’", "'"))
     letters = sum(len(word) for word in latin if word.isascii() or word[0] < "\u0250")
-    if letters and (name := _latin_language(text.casefold(), latin)):
-        counts[name] += letters
+    if letters and (spoken := _latin_language(text.casefold(), latin)):
+        counts[spoken] += letters
     total = counts.total()
     return {name: count / total for name, count in counts.items() if count}
 
