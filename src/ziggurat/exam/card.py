@@ -177,7 +177,9 @@ def hold(
         if checkpoints:
             card.curves[name] = checkpoints_of(name, upstreams)
         for one in (*(path for _, path in card.curves.get(name, ())), name):
-            _sit_all(card, open_candidate(one, upstreams), say or _silent, fresh=fresh, upstreams=upstreams or {})
+            _sit_all(
+                card, open_candidate(one, upstreams), say or _silent, fresh=fresh, upstreams=upstreams or {}
+            )
     return card
 
 

@@ -15,6 +15,7 @@ questions at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from ziggurat.dialogue.language_model import LanguageModel
 from ziggurat.errors import UsageError
@@ -129,7 +130,7 @@ def encode_pairs(model: LanguageModel, questions: Sequence[tuple[Prompt, Sequenc
 
 
 def _chat_pairs(tokenizer: Tokenizer, prompt: list[int], continuations: Sequence[str]) -> list[Pair]:
-    after = "special" if prompt[-1] in tokenizer.special_ids else "text"
+    after: Literal["special", "text"] = "special" if prompt[-1] in tokenizer.special_ids else "text"
     ids = tokenizer.encode_pieces([(text.lstrip(), after) for text in continuations])
     return [(prompt, continuation) for continuation in ids]
 

@@ -227,7 +227,8 @@ def data_path(written: str, folder: Path) -> Path:
 
 def _with_ids(rows: Sequence[Row], path: Path) -> list[Row]:
     """Rows with a text `id`, their own or their number from 1; DataError where two have one id."""
-    found, seen = [], set()
+    found: list[Row] = []
+    seen: set[str] = set()
     for number, row in enumerate(rows, 1):
         name = str(row.get("id", number))
         if name in seen:

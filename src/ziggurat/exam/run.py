@@ -188,7 +188,7 @@ def _sit(
 
 def _with_cuts(candidate: Candidate, found: list[Found]) -> list[Found]:
     """Marks of items whose prompts lost their first tokens say so."""
-    cut = getattr(candidate, "cut", frozenset())
+    cut: frozenset[int] = getattr(candidate, "cut", frozenset())
     return [
         dataclasses.replace(one, mark=dataclasses.replace(one.mark, detail={**one.mark.detail, "cut": True}))
         if i in cut

@@ -62,7 +62,7 @@ class Trunk:
 
 def plan(sequences: Sequence[Scored]) -> Trunk:
     """The tree of all sequences. The last token of each is predicted and never computed with."""
-    order = sorted(range(len(sequences)), key=lambda i: sequences[i].ids)
+    order = sorted(range(len(sequences)), key=lambda i: tuple(sequences[i].ids))
     tree = _Sorted([sequences[i] for i in order], np.array(order, dtype=np.int64))
     root = Trunk()
     waiting = [(0, len(order), 0, root)]
@@ -97,8 +97,9 @@ class _Sorted:
         self.first = np.array([each.first for each in sequences], dtype=np.int64)
         self.lengths = np.array([len(ids) - 1 for ids in self.ids], dtype=np.int64)  # computed tokens
         self.common = np.zeros(len(self.ids), dtype=np.int64)  # with the sequence before
-        for i in range(1, len(self.ids)):
-            self.common[i] = common_prefix(self.ids[i - 1][:-1], self.ids[i][:-1])
+        computed = [ids[:-1].astype(np.int32) for ids in self.ids]
+        for i, (before, ids) in enumerate(itertools.pairwise(computed), 1):
+            self.common[i] = common_prefix(before, ids)
 
     def tokens(self, low: int, high: int, depth: int) -> int:
         """Of these sequences behind `depth`, each shared one once."""

@@ -16,8 +16,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from ziggurat.exam.judges.agreement import Opinion, opinion
-from ziggurat.flywheel.permission import Permission
-from ziggurat.flywheel.reading import content_of, current, id_of
+from ziggurat.flywheel.dataset.making import content_of, id_of
+from ziggurat.flywheel.dataset.permission import Permission
+from ziggurat.flywheel.dataset.reading import current
 from ziggurat.product import mask
 from ziggurat.records import Message
 from ziggurat.store.store import Store

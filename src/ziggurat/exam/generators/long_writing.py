@@ -61,7 +61,8 @@ KINDS = {
 }
 SAID = {
     "en": "Write {kind} of at least 400 words about a {place}. The {place} was built in {year}, "
-    "and its keeper is {name}. Write about {points}, and about what changed over the years. Do not change the given facts.",
+    "and its keeper is {name}. Write about {points}, and about what changed over the years. "
+    "Do not change the given facts.",
     "zh": "请写{kind}，至少600字，内容是一座{place}。这座{place}建于{year}年，看管它的人是{name}。"
     "请写到{points}，以及这些年里的变化。不要改变给定的事实。",
 }

@@ -74,5 +74,5 @@ def key_of(answer: str, kind: str, wanted: Sequence[str], wrong: Sequence[str]) 
     if named:
         return "+".join(plain(one) for one in named)
     if numbers := re.findall(r"\d[\d,.]*\d|\d", answer):
-        return numbers[0].replace(",", "")
+        return str(numbers[0]).replace(",", "")
     return plain((parts.sentences(answer) or [answer])[0])

@@ -2,8 +2,8 @@
 
 A sample is acceptable where it keeps the row's `rules`. With a judge (`--judge reward:town/reward`) the judge picks
 the sample with its highest grade; with a `threshold` in the settings a sample is acceptable where the judge's grade,
-from 1 to 10, reaches it, and the rules do not count. With c acceptable samples of n (Chen et al., arXiv:2107.03374, section
-2.1):
+from 1 to 10, reaches it, and the rules do not count. With c acceptable samples of n (Chen et al., arXiv:2107.03374,
+section 2.1):
 
     score       c / n: one sample
     best_of_k   1 - C(n - c, k) / C(n, k): at least one of k is acceptable (a perfect picker); k = 2, 4, ..., n

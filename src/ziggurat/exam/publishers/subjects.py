@@ -52,7 +52,7 @@ class Subject(Task):
     shown: Sequence[Row] = ()
 
     @property
-    def examples(self) -> list[Row]:  # type: ignore[override]
+    def examples(self) -> list[Row]:
         return list(self.shown)
 
 

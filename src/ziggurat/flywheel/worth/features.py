@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ziggurat.flywheel.dataset.exams import words_of
+from ziggurat.corpus.overlap import words_of
 from ziggurat.flywheel.worth.reliability import Floats
 
 SENTENCES = re.compile(r"[.!?。！？]+")
