@@ -84,7 +84,13 @@ def test_plans_of_before_are_read(tmp_path: Path, tiny_town: Climb) -> None:
     """Version 1 of plan.json: the town's names the town, verse's the hash of the poems."""
     old = {"town": 7, "seed": 1, "work": asdict(tiny_town.work), "recipe": load_recipe(), "speeds": {}}
     (tmp_path / "plan.json").write_text(json.dumps(old))
-    assert read_plan(tmp_path)["world"] == {"name": "town", "data": None, "town": 7, "base": None}
+    assert read_plan(tmp_path)["world"] == {
+        "name": "town",
+        "data": None,
+        "town": 7,
+        "base": None,
+        "scaling": None,
+    }
     assert read_plan(tmp_path)["fingerprint"] == TownWorld(7).fingerprint
     verse = {"data_sha256": "ab", "seed": 1, "work": {}, "recipe": {"temperature": 0.8, "ppo": {}}}
     (tmp_path / "plan.json").write_text(json.dumps(verse))

@@ -404,7 +404,7 @@ OTHER_COMMANDS = frozenset(
             "poet",
             "runs",
         ),
-        *("sample", "scaling", "serve", "store", "tokenizer", "town"),
+        *("sample", "scaling", "serve", "store", "tax", "tokenizer", "town"),
     )
 )
 """The commands of `ziggurat` that are no stages: a stage of another package cannot have one of these names."""
