@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from first_release import arm_home, settle_real, settle_town, town_sft
+from first_release import arm_home, inside, settle_real, settle_town, town_sft
 from held_out import HouseHeldOut, Sheet, TownHeldOut, change, share, wins
 from lines import Line, Plan, open_line
 from report import compared, points_of, rate, sheets_table, show, verdict
@@ -157,7 +157,8 @@ def real(options: argparse.Namespace) -> dict[str, Any]:
             step = line.next_release(0)
         turns_table(seed, line)
         candidate = line.loop.model_of(step.turn)
-        sheets = [held.sheet("smollm2", home / "models" / name), held.sheet("candidate", candidate)]
+        with inside(home):  # the candidate may be an adapter of a release there
+            sheets = [held.sheet("smollm2", home / "models" / name), held.sheet("candidate", candidate)]
         sheets_table(f"The real model, seed {seed}: {len(held.asked)} held-out prompts, greedy", sheets)
         over = wins(sheets[1], sheets[0])
         before, after = (sheet.figures.get("text_loss") for sheet in sheets)

@@ -90,7 +90,7 @@ def test_the_examples_in_every_help_use_commands_and_options_that_exist(
     helps = {name: help_of(name) for name in cli.COMMANDS}
     for group, text in list(helps.items()):
         _, _, below = text.partition("\nCommands:\n")
-        for name in re.findall(r"^  (\w+)", below, re.MULTILINE):
+        for name in re.findall(r"^  ([\w-]+)", below, re.MULTILINE):
             helps[f"{group} {name}"] = help_of(group, name)
     examples = [found for text in [cli.overview(), *helps.values()] for found in EXAMPLE.findall(text)]
     assert len(examples) > len(cli.COMMANDS)
