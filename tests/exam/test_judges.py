@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tests.exam.judging import Planted, Saying, fair, first, longer
+from tests.needs import needs
 
 from ziggurat.errors import UsageError
 from ziggurat.exam.item import Item, Mark
@@ -202,7 +203,7 @@ def test_a_mild_taste_for_length_is_found_where_quality_is_known() -> None:
 
 def test_the_slope_is_that_of_logistic_regression() -> None:
     """Against scikit-learn's on the same rows of place, length and quality; its C is 1 / ridge."""
-    linear = pytest.importorskip("sklearn.linear_model")
+    linear = needs("sklearn.linear_model")
     chance = random.Random(2)
     judge = Planted(
         lambda pair: longer(pair) if chance.random() < 0.6 else chance.choice(["first", "second"])
