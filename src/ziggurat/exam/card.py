@@ -91,7 +91,8 @@ class Ways:
             judge=self.judge,
         )
         writes = task.file.form in ("answer", "code") or (task.file.form == "choice" and self.generate)
-        takes_shots = task.file.form in ("choice", "answer", "code")
+        writes = writes and task.follows("think")
+        takes_shots = task.file.form in ("choice", "answer", "code") and task.follows("shots")
         return [
             dataclasses.replace(common, shots=shots, think=think)
             for shots in (self.shots if self.shots and takes_shots else (None,))

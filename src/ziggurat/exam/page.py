@@ -18,8 +18,9 @@ from ziggurat.evaluation.report import (
     verdict_list,
 )
 from ziggurat.exam import wording
-from ziggurat.exam.card import Card
+from ziggurat.exam.card import Card, Entry
 from ziggurat.exam.item import Found, Item
+from ziggurat.exam.run import Result
 from ziggurat.exam.switches import Switches
 from ziggurat.exam.templates import items as items_of
 
@@ -138,7 +139,7 @@ def _shot_plots(card: Card, language: str) -> list[str]:
         for model in card.models:
             for think in (False, True):
                 points = sorted(
-                    (result.settings["switches"]["shots"], result.figure["score"])
+                    (_shots(result, entry), result.figure["score"])
                     for i, entry in own
                     if entry.switches.think is think and (result := card.results.get((model, i))) is not None
                 )
@@ -148,6 +149,12 @@ def _shot_plots(card: Card, language: str) -> list[str]:
         title = own[0][1].task.text(own[0][1].task.file.title, language)
         plots.append(line_plot(series, title=title, x_label="examples" if language == "en" else "例子数"))
     return plots
+
+
+def _shots(result: Result, entry: Entry) -> int:
+    """Worked examples; where a loader's files say how many, the number that they say."""
+    given = result.settings["switches"]["shots"]
+    return entry.task.file.shots.count if given is None else int(given)
 
 
 def _step_plots(card: Card, language: str) -> list[str]:

@@ -59,12 +59,19 @@ class Task:
     """A loader's own way from rows to items; None: `templates.items`."""
     sit: Callable[[Candidate, Task, Sequence[Item], Switches], list[Found]] | None = None
     """A loader's own way to put items to a candidate and to mark; None: that of the form."""
+    heeds: frozenset[str] | None = None
+    """The switches that these two follow, of `shots`, `think`, `generate`, `samples` and `max_tokens`; None: all that
+    the form follows."""
     summary: Callable[[Sequence[Found]], Mapping[str, float]] | None = None
     """A loader's own figures of all that was found, beside the score."""
 
     @property
     def name(self) -> str:
         return self.file.name
+
+    def follows(self, switch: str) -> bool:
+        """Whether a switch has an effect on this task, as far as its loader decides that."""
+        return self.heeds is None or switch in self.heeds
 
     @cached_property
     def rows(self) -> list[Row]:

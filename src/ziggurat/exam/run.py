@@ -70,20 +70,26 @@ class Result:
 
 def resolved(candidate: Candidate, task: Task, switches: Switches) -> Switches:
     """The switches with everything that the task or the candidate decides."""
-    file, ask = task.file, ask_of(task, switches)
+    file = task.file
+    switches = dataclasses.replace(
+        switches,
+        think=switches.think and task.follows("think"),
+        generate=switches.generate and file.form == "choice" and task.follows("generate"),
+    )
+    ask = ask_of(task, switches)
     chat = switches.chat and candidate.chats and not file.raw
-    writes = file.form in ("answer", "dialogue", "code") or (file.form == "choice" and switches.generate)
+    writes = file.form in ("answer", "dialogue", "code") or switches.generate
     asked = file.form in ("choice", "answer", "code")
+    own = file.shots.count if task.heeds is None else None  # else the loader's files say how many
     return dataclasses.replace(
         switches,
         model=candidate.name,
-        shots=(file.shots.count if switches.shots is None else switches.shots) if asked else 0,
+        shots=(own if switches.shots is None or not task.follows("shots") else switches.shots) if asked else 0,
         think=switches.think and writes and asked,
         chat=chat and file.form != "text",
-        generate=switches.generate and file.form == "choice",
-        samples=ask.samples if writes else 1,
-        temperature=ask.temperature if writes else 0.0,
-        max_tokens=ask.max_tokens if writes else 1,
+        samples=(ask.samples if writes else 1) if task.follows("samples") else None,
+        temperature=(ask.temperature if writes else 0.0) if task.follows("samples") else None,
+        max_tokens=(ask.max_tokens if writes else 1) if task.follows("max_tokens") else None,
         judge=switches.judge if file.metric is not None else None,
     )
 

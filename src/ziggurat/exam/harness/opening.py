@@ -13,7 +13,7 @@ from ziggurat.exam.harness.files import Group, open_file
 from ziggurat.exam.harness.prompts import HarnessTask
 from ziggurat.exam.item import Found, Item
 from ziggurat.exam.reading import Task
-from ziggurat.exam.task import Ability, Form, TaskFile
+from ziggurat.exam.task import Ability, Form, Shots, TaskFile
 from ziggurat.files import to_json
 
 if TYPE_CHECKING:
@@ -69,11 +69,21 @@ class _Opened:
             licence="as its publisher says",
             rows=self.path.name,
             form=FORMS.get(one.output, "answer") if len(outputs) == 1 else "answer",
+            shots=Shots(count=one.shots(None)),
             raw=True,
             strata="of" if len(self.members) > 1 else None,
             better="lower" if outputs == {"loglikelihood_rolling"} else "higher",
         )
-        return Task(file, self.path.parent, given=rows, items=self.items, sit=self.sit, summary=self.summary)
+        fixed = all(member.settings.get("num_fewshot") == 0 for member in self.members.values())
+        return Task(
+            file,
+            self.path.parent,
+            given=rows,
+            items=self.items,
+            sit=self.sit,
+            summary=self.summary,
+            heeds=frozenset() if fixed else frozenset({"shots"}),
+        )
 
     def items(self, task: Task, switches: Switches) -> list[Item]:
         del task

@@ -79,6 +79,7 @@ def _task(path: Path) -> Task:
         given=rows,
         items=lambda task, switches: items(task, switches, before),
         sit=choose if chooses else write,
+        heeds=frozenset({"shots"} if chooses else {"shots", "max_tokens"}),
     )
 
 
