@@ -122,3 +122,17 @@ def test_sentences_say_what_intervals_allow() -> None:
     assert (
         change(compared(found(0, 1), found(1, 0)), good, "old", "zh") == "与 old 没有发现差别（+0 个百分点）"
     )
+
+
+def test_several_right_choices(write_task: Callable[..., Path]) -> None:
+    """Guessing is right in 2 of 3, and in 1 of 2: 7/12. The second place is right twice of two. Grades: their mean."""
+    task = read_task(write_task(form="choice", choices="options", metric=None))
+    two = [
+        Item(id="1", choices=(" a", " b", " c"), target=[0, 1]),
+        Item(id="2", choices=(" a", " b"), target="b"),
+    ]
+    assert chance(task, two) == pytest.approx(7 / 12)
+    assert majority(task, two, Switches()) == 1.0
+    graded = [Item(id="1", choices=("a", "b"), target=0, row={"grades": [0.75, 0.25]})]
+    assert chance(task, graded) == pytest.approx(0.5)
+    assert majority(task, graded, Switches()) == 0.75

@@ -124,7 +124,26 @@ def chance(task: Task, items: Sequence[Item]) -> float | None:
     """The score of guessing: task.yaml's, or one of the choices of each item."""
     if task.file.chance is not None or task.file.form != "choice" or not items:
         return task.file.chance
-    return sum(1 / len(item.choices) for item in items) / len(items)
+    return sum(sum(_grades(item)) / len(item.choices) for item in items) / len(items)
+
+
+def _grades(item: Item) -> list[float]:
+    """The score of each choice: 1 for a right one, of which there may be several; BIG-bench gives grades of its own."""
+    given = item.row.get("grades")
+    if isinstance(given, list) and len(given) == len(item.choices):
+        return [float(one) for one in given]
+    right = [
+        _place(one, item.choices) for one in (item.target if isinstance(item.target, list) else [item.target])
+    ]
+    return [float(place in right) for place in range(len(item.choices))]
+
+
+def _place(target: Any, choices: Sequence[str]) -> int:
+    """The index of a right choice, which a loader may give as its text; -1 where it is none."""
+    if isinstance(target, str):
+        bare = [choice.strip() for choice in choices]
+        return bare.index(target.strip()) if target.strip() in bare else -1
+    return int(target) if target is not None else -1
 
 
 def majority(task: Task, items: Sequence[Item], switches: Switches) -> float | None:
@@ -132,7 +151,11 @@ def majority(task: Task, items: Sequence[Item], switches: Switches) -> float | N
     if not items or task.file.form not in ("choice", "answer"):
         return None
     if task.file.form == "choice":
-        return Counter(item.target for item in items).most_common(1)[0][1] / len(items)
+        grades = [_grades(item) for item in items]
+        longest = max(len(one) for one in grades)
+        return max(sum(one[place] for one in grades if place < len(one)) for place in range(longest)) / len(
+            items
+        )
     file = task.file
     if file.metric is None or file.metric.name not in CHEAP or any(item.target is None for item in items):
         return None
