@@ -146,3 +146,11 @@ def test_sigkill(write_task: Callable[..., Path], ziggurat_home: Path) -> None:
         assert process.wait(60) == 0
     assert rows[0].read_bytes().startswith(before[: before.rfind(b"\n") + 1])
     assert json.loads((rows[0].parent / "figure.json").read_text())["n"] == 8
+
+
+def test_a_dialogue_is_sat_once(write_task: Callable[..., Path], scripted: Any) -> None:
+    """More samples would make it warm, and only one answer can go on."""
+    rows = [{"turns": [{"user": "a", "answer": "a"}]}]
+    task = read_task(write_task(form="dialogue", prompt=None, answer=None, rows=rows))
+    done = run_module.resolved(scripted(str), task, dataclasses.replace(ALL, samples=4))
+    assert (done.samples, done.temperature) == (1, 0.0)

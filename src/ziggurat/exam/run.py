@@ -75,6 +75,7 @@ def resolved(candidate: Candidate, task: Task, switches: Switches) -> Switches:
         switches,
         think=switches.think and task.follows("think"),
         generate=switches.generate and file.form == "choice" and task.follows("generate"),
+        samples=1 if file.form == "dialogue" else switches.samples,  # a conversation goes on with one answer
     )
     ask = ask_of(task, switches)
     chat = switches.chat and candidate.chats and not file.raw
@@ -84,7 +85,9 @@ def resolved(candidate: Candidate, task: Task, switches: Switches) -> Switches:
     return dataclasses.replace(
         switches,
         model=candidate.name,
-        shots=(own if switches.shots is None or not task.follows("shots") else switches.shots) if asked else 0,
+        shots=(own if switches.shots is None or not task.follows("shots") else switches.shots)
+        if asked
+        else 0,
         think=switches.think and writes and asked,
         chat=chat and file.form != "text",
         samples=(ask.samples if writes else 1) if task.follows("samples") else None,
