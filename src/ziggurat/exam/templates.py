@@ -141,22 +141,24 @@ def _part(task: Task, row: Row, field: str | None) -> str:
 def examples(task: Task, row: Row, switches: Switches) -> list[Row]:
     """The worked examples for a row: the first of `shots.file`, else drawn from the task's other rows by the row's id.
 
-    A row that shares a pair or a cluster with the one that is asked would give its answer away, so it is not drawn.
+    A row that is the one that is asked, or shares a pair or a cluster with it, would give its answer away, so it is not
+    shown.
     """
     file = task.file
     count = file.shots.count if switches.shots is None else switches.shots
     if count == 0:
         return []
+    joined = [field for field in (file.pair, file.cluster) if field is not None]
+
+    def apart(one: Row) -> bool:
+        return not _same(one, row) and all(
+            field not in one or one[field] != row.get(field) for field in joined
+        )
+
     if task.examples:
-        pool = [one for one in task.examples if one["id"] != row["id"] or file.shots.file is not None]
-        chosen = pool[:count]
+        chosen = [one for one in task.examples if apart(one)][:count]
     else:
-        joined = [field for field in (file.pair, file.cluster) if field is not None]
-        pool = [
-            one
-            for one in task.rows
-            if one["id"] != row["id"] and not any(one.get(field) == row.get(field) for field in joined)
-        ]
+        pool = [one for one in task.rows if one["id"] != row["id"] and apart(one)]
         draw = random.Random(f"{file.name}:{switches.seed}:{row['id']}")
         chosen = draw.sample(pool, min(count, len(pool)))
     if len(chosen) < count:
@@ -165,6 +167,13 @@ def examples(task: Task, row: Row, switches: Switches) -> list[Row]:
             path=task.folder / TASK_FILE,
         )
     return chosen
+
+
+def _same(one: Row, other: Row) -> bool:
+    """Whether two rows are equal but for their ids."""
+    return len(one) == len(other) and all(
+        one.get(key) == value for key, value in other.items() if key != "id"
+    )
 
 
 def question(task: Task, row: Row, switches: Switches) -> str:
