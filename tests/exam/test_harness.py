@@ -317,6 +317,11 @@ def test_a_file_says_how_many_examples(
     result = sit(candidate, task, ways[0])
     assert [text.count("How many?") for text in candidate.asked] == [shown + 1] * 5
     done = result.settings["switches"]
-    assert (done["think"], done["generate"], done["samples"], done["temperature"]) == (False, False, None, None)
+    assert (done["think"], done["generate"], done["samples"], done["temperature"]) == (
+        False,
+        False,
+        None,
+        None,
+    )
     assert task.file.shots.count == own
     assert len(Ways(shots=(0, 1, 4)).of(task)) == (1 if own == 0 else 3)
