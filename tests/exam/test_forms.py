@@ -161,3 +161,9 @@ def test_pass_at_k() -> None:
     assert pass_at(4, 2, 1) == pytest.approx(0.5)
     assert pass_at(4, 2, 2) == pytest.approx(5 / 6)
     assert pass_at(4, 0, 4) == 0.0
+
+
+def test_a_class_before_the_function_stays() -> None:
+    """What comes before the first definition is kept, and the answer defines the class again."""
+    start = "import re\n\nclass A:\n    def f(self):\n"
+    assert program_of("```py\nclass A:\n    x = 1\n```", start) == "import re\n\nclass A:\n    x = 1"
