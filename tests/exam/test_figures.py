@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def test_sentences_say_what_intervals_allow() -> None:
         sentence("常识", open_, None, None, "zh")
         == "常识：90 % [20, 100]，与总答最常见的答案（30 %）分不开。"
     )
-    worse = compared(found(0, 0, 0), found(1, 1, 1))
+    worse = compared(found(*[0] * 5), found(*[1] * 5))
     assert change(worse, good, "old", "en") == "worse than old (-100 points)"
     assert change(worse, {**good, "better": "lower"}, "old", "en") == "better than old (-100 points)"
     assert (
@@ -136,3 +137,34 @@ def test_several_right_choices(write_task: Callable[..., Path]) -> None:
     graded = [Item(id="1", choices=("a", "b"), target=0, row={"grades": [0.75, 0.25]})]
     assert chance(task, graded) == pytest.approx(0.5)
     assert majority(task, graded, Switches()) == 0.75
+
+
+def test_few_items_have_wide_intervals(write_task: Callable[..., Path]) -> None:
+    """One cluster has none. Equal scores of one half have Wilson's, here of 2 in 4. Equal differences never 0 width."""
+    assert math.isnan(mean(found(1)).low)
+    assert math.isnan(mean(found(1, 0, clusters="xx")).high)
+    half = mean(found(0.5, 0.5, 0.5, 0.5))
+    assert (half.low, half.high) == (wilson(2, 4).low, wilson(2, 4).high)
+    three, five = compared(found(*[1] * 3), found(*[0] * 3)), compared(found(*[1] * 5), found(*[0] * 5))
+    assert three.low == pytest.approx(2 * 3 / (3 + 1.959964**2) - 1)  # Wilson of k in k: k / (k + z^2)
+    assert three.low < 0 < five.low
+    assert five.high == 1
+    assert math.isnan(compared(found(1), found(0)).low)
+    task = read_task(write_task())
+    assert consistency(task, found(0, 0, 0, 0, pairs="xxyy", answers="aabb")).low == pytest.approx(
+        wilson(2, 2).low
+    )
+
+
+def test_differences_are_weighted_as_scores_are() -> None:
+    """A document of 90 bytes gains 1, one of 10 bytes loses 1: 0.8, not 0."""
+
+    def weighed(*scores: float) -> list[Found]:
+        return [
+            Found(str(i), "", "", "", (), Mark({"score": score}, "", {"weight": weight}))
+            for i, (score, weight) in enumerate(zip(scores, (90, 10), strict=True))
+        ]
+
+    ours, theirs = weighed(2, 1), weighed(1, 2)
+    assert compared(ours, theirs).value == pytest.approx(0.8)
+    assert mean(ours).value - mean(theirs).value == pytest.approx(0.8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -117,6 +118,8 @@ def _bar(value: float, figure: Mapping[str, Any], key: str) -> str:
 def _difference(change: Any, figure: Mapping[str, Any]) -> str:
     factor, digits = (1, 3) if figure["unit"] == "bits per byte" else (100, 0)
     low, high = (f"{factor * one:+.{digits}f}" for one in (change.low, change.high))
+    if math.isnan(change.low):  # of one cluster
+        return f"{factor * change.value:+.{digits}f}"
     return f"{factor * change.value:+.{digits}f} [{low}, {high}]"
 
 
@@ -269,12 +272,12 @@ def _contamination(card: Card, language: str) -> str:
                 else f"{model}: no lineage names its data, so this was not checked."
             )
             continue
-        read, gone = len(corpora.files), len(corpora.gone)
+        read, gone = len(corpora.files), corpora.gone
         lines.append(
-            f"{model}：读了 {read} 个数据文件" + (f"，{gone} 个已不在" if gone else "") + "。"
+            f"{model}：读了 {read} 个数据文件" + (f"；没有读：{'；'.join(gone)}" if gone else "") + "。"
             if zh
             else f"{model}: {read} data files of its lineage were read"
-            + (f", {gone} are not there any more" if gone else "")
+            + (f"; not read: {'; '.join(gone)}" if gone else "")
             + "."
         )
     rows = []
