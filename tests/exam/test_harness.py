@@ -325,3 +325,22 @@ def test_a_file_says_how_many_examples(
     )
     assert task.file.shots.count == own
     assert len(Ways(shots=(0, 1, 4)).of(task)) == (1 if own == 0 else 3)
+
+
+def test_a_task_belongs_to_its_examples_and_its_code(tmp_path: Path) -> None:
+    """Another worked example, or another body of a function, is another task."""
+    (tmp_path / "utils.py").write_text("def change(docs):\n    return docs\n")
+    write(tmp_path, "rows", GSM8K)
+
+    def known(examples: list[dict[str, Any]]) -> str:
+        files = f"{{test: {tmp_path}/rows.jsonl, train: {write(tmp_path, 'shown', examples)}}}"
+        text = f"task: t\ndataset_path: json\ndataset_kwargs: {{data_files: {files}}}\ntest_split: test\n"
+        text += "fewshot_split: train\ndoc_to_text: question\ndoc_to_target: answer\n"
+        (tmp_path / "t.yaml").write_text(text + "process_docs: !function utils.change\n")
+        return open_yaml(tmp_path / "t.yaml", trust_code=True)[0].sha256
+
+    first = known(GSM8K[:1])
+    assert known(GSM8K[:1]) == first
+    assert known(GSM8K[1:2]) != first
+    (tmp_path / "utils.py").write_text("def change(docs):\n    return docs[:]\n")
+    assert known(GSM8K[:1]) != first

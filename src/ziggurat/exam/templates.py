@@ -18,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ziggurat.errors import DataError
 from ziggurat.exam.item import Item
+from ziggurat.exam.metrics import METRICS
 from ziggurat.exam.reading import TASK_FILE, Row, Task
 from ziggurat.exam.switches import Switches
 from ziggurat.files import to_json
@@ -37,6 +38,9 @@ _FINAL = re.compile(
 )
 _ASK_LETTER = {"zh": "只回答选项的字母。"}
 ASK_LETTER = "Answer with the letter only."
+_END_WITH_LETTER = {"zh": "最后写“答案是”和选项的字母。"}
+END_WITH_LETTER = 'End with "The answer is" and the letter.'
+"""In its place where steps are asked for."""
 DEFAULT_THINK = {"zh": "让我们一步一步地思考。"}
 THINK = "Let's think step by step."
 """Of a task that has no sentence of its own. Source: arXiv:2205.11916, table 1."""
@@ -184,7 +188,8 @@ def question(task: Task, row: Row, switches: Switches) -> str:
     choices = choices_of(task, row)
     if are_letters(choices) or all(choice in text for choice in choices):
         return text
-    ask = _ASK_LETTER.get(task.file.language, ASK_LETTER)
+    words, otherwise = (_END_WITH_LETTER, END_WITH_LETTER) if switches.think else (_ASK_LETTER, ASK_LETTER)
+    ask = words.get(task.file.language, otherwise)
     return f"{text}\n{lettered(choices)}\n{ask}"
 
 
@@ -314,16 +319,30 @@ def index_of(answer: Any, choices: Sequence[str], task: Task, row: Row) -> int:
 
 def _check_turns(task: Task, row: Row) -> None:
     turns = row.get("turns")
-    good = (
-        isinstance(turns, list)
-        and turns
-        and all(isinstance(t, dict) and isinstance(t.get("user"), str) for t in turns)
+    whole = task.file.metric is not None and bool(task.file.metric.settings.get("whole"))
+    problem = ""
+    if not (isinstance(turns, list) and turns and all(map(_is_turn, turns))):
+        problem = "needs `turns`: a list of objects that each have a text `user`"
+    elif any("metric" in turn and not _is_metric(turn["metric"]) for turn in turns):
+        problem = f"has a turn whose `metric` is no object with a name of {', '.join(sorted(METRICS))}"
+    elif not whole and not any(("answer" in t or "metric" in t) and "assistant" not in t for t in turns):
+        problem = "has no turn that is judged: one with `answer` or `metric`, which the model answers"
+    if problem:
+        raise DataError(f"row {row['id']} {problem}; correct the row.", path=task.folder / TASK_FILE)
+
+
+def _is_turn(turn: Any) -> bool:
+    return isinstance(turn, dict) and isinstance(turn.get("user"), str)
+
+
+def _is_metric(given: Any) -> bool:
+    """`{"name": ..., "settings"?: {...}}`."""
+    return (
+        isinstance(given, dict)
+        and isinstance(given.get("name"), str)
+        and given["name"] in METRICS
+        and isinstance(given.get("settings", {}), dict)
     )
-    if not good:
-        raise DataError(
-            f"row {row['id']} needs `turns`: a list of objects that each have a text `user`; correct the row.",
-            path=task.folder / TASK_FILE,
-        )
 
 
 def transcript(messages: Iterable[Message]) -> str:
