@@ -14,7 +14,7 @@ from ziggurat.exam.item import Found, Item, Mark
 from ziggurat.exam.reading import read_task
 from ziggurat.exam.switches import Switches
 from ziggurat.exam.templates import items
-from ziggurat.exam.wording import change, sentence, standing
+from ziggurat.exam.wording import change, metric, sentence, standing
 
 
 def found(*scores: float, pairs: str = "", answers: str = "", clusters: str = "") -> list[Found]:
@@ -168,3 +168,10 @@ def test_differences_are_weighted_as_scores_are() -> None:
     ours, theirs = weighed(2, 1), weighed(1, 2)
     assert compared(ours, theirs).value == pytest.approx(0.8)
     assert mean(ours).value - mean(theirs).value == pytest.approx(0.8)
+
+
+def test_figures_that_are_no_shares_have_no_percent() -> None:
+    assert metric("target_nats", -0.25) == "-0.25"
+    assert metric("errors_per_1000", 0.5, 0.25, 1.0) == "0.5 [0.25, 1]"
+    assert metric("word_perplexity,none", 1.0) == "1"
+    assert metric("read", 0.5) == "50 %"

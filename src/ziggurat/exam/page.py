@@ -98,8 +98,9 @@ def figures_table(card: Card, language: str) -> Table:
                 if model != card.baseline:
                     change = card.difference(model, number)
                     cells.append("–" if change is None else _difference(change, known))
-        for key in ("chance", "majority", "mde"):
-            cells.append("–" if known[key] is None else _bar(known[key], known, key))
+        for key in ("chance", "majority", "mde"):  # the largest holds for every model
+            values = [one[key] for one in figures if one is not None and one[key] is not None]
+            cells.append(_bar(max(values), known, key) if values else "–")
         rows.append(cells)
     return Table("", columns, sorted(rows, key=lambda row: _order(row[0], language)))
 
@@ -207,7 +208,7 @@ def _more(card: Card, language: str) -> str:
             for model in card.models:
                 part = (card.figure(model, number) or {}).get("metrics", {}).get(name)
                 known = part is not None and part["score"] is not None
-                cells.append(wording.share(part["score"], part["low"], part["high"]) if known else "–")
+                cells.append(wording.metric(name, part["score"], part["low"], part["high"]) if known else "–")
             rows.append([entry.name, name, *cells])
     if not rows:
         return ""
@@ -254,7 +255,9 @@ def _sample(one: Found, item: Item, language: str) -> Sample:
     note = wording.word("right" if good else "wrong", language) + (
         f": {one.mark.why}" if one.mark.why else ""
     )
-    return Sample(_short(asked), _short("\n".join(one.answers)), str(expected or ""), note)
+    return Sample(
+        _short(asked), _short("\n".join(one.answers)), "" if expected is None else str(expected), note
+    )
 
 
 def _short(text: str) -> str:
@@ -312,7 +315,7 @@ def _how(card: Card, language: str) -> str:
         said = ", ".join(
             f"{key} {value}"
             for key, value in switches.items()
-            if key != "model" and value not in (None, "", False)
+            if key != "model" and value is not None and value != ""
         )
         entry = card.entries[number]
         rows.append(

@@ -1,6 +1,6 @@
 """Tasks of the exam room as a criterion: the candidate and the serving release sit the same items, compared in pairs.
 
-Each task counts the same, whatever its number of items; items that stand or fall together are resampled together.
+Each task counts the same, whatever its number of items; items of one cluster are resampled together.
 Tasks that measure bits are left out: text_loss measures those.
 """
 
