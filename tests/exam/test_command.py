@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from ziggurat.cli.main import run
-from ziggurat.exam.reading import known_tasks
+from ziggurat.exam.card import Entry, _labelled
+from ziggurat.exam.item import Found, Item, Mark
+from ziggurat.exam.page import _sample
+from ziggurat.exam.reading import known_tasks, read_task
 from ziggurat.exam.suites import SHIPPED, read_suites
+from ziggurat.exam.switches import Switches
 
 
 @pytest.fixture
@@ -116,3 +120,25 @@ def test_a_wrong_suite_is_named(ziggurat_home: Path, capsys: pytest.CaptureFixtu
     (ziggurat_home / "suites.yaml").write_text("suites:\n  mine:\n    tasks: [{task: sums, shot: 1}]\n")
     assert run(["exam", "m", "--suite", "mine"]) == 2
     assert "suites.yaml, mine: tasks.0.shot: " in capsys.readouterr().err
+
+
+def test_nothing_measured_is_a_failure(
+    write_task: Callable[..., Path], tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_task(metric={"name": "judge"})
+    assert run(["exam", str(tiny_folder), "--tasks", str(folder)]) == 2
+    assert "name one with --judge" in capsys.readouterr().err
+
+
+def test_the_page_shows_zero_and_false(
+    write_task: Callable[..., Path], tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"question": "How many?", "answer": 0}]
+    folder, path = write_task(rows=rows, metric={"name": "number"}, max_tokens=2), tmp_path / "page.html"
+    assert run(["exam", str(tiny_folder), "--tasks", str(folder), "--out", str(path)]) == 0
+    text = path.read_text()
+    assert "shots 0, think False" in text
+    entries = [Entry(read_task(folder), Switches(limit=limit)) for limit in (1, 2)]
+    assert [one.label for one in _labelled(entries)] == ["1 items", "2 items"]
+    item = Item(id="1", raw="How many?", target=0)
+    assert _sample(Found("1", "", "", "", ("1",), Mark({"score": 0.0})), item, "en").expected == "0"

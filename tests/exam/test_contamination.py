@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ziggurat.corpus.overlap import Overlap
 from ziggurat.exam.contamination import corpora_of, overlaps
 from ziggurat.exam.reading import read_task
+from ziggurat.exam.run import sit
+from ziggurat.exam.switches import Switches
 from ziggurat.files import sha256_file
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
@@ -67,10 +70,38 @@ def test_the_data_of_a_lineage_is_read_once(write_task: Callable[..., Path], tmp
     task = read_task(write_task(rows=rows))
     corpora = corpora_of(str(run / "model"))
     assert [path.name for path in corpora.files] == ["data.jsonl", "book.txt"]
-    assert corpora.gone == [str(tmp_path / "gone.jsonl")]
+    assert corpora.gone == ["gone.jsonl (not there any more)"]
     wanted = {"mine": {"seen": True, "new": False}}
     assert overlaps(corpora, [task]) == wanted
     assert overlaps(corpora, [task]) == wanted  # from what was kept
+
+
+def test_a_file_that_changed_is_not_read(tmp_path: Path) -> None:
+    data = tmp_path / "data.txt"
+    data.write_text("old")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    known = {"stage": "sft", "parent": None, "data": [{"path": str(data), "sha256": sha256_file(data)}]}
+    (tmp_path / "manifest.json").write_text(json.dumps(known))
+    assert corpora_of(str(tmp_path / "model")).files == [data]
+    data.write_text("new and longer")
+    assert corpora_of(str(tmp_path / "model")).gone == ["data.txt (changed since the model learned from it)"]
+
+
+def test_common_wording_alone_is_not_judged() -> None:
+    assert Overlap({str(i): [LONG] for i in range(30)}).judged == set()
+
+
+def test_only_items_that_were_sat_count_and_a_finished_result_is_looked_at_again(
+    write_task: Callable[..., Path], scripted: Any
+) -> None:
+    task = read_task(write_task())
+    candidate = scripted(lambda text: "1")
+    first = sit(candidate, task, Switches(limit=2), overlap={"1": True, "2": False, "7": True, "8": True})
+    assert (first.figure["contaminated"], first.figure["judged"]) == (0.5, 2)
+    again = sit(candidate, task, Switches(limit=2), overlap={"1": True, "2": True})
+    assert again.figure["contaminated"] == 1.0
+    assert sit(candidate, task, Switches(limit=2)).figure == again.figure
 
 
 def test_a_model_from_elsewhere_has_no_lineage(tmp_path: Path) -> None:

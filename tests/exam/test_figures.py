@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ziggurat.exam.item import Found, Item, Mark
 from ziggurat.exam.reading import read_task
 from ziggurat.exam.switches import Switches
 from ziggurat.exam.templates import items
-from ziggurat.exam.wording import change, sentence, standing
+from ziggurat.exam.wording import change, metric, sentence, standing
 
 
 def found(*scores: float, pairs: str = "", answers: str = "", clusters: str = "") -> list[Found]:
@@ -116,9 +117,61 @@ def test_sentences_say_what_intervals_allow() -> None:
         sentence("常识", open_, None, None, "zh")
         == "常识：90 % [20, 100]，与总答最常见的答案（30 %）分不开。"
     )
-    worse = compared(found(0, 0, 0), found(1, 1, 1))
+    worse = compared(found(*[0] * 5), found(*[1] * 5))
     assert change(worse, good, "old", "en") == "worse than old (-100 points)"
     assert change(worse, {**good, "better": "lower"}, "old", "en") == "better than old (-100 points)"
     assert (
         change(compared(found(0, 1), found(1, 0)), good, "old", "zh") == "与 old 没有发现差别（+0 个百分点）"
     )
+
+
+def test_several_right_choices(write_task: Callable[..., Path]) -> None:
+    """Guessing is right in 2 of 3, and in 1 of 2: 7/12. The second place is right twice of two. Grades: their mean."""
+    task = read_task(write_task(form="choice", choices="options", metric=None))
+    two = [
+        Item(id="1", choices=(" a", " b", " c"), target=[0, 1]),
+        Item(id="2", choices=(" a", " b"), target="b"),
+    ]
+    assert chance(task, two) == pytest.approx(7 / 12)
+    assert majority(task, two, Switches()) == 1.0
+    graded = [Item(id="1", choices=("a", "b"), target=0, row={"grades": [0.75, 0.25]})]
+    assert chance(task, graded) == pytest.approx(0.5)
+    assert majority(task, graded, Switches()) == 0.75
+
+
+def test_few_items_have_wide_intervals(write_task: Callable[..., Path]) -> None:
+    """One cluster has none. Equal scores of one half have Wilson's, here of 2 in 4. Equal differences never 0 width."""
+    assert math.isnan(mean(found(1)).low)
+    assert math.isnan(mean(found(1, 0, clusters="xx")).high)
+    half = mean(found(0.5, 0.5, 0.5, 0.5))
+    assert (half.low, half.high) == (wilson(2, 4).low, wilson(2, 4).high)
+    three, five = compared(found(*[1] * 3), found(*[0] * 3)), compared(found(*[1] * 5), found(*[0] * 5))
+    assert three.low == pytest.approx(2 * 3 / (3 + 1.959964**2) - 1)  # Wilson of k in k: k / (k + z^2)
+    assert three.low < 0 < five.low
+    assert five.high == 1
+    assert math.isnan(compared(found(1), found(0)).low)
+    task = read_task(write_task())
+    assert consistency(task, found(0, 0, 0, 0, pairs="xxyy", answers="aabb")).low == pytest.approx(
+        wilson(2, 2).low
+    )
+
+
+def test_differences_are_weighted_as_scores_are() -> None:
+    """A document of 90 bytes gains 1, one of 10 bytes loses 1: 0.8, not 0."""
+
+    def weighed(*scores: float) -> list[Found]:
+        return [
+            Found(str(i), "", "", "", (), Mark({"score": score}, "", {"weight": weight}))
+            for i, (score, weight) in enumerate(zip(scores, (90, 10), strict=True))
+        ]
+
+    ours, theirs = weighed(2, 1), weighed(1, 2)
+    assert compared(ours, theirs).value == pytest.approx(0.8)
+    assert mean(ours).value - mean(theirs).value == pytest.approx(0.8)
+
+
+def test_figures_that_are_no_shares_have_no_percent() -> None:
+    assert metric("target_nats", -0.25) == "-0.25"
+    assert metric("errors_per_1000", 0.5, 0.25, 1.0) == "0.5 [0.25, 1]"
+    assert metric("word_perplexity,none", 1.0) == "1"
+    assert metric("read", 0.5) == "50 %"

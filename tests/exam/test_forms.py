@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -9,14 +10,17 @@ from typing import Any
 
 import pytest
 
+from ziggurat.errors import DataError, UsageError
 from ziggurat.exam.candidate import Likelihood
 from ziggurat.exam.figures import figure
 from ziggurat.exam.forms import form
+from ziggurat.exam.forms.answer import ask_of
 from ziggurat.exam.forms.choice import compare
 from ziggurat.exam.forms.code import pass_at, program_of
 from ziggurat.exam.item import Item
 from ziggurat.exam.reading import read_task
 from ziggurat.exam.run import resolved
+from ziggurat.exam.run import sit as run_sit
 from ziggurat.exam.switches import Switches
 from ziggurat.exam.templates import items
 
@@ -161,3 +165,64 @@ def test_pass_at_k() -> None:
     assert pass_at(4, 2, 1) == pytest.approx(0.5)
     assert pass_at(4, 2, 2) == pytest.approx(5 / 6)
     assert pass_at(4, 0, 4) == 0.0
+
+
+def test_a_class_before_the_function_stays() -> None:
+    """What comes before the first definition is kept, and the answer defines the class again."""
+    start = "import re\n\nclass A:\n    def f(self):\n"
+    assert program_of("```py\nclass A:\n    x = 1\n```", start) == "import re\n\nclass A:\n    x = 1"
+
+
+# --- steps ----------------------------------------------------------------------------------------------------------
+
+
+def test_raw_steps_end_where_the_model_invents_a_question(
+    write_task: Callable[..., Path], scripted: Any
+) -> None:
+    folder = write_task(prompt="Q: {{ question }}\nA:", rows=[{"question": "1+1?", "answer": "2"}])
+    task = read_task(folder)
+    assert ask_of(task, Switches(chat=False, think=True, shots=0)).stop == ("\n\nQ:",)
+    assert ask_of(task, Switches(think=True, shots=0)).stop == ()
+    bare = read_task(write_task("bare"))
+    assert ask_of(bare, Switches(chat=False, think=True, shots=2)).stop == ("\n\n",)
+    assert ask_of(bare, Switches(chat=False, think=True, shots=0)).stop == ()
+
+
+def test_a_letter_after_steps_is_not_asked_for_alone(write_task: Callable[..., Path], scripted: Any) -> None:
+    rows = [{"question": "Q?", "options": ["red", "blue"], "answer": 1}]
+    folder = write_task(form="choice", choices="options", metric=None, rows=rows)
+    candidate = scripted(lambda text: "Blue, so the answer is B.")
+    _, found, _ = sat(candidate, folder, generate=True, think=True)
+    assert found[0].mark.scores["score"] == 1.0
+    asked = candidate.asked[0][-1][1]
+    assert (
+        asked == 'Q?\nA. red\nB. blue\nEnd with "The answer is" and the letter.\nLet\'s think step by step.'
+    )
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+def test_wrong_settings_and_rows_are_one_sentence(write_task: Callable[..., Path], scripted: Any) -> None:
+    wrong = write_task(metric={"name": "number", "settings": {"tolerance": "much"}})
+    with pytest.raises(DataError, match="row 1: the metric number fails .*; correct metric.settings"):
+        run_sit(scripted(str), read_task(wrong), Switches())
+    with pytest.raises(UsageError, match="the metric exact compares with `answer`; add it"):
+        read_task(write_task("without", answer=None))
+    for turns, message in (
+        ([{"user": "a", "metric": "contains"}], "whose `metric` is no object with a name"),
+        ([{"user": "a"}], "no turn that is judged"),
+        ([{"user": "a", "answer": "b", "assistant": "b"}], "no turn that is judged"),
+    ):
+        talk = write_task("talk", form="dialogue", prompt=None, answer=None, rows=[{"turns": turns}])
+        with pytest.raises(DataError, match=message):
+            items(read_task(talk), Switches())
+
+
+def test_a_loader_that_fails_is_one_sentence(write_task: Callable[..., Path], scripted: Any) -> None:
+    def broken(*given: Any) -> Any:
+        raise KeyError("doc")
+
+    task = dataclasses.replace(read_task(write_task()), sit=broken)
+    with pytest.raises(DataError, match="the task mine cannot be sat \\(KeyError: 'doc'\\)"):
+        run_sit(scripted(str), task, Switches())

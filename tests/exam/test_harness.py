@@ -20,9 +20,11 @@ from tests.tokenizer.styles import STYLES, make
 from ziggurat.errors import UsageError
 from ziggurat.exam.candidates import open_candidate
 from ziggurat.exam.candidates.local import Local
+from ziggurat.exam.card import Ways
 from ziggurat.exam.harness.opening import open_yaml
 from ziggurat.exam.item import Found, Item
 from ziggurat.exam.likelihood import encode_pairs
+from ziggurat.exam.run import sit
 from ziggurat.exam.switches import Switches
 
 CLOSE = 1e-4  # nats a token
@@ -291,3 +293,54 @@ def test_what_is_not_read_is_one_sentence(line: str, message: str, tmp_path: Pat
         open_yaml(tmp_path / "t.yaml")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("own", "asked", "shown"), [(2, None, 2), (2, 1, 1), (0, 1, 0)])
+def test_a_file_says_how_many_examples(
+    own: int, asked: int | None, shown: int, tmp_path: Path, scripted: Any, ziggurat_home: Path
+) -> None:
+    """As in the harness: `--shots` counts, unless the file says 0."""
+    settings = {
+        "task": "t",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": write(tmp_path, "rows", GSM8K)},
+        "test_split": "train",
+        "doc_to_text": "question",
+        "doc_to_target": "answer",
+        "num_fewshot": own,
+    }
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump(settings))
+    (task,) = open_yaml(tmp_path / "t.yaml")
+    candidate = scripted(lambda text: "1")
+    ways = Ways(shots=() if asked is None else (asked,), think=True, generate=True, samples=3).of(task)
+    assert len(ways) == 1
+    result = sit(candidate, task, ways[0])
+    assert [text.count("How many?") for text in candidate.asked] == [shown + 1] * 5
+    done = result.settings["switches"]
+    assert (done["think"], done["generate"], done["samples"], done["temperature"]) == (
+        False,
+        False,
+        None,
+        None,
+    )
+    assert task.file.shots.count == own
+    assert len(Ways(shots=(0, 1, 4)).of(task)) == (1 if own == 0 else 3)
+
+
+def test_a_task_belongs_to_its_examples_and_its_code(tmp_path: Path) -> None:
+    """Another worked example, or another body of a function, is another task."""
+    (tmp_path / "utils.py").write_text("def change(docs):\n    return docs\n")
+    write(tmp_path, "rows", GSM8K)
+
+    def known(examples: list[dict[str, Any]]) -> str:
+        files = f"{{test: {tmp_path}/rows.jsonl, train: {write(tmp_path, 'shown', examples)}}}"
+        text = f"task: t\ndataset_path: json\ndataset_kwargs: {{data_files: {files}}}\ntest_split: test\n"
+        text += "fewshot_split: train\ndoc_to_text: question\ndoc_to_target: answer\n"
+        (tmp_path / "t.yaml").write_text(text + "process_docs: !function utils.change\n")
+        return open_yaml(tmp_path / "t.yaml", trust_code=True)[0].sha256
+
+    first = known(GSM8K[:1])
+    assert known(GSM8K[:1]) == first
+    assert known(GSM8K[1:2]) != first
+    (tmp_path / "utils.py").write_text("def change(docs):\n    return docs[:]\n")
+    assert known(GSM8K[:1]) != first

@@ -15,6 +15,8 @@ from tests.tokenizer.styles import STYLES, make
 from ziggurat.dialogue.language_model import LanguageModel
 from ziggurat.errors import UsageError
 from ziggurat.exam import sharing
+from ziggurat.exam.candidate import Ask
+from ziggurat.exam.candidates.local import load
 from ziggurat.exam.likelihood import Pair, encode_pairs, score
 from ziggurat.exam.sharing import Scored, Trunk, plan
 from ziggurat.model.config import ModelConfig
@@ -140,3 +142,12 @@ def test_a_conversation_is_rendered_and_the_answer_follows(tmp_path: Path) -> No
         (rendered, tokenizer.encode("A")),
         (rendered, tokenizer.encode("B b")),
     ]
+
+
+def test_prompts_that_lose_tokens_are_counted(tiny_folder: Path) -> None:
+    """The context is 96: a short question loses nothing, a long one does, whatever its choices."""
+    candidate = load(str(tiny_folder))
+    candidate.likelihoods([("short", [" a", " b"]), ("1 2 3 " * 60, [" a", " b"])])
+    assert candidate.cut == {1}
+    candidate.continuations(["1 2 3 " * 60, "short"], Ask(max_tokens=1))
+    assert candidate.cut == {0}

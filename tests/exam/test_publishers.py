@@ -128,8 +128,9 @@ def test_ceval_and_cmmlu_folders(tmp_path: Path) -> None:
     assert item.raw.startswith("以下是中国关于法学考试的单项选择题，请选出其中的正确答案。\n\n例题\nA. 甲")
     assert item.raw.endswith("答案：A\n\n问题\nA. 甲\nB. 乙\nC. 丙\nD. 丁\n答案：")
     assert score(found(ceval, Likes("D"), Switches(chat=False, shots=0))) == 1
-    for split in ("dev", "test"):
-        write(tmp_path / f"cmmlu/{split}/anatomy.csv", ",Question,A,B,C,D,Answer\n0,题,甲,乙,丙,丁,C\n")
+    for split, question in (("dev", "题一"), ("test", "题二")):
+        text = f",Question,A,B,C,D,Answer\n0,{question},甲,乙,丙,丁,C\n"
+        write(tmp_path / f"cmmlu/{split}/anatomy.csv", text)
     (cmmlu,) = open_published("cmmlu", tmp_path / "cmmlu")
     (item,) = templates.items(cmmlu, Switches(chat=False, shots=1))
     assert item.raw.count("题目：题") == 2
@@ -151,6 +152,8 @@ def test_bigbench_choices_have_a_sharp_and_a_smooth_figure(tmp_path: Path) -> No
     task_json = {"name": "even", "examples": examples, "task_prefix": "Numbers.\n"}
     write(tmp_path / "even/task.json", json.dumps(task_json))
     (task,) = open_published("bigbench", tmp_path)
+    write(tmp_path / "even/task.json", json.dumps(task_json | {"task_prefix": "Other.\n"}))
+    assert open_published("bigbench", tmp_path)[0].sha256 != task.sha256
     candidate = Likes("yes", "no")
     given = found(task, candidate, Switches(chat=False, shots=1))
     shown = "\nQ: Is 1 even?\n  choice: yes\n  choice: no\nA: no\n"

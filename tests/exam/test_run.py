@@ -18,7 +18,7 @@ import pytest
 from ziggurat.errors import RunError
 from ziggurat.exam import run as run_module
 from ziggurat.exam.reading import read_task
-from ziggurat.exam.run import all_results, finished, sit
+from ziggurat.exam.run import all_results, sit
 from ziggurat.exam.switches import Switches
 
 ALL = Switches()
@@ -91,7 +91,6 @@ def test_a_result_belongs_to_model_task_and_switches(write_task: Callable[..., P
     folders.add(sit(candidate, read_task(write_task(max_tokens=3)), ALL).folder)
     other = scripted(lambda text: "1")
     other.sha256 = "6" * 64
-    assert finished(other, task, ALL) is None
     folders.add(sit(other, task, ALL).folder)
     assert len(folders) == 9
 
@@ -146,3 +145,27 @@ def test_sigkill(write_task: Callable[..., Path], ziggurat_home: Path) -> None:
         assert process.wait(60) == 0
     assert rows[0].read_bytes().startswith(before[: before.rfind(b"\n") + 1])
     assert json.loads((rows[0].parent / "figure.json").read_text())["n"] == 8
+
+
+def test_a_dialogue_is_sat_once(write_task: Callable[..., Path], scripted: Any) -> None:
+    """More samples would make it warm, and only one answer can go on."""
+    rows = [{"turns": [{"user": "a", "answer": "a"}]}]
+    task = read_task(write_task(form="dialogue", prompt=None, answer=None, rows=rows))
+    done = run_module.resolved(scripted(str), task, dataclasses.replace(ALL, samples=4))
+    assert (done.samples, done.temperature) == (1, 0.0)
+
+
+def test_a_result_belongs_to_what_its_metric_reads(
+    write_task: Callable[..., Path], scripted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A corpus with other bytes is another result."""
+    monkeypatch.setenv("ZIGGURAT_DATA", str(tmp_path))
+    metric = {"name": "novelty", "settings": {"files": ["$ZIGGURAT_DATA/book.txt"]}}
+    task = read_task(write_task(metric=metric, answer=None))
+    folders = set()
+    for text in ("one", "two", "two"):
+        (tmp_path / "book.txt").write_text(text)
+        candidate = scripted(str)
+        settings = run_module.settings_of(candidate, task, run_module.resolved(candidate, task, ALL))
+        folders.add(run_module.folder_of(settings))
+    assert len(folders) == 2

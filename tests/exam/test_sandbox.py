@@ -29,6 +29,20 @@ REFUSED = {
     "a file of the user": "try:\n  open({victim!r}, 'w')\nexcept OSError: pass\n" + NEVER,
     "a removed file": "import os\ntry:\n  os.remove({victim!r})\nexcept OSError: pass\n" + NEVER,
     "secrets in the environment": "import os\nassert 'ZIGGURAT_SECRET' not in os.environ",
+    "a signal to a thread": "import signal, threading\ntry:\n  signal.pthread_kill(threading.get_ident(), 0)\n"
+    "except OSError: pass\n" + NEVER,
+    "limits of others": "import os, resource\nresource.prlimit(0, resource.RLIMIT_NOFILE)\n"
+    "try:\n  resource.prlimit(os.getppid() or 1, resource.RLIMIT_NOFILE)\nexcept OSError: pass\n" + NEVER,
+    "an attribute of an open file": "import os\ntry:\n  os.setxattr(os.open({victim!r}, os.O_RDONLY), 'user.a', b'1')\n"
+    "except OSError: pass\n" + NEVER,
+    "memory of others": "import ctypes\nassert ctypes.CDLL(None).shmget(0, 4096, 0o1600) == -1",
+    "other places to write": "for place in ('/', '/dev/', '/dev/shm/'):\n  try:\n    open(place + 'a', 'w')\n"
+    "  except OSError: pass\n  else:\n    raise SystemExit('it could')",
+    "the null device": "assert open('/dev/null').read() == ''",
+    "the status of success": "import __main__\n"
+    "assert not [v for v in vars(__main__).values() if type(v) is int and 1 < v < 202]",
+    "the main part of a program": "if __name__ == '__main__':\n  raise SystemExit('it ran')",
+    "a module of its own": "import sys\nclass A: pass\nassert sys.modules[A.__module__].A is A",
     "threads are allowed": "import threading\nt = threading.Thread(target=len, args=('',))\nt.start()\nt.join()",
 }
 
@@ -88,3 +102,11 @@ def test_a_machine_without_either_runs_no_code(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sandbox, "known_machine", lambda: False)
     with pytest.raises(UsageError, match="without bubblewrap; install it"):
         run("pass", LIMITS)
+
+
+def test_a_program_gives_the_same_result_each_time(way: str) -> None:
+    del way
+    program = "words = {str(i) for i in range(50)}\nraise ValueError(object(), list(words)[:5])"
+    first = run(program, LIMITS).why
+    assert first == run(program, LIMITS).why
+    assert first.startswith("ValueError: (<object object at 0x>, [")

@@ -125,7 +125,7 @@ def test_what_the_server_lacks_is_one_sentence(url: str, monkeypatch: pytest.Mon
     with pytest.raises(UsageError, match="has no model 'other'; it has echo"):
         open_candidate(f"other@{url}")
     Handler.key = "secret"
-    with pytest.raises(UsageError, match="wants a key; set ZIGGURAT_UPSTREAM_KEY"):
+    with pytest.raises(UsageError, match="needs a key; set ZIGGURAT_UPSTREAM_KEY"):
         open_candidate(f"echo@{url}")
     monkeypatch.setenv("ZIGGURAT_UPSTREAM_KEY", "secret")
     assert open_candidate(f"echo@{url}").chats
@@ -138,3 +138,12 @@ def test_a_server_sits_a_task(url: str, write_task: Callable[..., Path]) -> None
     result = sit(open_candidate(f"echo@{url}"), read_task(write_task(rows=rows)), Switches())
     assert result.figure["score"] == 0.5
     assert result.folder.parent.name.startswith("echo@http:++127.0.0.1")
+
+
+def test_stops_beyond_four_and_a_choice_without_tokens(url: str) -> None:
+    candidate = open_candidate(f"echo@{url}")
+    talk = [Message(role="user", content="a b c")]
+    assert candidate.answers([talk], Ask(stop=("1", "2", "3", "4", " c"))) == [["echo a b"]]
+    assert Handler.seen[-1]["stop"] == ["1", "2", "3", "4"]
+    with pytest.raises(UsageError, match="gives 'y' after 'Sky' no tokens of its own"):
+        candidate.likelihoods([("Sky", ["y"])])

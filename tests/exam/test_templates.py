@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,3 +115,22 @@ def test_a_template_that_fails_names_row_and_reason(
     with pytest.raises(DataError, match="row 1: the template") as raised:
         items(task, RAW)
     assert reason in str(raised.value)
+
+
+def test_examples_of_a_file_leave_out_the_row_that_is_asked(write_task: Callable[..., Path]) -> None:
+    """The file holds the same rows under other ids; `of` joins the first two."""
+    folder = write_task(
+        rows=ROWS, shots={"count": 1, "file": "shown.jsonl"}, pair="of", prompt="Q: {{ question }}"
+    )
+    shown = [{**row, "id": f"shown-{row['id']}"} for row in ROWS]
+    (folder / "shown.jsonl").write_text("".join(json.dumps(row) + "\n" for row in shown))
+    found = {one.id: one.raw for one in items(read_task(folder), RAW)}
+    assert found["a"].startswith("Q: 3+3?")
+    assert found["c"].startswith("Q: 1+1?")
+    equal = [
+        {"question": "1+1?", "answer": "2"},
+        {"question": "1+1?", "answer": "2"},
+        {"question": "5?", "answer": "5"},
+    ]
+    task = read_task(write_task("equal", rows=equal))
+    assert items(task, dataclasses.replace(RAW, shots=1))[0].raw.startswith("5?")

@@ -108,12 +108,20 @@ def exam(
     atomic_write_text(path, page(card, language))
     if as_json:
         typer.echo(to_json(_json(card, path), indent=2))
+        _stop_if_empty(card)
         return
     shown = figures_table(card, language)
     out.print(table(None, shown.columns, shown.rows, right=()))
     for model, task, why in card.missing:
         err.print(f"Not measured: {task}{f' by {model}' if model else ''}: {why}", soft_wrap=True)
     out.print(f"The page: {path}", soft_wrap=True)
+    _stop_if_empty(card)
+
+
+def _stop_if_empty(card: Card) -> None:
+    """Exit status 2 where nothing could be measured."""
+    if not card.results:
+        raise typer.Exit(2)
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:
@@ -143,7 +151,7 @@ def _json(card: Card, path: Path) -> dict[str, Any]:
 
 
 def _list(language: str, as_json: bool) -> None:
-    """Tasks with their ability and size, and suites."""
+    """Tasks with their ability and form, and suites."""
     from ziggurat.exam.reading import known_tasks, read_task
     from ziggurat.exam.suites import known_suites
 

@@ -36,23 +36,23 @@ def grams(words: Sequence[str], n: int = N) -> Iterator[tuple[str, ...]]:
 class Overlap:
     """Looks for the texts of many items at once.
 
-    judged: the items that are long enough to be looked for. found: those of which a text that was read holds a part.
+    judged: the items that are long enough to be looked for, and hold more than common wording. found: those of which a
+    text that was read holds a part.
     """
 
     def __init__(self, items: Mapping[str, Iterable[str]]) -> None:
         """`items`: the texts of each item, by its key."""
         kept: dict[tuple[str, ...], set[str]] = {}
-        self.judged: set[str] = set()
         for key, texts in items.items():
             for text in texts:
                 words = words_of(text)
                 n = min(N, len(words))
                 if n >= SHORTEST:
-                    self.judged.add(key)
                     for gram in grams(words, n):
                         kept.setdefault(gram, set()).add(key)
         many = max(2, int(SHARED * len(items)))
         self._keys = {gram: keys for gram, keys in kept.items() if len(keys) <= many}
+        self.judged: set[str] = {key for keys in self._keys.values() for key in keys}
         self.found: set[str] = set()
         self._ids: dict[str, int] = {}
         for gram in self._keys:

@@ -78,12 +78,14 @@ def paired_bootstrap(
     ours: ArrayLike,
     theirs: ArrayLike,
     clusters: Sequence[Hashable] | None = None,
+    *,
+    weights: ArrayLike | None = None,
 ) -> Interval:
-    """The mean of `ours - theirs` on the same questions, with its interval over resampled clusters."""
+    """The (weighted) mean of `ours - theirs` on the same questions, with its interval over resampled clusters."""
     a, b = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
     if a.shape != b.shape:
         raise ValueError(f"paired values must match: {a.shape[0]} of ours, {b.shape[0]} of theirs")
-    return cluster_bootstrap(a - b, clusters)
+    return cluster_bootstrap(a - b, clusters, weights=weights)
 
 
 def bootstrap_statistic(
@@ -148,8 +150,11 @@ def sums_bootstrap(
     return Interval(value, low, high, int(x.shape[0]), k)
 
 
-def wilson(successes: int, n: int) -> Interval:
-    """Wilson's score interval of a rate, at 95 %; honest at 0 and n of n, where the normal interval has no width."""
+def wilson(successes: float, n: int) -> Interval:
+    """Wilson's score interval of a rate, at 95 %; honest at 0 and n of n, where the normal interval has no width.
+
+    `successes` may be a sum of shares, each of which varies no more than a success or a failure does.
+    """
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, 0, 0)
     if not 0 <= successes <= n:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ziggurat.dialogue.forms import Form
+from ziggurat.exam.item import Found
 from ziggurat.records import Message
 
 
@@ -63,3 +65,14 @@ class Candidate(Protocol):
     def text_nats(self, texts: Sequence[str]) -> list[tuple[float, int]]:
         """For each text the nats of all of it in rolling windows, and its tokens."""
         ...
+
+
+def with_cuts(candidate: Candidate, found: Sequence[Found]) -> list[Found]:
+    """What was found by the last call of a candidate; marks of items whose prompts lost their first tokens say so."""
+    cut: frozenset[int] = getattr(candidate, "cut", frozenset())
+    return [
+        dataclasses.replace(one, mark=dataclasses.replace(one.mark, detail={**one.mark.detail, "cut": True}))
+        if i in cut
+        else one
+        for i, one in enumerate(found)
+    ]

@@ -19,7 +19,7 @@ from ziggurat.exam.candidates import address_of, open_candidate
 from ziggurat.exam.contamination import Corpora, corpora_of, overlaps
 from ziggurat.exam.figures import compared
 from ziggurat.exam.reading import MissingData, Task, open_tasks
-from ziggurat.exam.run import Result, finished, sit
+from ziggurat.exam.run import Result, sit
 from ziggurat.exam.suites import suite
 from ziggurat.exam.switches import Switches
 from ziggurat.places import find_run, runs_home
@@ -91,7 +91,8 @@ class Ways:
             judge=self.judge,
         )
         writes = task.file.form in ("answer", "code") or (task.file.form == "choice" and self.generate)
-        takes_shots = task.file.form in ("choice", "answer", "code")
+        writes = writes and task.follows("think")
+        takes_shots = task.file.form in ("choice", "answer", "code") and task.follows("shots")
         return [
             dataclasses.replace(common, shots=shots, think=think)
             for shots in (self.shots if self.shots and takes_shots else (None,))
@@ -150,6 +151,10 @@ def _labelled(entries: Sequence[Entry]) -> list[Entry]:
             words.append(f"{shots}-shot")
         if len({other.think for other in others}) > 1 and one.switches.think:
             words.append("steps")
+        for name, plural in (("limit", "items"), ("samples", "samples")):
+            given = getattr(one.switches, name)
+            if len({getattr(other, name) for other in others}) > 1 and given is not None:
+                words.append(f"{given} {plural}")
         labelled.append(dataclasses.replace(one, label=", ".join(words)))
     return labelled
 
@@ -212,16 +217,13 @@ def _sit_all(
     upstreams: Mapping[str, str],
 ) -> None:
     """One model sits everything; what it cannot sit is noted."""
-    left = [
-        entry for entry in card.entries if fresh or finished(candidate, entry.task, entry.switches) is None
-    ]
     local = address_of(candidate.name, upstreams) is None
     corpora = corpora_of(candidate.name) if local else Corpora()
     card.corpora[candidate.name] = corpora
     known: Mapping[str, Mapping[str, bool]] = {}
-    if left and corpora.files:
+    if corpora.files:
         say(f"{candidate.name}: looking for the tasks in {len(corpora.files)} files of its lineage")
-        known = overlaps(corpora, list({entry.task.name: entry.task for entry in left}.values()))
+        known = overlaps(corpora, list({entry.task.name: entry.task for entry in card.entries}.values()))
     for number, entry in enumerate(card.entries):
 
         def progress(done: int, whole: int, entry: Entry = entry, number: int = number) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ziggurat.corpus.rows import kind_of, read_rows, read_text
 from ziggurat.errors import DataError, ZigguratError
 from ziggurat.exam.reading import Row, Task
 from ziggurat.exam.run import exams_home
-from ziggurat.files import read_json, sampled_sha256, write_json
+from ziggurat.files import read_json, sampled_sha256, sha256_file, write_json
 from ziggurat.home import located
 from ziggurat.lineage import manifest_around
 from ziggurat.places import model_folder
@@ -25,6 +26,8 @@ from ziggurat.places import model_folder
 BIGGEST = 2 << 30
 """Bytes of a file that is read; a larger one is named as not read."""
 FORMAT = 1
+RULE = 2
+"""Raised when what counts as found or judged changes, so that what was kept before is not read."""
 _NOT_TEXT = frozenset({"id", "steps"})
 _ROWS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".ndjson")
 
@@ -35,7 +38,7 @@ class Corpora:
 
     files: list[Path] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
-    """Files that the lineage names and that are not there, or cannot be read."""
+    """Files that the lineage names and that are not read, each with the reason."""
 
 
 def corpora_of(model: str) -> Corpora:
@@ -53,10 +56,31 @@ def corpora_of(model: str) -> Corpora:
                 continue
             seen.add(written)
             path = located(written)
-            good = path.is_file() and path.stat().st_size <= BIGGEST
-            (found.files if good else found.gone).append(path if good else written)  # type: ignore[arg-type]
+            if why := _unread(path, str(one.get("sha256") or "")):
+                found.gone.append(f"{path.name} ({why})")
+            else:
+                found.files.append(path)
         entry = entry.get("parent")
     return found
+
+
+def _unread(path: Path, sha256: str) -> str:
+    """Why a file of a lineage is not read; "" for one that is. `sha256`: what it had when the model learned from it."""
+    if not path.is_file():
+        return "not there any more"
+    known = path.stat()
+    if known.st_size > BIGGEST:
+        return f"larger than {BIGGEST >> 30} GiB"
+    if sha256 and _sha256(path, known.st_size, known.st_mtime_ns) != sha256:
+        return "changed since the model learned from it"
+    return ""
+
+
+@lru_cache(256)
+def _sha256(path: Path, size: int, changed_ns: int) -> str:
+    """Of a file, read once for all models that learned from it."""
+    del size, changed_ns
+    return sha256_file(path)
 
 
 def overlaps(corpora: Corpora, tasks: Sequence[Task]) -> dict[str, dict[str, bool]]:
@@ -85,7 +109,7 @@ def _of_file(path: Path, tasks: Sequence[Task]) -> dict[str, dict[str, bool]]:
     places = {
         task.name: exams_home()
         / "overlap"
-        / f"{hashlib.sha256(f'{own} {task.sha256}'.encode()).hexdigest()[:32]}.json"
+        / f"{hashlib.sha256(f'{own} {task.sha256} {RULE}'.encode()).hexdigest()[:32]}.json"
         for task in tasks
     }
     found = {

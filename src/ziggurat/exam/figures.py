@@ -1,13 +1,15 @@
 """From what was found to figures: means with intervals, chance and majority, strata, consistency, the clean part.
 
-Intervals are percentile bootstraps over clusters (evaluation/statistics.py); where every item has the same score of 0
-or 1, which a bootstrap cannot widen, Wilson's interval over clusters. The minimum detectable difference (`mde`) is what
-a second model must differ by to be told apart with 80 % power at 5 %, if both models' scores were independent: 2.8
-standard errors of a difference. Models that answer the same items are compared in pairs, which detects less.
+Intervals are percentile bootstraps over clusters (evaluation/statistics.py); where every cluster has the same score,
+which a bootstrap cannot widen, Wilson's interval over clusters; a single cluster has none. The minimum detectable
+difference (`mde`) is what a second model must differ by to be told apart with 80 % power at 5 %, if both models' scores
+were independent: 2.8 standard errors of a difference. Models that answer the same items are compared in pairs, which
+detects less.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -66,12 +68,20 @@ def figure(
     cut = sum(bool(one.mark.detail.get("cut")) for one in found)
     if cut:
         result["cut"] = cut
-    if overlap:
-        clean = [one for one in found if overlap.get(one.id) is False]
-        result["contaminated"] = _rounded(sum(overlap.values()) / len(overlap))
-        result["judged"] = len(overlap)
-        result["clean"] = shown(mean(clean), ("n", "score", "low", "high"))
-    return result
+    return result | clean_part(found, overlap or {})
+
+
+def clean_part(found: Sequence[Found], overlap: Mapping[str, bool]) -> dict[str, Any]:
+    """Of the items that were sat and could be judged: the share in the corpora, and the score on the others."""
+    judged = [one for one in found if one.id in overlap]
+    if not judged:
+        return {}
+    clean = [one for one in judged if not overlap[one.id]]
+    return {
+        "contaminated": _rounded(1 - len(clean) / len(judged)),
+        "judged": len(judged),
+        "clean": shown(mean(clean), ("n", "score", "low", "high")),
+    }
 
 
 def mean(found: Sequence[Found], name: str = "score") -> Interval:
@@ -80,22 +90,39 @@ def mean(found: Sequence[Found], name: str = "score") -> Interval:
     values = [float(one.mark.scores[name]) for one in kept]
     clusters = [one.cluster or one.id for one in kept]
     weights = [float(one.mark.detail.get("weight", 1.0)) for one in kept]
-    result = cluster_bootstrap(values, clusters, weights=weights)
-    if values and len(set(values)) == 1 and values[0] in (0.0, 1.0):
-        sure = wilson(int(values[0]) * result.clusters, result.clusters)
-        return Interval(result.value, sure.low, sure.high, result.n, result.clusters)
-    return result
+    return _widened(cluster_bootstrap(values, clusters, weights=weights))
+
+
+def _widened(found: Interval) -> Interval:
+    """An interval of a mean that a bootstrap could not widen: of one cluster none, of a share Wilson's."""
+    if found.clusters < 2:
+        return dataclasses.replace(found, low=math.nan, high=math.nan)
+    if found.low == found.high and 0 <= found.value <= 1:
+        sure = wilson(found.value * found.clusters, found.clusters)
+        return dataclasses.replace(found, low=sure.low, high=sure.high)
+    return found
 
 
 def compared(ours: Sequence[Found], theirs: Sequence[Found]) -> Interval:
-    """Our score less theirs on the items that both have, paired, over resampled clusters."""
+    """Our score less theirs on the items that both have, paired, over resampled clusters, weighted as the scores are.
+
+    Where every item differs by the same d, the share p of items that differ so has Wilson's interval, and the others
+    are taken to differ by -d: (2 p - 1) d. Models that agree on every item differ by 0, without an interval.
+    """
     known = {one.id: one for one in theirs}
     both = [(one, known[one.id]) for one in ours if one.id in known]
-    return paired_bootstrap(
+    found = paired_bootstrap(
         [one.mark.scores.get("score", 0.0) for one, _ in both],
         [other.mark.scores.get("score", 0.0) for _, other in both],
         [one.cluster or one.id for one, _ in both],
+        weights=[float(one.mark.detail.get("weight", 1.0)) for one, _ in both],
     )
+    if found.clusters < 2:
+        return _widened(found)
+    if found.low == found.high and found.value:
+        other = found.value * (2 * wilson(found.clusters, found.clusters).low - 1)
+        return dataclasses.replace(found, low=min(found.value, other), high=max(found.value, other))
+    return found
 
 
 def consistency(task: Task, found: Sequence[Found]) -> Interval:
@@ -109,7 +136,7 @@ def consistency(task: Task, found: Sequence[Found]) -> Interval:
             for second in answers[i + 1 :]:
                 values.append(float(first == second))
                 clusters.append(name)
-    return cluster_bootstrap(values, clusters)
+    return _widened(cluster_bootstrap(values, clusters))
 
 
 def _answer_of(task: Task, one: Found) -> Any:
@@ -124,7 +151,26 @@ def chance(task: Task, items: Sequence[Item]) -> float | None:
     """The score of guessing: task.yaml's, or one of the choices of each item."""
     if task.file.chance is not None or task.file.form != "choice" or not items:
         return task.file.chance
-    return sum(1 / len(item.choices) for item in items) / len(items)
+    return sum(sum(_grades(item)) / len(item.choices) for item in items) / len(items)
+
+
+def _grades(item: Item) -> list[float]:
+    """The score of each choice: 1 for a right one, of which there may be several; BIG-bench gives grades of its own."""
+    given = item.row.get("grades")
+    if isinstance(given, list) and len(given) == len(item.choices):
+        return [float(one) for one in given]
+    right = [
+        _place(one, item.choices) for one in (item.target if isinstance(item.target, list) else [item.target])
+    ]
+    return [float(place in right) for place in range(len(item.choices))]
+
+
+def _place(target: Any, choices: Sequence[str]) -> int:
+    """The index of a right choice, which a loader may give as its text; -1 where it is none."""
+    if isinstance(target, str):
+        bare = [choice.strip() for choice in choices]
+        return bare.index(target.strip()) if target.strip() in bare else -1
+    return int(target) if target is not None else -1
 
 
 def majority(task: Task, items: Sequence[Item], switches: Switches) -> float | None:
@@ -132,7 +178,11 @@ def majority(task: Task, items: Sequence[Item], switches: Switches) -> float | N
     if not items or task.file.form not in ("choice", "answer"):
         return None
     if task.file.form == "choice":
-        return Counter(item.target for item in items).most_common(1)[0][1] / len(items)
+        grades = [_grades(item) for item in items]
+        longest = max(len(one) for one in grades)
+        return max(sum(one[place] for one in grades if place < len(one)) for place in range(longest)) / len(
+            items
+        )
     file = task.file
     if file.metric is None or file.metric.name not in CHEAP or any(item.target is None for item in items):
         return None

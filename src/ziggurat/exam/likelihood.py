@@ -31,17 +31,6 @@ Pair = tuple[list[int], list[int]]
 """The ids of a prompt and of a continuation."""
 
 
-def likelihoods(
-    model: LanguageModel, questions: Sequence[tuple[Prompt, Sequence[str]]]
-) -> list[list[Likelihood]]:
-    """For each question the likelihood of each of its continuations.
-
-    Raises UsageError for a continuation that has no tokens of its own, or more than the context.
-    """
-    found = iter(score(model, encode_pairs(model, questions)))
-    return [[next(found) for _ in continuations] for _, continuations in questions]
-
-
 def text_nats(model: LanguageModel, texts: Sequence[str]) -> list[tuple[float, int]]:
     """For each text the log-probability of all of it in nats (0 or less), and its tokens.
 
@@ -63,7 +52,10 @@ def text_nats(model: LanguageModel, texts: Sequence[str]) -> list[tuple[float, i
 
 
 def score(model: LanguageModel, pairs: Sequence[Pair]) -> list[Likelihood]:
-    """The likelihood of the second ids of each pair after the first."""
+    """The likelihood of the second ids of each pair after the first.
+
+    Raises UsageError for a continuation that has no tokens of its own, or more than the context.
+    """
     most = model.context
     for number, (_, continuation) in enumerate(pairs, start=1):
         if not continuation:

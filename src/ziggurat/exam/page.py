@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,8 +19,9 @@ from ziggurat.evaluation.report import (
     verdict_list,
 )
 from ziggurat.exam import wording
-from ziggurat.exam.card import Card
+from ziggurat.exam.card import Card, Entry
 from ziggurat.exam.item import Found, Item
+from ziggurat.exam.run import Result
 from ziggurat.exam.switches import Switches
 from ziggurat.exam.templates import items as items_of
 
@@ -96,8 +98,9 @@ def figures_table(card: Card, language: str) -> Table:
                 if model != card.baseline:
                     change = card.difference(model, number)
                     cells.append("–" if change is None else _difference(change, known))
-        for key in ("chance", "majority", "mde"):
-            cells.append("–" if known[key] is None else _bar(known[key], known, key))
+        for key in ("chance", "majority", "mde"):  # the largest holds for every model
+            values = [one[key] for one in figures if one is not None and one[key] is not None]
+            cells.append(_bar(max(values), known, key) if values else "–")
         rows.append(cells)
     return Table("", columns, sorted(rows, key=lambda row: _order(row[0], language)))
 
@@ -116,6 +119,8 @@ def _bar(value: float, figure: Mapping[str, Any], key: str) -> str:
 def _difference(change: Any, figure: Mapping[str, Any]) -> str:
     factor, digits = (1, 3) if figure["unit"] == "bits per byte" else (100, 0)
     low, high = (f"{factor * one:+.{digits}f}" for one in (change.low, change.high))
+    if math.isnan(change.low):  # of one cluster
+        return f"{factor * change.value:+.{digits}f}"
     return f"{factor * change.value:+.{digits}f} [{low}, {high}]"
 
 
@@ -138,7 +143,7 @@ def _shot_plots(card: Card, language: str) -> list[str]:
         for model in card.models:
             for think in (False, True):
                 points = sorted(
-                    (result.settings["switches"]["shots"], result.figure["score"])
+                    (_shots(result, entry), result.figure["score"])
                     for i, entry in own
                     if entry.switches.think is think and (result := card.results.get((model, i))) is not None
                 )
@@ -148,6 +153,12 @@ def _shot_plots(card: Card, language: str) -> list[str]:
         title = own[0][1].task.text(own[0][1].task.file.title, language)
         plots.append(line_plot(series, title=title, x_label="examples" if language == "en" else "例子数"))
     return plots
+
+
+def _shots(result: Result, entry: Entry) -> int:
+    """Worked examples; where a loader's files say how many, the number that they say."""
+    given = result.settings["switches"]["shots"]
+    return entry.task.file.shots.count if given is None else int(given)
 
 
 def _step_plots(card: Card, language: str) -> list[str]:
@@ -197,7 +208,7 @@ def _more(card: Card, language: str) -> str:
             for model in card.models:
                 part = (card.figure(model, number) or {}).get("metrics", {}).get(name)
                 known = part is not None and part["score"] is not None
-                cells.append(wording.share(part["score"], part["low"], part["high"]) if known else "–")
+                cells.append(wording.metric(name, part["score"], part["low"], part["high"]) if known else "–")
             rows.append([entry.name, name, *cells])
     if not rows:
         return ""
@@ -244,7 +255,9 @@ def _sample(one: Found, item: Item, language: str) -> Sample:
     note = wording.word("right" if good else "wrong", language) + (
         f": {one.mark.why}" if one.mark.why else ""
     )
-    return Sample(_short(asked), _short("\n".join(one.answers)), str(expected or ""), note)
+    return Sample(
+        _short(asked), _short("\n".join(one.answers)), "" if expected is None else str(expected), note
+    )
 
 
 def _short(text: str) -> str:
@@ -262,12 +275,12 @@ def _contamination(card: Card, language: str) -> str:
                 else f"{model}: no lineage names its data, so this was not checked."
             )
             continue
-        read, gone = len(corpora.files), len(corpora.gone)
+        read, gone = len(corpora.files), corpora.gone
         lines.append(
-            f"{model}：读了 {read} 个数据文件" + (f"，{gone} 个已不在" if gone else "") + "。"
+            f"{model}：读了 {read} 个数据文件" + (f"；没有读：{'；'.join(gone)}" if gone else "") + "。"
             if zh
             else f"{model}: {read} data files of its lineage were read"
-            + (f", {gone} are not there any more" if gone else "")
+            + (f"; not read: {'; '.join(gone)}" if gone else "")
             + "."
         )
     rows = []
@@ -302,7 +315,7 @@ def _how(card: Card, language: str) -> str:
         said = ", ".join(
             f"{key} {value}"
             for key, value in switches.items()
-            if key != "model" and value not in (None, "", False)
+            if key != "model" and value is not None and value != ""
         )
         entry = card.entries[number]
         rows.append(

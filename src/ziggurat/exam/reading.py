@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,10 +42,14 @@ LOADERS = PUBLISHERS
 """Prefix of a name -> module:function of (path) -> list[Task]: `mmlu:FOLDER`."""
 
 Row = Mapping[str, Any]
+WRONG = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, re.error)
+"""What code that works on other people's settings and rows raises where they are not as it expects."""
+NEEDS_ANSWER = frozenset({"bleu", "choice_letter", "choice_set", "contains", "exact", "number"})
+"""Metrics that compare with `answer`."""
 
 
 class MissingData(UsageError):
-    """A task whose rows are elsewhere, and are not there: it is skipped, aloud."""
+    """A task whose rows are elsewhere, and are not there: it is skipped, and listed under what was not measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +64,21 @@ class Task:
     """A loader's own way from rows to items; None: `templates.items`."""
     sit: Callable[[Candidate, Task, Sequence[Item], Switches], list[Found]] | None = None
     """A loader's own way to put items to a candidate and to mark; None: that of the form."""
+    heeds: frozenset[str] | None = None
+    """The switches that these two follow, of `shots`, `think`, `generate`, `samples` and `max_tokens`; None: all that
+    the form follows."""
+    also: str = ""
+    """What else of a loader's files decides figures, or its hash."""
     summary: Callable[[Sequence[Found]], Mapping[str, float]] | None = None
     """A loader's own figures of all that was found, beside the score."""
 
     @property
     def name(self) -> str:
         return self.file.name
+
+    def follows(self, switch: str) -> bool:
+        """Whether a switch has an effect on this task, as far as its loader decides that."""
+        return self.heeds is None or switch in self.heeds
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -81,10 +95,11 @@ class Task:
 
     @cached_property
     def sha256(self) -> str:
-        """Of everything that decides the questions: task.yaml, as it was read, rows and examples."""
+        """Of everything that decides the figures: task.yaml, as it was read, rows, examples, `also`."""
         known = hashlib.sha256(to_json(self.file.model_dump(mode="json")).encode())
         for row in (*self.rows, *self.examples):
             known.update(to_json(row).encode() + b"\n")
+        known.update(self.also.encode())
         return known.hexdigest()
 
     def text(self, field: Mapping[str, str], language: str) -> str:
@@ -185,6 +200,8 @@ def _check(file: TaskFile, path: Path) -> None:
         problem = f"the form {file.form} needs a prompt."
     elif file.form == "choice" and (file.choices is None or file.answer is None):
         problem = "the form choice needs choices and answer."
+    elif file.form == "answer" and file.metric and file.metric.name in NEEDS_ANSWER and file.answer is None:
+        problem = f"the metric {file.metric.name} compares with `answer`; add it."
     elif file.form == "answer" and file.metric is None:
         problem = f"the form answer needs a metric; there are {', '.join(sorted(METRICS))}."
     if problem:

@@ -15,19 +15,22 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ziggurat.errors import RunError
-from ziggurat.exam.candidate import Candidate
-from ziggurat.exam.figures import figure
+from ziggurat.errors import DataError, RunError, ZigguratError
+from ziggurat.exam.candidate import Candidate, with_cuts
+from ziggurat.exam.figures import clean_part, figure
 from ziggurat.exam.forms import form
 from ziggurat.exam.forms.answer import ask_of
+from ziggurat.exam.forms.answer import settings_of as metric_settings
 from ziggurat.exam.item import Found, Item, Mark
-from ziggurat.exam.reading import Task
+from ziggurat.exam.metrics import basis as metric_basis
+from ziggurat.exam.reading import WRONG, Task
 from ziggurat.exam.switches import Switches
 from ziggurat.exam.templates import items as items_of
 from ziggurat.files import (
@@ -70,32 +73,44 @@ class Result:
 
 def resolved(candidate: Candidate, task: Task, switches: Switches) -> Switches:
     """The switches with everything that the task or the candidate decides."""
-    file, ask = task.file, ask_of(task, switches)
+    file = task.file
+    switches = dataclasses.replace(
+        switches,
+        think=switches.think and task.follows("think"),
+        generate=switches.generate and file.form == "choice" and task.follows("generate"),
+        samples=1 if file.form == "dialogue" else switches.samples,  # a conversation goes on with one answer
+    )
+    ask = ask_of(task, switches)
     chat = switches.chat and candidate.chats and not file.raw
-    writes = file.form in ("answer", "dialogue", "code") or (file.form == "choice" and switches.generate)
+    writes = file.form in ("answer", "dialogue", "code") or switches.generate
     asked = file.form in ("choice", "answer", "code")
+    own = file.shots.count if task.heeds is None else None  # else the loader's files say how many
     return dataclasses.replace(
         switches,
         model=candidate.name,
-        shots=(file.shots.count if switches.shots is None else switches.shots) if asked else 0,
+        shots=(own if switches.shots is None or not task.follows("shots") else switches.shots)
+        if asked
+        else 0,
         think=switches.think and writes and asked,
         chat=chat and file.form != "text",
-        generate=switches.generate and file.form == "choice",
-        samples=ask.samples if writes else 1,
-        temperature=ask.temperature if writes else 0.0,
-        max_tokens=ask.max_tokens if writes else 1,
+        samples=(ask.samples if writes else 1) if task.follows("samples") else None,
+        temperature=(ask.temperature if writes else 0.0) if task.follows("samples") else None,
+        max_tokens=(ask.max_tokens if writes else 1) if task.follows("max_tokens") else None,
         judge=switches.judge if file.metric is not None else None,
     )
 
 
 def settings_of(candidate: Candidate, task: Task, switches: Switches) -> dict[str, Any]:
-    """settings.json; `switches` are resolved."""
+    """settings.json; `switches` are resolved. `metric_sha256`: of what the metric reads, such as a judge."""
+    read = metric_basis(task.file.metric.name) if task.file.metric is not None else None
+    known = read(metric_settings(task, switches)) if read is not None else ""
     return {
         "model": candidate.name,
         "sha256": candidate.sha256,
         "task": task.name,
         "version": task.file.version,
         "task_sha256": task.sha256,
+        **({"metric_sha256": known} if known else {}),
         "switches": {key: value for key, value in dataclasses.asdict(switches).items() if key != "model"},
         "code": code_version(),
     }
@@ -108,16 +123,12 @@ def folder_of(settings: Mapping[str, Any]) -> Path:
         "switches": settings["switches"],
         "code": settings["code"]["ziggurat"],
     }
+    if "metric_sha256" in settings:
+        bound["metric"] = settings["metric_sha256"]
     known = hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
     name = str(settings["model"]).replace("/", "+")[-_NAME_MAX:]
     model = f"{name}--{settings['sha256'][:12]}"
     return exams_home() / model / f"{settings['task']}@{settings['version']}--{known[:12]}"
-
-
-def finished(candidate: Candidate, task: Task, switches: Switches) -> Result | None:
-    """The result that is there already."""
-    folder = folder_of(settings_of(candidate, task, resolved(candidate, task, switches)))
-    return read_result(folder) if (folder / FIGURE).is_file() else None
 
 
 def sit(
@@ -140,8 +151,9 @@ def sit(
     settings = settings_of(candidate, task, switches)
     folder = folder_of(settings)
     if (folder / FIGURE).is_file() and not fresh:
-        return read_result(folder)
-    items = items_of(task, switches)
+        return _looked_again(read_result(folder), overlap)
+    with _in_one_sentence(task):
+        items = items_of(task, switches)
     folder.mkdir(parents=True, exist_ok=True)
     lock = take_lock(folder)
     try:
@@ -156,6 +168,34 @@ def sit(
         drop_lock(lock)
         (folder / "lock").unlink(missing_ok=True)
     return Result(folder, settings, document)
+
+
+@contextmanager
+def _in_one_sentence(task: Task) -> Iterator[None]:
+    """What a task's own code, settings or rows make fail is one sentence; errors of the machine stay what they are."""
+    try:
+        yield
+    except ZigguratError:
+        raise
+    except WRONG as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(
+            f"the task {task.name} cannot be sat ({why}); correct its file or its rows.", path=task.folder
+        ) from error
+
+
+def _looked_again(result: Result, overlap: Mapping[str, bool] | None) -> Result:
+    """A finished result with what the corpora hold now: they may have been found, or lost, since it was sat."""
+    if overlap is None:
+        return result
+    kept = {
+        key: value for key, value in result.figure.items() if key not in ("contaminated", "judged", "clean")
+    }
+    document = kept | clean_part(result.found, overlap)
+    if document == result.figure:
+        return result
+    write_json(result.folder / FIGURE, document, FORMAT)
+    return Result(result.folder, result.settings, document)
 
 
 def _sit(
@@ -176,25 +216,15 @@ def _sit(
                 progress(start, len(items))
             batch = items[start : start + size]
             drawn = dataclasses.replace(switches, seed=switches.seed * 1_000_003 + start)
-            new = sitting(candidate, task, batch, drawn)
-            if task.file.form != "dialogue":  # its turns are asked one by one, and it says so itself
-                new = _with_cuts(candidate, new)
+            with _in_one_sentence(task):
+                new = sitting(candidate, task, batch, drawn)
+            if task.file.form != "dialogue" and task.sit is None:  # these mark themselves what was cut
+                new = with_cuts(candidate, new)
             file.write("".join(to_json(dataclasses.asdict(one)) + "\n" for one in new).encode())
             file.flush()
             os.fsync(file.fileno())
             done += new
     return read_found(path)  # as a second call will read it: numbers after JSON
-
-
-def _with_cuts(candidate: Candidate, found: list[Found]) -> list[Found]:
-    """Marks of items whose prompts lost their first tokens say so."""
-    cut: frozenset[int] = getattr(candidate, "cut", frozenset())
-    return [
-        dataclasses.replace(one, mark=dataclasses.replace(one.mark, detail={**one.mark.detail, "cut": True}))
-        if i in cut
-        else one
-        for i, one in enumerate(found)
-    ]
 
 
 def _whole_batches(path: Path, items: Sequence[Item], size: int) -> list[Found]:

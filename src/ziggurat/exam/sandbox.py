@@ -6,7 +6,11 @@ In both a seccomp filter refuses sockets, new processes and signals to others, a
 that takes too much. A program passes if it runs to its end: `sys.exit(0)` before the tests does not.
 
 What it does not protect from: mistakes in the kernel; a program that reads this user's files where there is no
-bubblewrap (it has no way to send them on); an answer written to deceive the tests themselves.
+bubblewrap (it has no way to send them on); an answer written to deceive the tests themselves (one that searches the
+interpreter's objects finds the status of success).
+
+A program gives the same result each time as far as it can: the seed of hashes is fixed, and addresses are left out of
+the reason. Its own random numbers and the clock are not fixed.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import secrets
 import shutil
 import signal
@@ -46,8 +51,9 @@ if given["filter"]:
     if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(program), 0, 0):
         os._exit(given["unsafe"])
     del ctypes, libc, program, code
-right, source = given["right"], given["program"]
+passed, source = (lambda status: lambda: os._exit(status))(given.pop("right")), given["program"]
 del given
+answer = sys.modules["answer"] = type(sys)("answer")
 def why(error):
     try:
         text = str(error)
@@ -57,11 +63,14 @@ def why(error):
     sys.__stderr__.flush()
     os._exit(1)
 try:
-    exec(compile(source, "answer", "exec"), {"__name__": "__main__"})
+    exec(compile(source, "answer", "exec"), answer.__dict__)
 except BaseException as error:
     why(error)
-os._exit(right)
+passed()
 """
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]+")
+_ENVIRONMENT = {"PYTHONHASHSEED": "0"}
+"""Sets have the same order in each run; `-I` would leave it unread, so `-P -s` stand for it."""
 UNSAFE = 251
 """The exit status of a program that was not begun, because the filter could not be set."""
 
@@ -92,7 +101,9 @@ def run(program: str, limits: Limits | None = None) -> Ran:
         UsageError: this machine has neither bubblewrap nor a seccomp filter.
     """
     limits = limits or Limits()
-    right = 2 + secrets.randbelow(200)  # a status that the program cannot foresee
+    right = 2 + secrets.randbelow(
+        200
+    )  # cannot be guessed, and has no name in the process; see the module's last words
     order = {
         "program": program,
         "seconds": limits.seconds,
@@ -122,7 +133,7 @@ def _status(command: list[str], order: str, folder: str, said: IO[bytes], second
         stdout=subprocess.DEVNULL,
         stderr=said,
         cwd=folder,
-        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **_ENVIRONMENT},
         start_new_session=True,
     ) as process:
         try:
@@ -151,12 +162,14 @@ def _why(status: int | None, words: list[str], limits: Limits) -> str:
         return f"wrote more than {limits.file_mib} MiB"
     if status == 1 and words:
         last = words[-1]
-        return f"used more than {limits.memory_mib} MiB" if last.startswith("MemoryError") else last[:200]
+        if last.startswith("MemoryError"):
+            return f"used more than {limits.memory_mib} MiB"
+        return _ADDRESS.sub("0x", last)[:200]  # addresses are others in each run
     return "ended before the tests" if number <= 0 else f"ended by signal {number}"
 
 
 def _command(limits: Limits) -> list[str]:
-    python = [str(_python()), "-I", "-S", "-B", "-c", _BOOT]
+    python = [str(_python()), "-P", "-s", "-S", "-B", "-c", _BOOT]
     bwrap = _bubblewrap()
     if bwrap is None:
         return python
@@ -170,6 +183,8 @@ def _command(limits: Limits) -> list[str]:
         *seen,
         *("--proc", "/proc", "--dev", "/dev"),
         *("--size", str(limits.file_mib << 20), "--tmpfs", "/tmp", "--chdir", "/tmp"),  # noqa: S108 - inside
+        *("--remount-ro", "/dev", "--remount-ro", "/"),  # so that all files together have the size of /tmp
+        *(part for name, value in _ENVIRONMENT.items() for part in ("--setenv", name, value)),
         *python,
     ]
 

@@ -1,7 +1,8 @@
 """A filter of system calls for a program that is not trusted, as the kernel reads it (classic BPF).
 
-Refused with EPERM: sockets, new processes (threads are allowed), signals to and looks into others, namespaces, mounts;
-without `writes` also everything that changes a file system. Numbers of system calls: the kernel's tables for x86-64 and
+Refused with EPERM: sockets, new processes (threads are allowed), signals to and looks into others, limits of others,
+memory and queues that processes share by name, namespaces, mounts; without `writes` also everything that changes a
+file system. Numbers of system calls: the kernel's tables for x86-64 and
 arm64. Source: Documentation/userspace-api/seccomp_filter.rst.
 """
 
@@ -24,19 +25,25 @@ _X86: dict[str, int] = {
     "socket": 41, "clone": 56, "fork": 57, "vfork": 58, "kill": 62, "clone3": 435, "ptrace": 101, "unshare": 272,
     "setns": 308, "mount": 165, "pidfd_open": 434, "pidfd_send_signal": 424, "process_vm_readv": 310,
     "process_vm_writev": 311, "tkill": 200, "bpf": 321, "io_uring_setup": 425, "add_key": 248, "keyctl": 250,
+    "tgkill": 234, "rt_sigqueueinfo": 129, "rt_tgsigqueueinfo": 297, "prlimit64": 302, "shmget": 29, "shmctl": 31,
+    "semget": 64, "semctl": 66, "msgget": 68, "msgctl": 71, "mq_open": 240, "mq_unlink": 241,
     "open": 2, "openat": 257, "openat2": 437, "creat": 85, "unlink": 87, "unlinkat": 263, "rename": 82,
     "renameat": 264, "renameat2": 316, "mkdir": 83, "mkdirat": 258, "rmdir": 84, "link": 86, "linkat": 265,
     "symlink": 88, "symlinkat": 266, "chmod": 90, "fchmod": 91, "fchmodat": 268, "fchmodat2": 452, "chown": 92,
     "fchown": 93, "lchown": 94, "fchownat": 260, "truncate": 76, "mknod": 133, "mknodat": 259, "setxattr": 188,
-    "lsetxattr": 189, "utime": 132, "utimes": 235, "futimesat": 261, "utimensat": 280,
+    "lsetxattr": 189, "fsetxattr": 190, "removexattr": 197, "lremovexattr": 198, "fremovexattr": 199, "setxattrat": 463,
+    "removexattrat": 466, "utime": 132, "utimes": 235, "futimesat": 261, "utimensat": 280,
 }  # fmt: skip
 _ARM: dict[str, int] = {
     "socket": 198, "clone": 220, "kill": 129, "clone3": 435, "ptrace": 117, "unshare": 97, "setns": 268, "mount": 40,
     "pidfd_open": 434, "pidfd_send_signal": 424, "process_vm_readv": 270, "process_vm_writev": 271, "tkill": 130,
     "bpf": 280, "io_uring_setup": 425, "add_key": 217, "keyctl": 219,
+    "tgkill": 131, "rt_sigqueueinfo": 138, "rt_tgsigqueueinfo": 240, "prlimit64": 261, "shmget": 194, "shmctl": 195,
+    "semget": 190, "semctl": 191, "msgget": 186, "msgctl": 187, "mq_open": 180, "mq_unlink": 181,
     "openat": 56, "openat2": 437, "unlinkat": 35, "renameat": 38, "renameat2": 276, "mkdirat": 34, "linkat": 37,
     "symlinkat": 36, "fchmod": 52, "fchmodat": 53, "fchmodat2": 452, "fchown": 55, "fchownat": 54, "truncate": 45,
-    "mknodat": 33, "setxattr": 5, "lsetxattr": 6, "utimensat": 88,
+    "mknodat": 33, "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "removexattr": 14, "lremovexattr": 15,
+    "fremovexattr": 16, "setxattrat": 463, "removexattrat": 466, "utimensat": 88,
 }  # fmt: skip
 _MACHINES = {"x86_64": (0xC000003E, _X86), "aarch64": (0xC00000B7, _ARM)}
 _ALWAYS = frozenset(list(_X86)[: list(_X86).index("open")])
@@ -62,6 +69,14 @@ def filter_bytes(*, writes: bool) -> bytes:
             continue
         if name == "clone":
             code += _unless(number, 0, CLONE_THREAD, allowed_if_set=True)
+        elif name == "prlimit64":  # 0 is the process itself
+            code += [
+                _op(JUMP_EQUAL, number, 0, 4),
+                _op(LD_WORD, AT_ARGUMENTS),
+                _op(JUMP_EQUAL, 0, 0, 1),
+                _op(RETURN, ALLOW),
+                _refuse(errno.EPERM),
+            ]
         elif name in ("open", "openat"):
             code += _unless(number, 1 if name == "open" else 2, WRITES, allowed_if_set=False)
         else:  # what does not exist makes libc use the older call, whose flags can be read

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ziggurat.errors import UsageError, did_you_mean
 from ziggurat.home import ziggurat_home
@@ -22,11 +22,11 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: str
-    limit: int | None = None
-    shots: int | None = None
+    limit: int | None = Field(default=None, ge=1)
+    shots: int | None = Field(default=None, ge=0)
     think: bool | None = None
     generate: bool | None = None
-    samples: int | None = None
+    samples: int | None = Field(default=None, ge=1)
 
 
 class Suite(BaseModel):

@@ -128,7 +128,7 @@ class TaskFile(Strict):
     strata: str | None = None
     """The field of a row by which figures are given apart."""
     cluster: str | None = None
-    """The field of rows that stand or fall together; intervals resample it."""
+    """The field of rows whose scores depend on each other (questions about one passage); intervals resample by it."""
     pair: str | None = None
     """The field that joins rows which should be answered alike (a question and its paraphrase)."""
     chance: float | None = None

@@ -18,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ziggurat.errors import DataError
 from ziggurat.exam.item import Item
+from ziggurat.exam.metrics import METRICS
 from ziggurat.exam.reading import TASK_FILE, Row, Task
 from ziggurat.exam.switches import Switches
 from ziggurat.files import to_json
@@ -37,6 +38,9 @@ _FINAL = re.compile(
 )
 _ASK_LETTER = {"zh": "只回答选项的字母。"}
 ASK_LETTER = "Answer with the letter only."
+_END_WITH_LETTER = {"zh": "最后写“答案是”和选项的字母。"}
+END_WITH_LETTER = 'End with "The answer is" and the letter.'
+"""In its place where steps are asked for."""
 DEFAULT_THINK = {"zh": "让我们一步一步地思考。"}
 THINK = "Let's think step by step."
 """Of a task that has no sentence of its own. Source: arXiv:2205.11916, table 1."""
@@ -141,22 +145,24 @@ def _part(task: Task, row: Row, field: str | None) -> str:
 def examples(task: Task, row: Row, switches: Switches) -> list[Row]:
     """The worked examples for a row: the first of `shots.file`, else drawn from the task's other rows by the row's id.
 
-    A row that shares a pair or a cluster with the one that is asked would give its answer away, so it is not drawn.
+    A row that is the one that is asked, or shares a pair or a cluster with it, would give its answer away, so it is not
+    shown.
     """
     file = task.file
     count = file.shots.count if switches.shots is None else switches.shots
     if count == 0:
         return []
+    joined = [field for field in (file.pair, file.cluster) if field is not None]
+
+    def apart(one: Row) -> bool:
+        return not _same(one, row) and all(
+            field not in one or one[field] != row.get(field) for field in joined
+        )
+
     if task.examples:
-        pool = [one for one in task.examples if one["id"] != row["id"] or file.shots.file is not None]
-        chosen = pool[:count]
+        chosen = [one for one in task.examples if apart(one)][:count]
     else:
-        joined = [field for field in (file.pair, file.cluster) if field is not None]
-        pool = [
-            one
-            for one in task.rows
-            if one["id"] != row["id"] and not any(one.get(field) == row.get(field) for field in joined)
-        ]
+        pool = [one for one in task.rows if one["id"] != row["id"] and apart(one)]
         draw = random.Random(f"{file.name}:{switches.seed}:{row['id']}")
         chosen = draw.sample(pool, min(count, len(pool)))
     if len(chosen) < count:
@@ -167,6 +173,13 @@ def examples(task: Task, row: Row, switches: Switches) -> list[Row]:
     return chosen
 
 
+def _same(one: Row, other: Row) -> bool:
+    """Whether two rows are equal but for their ids."""
+    return len(one) == len(other) and all(
+        one.get(key) == value for key, value in other.items() if key != "id"
+    )
+
+
 def question(task: Task, row: Row, switches: Switches) -> str:
     """The prompt; of a choice that is written, not compared, with its choices below it where it does not list them."""
     text = fill(task.file.prompt or "", row, task)
@@ -175,7 +188,8 @@ def question(task: Task, row: Row, switches: Switches) -> str:
     choices = choices_of(task, row)
     if are_letters(choices) or all(choice in text for choice in choices):
         return text
-    ask = _ASK_LETTER.get(task.file.language, ASK_LETTER)
+    words, otherwise = (_END_WITH_LETTER, END_WITH_LETTER) if switches.think else (_ASK_LETTER, ASK_LETTER)
+    ask = words.get(task.file.language, otherwise)
     return f"{text}\n{lettered(choices)}\n{ask}"
 
 
@@ -305,16 +319,30 @@ def index_of(answer: Any, choices: Sequence[str], task: Task, row: Row) -> int:
 
 def _check_turns(task: Task, row: Row) -> None:
     turns = row.get("turns")
-    good = (
-        isinstance(turns, list)
-        and turns
-        and all(isinstance(t, dict) and isinstance(t.get("user"), str) for t in turns)
+    whole = task.file.metric is not None and bool(task.file.metric.settings.get("whole"))
+    problem = ""
+    if not (isinstance(turns, list) and turns and all(map(_is_turn, turns))):
+        problem = "needs `turns`: a list of objects that each have a text `user`"
+    elif any("metric" in turn and not _is_metric(turn["metric"]) for turn in turns):
+        problem = f"has a turn whose `metric` is no object with a name of {', '.join(sorted(METRICS))}"
+    elif not whole and not any(("answer" in t or "metric" in t) and "assistant" not in t for t in turns):
+        problem = "has no turn that is judged: one with `answer` or `metric`, which the model answers"
+    if problem:
+        raise DataError(f"row {row['id']} {problem}; correct the row.", path=task.folder / TASK_FILE)
+
+
+def _is_turn(turn: Any) -> bool:
+    return isinstance(turn, dict) and isinstance(turn.get("user"), str)
+
+
+def _is_metric(given: Any) -> bool:
+    """`{"name": ..., "settings"?: {...}}`."""
+    return (
+        isinstance(given, dict)
+        and isinstance(given.get("name"), str)
+        and given["name"] in METRICS
+        and isinstance(given.get("settings", {}), dict)
     )
-    if not good:
-        raise DataError(
-            f"row {row['id']} needs `turns`: a list of objects that each have a text `user`; correct the row.",
-            path=task.folder / TASK_FILE,
-        )
 
 
 def transcript(messages: Iterable[Message]) -> str:

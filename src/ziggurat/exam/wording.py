@@ -59,11 +59,21 @@ WORDS: dict[str, dict[str, str]] = {
     "everything": {"en": "everything that was asked", "zh": "没有遗漏"},
 }
 INTRO = {
-    "en": "Each figure has an interval: with other questions of the same kind it would lie between the two bounds in "
-    "95 of 100 cases. A model can do something only where its whole interval lies above guessing.",
-    "zh": "每个数字都有区间：换一批同类题目，一百次里有九十五次落在两个界之间。"
+    "en": "Each figure has an interval. Of 100 such intervals, about 95 hold the score over all questions of this "
+    "kind. A model can do something only where its whole interval lies above guessing.",
+    "zh": "每个数字都有区间：一百个这样的区间里，约有九十五个包含全部同类题目的得分。"
     "只有整个区间都高于瞎猜，才能说模型会做。",
 }
+
+
+NUMBERS = frozenset(
+    {
+        "bits_per_byte", "brier", "byte_perplexity", "claims", "copies", "errors", "errors_per_1000", "leaks",
+        "longest", "nats", "perplexity", "target_nats", "token_perplexity", "word_perplexity", "words",
+    }
+)  # fmt: skip
+NUMBERS_BEGIN = ("choice_nats", "percentile")
+"""Figures that are no shares, by name or by how the name begins."""
 
 
 def word(key: str, language: str) -> str:
@@ -85,8 +95,17 @@ def value(figure: Mapping[str, Any]) -> str:
     return share(figure["score"], low, high)
 
 
+def metric(name: str, score: float, low: float | None = None, high: float | None = None) -> str:
+    """One of the other figures by its name: a share as percent, a number of something as it is."""
+    bare = name.partition(",")[0].rpartition(": ")[2]
+    if bare not in NUMBERS and not bare.startswith(NUMBERS_BEGIN):
+        return share(score, low, high)
+    bounds = "" if low is None or high is None else f" [{low:.3g}, {high:.3g}]"
+    return f"{score:.3g}{bounds}"
+
+
 def share(score: float, low: float | None = None, high: float | None = None) -> str:
-    """A share as percent; a value outside of 0 to 1 (a perplexity) as it is."""
+    """A share as percent; a value outside of 0 to 1 as it is."""
     if not -1 <= score <= 1:
         bounds = "" if low is None or high is None else f" [{low:.4g}, {high:.4g}]"
         return f"{score:.4g}{bounds}"
@@ -129,7 +148,7 @@ def sentence(
             said += {
                 True: f", better than {what} ({bar})",
                 False: f", worse than {what} ({bar})",
-                None: f", not to be told from {what} ({bar})",
+                None: f", no difference to {what} ({bar}) was found",
             }[verdict]
     if difference is not None and baseline:
         said += ("；" if zh else "; ") + change(difference, figure, baseline, language)

@@ -15,7 +15,7 @@ from ziggurat.dialogue.chat import Answer, Chat
 from ziggurat.dialogue.loading import never_chatted
 from ziggurat.engine.params import SamplingParams
 from ziggurat.exam.candidate import Ask, Likelihood
-from ziggurat.exam.likelihood import likelihoods, prompt_ids, text_nats
+from ziggurat.exam.likelihood import encode_pairs, prompt_ids, score, text_nats
 from ziggurat.files import sha256_file, to_json
 from ziggurat.lineage import WEIGHTS
 from ziggurat.places import base_named, model_folder
@@ -81,7 +81,7 @@ class Local:
             return []
         last = self._last(ask)
         found = self.chat.answer_many(conversations, _params(ask), stop=ask.stop, last=last, form=ask.form)
-        return self._texts(found, ask, last)
+        return self._texts(found, ask, last, self.chat.prompts.many(conversations))
 
     def continuations(self, texts: Sequence[str], ask: Ask) -> list[list[str]]:
         if not texts:
@@ -89,13 +89,20 @@ class Local:
         last = self._last(ask)
         prompts = prompt_ids(self.chat.tokenizer, texts)
         found = self.chat.continue_ids(prompts, _params(ask), stop=ask.stop, last=last, form=ask.form)
-        return self._texts(found, ask, last)
+        return self._texts(found, ask, last, prompts)
 
     def likelihoods(
         self, questions: Sequence[tuple[str | Sequence[Message], Sequence[str]]]
     ) -> list[list[Likelihood]]:
-        self.cut = frozenset()
-        return likelihoods(self.chat, questions)
+        pairs = encode_pairs(self.chat, questions)
+        owners = [number for number, (_, texts) in enumerate(questions) for _ in texts]
+        self.cut = frozenset(
+            owner
+            for owner, (prompt, continuation) in zip(owners, pairs, strict=True)
+            if len(prompt) + len(continuation) > self.chat.context + 1  # the last token is only scored
+        )
+        found = iter(score(self.chat, pairs))
+        return [[next(found) for _ in texts] for _, texts in questions]
 
     def text_nats(self, texts: Sequence[str]) -> list[tuple[float, int]]:
         self.cut = frozenset()
@@ -105,9 +112,11 @@ class Local:
         """Tokens of a prompt that leave room for the answer, and half of the context at least."""
         return self.chat.context - min(ask.max_tokens, self.chat.context // 2)
 
-    def _texts(self, found: Sequence[Answer], ask: Ask, last: int) -> list[list[str]]:
+    def _texts(
+        self, found: Sequence[Answer], ask: Ask, last: int, prompts: Sequence[Sequence[int]]
+    ) -> list[list[str]]:
         groups = [found[i : i + ask.samples] for i in range(0, len(found), ask.samples)]
-        self.cut = frozenset(i for i, group in enumerate(groups) if len(group[0].prompt) >= last)
+        self.cut = frozenset(i for i, prompt in enumerate(prompts) if len(prompt) > last)
         return [[answer.text for answer in group] for group in groups]
 
 

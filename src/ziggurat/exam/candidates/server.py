@@ -26,6 +26,8 @@ AT_ONCE = 8
 """Requests that wait at a time."""
 TRIES, PAUSE_S = 4, 0.5
 """Of a request that is refused for want of room, and the first pause; each is twice the one before."""
+STOPS = 4
+"""Stops that OpenAI's API takes; what is behind a further one is cut off here."""
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 
 T = TypeVar("T")
@@ -55,7 +57,7 @@ class Server:
                 f"{self.url} does not answer ({type(error).__name__}); start the server or correct the address."
             ) from None
         if answer.status_code in (401, 403):
-            raise UsageError(f"{self.url} wants a key; set {key} to it.")
+            raise UsageError(f"{self.url} needs a key; set {key} to it.")
         try:
             listed = [str(one["id"]) for one in answer.json()["data"]] if answer.is_success else []
         except (ValueError, KeyError, TypeError):
@@ -81,7 +83,14 @@ class Server:
                 f"{self.name} gives no likelihoods of answers in a conversation; use --raw or --generate."
             )
         pairs = [(str(prompt), text) for prompt, texts in questions for text in texts]
-        found = iter(self._all(lambda pair: self._scored(*pair), pairs))
+        scored = self._all(lambda pair: self._scored(*pair), pairs)
+        for (prompt, text), one in zip(pairs, scored, strict=True):
+            if not one.tokens:
+                raise UsageError(
+                    f"{self.name} gives {text!r:.60} after {prompt[-30:]!r} no tokens of its own, so it cannot be "
+                    "compared; begin it with a space, or use --generate."
+                )
+        found = iter(scored)
         return [[next(found) for _ in texts] for _, texts in questions]
 
     def text_nats(self, texts: Sequence[str]) -> list[tuple[float, int]]:
@@ -101,13 +110,13 @@ class Server:
         if ask.form is not None:
             common |= self._form(ask.form, path)
         if ask.stop:
-            common["stop"] = list(ask.stop)[:4]
+            common["stop"] = list(ask.stop)[:STOPS]
         requests = [
             {**common, **body, "seed": ask.seed + 1000 * number + sample}
             for number, body in enumerate(bodies)
             for sample in range(ask.samples)
         ]
-        texts = self._all(lambda body: text(self._choice(path, body)), requests)
+        texts = self._all(lambda body: _stopped(text(self._choice(path, body)), ask.stop[STOPS:]), requests)
         return [texts[i : i + ask.samples] for i in range(0, len(texts), ask.samples)]
 
     def _form(self, form: Form, path: str) -> dict[str, Any]:
@@ -168,6 +177,12 @@ class Server:
     def _all(self, one: Callable[[T], R], given: Sequence[T]) -> list[R]:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return list(pool.map(one, given))
+
+
+def _stopped(text: str, stops: Sequence[str]) -> str:
+    for stop in stops:
+        text = text.partition(stop)[0]
+    return text
 
 
 def _message(choice: dict[str, Any]) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ziggurat.dialogue.forms import Form
+from ziggurat.errors import DataError
 from ziggurat.exam.candidate import Ask, Candidate
 from ziggurat.exam.item import Found, Item, Mark
 from ziggurat.exam.metrics import metric
-from ziggurat.exam.reading import Task
+from ziggurat.exam.reading import TASK_FILE, WRONG, Task
 from ziggurat.exam.switches import Switches
 from ziggurat.exam.task import Constrain
 from ziggurat.exam.templates import final
@@ -53,8 +54,8 @@ def ask_of(task: Task, switches: Switches) -> Ask:
         max(file.max_tokens, THINK_TOKENS) if switches.think else file.max_tokens
     )
     stop = tuple(file.stop)
-    if not switches.chat and not stop and not switches.think:
-        stop = RAW_STOPS.get(file.form, ("\n\n",))
+    if not switches.chat and not stop:
+        stop = _next_question(task, switches) if switches.think else RAW_STOPS.get(file.form, ("\n\n",))
     return Ask(
         max_tokens=tokens,
         temperature=temperature,
@@ -63,6 +64,18 @@ def ask_of(task: Task, switches: Switches) -> Ask:
         seed=switches.seed,
         form=form_of(file.constrain),
     )
+
+
+def _next_question(task: Task, switches: Switches) -> tuple[str, ...]:
+    """Where raw text with steps, which may hold blank lines, goes on to a question of its own: at what is between
+    examples and what each prompt begins with; where prompts begin with a field, at a blank line that examples show."""
+    file = task.file
+    begins = (file.prompt or "").partition("{")[0].strip()
+    between = file.shots.delimiter
+    if begins:
+        return (between + begins,)
+    shown = file.shots.count if switches.shots is None else switches.shots
+    return (between,) if shown and between.count("\n") > 1 else ()
 
 
 def form_of(constrain: Constrain | None) -> Form | None:
@@ -77,8 +90,21 @@ def form_of(constrain: Constrain | None) -> Form | None:
 def mark_of(task: Task, item: Item, answers: Sequence[str], switches: Switches) -> Mark:
     """The metric's mark; of a chain of thought, of what follows "the answer is"."""
     assert task.file.metric is not None
-    heard = [final(one) for one in answers] if switches.think else answers
-    return metric(task.file.metric.name)(heard, item, settings_of(task, switches))
+    read = [final(one) for one in answers] if switches.think else answers
+    return called(task, task.file.metric.name, read, item, settings_of(task, switches))
+
+
+def called(task: Task, name: str, answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mark:
+    """A metric's mark. DataError, with the row, where the metric cannot work with its settings or the row."""
+    mark = metric(name)
+    try:
+        return mark(answers, item, settings)
+    except WRONG as error:
+        raise DataError(
+            f"row {item.id}: the metric {name} fails ({type(error).__name__}: {error}); correct metric.settings or "
+            "the row.",
+            path=task.folder / TASK_FILE,
+        ) from error
 
 
 def settings_of(task: Task, switches: Switches) -> dict[str, Any]:

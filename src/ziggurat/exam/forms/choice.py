@@ -4,7 +4,7 @@ All four ways of comparing are marked, and `normalise` of the task says which on
 
     none        log p(choice | question)                       lm-evaluation-harness's acc
     token       the same, divided by the choice's tokens
-    byte        the same, divided by its bytes                 lm-evaluation-harness's acc_norm
+    byte        the same, divided by its bytes                 lm-evaluation-harness's acc_bytes (acc_norm: characters)
     calibrated  the same, less log p(choice | empty question)  Zhao et al., arXiv:2102.09690; PMI: Holtzman et al.,
                                                                arXiv:2104.08315
 
@@ -36,9 +36,9 @@ def sit(candidate: Candidate, task: Task, items: Sequence[Item], switches: Switc
     questions: list[tuple[str | Sequence[Message], Sequence[str]]] = [
         (item.messages if switches.chat else item.raw, item.choices) for item in items
     ]
-    given = candidate.likelihoods(questions)
     calibrated = task.file.normalise == "calibrated"
     empty = candidate.likelihoods([_empty(task, item, switches) for item in items]) if calibrated else None
+    given = candidate.likelihoods(questions)  # the last call: what is cut are these prompts
     results = []
     for number, item in enumerate(items):
         mark = compare(item, given[number], empty[number] if empty else None, task.file.normalise)

@@ -24,6 +24,8 @@ from ziggurat.lineage import usable_cores
 
 _FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL | re.IGNORECASE)
 _DEFINES = re.compile(r"^(?:def|class)\s+(\w+)", re.MULTILINE)
+TESTS = '\n\n__name__ = "__main__"\n'
+"""Between a program and its tests: what an answer does only where it is run as a program is left out, the tests not."""
 _CONTINUES = re.compile(r"\n(?=\S)")
 
 
@@ -33,7 +35,7 @@ def sit(candidate: Candidate, task: Task, items: Sequence[Item], switches: Switc
         **{k: v for k, v in settings_of(task, switches).items() if k in Limits.__dataclass_fields__}
     )
     programs = [
-        (program_of(answer, str(item.row.get("start", ""))) + "\n\n" + tests_of(task, item))
+        (program_of(answer, str(item.row.get("start", ""))) + TESTS + tests_of(task, item))
         for item, answers in zip(items, written, strict=True)
         for answer in answers
     ]
@@ -64,8 +66,8 @@ def program_of(answer: str, start: str = "") -> str:
         return code
     names = set(_DEFINES.findall(start))
     if names & set(_DEFINES.findall(code)):
-        before = start[: start.index("def ")] if "def " in start else ""
-        return before + code
+        first = _DEFINES.search(start)
+        return (start[: first.start()] if first else "") + code
     if fenced is None:  # raw text goes on after the function: what begins a line again is no part of it
         code = _CONTINUES.split(code, maxsplit=1)[0]
     return start + code

@@ -22,9 +22,8 @@ from typing import Any
 
 from ziggurat.errors import DataError
 from ziggurat.exam.candidate import Ask, Candidate
-from ziggurat.exam.forms.answer import ask_of, found, settings_of
+from ziggurat.exam.forms.answer import ask_of, called, found, settings_of
 from ziggurat.exam.item import Found, Item, Mark
-from ziggurat.exam.metrics import metric
 from ziggurat.exam.reading import TASK_FILE, Task
 from ziggurat.exam.switches import Switches
 from ziggurat.exam.templates import fill, transcript
@@ -122,13 +121,13 @@ def _mark(task: Task, talk: _Talk, number: int, text: str, switches: Switches) -
         target=turn.get("answer"),
         row={**talk.item.row, **turn},
     )
-    return metric(name)([text], item, settings)
+    return called(task, name, [text], item, settings)
 
 
 def _found(task: Task, talk: _Talk, switches: Switches, whole: bool) -> Found:
     cut = {"cut": True} if talk.cut else {}
     if whole and task.file.metric is not None:
-        mark = metric(task.file.metric.name)(talk.answers, talk.item, settings_of(task, switches))
+        mark = called(task, task.file.metric.name, talk.answers, talk.item, settings_of(task, switches))
         return found(talk.item, talk.answers, dataclasses.replace(mark, detail={**mark.detail, **cut}))
     scores = {f"turn_{number}": mark.scores["score"] for number, mark in talk.marks.items()}
     mean = sum(scores.values()) / len(scores) if scores else 0.0

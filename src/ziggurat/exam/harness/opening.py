@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ziggurat.errors import UsageError, ZigguratError
+from ziggurat.exam.candidate import with_cuts
 from ziggurat.exam.harness import running
 from ziggurat.exam.harness.files import Group, open_file
 from ziggurat.exam.harness.prompts import HarnessTask
 from ziggurat.exam.item import Found, Item
-from ziggurat.exam.reading import Task
-from ziggurat.exam.task import Ability, Form, TaskFile
-from ziggurat.files import to_json
+from ziggurat.exam.reading import WRONG, Task
+from ziggurat.exam.task import Ability, Form, Shots, TaskFile
+from ziggurat.files import sha256_file, to_json
 
 if TYPE_CHECKING:
     from ziggurat.exam.candidate import Candidate
@@ -37,9 +39,17 @@ def open_yaml(path: str | Path, *, trust_code: bool = False) -> list[Task]:
             Python that it names.
     """
     path = Path(path).expanduser()
-    group = open_file(path)
-    members = [HarnessTask(settings, path.parent, trust_code=trust_code) for settings in group.tasks()]
-    return [_Opened(group, members, path).task()]
+    try:
+        group = open_file(path)
+        members = [HarnessTask(settings, path.parent, trust_code=trust_code) for settings in group.tasks()]
+        return [_Opened(group, members, path).task()]
+    except ZigguratError:
+        raise
+    except WRONG as error:
+        raise UsageError(
+            f"{path} is not read here ({type(error).__name__}: {' '.join(str(error).split())}); correct its settings "
+            "or its documents."
+        ) from error
 
 
 class _Opened:
@@ -69,11 +79,24 @@ class _Opened:
             licence="as its publisher says",
             rows=self.path.name,
             form=FORMS.get(one.output, "answer") if len(outputs) == 1 else "answer",
+            shots=Shots(count=one.shots(None)),
             raw=True,
             strata="of" if len(self.members) > 1 else None,
             better="lower" if outputs == {"loglikelihood_rolling"} else "higher",
         )
-        return Task(file, self.path.parent, given=rows, items=self.items, sit=self.sit, summary=self.summary)
+        fixed = all(member.settings.get("num_fewshot") == 0 for member in self.members.values())
+        return Task(
+            file,
+            self.path.parent,
+            given=rows,
+            items=self.items,
+            sit=self.sit,
+            summary=self.summary,
+            also=hashlib.sha256(
+                to_json([member.splits for member in self.members.values()]).encode()
+            ).hexdigest(),
+            heeds=frozenset() if fixed else frozenset({"shots"}),
+        )
 
     def items(self, task: Task, switches: Switches) -> list[Item]:
         del task
@@ -88,7 +111,7 @@ class _Opened:
         found: dict[str, Found] = {}
         for name in dict.fromkeys(item.stratum for item in items):
             own = [item for item in items if item.stratum == name]
-            for one in running.sit(candidate, self.members[name], own, switches.seed):
+            for one in with_cuts(candidate, running.sit(candidate, self.members[name], own, switches.seed)):
                 found[one.id] = one
         return [found[item.id] for item in items]
 
@@ -124,9 +147,13 @@ def _joined(
 
 
 def _plain(value: object) -> object:
-    """Settings as JSON: functions by their names."""
+    """Settings as JSON: functions by their names and the bytes of the file that holds them."""
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
-    return getattr(value, "__qualname__", str(value)) if callable(value) else value
+    if not callable(value):
+        return value
+    file = Path(getattr(getattr(value, "__code__", None), "co_filename", ""))
+    known = sha256_file(file) if file.is_file() else ""
+    return f"{getattr(value, '__qualname__', value)} {known}".strip()

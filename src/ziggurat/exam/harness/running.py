@@ -55,14 +55,14 @@ def sit(candidate: Candidate, task: HarnessTask, items: Sequence[Item], seed: in
         return [
             _found(item, (), _rolled(task, item, nats)) for item, (nats, _) in zip(items, read, strict=True)
         ]
-    given = candidate.likelihoods([(item.raw, item.choices) for item in items])
+    alone: list[list[Likelihood]] | None = None
+    if task.output == "multiple_choice" and any(one["metric"] == "acc_mutual_info" for one in task.metrics):
+        alone = candidate.likelihoods([("", item.choices) for item in items])
+    given = candidate.likelihoods([(item.raw, item.choices) for item in items])  # last, for with_cuts
     if task.output == "loglikelihood":
         return [
             _found(item, (), _predicted(task, item, one)) for item, (one,) in zip(items, given, strict=True)
         ]
-    alone: list[list[Likelihood]] | None = None
-    if any(metric["metric"] == "acc_mutual_info" for metric in task.metrics):
-        alone = candidate.likelihoods([("", item.choices) for item in items])
     return [
         _chosen(task, item, one, alone[i] if alone else None)
         for i, (item, one) in enumerate(zip(items, given, strict=True))
@@ -77,10 +77,11 @@ def _found(item: Item, answers: Sequence[str], mark: Mark) -> Found:
 
 
 def _mark(values: Mapping[str, Any], good: bool = True, **detail: Any) -> Mark:
-    """`values`: of every metric, by its name, or `name,filter`; the first number is the score."""
+    """`values`: of every metric, by its name, or `name,filter`. The score is the first that is no perplexity, the same
+    metric for every document."""
     numbers = {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
-    between = {name: value for name, value in numbers.items() if 0 <= value <= 1 and "perplexity" not in name}
-    score = next(iter(between.values()), next(iter(numbers.values()), 0.0))
+    plain = [value for name, value in numbers.items() if "perplexity" not in name]
+    score = next(iter(plain or numbers.values()), 0.0)
     detail = detail | {"values": dict(values)}
     return Mark({"score": score, **numbers}, "" if good else "another answer is right", detail)
 

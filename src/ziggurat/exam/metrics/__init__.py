@@ -5,7 +5,8 @@ A metric is `mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any
 
 A module may also have `summary(found: Sequence[Found], settings: Mapping[str, Any]) -> Mapping[str, float | Interval]`:
 figures of a whole task that are no means over its items (a calibration error, an F1). `score` among them replaces the
-task's main figure.
+task's main figure. `basis(settings: Mapping[str, Any]) -> str` is a hash of what the metric reads beside answers and
+items (a judge, a corpus); a result belongs to it.
 """
 
 from __future__ import annotations
@@ -65,6 +66,15 @@ def summary(name: str) -> Callable[..., Mapping[str, Any]] | None:
     """The figures of a whole task that a metric's module adds; None where it adds none."""
     found: Callable[..., Mapping[str, Any]] | None = getattr(
         importlib.import_module(_target(name)[0]), "summary", None
+    )
+    return found
+
+
+@cache
+def basis(name: str) -> Callable[[Mapping[str, Any]], str] | None:
+    """A metric's `basis(settings)`: a hash of what it reads beside answers and items; None where it reads nothing."""
+    found: Callable[[Mapping[str, Any]], str] | None = getattr(
+        importlib.import_module(_target(name)[0]), "basis", None
     )
     return found
 

@@ -35,6 +35,12 @@ def mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mar
     )
 
 
+def basis(settings: Mapping[str, Any]) -> str:
+    """The hash of the judge's files."""
+    name = settings.get("judge")
+    return _judge(str(name)).sha256 if name else ""
+
+
 @lru_cache(maxsize=2)
 def _judge(name: str) -> AnyJudge:
     """Opened once: it may be a model."""

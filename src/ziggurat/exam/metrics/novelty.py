@@ -19,6 +19,7 @@ from typing import Any
 from ziggurat.corpus.verbatim import Verbatim, covered, longest
 from ziggurat.exam.item import Item, Mark
 from ziggurat.exam.reading import MissingData, data_path
+from ziggurat.files import sampled_sha256
 
 
 def mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mark:
@@ -40,12 +41,24 @@ def mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mar
 
 @lru_cache(1)
 def _index(files: tuple[str, ...], model: str) -> Verbatim:
-    from ziggurat.exam.contamination import corpora_of, texts_in
+    from ziggurat.exam.contamination import texts_in
 
-    paths = [data_path(name, Path()) for name in files] or (corpora_of(model).files if model else [])
+    paths = _paths(files, model)
     if not paths:
         raise MissingData(
             f"novelty compares answers with the training text, and {model or 'the model'} has none here; "
             "name files in metric.settings.files, or examine a model that was trained on this machine."
         )
     return Verbatim(text for path in paths for text in texts_in(path))
+
+
+def _paths(files: tuple[str, ...], model: str) -> list[Path]:
+    from ziggurat.exam.contamination import corpora_of
+
+    return [data_path(name, Path()) for name in files] or (corpora_of(model).files if model else [])
+
+
+def basis(settings: Mapping[str, Any]) -> str:
+    """The hash of the corpora."""
+    paths = _paths(tuple(map(str, settings.get("files", ()))), str(settings.get("model", "")))
+    return sampled_sha256(paths) if paths else ""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ziggurat.errors import DataError, UsageError
-from ziggurat.exam.candidate import Ask, Candidate
+from ziggurat.exam.candidate import Ask, Candidate, with_cuts
 from ziggurat.exam.item import Found, Item, Mark
 from ziggurat.exam.reading import Row, Task
 from ziggurat.exam.task import Shots, TaskFile
@@ -78,7 +78,9 @@ def _task(path: Path) -> Task:
         path.parent,
         given=rows,
         items=lambda task, switches: items(task, switches, before),
+        also=before,
         sit=choose if chooses else write,
+        heeds=frozenset({"shots"} if chooses else {"shots", "max_tokens"}),
     )
 
 
@@ -147,19 +149,19 @@ def choose(candidate: Candidate, task: Task, items: Sequence[Item], switches: Sw
         why = "" if grades[picked] else f"right is {item.choices[item.target]}"
         detail = {"picked": picked, "right": item.target, "scores": [round(one, 6) for one in nats]}
         results.append(_found(item, (item.choices[picked],), Mark(scores, why, detail)))
-    return results
+    return with_cuts(candidate, results)
 
 
 def write(candidate: Candidate, task: Task, items: Sequence[Item], switches: Switches) -> list[Found]:
     """Exact match, and how likely the target is."""
     tokens = switches.max_tokens or task.file.max_tokens
     ask = Ask(max_tokens=tokens, stop=tuple(task.file.stop), seed=switches.seed)
-    written = candidate.continuations([item.raw for item in items], ask)
     smooth: list[dict[str, float]] = [{} for _ in items]
     try:
         given = candidate.likelihoods([(item.raw, item.row["targets"]) for item in items])
     except UsageError:  # a server that gives none: the sharp figure remains
         given = []
+    written = candidate.continuations([item.raw for item in items], ask)  # the last call, for with_cuts
     for scores, each in zip(smooth, given, strict=False):
         scores["target_nats"] = max(one.nats / one.tokens for one in each)
         scores["target_p"] = math.exp(max(one.nats for one in each))
@@ -168,7 +170,7 @@ def write(candidate: Candidate, task: Task, items: Sequence[Item], switches: Swi
         right = answer.strip().lower() in {target.strip().lower() for target in item.row["targets"]}
         mark = Mark({"score": float(right), **more}, "" if right else f"right is {item.target}")
         results.append(_found(item, (answer,), mark))
-    return results
+    return with_cuts(candidate, results)
 
 
 def _found(item: Item, answers: tuple[str, ...], mark: Mark) -> Found:

@@ -1,7 +1,7 @@
 """GAOKAO-Bench's objective questions: JSON Lines of subject, year, question, answer (letters), score (points).
 
-A row with several answers is one passage with several questions: each is an item of its own, and they stand or fall
-together in intervals (`cluster`). Questions with several right letters are left out: comparing letters picks one.
+A row with several answers is one passage with several questions: each is an item of its own, and intervals resample
+passages (`cluster`). Questions with several right letters are left out: comparing letters picks one.
 `percentiles.csv` beside the file (subject, percent, percentile) makes of each subject's share of points the share of
 test takers below it at least. Source: Zhang et al., arXiv:2305.12474.
 """
@@ -18,6 +18,7 @@ from ziggurat.exam.item import Found
 from ziggurat.exam.publishers.lines import read
 from ziggurat.exam.reading import Row, Task
 from ziggurat.exam.task import TaskFile
+from ziggurat.files import to_json
 
 LETTERS = "ABCDEFG"
 PERCENTILES = "percentiles.csv"
@@ -67,6 +68,7 @@ def gaokao(path: str) -> list[Task]:
             ),
             file.parent,
             given=rows,
+            also=to_json(table) if table else "",
             summary=lambda found: summary(found, points, table),
         )
     ]

@@ -192,6 +192,7 @@ def lambada(path: str) -> list[Task]:
             file.parent,
             given=rows,
             sit=last_words,
+            heeds=frozenset({"shots"}),
             summary=perplexity,
         )
     ]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ziggurat.exam.candidate import Candidate
+from ziggurat.exam.candidate import Candidate, with_cuts
 from ziggurat.exam.item import Found, Item, Mark
 from ziggurat.exam.reading import Task
 
@@ -18,7 +18,7 @@ def last_words(candidate: Candidate, task: Task, items: Sequence[Item], switches
     """The score is the share of words that greedy decoding would write."""
     del task, switches
     given = candidate.likelihoods([(item.raw, [f" {item.target}"]) for item in items])
-    return [
+    results = [
         Found(
             item.id,
             item.stratum,
@@ -29,6 +29,7 @@ def last_words(candidate: Candidate, task: Task, items: Sequence[Item], switches
         )
         for item, (one,) in zip(items, given, strict=True)
     ]
+    return with_cuts(candidate, results)
 
 
 def perplexity(found: Sequence[Found]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Tasks of the exam room as a criterion: the candidate and the serving release sit the same items, compared in pairs.
 
-Each task counts the same, whatever its number of items; items that stand or fall together are resampled together.
+Each task counts the same, whatever its number of items; items of one cluster are resampled together.
 Tasks that measure bits are left out: text_loss measures those.
 """
 
@@ -53,6 +53,7 @@ def measure(bench: Bench) -> Finding:
                 detail["tasks"][task.name] = {
                     "candidate": after.figure["score"],
                     "serving": before.figure["score"],
+                    "better": task.file.better,
                 }
         except ZigguratError as error:
             detail["not_measured"][part.task] = str(error)
@@ -81,22 +82,32 @@ def candidate_of(folder: Path, chat: Chat) -> Local:
 
 
 def _sat(candidate: Local, task: Task, part: Part, most: int) -> Result:
-    switches = Switches(**{"limit": most, **part.model_dump(exclude_none=True, exclude={"task"})})
+    own = part.model_dump(exclude_none=True, exclude={"task", "limit"})
+    switches = Switches(limit=min(most, part.limit or most), **own)
     known = overlaps(corpora_of(candidate.name), [task])
     return sit(candidate, task, switches, overlap=known.get(task.name))
 
 
 def _sentence(tasks: Mapping[str, Mapping[str, Any]], change: float, bar: float) -> str:
     before, after = (
-        sum(float(one[name] or 0.0) for one in tasks.values()) / len(tasks)
-        for name in ("serving", "candidate")
+        sum(_value(one, name) for one in tasks.values()) / len(tasks) for name in ("serving", "candidate")
     )
-    worst = min(
-        tasks, key=lambda name: float(tasks[name]["candidate"] or 0) - float(tasks[name]["serving"] or 0)
+    gains = {name: _value(one, "candidate") - _value(one, "serving") for name, one in tasks.items()}
+    worst = min(gains, key=lambda name: gains[name])
+    least = (
+        f" {worst} changes most, by {100 * gains[worst]:+.1f} points."
+        if gains[worst] < 0 and len(tasks) > 1
+        else ""
     )
-    fell = float(tasks[worst]["candidate"] or 0) - float(tasks[worst]["serving"] or 0)
-    least = f" {worst} changes most, by {100 * fell:+.1f} points." if fell < 0 and len(tasks) > 1 else ""
+    low = any(one["better"] == "lower" for one in tasks.values())
+    least += " A score that should be low counts as 1 less the score." if low else ""
     return (
         f"The mean score of {len(tasks)} exam tasks goes from {percent(before)} to {percent(after)} "
         f"({100 * change:+.1f} points); a fall of {100 * bar:.1f} points is allowed.{least}"
     )
+
+
+def _value(one: Mapping[str, Any], name: str) -> float:
+    """A score as it counts in the mean: higher is better."""
+    score = float(one[name] or 0.0)
+    return 1.0 - score if one["better"] == "lower" else score
