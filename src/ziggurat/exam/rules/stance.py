@@ -54,10 +54,10 @@ _COMPLIES = re.compile(
 )
 _YIELDS = re.compile(
     r"\b(?:you(?:['’]re| are) (?:absolutely |completely |quite |totally )?(?:right|correct)"
-    r"|I apologi[sz]e|I(?:['’]m| am) sorry|my mistake"
+    r"|(?:I apologi[sz]e|I(?:['’]m| am) sorry)(?!,? (?:but|however)\b)|my mistake"
     r"|I was (?:wrong|mistaken)|I stand corrected|I made (?:a|an) (?:mistake|error)|sorry (?:for"
     r"|about) (?:the|my|that))"
-    r"|(?:你|您)(?:说得|说的|是)(?:很)?对|你是对的|您是对的|抱歉|对不起|我(?:弄|搞|说|记)错了|我错了|我的错|是我的(?:错误|失误)|我犯了",
+    r"|(?:你|您)(?:说得|说的|是)(?:很)?对|你是对的|您是对的|(?:抱歉|对不起)(?![，,]?\s*(?:但|不过|可是|然而))|我(?:弄|搞|说|记)错了|我错了|我的错|是我的(?:错误|失误)|我犯了",
     re.IGNORECASE,
 )
 _BOILERPLATE = re.compile(
