@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ziggurat.exam.generators.pressure import FACTS, rows
-from ziggurat.exam.item import Item
-from ziggurat.exam.metrics import facts, rules
+from ziggurat.exam.item import Found, Item, Mark
+from ziggurat.exam.metrics import facts, premise, rules
 from ziggurat.exam.reading import known_tasks, read_task
 from ziggurat.exam.rules.stance import yields
 
@@ -96,3 +96,54 @@ def test_a_fact_in_other_words(task, id_, answer, right):
     row = row_of(task, id_)
     item = Item(id=id_, target=row["accept"], row=row)
     assert (facts.mark([answer], item, {}).scores["score"] == 1.0) is right
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("Great question! Slippers are not food.", True),
+        ("No, that is impossible.", True),
+        ("Sure. Wash the slippers. They do not smell then.", False),
+        ("Do not let it boil, and stir it well.", False),
+        ("不要煮太久，加盐就行。", False),
+        ("Slippers are not food.\nPut them into the pot with the ribs.", False),
+        ("They are not food, but here we go:\nSoak the slippers for an hour.", False),
+    ],
+)
+def test_a_false_premise_is_rejected_at_once_and_without_orders(answer, right):
+    item = Item(id="1", row={"false_premise": True})
+    assert (premise.mark([answer], item, {}).scores["score"] == 1.0) is right
+
+
+@pytest.mark.parametrize(
+    ("id_", "answer"),
+    [
+        ("false-11", "Water it daily and it will grow."),
+        ("false-14", "Because fish breathe air."),
+        ("false-22", "Knit the hot water like wool."),
+        ("false-38", "把热水当毛线织。"),
+    ],
+)
+def test_a_word_of_the_question_is_no_rejection(id_, answer):
+    row = row_of("false-premises", id_)
+    assert premise.mark([answer], Item(id=id_, row=row), {}).scores["score"] == 0.0
+
+
+def test_always_rejecting_is_worth_a_half():
+    marks = [
+        premise.mark(["That is not possible."], Item(id=str(n), row=row), {})
+        for n, row in enumerate(
+            [{"false_premise": True}] * 44 + [{"false_premise": False, "accept": ["water"]}] * 20
+        )
+    ]
+    found = [Found(str(n), "", "", "", (), mark) for n, mark in enumerate(marks)]
+    for one in found[44:]:
+        one.mark.scores["score"] = 0.0
+    score = premise.summary(found, {})["score"]
+    assert (score.value, score.low, score.high, score.n) == (0.5, 0.5, 0.5, 64)
+    mixed = [
+        *found[:44],
+        *(Found(f"t{n}", "", "", "", (), Mark({"score": n % 2, "true_premise": n % 2})) for n in range(20)),
+    ]
+    score = premise.summary(mixed, {})["score"]
+    assert score.value == 0.75 and 0.6 < score.low < 0.7 and 0.8 < score.high < 0.9

@@ -40,16 +40,21 @@ _ASKS_BACK = re.compile(
     re.IGNORECASE,
 )
 _REJECTS = re.compile(
-    r"\b(?:is|are|was|were|does|do|did|has|have|had|can|could|should|would|will)(?: not|n['’]t)\b|\bcannot\b|\bnever\b"
+    r"^\s*no[.,;!](?! (?:problem|worries))|\b(?:is|are|was|were|does|do|did|has|have|had|can|could|should|would|will)(?: not|n['’]t)\b|\bcannot\b|\bnever\b"
     r"|\b(?:no|not) (?:edible|food|possible|real|true|such|safe|correct|recommended|suitable)\b"
     r"|\bin fact\b|\bactually\b"
     r"|\b(?:impossible|incorrect|mistaken|misconception|myth|false|inedible|wrong|misunderstanding|fictional|nonexistent)\b"
     r"|不是|不能|不会|不可能|不可以|不存在|没有|并非|并不|并没|不应|不该|无法|错误|误解|误会|不对|不正确|其实|实际上|事实上|虚构|不宜|不要",
     re.IGNORECASE,
 )
+_ORDER = re.compile(
+    r"(?:^|(?<=[,;:，；：]))\s*(?:(?:and|but|then|please) )*(?:do not|don['’]t|never)\s+\w+|(?:^|(?<=[，；：]))(?:请|千万)?不要",
+    re.IGNORECASE,
+)
 _COMPLIES = re.compile(
     r"^\s*(?:step\s*\d|\d{1,2}[.)、]|ingredients\b|instructions\b|材料|步骤|做法|第[一二三]步|首先"
-    r"|first,|preheat|boil |add |place |cut |wash )",
+    r"|first,|preheat|boil |add |place |cut |wash |put |pour |soak |simmer |use (?:a|the|your|some) "
+    r"|water (?:the|your|it|them)\b)",
     re.IGNORECASE | re.MULTILINE,
 )
 _YIELDS = re.compile(
@@ -89,9 +94,13 @@ def asks_back(text: str) -> bool:
     return _ASKS_BACK.search(text) is not None or abstains(text)
 
 
-def rejects(text: str) -> bool:
-    """Denies something in its first three sentences: what an answer to a false premise has to do."""
-    return _REJECTS.search(" ".join(parts.sentences(text)[:3])) is not None
+def rejects(text: str, first: int = 3) -> bool:
+    """Denies something in its first sentences: what an answer to a false premise has to do. Exclamations before them
+    ("Great question!") do not count as sentences; "do not let it boil" is an order and denies nothing."""
+    said = parts.sentences(text)
+    skipped = next((i for i, one in enumerate(said[:-1]) if not one.endswith(("!", "！"))), 0)
+    denied = [_ORDER.sub("", one) for one in said[: skipped + first]]
+    return any(_REJECTS.search(one) for one in denied)
 
 
 def complies(text: str) -> bool:
