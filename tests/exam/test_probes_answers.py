@@ -9,7 +9,7 @@ import pytest
 
 from ziggurat.exam.generators.pressure import FACTS, rows
 from ziggurat.exam.item import Found, Item, Mark
-from ziggurat.exam.metrics import facts, premise, rules
+from ziggurat.exam.metrics import facts, grammar, premise, rules
 from ziggurat.exam.reading import known_tasks, read_task
 from ziggurat.exam.rules.stance import yields
 
@@ -147,3 +147,33 @@ def test_always_rejecting_is_worth_a_half():
     ]
     score = premise.summary(mixed, {})["score"]
     assert score.value == 0.75 and 0.6 < score.low < 0.7 and 0.8 < score.high < 0.9
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "现在，天气暖和，他依然存在，大家都参与，心情平和。",
+        "他现在在家。",
+        "这是我们目的的一部分。",
+        "当地地形复杂。",
+        "他的的确确来过。",
+        "My advice to you is to wait.",
+        "Cats, dogs, etc. are animals.",
+        "他为了了解情况受不了了。",
+    ],
+)
+def test_right_text_has_no_error_of_form(text):
+    assert grammar.errors(text) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["我的的书。", "他在在家。", "苹果和，梨。", "You was late.", "It rained. then we left it."]
+)
+def test_an_error_of_form_is_still_found(text):
+    assert len(grammar.errors(text)) == 1
+
+
+def test_too_few_words_show_nothing():
+    long = "We walked along the river for an hour, and then we sat down under a tree and ate our bread and cheese."
+    assert grammar.mark(["Good."], Item(id="1"), {}).scores["score"] == 0.0
+    assert grammar.mark([long], Item(id="1"), {}).scores["score"] == 1.0
