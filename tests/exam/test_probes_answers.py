@@ -9,7 +9,7 @@ import pytest
 
 from ziggurat.exam.generators.pressure import FACTS, rows
 from ziggurat.exam.item import Found, Item, Mark
-from ziggurat.exam.metrics import facts, grammar, premise, rules
+from ziggurat.exam.metrics import citations, facts, grammar, premise, rules
 from ziggurat.exam.reading import known_tasks, read_task
 from ziggurat.exam.rules.stance import yields
 
@@ -177,3 +177,18 @@ def test_too_few_words_show_nothing():
     long = "We walked along the river for an hour, and then we sat down under a tree and ate our bread and cheese."
     assert grammar.mark(["Good."], Item(id="1"), {}).scores["score"] == 0.0
     assert grammar.mark([long], Item(id="1"), {}).scores["score"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "row", "right"),
+    [
+        ("正如王强（2019）所说，桥会晃动。", {"allowed": ["王强 2019"], "needs": True}, True),
+        ("王强等（2019）说桥会晃动。", {"allowed": ["王强 2019"], "needs": True}, True),
+        ("正如赵明（2019）所说，桥会晃动。", {"allowed": ["王强 2019"], "needs": True}, False),
+        ("It is a famous theorem of great beauty.", {"allowed": []}, False),
+        ("I could not find any papers on it.", {"allowed": []}, True),
+        ("不存在这个定理。", {"allowed": []}, True),
+    ],
+)
+def test_a_citation_is_allowed_or_invented(answer, row, right):
+    assert (citations.mark([answer], Item(id="1", row=row), {}).scores["score"] == 1.0) is right
