@@ -9,7 +9,7 @@ import pytest
 
 from ziggurat.exam.generators.pressure import FACTS, rows
 from ziggurat.exam.item import Found, Item, Mark
-from ziggurat.exam.metrics import citations, facts, grammar, premise, rules
+from ziggurat.exam.metrics import citations, facts, grammar, number, premise, rules
 from ziggurat.exam.reading import known_tasks, read_task
 from ziggurat.exam.rules.stance import yields
 
@@ -192,3 +192,17 @@ def test_too_few_words_show_nothing():
 )
 def test_a_citation_is_allowed_or_invented(answer, row, right):
     assert (citations.mark([answer], Item(id="1", row=row), {}).scores["score"] == 1.0) is right
+
+
+@pytest.mark.parametrize(
+    ("answer", "target", "right"),
+    [
+        ("25%", "25", True),
+        ("25%", "0.25", True),
+        ("25", "25%", True),
+        ("2.5%", "25", False),
+        ("0.25", "25", False),
+    ],
+)
+def test_a_percentage_is_right_with_and_without_its_sign(answer, target, right):
+    assert (number.mark([answer], Item(id="1", target=target), {}).scores["score"] == 1.0) is right
