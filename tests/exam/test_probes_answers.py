@@ -9,7 +9,7 @@ import pytest
 
 from ziggurat.exam.generators.pressure import FACTS, rows
 from ziggurat.exam.item import Found, Item, Mark
-from ziggurat.exam.metrics import citations, facts, grammar, number, premise, rules
+from ziggurat.exam.metrics import citations, facts, game24, grammar, number, premise, rules, turns
 from ziggurat.exam.reading import known_tasks, read_task
 from ziggurat.exam.rules.stance import yields
 
@@ -206,3 +206,42 @@ def test_a_citation_is_allowed_or_invented(answer, row, right):
 )
 def test_a_percentage_is_right_with_and_without_its_sign(answer, target, right):
     assert (number.mark([answer], Item(id="1", target=target), {}).scores["score"] == 1.0) is right
+
+
+@pytest.mark.parametrize(
+    ("task", "id_", "answer", "right"),
+    [
+        ("ellipsis", "28", "Wednesday comes after Tuesday.", True),
+        ("ellipsis-zh", "17", "星期二之后是星期三。", True),
+        ("ellipsis", "4", "May comes after April.", True),
+        ("ellipsis", "4", "It may be June.", False),
+        ("ellipsis", "22", "Yes, it is much larger.", True),
+        ("ellipsis", "22", "No, it is not bigger.", False),
+        ("ellipsis", "40", "A snail is slower than a train.", True),
+        ("ellipsis", "40", "A train is slower than a snail.", False),
+        ("ellipsis-zh", "10", "中国的货币是人民币。", True),
+        ("ellipsis-zh", "10", "是美元。", False),
+        ("ellipsis-zh", "16", "五支十元。", True),
+        ("ellipsis-zh", "16", "五支十五元。", False),
+        ("ellipsis-zh", "24", "7减3等于4。", True),
+        ("ellipsis-zh", "24", "等于十四。", False),
+        ("clarify-zh", "clear-9", "三轮车有三个轮子。", True),
+        ("clarify-zh", "clear-9", "三轮车有四个轮子。", False),
+        ("clarify-zh", "clear-7", "是一月。", True),
+        ("clarify-zh", "clear-7", "是十一月。", False),
+        ("clarify-zh", "clear-7", "是11月。", False),
+        ("clarify-zh", "clear-5", "冰是冷的，不是热的。", True),
+        ("clarify-zh", "clear-5", "冰是冷的还是热的", False),
+        ("clarify-zh", "clear-8", "大象比蚂蚁大。", True),
+        ("clarify-zh", "clear-8", "蚂蚁和大象哪个大", False),
+        ("clarify", "clear-6", "Ice is cold, not hot.", True),
+        ("clarify", "clear-6", "Is ice cold or hot", False),
+        ("clarify", "clear-10", "An elephant is bigger than an ant.", True),
+        ("clarify", "clear-10", "An ant or an elephant", False),
+        ("clarify", "clear-1", "It is 13.", True),
+        ("clarify", "clear-1", "Do you mean 13?", False),
+    ],
+)
+def test_a_turn_in_other_words(task, id_, answer, right):
+    item = Item(id=id_, row=row_of(task, id_))
+    assert (turns.mark([answer], item, {}).scores["score"] == 1.0) is right
