@@ -245,3 +245,15 @@ def test_a_percentage_is_right_with_and_without_its_sign(answer, target, right):
 def test_a_turn_in_other_words(task, id_, answer, right):
     item = Item(id=id_, row=row_of(task, id_))
     assert (turns.mark([answer], item, {}).scores["score"] == 1.0) is right
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("A kilogram of stones is heavier than a gram of feathers.", True),
+        ("A gram of feathers is heavier than a kilogram of stones.", False),
+    ],
+)
+def test_which_is_heavier(answer, right):
+    rule = {"rules": row_of("kinds", "comparison")["rules"]}
+    assert (rules.mark([answer], Item(id="1"), rule).scores["score"] == 1.0) is right
