@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ziggurat.exam.generators.format import rows as format_rows
 from ziggurat.exam.generators.pressure import FACTS, rows
 from ziggurat.exam.item import Found, Item, Mark
 from ziggurat.exam.metrics import citations, facts, game24, grammar, number, premise, rules, turns
@@ -257,3 +258,11 @@ def test_a_turn_in_other_words(task, id_, answer, right):
 def test_which_is_heavier(answer, right):
     rule = {"rules": row_of("kinds", "comparison")["rules"]}
     assert (rules.mark([answer], Item(id="1"), rule).scores["score"] == 1.0) is right
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_rules_of_form_do_not_exclude_each_other(language):
+    counted = {"sentences", "paragraphs", "lines", "bullets", "numbered", "words"}
+    for row in format_rows(400, 0, language):
+        kinds = {rule["kind"] for rule in row["rules"]}
+        assert not (kinds & {"title", "postscript"} and kinds & counted), row["prompt"]
