@@ -266,3 +266,17 @@ def test_rules_of_form_do_not_exclude_each_other(language):
     for row in format_rows(400, 0, language):
         kinds = {rule["kind"] for rule in row["rules"]}
         assert not (kinds & {"title", "postscript"} and kinds & counted), row["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("The numbers are 1 2 3 4\n(1 + 2 + 3) * 4 = 24", True),
+        ("1) (1 + 2 + 3) * 4 = 24", True),
+        ("1. (1 + 2 + 3) * 4\n2. 1 * 2 * 3 * 4", True),
+        ("1) (1 + 2 + 3) * 5 = 30", False),
+    ],
+)
+def test_arithmetic_on_one_line_of_a_list(answer, right):
+    row = {"numbers": [1, 2, 3, 4]}
+    assert (game24.mark([answer], Item(id="1", row=row), {}).scores["score"] == 1.0) is right
