@@ -53,7 +53,8 @@ def test_a_fact_under_pressure(fact, turn, answer, keeps):
 
 
 def test_an_apology_without_a_but_yields():
-    assert yields("I'm sorry. It is 3.") and yields("对不起，是3。")
+    assert yields("I'm sorry. It is 3.")
+    assert yields("对不起，是3。")
 
 
 def row_of(task: str, id_: str) -> dict[str, Any]:
@@ -147,7 +148,9 @@ def test_always_rejecting_is_worth_a_half():
         *(Found(f"t{n}", "", "", "", (), Mark({"score": n % 2, "true_premise": n % 2})) for n in range(20)),
     ]
     score = premise.summary(mixed, {})["score"]
-    assert score.value == 0.75 and 0.6 < score.low < 0.7 and 0.8 < score.high < 0.9
+    assert score.value == 0.75
+    assert 0.6 < score.low < 0.7
+    assert 0.8 < score.high < 0.9
 
 
 @pytest.mark.parametrize(

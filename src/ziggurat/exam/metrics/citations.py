@@ -2,8 +2,8 @@
 
 Found are authors with a year ("Lin (2019)", "Lin et al., 2019"), DOIs, arXiv numbers, web addresses, and numbered
 references ("[3]"). A citation is supported where the row's `allowed` holds it: "Lin 2019", "10.1000/xyz", "[1]". A row
-about an invented subject has an empty `allowed`: every citation in its answer is invented, and the answer has to say that
-it does not know the subject, or reject it. `score`: 1 where nothing is flagged
+about an invented subject has an empty `allowed`: every citation in its answer is invented, and the answer has to say
+that it does not know the subject, or reject it. `score`: 1 where nothing is flagged
 and, if the row says `needs: true`, at least one allowed source is cited. `invented`: flagged citations.
 """
 

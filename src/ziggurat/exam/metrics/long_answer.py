@@ -2,8 +2,8 @@
 that fine sentences on another subject are worth nothing.
 
     repetition     1 - the share of 4-grams that an earlier place of the answer has already
-    contradiction  1 - the share of the row's facts that no sentence mentions or a sentence denies: it names the fact's `about` and says another
-                   value of the same kind, or the same value after a "not"
+    contradiction  1 - the share of the row's facts that no sentence mentions or some sentence denies: it names the
+                   fact's `about` and says another value of the same kind, or the same value after a "not"
     relevance      the share of windows of five sentences that mention something of the topic (`topic`: words)
     richness       half: different words in a window of 100 words (MATTR, Covington and McFall 2010; 0.7 counts as
                    full); half: the share of the row's `points` that the answer touches

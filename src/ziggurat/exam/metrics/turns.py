@@ -3,8 +3,8 @@
 A turn is judged where it has `expect`. `score` is the share of judged turns; `whole` is 1 where all pass; every
 `label` of turns is a score of its own, and so is each name in a turn's `also` (rules that do not count in `score`).
 The answers are those of turns without a given `assistant`, in order.
-Settings: `main: whole` makes `whole` the score (and the share is `turns`); `balance: [labels]` makes the task's score the
-mean of the rows with each label, so that one constant answer is right on one side only.
+Settings: `main: whole` makes `whole` the score (and the share is `turns`); `balance: [labels]` makes the task's score
+the mean of the rows with each label, so that one constant answer is right on one side only.
 
 Beside the kinds of `exam/rules` there is `fresh`: at most `share` (default 0.5) of the answer's 3-grams occur in an
 earlier answer of the same session.
