@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from ziggurat.exam.productivity import Work, compare, gain
 
 def sat(home: Path, model: str, task: str, score: float, **more: Any) -> None:
     """A finished exam."""
-    shots = more.pop("shots", 0)
-    folder = home / "exams" / f"{model.replace('/', '+')}--{'a' * 12}" / f"{task}@1--{shots:012d}"
+    shots, sha = more.pop("shots", 0), more.pop("sha", "a")
+    folder = home / "exams" / f"{model.replace('/', '+')}--{sha * 12}" / f"{task}@1--{shots:012d}"
     folder.mkdir(parents=True)
-    settings = {"model": model, "sha256": "a" * 64, "task": task, "switches": {"shots": shots}}
+    settings = {"model": model, "sha256": sha * 64, "task": task, "switches": {"shots": shots}}
     figure = {
         "task": task, "title": {"en": task.title()}, "ability": "knowledge", "version": 1, "n": 100,
         "score": score, "low": score - 0.05, "high": score + 0.05, "chance": 0.25, "majority": 0.3,
@@ -52,6 +53,19 @@ def test_figures_ratings_and_costs_meet_in_one_row(home: Path) -> None:
     assert rows["small"].tokens_each == 20.0
     assert (rows["small"].grade, rows["small"].rating, rows["small"].parameters) == (None, None, None)
     assert (rows["voted"].figures, rows["voted"].mean, rows["voted"].rating) == ({}, None, 900.0)
+
+
+def test_only_the_newest_weights_of_a_name_have_its_rating_and_cost(home: Path) -> None:
+    for when, sha in enumerate("bac"):  # c is the newest
+        sat(home, "one", "facts", 0.5, sha=sha)
+        (path,) = (home / "exams").glob(f"one--{sha * 12}/*/figure.json")
+        os.utime(path, (1_000 + when, 1_000 + when))
+    rows = {
+        row.sha256[0]: row for row in board({"one": (1000.0, None, None)}, {"one": {"tokens": 9.0}}).models
+    }
+    assert {sha: (row.rating, row.tokens_each) for sha, row in rows.items()} == {
+        "a": (None, None), "b": (None, None), "c": (1000.0, 9.0),
+    }  # fmt: skip
 
 
 def test_a_column_has_one_choice_of_settings_that_of_most_models(home: Path) -> None:

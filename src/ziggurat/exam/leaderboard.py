@@ -97,16 +97,20 @@ def board(
     home: Path | None = None,
 ) -> Board:
     """`ratings`: of the arena, (rating, low, high) by the model's name; `costs`: tokens and seconds of an answer by it.
-    Both hold models that sat no exam, too: these get a row."""
+    Both hold models that sat no exam, too: these get a row. Of several hashes of one name that of the newest exam is the
+    model that answers under this name: rating, cost, size and licence are in its row alone."""
     sat = list(_sat((home or ziggurat_home()) / "exams"))
     columns, chosen = _columns(sat)
     _with_percentiles(columns, chosen)
     ratings, costs = ratings or {}, costs or {}
     names = {(name, sha) for name, sha, _, _ in sat}
+    newest = {name: sha for name, sha, _, _ in sat}
     names |= {(name, "") for name in ratings if name not in {known for known, _ in names}}
     common = _common(columns, chosen, {key for key in names if key in chosen})
     entries = [
         _entry(name, sha, chosen.get((name, sha), {}), common, ratings.get(name), costs.get(name))
+        if newest.get(name, sha) == sha
+        else _entry(name, sha, chosen.get((name, sha), {}), common, None, None, here=False)
         for name, sha in sorted(names)
     ]
     entries.sort(key=lambda one: (one.mean is None, -(one.mean or 0), one.model))
@@ -259,8 +263,10 @@ def _entry(
     common: Sequence[str],
     rating: Sequence[float | None] | None,
     cost: Mapping[str, float] | None,
+    *,
+    here: bool = True,
 ) -> Entry:
-    parameters, licence = facts_of(name)
+    parameters, licence = facts_of(name) if here else (None, None)
     bench = figures.get("mt-bench")
     scores = [figures[task].score or 0.0 for task in common] if figures else []
     middle, low, high = rating or (None, None, None)
