@@ -106,6 +106,18 @@ def test_percentiles_are_lower_bounds_among_the_other_models(home: Path) -> None
     assert [found[name]["loss"].percentile for name in "abcd"] == pytest.approx([1, 1 / 3, 1 / 3, 0])
 
 
+def test_others_see_the_models_that_are_offered_to_them_and_no_address(home: Path) -> None:
+    sat(home, "offered", "facts", 0.5)
+    sat(home, "secret", "hidden-task", 0.9)
+    for path in (home / "exams").glob("*/*/settings.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"judge": "big@http://10.0.0.7:8000/v1"}))
+    found = board()
+    assert [one.settings["judge"] for one in found.columns] == ["big", "big"]
+    kept = leaderboard._only(found, {"offered"})
+    assert [one.model for one in kept.models] == ["offered"]
+    assert [one.task for one in kept.columns] == ["facts"]
+
+
 def test_a_folder_that_is_being_written_is_left_out(home: Path) -> None:
     sat(home, "one", "facts", 0.5)
     broken = home / "exams" / "two--bbb" / "facts@1--000"

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ziggurat.home import ziggurat_home
 from ziggurat.product import leaderboard as arena
 from ziggurat.product.objects import Thing
 from ziggurat.product.principal import Principal
+from ziggurat.product.rights import can
 from ziggurat.store.store import Store
 
 OF_THE_MODEL = ("model", "sha256", "code", "format_version")
@@ -117,11 +119,21 @@ def board(
     return Board(columns=columns, models=entries, references={name: read_reference(name) for name in TABLES})
 
 
-def of_store(store: Store, principal: Principal) -> Board:
-    """The board with the arena and the costs of this person's workspace."""
+def of_store(store: Store, principal: Principal, offered: Collection[str] = ()) -> Board:
+    """The board with the arena and the costs of this person's workspace. Who reads judgements sees every model of the
+    machine, others those that the server offers them and those that their own workspace voted on."""
     rated = arena.leaderboard(store, principal).standings
     ratings = {one.name: (one.rating, one.low, one.high) for one in rated}
-    return board(ratings, costs.of_answers(store, principal))
+    found = board(ratings, costs.of_answers(store, principal))
+    return found if can(principal, "judgement.read") else _only(found, {*offered, *ratings})
+
+
+def _only(found: Board, models: Collection[str]) -> Board:
+    """The rows of some models, and the columns that these have figures of."""
+    kept = [one for one in found.models if one.model in models]
+    tasks = {task for one in kept for task in one.figures}
+    columns = [one for one in found.columns if one.task in tasks]
+    return found.model_copy(update={"models": kept, "columns": columns})
 
 
 def _sat(folder: Path) -> Iterable[Found]:
@@ -169,7 +181,7 @@ def _columns(sat: Sequence[Found]) -> tuple[list[Column], dict[tuple[str, str], 
                 ability=str(figure.get("ability") or ""),
                 better=str(figure.get("better") or found[0][2].get("better") or "higher"),
                 unit=str(figure.get("unit") or "share"),
-                settings=_shared(found[0][2]),
+                settings=without_addresses(_shared(found[0][2])),
                 models=len({one[:2] for one in found}),
             )
         )
@@ -185,6 +197,22 @@ def _shared(settings: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(switches, Mapping):
         shared["switches"] = {name: value for name, value in switches.items() if name not in BY_THE_MODEL}
     return shared
+
+
+def without_addresses(value: Any) -> Any:
+    """Settings without the addresses of servers: a judge "big@http://10.0.0.7:8000" is "big".
+
+    >>> without_addresses({"judge": "big@http://10.0.0.7:8000", "shots": 5})
+    {'judge': 'big', 'shots': 5}
+    """
+    if isinstance(value, Mapping):
+        return {name: without_addresses(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_addresses(one) for one in value]
+    return _ADDRESS.sub("", value) if isinstance(value, str) else value
+
+
+_ADDRESS = re.compile(r"@?https?://\S+")
 
 
 def percentile(value: float, others: Sequence[float], better: str = "higher") -> float | None:
