@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,9 +205,11 @@ def test_the_published_gain_is_58_8_percent() -> None:
 
 def test_a_comparison_needs_five_of_each() -> None:
     """Without: mean 27 minutes, grade 3.8 of 7; with: 17 minutes, 4.5."""
-    alone = [Work(False, 60 * minutes, 3.8) for minutes in (25, 26, 27, 28, 29)]
-    helped = [Work(True, 60 * minutes, 4.5) for minutes in (15, 16, 17, 18, 19)]
+    alone = [Work(False, 60 * minutes, 3.8, f"p{minutes % 3}") for minutes in (25, 26, 27, 28, 29)]
+    helped = [Work(True, 60 * minutes, 4.5, f"p{minutes % 3}") for minutes in (15, 16, 17, 18, 19)]
     found = compare("p", "labelling", alone + helped)
     assert found.gain == pytest.approx(27 / 17 - 1)
     assert (found.alone.quality, found.helped.quality) == (pytest.approx(3.8), pytest.approx(4.5))
     assert compare("p", "labelling", alone + helped[:4]).gain is None
+    of_one = compare("p", "labelling", [replace(one, person="p0") for one in alone + helped])
+    assert (of_one.alone.n, of_one.alone.seconds, of_one.alone.quality, of_one.gain) == (5, None, None, None)

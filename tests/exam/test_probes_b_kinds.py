@@ -213,7 +213,7 @@ def test_a_dialogue_with_written_turns_passes_right_answers_only(name: str) -> N
                 "acrostic": lambda rule: "\n".join(f"{c}山水" for c in rule["word"]),
                 "lacks": lambda _: "",
                 "keeps": lambda rule: rule["right"][0],
-                "matches": lambda rule: SAID_WHERE_A_PATTERN_ASKS[name, row["id"]],
+                "matches": lambda _, id_=row["id"]: SAID_WHERE_A_PATTERN_ASKS[name, id_],
             }
             wanted = [rule for rule in turn["expect"] if not rule.get("not")]
             good.append(" ".join(said[rule["kind"]](rule) for rule in wanted).strip())

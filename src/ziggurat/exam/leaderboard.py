@@ -99,8 +99,8 @@ def board(
     home: Path | None = None,
 ) -> Board:
     """`ratings`: of the arena, (rating, low, high) by the model's name; `costs`: tokens and seconds of an answer by it.
-    Both hold models that sat no exam, too: these get a row. Of several hashes of one name that of the newest exam is the
-    model that answers under this name: rating, cost, size and licence are in its row alone."""
+    Both hold models that sat no exam, too: these get a row. Of several hashes of one name that of the newest exam is
+    the model that answers under this name: rating, cost, size and licence are in its row alone."""
     sat = list(_sat((home or ziggurat_home()) / "exams"))
     columns, chosen = _columns(sat)
     _with_percentiles(columns, chosen)
