@@ -181,6 +181,7 @@ def test_a_description_is_mapped_to_the_lists_with_its_words(task: str, verdict:
 def test_facts_and_logic_ask_for_care() -> None:
     assert [one.id for one in suitable.advise("prove this theorem").careful] == ["logic"]
     assert [one.id for one in suitable.advise("answer legal questions").careful] == ["facts"]
+    assert suitable.advise("fix the syntax; it renews itself").careful == []
 
 
 def test_a_models_own_exam_says_what_it_is_suitable_for(home: Path) -> None:
