@@ -57,8 +57,8 @@ def test_a_project_with_drafts_and_without(store: Store) -> None:
 
 
 def test_reviewed_drafts_and_their_stages(store: Store, clock: Clock) -> None:
-    """Two drafts of one reviewer, whose time is not shown: each waits 200 s for an expert, who takes 400 s; an approved one leaves at once. The clock runs on a
-    little between the steps."""
+    """Two drafts of one reviewer, whose time is not shown: each waits 200 s for an expert, who takes 400 s; an approved
+    one leaves at once. The clock runs on a little between the steps."""
     lead, reviewer, _, customer = house(store)
     for _ in range(2):
         item, *_ = drafted(store, customer)
