@@ -17,6 +17,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ZIGGURAT_HOME", str(tmp_path))
     monkeypatch.delenv("ZIGGURAT_STORE", raising=False)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ziggurat.exam.judges.bias.RESAMPLES", 40)
     (tmp_path / "taste.py").write_text(
         "def grade(prompt, completion, row):\n    return min(10, len(completion))\n"
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,10 @@ from ziggurat.exam.productivity import Work, compare, gain
 
 def sat(home: Path, model: str, task: str, score: float, **more: Any) -> None:
     """A finished exam."""
-    shots = more.pop("shots", 0)
-    folder = home / "exams" / f"{model.replace('/', '+')}--{'a' * 12}" / f"{task}@1--{shots:012d}"
+    shots, sha = more.pop("shots", 0), more.pop("sha", "a")
+    folder = home / "exams" / f"{model.replace('/', '+')}--{sha * 12}" / f"{task}@1--{shots:012d}"
     folder.mkdir(parents=True)
-    settings = {"model": model, "sha256": "a" * 64, "task": task, "switches": {"shots": shots}}
+    settings = {"model": model, "sha256": sha * 64, "task": task, "switches": {"shots": shots}}
     figure = {
         "task": task, "title": {"en": task.title()}, "ability": "knowledge", "version": 1, "n": 100,
         "score": score, "low": score - 0.05, "high": score + 0.05, "chance": 0.25, "majority": 0.3,
@@ -52,6 +54,19 @@ def test_figures_ratings_and_costs_meet_in_one_row(home: Path) -> None:
     assert rows["small"].tokens_each == 20.0
     assert (rows["small"].grade, rows["small"].rating, rows["small"].parameters) == (None, None, None)
     assert (rows["voted"].figures, rows["voted"].mean, rows["voted"].rating) == ({}, None, 900.0)
+
+
+def test_only_the_newest_weights_of_a_name_have_its_rating_and_cost(home: Path) -> None:
+    for when, sha in enumerate("bac"):  # c is the newest
+        sat(home, "one", "facts", 0.5, sha=sha)
+        (path,) = (home / "exams").glob(f"one--{sha * 12}/*/figure.json")
+        os.utime(path, (1_000 + when, 1_000 + when))
+    rows = {
+        row.sha256[0]: row for row in board({"one": (1000.0, None, None)}, {"one": {"tokens": 9.0}}).models
+    }
+    assert {sha: (row.rating, row.tokens_each) for sha, row in rows.items()} == {
+        "a": (None, None), "b": (None, None), "c": (1000.0, 9.0),
+    }  # fmt: skip
 
 
 def test_a_column_has_one_choice_of_settings_that_of_most_models(home: Path) -> None:
@@ -90,6 +105,18 @@ def test_percentiles_are_lower_bounds_among_the_other_models(home: Path) -> None
     found = {one.model: one.figures for one in board().models}
     assert [found[name]["facts"].percentile for name in "abcd"] == pytest.approx([0, 1 / 3, 1 / 3, 1])
     assert [found[name]["loss"].percentile for name in "abcd"] == pytest.approx([1, 1 / 3, 1 / 3, 0])
+
+
+def test_others_see_the_models_that_are_offered_to_them_and_no_address(home: Path) -> None:
+    sat(home, "offered", "facts", 0.5)
+    sat(home, "secret", "hidden-task", 0.9)
+    for path in (home / "exams").glob("*/*/settings.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"judge": "big@http://10.0.0.7:8000/v1"}))
+    found = board()
+    assert [one.settings["judge"] for one in found.columns] == ["big", "big"]
+    kept = leaderboard._only(found, {"offered"})
+    assert [one.model for one in kept.models] == ["offered"]
+    assert [one.task for one in kept.columns] == ["facts"]
 
 
 def test_a_folder_that_is_being_written_is_left_out(home: Path) -> None:
@@ -154,6 +181,7 @@ def test_a_description_is_mapped_to_the_lists_with_its_words(task: str, verdict:
 def test_facts_and_logic_ask_for_care() -> None:
     assert [one.id for one in suitable.advise("prove this theorem").careful] == ["logic"]
     assert [one.id for one in suitable.advise("answer legal questions").careful] == ["facts"]
+    assert suitable.advise("fix the syntax; it renews itself").careful == []
 
 
 def test_a_models_own_exam_says_what_it_is_suitable_for(home: Path) -> None:
@@ -178,9 +206,11 @@ def test_the_published_gain_is_58_8_percent() -> None:
 
 def test_a_comparison_needs_five_of_each() -> None:
     """Without: mean 27 minutes, grade 3.8 of 7; with: 17 minutes, 4.5."""
-    alone = [Work(False, 60 * minutes, 3.8) for minutes in (25, 26, 27, 28, 29)]
-    helped = [Work(True, 60 * minutes, 4.5) for minutes in (15, 16, 17, 18, 19)]
+    alone = [Work(False, 60 * minutes, 3.8, f"p{minutes % 3}") for minutes in (25, 26, 27, 28, 29)]
+    helped = [Work(True, 60 * minutes, 4.5, f"p{minutes % 3}") for minutes in (15, 16, 17, 18, 19)]
     found = compare("p", "labelling", alone + helped)
     assert found.gain == pytest.approx(27 / 17 - 1)
     assert (found.alone.quality, found.helped.quality) == (pytest.approx(3.8), pytest.approx(4.5))
     assert compare("p", "labelling", alone + helped[:4]).gain is None
+    of_one = compare("p", "labelling", [replace(one, person="p0") for one in alone + helped])
+    assert (of_one.alone.n, of_one.alone.seconds, of_one.alone.quality, of_one.gain) == (5, None, None, None)

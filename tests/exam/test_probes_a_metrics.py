@@ -206,7 +206,7 @@ def test_errors_per_thousand_words_are_pooled():
     assert [m.detail["words"] for m in marks] == [8, 2]
     figures = grammar.summary([found(i, m) for i, m in enumerate(marks)], {})
     assert figures == {"errors_per_1000": 200.0, "words": 10.0}
-    assert [m.scores["score"] for m in marks] == [0.0, 1.0]
+    assert [m.scores["score"] for m in marks] == [0.0, 0.0]  # the second has too few words
 
 
 def test_the_game_of_24_is_evaluated():

@@ -188,6 +188,15 @@ def test_the_rules_of_every_kind_pass_a_right_answer_and_no_empty_talk(
         assert not passed, row["id"]
 
 
+SAID_WHERE_A_PATTERN_ASKS = {
+    ("ellipsis", "4"): "May",
+    ("ellipsis-zh", "10"): "人民币",
+    ("ellipsis-zh", "16"): "十元",
+    ("ellipsis-zh", "24"): "等于4",
+    ("clarify-zh", "clear-7"): "一月",
+}
+
+
 @pytest.mark.parametrize(
     "name", ["ellipsis", "ellipsis-zh", "corrections", "corrections-zh", "clarify", "clarify-zh"]
 )
@@ -203,8 +212,11 @@ def test_a_dialogue_with_written_turns_passes_right_answers_only(name: str) -> N
                 "asks": lambda _: "Which one do you mean?",
                 "acrostic": lambda rule: "\n".join(f"{c}山水" for c in rule["word"]),
                 "lacks": lambda _: "",
+                "keeps": lambda rule: rule["right"][0],
+                "matches": lambda _, id_=row["id"]: SAID_WHERE_A_PATTERN_ASKS[name, id_],
             }
-            good.append(" ".join(said[rule["kind"]](rule) for rule in turn["expect"]).strip())
+            wanted = [rule for rule in turn["expect"] if not rule.get("not")]
+            good.append(" ".join(said[rule["kind"]](rule) for rule in wanted).strip())
         item = Item(str(row["id"]), row=row)
         assert turns.mark(good, item, {}).scores["whole"] == 1, row
         assert turns.mark(["Hmm."] * len(good), item, {}).scores["score"] == 0, row

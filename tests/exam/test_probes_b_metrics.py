@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,8 @@ MILL: dict[str, Any] = {
         ("The mill was built in 1874. Its keeper is Ida.", 0),
         ("The mill was built in 1901. Its keeper is Ida.", 0.5),
         ("It was not built in 1874, and its keeper is Bruno.", 1),
-        ("In 1901 there was a flood. Bruno came by.", 0),
+        ("In 1901 there was a flood. Bruno came by.", 1),  # neither fact is mentioned
+        ("The mill was built in 1874. Bruno came by.", 0.5),
     ],
 )
 def test_contradictions_of_given_facts(text: str, share: float) -> None:
@@ -164,7 +166,7 @@ def test_long_answer_by_axis() -> None:
     assert len(text.split()) == 40
     found = long_answer.axes(text, MILL, least=80)
     assert found["repetition"] == pytest.approx(10 / 37)
-    assert found["contradiction"] == 1
+    assert found["contradiction"] == 0  # no sentence mentions a fact
     assert found["relevance"] == 1
     assert found["richness"] == pytest.approx((6 / 40 / 0.7) / 2)  # the mill turns and grinds wind
     assert found["consistency"] == 1
@@ -173,6 +175,8 @@ def test_long_answer_by_axis() -> None:
         / 5
     )
     assert found["score"] == pytest.approx(mean / 2)  # half of the words asked for
+    beside = long_answer.axes("The sea is wide and deep. Ships come and go.", MILL, least=9)
+    assert (beside["relevance"], beside["score"]) == (0, 0)
     assert set(long_answer.axes("", MILL, 80).values()) == {0}
 
 
@@ -347,7 +351,10 @@ def test_a_figure_that_is_better_when_lower_is_turned() -> None:
     before, after = (
         [Sat(m, "w", "continuation", [s] * 5, better="lower")] for m, s in (("a", 2.0), ("b", 3.0))
     )
-    assert tax(before, after).tasks[0].difference.value == -1
+    found = tax(before, after)
+    (one,) = found.tasks
+    assert (one.before, one.after, one.difference.value) == pytest.approx((2, 3, -1))
+    assert found.abilities == []  # bits are no share, and have no mean with one
 
 
 def test_tax_refuses_what_cannot_be_compared() -> None:
@@ -367,6 +374,11 @@ def test_retention_follows_what_was_right_first() -> None:
     assert found.kept.value == pytest.approx(2 / 3)
     assert found.learned.value == 1
     assert found.forgotten == ("facts/2",)
+    assert found.kept.clusters == 3
+    rows = chain[0][0].found
+    rows[:] = [replace(row, cluster="one") for row in rows]
+    (found,) = retention(chain)
+    assert (found.kept.low, found.kept.high, found.kept.clusters) == (found.kept.value, found.kept.value, 1)
     assert retention_table("base", [found]).rows[0][3] == "1"
     none = retention([[Sat("base", "facts", "knowledge", [0])], [Sat("sft", "facts", "knowledge", [1])]])
     assert math.isnan(none[0].kept.value)

@@ -17,10 +17,12 @@ from ziggurat.store.tables.chats import generations, messages
 
 MOST = 20_000
 """Answers that are read, the newest first."""
+FEWEST = 20
+"""Answers of a model from which on a mean is given: fewer may be those of one person."""
 
 
 def of_answers(store: Store, principal: Principal) -> dict[str, dict[str, float]]:
-    """By model: the means `tokens` (written) and `seconds` of an answer, where they are known."""
+    """By model: the means `tokens` (written) and `seconds` of an answer, where at least FEWEST are known."""
     require(principal, "battle")
     wrote = (
         select(messages.c.model, messages.c.usage)
@@ -53,6 +55,6 @@ def of_answers(store: Store, principal: Principal) -> dict[str, dict[str, float]
         for one in conn.execute(took):
             found[one.model]["seconds"].append((one.ended_at - one.started_at) / SECOND)
     return {
-        model: {name: sum(values) / len(values) for name, values in kinds.items()}
+        model: {name: sum(values) / len(values) for name, values in kinds.items() if len(values) >= FEWEST}
         for model, kinds in sorted(found.items())
     }

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ziggurat.home import ziggurat_home
 from ziggurat.product import leaderboard as arena
 from ziggurat.product.objects import Thing
 from ziggurat.product.principal import Principal
+from ziggurat.product.rights import can
 from ziggurat.store.store import Store
 
 OF_THE_MODEL = ("model", "sha256", "code", "format_version")
@@ -97,27 +99,41 @@ def board(
     home: Path | None = None,
 ) -> Board:
     """`ratings`: of the arena, (rating, low, high) by the model's name; `costs`: tokens and seconds of an answer by it.
-    Both hold models that sat no exam, too: these get a row."""
+    Both hold models that sat no exam, too: these get a row. Of several hashes of one name that of the newest exam is
+    the model that answers under this name: rating, cost, size and licence are in its row alone."""
     sat = list(_sat((home or ziggurat_home()) / "exams"))
     columns, chosen = _columns(sat)
     _with_percentiles(columns, chosen)
     ratings, costs = ratings or {}, costs or {}
     names = {(name, sha) for name, sha, _, _ in sat}
+    newest = {name: sha for name, sha, _, _ in sat}
     names |= {(name, "") for name in ratings if name not in {known for known, _ in names}}
     common = _common(columns, chosen, {key for key in names if key in chosen})
     entries = [
         _entry(name, sha, chosen.get((name, sha), {}), common, ratings.get(name), costs.get(name))
+        if newest.get(name, sha) == sha
+        else _entry(name, sha, chosen.get((name, sha), {}), common, None, None, here=False)
         for name, sha in sorted(names)
     ]
     entries.sort(key=lambda one: (one.mean is None, -(one.mean or 0), one.model))
     return Board(columns=columns, models=entries, references={name: read_reference(name) for name in TABLES})
 
 
-def of_store(store: Store, principal: Principal) -> Board:
-    """The board with the arena and the costs of this person's workspace."""
+def of_store(store: Store, principal: Principal, offered: Collection[str] = ()) -> Board:
+    """The board with the arena and the costs of this person's workspace. Who reads judgements sees every model of the
+    machine, others those that the server offers them and those that their own workspace voted on."""
     rated = arena.leaderboard(store, principal).standings
     ratings = {one.name: (one.rating, one.low, one.high) for one in rated}
-    return board(ratings, costs.of_answers(store, principal))
+    found = board(ratings, costs.of_answers(store, principal))
+    return found if can(principal, "judgement.read") else _only(found, {*offered, *ratings})
+
+
+def _only(found: Board, models: Collection[str]) -> Board:
+    """The rows of some models, and the columns that these have figures of."""
+    kept = [one for one in found.models if one.model in models]
+    tasks = {task for one in kept for task in one.figures}
+    columns = [one for one in found.columns if one.task in tasks]
+    return found.model_copy(update={"models": kept, "columns": columns})
 
 
 def _sat(folder: Path) -> Iterable[Found]:
@@ -165,7 +181,7 @@ def _columns(sat: Sequence[Found]) -> tuple[list[Column], dict[tuple[str, str], 
                 ability=str(figure.get("ability") or ""),
                 better=str(figure.get("better") or found[0][2].get("better") or "higher"),
                 unit=str(figure.get("unit") or "share"),
-                settings=_shared(found[0][2]),
+                settings=without_addresses(_shared(found[0][2])),
                 models=len({one[:2] for one in found}),
             )
         )
@@ -181,6 +197,22 @@ def _shared(settings: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(switches, Mapping):
         shared["switches"] = {name: value for name, value in switches.items() if name not in BY_THE_MODEL}
     return shared
+
+
+def without_addresses(value: Any) -> Any:
+    """Settings without the addresses of servers: a judge "big@http://10.0.0.7:8000" is "big".
+
+    >>> without_addresses({"judge": "big@http://10.0.0.7:8000", "shots": 5})
+    {'judge': 'big', 'shots': 5}
+    """
+    if isinstance(value, Mapping):
+        return {name: without_addresses(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_addresses(one) for one in value]
+    return _ADDRESS.sub("", value) if isinstance(value, str) else value
+
+
+_ADDRESS = re.compile(r"@?https?://\S+")
 
 
 def percentile(value: float, others: Sequence[float], better: str = "higher") -> float | None:
@@ -259,8 +291,10 @@ def _entry(
     common: Sequence[str],
     rating: Sequence[float | None] | None,
     cost: Mapping[str, float] | None,
+    *,
+    here: bool = True,
 ) -> Entry:
-    parameters, licence = facts_of(name)
+    parameters, licence = facts_of(name) if here else (None, None)
     bench = figures.get("mt-bench")
     scores = [figures[task].score or 0.0 for task in common] if figures else []
     middle, low, high = rating or (None, None, None)

@@ -21,7 +21,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from ziggurat.evaluation.statistics import student_interval
+from ziggurat.evaluation.statistics import cluster_bootstrap
 from ziggurat.product.objects import Thing
 from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require
@@ -32,6 +32,8 @@ from ziggurat.workbench.review.outcomes import Outcome, outcomes
 
 ENOUGH = 5
 """Items of each group from which on a gain is shown."""
+PEOPLE = 3
+"""People of a group from which on its time and quality are shown: the figures are of the work, never of one person."""
 PUBLISHED: dict[str, Any] = {
     "source": "Noy and Zhang, Experimental evidence on the productivity effects of generative artificial "
     "intelligence (2023)",
@@ -44,15 +46,19 @@ PUBLISHED: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Work:
-    """One piece of work: its seconds, its quality (None: unknown), and whether the assistant helped."""
+    """One piece of work: its seconds, its quality (None: unknown), whether the assistant helped, and whose it is."""
 
     helped: bool
     seconds: float
     quality: float | None = None
+    person: str = ""
 
 
 class Group(Thing):
+    """Seconds and quality are None with fewer than PEOPLE people; the interval resamples people."""
+
     n: int
+    people: int
     seconds: float | None
     low: float | None
     high: float | None
@@ -61,8 +67,10 @@ class Group(Thing):
 
 
 class Comparison(Thing):
-    """`gain` is None with fewer than ENOUGH items in a group, or where no time was taken."""
+    """`gain` is None with fewer than ENOUGH items or PEOPLE people in a group, or where no time was taken. `key`: of a
+    project its id, since two projects may have one name."""
 
+    key: str = ""
     name: str
     kind: str
     helped: Group
@@ -95,13 +103,13 @@ def gain(without: float, with_it: float) -> float | None:
     return without / with_it - 1 if with_it > 0 else None
 
 
-def compare(name: str, kind: str, work: Sequence[Work]) -> Comparison:
+def compare(name: str, kind: str, work: Sequence[Work], key: str = "") -> Comparison:
     helped = _group([one for one in work if one.helped])
     alone = _group([one for one in work if not one.helped])
     ratio = None
     if min(helped.n, alone.n) >= ENOUGH and alone.seconds is not None and helped.seconds is not None:
         ratio = gain(alone.seconds, helped.seconds)
-    return Comparison(name=name, kind=kind, helped=helped, alone=alone, gain=ratio)
+    return Comparison(key=key, name=name, kind=kind, helped=helped, alone=alone, gain=ratio)
 
 
 def productivity(store: Store, principal: Principal, *, days: int = 90) -> Productivity:
@@ -125,15 +133,19 @@ def productivity(store: Store, principal: Principal, *, days: int = 90) -> Produ
 
 
 def _group(work: Sequence[Work]) -> Group:
-    times = student_interval([one.seconds for one in work])
-    grades = [one.quality for one in work if one.quality is not None]
+    people = [one.person for one in work]
+    enough = len(set(people)) >= PEOPLE
+    times = cluster_bootstrap([one.seconds for one in work] if enough else [], people if enough else None)
+    graded = [one for one in work if one.quality is not None]
+    shown = len({one.person for one in graded}) >= PEOPLE
     return Group(
         n=len(work),
+        people=len(set(people)),
         seconds=_known(times.value),
-        low=_known(max(0.0, times.low)),
+        low=_known(times.low),
         high=_known(times.high),
-        quality=sum(grades) / len(grades) if grades else None,
-        graded=len(grades),
+        quality=math.fsum(one.quality or 0.0 for one in graded) / len(graded) if shown else None,
+        graded=len(graded),
     )
 
 
@@ -144,7 +156,15 @@ def _known(value: float) -> float | None:
 def _labelling(conn: Connection, workspace_id: str, since: int) -> list[Comparison]:
     """One comparison a project, of the answers that count."""
     wanted = (
-        select(projects.c.name, answers.c.seconds, answers.c.score, answers.c.prefilled, answers.c.suggested)
+        select(
+            projects.c.id,
+            projects.c.name,
+            answers.c.person_id,
+            answers.c.seconds,
+            answers.c.score,
+            answers.c.prefilled,
+            answers.c.suggested,
+        )
         .join(projects, projects.c.id == answers.c.project_id)
         .where(
             answers.c.workspace_id == workspace_id,
@@ -152,13 +172,14 @@ def _labelling(conn: Connection, workspace_id: str, since: int) -> list[Comparis
             answers.c.seconds.is_not(None),
             answers.c.created_at >= since,
         )
-        .order_by(projects.c.name, answers.c.id)
+        .order_by(projects.c.name, projects.c.id, answers.c.id)
     )
-    by_project: dict[str, list[Work]] = defaultdict(list)
+    by_project: dict[tuple[str, str], list[Work]] = defaultdict(list)
     for row in conn.execute(wanted):
         helped = bool(row.prefilled or row.suggested)
-        by_project[row.name].append(Work(helped, float(row.seconds), row.score))
-    return [compare(name, "labelling", work) for name, work in by_project.items()]
+        work = Work(helped, float(row.seconds), row.score, str(row.person_id or ""))
+        by_project[row.id, row.name].append(work)
+    return [compare(name, "labelling", work, key) for (key, name), work in by_project.items()]
 
 
 def _reviewed(one: Outcome) -> Work | None:
@@ -172,6 +193,7 @@ def _reviewed(one: Outcome) -> Work | None:
         helped=one.what != "answered",
         seconds=float(one.decision.seconds),
         quality=(0.0 if one.escaped else 1.0) if delivered else None,
+        person=one.reviewer or "",
     )
 
 

@@ -33,7 +33,7 @@ class Entry(Thing):
     """unsuitable: what does it better."""
     abilities: list[str] = []
     words: list[str]
-    """Regular expressions, in lower case, found anywhere in a description."""
+    """Regular expressions, in lower case, found at the beginning of any word of a description."""
 
 
 class Reason(Thing):
@@ -91,10 +91,18 @@ def advise(description: str) -> Advice:
     return Advice(verdict=verdict, reasons=reasons, careful=_reasons(careful(), text))
 
 
+_BEGINS = r"(?:(?<![a-z])|(?![a-z]))"
+"""A word of letters begins where no letter precedes it: "syntax" holds no "tax"."""
+
+
 def _reasons(known: Sequence[Entry], text: str) -> list[Reason]:
     found = []
     for one in known:
-        matches = [match[0].strip() for word in one.words for match in re.finditer(f"(?:{word})[a-z]*", text)]
+        matches = [
+            match[0].strip()
+            for word in one.words
+            for match in re.finditer(_BEGINS + f"(?:{word})[a-z]*", text)
+        ]
         words = list(dict.fromkeys(matches))
         if words:
             kept = one.model_dump(include={"id", "suitable", "title", "why", "instead"})

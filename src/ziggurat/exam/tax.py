@@ -1,12 +1,13 @@
 """What alignment costs: abilities before and after a stage, item by item; and which old facts a fine-tune forgets.
 
 `tax` compares two models on the tasks that both have sat: by task the difference of scores (after less before) on the
-same items, paired, with an interval over clusters; by ability the mean of its tasks, each of which counts alike. A loss
+same items, paired, with an interval over clusters; by ability the mean of those of its tasks that are shares and better
+when higher, each of which counts alike; bits per byte stand beside them by task. A loss
 is where the whole interval lies below 0. Source of the term: InstructGPT (arXiv:2203.02155), section 3.5, which lowers
 the tax by mixing in gradients of pre-training.
 
 `retention` follows the items through a chain of models (base, SFT, PPO, or fine-tune after fine-tune): of what was
-right at the first model, what is still right at each later one; and what was learned.
+right at the first model, what is still right at each later one; and what was learned; intervals are over clusters.
 
     figures of two models with their items: `run.Result` (settings, figure, found)
 """
@@ -30,7 +31,8 @@ RIGHT = 0.5
 
 @dataclass(frozen=True)
 class Change:
-    """One task or one ability: means before and after, and the paired difference."""
+    """One task or one ability: means before and after as they are, and the paired difference, which is above 0 where
+    the model after is better, also of a figure that is better when lower."""
 
     name: str
     ability: str
@@ -81,10 +83,12 @@ def tax(before: Sequence[Result], after: Sequence[Result]) -> Tax:
             )
         sign = -1.0 if ours[name].figure.get("better") == "lower" else 1.0
         rows[name] = _differences(theirs[name].found, ours[name].found, sign)
-        tasks.append(_change(name, str(ours[name].figure["ability"]), [rows[name]]))
+        tasks.append(_change(name, str(ours[name].figure["ability"]), [rows[name]], sign))
     groups: dict[str, list[str]] = defaultdict(list)
     for one in tasks:
-        groups[one.ability].append(one.name)
+        figure = ours[one.name].figure
+        if figure.get("unit", "share") == "share" and figure.get("better", "higher") == "higher":
+            groups[one.ability].append(one.name)
     abilities = [
         _change(ability, ability, [rows[name] for name in names]) for ability, names in groups.items()
     ]
@@ -119,8 +123,8 @@ def _differences(before: Sequence[Found], after: Sequence[Found], sign: float) -
     ]
 
 
-def _change(name: str, ability: str, groups: Sequence[Sequence[_Row]]) -> Change:
-    """The mean over tasks of the mean over items; clusters of different tasks are different."""
+def _change(name: str, ability: str, groups: Sequence[Sequence[_Row]], sign: float = 1.0) -> Change:
+    """The mean over tasks of the mean over items; clusters of different tasks are different. `sign` of the rows."""
     groups = [rows for rows in groups if rows]
     weights = [1 / len(rows) for rows in groups for _ in rows]
     clusters = [f"{i}:{cluster}" for i, rows in enumerate(groups) for _, _, cluster in rows]
@@ -130,8 +134,8 @@ def _change(name: str, ability: str, groups: Sequence[Sequence[_Row]]) -> Change
     return Change(
         name,
         ability,
-        math.fsum(w * a for w, (a, _, _) in zip(weights, flat, strict=True)) / total,
-        math.fsum(w * b for w, (_, b, _) in zip(weights, flat, strict=True)) / total,
+        sign * math.fsum(w * a for w, (a, _, _) in zip(weights, flat, strict=True)) / total,
+        sign * math.fsum(w * b for w, (_, b, _) in zip(weights, flat, strict=True)) / total,
         difference,
         len(groups),
     )
@@ -159,6 +163,11 @@ def retention(chain: Sequence[Sequence[Result]]) -> list[Kept]:
     if len(chain) < 2:
         raise UsageError("retention compares a model with its ancestors; name at least two models.")
     right = [_right(results) for results in chain]
+    clusters = {
+        f"{result.settings['task']}/{one.id}": f"{result.settings['task']}/{one.cluster or one.id}"
+        for result in chain[0]
+        for one in result.found
+    }
     found = []
     for results, known in zip(chain[1:], right[1:], strict=True):
         both = [key for key in right[0] if key in known]
@@ -169,8 +178,8 @@ def retention(chain: Sequence[Sequence[Result]]) -> list[Kept]:
         found.append(
             Kept(
                 str(results[0].settings["model"]),
-                cluster_bootstrap([float(known[key]) for key in old]),
-                cluster_bootstrap([float(known[key]) for key in new]),
+                cluster_bootstrap([float(known[key]) for key in old], [clusters[key] for key in old]),
+                cluster_bootstrap([float(known[key]) for key in new], [clusters[key] for key in new]),
                 tuple(key for key in old if not known[key]),
             )
         )
@@ -181,7 +190,7 @@ def _right(results: Sequence[Result]) -> dict[str, bool]:
     return {
         f"{result.settings['task']}/{one.id}": float(one.mark.scores.get("score", 0.0)) > RIGHT
         for result in results
-        if result.figure.get("unit", "share") == "share"
+        if result.figure.get("unit", "share") == "share" and result.figure.get("better", "higher") == "higher"
         for one in result.found
     }
 

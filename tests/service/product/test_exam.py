@@ -11,6 +11,8 @@ from tests.exam.test_leaderboard import sat
 from tests.service.fakes import FakeChat, saying
 from tests.service.product.events import finish
 
+from ziggurat.exam import costs
+
 House = Callable[..., httpx.Client]
 MODELS = {"town/ppo-1": FakeChat(saying("In the ", "north.")), "town/sft-1": FakeChat(saying("No."))}
 
@@ -42,7 +44,10 @@ def test_models_that_sat_and_models_that_fought_are_on_one_board(open_house: Hou
     assert next(line["verdict"] for line in lines if line["id"] == "knowledge") == "yes"
 
 
-def test_what_an_answer_costs_is_read_from_chats(open_house: House, home: Path) -> None:
+def test_what_an_answer_costs_is_read_from_chats(
+    open_house: House, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(costs, "FEWEST", 1)
     client = open_house(MODELS)
     chat = client.post("/api/chats", json={}).json()["id"]
     asked = {"text": "Where is it?", "model": "town/sft-1"}
@@ -53,6 +58,8 @@ def test_what_an_answer_costs_is_read_from_chats(open_house: House, home: Path) 
     assert row["model"] == "town/sft-1"
     assert row["tokens_each"] == 1
     assert 0 <= row["seconds_each"] < 60
+    monkeypatch.setattr(costs, "FEWEST", 2)  # one answer is too few
+    assert client.get("/api/exam/leaderboard").json()["models"][0]["tokens_each"] is None
 
 
 def test_advice_names_the_words_that_it_found(open_house: House, home: Path) -> None:

@@ -63,8 +63,8 @@ def opinion(
 
 
 def pairs_of(opinions: Sequence[Opinion]) -> list[Pair]:
-    """All pairs of answers that people ranked, each once, in the order of items; the better-known first by text, so
-    that the order says nothing about quality."""
+    """All pairs of answers that people ranked, each once, in the order of items; the two of a pair in the order of
+    the hashes of their texts, which says nothing about quality."""
     found: dict[str, Pair] = {}
     for one in opinions:
         for a, b in combinations(sorted(one.texts), 2):

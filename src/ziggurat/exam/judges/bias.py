@@ -10,8 +10,9 @@
     P(the first wins) = sigmoid(p + w length + q quality)
 
 All intervals are of 95 % and resample questions. A bias is `found` where the interval of 99 % leaves out the unbiased
-value, so that one of four figures alarms falsely in about 4 of 100 reports, and the distance is at least ENOUGH: a
-difference that is sure and too small to matter is no finding.
+value and the distance is at least ENOUGH: a difference that is sure and too small to matter is no finding. By
+construction at most 4 of 100 reports on a judge without bias have a false finding (four figures, 1 of 100 each); this
+rate was not measured.
 Sources: Zheng et al. (arXiv:2306.05685), section 3.3; Dubois et al., "Length-Controlled AlpacaEval" (arXiv:2404.04475)
 for the logistic model. Left out: a taste for certain words or forms; what a judge thinks of wrong facts.
 """
@@ -32,7 +33,7 @@ from ziggurat.exam.judges.judge import AnyJudge, Compared, Pair, both_orders, un
 ENOUGH = {"position": 0.05, "length": 0.3, "longer_wins": 0.05, "self_preference": 0.05}
 FEWEST = 10
 """Pairs from which on a figure can be a finding."""
-RESAMPLES = 200
+RESAMPLES = 2_000
 SURE = 0.99
 UNBIASED = {"position": 0.5, "length": 0.0, "longer_wins": 0.5, "self_preference": 0.0}
 

@@ -6,7 +6,7 @@ are references); our own 16, two of each of eight categories, one in English and
     grade      mean over questions of the mean grade of the two turns, 1 to 10
     win_rate   share of turns where both orders prefer the model to the baseline (ties are no wins)
     half_rate  the same with half a win for a tie; 0.5 is the baseline itself
-    same       share of comparisons that do not change with the order
+    same       share of comparisons, read in both orders, that do not change with the order
 
 The figure's `score` is the mean grade over 10. A turn whose grade could not be read has none and is counted. Answers
 are greedy in every category; the published bench samples some of them at 0.7.
@@ -93,7 +93,7 @@ class Judged:
         if decided:
             scores["win_rate"] = sum(one == "a" for one in decided) / len(decided)
             scores["half_rate"] = sum({"a": 1.0, "tie": 0.5}.get(one, 0.0) for one in decided) / len(decided)
-            scores["same"] = 1 - sum(self.changed) / len(self.changed)
+            scores["same"] = 1 - sum(self.changed) / len(decided)  # what was not read did not change
         question = self.answered.question
         detail: dict[str, Any] = {
             "turns": list(question.turns),

@@ -8,7 +8,7 @@ Every question has one short right answer. Four kinds of pairs, in equal parts:
     short_wrong the short answer is wrong, the long one right            length speaks for quality
 
 Over the set quality and length are therefore independent: a judge of quality has no slope on length. Which of the two
-is `a` is drawn evenly. English and Chinese take turns.
+is `a` is drawn evenly. English and Chinese take turns. Pairs of the same question are one cluster.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def _pair(number: int, draw: random.Random) -> Pair:
         a=short,
         b=long,
         quality=quality,
+        cluster=question,
         row={"kind": kind, "lang": lang},
     )
     return pair.swapped() if draw.random() < 0.5 else pair
@@ -82,7 +83,7 @@ def _question(lang: str, draw: random.Random) -> tuple[str, str, str, str]:
     wrong = size + draw.choice((1, 2))
     if lang == "en":
         return (
-            f'How many letters has the word "{word}"?',
+            f'How many letters does the word "{word}" have?',
             f"It has {size} letters.",
             f"It has {wrong} letters.",
             f"{size} is the number.",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ziggurat.exam.item import Mark
+from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
+from ziggurat.exam.item import Found, Mark
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
@@ -57,3 +59,23 @@ def averaged(answers: Sequence[str], one: Callable[[str], Mark]) -> Mark:
         scores[name] = sum(values) / len(values)
     scores["best"] = max(mark.scores.get("score", 0.0) for mark in marks)
     return Mark(scores, marks[0].why, marks[0].detail)
+
+
+def balanced(found: Sequence[Found], names: Sequence[str]) -> dict[str, Interval]:
+    """`score` as the mean of two or more sides that count alike, so that one constant answer is right on one side only.
+
+    A row belongs to the side whose name is among its scores. The interval combines those of the sides (MOVER: Zou and
+    Donner 2008). Empty where a side has no row.
+    """
+    sides = []
+    for name in names:
+        rows = [one for one in found if name in one.mark.scores]
+        values = [one.mark.scores["score"] for one in rows]
+        sides.append(cluster_bootstrap(values, [one.cluster or one.id for one in rows]))
+    if not all(side.n for side in sides):
+        return {}
+    value = sum(side.value for side in sides) / len(sides)
+    below = math.hypot(*[side.value - side.low for side in sides]) / len(sides)
+    above = math.hypot(*[side.high - side.value for side in sides]) / len(sides)
+    n, clusters = sum(side.n for side in sides), sum(side.clusters for side in sides)
+    return {"score": Interval(value, max(0.0, value - below), min(1.0, value + above), n, clusters)}

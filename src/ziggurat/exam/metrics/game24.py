@@ -14,7 +14,9 @@ from typing import Any
 from ziggurat.exam.item import Item, Mark
 from ziggurat.exam.metrics.common import averaged
 
-_EXPRESSION = re.compile(r"[\d(（][\d\s+\-*/×÷xX·()（）−]*[\d)）]")
+_EXPRESSION = re.compile(r"[\d(（][\d \t+\-*/×÷xX·()（）−]*[\d)）]")
+_POINT = re.compile(r"^[ \t]*\d{1,2}[.)）、][ \t]+", re.MULTILINE)
+"""The number of a point of a list is none of the arithmetic."""
 _SIGNS = str.maketrans({"×": "*", "÷": "/", "x": "*", "X": "*", "·": "*", "（": "(", "）": ")", "−": "-"})
 
 
@@ -27,7 +29,7 @@ def mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mar
     goal = int(item.row.get("goal", 24))
 
     def one(answer: str) -> Mark:
-        found = [match[0].translate(_SIGNS) for match in _EXPRESSION.finditer(answer)]
+        found = [match[0].translate(_SIGNS) for match in _EXPRESSION.finditer(_POINT.sub("", answer))]
         found = [text for text in found if re.search(r"[+\-*/]", text)]
         legal = [text for text in found if sorted(map(int, re.findall(r"\d+", text))) == numbers]
         right = any(value(text) == goal for text in legal)

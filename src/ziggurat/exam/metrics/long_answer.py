@@ -1,8 +1,9 @@
-"""Long answers on five axes by rule, each from 0 to 1 (1 is best), and their mean as `score`.
+"""Long answers on five axes by rule, each from 0 to 1 (1 is best), and as `score` their mean times relevance, so
+that fine sentences on another subject are worth nothing.
 
     repetition     1 - the share of 4-grams that an earlier place of the answer has already
-    contradiction  1 - the share of the row's facts that a sentence denies: it names the fact's `about` and says another
-                   value of the same kind, or the same value after a "not"
+    contradiction  1 - the share of the row's facts that no sentence mentions or some sentence denies: it names the
+                   fact's `about` and says another value of the same kind, or the same value after a "not"
     relevance      the share of windows of five sentences that mention something of the topic (`topic`: words)
     richness       half: different words in a window of 100 words (MATTR, Covington and McFall 2010; 0.7 counts as
                    full); half: the share of the row's `points` that the answer touches
@@ -57,21 +58,19 @@ def axes(text: str, row: Mapping[str, Any], least: int) -> dict[str, float]:
         "consistency": consistency(text, str(row.get("language", "en")), row.get("names", [])),
     }
     mean = sum(found.values()) / len(found)
-    return {**found, "score": mean * min(1.0, count / least), "words": float(count)}
+    return {**found, "score": mean * found["relevance"] * min(1.0, count / least), "words": float(count)}
 
 
 def contradicted(text: str, given: Sequence[Mapping[str, str]]) -> float:
-    """The share of given facts that some sentence denies.
+    """The share of given facts that no sentence mentions or that some sentence denies.
 
     A `year` is denied by a sentence with its `about` and years without the right one; a `choice` by a sentence with
     its `about` and one of `others` but not the value; each also by its value after a word of denial.
     """
     denied = 0
     for fact in given:
-        for sentence in parts.sentences(text):
-            if times(sentence, fact["about"]) and _denies(sentence, fact):
-                denied += 1
-                break
+        about = [one for one in parts.sentences(text) if times(one, fact["about"])]
+        denied += not about or any(_denies(sentence, fact) for sentence in about)
     return denied / len(given) if given else 0.0
 
 

@@ -20,6 +20,7 @@ from ziggurat.corpus.verbatim import Verbatim, covered, longest
 from ziggurat.exam.item import Item, Mark
 from ziggurat.exam.reading import MissingData, data_path
 from ziggurat.files import sampled_sha256
+from ziggurat.exam.rules import parts
 
 
 def mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mark:
@@ -29,10 +30,15 @@ def mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mar
     """
     index = _index(tuple(map(str, settings.get("files", ()))), str(settings.get("model", "")))
     least = int(settings.get("words", 13))
+    fewest = int(settings.get("at_least", 0))
     found = [index.runs(answer) for answer in answers]
     lengths = [longest(runs) for runs in found]
     scores = {
-        "score": sum(length < least for length in lengths) / len(lengths),
+        "score": sum(
+            length < least and len(parts.words(answer)) >= fewest
+            for length, answer in zip(lengths, answers, strict=True)
+        )
+        / len(lengths),
         "longest": sum(lengths) / len(lengths),
         "copied": sum(covered(runs, least) for runs in found) / len(found),
     }

@@ -1,7 +1,8 @@
 """Numeric equality: the number after the last "####", else the last number of the answer.
 
 Source of "####": GSM8K, arXiv:2110.14168. Settings: `tolerance` (default 0: relative), `first: true` (the first
-number instead of the last). Thousands' commas and currency signs are read over; 1/2 and 50 % are numbers.
+number instead of the last). Thousands' commas and currency signs are read over; 1/2 and 50 % are numbers. Whether a
+question asks for 25 or for 25 % is often not said, so a percentage is right with and without its sign.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ def mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mar
     >>> mark(["12 apples, so 3 each.\\n#### 4"], Item(id="1", target="4"), {}).scores["score"]
     1.0
     """
-    wanted = [value for one in targets_of(item.target) if (value := number_in(one)) is not None]
+    wanted = [value for one in targets_of(item.target) for value in readings(one)]
     tolerance = float(settings.get("tolerance", 0.0))
 
     def one(answer: str) -> Mark:
-        given = number_in(answer, first=bool(settings.get("first", False)))
-        right = given is not None and any(
-            math.isclose(given, value, rel_tol=max(tolerance, 1e-9), abs_tol=1e-9) for value in wanted
+        read = readings(answer, first=bool(settings.get("first", False)))
+        given = read[0] if read else None
+        right = any(
+            math.isclose(one, value, rel_tol=max(tolerance, 1e-9), abs_tol=1e-9)
+            for one in read
+            for value in wanted
         )
         why = (
             ""
@@ -54,12 +58,18 @@ def number_in(text: str, *, first: bool = False) -> float | None:
     >>> [number_in(t) for t in ("$1,234.50", "1/4 of it", "25%", "minus -3", "none")]
     [1234.5, 0.25, 0.25, -3.0, None]
     """
+    return next(iter(readings(text, first=first)), None)
+
+
+def readings(text: str, *, first: bool = False) -> list[float]:
+    """That number, and of a percentage also the number before the sign: "25%" is 0.25 and 25."""
     text = unicodedata.normalize("NFKC", text).replace("\u2044", "/")
     marked = text.rpartition("####")[2] if "####" in text else ""
     for part, at in ((marked, 0), (text, 0 if first else -1)):
         if found := _NUMBER.findall(part):
-            return _value(found[at])
-    return None
+            value = _value(found[at])
+            return [value, value * 100] if found[at].endswith("%") else [value]
+    return []
 
 
 def _value(text: str) -> float:

@@ -3,7 +3,8 @@
 A turn is judged where it has `expect`. `score` is the share of judged turns; `whole` is 1 where all pass; every
 `label` of turns is a score of its own, and so is each name in a turn's `also` (rules that do not count in `score`).
 The answers are those of turns without a given `assistant`, in order.
-Settings: `main: whole` makes `whole` the score (and the share is `turns`).
+Settings: `main: whole` makes `whole` the score (and the share is `turns`); `balance: [labels]` makes the task's score
+the mean of the rows with each label, so that one constant answer is right on one side only.
 
 Beside the kinds of `exam/rules` there is `fresh`: at most `share` (default 0.5) of the answer's 3-grams occur in an
 earlier answer of the same session.
@@ -19,7 +20,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ziggurat.errors import DataError
-from ziggurat.exam.item import Item, Mark
+from ziggurat.evaluation.statistics import Interval
+from ziggurat.exam.item import Found, Item, Mark
+from ziggurat.exam.metrics.common import balanced
 from ziggurat.exam.metrics.text_facts import share_of_grams, words
 from ziggurat.exam.rules import kept
 
@@ -56,6 +59,11 @@ def mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mar
     if settings.get("main") == "whole":
         scores["turns"], scores["score"] = scores["score"], scores["whole"]
     return Mark(scores, first)
+
+
+def summary(found: Sequence[Found], settings: Mapping[str, Any]) -> dict[str, Interval]:
+    """With `balance`, the mean of its sides as the score."""
+    return balanced(found, settings["balance"]) if "balance" in settings else {}
 
 
 def _kept(text: str, rule: Mapping[str, Any], earlier: Sequence[str]) -> bool:

@@ -14,6 +14,9 @@ from ziggurat.exam.rules.counts import times
 _SPOKEN = re.compile(r"^(?:the answer is|answer|答案是|答案)\s*[:：]?\s*", re.IGNORECASE)
 
 
+_ACCENTS = re.compile("[\u0300-\u036f]")
+
+
 def plain(text: str) -> str:
     """Text as it is compared: NFKC, no capitals, no punctuation at its ends or in it, blanks joined."""
     text = unicodedata.normalize("NFKC", text).casefold()
@@ -22,12 +25,22 @@ def plain(text: str) -> str:
 
 
 def contains(text: str, any: Sequence[str] = (), all: Sequence[str] = ()) -> bool:
-    """Holds at least one of `any` and each of `all`, as whole words without regard to capitals."""
-    return (not any or _one(text, any)) and not [word for word in all if not times(text, word)]
+    """Holds at least one of `any` and each of `all`, as whole words without regard to capitals and accents."""
+    return (not any or _one(text, any)) and not [word for word in all if not _one(text, [word])]
 
 
 def _one(text: str, words: Sequence[str]) -> bool:
-    return bool([word for word in words if times(text, word)])
+    text = bare(text)
+    return bool([word for word in words if times(text, bare(word))])
+
+
+def bare(text: str) -> str:
+    """The text without accents, in NFKC.
+
+    >>> bare("Gödel, Dvořák")
+    'Godel, Dvorak'
+    """
+    return unicodedata.normalize("NFKC", _ACCENTS.sub("", unicodedata.normalize("NFKD", text)))
 
 
 def lacks(text: str, words: Sequence[str]) -> bool:
@@ -51,6 +64,7 @@ _DENIAL = (
 
 def states(text: str, words: Sequence[str]) -> bool:
     """Says one of the words without a denial just before it ("not", "rather than", 不是, 而非)."""
+    text, words = bare(text), [bare(word) for word in words]
     return any_of(
         [re.sub(_DENIAL + re.escape(word), " ", text, flags=re.IGNORECASE) for word in words], words
     )

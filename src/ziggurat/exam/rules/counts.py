@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 
 from ziggurat.exam.rules import parts
@@ -34,7 +35,7 @@ def times(text: str, word: str) -> int:
     >>> times("密码是4817，不是481。", "481")
     1
     """
-    text, word = text.casefold(), word.casefold()
+    text, word = folded(text), folded(word)
     if is_cjk(word):
         return text.count(word)
     count, at = 0, text.find(word)
@@ -44,6 +45,11 @@ def times(text: str, word: str) -> int:
             count += 1
         at = text.find(word, end)
     return count
+
+
+def folded(text: str) -> str:
+    """NFKC and no capitals: "H₂O" is "h2o", "１００℃" is "100°c"."""
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def _goes_on(neighbour: str) -> bool:

@@ -23,20 +23,27 @@ class Wanted(Body):
     task: Annotated[str, StringConstraints(min_length=1, max_length=suitable.MOST_TEXT)]
 
 
+async def models_of(house: House) -> list[str]:
+    """The models that this server offers, its own and those of other servers."""
+    own = [name for served in house.services.shelf for name in (served.card.id, served.worker.name)]
+    return own + [str(one["id"]) for one in await house.services.upstreams.models()]
+
+
 def exam_routes(house: House) -> APIRouter:
     routes, limits = APIRouter(prefix="/api/exam", tags=["exam"]), house.services.limits
 
     @routes.get("/leaderboard")
     async def standings(request: Request) -> dict[str, Any]:
-        """Every model that sat an exam or has votes in the arena, and published tables for reference."""
+        """Models that sat an exam or have votes in the arena, and published tables for reference: for readers of
+        judgements all of this machine, for others those that are offered to them."""
         principal = await house.who(request)
-        return (await house.run(leaderboard.of_store, principal)).model_dump()
+        return (await house.run(leaderboard.of_store, principal, await models_of(house))).model_dump()
 
     @routes.get("/suitable")
     async def lists(request: Request) -> dict[str, Any]:
         """For what models are suitable and for what not, and what the exam of each model says of it."""
         principal = await house.who(request)
-        found = await house.run(leaderboard.of_store, principal)
+        found = await house.run(leaderboard.of_store, principal, await models_of(house))
         return {
             "entries": [one.model_dump(exclude={"words"}) for one in suitable.entries()],
             "careful": [one.model_dump(exclude={"words"}) for one in suitable.careful()],
