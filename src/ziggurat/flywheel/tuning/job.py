@@ -84,8 +84,8 @@ def work(work: worker.Work) -> dict[str, Any]:
     work.say(f"The fine-tuned model is {name}.", model=name)
     if gated:
         work.say(
-            f"Releases serve in this workspace, so the model is served after a gate that it passes: "
-            f"ziggurat flywheel gate --candidate {run_name}",
+            f"Releases serve in this workspace, so the model is served after a gate that it passes and a "
+            f"person signs: ziggurat flywheel gate --candidate {run_name}, then ziggurat flywheel sign GATE",
             model=name,
         )
     return {"model": name, "run": run_name}
