@@ -192,6 +192,14 @@ def get(store: Store, workspace_id: str, name_or_id: str) -> Turn:
     return turn_of(row)
 
 
+def of_weights(store: Store, workspace_id: str, weights: str) -> Turn | None:
+    """The newest turn of the workspace whose candidate has these weights and whose files are still there."""
+    wanted = select(turns).where(turns.c.workspace_id == workspace_id, turns.c.weights == weights)
+    with store.read() as conn:
+        found = [turn_of(row) for row in conn.execute(wanted.order_by(turns.c.id.desc()))]
+    return next((one for one in found if (one.folder / "canaries.json").is_file()), None)
+
+
 def listed(store: Store, workspace_id: str, limit: int = 50) -> list[Turn]:
     """Newest first."""
     wanted = select(turns).where(turns.c.workspace_id == workspace_id).order_by(turns.c.id.desc())
