@@ -1,4 +1,4 @@
-"""Where releases serve, a fine-tuned model is served after a gate that it passed and a person signed; elsewhere at once."""
+"""Where releases serve, a fine-tuned model is served after a gate that it passed and a person signed, elsewhere now."""
 
 from __future__ import annotations
 
@@ -60,7 +60,13 @@ def test_a_tuned_model_passes_a_gate_where_releases_serve(quick_store: Store, an
         conn.execute(insert(channels).values(**channel, canary_share=0.0, version=1, updated_at=1))
     assert served.models(quick_store) == []
 
-    gate = {"id": "gate_1", "candidate": portable(run), "weights": weights_of(run), "policy": {}, "state": "done"}
+    gate = {
+        "id": "gate_1",
+        "candidate": portable(run),
+        "weights": weights_of(run),
+        "policy": {},
+        "state": "done",
+    }
     with quick_store.write() as conn:
         conn.execute(insert(gates).values(**gate, verdict="undecided", **here))
     assert served.models(quick_store) == []
@@ -79,6 +85,8 @@ def test_a_tuned_model_passes_a_gate_where_releases_serve(quick_store: Store, an
         conn.execute(update(gates).values(weights="those of another training at the same path"))
     assert served.models(quick_store) == []
     with quick_store.write() as conn:  # what another workspace signed says nothing here
-        conn.execute(insert(workspaces).values(id="ws_2", name="Two", created_at=1, settings={}, rules_version=0))
+        conn.execute(
+            insert(workspaces).values(id="ws_2", name="Two", created_at=1, settings={}, rules_version=0)
+        )
         conn.execute(update(gates).values(weights=weights_of(run), workspace_id="ws_2"))
     assert served.models(quick_store) == []
