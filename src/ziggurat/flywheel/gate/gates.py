@@ -10,6 +10,7 @@ undecided: a required one could not be measured. Only a gate that is passed can 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -198,6 +199,13 @@ def folder_of(gate_id: str) -> Path:
     return runs_home() / turns_.LADDER / f"gate-{gate_id.rpartition('_')[2]}"
 
 
+def clean(folder: Path) -> None:
+    """What people wrote stays in the store alone."""
+    shutil.rmtree(folder / "held_out", ignore_errors=True)
+    (folder / "samples.json").unlink(missing_ok=True)
+    (folder / "order.json").unlink(missing_ok=True)  # a gate that is begun again lays them out again
+
+
 def cancel(store: Store, principal: Principal, gate_id: str) -> Gate:
     """Stop a gate that waits or is measured; a new one can be started.
 
@@ -211,6 +219,7 @@ def cancel(store: Store, principal: Principal, gate_id: str) -> Gate:
         raise Conflict("this gate has no job.")
     if jobs.cancel(store, principal, gate.job_id).state == "cancelled":  # it had not begun
         change(store, gate.id, state="cancelled", finished_at=store.now())
+        clean(folder_of(gate.id))  # of the worker that left it in the queue
     return get(store, principal.workspace_id, gate.id)
 
 
