@@ -43,7 +43,9 @@ def work(work: Work) -> dict[str, Any]:
         verdict, sentence = _found(work, gate, folder)
     except (Stopped, KeyboardInterrupt):
         asked = jobs.get(store, workspace_id, work.job.id).cancel
-        ended = {"state": "cancelled", "finished_at": store.now()} if asked else {"state": "queued"}
+        ended: dict[str, Any] = {"state": "queued"}
+        if asked:
+            ended = {"state": "cancelled", "finished_at": store.now()}
         if work.change(gates, gate.id, **ended) and asked:
             clean(folder)
         raise

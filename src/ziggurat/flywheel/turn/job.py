@@ -40,7 +40,9 @@ def work(work: Work) -> dict[str, Any]:
         _set(work, turn, state="candidate", finished_at=work.store.now(), **found)
     except (Stopped, KeyboardInterrupt):
         asked = jobs.get(work.store, work.job.workspace_id, work.job.id).cancel
-        ended = {"state": "cancelled", "finished_at": work.store.now()} if asked else {"state": "queued"}
+        ended: dict[str, Any] = {"state": "queued"}
+        if asked:
+            ended = {"state": "cancelled", "finished_at": work.store.now()}
         if work.change(turns, turn.id, **ended) and asked:
             clean(turn)
         raise
