@@ -18,10 +18,12 @@ from ziggurat.flywheel.turn import job as turn_job
 from ziggurat.flywheel.turn import materials, turns
 from ziggurat.flywheel.work import jobs
 from ziggurat.flywheel.work.worker import Worker
+from ziggurat.product import uploads
 from ziggurat.product.errors import Conflict
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
 from ziggurat.store.tables.programs import tunings as tuning_rows
+from ziggurat.store.tables.programs import uploads as file_rows
 from ziggurat.store.tables.releases import gates as gate_rows
 from ziggurat.store.tables.releases import jobs as job_rows
 from ziggurat.store.tables.releases import turns as turn_rows
@@ -87,6 +89,27 @@ def test_a_fine_tuning_that_is_cancelled_while_it_waits_leaves_no_texts(
     data.mkdir(parents=True)
     assert tunings.cancel(quick_store, ana, "ftjob-1").status == "cancelled"
     assert not data.exists()
+
+
+@pytest.mark.parametrize(("state", "goes"), [("failed", True), ("running", False)])
+def test_a_file_of_a_job_that_nobody_works_on_can_be_deleted(
+    quick_store: Store, ana: Principal, state: str, goes: bool
+) -> None:
+    """The row of a fine-tuning whose job failed said "running": its file could not go, nor the job be cancelled."""
+    here = {"workspace_id": ana.workspace_id, "person_id": ana.person_id, "created_at": 1}
+    job = {"id": "ftjob-1", "model": "m", "method": "supervised", "seed": 1, "status": "running"}
+    job |= {"hyperparameters": {}, "training_file": "file-1", "metadata": {}}
+    file = {"id": "file-1", "filename": "t.jsonl", "purpose": "fine-tune", "bytes": 3, "sha256": "abc"}
+    with quick_store.write() as conn:
+        job["job_id"] = jobs.add(conn, quick_store, ana, "fine_tune", {"tuning_id": "ftjob-1"})
+        conn.execute(insert(file_rows).values(**file, status="processed", **here))
+        conn.execute(insert(tuning_rows).values(**job, **here))
+        conn.execute(update(job_rows).values(state=state))
+    if goes:
+        uploads.remove(quick_store, ana, "file-1")
+    else:
+        with pytest.raises(Conflict, match="trains on this file"):
+            uploads.remove(quick_store, ana, "file-1")
 
 
 def test_a_turn_that_is_interrupted_waits_and_one_that_cannot_be_hashed_fails(
