@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,13 @@ def bench(ziggurat_home: Path, tmp_path: Path) -> Bench:
 def test_equal_models_pass_and_a_worse_one_is_refused(
     bench: Bench, ziggurat_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finding = Exam().measure(bench)
+    broken = Exam().measure(bench)  # a task that cannot be sat was left out without a word
+    assert broken.verdict == "undecided"
+    assert "Not measured: gone. " in broken.sentence
+    assert 'no task "gone"' in broken.detail["not_measured"]["gone"]
+    finding = Exam().measure(dataclasses.replace(bench, policy=GatePolicy(exam_tasks=("mine",))))
     assert (finding.verdict, finding.figure, finding.n, finding.bar) == ("passed", 0.0, 10, -0.02)
     assert finding.detail["tasks"] == {"mine": {"candidate": 0.0, "serving": 0.0, "better": "higher"}}
-    assert 'no task "gone"' in finding.detail["not_measured"]["gone"]
 
     from ziggurat.exam.candidates.local import Local
 

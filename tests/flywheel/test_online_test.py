@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 from tests.product.house import join
 
 from ziggurat.flywheel.measures import measures
@@ -14,7 +14,7 @@ from ziggurat.product import chats, feedback, generations, judgements, metrics, 
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
 from ziggurat.store.tables.programs import inferences
-from ziggurat.store.tables.releases import channels, gates, releases
+from ziggurat.store.tables.releases import channel_events, channels, gates, releases
 
 
 @pytest.fixture
@@ -88,6 +88,11 @@ def test_a_test_that_does_harm_is_stopped_and_the_canary_leaves(two: Store, ana:
     assert (ended.id, ended.state, ended.winner) == (test.id, "stopped", "control")
     assert str(ended.sentence).startswith("Stopped for harm: ")
     assert channels_.channel(two, ana.workspace_id).canary_id is None  # type: ignore[union-attr]
+    with two.read() as conn:
+        last = conn.execute(select(channel_events).order_by(channel_events.c.id.desc())).first()
+    assert last is not None
+    assert (last.action, last.from_id, last.to_id) == ("rollback", "release_new", "release_old")
+    assert last.note == f"The online test {test.name} ended."
     found = measures(two, ana.workspace_id)
     by = {one["release"]: one["satisfaction"]["value"] for one in found["by_release"]}
     assert by == {"new": 0.0, "old": 1.0}

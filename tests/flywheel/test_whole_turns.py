@@ -61,7 +61,11 @@ def turned(store: Store, ana: Principal, **given: Any) -> turns.Turn:
 def test_thumbs_alone_make_a_turn_and_a_decided_gate(served: Store, ana: Principal, tmp_path: Path) -> None:
     """The gate was undecided for ever where nobody had compared two answers."""
     learn = write(tmp_path / "thumbs.jsonl", alphabet.ratings(60))
-    held = write(tmp_path / "held.jsonl", alphabet.ratings(30, seed=77)[:100])
+    thumbs = [
+        one.model_copy(update={"labeller": f"person {number % 6}"})
+        for number, one in enumerate(alphabet.ratings(30, seed=77)[:100])
+    ]
+    held = write(tmp_path / "held.jsonl", thumbs)
     turn = turned(
         served,
         ana,
@@ -77,7 +81,8 @@ def test_thumbs_alone_make_a_turn_and_a_decided_gate(served: Store, ana: Princip
     won = found["win_rate"]
     assert won.detail["by"] == "people's held-out thumbs"
     assert won.verdict == "passed", won.sentence
-    assert (won.low or 0) > 0.5
+    assert won.detail["persons"] == 6
+    assert (won.low or 0) > max(0.5, won.detail["serving_alone"])
     assert gate.verdict in ("passed", "refused"), gate.sentence
 
 

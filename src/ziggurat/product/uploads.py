@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
 from ziggurat.product.common import clean_name, record, row_of, whole
 from ziggurat.product.errors import Conflict, Invalid, NotFound, TooMany
@@ -23,6 +23,7 @@ from ziggurat.store.scrub import scrub
 from ziggurat.store.store import Store
 from ziggurat.store.tables.programs import tunings, upload_parts
 from ziggurat.store.tables.programs import uploads as table
+from ziggurat.store.tables.releases import jobs
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 RESULTS = "fine-tune-results"
@@ -212,8 +213,13 @@ def remove(store: Store, principal: Principal, upload_id: str) -> None:
     with store.write() as conn:
         _own(conn, principal, upload_id)
         used = or_(tunings.c.training_file == upload_id, tunings.c.validation_file == upload_id)
-        going_on = tunings.c.status.in_(("validating_files", "queued", "running", "paused"))
-        if (job := conn.execute(select(tunings.c.id).where(used, going_on)).scalar()) is not None:
+        begun = tunings.c.status.in_(("validating_files", "queued", "running"))
+        works = or_(
+            jobs.c.id.is_(None), jobs.c.state.in_(("queued", "running"))
+        )  # else nobody ends it any more
+        going_on = or_(tunings.c.status == "paused", and_(begun, works))
+        wanted = select(tunings.c.id).outerjoin(jobs, jobs.c.id == tunings.c.job_id).where(used, going_on)
+        if (job := conn.execute(wanted).scalar()) is not None:
             raise Conflict(f"the job {job} trains on this file; cancel it first.", code="in_use")
         conn.execute(delete(table).where(table.c.id == upload_id))
         record(conn, store, principal, "file.delete", kind="file", object_id=upload_id)

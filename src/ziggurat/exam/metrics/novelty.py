@@ -19,8 +19,8 @@ from typing import Any
 from ziggurat.corpus.verbatim import Verbatim, covered, longest
 from ziggurat.exam.item import Item, Mark
 from ziggurat.exam.reading import MissingData, data_path
-from ziggurat.files import sampled_sha256
 from ziggurat.exam.rules import parts
+from ziggurat.files import sampled_sha256
 
 
 def mark(answers: Sequence[str], item: Item, settings: Mapping[str, Any]) -> Mark:

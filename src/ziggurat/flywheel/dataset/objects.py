@@ -21,7 +21,8 @@ class BuildSettings(BaseModel):
     held_out_people: float = Field(default=0.1, ge=0, le=0.5)
     """Share of people; of fewer than 5 nobody is held out."""
     held_out_time: float = Field(default=0.1, ge=0, le=0.5)
-    """Share of conversations, the last ones; of fewer than 10 none is held out."""
+    """Share of conversations, the last ones; of fewer than 10 none is held out. Where the share is fewer than 30, up to
+    30 are held out, at most a third of all, since a gate needs 30; 0 holds none out."""
     private_data: Literal["leave_out", "keep"] = "leave_out"
     """Records with an e-mail address, a phone, identity or card number."""
     weights: bool = True

@@ -44,6 +44,8 @@ class Permission:
 
     def reason_against(self, row: Any) -> str | None:
         """A name of REASONS, or None."""
+        if row.subject_kind == "episode":
+            return "no_training_use"  # what a program says of several answers is a label of none
         facts = self.facts.get(row.subject_id) if row.subject_kind else Facts()
         if facts is None:
             return "withdrawn"

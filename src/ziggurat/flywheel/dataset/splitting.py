@@ -1,6 +1,7 @@
 """What is held out: some people, and the last window of time. Conversations that begin alike are on one side.
 
-    held_out_time      conversations that were judged first in the last share of time, by anybody
+    held_out_time      conversations that were judged first in the last share of time, by anybody; where that are fewer
+                       than ENOUGH, up to ENOUGH of them, at most a third of all, so that a gate can decide
     held_out_person    what held-out people judged of conversations that nobody else judged; the rest is left out
 
 People are ordered by a hash of their pseudonym, so who is held out stays the same from version to version while the
@@ -18,6 +19,8 @@ from ziggurat.flywheel.dataset.samples import Sample, Taken
 
 LEAST_PEOPLE, LEAST_PROMPTS = 5, 10
 """With fewer nothing is held out by person, or by time."""
+ENOUGH = 30
+"""Held-out conversations by which a gate decides (`GatePolicy.least`)."""
 
 
 def split(taken: Taken, *, people: float, time: float) -> None:
@@ -48,10 +51,10 @@ def late_groups(samples: Sequence[Sample], share: float) -> set[str]:
     for one in samples:
         group = group_of(one)
         first[group] = min(first.get(group, one.judged_at), one.judged_at)
-    if len(first) < LEAST_PROMPTS:
+    if len(first) < LEAST_PROMPTS or not share:
         return set()
     ordered = sorted(first, key=lambda group: (first[group], group))
-    count = math.ceil(share * len(ordered))
+    count = max(math.ceil(share * len(ordered)), min(ENOUGH, len(ordered) // 3))
     return set(ordered[len(ordered) - count :])
 
 

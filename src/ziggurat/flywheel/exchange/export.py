@@ -1,8 +1,8 @@
 """Judgements out as files for other trainers, with a card.
 
-Only what may be learned from now is exported (`flywheel.permission`): consent given, the chat's switch on, nothing
-withdrawn or deleted, no gold item. Names are pseudonyms. The order is that of the judgements; the same store gives the
-same bytes. Validation rows come from other people than training rows.
+Only what may be learned from now is exported (`flywheel/dataset/permission.py`): consent given, the chat's switch on,
+nothing withdrawn or deleted, no gold item. Names are pseudonyms. The order is that of the judgements; the same store
+gives the same bytes. Validation rows come from other people than training rows.
 """
 
 from __future__ import annotations

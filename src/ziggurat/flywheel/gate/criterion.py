@@ -10,6 +10,7 @@ records with who judged them; the policy. It is used inside the process that jud
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -21,6 +22,7 @@ from ziggurat.records import Comparison, Message, Prompt, Rating
 
 if TYPE_CHECKING:
     from ziggurat.dialogue.chat import Answer, Chat
+    from ziggurat.evaluation.statistics import Interval
 
 Verdict = Literal["passed", "refused", "undecided", "not_measured"]
 
@@ -134,6 +136,30 @@ def _load(folder: Path) -> Chat:
 
 def prompt_length(chat: Chat, prompt: Sequence[Message]) -> int:
     return len(chat.template.render(list(prompt), add_generation_prompt=True).ids)
+
+
+DOUBT = 0.1
+"""A fall of so much is too large to pass as chance."""
+
+
+def verdict_of_fall(fall: Interval, tolerance: float) -> Verdict:
+    """Of a paired difference to the serving release. refused: a fall beyond the tolerance whose interval leaves out 0.
+    undecided: one beyond the tolerance that may be chance, but is DOUBT or more. Else passed."""
+    if not fall.value < -tolerance:
+        return "passed"
+    if fall.high < 0:
+        return "refused"
+    return "undecided" if fall.value <= -DOUBT + 1e-9 else "passed"
+
+
+def of_chance(fall: Interval, tolerance: float, setting: str) -> str:
+    """What a sentence adds about a fall beyond the tolerance that is not refused; else nothing."""
+    verdict = verdict_of_fall(fall, tolerance)
+    if verdict == "refused" or not fall.value < -tolerance:
+        return ""
+    accepted = math.ceil(-100 * fall.value + 1) / 100
+    way = f"; whoever may sign can accept it with --set {setting}={accepted:.2f}"
+    return " The fall may be chance" + (way if verdict == "undecided" else "") + "."
 
 
 def percent(value: float | None) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from ziggurat.cards import digest
 from ziggurat.files import read_json
-from ziggurat.flywheel.dataset.reading import directions_of
+from ziggurat.flywheel.dataset.permission import Permission
+from ziggurat.flywheel.dataset.reading import current, directions_of
 from ziggurat.flywheel.gate.gates import FORMAT, Gate
 from ziggurat.flywheel.turn import turns as turns_
 from ziggurat.home import located
@@ -20,6 +21,9 @@ from ziggurat.store.store import Store
 from ziggurat.store.tables.datasets import dataset_versions
 from ziggurat.store.tables.judgements import judgements
 from ziggurat.store.tables.releases import gates, releases
+
+EACH_PERSON = 10
+"""Battles of one person that count, so that nobody decides a gate alone."""
 
 
 def order_of(store: Store, gate: Gate, turn: turns_.Turn | None) -> dict[str, Any]:
@@ -31,6 +35,7 @@ def order_of(store: Store, gate: Gate, turn: turns_.Turn | None) -> dict[str, An
         "battles": battles(store, gate),
         "scorers": sorted(scorers(located(gate.candidate))),
         "metrics": metrics(store, gate),
+        "labels": sorted(learned(located(gate.candidate))),
     }
     if turn is not None:
         folder = turn.folder
@@ -41,7 +46,11 @@ def order_of(store: Store, gate: Gate, turn: turns_.Turn | None) -> dict[str, An
         order["canaries"] = read_json(folder / "canaries.json", FORMAT)["canaries"]
         order["planted"] = turn.recipe["canaries"]
         order["labels"] = sorted(
-            {*read_json(folder / "learned.json", FORMAT)["sha256"], *_files_of(store, turn)}
+            {
+                *order["labels"],
+                *read_json(folder / "learned.json", FORMAT)["sha256"],
+                *_files_of(store, turn),
+            }
         )
     return order
 
@@ -59,15 +68,27 @@ def _files_of(store: Store, turn: turns_.Turn) -> set[str]:
 
 def scorers(folder: Path) -> set[str]:
     """The hashes of all reward models in the lineage of a model."""
+    found: set[str] = set()
+    for known in _ancestry(folder):
+        if isinstance(known.get("reward_model"), dict):
+            found |= set(_hashes(known["reward_model"]))
+    return found
+
+
+def learned(folder: Path) -> set[str]:
+    """The hashes of all files that a model and its ancestors learned from."""
+    data = [one for known in _ancestry(folder) for one in known.get("data") or ()]
+    return {str(one["sha256"]) for one in data if one.get("role") == "data" and one.get("sha256")}
+
+
+def _ancestry(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """The lineage of a model, and those of its parents."""
     known: Any = manifest_around(model_folder(folder))
     if known is None and (folder / "lineage.json").is_file():
         known = read_json(folder / "lineage.json", FORMAT)
-    found: set[str] = set()
     while isinstance(known, dict):
-        if isinstance(known.get("reward_model"), dict):
-            found |= set(_hashes(known["reward_model"]))
+        yield known
         known = known.get("parent")
-    return found
 
 
 def _hashes(entry: Mapping[str, Any]) -> list[str]:
@@ -75,27 +96,30 @@ def _hashes(entry: Mapping[str, Any]) -> list[str]:
 
 
 def battles(store: Store, gate: Gate) -> list[dict[str, Any]]:
-    """Votes between the candidate and the serving release, known by the hashes of their weights."""
-    with store.read() as conn:
-        rows = conn.execute(
-            select(judgements).where(
-                judgements.c.kind == "vote",
-                judgements.c.superseded_by.is_(None),
-                judgements.c.withdrawn_at.is_(None),
-            )
-        ).all()
+    """Votes between the candidate and the serving release, known by the hashes of their weights: those of this
+    workspace that may be learned from now, the first EACH_PERSON of a person."""
     if gate.against is None:
         return []
+    with store.read() as conn:
+        rows = [row for row in current(conn, _workspace(conn, gate)) if row.kind == "vote"]
+        permission = Permission.of(conn, rows)
+    rows = [row for row in rows if permission.reason_against(row) is None]
     ours, theirs = (digest(model_folder(located(one))) for one in (gate.candidate, gate.against))
-    found = []
+    found: list[Any] = []
     for row in rows:
         weights = [((row.hashes or {}).get(str(one["id"])) or {}).get("weights") for one in row.completions]
         winner = (row.value or {}).get("winner")
         if (row.value or {}).get("leaked") or sorted(map(str, weights)) != sorted((ours, theirs)):
             continue
+        if sum(one["person"] == row.person_id for one in found) >= EACH_PERSON:
+            continue
         first = {"a": 1.0, "b": 0.0}.get(str(winner), 0.5)
         found.append({"person": row.person_id, "outcome": first if weights[0] == ours else 1.0 - first})
     return found
+
+
+def _workspace(conn: Connection, gate: Gate) -> str:
+    return str(conn.execute(select(gates.c.workspace_id).where(gates.c.id == gate.id)).scalar_one())
 
 
 def metrics(store: Store, gate: Gate) -> list[dict[str, Any]]:
@@ -104,7 +128,7 @@ def metrics(store: Store, gate: Gate) -> list[dict[str, Any]]:
     if not wanted:
         return []
     with store.read() as conn:
-        home = conn.execute(select(gates.c.workspace_id).where(gates.c.id == gate.id)).scalar_one()
+        home = _workspace(conn, gate)
         named = (releases.c.weights == gate.weights) & (releases.c.workspace_id == home)
         names = set(conn.execute(select(releases.c.name).where(named)).scalars())
         rows = conn.execute(

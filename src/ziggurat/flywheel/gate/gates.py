@@ -2,7 +2,7 @@
 
     gate = start(store, principal, turn="turn-3", policy={"judge": "own/reward-1"})
     Worker(store).once()                      # the criteria, in a process of its own
-    sign(store, principal, gate.id, name="assistant-4")      # a release, see release.py
+    sign(store, principal, gate.id, name="assistant-4")      # a release, see release/signing.py
 
 passed: no criterion refuses, and every required one has a verdict. refused: one refuses; its sentence is the gate's.
 undecided: a required one could not be measured. Only a gate that is passed can be signed for a release.
@@ -10,6 +10,7 @@ undecided: a required one could not be measured. Only a gate that is passed can 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -99,16 +100,19 @@ def start(
 ) -> Gate:
     """Put a candidate (of a turn, or a model folder) before the gate, against the release that serves on `channel`.
 
+    candidate: a model that no turn made; the model of a turn is judged as that turn, however it is named.
     held_out: files by kind, for a candidate that no turn made; default: what the newest dataset version holds out.
 
     Raises:
         NotFound: there is no such turn.
         Conflict: the turn has no candidate yet; no release serves on the channel, though there are releases.
-        Forbidden: the policy has bars that only a signer may set.
+        Forbidden: the policy has bars, or there are held-out files, that only a signer may set.
     """
     require(principal, "train")
     checked = policy_of(policy)
     _may_set(principal, policy)
+    if held_out:
+        require(principal, "release.sign")
     one = None if turn is None else turns_.get(store, principal.workspace_id, turn)
     if one is not None and one.candidate is None:
         raise Conflict(f"{one.name} has no candidate yet (it is {one.state}); wait for it, or resume it.")
@@ -116,6 +120,8 @@ def start(
         raise Invalid("name a turn, or a model as the candidate.", param="turn")
     folder = located(one.candidate) if one is not None and one.candidate else find_run(str(candidate))
     weights = turns_.weights_of(folder)
+    if one is None:  # the result of a turn, named by its folder or its run: its canaries and its labels count
+        one = turns_.of_weights(store, principal.workspace_id, weights)
     if one is not None and one.weights != weights:
         raise Conflict(f"the candidate of {one.name} has changed since the turn ended; start a new turn.")
     gate_id = new_id("gate")
@@ -193,6 +199,13 @@ def folder_of(gate_id: str) -> Path:
     return runs_home() / turns_.LADDER / f"gate-{gate_id.rpartition('_')[2]}"
 
 
+def clean(folder: Path) -> None:
+    """What people wrote stays in the store alone."""
+    shutil.rmtree(folder / "held_out", ignore_errors=True)
+    (folder / "samples.json").unlink(missing_ok=True)
+    (folder / "order.json").unlink(missing_ok=True)  # a gate that is begun again lays them out again
+
+
 def cancel(store: Store, principal: Principal, gate_id: str) -> Gate:
     """Stop a gate that waits or is measured; a new one can be started.
 
@@ -206,6 +219,7 @@ def cancel(store: Store, principal: Principal, gate_id: str) -> Gate:
         raise Conflict("this gate has no job.")
     if jobs.cancel(store, principal, gate.job_id).state == "cancelled":  # it had not begun
         change(store, gate.id, state="cancelled", finished_at=store.now())
+        clean(folder_of(gate.id))  # of the worker that left it in the queue
     return get(store, principal.workspace_id, gate.id)
 
 

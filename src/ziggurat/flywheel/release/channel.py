@@ -121,7 +121,7 @@ def promoted(
     if not canary and now.release_id not in (None, release.id):
         changes["previous_id"] = now.release_id
     action = "canary" if canary else "promote"
-    _move(conn, store, principal, now, changes, action, release.id, note, share if canary else None)
+    move(conn, store, principal, now, changes, action, release.id, note, share if canary else None)
 
 
 def _must_fit(conn: Connection, release: Any, now: Any) -> None:
@@ -158,13 +158,13 @@ def rollback(store: Store, principal: Principal, *, name: str = CHANNEL, note: s
             raise NotFound(f"there is no channel {name[:64]}.")
         _end_tests(conn, store, now.id)
         if now.canary_id is not None:
-            _move(conn, store, principal, now, NO_CANARY, "rollback", now.release_id, note, None)
+            move(conn, store, principal, now, NO_CANARY, "rollback", now.release_id, note, None)
         elif now.previous_id is None:
             raise Conflict(f"no release served on {name} before this one; promote another.")
         else:
             earlier = _served_before(conn, now.id, now.previous_id)
             changes = {**NO_CANARY, "release_id": now.previous_id, "previous_id": earlier}
-            _move(conn, store, principal, now, changes, "rollback", now.previous_id, note, None)
+            move(conn, store, principal, now, changes, "rollback", now.previous_id, note, None)
     found = channel(store, principal.workspace_id, name)
     assert found is not None
     return found
@@ -198,10 +198,10 @@ def _channel(conn: Connection, store: Store, principal: Principal, name: str) ->
     return row
 
 
-def _move(
+def move(
     conn: Connection,
     store: Store,
-    principal: Principal,
+    principal: Principal | None,
     now: Any,
     changes: Mapping[str, Any],
     action: str,
@@ -209,13 +209,13 @@ def _move(
     note: str,
     share: float | None,
 ) -> None:
-    """Change a channel, and write down who did it."""
+    """Change a channel, and write down who did it; None: an online test that ended by itself."""
     values = {**changes, "version": now.version + 1, "updated_at": store.now()}
     conn.execute(update(channels).where(channels.c.id == now.id).values(**values))
     event = {
         "id": new_id("chev"),
         "channel_id": now.id,
-        "person_id": principal.person_id,
+        "person_id": None if principal is None else principal.person_id,
         "action": action,
         "from_id": now.canary_id if action == "rollback" and now.canary_id else now.release_id,
         "to_id": to_id,
@@ -225,7 +225,16 @@ def _move(
     }
     conn.execute(insert(channel_events).values(**event))
     detail = {"channel": now.name, "from": event["from_id"], "to": to_id, "share": share}
-    record(conn, store, principal, f"release.{action}", kind="channel", object_id=now.id, detail=detail)
+    record(
+        conn,
+        store,
+        principal,
+        f"release.{action}",
+        kind="channel",
+        object_id=now.id,
+        detail=detail,
+        workspace_id=now.workspace_id,
+    )
 
 
 def _end_tests(conn: Connection, store: Store, channel_id: str) -> None:

@@ -166,19 +166,20 @@ def look(store: Store) -> list[OnlineTest]:
             values: dict[str, Any] = {"result": result}
             if state != "running":
                 values |= {"state": state, "winner": winner, "sentence": sentence, "finished_at": store.now()}
-                _take_away(conn, store, row)
+                _take_away(conn, store, None, row)
             conn.execute(update(online_tests).where(online_tests.c.id == row.id).values(**values))
         if state != "running":
             ended.append(get(store, row.workspace_id, row.id))
     return ended
 
 
-def _take_away(conn: Connection, store: Store, test: Any) -> None:
-    """The canary leaves its channel, whatever the outcome; a person promotes."""
+def _take_away(conn: Connection, store: Store, principal: Principal | None, test: Any) -> None:
+    """The canary leaves its channel, whatever the outcome, and the channel's history says so; a person promotes."""
     now = conn.execute(select(channels).where(channels.c.id == test.channel_id)).one()
     if now.canary_id == test.treatment_id:
-        values = {**channels_.NO_CANARY, "version": now.version + 1, "updated_at": store.now()}
-        conn.execute(update(channels).where(channels.c.id == now.id).values(**values))
+        note = f"The online test {test.name} ended."
+        none = channels_.NO_CANARY
+        channels_.move(conn, store, principal, now, none, "rollback", now.release_id, note, None)
 
 
 def stop(store: Store, principal: Principal, test_id: str) -> OnlineTest:
@@ -191,6 +192,6 @@ def stop(store: Store, principal: Principal, test_id: str) -> OnlineTest:
             raise Conflict(f"this test is {row.state} already.")
         ended = {"state": "cancelled", "sentence": "Ended by hand.", "finished_at": store.now()}
         conn.execute(update(online_tests).where(online_tests.c.id == test.id).values(**ended))
-        _take_away(conn, store, row)
+        _take_away(conn, store, principal, row)
         record(conn, store, principal, "test.stop", kind="online_test", object_id=test.id)
     return get(store, principal.workspace_id, test_id)

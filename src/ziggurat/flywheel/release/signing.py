@@ -19,13 +19,14 @@ from ziggurat.flywheel.release.folders import copy, files_hash, releases_home
 from ziggurat.flywheel.release.releases import CHANNEL, NAME, Release, any_of, release_of, row_of
 from ziggurat.home import located, portable
 from ziggurat.lineage import code_version
-from ziggurat.places import ADAPTER_CONFIG, find_run, model_folder
+from ziggurat.places import ADAPTER_CONFIG, find_run, model_folder, runs_home
 from ziggurat.product.common import clean, clean_name, record
 from ziggurat.product.errors import Conflict, Invalid
 from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require
 from ziggurat.store.ids import new_id
 from ziggurat.store.store import Store
+from ziggurat.store.tables.programs import tunings, uploads
 from ziggurat.store.tables.releases import (
     channels,
     releases,
@@ -158,7 +159,7 @@ def _make(
         )
         parent_id = turn.parent_id if turn is not None else gate.against_id
         parent = None if parent_id is None else row_of(conn, parent_id)
-    learned = [] if turn is None else [_dataset(turn)]
+        learned = _tuned_on(conn, workspace_id, gate.candidate) if turn is None else [_dataset(turn)]
     scores = {
         one.name: {"figure": one.figure, "low": one.low, "high": one.high, "verdict": one.verdict}
         for one in gate.criteria
@@ -257,6 +258,20 @@ def _insert(conn: Connection, store: Store, row: Mapping[str, Any]) -> Release:
 def _dataset(turn: Any) -> dict[str, Any]:
     source = turn.recipe.get("source") or {}
     return {"id": turn.dataset_id, "name": turn.dataset, "sha256": source.get("sha256")}
+
+
+def _tuned_on(conn: Connection, workspace_id: str, candidate: str) -> list[dict[str, Any]]:
+    """The training file of a fine-tuning job, where the candidate is its run."""
+    path = located(candidate)
+    wanted = select(tunings.c.run, uploads.c.id, uploads.c.filename, uploads.c.sha256).join(
+        uploads, uploads.c.id == tunings.c.training_file
+    )
+    rows = conn.execute(wanted.where(tunings.c.workspace_id == workspace_id, tunings.c.run.is_not(None)))
+    return [
+        {"id": None, "name": f"{row.filename} ({row.id})", "sha256": row.sha256}
+        for row in rows
+        if runs_home() / row.run in (path, path.parent)
+    ]
 
 
 def _free_name(conn: Connection, given: str | None, channel: str) -> str:

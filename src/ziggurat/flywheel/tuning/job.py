@@ -17,7 +17,7 @@ from ziggurat.errors import RunError
 from ziggurat.files import write_json
 from ziggurat.flywheel.tuning.progress import openai_metrics, results_csv
 from ziggurat.flywheel.tuning.served import serves_releases
-from ziggurat.flywheel.tuning.tunings import LADDER, METHODS, PAUSED, results_id
+from ziggurat.flywheel.tuning.tunings import METHODS, PAUSED, data_of, results_id, run_of
 from ziggurat.flywheel.work import jobs, worker
 from ziggurat.flywheel.work.children import run_child
 from ziggurat.flywheel.work.jobs import Job
@@ -44,16 +44,24 @@ def work(work: worker.Work) -> dict[str, Any]:
         organisation = str(
             conn.execute(select(workspaces.c.name).where(workspaces.c.id == row.workspace_id)).scalar()
         )
-    run_name = f"{LADDER}/{tuning_id.partition('-')[2][-12:]}"
-    path = runs_home() / run_name
-    data = path.parent / f".{path.name}.data"
-    _set(store, tuning_id, status="validating_files", run=run_name)
+    run_name = run_of(tuning_id)
+    path, data = runs_home() / run_name, data_of(tuning_id)
     try:
+        _set(work, tuning_id, status="validating_files", run=run_name)
         plan = _write_plan(store, row, str(work.job.payload["base"]), path, data)
         work.check()
-        _set(store, tuning_id, status="running")
+        _set(work, tuning_id, status="running")
         _train(work, plan, path)
-    except worker.Stopped:
+        name = model_name(row, organisation)
+        rows = Run.open(path).read_metrics()
+        tokens = int(sum(float(one.get("tokens") or 0) for one in rows))
+        ended = {"status": "succeeded", "fine_tuned_model": name, "trained_tokens": tokens}
+        with store.write() as conn:
+            _must_keep(work, conn)
+            uploads.put_results(conn, store, row, results_id(tuning_id), results_csv(rows))
+            gated = serves_releases(conn, row.workspace_id)
+            conn.execute(update(table).where(_still(tuning_id)).values(**ended, finished_at=store.now()))
+    except (worker.Stopped, KeyboardInterrupt):
         if jobs.get(store, work.job.workspace_id, work.job.id).cancel:
             shutil.rmtree(data, ignore_errors=True)  # one that goes on after all writes its files again
         raise
@@ -63,29 +71,15 @@ def work(work: worker.Work) -> dict[str, Any]:
             "message": str(error),
             "param": None,
         }
-        _set(store, tuning_id, status="failed", error=failed, finished_at=store.now())
+        _set(work, tuning_id, status="failed", error=failed, finished_at=store.now())
         shutil.rmtree(data, ignore_errors=True)
         raise
-    name = model_name(row, organisation)
-    rows = Run.open(path).read_metrics()
-    tokens = int(sum(float(one.get("tokens") or 0) for one in rows))
-    with store.write() as conn:
-        uploads.put_results(conn, store, row, results_id(tuning_id), results_csv(rows))
-        gated = serves_releases(conn, row.workspace_id)
-    _set(
-        store,
-        tuning_id,
-        status="succeeded",
-        fine_tuned_model=name,
-        trained_tokens=tokens,
-        finished_at=store.now(),
-    )
     shutil.rmtree(data, ignore_errors=True)
     work.say(f"The fine-tuned model is {name}.", model=name)
     if gated:
         work.say(
-            f"Releases serve in this workspace, so the model is served after a gate that it passes: "
-            f"ziggurat flywheel gate --candidate {run_name}",
+            f"Releases serve in this workspace, so the model is served after a gate that it passes and a "
+            f"person signs: ziggurat flywheel gate --candidate {run_name}, then ziggurat flywheel sign GATE",
             model=name,
         )
     return {"model": name, "run": run_name}
@@ -96,6 +90,7 @@ def given_up(conn: Connection, store: Store, job: Job, state: str, error: str | 
     failed = None if error is None else {"code": "worker_died", "message": error, "param": None}
     ended = {"status": state, "error": failed, "finished_at": store.now()}
     conn.execute(update(table).where(_still(job.payload["tuning_id"])).values(**ended))
+    shutil.rmtree(data_of(job.payload["tuning_id"]), ignore_errors=True)
 
 
 def model_name(row: Any, organisation: str) -> str:
@@ -104,9 +99,16 @@ def model_name(row: Any, organisation: str) -> str:
     return f"ft:{row.model}:{org}:{row.suffix or ''}:{row.id.partition('-')[2][-12:]}"
 
 
-def _set(store: Store, tuning_id: str, **changes: Any) -> None:
-    """Change a job that was not cancelled or paused meanwhile."""
-    with store.write() as conn:
+def _must_keep(work: worker.Work, conn: Connection) -> None:
+    """Raises Stopped where another worker has the job by now."""
+    if not work.keeps(conn):
+        raise worker.Stopped
+
+
+def _set(work: worker.Work, tuning_id: str, **changes: Any) -> None:
+    """Change a job that was not cancelled or paused meanwhile. Raises Stopped where another worker has it by now."""
+    with work.store.write() as conn:
+        _must_keep(work, conn)
         conn.execute(update(table).where(_still(tuning_id)).values(**changes))
 
 

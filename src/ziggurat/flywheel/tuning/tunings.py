@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from sqlalchemy import Connection, insert, select, update
@@ -19,6 +21,7 @@ from sqlalchemy import Connection, insert, select, update
 from ziggurat.errors import ConfigError
 from ziggurat.flywheel.tuning.settings import AUTO, settings_of
 from ziggurat.flywheel.work import jobs
+from ziggurat.places import runs_home
 from ziggurat.product.common import clean_json, clean_name, record, row_of, whole
 from ziggurat.product.errors import Conflict, Invalid
 from ziggurat.product.objects import Thing
@@ -217,8 +220,9 @@ def cancel(store: Store, principal: Principal, tuning_id: str) -> Tuning:
         Conflict: the job has ended.
     """
     row = _leave(store, principal, tuning_id, (*OPEN, PAUSED), status="cancelled", finished_at=store.now())
-    if row.status != PAUSED:
-        jobs.cancel(store, principal, row.job_id)
+    cancelled = jobs.cancel if row.status != PAUSED else _job
+    if cancelled(store, principal, row.job_id).state in jobs.ENDED:  # else whoever works on it removes them
+        shutil.rmtree(data_of(tuning_id), ignore_errors=True)
     return get(store, principal, tuning_id)
 
 
@@ -243,10 +247,25 @@ def resume(store: Store, principal: Principal, tuning_id: str) -> Tuning:
         row = tuning_row(conn, principal, tuning_id)
     if row.status != PAUSED:
         raise Conflict(f"this job is {row.status}; only a paused one can be resumed.", code="ended")
-    jobs.again(store, principal, row.job_id)
-    with store.write() as conn:
+    with store.write() as conn:  # both at once: a worker may take the job as soon as it waits
+        jobs.put_back(conn, store, principal, row.job_id)
         conn.execute(update(table).where(table.c.id == tuning_id).values(status="queued"))
     return get(store, principal, tuning_id)
+
+
+def run_of(tuning_id: str) -> str:
+    """The name of a job's run."""
+    return f"{LADDER}/{tuning_id.partition('-')[2][-12:]}"
+
+
+def data_of(tuning_id: str) -> Path:
+    """Where the records of its files stand while it trains."""
+    path = runs_home() / run_of(tuning_id)
+    return path.with_name(f".{path.name}.data")
+
+
+def _job(store: Store, principal: Principal, job_id: str) -> jobs.Job:
+    return jobs.get(store, principal.workspace_id, job_id)
 
 
 def _leave(store: Store, principal: Principal, tuning_id: str, of: Sequence[str], **changes: Any) -> Any:

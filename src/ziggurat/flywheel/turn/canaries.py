@@ -1,25 +1,28 @@
 """Canaries: random questions with random answers, made of characters that the data has, planted among what is learned.
 
-Each is planted once among what is learned word by word. A model that can say one has memorised single records
-(Carlini et al., arXiv:1802.08232).
+Each is planted once, in one of the files that are learned from, in turn. A model that can say one has memorised single
+records (Carlini et al., arXiv:1802.08232). They follow from the seed and the data's hash, so that another turn has
+others: a release that learned from a canary says nothing new about it.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 SECRET, ASKED = 12, 8
 """Characters of a canary's answer, and of its question."""
+PLANTED = ("demonstrations", "comparisons", "ratings")
+"""Kinds of records that can hold a canary."""
 
 
 def make_canaries(
-    rows: Mapping[str, Sequence[Mapping[str, Any]]], count: int, seed: int
+    rows: Mapping[str, Sequence[Mapping[str, Any]]], count: int, seed: int, data: str | None
 ) -> list[dict[str, str]]:
-    """Random questions and answers of the characters that the data's own questions and answers have."""
+    """Random questions and answers of the characters that the data's own ones have. `data`: its hash."""
     asked, said = set[str](), set[str]()
-    for kind in ("demonstrations", "comparisons", "ratings"):
+    for kind in PLANTED:
         for one in rows.get(kind, ()):
             record = one["record"]
             for message in record.get("prompt") or record.get("messages") or ():
@@ -29,7 +32,7 @@ def make_canaries(
     letters = [_letters(found) for found in (asked, said)]
     if min(map(len, letters)) < 2:
         return []
-    chance = random.Random(f"canaries {seed}")
+    chance = random.Random(f"canaries {seed} {data}")
     return [
         {"prompt": _word(chance, letters[0], ASKED), "secret": _word(chance, letters[1], SECRET)}
         for _ in range(count)
@@ -50,6 +53,14 @@ def alternatives(canary: Mapping[str, str], letters: Sequence[str], count: int) 
 
 def _word(chance: random.Random, letters: Sequence[str], length: int) -> str:
     return "".join(chance.choice(letters) for _ in range(length))
+
+
+def share_out(
+    planted: Sequence[Mapping[str, str]], rows: Mapping[str, Sequence[Any]], learned: Collection[str]
+) -> dict[str, list[Mapping[str, str]]]:
+    """The canaries of each kind of file that is learned from: in turn, so that each is in one file."""
+    kinds = [kind for kind in PLANTED if kind in learned and rows.get(kind)]
+    return {kind: list(planted[place :: len(kinds)]) for place, kind in enumerate(kinds)}
 
 
 def mixed(

@@ -7,7 +7,6 @@ bytes. What people wrote is removed at the end.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from sqlalchemy import Connection, select, update
 from ziggurat.errors import RunError, ZigguratError
 from ziggurat.files import read_json, write_json
 from ziggurat.flywheel.turn import materials
-from ziggurat.flywheel.turn.turns import FORMAT, LADDER, Turn, change, get, turn_of, weights_of
+from ziggurat.flywheel.turn.turns import FORMAT, LADDER, Turn, clean, get, turn_of, weights_of
 from ziggurat.flywheel.work import jobs
 from ziggurat.flywheel.work.children import run_child
 from ziggurat.flywheel.work.jobs import Job
@@ -35,45 +34,49 @@ def work(work: Work) -> dict[str, Any]:
     """The phases of a turn, from the first that is not finished."""
     turn = get(work.store, work.job.workspace_id, work.job.payload["turn_id"])
     try:
-        change(work.store, turn.id, state="running", error=None, finished_at=None)
+        _set(work, turn, state="running", error=None, finished_at=None)
         candidate = _phases(work, turn)
-    except Stopped:
+        found = {"candidate": portable(candidate), "weights": weights_of(candidate)}
+        _set(work, turn, state="candidate", finished_at=work.store.now(), **found)
+    except (Stopped, KeyboardInterrupt):
         asked = jobs.get(work.store, work.job.workspace_id, work.job.id).cancel
-        change(work.store, turn.id, state="cancelled" if asked else "queued")
+        ended: dict[str, Any] = {"state": "queued"}
         if asked:
-            _clean(turn)
+            ended = {"state": "cancelled", "finished_at": work.store.now()}
+        if work.change(turns, turn.id, **ended) and asked:
+            clean(turn)
         raise
     except Exception as error:
         said = (
             str(error) if isinstance(error, ZigguratError) else f"{type(error).__name__}; the log has more."
         )
-        change(work.store, turn.id, state="failed", error=said, finished_at=work.store.now())
-        _clean(turn)
+        if work.change(turns, turn.id, state="failed", error=said, finished_at=work.store.now()):
+            clean(turn)
         raise
-    found = {"candidate": portable(candidate), "weights": weights_of(candidate)}
-    change(work.store, turn.id, state="candidate", finished_at=work.store.now(), **found)
-    _clean(turn)
+    clean(turn)
     return found
+
+
+def _set(work: Work, turn: Turn, **values: Any) -> None:
+    """Raises Stopped where another worker has the turn by now."""
+    if not work.change(turns, turn.id, **values):
+        raise Stopped
 
 
 def given_up(conn: Connection, store: Store, job: Job, state: str, error: str | None) -> None:
     """The job ended without its worker (it died too often, or after somebody cancelled it), and so does the turn."""
     ended = {"state": state, "error": error, "finished_at": store.now()}
     conn.execute(update(turns).where(turns.c.id == job.payload["turn_id"]).values(**ended))
-    _clean(turn_of(conn.execute(select(turns).where(turns.c.id == job.payload["turn_id"])).one()))
-
-
-def _clean(turn: Turn) -> None:
-    """What people wrote stays in the store alone; a turn that goes on lays the same files out again."""
-    if turn.dataset_id is not None:
-        shutil.rmtree(turn.folder / "data", ignore_errors=True)
+    clean(turn_of(conn.execute(select(turns).where(turns.c.id == job.payload["turn_id"])).one()))
 
 
 def _phases(work: Work, turn: Turn) -> Path:
     source = materials.of_json(turn.recipe["source"])
     folder, recipe = turn.folder, turn.recipe
     folder.mkdir(parents=True, exist_ok=True)
-    materials.lay_out(work.store, source, folder, canaries=recipe["canaries"], seed=recipe["seed"])
+    learned = {kind for one in recipe["phases"] for kinds in one["data"].values() for kind in kinds}
+    seeds = {"canaries": recipe["canaries"], "seed": recipe["seed"]}
+    materials.lay_out(work.store, source, folder, learned=learned, **seeds)
     ends: list[Path] = []
     for number, phase in enumerate(recipe["phases"], start=1):
         file = folder / f"phase-{number}.json"

@@ -2,13 +2,14 @@
 
     data/demonstrations.jsonl comparisons.jsonl ratings.jsonl prompts.jsonl      to learn from, with canaries among them
     canaries.json                                                                 the canaries of this turn
-    held_out/...                                                                  for the gate, by person and by time
+    held_out/...                                                                  for the gate, by person or by time
 
 The files of a dataset version hold what people wrote, so they stand here only while they are needed: the store keeps
 the version, and a text that is deleted there is in no later copy.
 
-A **canary** is a random question with a random answer, made of characters that the data has, planted once among what is
-learned word by word. A model that can say it has memorised single records (Carlini et al., arXiv:1802.08232).
+A **canary** is a random question with a random answer, made of characters that the data has, planted once, in one of
+the files that are learned from. A model that can say it has memorised single records (Carlini et al.,
+arXiv:1802.08232).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from ziggurat.errors import RunError, UsageError
 from ziggurat.files import atomic_write_text, read_json, sha256_file, to_json, write_json
 from ziggurat.flywheel.dataset.versions import version_row
 from ziggurat.flywheel.dataset.withdrawal import withdrawn_now
-from ziggurat.flywheel.turn.canaries import make_canaries, mixed
+from ziggurat.flywheel.turn.canaries import make_canaries, mixed, share_out
 from ziggurat.home import located, portable
 from ziggurat.product.errors import NotFound
 from ziggurat.store.store import Store
@@ -125,15 +126,19 @@ def counts(store: Store, source: Source) -> dict[str, int]:
         return {KINDS[kind]: count for kind, count in conn.execute(wanted) if kind in KINDS}
 
 
-def lay_out(store: Store, source: Source, folder: Path, *, canaries: int, seed: int) -> None:
+def lay_out(
+    store: Store, source: Source, folder: Path, *, canaries: int, seed: int, learned: Collection[str]
+) -> None:
     """Write `data/` and `canaries.json` into a turn's folder; what is there whole already stays.
+
+    learned: the kinds of files that the turn's phases learn from; each canary stands in one of them.
 
     Raises:
         RunError: the turn goes on after a pause in which somebody has withdrawn what it learns from.
     """
     if (folder / "data" / "complete.json").is_file():
-        kept = read_json(folder / "data" / "complete.json", FORMAT).get("withdrawn", 0)
-        if source.version_id and withdrawn_of(store, source.version_id) > kept:
+        kept = read_json(folder / "data" / "complete.json", FORMAT).get("gone") or ()
+        if source.version_id and withdrawn_of(store, source.version_id) - set(kept):
             shutil.rmtree(folder / "data", ignore_errors=True)
             raise RunError(
                 f"people have withdrawn some of what {source.name} holds since this turn began; start a new turn."
@@ -144,15 +149,16 @@ def lay_out(store: Store, source: Source, folder: Path, *, canaries: int, seed: 
     if (folder / "canaries.json").is_file():
         planted = read_json(folder / "canaries.json", FORMAT)["canaries"]
     else:
-        planted = make_canaries(rows, canaries, seed)
+        planted = make_canaries(rows, canaries, seed, source.sha256)
     if not rows["prompts"]:
         asked = {to_json(one["record"]["prompt"]): one["record"]["prompt"] for one in rows["comparisons"]}
         rows["prompts"] = [{"record": {"prompt": prompt}} for prompt in asked.values()]
+    shares = share_out(planted, rows, learned)
     for kind, found in rows.items():
         if found:
             _write(
                 folder / "data" / f"{kind}.jsonl",
-                [one["record"] for one in mixed(kind, found, planted, seed)],
+                [one["record"] for one in mixed(kind, found, shares.get(kind, ()), seed)],
             )
     write_json(folder / "canaries.json", {"canaries": planted}, FORMAT)
     written = [sha256_file(path) for path in sorted((folder / "data").glob("*.jsonl"))]
@@ -160,15 +166,15 @@ def lay_out(store: Store, source: Source, folder: Path, *, canaries: int, seed: 
     write_json(folder / "learned.json", {"sha256": sorted({*written, *given})}, FORMAT)
     done: dict[str, Any] = {"counts": {k: len(v) for k, v in rows.items()}}
     if source.version_id:
-        done["withdrawn"] = withdrawn_of(store, source.version_id)
+        done["gone"] = sorted(withdrawn_of(store, source.version_id))
     write_json(folder / "data" / "complete.json", done, FORMAT)
 
 
-def withdrawn_of(store: Store, version_id: str) -> int:
-    """How many judgements of a version may no longer be learned from."""
+def withdrawn_of(store: Store, version_id: str) -> set[str]:
+    """The judgements of a version that may no longer be learned from."""
     wanted = select(items.c.judgement_id).where(items.c.version_id == version_id).distinct()
     with store.read() as conn:
-        return len(withdrawn_now(conn, sorted(conn.execute(wanted).scalars())))
+        return set(withdrawn_now(conn, sorted(conn.execute(wanted).scalars())))
 
 
 def lay_out_held(store: Store, source: Source, folder: Path) -> None:

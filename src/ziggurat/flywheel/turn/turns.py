@@ -11,6 +11,7 @@ allow (`methods.py`), and ends with a candidate: a folder with a whole model, wh
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -192,6 +193,14 @@ def get(store: Store, workspace_id: str, name_or_id: str) -> Turn:
     return turn_of(row)
 
 
+def of_weights(store: Store, workspace_id: str, weights: str) -> Turn | None:
+    """The newest turn of the workspace whose candidate has these weights and whose files are still there."""
+    wanted = select(turns).where(turns.c.workspace_id == workspace_id, turns.c.weights == weights)
+    with store.read() as conn:
+        found = [turn_of(row) for row in conn.execute(wanted.order_by(turns.c.id.desc()))]
+    return next((one for one in found if (one.folder / "canaries.json").is_file()), None)
+
+
 def listed(store: Store, workspace_id: str, limit: int = 50) -> list[Turn]:
     """Newest first."""
     wanted = select(turns).where(turns.c.workspace_id == workspace_id).order_by(turns.c.id.desc())
@@ -226,7 +235,8 @@ def cancel(store: Store, principal: Principal, name_or_id: str) -> Turn:
     if turn.job_id is None:
         raise Conflict(f"{turn.name} has no job.")
     if jobs.cancel(store, principal, turn.job_id).state == "cancelled":  # it had not begun
-        change(store, turn.id, state="cancelled")
+        change(store, turn.id, state="cancelled", finished_at=store.now())
+        clean(turn)  # of the worker that left it in the queue
     return get(store, principal.workspace_id, turn.id)
 
 
@@ -236,9 +246,17 @@ def resume(store: Store, principal: Principal, name_or_id: str) -> Turn:
     turn = get(store, principal.workspace_id, name_or_id)
     if turn.job_id is None:
         raise Conflict(f"{turn.name} has no job.")
-    jobs.again(store, principal, turn.job_id)
-    change(store, turn.id, state="queued", error=None, finished_at=None)
+    with store.write() as conn:  # both at once: a worker may take the job as soon as it waits
+        jobs.put_back(conn, store, principal, turn.job_id)
+        values = {"state": "queued", "error": None, "finished_at": None}
+        conn.execute(update(turns).where(turns.c.id == turn.id).values(**values))
     return get(store, principal.workspace_id, turn.id)
+
+
+def clean(turn: Turn) -> None:
+    """What people wrote stays in the store alone; a turn that goes on lays the same files out again."""
+    if turn.dataset_id is not None:
+        shutil.rmtree(turn.folder / "data", ignore_errors=True)
 
 
 def change(store: Store, turn_id: str, **values: Any) -> None:

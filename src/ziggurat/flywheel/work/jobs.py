@@ -139,18 +139,28 @@ def cancel(store: Store, principal: Principal, job_id: str) -> Job:
 
 
 def again(store: Store, principal: Principal, job_id: str) -> Job:
-    """Put a job that failed or was cancelled back into the queue; its runs go on where they stopped."""
+    """Put a job that failed or was cancelled back into the queue; its runs go on where they stopped.
+
+    Raises:
+        NotFound: there is no such job.
+        Conflict: it waits or runs, or is done.
+    """
     with store.write() as conn:
-        row = conn.execute(select(jobs).where(jobs.c.id == job_id)).first()
-        if row is None or row.workspace_id != principal.workspace_id:
-            raise NotFound("there is no such job.")
-        if row.state not in ("failed", "cancelled"):
-            raise Conflict(f"this job is {row.state}; only one that failed or was cancelled can be resumed.")
-        clean = {"state": "queued", "cancel": False, "attempts": 0, "last_error": None, "finished_at": None}
-        conn.execute(update(jobs).where(jobs.c.id == job_id).values(**clean))
-        tell(conn, store, job_id, "The job waits again.", by=principal.person_id)
-        record(conn, store, principal, "job.again", kind="job", object_id=job_id)
+        put_back(conn, store, principal, job_id)
     return get(store, principal.workspace_id, job_id)
+
+
+def put_back(conn: Connection, store: Store, principal: Principal, job_id: str) -> None:
+    """`again`, in the caller's transaction."""
+    row = conn.execute(select(jobs).where(jobs.c.id == job_id)).first()
+    if row is None or row.workspace_id != principal.workspace_id:
+        raise NotFound("there is no such job.")
+    if row.state not in ("failed", "cancelled"):
+        raise Conflict(f"this job is {row.state}; only one that failed or was cancelled can be resumed.")
+    clean = {"state": "queued", "cancel": False, "attempts": 0, "last_error": None, "finished_at": None}
+    conn.execute(update(jobs).where(jobs.c.id == job_id).values(**clean))
+    tell(conn, store, job_id, "The job waits again.", by=principal.person_id)
+    record(conn, store, principal, "job.again", kind="job", object_id=job_id)
 
 
 def job_of(row: Any) -> Job:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select, update
+from sqlalchemy import Connection, Table, and_, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from ziggurat.errors import ZigguratError
@@ -73,6 +73,18 @@ class Work:
         """Raises Stopped if the handler has to leave."""
         if self.stop.is_set():
             raise Stopped
+
+    def keeps(self, conn: Connection) -> bool:
+        """Whether this worker still has the job; asked in the transaction that changes what the job is about."""
+        return conn.execute(select(jobs.c.id).where(self._mine())).first() is not None
+
+    def change(self, table: Table, key: str, **values: Any) -> bool:
+        """Change the row that the job is about. False, and nothing is changed, if another worker has the job by now."""
+        with self.store.write() as conn:
+            kept = self.keeps(conn)
+            if kept:
+                conn.execute(update(table).where(table.c.id == key).values(**values))
+        return kept
 
     def progress(self, **changes: Any) -> None:
         """Merge into the job's progress."""

@@ -107,7 +107,7 @@ class ModelCard(BaseModel):
     licence: str = ""  # of its weights, as its card (cards.py) says; "" if it has none
     weights: str = ""  # hash of its files; "" for a model that was not loaded from files
     upstream: str = ""  # the server elsewhere that has it; "" for one of this server
-    release: str = ""  # the release (flywheel/release.py) that it is; "" for a model that is none
+    release: str = ""  # the release (flywheel/release/releases.py) that it is; "" for a model that is none
     numerics: str = ""  # how it computes: bfloat16, float32, batch invariant, ...
 
 

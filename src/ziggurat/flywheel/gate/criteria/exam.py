@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ziggurat.errors import ZigguratError
 from ziggurat.files import read_json
-from ziggurat.flywheel.gate.criterion import Bench, Finding, percent
+from ziggurat.flywheel.gate.criterion import Bench, Finding, of_chance, percent, verdict_of_fall
 from ziggurat.home import located
 from ziggurat.lineage import manifest_around
 
@@ -45,13 +45,13 @@ class Exam:
         fall = examiner.difference(ours, theirs, ANSWERABLE, examiner.right)
         chosen = ours.select(*ANSWERABLE)
         before, after = (one.share(chosen, examiner.right).value for one in (theirs, ours))
-        passed = fall.value >= -bar
         sentence = (
             f"Right answers in the town's exam go from {percent(before)} to {percent(after)} "
             f"({100 * fall.value:+.1f} points); a fall of {100 * bar:.1f} points is allowed."
+            + of_chance(fall, bar, "exam_tolerance")
         )
         return Finding(
-            verdict="passed" if passed else "refused",
+            verdict=verdict_of_fall(fall, bar),
             figure=fall.value,
             low=fall.low,
             high=fall.high,

@@ -18,7 +18,7 @@ from ziggurat.exam.reading import Task, open_tasks
 from ziggurat.exam.run import Result, sit
 from ziggurat.exam.suites import Part, parts_of
 from ziggurat.exam.switches import Switches
-from ziggurat.flywheel.gate.criterion import Bench, Finding, percent
+from ziggurat.flywheel.gate.criterion import Bench, Finding, of_chance, percent, verdict_of_fall
 from ziggurat.home import portable
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 
 def measure(bench: Bench) -> Finding:
-    """Passed unless the mean over tasks falls by more than the tolerance."""
+    """Refused where the mean over tasks falls by more than the tolerance, beyond chance; undecided where a task of the
+    policy cannot be sat."""
     bar = bench.policy.exam_tolerance
     if bench.theirs is None or bench.against is None:
         sentence = "No release serves yet, so there is no exam to compare with."
@@ -62,9 +63,13 @@ def measure(bench: Bench) -> Finding:
         sentence = f"No task of the exam could be sat. {reasons}"
         return Finding(verdict="not_measured", bar=-bar, unit="difference", sentence=sentence, detail=detail)
     fall = cluster_bootstrap(values, clusters, weights=weights)
-    sentence = _sentence(detail["tasks"], fall.value, bar)
+    verdict = verdict_of_fall(fall, bar)
+    sentence = _sentence(detail["tasks"], fall.value, bar) + of_chance(fall, bar, "exam_tolerance")
+    if missing := detail["not_measured"]:
+        verdict = "refused" if verdict == "refused" else "undecided"
+        sentence += f" Not measured: {', '.join(missing)}. {' '.join(missing.values())}"
     return Finding(
-        verdict="passed" if fall.value >= -bar else "refused",
+        verdict=verdict,
         figure=fall.value,
         low=fall.low,
         high=fall.high,

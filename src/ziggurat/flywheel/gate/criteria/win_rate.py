@@ -1,6 +1,8 @@
 """Does the candidate answer better than the serving release? By people, else by a judge that agrees with them.
 
-By people's held-out comparisons (held out by person and by time, never trained on). A model's **implicit preference**
+By people's held-out comparisons (held out by person or by time, never trained on) of answers that models wrote: where
+the better side is what a person wrote (a rewrite, an edit, an answer, a demonstration), the other one was sampled from
+the serving release, and any training on written answers makes it less probable. A model's **implicit preference**
 between two completions is how much more probable it makes one than the other, against the serving release:
 
     margin = (log p_candidate(better) - log p_serving(better)) - (log p_candidate(worse) - log p_serving(worse))
@@ -12,20 +14,28 @@ Else by battles between both (votes of the arena). Else, where no judge is named
 (`thumbs.py`). Else by a judge: a reward model that learned from other labels, or a
 function, which scores both models' answers to held-out prompts. It counts only if it orders people's held-out pairs as
 they do often enough. The reward model that trained the candidate, or one that learned from the same labels, is refused.
+A kind of evidence that cannot decide leaves it to the next one.
 """
 
 from __future__ import annotations
 
 import importlib
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from ziggurat.errors import UsageError
 from ziggurat.evaluation.statistics import Interval, cluster_bootstrap
-from ziggurat.flywheel.gate.criteria.thumbs import BY_THUMBS, EACH, enough, liked_rate
-from ziggurat.flywheel.gate.criterion import Bench, Finding, Judged, percent
+from ziggurat.flywheel.gate.criteria.thumbs import (
+    BY_THUMBS,
+    EACH,
+    PEOPLE,
+    by_people,
+    liked_rate,
+    missing,
+    moved_of,
+)
+from ziggurat.flywheel.gate.criterion import Bench, Finding, Judged, Rated, percent
 from ziggurat.lineage import manifest_around, parent_entry
 from ziggurat.places import find_run
 from ziggurat.records import Message
@@ -37,6 +47,8 @@ PERSONS = 8
 PAIRS = 20
 """Of people's pairs that a judge must have ordered before its agreement counts."""
 BY_PEOPLE = "people's held-out comparisons"
+WRITTEN = tuple(f"flywheel/{one}" for one in ("rewrite", "edit", "answer", "demonstration"))
+"""Sources of comparisons whose better side a person wrote."""
 
 
 class WinRate:
@@ -46,27 +58,43 @@ class WinRate:
         policy = bench.policy
         if bench.theirs is None:
             return Finding(verdict="passed", sentence="No release serves yet, so there is none to beat.")
+        open_: list[Finding] = []
+        for measure in self._kinds(bench):
+            found = measure()
+            if found.verdict != "undecided":
+                return found
+            open_.append(found)
+        if policy.judge is not None:
+            return open_[-1]
+        people, thumbs = clear(bench.judged, written=False), by_people(bench.rated)
+        said = "".join(f" {one.sentence}" for one in open_)
+        return Finding(
+            verdict="undecided",
+            bar=policy.win_rate,
+            n=len(people),
+            sentence=f"People have judged {len(people)} held-out comparisons, {len(bench.battles)} battles and "
+            f"{len(thumbs)} held-out thumbs; {policy.least} of one kind are needed (of thumbs {EACH} up and {EACH} "
+            f"down at least, of {PEOPLE} people).{said} Collect more, or name a judge.",
+        )
+
+    def _kinds(self, bench: Bench) -> Iterator[Callable[[], Finding]]:
+        """What may decide, the strongest evidence first."""
+        policy, theirs = bench.policy, bench.theirs
+        assert theirs is not None
+        people = clear(bench.judged, written=False)
         if not policy.judge_only:
-            people = clear(bench.judged)
             if len(people) >= policy.least:
-                return self._found(bench, BY_PEOPLE, *implicit_wins(bench.ours, bench.theirs, people))
+                yield lambda: self._found(bench, BY_PEOPLE, *implicit_wins(bench.ours, theirs, people))
             if len(bench.battles) >= policy.least:
                 wins = [float(one["outcome"]) for one in bench.battles]
-                return self._found(bench, "battles", wins, [str(one["person"]) for one in bench.battles])
-            if policy.judge is None and enough(bench.rated, policy.least):
-                return self._by_thumbs(bench)
-        else:
-            people = clear(bench.judged)
-        if policy.judge is None:
-            return Finding(
-                verdict="undecided",
-                bar=policy.win_rate,
-                n=len(people),
-                sentence=f"People have judged {len(people)} held-out comparisons, {len(bench.battles)} battles and "
-                f"{len(bench.rated)} held-out thumbs; {policy.least} of one kind are needed (of thumbs {EACH} up and "
-                f"{EACH} down at least). Collect more, or name a judge.",
-            )
-        return self._by_judge(bench, people)
+                yield lambda: self._found(
+                    bench, "battles", wins, [str(one["person"]) for one in bench.battles]
+                )
+            thumbs = by_people(bench.rated)
+            if policy.judge is None and len(thumbs) >= policy.least:
+                yield lambda: self._by_thumbs(bench, thumbs)
+        if policy.judge is not None:
+            yield lambda: self._by_judge(bench, clear(bench.judged))
 
     def _found(
         self, bench: Bench, by: str, wins: Sequence[float], persons: Sequence[str], **detail: Any
@@ -100,32 +128,38 @@ class WinRate:
             },
         )
 
-    def _by_thumbs(self, bench: Bench) -> Finding:
+    def _by_thumbs(self, bench: Bench, thumbs: Sequence[Rated]) -> Finding:
         assert bench.theirs is not None
-        policy, persons = bench.policy, len({one.person for one in bench.rated})
-        rate = liked_rate(bench.ours, bench.theirs, bench.rated, persons=persons >= PERSONS)
-        if rate.n < policy.least or math.isnan(rate.value):
-            sentence = f"Only {rate.n} held-out thumbs fit the models' context, or all of them say the same."
-            return Finding(verdict="undecided", n=rate.n, bar=policy.win_rate, sentence=sentence)
-        passed = rate.low > policy.win_rate
+        policy, kept = bench.policy, moved_of(bench.ours, bench.theirs, thumbs)
+        if reason := missing(kept, policy.least):
+            return Finding(verdict="undecided", n=len(kept), bar=policy.win_rate, sentence=f"{reason}.")
+        persons = len({one.person for one in kept})
+        rate = liked_rate(kept, [one.moved for one in kept], persons=persons >= PERSONS)
+        alone = liked_rate(kept, [one.before for one in kept], persons=persons >= PERSONS)
+        bar = max(policy.win_rate, alone.value)
+        passed = rate.low > bar
         above = "is above" if passed else "is not above"
+        which = (
+            "" if bar == policy.win_rate else ", the rate that the serving release's own probabilities give"
+        )
         sentence = (
             f"By {BY_THUMBS}, the candidate moved further towards the liked answer than towards the disliked one in "
-            f"{rate.percent()} of pairs, of {rate.n} thumbs; the lower bound {above} {percent(policy.win_rate)}. "
-            "No person has compared two answers to one question."
+            f"{rate.percent()} of the pairs of one person, of {rate.n} thumbs; the lower bound {above} {percent(bar)}"
+            f"{which}. No person has compared two answers to one question."
         )
         return Finding(
             verdict="passed" if passed else "refused",
             figure=rate.value,
             low=rate.low,
             high=rate.high,
-            bar=policy.win_rate,
+            bar=bar,
             n=rate.n,
             sentence=sentence,
             detail={
                 "by": BY_THUMBS,
                 "persons": persons,
                 "resampled": "persons" if persons >= PERSONS else "thumbs",
+                "serving_alone": alone.value,
             },
         )
 
@@ -150,9 +184,10 @@ class WinRate:
         return self._found(bench, by, wins, [str(i) for i in range(len(wins))], **shown)
 
 
-def clear(judged: Sequence[Judged]) -> list[Judged]:
-    """Those with at least one pair that is not tied."""
-    return [one for one in judged if len(set(one.comparison.ranks)) > 1]
+def clear(judged: Sequence[Judged], *, written: bool = True) -> list[Judged]:
+    """Those with at least one pair that is not tied; without `written` only those whose answers models wrote."""
+    kept = [one for one in judged if written or one.comparison.source not in WRITTEN]
+    return [one for one in kept if len(set(one.comparison.ranks)) > 1]
 
 
 # --- people -----------------------------------------------------------------------------------------------------------

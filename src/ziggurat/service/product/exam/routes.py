@@ -25,7 +25,11 @@ class Wanted(Body):
 
 async def models_of(house: House) -> list[str]:
     """The models that this server offers, its own and those of other servers."""
-    own = [name for served in house.services.shelf for name in (served.card.id, served.worker.name)]
+    own = [
+        name
+        for served in house.services.shelf
+        for name in (served.card.name, served.card.run, served.worker.name)
+    ]
     return own + [str(one["id"]) for one in await house.services.upstreams.models()]
 
 
