@@ -43,7 +43,7 @@ def sheets_table(title: str, sheets: Sequence[Sheet]) -> None:
         rows.append(
             [sheet.name, before, first, *shares, *(f"{sheet.figures.get(name, 0.0):.3f}" for name in figures)]
         )
-    show(title, ["release", "wins over its parent", "over the first", *groups, *figures], rows)
+    show(title, ["release", "wins over the one before", "over the first", *groups, *figures], rows)
 
 
 def compared(sheets: Sequence[Sheet]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def compared(sheets: Sequence[Sheet]) -> dict[str, Any]:
             }
             for sheet in sheets
         },
-        "wins_over_parent": [wins(after, before).to_dict() for before, after in pairwise(sheets)],
+        "wins_over_the_one_before": [wins(after, before).to_dict() for before, after in pairwise(sheets)],
         "last_over_first": wins(sheets[-1], sheets[0]).to_dict(),
         "changes_from_first": {
             group: change(sheets[-1], sheets[0], group).to_dict() for group in sheets[0].groups
