@@ -225,7 +225,7 @@ def test_the_slope_is_that_of_logistic_regression() -> None:
 def test_few_pairs_are_no_finding() -> None:
     found = bias.measure(Planted(first), probes.pairs(8))
     assert found.found == ()
-    assert "only 8 pairs" in found.figures[0].sentence
+    assert "only 7 different questions" in found.figures[0].sentence
 
 
 def test_self_preference_is_measured_against_others() -> None:
