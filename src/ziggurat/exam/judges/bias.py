@@ -59,7 +59,9 @@ class Figure:
         if math.isnan(one.value):
             return f"{TITLES[self.name]}: there are no pairs to measure it."
         if one.clusters < FEWEST:
-            return f"{TITLES[self.name]}: only {one.clusters} different questions; at least {FEWEST} are needed."
+            return (
+                f"{TITLES[self.name]}: only {one.clusters} different questions; at least {FEWEST} are needed."
+            )
         more = one.value > UNBIASED[self.name]
         said = (MORE if more else LESS)[self.name] if self.found else NONE[self.name]
         return f"{TITLES[self.name]}: {said}"
