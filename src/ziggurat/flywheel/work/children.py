@@ -125,3 +125,6 @@ def _sentence(log: Path) -> str:
 
 def _be_nice() -> None:
     os.nice(max(0, NICE - os.nice(0)))
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # a server in a shell's background ignores it, and would hand that on
