@@ -24,7 +24,9 @@ def arguments(description: str, given: Sequence[str] | None = None) -> argparse.
     parser.add_argument("--small", action="store_true", help="few prompts and votes: does it run?")
     parser.add_argument("--town", type=int, default=1, help="seed of the town")
     parser.add_argument("--first", default="1500,700", help="steps of stages 1 and 2 of the first release")
-    parser.add_argument("--held-out", type=int, default=960, help="prompts of the win rate in the town")
+    parser.add_argument(
+        "--held-out", type=int, default=None, help="prompts of the win rate; default: 960 (town), 410 (real)"
+    )
     parser.add_argument(
         "--trainable", default=None, help="what learns in a turn; default: all (town), lora (real)"
     )
@@ -42,5 +44,5 @@ def arguments(description: str, given: Sequence[str] | None = None) -> argparse.
         parser.error(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
     if options.small:
         options.votes, options.voters = min(options.votes, 40), min(options.voters, 5)
-        options.held_out, options.turns = min(options.held_out, 96), min(options.turns, 1)
+        options.held_out, options.turns = min(options.held_out or 96, 96), min(options.turns, 1)
     return options

@@ -22,6 +22,8 @@ from tastes import HouseTaste, Taste, TownTaste
 
 TURN_S, LAST_WINS, RIGHT_LOSS, REFUSED = 900.0, 0.60, 0.02, 0.03
 REAL_WINS, TEXT_LOSS = 0.60, 0.03
+TOWN_PROMPTS, HOUSE_PROMPTS = 960, 410
+"""Held out, unless --held-out says otherwise."""
 HOUSE_MAX_TOKENS = 80
 PASSES = ("dpo.epochs=4",)
 """200 votes are some 20 steps of a pass; without --set a turn takes so many passes over them. Not tuned."""
@@ -58,7 +60,8 @@ def town_line(
 
 def town(options: argparse.Namespace) -> dict[str, Any]:
     taste = TownTaste(options.town)
-    held = TownHeldOut(taste, options.held_out, watched=max(40, options.held_out * 5 // 12))
+    prompts = options.held_out or TOWN_PROMPTS
+    held = TownHeldOut(taste, prompts, watched=max(40, prompts * 5 // 12))
     found = {}
     for seed in range(options.seed, options.seed + options.seeds):
         plan = town_plan(options)
@@ -137,7 +140,7 @@ def town_targets(line: Line, sheets: Sequence[Sheet]) -> dict[str, bool | None]:
 def real(options: argparse.Namespace) -> dict[str, Any]:
     """One turn of smollm2, by people who want short answers without an opener."""
     taste = HouseTaste()
-    held = HouseHeldOut(taste, 60 if options.small else 410)
+    held = HouseHeldOut(taste, options.held_out or HOUSE_PROMPTS)
     plan = Plan(
         voters=options.voters,
         votes=options.votes,

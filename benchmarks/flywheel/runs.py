@@ -14,14 +14,14 @@ from held_out import Sheet, TownHeldOut
 from hostile import ARMS, hostile
 from kills import kills
 from lines import Line, Plan
-from parts import real, town, town_line, town_plan
+from parts import TOWN_PROMPTS, real, town, town_line, town_plan
 from spoiled import gates
 from tastes import TownTaste
 
 
 def hostile_part(options: argparse.Namespace) -> dict[str, Any]:
     taste = TownTaste(options.town)
-    held = TownHeldOut(taste, options.held_out, watched=40)
+    held = TownHeldOut(taste, options.held_out or TOWN_PROMPTS, watched=40)
 
     @contextmanager
     def opened(name: str, seed: int, plan: Plan) -> Iterator[Line]:

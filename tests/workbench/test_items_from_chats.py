@@ -15,7 +15,7 @@ from ziggurat.store.store import Store
 from ziggurat.store.tables.judgements import judgements
 from ziggurat.store.tables.labelling import answers
 from ziggurat.store.tables.workspace import tombstones
-from ziggurat.workbench.labelling import answering, items, members, progress, projects, sources
+from ziggurat.workbench.labelling import answering, assigning, items, progress, projects, sources
 
 
 def a_compared_chat(store: Store, who: Principal, question: str) -> str:
@@ -109,7 +109,7 @@ def test_a_chat_in_the_trash_is_shown_to_nobody_who_was_given_it(store: Store) -
     chats.change_chat(store, lead, chat, {"data_use": True})
     (item,) = sources.from_chats(store, lead, project)["added"]
     task = take(store, worker, project)
-    members.assign(store, lead, project, item_ids=[item], person_ids=[other.person_id])
+    assigning.assign(store, lead, project, item_ids=[item], person_ids=[other.person_id])
     chats.trash_chat(store, lead, chat)
     for act in (
         lambda: answering.opened(store, worker, item),

@@ -17,8 +17,10 @@ from ziggurat.store.store import Store
 from ziggurat.store.tables.workspace import workspaces
 from ziggurat.workbench.labelling import (
     answering,
+    assigning,
     comments,
     guidelines,
+    habits,
     items,
     members,
     progress,
@@ -34,8 +36,8 @@ RANKS = {"ranks": {"c1": 1, "c2": 2}}
 Act = Callable[[Store, Principal, str, str, str], Any]
 ACTS: dict[str, tuple[str, Act]] = {
     "mine": (LABEL, lambda s, p, *_: projects.mine(s, p)),
-    "habits": (LABEL, lambda s, p, *_: members.get_habits(s, p)),
-    "change_habits": (LABEL, lambda s, p, *_: members.change_habits(s, p, {"blur": True})),
+    "habits": (LABEL, lambda s, p, *_: habits.get_habits(s, p)),
+    "change_habits": (LABEL, lambda s, p, *_: habits.change_habits(s, p, {"blur": True})),
     "guidelines": (LABEL, lambda s, p, at, *_: guidelines.guidelines(s, p, at)),
     "acknowledge": (LABEL, lambda s, p, at, *_: guidelines.acknowledge(s, p, at, 1)),
     "next": (LABEL, lambda s, p, at, *_: queue.next_item(s, p, at)),
@@ -67,7 +69,7 @@ ACTS: dict[str, tuple[str, Act]] = {
     "add": (LEAD, lambda s, p, at, *_: items.add_items(s, p, at, [an_entry(7)])),
     "from_chats": (LEAD, lambda s, p, at, *_: sources.from_chats(s, p, at)),
     "change_item": (LEAD, lambda s, p, _at, item, _who: items.change_item(s, p, item, {"priority": 1})),
-    "assign": (LEAD, lambda s, p, at, i, who: members.assign(s, p, at, item_ids=[i], person_ids=[who])),
+    "assign": (LEAD, lambda s, p, at, i, who: assigning.assign(s, p, at, item_ids=[i], person_ids=[who])),
     "add_member": (LEAD, lambda s, p, at, _item, who: members.add_member(s, p, at, who)),
     "change_member": (LEAD, lambda s, p, at, _i, who: members.change_member(s, p, at, who, {"skills": []})),
     "flag": (LEAD, lambda s, p, at, _item, who: members.flag(s, p, at, who, reason="spam")),

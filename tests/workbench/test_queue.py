@@ -14,7 +14,15 @@ from tests.workbench.labellers import a_project, add, an_entry, people, rank, ta
 from ziggurat.product.errors import Conflict, NotFound
 from ziggurat.store.store import Store
 from ziggurat.store.tables.labelling import answers, leases
-from ziggurat.workbench.labelling import answering, items, members, projects, queue
+from ziggurat.workbench.labelling import (
+    answering,
+    assigning,
+    habits,
+    items,
+    members,
+    projects,
+    queue,
+)
 
 
 def test_each_item_goes_to_as_many_people_as_it_asks_for(store: Store) -> None:
@@ -114,20 +122,20 @@ def test_filters_of_language_skill_and_opt_out(store: Store) -> None:
         an_entry(2, sensitive=["violence"]),
         an_entry(3, lang="en"),
     )
-    members.change_habits(store, ana, {"langs": ["en"], "opt_out": ["violence"]})
+    habits.change_habits(store, ana, {"langs": ["en"], "opt_out": ["violence"]})
     task = take(store, ana, project)
     assert task.item_id == plain
     rank(store, ana, task)
     assert why_none(store, ana, project) == "none_left"
     members.change_member(store, lead, project, ana.person_id, {"skills": ["law"]})
-    members.change_habits(store, ana, {"opt_out": []})
+    habits.change_habits(store, ana, {"opt_out": []})
     got = []
     for _ in range(2):
         task = take(store, ana, project)
         got.append(task.item_id)
         rank(store, ana, task)
     assert got == [law, violent]
-    members.change_habits(store, ana, {"langs": []})
+    habits.change_habits(store, ana, {"langs": []})
     assert take(store, ana, project).item_id == zh
 
 
@@ -152,13 +160,13 @@ def test_assigned_items_come_first_and_their_slots_are_kept(store: Store) -> Non
     lead, (ana, bo) = join(store, "owner"), people(store, 2)
     project = a_project(store, lead)
     _first, second = add(store, lead, project, an_entry(0), an_entry(1))
-    assert members.assign(store, lead, project, item_ids=[second], person_ids=[bo.person_id]) == 1
+    assert assigning.assign(store, lead, project, item_ids=[second], person_ids=[bo.person_id]) == 1
     taken = take(store, ana, project)
     rank(store, ana, taken)
     assert why_none(store, ana, project) == "none_left", "the slot of the second is Bo's"
     assert take(store, bo, project).item_id == second
     both = [ana.person_id, bo.person_id]
-    assert members.assign(store, lead, project, item_ids=[taken.item_id], person_ids=both) == 1
+    assert assigning.assign(store, lead, project, item_ids=[taken.item_id], person_ids=both) == 1
     assert items.get_item(store, lead, taken.item_id).min_answers == 2, "ana has answered; bo gets a slot too"
 
 
@@ -167,7 +175,7 @@ def test_push_only_projects_give_nothing_else(store: Store) -> None:
     project = a_project(store, lead, pull=False)
     (only,) = add(store, lead, project, an_entry())
     assert why_none(store, ana, project) == "assigned_only"
-    members.assign(store, lead, project, item_ids=[only], person_ids=[ana.person_id])
+    assigning.assign(store, lead, project, item_ids=[only], person_ids=[ana.person_id])
     assert take(store, ana, project).item_id == only
 
 
@@ -254,7 +262,7 @@ def test_an_item_that_a_lead_assigns_after_a_skip_can_be_skipped_again(store: St
     (only,) = add(store, lead, project, an_entry())
     take(store, ana, project)
     answering.skip(store, ana, only, reason="unclear")
-    members.assign(store, lead, project, item_ids=[only], person_ids=[ana.person_id])
+    assigning.assign(store, lead, project, item_ids=[only], person_ids=[ana.person_id])
     assert take(store, ana, project).item_id == only
     assert answering.skip(store, ana, only, reason="upsetting") == {"skips": 1, "halted": False}
     assert why_none(store, ana, project) == "none_left"
@@ -265,7 +273,7 @@ def test_an_item_is_assigned_beside_somebody_who_holds_it(store: Store) -> None:
     project = a_project(store, lead)
     (only,) = add(store, lead, project, an_entry())
     held = take(store, ana, project)
-    members.assign(store, lead, project, item_ids=[only], person_ids=[bo.person_id])
+    assigning.assign(store, lead, project, item_ids=[only], person_ids=[bo.person_id])
     assert rank(store, ana, held).counts
     assert rank(store, bo, take(store, bo, project)).counts
     assert items.get_item(store, lead, only).answers == 2

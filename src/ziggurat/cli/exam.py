@@ -79,8 +79,6 @@ def exam(
         raise UsageError("`ziggurat exam` needs a model; `ziggurat exam --list` shows the tasks.")
     from ziggurat.exam.candidates import upstreams_of
     from ziggurat.exam.card import Ways, entries_of, hold
-    from ziggurat.exam.page import figures_table, page
-    from ziggurat.exam.run import exams_home
 
     ways = Ways(
         shots=_numbers(shots), think=think, chat=not raw, generate=generate, limit=limit, samples=samples,
@@ -104,22 +102,24 @@ def exam(
             fresh=fresh,
             say=line.update,
         )
+    _show(card, language, out_file, as_json)
+
+
+def _show(card: Card, language: str, out_file: Path | None, as_json: bool) -> None:
+    """Write the page and print the table. Exit status 2 where nothing could be measured."""
+    from ziggurat.exam.page import figures_table, page
+    from ziggurat.exam.run import exams_home
+
     path = out_file or exams_home() / f"{'+'.join(card.models).replace('/', '+')[:100]}.html"
     atomic_write_text(path, page(card, language))
     if as_json:
         typer.echo(to_json(_json(card, path), indent=2))
-        _stop_if_empty(card)
-        return
-    shown = figures_table(card, language)
-    out.print(table(None, shown.columns, shown.rows, right=()))
-    for model, task, why in card.missing:
-        err.print(f"Not measured: {task}{f' by {model}' if model else ''}: {why}", soft_wrap=True)
-    out.print(f"The page: {path}", soft_wrap=True)
-    _stop_if_empty(card)
-
-
-def _stop_if_empty(card: Card) -> None:
-    """Exit status 2 where nothing could be measured."""
+    else:
+        shown = figures_table(card, language)
+        out.print(table(None, shown.columns, shown.rows, right=()))
+        for model, task, why in card.missing:
+            err.print(f"Not measured: {task}{f' by {model}' if model else ''}: {why}", soft_wrap=True)
+        out.print(f"The page: {path}", soft_wrap=True)
     if not card.results:
         raise typer.Exit(2)
 

@@ -165,8 +165,8 @@ def agreement(
     who = _open(judge)
     found, verdicts = compare(who, said)
     liked = preferences(said)
-    told = with_quality([one.pair for one in verdicts], liked)
-    again = [replace(one, pair=pair) for one, pair in zip(verdicts, told, strict=True)]
+    graded = with_quality([one.pair for one in verdicts], liked)
+    again = [replace(one, pair=pair) for one, pair in zip(verdicts, graded, strict=True)]
     prejudice = report(who.name, who.model, again, liked)
     if as_json:
         typer.echo(to_json({**found, "left_out": left_out, "bias": prejudice.to_dict()}, indent=2))

@@ -62,8 +62,8 @@ def leaderboard(
     lower = frozenset(column.task for column in found.columns if column.better == "lower")
     shown = sorted(found.models, key=lambda one: _key(one, sort, lower))
     if as_json:
-        told = found.model_dump() | {"models": [one.model_dump() for one in shown]}
-        typer.echo(to_json(told if references else told | {"references": {}}, indent=2))
+        board = found.model_dump() | {"models": [one.model_dump() for one in shown]}
+        typer.echo(to_json(board if references else board | {"references": {}}, indent=2))
         return
     if not shown:
         out.print("No model has sat an exam yet; `ziggurat exam MODEL` begins one.")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ziggurat.cli import options
 from ziggurat.console import err, out, table
 from ziggurat.errors import UsageError
+
+if TYPE_CHECKING:
+    from ziggurat.exam.scaling.corpus import Text
+    from ziggurat.exam.scaling.plan import Series
 
 SETTLED = ("train.steps", "train.seed", "train.warmup_steps", "shape", "model", "tokenizer", "context", "batch_tokens",
            "base", "epochs")  # fmt: skip
@@ -63,18 +67,13 @@ def scaling(
     ziggurat scaling --name wiki --resume
     ziggurat plan size --budget 8h --scaling wiki
     """
-    from ziggurat.console import human_time
-    from ziggurat.exam.scaling.findings import laws_of
-    from ziggurat.exam.scaling.plan import Wanted, describe, numbers
-    from ziggurat.exam.scaling.report import terminal_tables, write_report
-    from ziggurat.exam.scaling.series import prepare, reopen, train_series
+    from ziggurat.exam.scaling.plan import Wanted, numbers
+    from ziggurat.exam.scaling.series import prepare, reopen
     from ziggurat.ladder.plan import parse_budget
-    from ziggurat.settings import flatten, parse_sets
+    from ziggurat.settings import parse_sets
 
     settings = parse_sets(sets or [])
-    for key in flatten(settings):
-        if key in SETTLED or key.partition(".")[0] in SETTLED:
-            raise UsageError(f"--set {key}: the series settles it; see `ziggurat scaling --help`.")
+    _refuse_settled(settings)
     percents = numbers(shares, "--shares") if skill else (0.0,)
     if resume:
         series, read = reopen(name)
@@ -93,15 +92,39 @@ def scaling(
             name, text or [], wanted, town=town, skill=skill, vocabulary=vocabulary, context=context,
             batch_tokens=batch_tokens, settings=settings, overwrite=overwrite, keep=not dry_run,
         )  # fmt: skip
+    _show_plan(series)
+    if not dry_run:
+        _train(series, read)
+
+
+def _refuse_settled(settings: dict[str, Any]) -> None:
+    """Settings of --set that the series decides itself."""
+    from ziggurat.settings import flatten
+
+    for key in flatten(settings):
+        if key in SETTLED or key.partition(".")[0] in SETTLED:
+            raise UsageError(f"--set {key}: the series settles it; see `ziggurat scaling --help`.")
+
+
+def _show_plan(series: Series) -> None:
+    from ziggurat.console import human_time
+    from ziggurat.exam.scaling.plan import describe
+
     columns = ["run", "shape", "parameters", "tokens", "a parameter", "share", "about"]
     err.print(table("The plan", columns, describe(series)))
     err.print(
         f"{len(series.cells)} runs, about {human_time(series.seconds)} of {human_time(series.budget_s)}; larger models "
         f"are kept out by {series.limit}."
     )
-    if dry_run:
-        return
-    found = train_series(series, read)
+
+
+def _train(series: Series, text: Text) -> None:
+    """Train what is not trained yet, fit, and report."""
+    from ziggurat.exam.scaling.findings import laws_of
+    from ziggurat.exam.scaling.report import terminal_tables, write_report
+    from ziggurat.exam.scaling.series import train_series
+
+    found = train_series(series, text)
     laws = laws_of(series, found) if series.law else None
     page = write_report(series, found, laws)
     for one in terminal_tables(series, found, laws):

@@ -1,4 +1,7 @@
-"""GSM8K, ARC, HellaSwag and LAMBADA: JSON Lines as their publishers ship them, scored as lm-evaluation-harness scores.
+"""GSM8K, ARC, HellaSwag and LAMBADA: JSON Lines as their publishers ship them.
+
+Choices are compared by their log-likelihood a byte, which lm-evaluation-harness calls acc_bytes (its acc_norm divides
+by characters); LAMBADA is scored as there.
 
 Sources: Cobbe et al., arXiv:2110.14168; Clark et al., arXiv:1803.05457; Zellers et al., arXiv:1905.07830; Paperno et
 al., arXiv:1606.06031.

@@ -72,22 +72,15 @@ def mmlu(path: str) -> list[Task]:
     """A folder with dev/ and test/ of `<subject>_<split>.csv`: question, four choices, letter; no header."""
     folder = _folder(path, "dev", "MMLU")
     split = "test" if (folder / "test").is_dir() else "val"
-    file = TaskFile(
+    file = _file(
+        folder,
         name="mmlu",
         title={"en": "MMLU", "zh": "MMLU 综合知识"},
         about={"en": f"Multiple choice in {{}} subjects ({split} split); chance is 25 %."},
-        version=1,
-        ability="knowledge",
         source="hendrycks/test",
         licence="MIT",
-        rows=folder.name,
-        form="choice",
         system="The following are multiple choice questions (with answers) about {{ topic }}.",
         prompt=f"{{{{ question }}}}\n{CHOICES}\nAnswer:",
-        choices=LETTERS,
-        answer="{{ answer }}",
-        shots=Shots(count=SHOTS),
-        strata="subject",
     )
     return _task(
         "mmlu", file, folder, f"{{subject}}_{split}.csv", split, "{subject}_dev.csv", _without_header
@@ -97,23 +90,16 @@ def mmlu(path: str) -> list[Task]:
 def ceval(path: str) -> list[Task]:
     """A folder with dev/ and val/ of `<subject>_<split>.csv`: id, question, A, B, C, D, answer."""
     folder = _folder(path, "val", "C-Eval")
-    file = TaskFile(
+    file = _file(
+        folder,
         name="ceval",
         title={"en": "C-Eval", "zh": "C-Eval 中文综合考试"},
         about={"en": "Chinese multiple choice in {} subjects (val split); chance is 25 %."},
-        version=1,
-        ability="knowledge",
         language="zh",
         source="ceval/ceval-exam",
         licence="CC BY-NC-SA 4.0",
-        rows=folder.name,
-        form="choice",
         system="以下是中国关于{{ topic }}考试的单项选择题，请选出其中的正确答案。",
         prompt=f"{{{{ question }}}}\n{CHOICES}\n答案：",
-        choices=LETTERS,
-        answer="{{ answer }}",
-        shots=Shots(count=SHOTS),
-        strata="subject",
     )
     return _task("ceval", file, folder, "{subject}_val.csv", "val", "{subject}_dev.csv", _with_header)
 
@@ -121,25 +107,33 @@ def ceval(path: str) -> list[Task]:
 def cmmlu(path: str) -> list[Task]:
     """A folder with dev/ and test/ of `<subject>.csv`: Question, A, B, C, D, Answer."""
     folder = _folder(path, "test", "CMMLU")
-    file = TaskFile(
+    file = _file(
+        folder,
         name="cmmlu",
         title={"en": "CMMLU", "zh": "CMMLU 中文综合知识"},
         about={"en": "Chinese multiple choice in {} subjects; chance is 25 %."},
-        version=1,
-        ability="knowledge",
         language="zh",
         source="haonan-li/CMMLU",
         licence="CC BY-NC 4.0",
-        rows=folder.name,
-        form="choice",
         system="以下是关于{{ topic }}的单项选择题，请直接给出正确答案的选项。",
         prompt=f"题目：{{{{ question }}}}\n{CHOICES}\n答案是：",
+    )
+    return _task("cmmlu", file, folder, "{subject}.csv", "test", "{subject}.csv", _with_header)
+
+
+def _file(folder: Path, **own: Any) -> TaskFile:
+    """What the three sets have in common, with what is a set's own."""
+    return TaskFile(
+        version=1,
+        ability="knowledge",
+        rows=folder.name,
+        form="choice",
         choices=LETTERS,
         answer="{{ answer }}",
         shots=Shots(count=SHOTS),
         strata="subject",
+        **own,
     )
-    return _task("cmmlu", file, folder, "{subject}.csv", "test", "{subject}.csv", _with_header)
 
 
 def _folder(path: str, needed: str, name: str) -> Path:

@@ -17,8 +17,8 @@ from ziggurat.product.objects import Page
 from ziggurat.product.principal import Principal
 from ziggurat.store.store import Store
 from ziggurat.store.tables.labelling import answers, items
+from ziggurat.workbench.labelling.assigning import assign
 from ziggurat.workbench.labelling.items import settle
-from ziggurat.workbench.labelling.members import assign
 from ziggurat.workbench.labelling.objects import Item
 from ziggurat.workbench.labelling.rows import item_view, project_row
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, exists, func, insert, select, update
 
-from ziggurat.product.common import clean_name, known, record, row_of, truth, whole
+from ziggurat.product.common import clean_name, known, record, row_of, whole
 from ziggurat.product.errors import Conflict, Invalid, NotFound
 from ziggurat.product.principal import Principal
 from ziggurat.product.rights import require
@@ -17,18 +17,14 @@ from ziggurat.store.store import Store
 from ziggurat.store.tables.judgements import judgements
 from ziggurat.store.tables.labelling import (
     answers,
-    assignments,
     flags,
-    habits,
     item_authors,
     items,
     members,
 )
-from ziggurat.store.tables.labelling import leases as held
 from ziggurat.store.tables.people import memberships
 from ziggurat.workbench.labelling import leases, trees
 from ziggurat.workbench.labelling.items import settle
-from ziggurat.workbench.labelling.objects import Habits
 from ziggurat.workbench.labelling.rows import member_row, project_row, seen_project, settings_of
 
 FLAGS = ("careless", "spam", "offensive", "machine_written", "other")
@@ -87,12 +83,10 @@ def add_member(
     """
     with store.write() as conn:
         project = project_row(conn, principal, project_id, "project.write")
-        _require_person(conn, principal, person_id)
-        if member_row(conn, project_id, person_id) is None:
-            _insert(conn, store, project, person_id, _first_state(conn, project))
+        let_in(conn, store, principal, project, person_id)
         if skills:
-            _set(conn, store, project_id, person_id, {"skills": _skills(skills)})
-        _record(conn, store, principal, "member.add", project_id, person_id)
+            _set(conn, store, project_id, person_id, {"skills": names_of(skills)})
+        record_of(conn, store, principal, "member.add", project_id, person_id)
 
 
 def change_member(
@@ -108,7 +102,7 @@ def change_member(
     given = known(changes, ("skills", "state"))
     values: dict[str, Any] = {}
     if "skills" in given:
-        values["skills"] = _skills(given["skills"])
+        values["skills"] = names_of(given["skills"])
     if "state" in given:
         if given["state"] not in ("training", "test", "qualified", "failed", "blocked"):
             raise Invalid(f"there is no state {given['state']!r}.", param="state")
@@ -122,10 +116,11 @@ def change_member(
         _set(conn, store, project_id, person_id, values)
         if values.get("state") == "blocked":
             leases.drop_all(conn, store, person_id, [project_id])
-        _record(conn, store, principal, "member.change", project_id, person_id, fields=sorted(given))
+        record_of(conn, store, principal, "member.change", project_id, person_id, fields=sorted(given))
 
 
-def _skills(skills: Any) -> list[str]:
+def names_of(skills: Any) -> list[str]:
+    """A list of short names, such as skills."""
     if isinstance(skills, str) or not isinstance(skills, Sequence) or len(skills) > 50:
         raise Invalid("skills must be a list of at most 50 names.", param="skills")
     return [clean_name(skill, "skills")[:64] for skill in skills]
@@ -139,6 +134,13 @@ def _set(conn: Connection, store: Store, project_id: str, person_id: str, values
     )
 
 
+def let_in(conn: Connection, store: Store, principal: Principal, project: Any, person_id: str) -> None:
+    """Make a person of the workspace a member who is none yet. NotFound if there is no such person."""
+    _require_person(conn, principal, person_id)
+    if member_row(conn, project.id, person_id) is None:
+        _insert(conn, store, project, person_id, _first_state(conn, project))
+
+
 def _require_person(conn: Connection, principal: Principal, person_id: str) -> None:
     here = select(memberships.c.person_id).where(
         memberships.c.workspace_id == principal.workspace_id, memberships.c.person_id == person_id
@@ -147,7 +149,7 @@ def _require_person(conn: Connection, principal: Principal, person_id: str) -> N
         raise NotFound("there is no such person.")
 
 
-def _record(
+def record_of(
     conn: Connection,
     store: Store,
     principal: Principal,
@@ -156,6 +158,7 @@ def _record(
     person_id: str,
     **more: Any,
 ) -> None:
+    """An entry of the audit log about a project and, where `person_id` is not empty, one of its people."""
     detail = {"person_id": person_id, **more}
     record(conn, store, principal, act, kind="label_project", object_id=project_id, detail=detail)
 
@@ -235,7 +238,7 @@ def grade(store: Store, principal: Principal, answer_id: str, *, mark: int) -> s
         if row_of(conn, items, answer.item_id).kind != "test" or project.task not in WRITING:
             raise Conflict("only a written answer to a test item gets a mark.", code="not_a_test")
         conn.execute(update(answers).where(answers.c.id == answer_id).values(score=mark / 7))
-        _record(conn, store, principal, "answer.grade", project.id, answer.person_id, mark=mark)
+        record_of(conn, store, principal, "answer.grade", project.id, answer.person_id, mark=mark)
         member = member_row(conn, project.id, answer.person_id)
         if member.state in ("test", "failed") and not _left(conn, project.id, answer.person_id, "test"):
             return graded(conn, store, project, answer.person_id)
@@ -330,7 +333,7 @@ def flag(
             "created_at": store.now(),
         }
         conn.execute(insert(flags).values(row))
-        _record(conn, store, principal, "member.flag", project_id, person_id, reason=reason)
+        record_of(conn, store, principal, "member.flag", project_id, person_id, reason=reason)
         return set_trust(conn, store, project_id, person_id)
 
 
@@ -366,7 +369,7 @@ def purge(store: Store, principal: Principal, project_id: str, person_id: str) -
         ).rowcount
         _set(conn, store, project.id, person_id, {"state": "blocked"})
         found = {"answers": len(rows), "reopened": len(reopened), "halted": int(halted)}
-        _record(conn, store, principal, "member.purge", project_id, person_id, **found)
+        record_of(conn, store, principal, "member.purge", project_id, person_id, **found)
         return found
 
 
@@ -377,115 +380,6 @@ def _reopen(conn: Connection, store: Store, item_id: str) -> None:
         .values(status="in_progress", disagreement=None)
     )
     settle(conn, store, item_id)
-
-
-# --- assignment -------------------------------------------------------------------------------------------------------
-
-
-def assign(
-    store: Store, principal: Principal, project_id: str, *, item_ids: Sequence[str], person_ids: Sequence[str]
-) -> int:
-    """Give items to people. Each gets a slot of its own: an item with too few asks for more answers. Returns how many
-    new pairs of item and person there are; one that a person wrote or answered is left out."""
-    for name, given in (("items", item_ids), ("people", person_ids)):
-        if isinstance(given, str) or not given or len(given) > 1_000:
-            raise Invalid(f"{name} must be a list of 1 to 1,000 ids.", param=name)
-    made = 0
-    with store.write() as conn:
-        project = project_row(conn, principal, project_id, "project.write")
-        for person_id in person_ids:
-            _require_person(conn, principal, person_id)
-            if member_row(conn, project_id, person_id) is None:
-                _insert(conn, store, project, person_id, _first_state(conn, project))
-        for item_id in item_ids:
-            row = row_of(conn, items, item_id)
-            if row is None or row.project_id != project_id or row.kind != "work":
-                raise NotFound(f"there is no item {item_id} to assign in this project.")
-            made += sum(_assign(conn, store, principal, row, person_id) for person_id in person_ids)
-            _room_for_assigned(conn, store, item_id)
-        _record(conn, store, principal, "item.assign", project_id, "", items=len(item_ids), pairs=made)
-    return made
-
-
-def _assign(conn: Connection, store: Store, principal: Principal, item: Any, person_id: str) -> bool:
-    for table in (answers, item_authors, assignments):
-        done = select(table.c.item_id).where(table.c.item_id == item.id, table.c.person_id == person_id)
-        if conn.execute(done.limit(1)).first():
-            return False
-    row = {
-        "id": new_id("assignment"),
-        "workspace_id": item.workspace_id,
-        "project_id": item.project_id,
-        "item_id": item.id,
-        "person_id": person_id,
-        "assigned_by": principal.person_id,
-        "created_at": store.now(),
-    }
-    conn.execute(insert(assignments).values(row))
-    return True
-
-
-def _room_for_assigned(conn: Connection, store: Store, item_id: str) -> None:
-    row = row_of(conn, items, item_id)
-    waiting = conn.execute(
-        select(func.count())
-        .select_from(assignments)
-        .where(assignments.c.item_id == item_id, assignments.c.done_at.is_(None))
-    ).scalar_one()
-    assigned = select(assignments.c.person_id).where(
-        assignments.c.item_id == item_id, assignments.c.done_at.is_(None)
-    )
-    others = conn.execute(
-        select(func.count())
-        .select_from(held)
-        .where(
-            held.c.subject_kind == leases.KIND,
-            held.c.subject_id == item_id,
-            held.c.expires_at > store.now(),
-            held.c.person_id.not_in(assigned),
-        )
-    ).scalar_one()
-    needed = row.answers + waiting + others
-    if needed > row.min_answers:
-        conn.execute(update(items).where(items.c.id == item_id).values(min_answers=needed))
-        settle(conn, store, item_id)
-
-
-# --- habits -----------------------------------------------------------------------------------------------------------
-
-
-def habits_row(conn: Connection, person_id: str) -> Habits:
-    row = conn.execute(select(habits).where(habits.c.person_id == person_id)).first()
-    if row is None:
-        return Habits()
-    return Habits(langs=row.langs, opt_out=row.opt_out, blur=row.blur, break_minutes=row.break_minutes)
-
-
-def get_habits(store: Store, principal: Principal) -> Habits:
-    """My own settings for labelling."""
-    require(principal, "label")
-    with store.read() as conn:
-        return habits_row(conn, principal.person_id)
-
-
-def change_habits(store: Store, principal: Principal, changes: Mapping[str, Any]) -> Habits:
-    """Languages that I read, categories that I do not want to see, blur, and minutes between two reminders to rest."""
-    require(principal, "label")
-    given = known(changes, tuple(Habits.model_fields))
-    for name in ("langs", "opt_out"):
-        if name in given:
-            given[name] = [one[:16] for one in _skills(given[name])]
-    if "blur" in given:
-        truth(given["blur"], "blur")
-    if "break_minutes" in given:
-        whole(given["break_minutes"], "break_minutes", 0, 600)
-    with store.write() as conn:
-        values = habits_row(conn, principal.person_id).model_dump() | given
-        mine = habits.c.person_id == principal.person_id
-        if conn.execute(update(habits).where(mine).values(values)).rowcount == 0:
-            row = {"person_id": principal.person_id, "workspace_id": principal.workspace_id, **values}
-            conn.execute(insert(habits).values(row))
-        return habits_row(conn, principal.person_id)
 
 
 def leave(store: Store, principal: Principal, project_id: str) -> None:

@@ -28,8 +28,9 @@ from ziggurat.store.tables.labelling import (
 from ziggurat.store.tables.labelling import leases as leased
 from ziggurat.workbench.labelling import leases
 from ziggurat.workbench.labelling.guidelines import to_acknowledge
+from ziggurat.workbench.labelling.habits import habits_row
 from ziggurat.workbench.labelling.items import OPEN
-from ziggurat.workbench.labelling.members import habits_row, joined
+from ziggurat.workbench.labelling.members import joined
 from ziggurat.workbench.labelling.objects import Task
 from ziggurat.workbench.labelling.rows import open_project, settings_of, usable_chat, version_row
 

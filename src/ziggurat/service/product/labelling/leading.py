@@ -28,6 +28,7 @@ from ziggurat.service.product.labelling.bodies import (
 )
 from ziggurat.service.product.labelling.sampling import sample
 from ziggurat.workbench.labelling import (
+    assigning,
     guidelines,
     items,
     members,
@@ -154,7 +155,7 @@ def _item_routes(house: House, routes: APIRouter) -> None:
     async def assign(request: Request, project_id: str) -> Response:
         principal, body = await house.who(request), await read_body(request, Assigned, limits)
         made = await house.run(
-            members.assign, principal, project_id, item_ids=body.items, person_ids=body.people
+            assigning.assign, principal, project_id, item_ids=body.items, person_ids=body.people
         )
         return Json({"assigned": made}, 201)
 

@@ -24,7 +24,16 @@ from ziggurat.service.product.labelling.bodies import (
     Seen,
     Skipped,
 )
-from ziggurat.workbench.labelling import answering, comments, guidelines, members, progress, projects, queue
+from ziggurat.workbench.labelling import (
+    answering,
+    comments,
+    guidelines,
+    habits,
+    members,
+    progress,
+    projects,
+    queue,
+)
 
 
 def labelling_routes(house: House) -> APIRouter:
@@ -34,18 +43,18 @@ def labelling_routes(house: House) -> APIRouter:
     async def mine(request: Request) -> dict[str, Any]:
         principal = await house.who(request)
         found = await house.run(projects.mine, principal)
-        habits = await house.run(members.get_habits, principal)
+        own = await house.run(habits.get_habits, principal)
         mentions = await house.run(comments.my_mentions, principal)
         return {
             "projects": found,
-            "habits": habits.model_dump(),
+            "habits": own.model_dump(),
             "mentions": [one.model_dump() for one in mentions],
         }
 
     @routes.patch("/habits", **takes(ChangedHabits))
-    async def habits(request: Request) -> dict[str, Any]:
+    async def change_habits(request: Request) -> dict[str, Any]:
         principal, body = await house.who(request), await read_body(request, ChangedHabits, limits)
-        return (await house.run(members.change_habits, principal, body.fields())).model_dump()
+        return (await house.run(habits.change_habits, principal, body.fields())).model_dump()
 
     @routes.post("/projects/{project_id}/next", **takes(Holding))
     async def following(request: Request, project_id: str) -> dict[str, Any]:
